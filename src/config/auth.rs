@@ -1,0 +1,45 @@
+use std::path::PathBuf;
+
+/// `auth.mode`
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum AuthMode {
+    /// `jwt`: every request carries an ES256 token. The default where `[auth]` is given.
+    #[default]
+    Jwt,
+    /// `none`: an open server, written down on purpose.
+    None,
+}
+
+/// `[auth]`: token verification.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AuthConfig {
+    /// `auth.mode`. Default `jwt`.
+    pub mode: AuthMode,
+    /// `auth.verify_key`: a PEM file with one or several public keys, a directory of
+    /// them, or a JWKS file. Required in mode `jwt`.
+    pub verify_key: PathBuf,
+    /// `auth.issuer`: a string or a list; when given, a token's `iss` must be one of these.
+    pub issuer: Vec<String>,
+    /// `auth.audience`: a string or a list; when given, a token's `aud` must hold one of these.
+    pub audience: Vec<String>,
+    /// `auth.leeway_secs`: tolerated clock difference. Default 5.
+    pub leeway_secs: u64,
+    /// `auth.cache_size`: how many verified tokens are remembered. Default 10000.
+    pub cache_size: usize,
+    /// `auth.reload_secs`: how often the key files are looked at for changes. Default 2.
+    pub reload_secs: u64,
+}
+
+impl Default for AuthConfig {
+    fn default() -> Self {
+        Self {
+            mode: AuthMode::Jwt,
+            verify_key: PathBuf::new(),
+            issuer: Vec::new(),
+            audience: Vec::new(),
+            leeway_secs: 5,
+            cache_size: 10_000,
+            reload_secs: 2,
+        }
+    }
+}

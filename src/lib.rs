@@ -1,0 +1,8 @@
+//! Durable Streams over HTTP, behind an ES256 JWT gate.
+
+pub mod clock;
+pub mod config;
+pub mod protocol;
+pub mod storage;
+
+pub use config::Config;

@@ -1,0 +1,278 @@
+//! Where bytes and records are kept.
+//!
+//! Storage knows no rules: no HTTP, no tokens, no JSON, no protocol. It keeps a
+//! record and one run of bytes for each stream and applies batches atomically.
+//! The engine validates, assigns positions and decides what a batch holds.
+//!
+//! Every call may block, so the engine never makes one on an async worker
+//! unless [`Storage::blocking`] says that it cannot.
+
+use std::ops::Range;
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+use crate::{clock::Millis, protocol::StreamName};
+
+/// Names a stream's bytes; never used twice, so that a stream that is deleted and created
+/// again shares nothing with its predecessor.
+pub type StreamId = u64;
+
+/// A byte position in a stream. The first byte has position 0.
+pub type Position = u64;
+
+/// What is kept of a stream besides its bytes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StreamRecord {
+    /// Names the stream's bytes.
+    pub id: StreamId,
+    /// The position of its first own byte: 0, or where a fork branches off.
+    pub start: Position,
+    /// The content type as it was given at creation.
+    pub content_type: String,
+    /// When it was created.
+    pub created_at: Millis,
+    /// How long it lives.
+    pub lifetime: Lifetime,
+    /// The last read or write that is known to disk, for a sliding lifetime.
+    pub touched_at: Millis,
+    /// When [`Storage::due`] is to name this stream; `None`: never.
+    pub due_at: Option<Millis>,
+    /// No more appends.
+    pub closed: bool,
+    /// The producer whose request closed it.
+    pub closed_by: Option<ProducerStamp>,
+    /// The last `Stream-Seq`.
+    pub stream_seq: Option<String>,
+    /// Where it was forked from.
+    pub fork: Option<Fork>,
+    /// How many streams are forked from it.
+    pub forks: u32,
+    /// Deleted by its owner, kept for its forks.
+    pub soft_deleted: bool,
+}
+
+/// How long a stream lives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Lifetime {
+    /// Until it is deleted.
+    Unlimited,
+    /// For so many seconds after its last read or write.
+    Ttl(u64),
+    /// Until a moment.
+    ExpiresAt(Millis),
+}
+
+/// Where a fork comes from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Fork {
+    /// The stream that it was forked from.
+    pub source: StreamName,
+    /// The source's id, so that a later stream of the same name is not mistaken for it.
+    pub source_id: StreamId,
+    /// `Stream-Fork-Offset` as it was resolved, without the sub-offset.
+    pub offset: Position,
+    /// `Stream-Fork-Sub-Offset`.
+    pub sub_offset: u64,
+    /// Whose bytes serve the positions below the fork's own start, in order: each entry
+    /// serves from the end of the one before it.
+    pub lineage: Vec<Inherited>,
+}
+
+/// A run of inherited bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Inherited {
+    /// Whose bytes.
+    pub id: StreamId,
+    /// Up to this position, exclusive.
+    pub end: Position,
+}
+
+/// One request of one producer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProducerStamp {
+    /// `Producer-Id`
+    pub id: String,
+    /// `Producer-Epoch`
+    pub epoch: u64,
+    /// `Producer-Seq`
+    pub seq: u64,
+}
+
+/// Where a producer stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProducerState {
+    /// Its current epoch.
+    pub epoch: u64,
+    /// The highest accepted sequence number of that epoch.
+    pub seq: u64,
+}
+
+/// A record, and where its bytes end.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stored {
+    /// The record.
+    pub record: StreamRecord,
+    /// The position after the last byte; `record.start` when it has none of its own.
+    pub tail: Position,
+}
+
+/// One step of a batch. Steps apply in order.
+#[derive(Debug, Clone)]
+pub enum Change {
+    /// Writes a record: creates the stream, or replaces what was kept of it.
+    Put {
+        /// Under which name.
+        name: StreamName,
+        /// The whole record.
+        record: StreamRecord,
+    },
+    /// Adds bytes at the end.
+    Append {
+        /// Whose bytes.
+        id: StreamId,
+        /// The tail that this builds on; another tail there refuses the batch.
+        at: Position,
+        /// The bytes, in order; the pieces have no meaning of their own.
+        data: Vec<Bytes>,
+    },
+    /// Sets where a producer stands.
+    Producer {
+        /// On which stream.
+        id: StreamId,
+        /// `Producer-Id`
+        producer: String,
+        /// Its new state.
+        state: ProducerState,
+    },
+    /// Forgets a stream: its record at once, its bytes and producers at leisure
+    /// (see [`Storage::maintain`]).
+    Remove {
+        /// Its name.
+        name: StreamName,
+        /// Its id.
+        id: StreamId,
+    },
+}
+
+/// What is written together or not at all.
+pub type Batch = Vec<Change>;
+
+/// What the store holds.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// How many streams have a record.
+    pub streams: u64,
+    /// The bytes of all streams, as stored or as near as is cheap to know.
+    pub bytes: u64,
+}
+
+/// A store could not be read, or not be used at all.
+#[derive(Debug, thiserror::Error)]
+pub enum StorageError {
+    /// The operating system said no.
+    #[error("{context}: {source}")]
+    Io {
+        /// What was being done.
+        context: String,
+        /// What it said.
+        source: std::io::Error,
+    },
+    /// What is there is not what was written.
+    #[error("the store is damaged: {0}")]
+    Corrupt(String),
+    /// The store was written by a newer version.
+    #[error(
+        "the store has format {found}, this version reads up to {supported}: start the newer version, or restore a backup"
+    )]
+    NewerFormat {
+        /// The format on disk.
+        found: u64,
+        /// The newest format known here.
+        supported: u64,
+    },
+}
+
+/// A batch was not committed; nothing of it is there.
+#[derive(Debug, thiserror::Error)]
+pub enum CommitError {
+    /// No room: the memory limit, or the disk.
+    #[error("no room left: {0}")]
+    Full(String),
+    /// A stream's tail is not where the batch expects it.
+    #[error("the tail of stream {id} has moved to {tail}")]
+    TailMoved {
+        /// Which stream.
+        id: StreamId,
+        /// Where its tail is.
+        tail: Position,
+    },
+    /// The store failed.
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+}
+
+/// A store for streams.
+///
+/// Reads see every batch whose `commit` has returned, and of a batch under way nothing or all.
+pub trait Storage: Send + Sync + 'static {
+    /// A stream's record and tail.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    fn get(&self, name: &StreamName) -> Result<Option<Stored>, StorageError>;
+
+    /// Where a producer stands on a stream.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    fn producer(&self, id: StreamId, producer: &str) -> Result<Option<ProducerState>, StorageError>;
+
+    /// Streams whose names begin with `prefix`, in the order of their names' bytes, behind
+    /// `after`, at most `limit`.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    fn list(&self, prefix: &str, after: Option<&str>, limit: usize) -> Result<Vec<(StreamName, Stored)>, StorageError>;
+
+    /// Streams whose `due_at` is not after `now`, soonest first, at most `limit`. Costs
+    /// nothing for streams that are not due.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    fn due(&self, now: Millis, limit: usize) -> Result<Vec<StreamName>, StorageError>;
+
+    /// The bytes of a range. Shorter where the bytes end sooner. The caller bounds the range.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    fn read(&self, id: StreamId, range: Range<Position>) -> Result<Bytes, StorageError>;
+
+    /// Writes a batch: all of it, as durably as this store promises, or nothing.
+    ///
+    /// # Errors
+    /// See [`CommitError`].
+    fn commit(&self, batch: &[Change]) -> Result<(), CommitError>;
+
+    /// Sets `count` ids aside that no stream has or had, and returns the first.
+    ///
+    /// # Errors
+    /// When the store cannot be written.
+    fn reserve_ids(&self, count: u64) -> Result<StreamId, CommitError>;
+
+    /// Does a bounded piece (some milliseconds) of upkeep, such as giving space back.
+    /// Returns whether more is waiting. Called from the committer when it has nothing to write.
+    ///
+    /// # Errors
+    /// When the store cannot be written.
+    fn maintain(&self) -> Result<bool, CommitError>;
+
+    /// What the store holds.
+    fn usage(&self) -> Usage;
+
+    /// Whether calls can wait for a disk or a network. The memory store says no, and is
+    /// called on async workers.
+    fn blocking(&self) -> bool {
+        true
+    }
+}
