@@ -11,8 +11,10 @@ require "active_support/isolated_execution_state"
 #   end
 #
 # Every create, update and destroy is broadcast to the post's stream once it is
-# committed: creates and updates by a job, which sends the record as it is when
-# the job runs; destroys at once, for afterwards there is nothing to load.
+# committed, by a job, which sends the record as it is when the job runs. So a
+# server that is away neither slows the request nor fails the save: the job is
+# tried again. An app without Active Job sends at once, and reports as handled
+# what could not be sent.
 #
 # What is sent of a record is +to_stream_value+:
 #
@@ -60,9 +62,9 @@ module DurableStreams::Rails::Broadcastable
 
     private
       def streams_changes(&streamables)
-        after_create_commit  -> { stream_insert_later_to(*instance_exec(&streamables)) }
-        after_update_commit  -> { stream_update_later_to(*instance_exec(&streamables)) }
-        after_destroy_commit -> { stream_delete_to(*instance_exec(&streamables)) }
+        after_create_commit  -> { stream_change(:insert, instance_exec(&streamables)) }
+        after_update_commit  -> { stream_change(:update, instance_exec(&streamables)) }
+        after_destroy_commit -> { stream_change(:delete, instance_exec(&streamables)) }
       end
   end
 
@@ -178,6 +180,14 @@ module DurableStreams::Rails::Broadcastable
   end
 
   private
+    def stream_change(operation, streamables)
+      if defined?(::ActiveJob)
+        stream_event_later_to(streamables, operation, {})
+      else
+        ::Rails.error.handle(DurableStreams::Error, source: "durable_streams") { stream_event_to(streamables, operation, {}) }
+      end
+    end
+
     def stream_event_to(streamables, operation, options)
       DurableStreams.broadcast_event_to(*streamables, **stream_event(operation), **options) unless self.class.suppressed_streams?
     end

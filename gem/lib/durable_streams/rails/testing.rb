@@ -1,5 +1,7 @@
 # frozen_string_literal: true
 
+require "openssl"
+
 # Captures broadcasts in memory instead of sending them, at the transport: all
 # above it, from callbacks and jobs to the form of an event, is the real thing.
 #
@@ -11,8 +13,10 @@
 #   end
 module DurableStreams::Rails::Testing
   class << self
-    # Captures from now on, beginning with nothing.
+    # Captures from now on, beginning with nothing. Where the app has no
+    # signing key, as on CI, URLs are signed with one made up for the process.
     def enable!
+      DurableStreams.config.signing_key ||= OpenSSL::PKey::EC.generate("prime256v1")
       DurableStreams.transport = DurableStreams::Rails::MemoryTransport.new
       DurableStreams.forget_streams
     end
@@ -43,7 +47,10 @@ module DurableStreams::Rails::Testing
 
     # Forgets what was captured.
     def clear
-      DurableStreams.transport.clear if enabled?
+      if enabled?
+        DurableStreams.transport.clear
+        DurableStreams.forget_streams
+      end
     end
   end
 end
