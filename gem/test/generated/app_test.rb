@@ -62,7 +62,7 @@ class AppTest < ActiveSupport::TestCase
     assert_match(/^durable_streams:\n  signing_key: \|\n    -----BEGIN PRIVATE KEY-----/, production)
     assert_match "BEGIN PUBLIC KEY", app.read("config/durable_streams_verify_key.pem")
 
-    claims = app.evaluate(%(puts JWT.decode(DurableStreams.signed_stream_primitives("a").token, OpenSSL::PKey.read(File.read("config/keys/verify_key.pem")), true, algorithm: "ES256").first.slice("iss", "aud").to_json))
+    claims = app.evaluate(%(require "jwt"; puts JWT.decode(DurableStreams.signed_stream_primitives("a").token, OpenSSL::PKey.read(File.read("config/keys/verify_key.pem")), true, algorithm: "ES256").first.slice("iss", "aud").to_json))
     assert_equal %({"iss":"http://localhost:3000","aud":"http://localhost:4437/v1/streams"}), claims.lines.last
     settings = app.evaluate("puts Rails.application.config_for(:durable_streams).to_json")
     assert_equal({ "verify_key" => "config/keys/verify_key.pem", "issuer" => "http://localhost:3000", "audience" => "http://localhost:4437/v1/streams" }, JSON.parse(settings)["auth"])

@@ -7,7 +7,7 @@ require "rubygems/package"
 require "tempfile"
 require "uri"
 require "zlib"
-require "durable_streams/rails/version"
+require_relative "version"
 
 module DurableStreams
   module Rails
@@ -61,7 +61,7 @@ module DurableStreams
       def initialize(root:, version: nil, env: ENV, manifest: MANIFEST, out: $stderr)
         @root = root.to_s
         @env = env
-        @version = version || env["DURABLE_STREAMS_VERSION"].presence || pinned_version || VERSION
+        @version = version || setting("DURABLE_STREAMS_VERSION") || pinned_version || VERSION
         @manifest = manifest
         @out = out
       end
@@ -93,11 +93,16 @@ module DurableStreams
 
       # Where the archive is.
       def url
-        base = @env["DURABLE_STREAMS_DOWNLOAD_URL"].presence || "#{RELEASES}/v#{version}"
+        base = setting("DURABLE_STREAMS_DOWNLOAD_URL") || "#{RELEASES}/v#{version}"
         "#{base.chomp("/")}/#{archive}"
       end
 
       private
+        def setting(name)
+          value = @env[name].to_s
+          value unless value.empty?
+        end
+
         def platform
           PLATFORMS.fetch(self.class.ruby_platform) do |name|
             raise Error, "there is no server for #{name}. Build it with `cargo install #{NAME}`, and set DURABLE_STREAMS_BINARY to its path"
@@ -111,7 +116,7 @@ module DurableStreams
         end
 
         def checksum
-          self.class.checksums(version, manifest: @manifest)[archive] || @env["DURABLE_STREAMS_SHA256"].presence ||
+          self.class.checksums(version, manifest: @manifest)[archive] || setting("DURABLE_STREAMS_SHA256") ||
             raise(Error, "no checksum is known for #{archive}: this version of the gem knows #{known}. Set DURABLE_STREAMS_SHA256 if you know it, or DURABLE_STREAMS_BINARY to a binary of your own")
         end
 

@@ -16,12 +16,9 @@ module DurableStreams
       # How long it may take to stop, in seconds, before it is killed.
       PATIENCE = 10
 
-      attr_reader :pid
-
       def initialize(command:, log:)
         @command = command
         @log = log
-        @mutex = Mutex.new
       end
 
       # Starts the server and watches over it from a thread.
@@ -30,15 +27,14 @@ module DurableStreams
         @thread = Thread.new { watch }
       end
 
-      # Stops the server and returns when it has.
+      # Stops the server and returns when it has. Puma calls this from a signal
+      # handler, where no mutex may be locked.
       def stop
         @stopping = true
-        @thread&.wakeup if @thread&.alive?
-        if (pid = @mutex.synchronize { @pid })
-          @log.call "Stopping Durable Streams..."
-          signal(:TERM, pid)
-          signal(:KILL, pid) unless @thread.join(PATIENCE)
-        end
+        @log.call "Stopping Durable Streams..." if @pid
+        @thread.wakeup if @thread&.alive?
+        signal(:TERM)
+        signal(:KILL) unless @thread.nil? || @thread.join(PATIENCE)
         @thread&.join(PATIENCE)
       end
 
@@ -63,17 +59,19 @@ module DurableStreams
         end
 
         def run
-          pid = @mutex.synchronize { @pid = Process.spawn(@command, in: :close) unless @stopping }
-          Process.wait2(pid).last if pid
+          @pid = Process.spawn(@command, in: :close)
+          signal(:TERM) if @stopping
+          Process.wait2(@pid).last
         rescue SystemCallError => error
           @log.call "Durable Streams: #{error.message}"
           nil
         ensure
-          @mutex.synchronize { @pid = nil }
+          @pid = nil
         end
 
-        def signal(name, pid)
-          Process.kill(name, pid)
+        def signal(name)
+          pid = @pid
+          Process.kill(name, pid) if pid
         rescue Errno::ESRCH
           nil
         end
