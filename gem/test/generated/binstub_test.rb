@@ -25,7 +25,7 @@ class BinstubTest < ActiveSupport::TestCase
     File.chmod 0o755, @app.expand("tmp/own")
 
     assert_equal "server #{@app.root} --config config/durable_streams.yml --env development\n", binstub("DURABLE_STREAMS_BINARY" => @app.expand("tmp/own"))
-    assert_equal "server #{@app.root} check --config /etc/ds.toml --env production\n",
+    assert_equal "server #{@app.root} --config /etc/ds.toml --env production check\n",
       binstub("check", "DURABLE_STREAMS_BINARY" => @app.expand("tmp/own"), "DURABLE_STREAMS_CONFIG" => "/etc/ds.toml", "RAILS_ENV" => "production")
     assert_match "not an executable file", binstub("DURABLE_STREAMS_BINARY" => "/nowhere")
   end
