@@ -75,13 +75,13 @@ class DurableStreams::Rails::HttpTransport::Failure # :nodoc:
     def token_advice
       config = DurableStreams.config
       case reason
-      when /sign|kid|key/i
+      when /signature|kid|key/i
         "The server's auth.verify_key must be the public half of config.durable_streams.signing_key"
-      when /iss/i
+      when /issuer/i
         "config.durable_streams.token_issuer is #{config.token_issuer.inspect} and must be the server's auth.issuer"
-      when /aud/i
+      when /audience/i
         "config.durable_streams.token_audience is #{(config.token_audience || DurableStreams.client_url).inspect} and must be the server's auth.audience"
-      when /exp|nbf|iat|future|clock|not yet/i
+      when /expired|nbf|iat|future/i
         "Do the clocks of this machine and of the server agree?"
       end
     end
