@@ -1,15 +1,18 @@
 # frozen_string_literal: true
 
 namespace :durable_streams do
-  desc "Make the keys that tokens are signed and checked with (FOR=production for a deployed app's)"
+  desc "Make the keys that tokens are signed and checked with (FOR=production for a deployed app, KID=… for a second key)"
   task :generate_keys do
     require "durable_streams/rails"
-    pair = DurableStreams::Rails::KeyPair.new
+    pair = DurableStreams::Rails::KeyPair.new(kid: ENV["KID"].presence)
 
     if ENV["FOR"].present? && ENV["FOR"] != "development"
+      if File.exist?(Rails.root.join(pair.deployed_path)) && ENV["FORCE"].blank?
+        abort "#{pair.deployed_path} is there and was left alone: tokens may be signed with its private half. KID=#{Date.current} makes a second key, FORCE=1 replaces this one."
+      end
       pair.write_deployed(Rails.root)
       puts <<~TEXT
-        Wrote #{DurableStreams::Rails::KeyPair::DEPLOYED_VERIFY_KEY}, the public key. Commit it: the server checks tokens with it.
+        Wrote #{pair.deployed_path}, the public key. Commit it: the server checks tokens with it.
 
         Put the private key into the credentials (bin/rails credentials:edit) and nowhere else:
 

@@ -61,6 +61,9 @@ class AppTest < ActiveSupport::TestCase
     production = app.run("bin/rails", "durable_streams:generate_keys", "FOR=production")
     assert_match(/^durable_streams:\n  signing_key: \|\n    -----BEGIN PRIVATE KEY-----/, production)
     assert_match "BEGIN PUBLIC KEY", app.read("config/durable_streams_verify_key.pem")
+    assert_match "left alone", app.run("bin/rails", "durable_streams:generate_keys", "FOR=production", expect_success: false)
+    assert_match "signing_kid: \"2026\"", app.run("bin/rails", "durable_streams:generate_keys", "FOR=production", "KID=2026")
+    assert_match "BEGIN PUBLIC KEY", app.read("config/durable_streams_verify_keys/2026.pem")
 
     claims = app.evaluate(%(require "jwt"; puts JWT.decode(DurableStreams.signed_stream_primitives("a").token, OpenSSL::PKey.read(File.read("config/keys/verify_key.pem")), true, algorithm: "ES256").first.slice("iss", "aud").to_json))
     assert_equal %({"iss":"http://localhost:3000","aud":"http://localhost:4437/v1/streams"}), claims.lines.last

@@ -13,8 +13,13 @@ class DurableStreams::Rails::KeyPair
   # The public key that is deployed with the app.
   DEPLOYED_VERIFY_KEY = "config/durable_streams_verify_key.pem"
 
-  def initialize(key = OpenSSL::PKey::EC.generate("prime256v1"))
-    @key = key
+  # Where those that have an id are deployed, each named for it.
+  DEPLOYED_VERIFY_KEYS = "config/durable_streams_verify_keys"
+
+  # A new pair, with an id where keys are to be told apart.
+  def initialize(kid: nil)
+    @key = OpenSSL::PKey::EC.generate("prime256v1")
+    @kid = kid
   end
 
   # The private key as PEM.
@@ -33,14 +38,19 @@ class DurableStreams::Rails::KeyPair
     write(File.join(root, LOCAL_VERIFY_KEY), public_pem, 0o644)
   end
 
+  # The file of the public key that is deployed with the app.
+  def deployed_path
+    @kid ? File.join(DEPLOYED_VERIFY_KEYS, "#{@kid}.pem") : DEPLOYED_VERIFY_KEY
+  end
+
   # Writes the public key that is deployed with the app.
   def write_deployed(root)
-    write(File.join(root, DEPLOYED_VERIFY_KEY), public_pem, 0o644)
+    write(File.join(root, deployed_path), public_pem, 0o644)
   end
 
   # What belongs into the credentials.
   def credentials
-    "durable_streams:\n  signing_key: |\n#{private_pem.indent(4)}"
+    [ "durable_streams:", ("  signing_kid: #{@kid.to_json}" if @kid), "  signing_key: |", private_pem.indent(4) ].compact.join("\n")
   end
 
   private
