@@ -6,3 +6,4 @@ pub mod protocol;
 pub mod storage;
 
 pub use config::Config;
+pub use storage::memory::InMemoryStorage;
