@@ -10,6 +10,7 @@
 pub mod acid;
 #[cfg(test)]
 pub(crate) mod contract;
+pub mod lock;
 pub mod memory;
 
 use std::ops::Range;
