@@ -6,4 +6,4 @@ pub mod protocol;
 pub mod storage;
 
 pub use config::Config;
-pub use storage::{acid::AcidStorage, memory::InMemoryStorage};
+pub use storage::{acid::AcidStorage, file::FileStorage, memory::InMemoryStorage};
