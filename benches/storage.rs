@@ -9,7 +9,7 @@ use std::{path::PathBuf, time::Instant};
 
 use bytes::Bytes;
 use durable_streams_server::{
-    AcidStorage, InMemoryStorage,
+    AcidStorage, FileStorage, InMemoryStorage,
     protocol::StreamName,
     storage::{Change, Lifetime, Storage, StreamRecord},
 };
@@ -26,7 +26,17 @@ fn main() {
     let _ = std::fs::remove_dir_all(&dir);
     println!("32 appends of 256 B over 25 streams a batch, for each append:");
     run("memory", &InMemoryStorage::new(0), 40_000);
-    run("acid", &AcidStorage::open(&dir.join("acid"), 64 << 20).unwrap(), 2_000);
+    run("acid", &AcidStorage::open(&dir.join("acid"), 64 << 20).unwrap(), 4_000);
+    run(
+        "file-durable",
+        &FileStorage::open(&dir.join("durable"), true, 512).unwrap(),
+        4_000,
+    );
+    run(
+        "file-fast",
+        &FileStorage::open(&dir.join("fast"), false, 512).unwrap(),
+        4_000,
+    );
     println!("\nopening 100,000 streams:");
     open_many("acid", |name| {
         Box::new(AcidStorage::open(&dir.join(name), 64 << 20).unwrap())
@@ -100,7 +110,7 @@ fn run(label: &str, store: &dyn Storage, batches: u64) {
         let tail = tails.iter().copied().max().unwrap();
         let (cpu, mut read) = (cpu_seconds(), 0);
         for n in 0..rounds {
-            let from = (n * 7_919 * 256) % tail.saturating_sub(size).max(1);
+            let from = (n * 7_919 * 256) % tail.saturating_sub(4 * size).max(1);
             let id = 1 + n % STREAMS;
             read += store.read(id, from..from + size).unwrap().len();
         }
@@ -144,7 +154,9 @@ fn open_many(label: &str, open: impl Fn(&str) -> Box<dyn Storage>) {
         started.elapsed().as_secs_f64() * 1e3,
         found.is_some()
     );
-    // As after a SIGKILL.
+    // As after a SIGKILL, with something in the journal.
+    let batch: Vec<Change> = (100_001..103_000u64).map(put).collect();
+    store.commit(&batch).unwrap();
     std::mem::forget(store);
     let started = Instant::now();
     std::mem::drop(open("many"));

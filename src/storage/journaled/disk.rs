@@ -26,6 +26,9 @@ pub(crate) trait Disk: Send + Sync + Debug {
     /// Removes a file; none there is fine.
     fn remove(&self, path: &str) -> io::Result<()>;
 
+    /// Gives a file another name. After a crash it has the one or the other.
+    fn rename(&self, from: &str, to: &str) -> io::Result<()>;
+
     /// Makes the names in a directory durable; `""` is the directory itself.
     fn sync_dir(&self, path: &str) -> io::Result<()>;
 
@@ -91,6 +94,10 @@ impl Disk for Directory {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
             done => done,
         }
+    }
+
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        std::fs::rename(self.root.join(from), self.root.join(to))
     }
 
     fn sync_dir(&self, path: &str) -> io::Result<()> {

@@ -184,17 +184,33 @@ impl Journal {
         }
     }
 
+    /// Reads what was written behind record `applied`.
+    pub(super) fn read_behind(&self, applied: u64) -> Result<Vec<Recovered>, StorageError> {
+        let content = self.content(self.offset)?;
+        let mut at = 0;
+        let mut found = Vec::new();
+        while let Some((seq, record)) = self.record_at(&content, at) {
+            at += RECORD_HEAD + record.len();
+            if seq > applied {
+                found.push(Recovered { seq, content: record });
+            }
+        }
+        Ok(found)
+    }
+
+    fn content(&self, end: u64) -> Result<Bytes, StorageError> {
+        let mut content = vec![0u8; usize::try_from(end - FIRST_RECORD).unwrap_or(0)];
+        let read = self.file.read_at(&mut content, FIRST_RECORD);
+        read.map_err(|source| StorageError::Io {
+            context: "reading the journal".to_owned(),
+            source,
+        })?;
+        Ok(Bytes::from(content))
+    }
+
     /// Reads what is behind record `applied` and goes to its end.
     fn recover(&mut self, applied: u64) -> Result<Vec<Recovered>, StorageError> {
-        let len = self.written - FIRST_RECORD;
-        let mut content = vec![0u8; usize::try_from(len).unwrap_or(0)];
-        self.file
-            .read_at(&mut content, FIRST_RECORD)
-            .map_err(|source| StorageError::Io {
-                context: "reading the journal".to_owned(),
-                source,
-            })?;
-        let content = Bytes::from(content);
+        let content = self.content(self.written)?;
         let mut found = Vec::new();
         let mut at = 0usize;
         let mut last = None;

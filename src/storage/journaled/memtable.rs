@@ -1,7 +1,7 @@
 //! What the journal holds and the index does not: changes in memory, until a checkpoint.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
+    collections::{BTreeMap, BTreeSet, HashMap},
     ops::Bound,
 };
 
@@ -24,9 +24,9 @@ pub(super) struct Memtable {
     /// When the records in `names` are due.
     pub(super) due: BTreeSet<(Millis, StreamName)>,
     /// Streams that have grown or are new.
-    pub(super) streams: HashMap<StreamId, Grown>,
+    pub(super) streams: BTreeMap<StreamId, Grown>,
     /// Streams of the index that were removed.
-    pub(super) removed: HashSet<StreamId>,
+    pub(super) removed: BTreeSet<StreamId>,
     /// About how much work a checkpoint is, in bytes.
     cost: u64,
 }
@@ -37,7 +37,7 @@ pub(super) struct Grown {
     pub(super) segments: Segments,
     /// Whether the index knows the stream.
     pub(super) indexed: bool,
-    pub(super) producers: HashMap<Box<str>, ProducerState>,
+    pub(super) producers: BTreeMap<Box<str>, ProducerState>,
 }
 
 impl Grown {
@@ -45,7 +45,7 @@ impl Grown {
         Self {
             segments: Segments::starting_at(start),
             indexed,
-            producers: HashMap::new(),
+            producers: BTreeMap::new(),
         }
     }
 }
@@ -130,6 +130,7 @@ impl Memtable {
     fn append(&mut self, id: StreamId, data: &[Bytes], known: &Known) -> Effect {
         let len: u64 = data.iter().map(|piece| piece.len() as u64).sum();
         let Some(grown) = self.grown(id, known) else {
+            debug_assert!(false, "an append to stream {id} was not checked");
             return Effect::default();
         };
         data.iter()

@@ -15,22 +15,22 @@ mod files;
 mod journal;
 mod memtable;
 mod read;
+#[cfg(test)]
+mod sim;
+mod view;
 mod write;
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicU64, Ordering},
-};
+use std::sync::Arc;
 
 use parking_lot::{Mutex, RwLock};
 use redb::Database;
 
 use self::{
-    base::{Snapshot, Totals},
+    base::{Index, Snapshot, Totals},
     disk::Disk,
     files::DataFiles,
     journal::Journal,
-    memtable::Memtable,
+    view::View,
 };
 use super::{StorageError, Usage};
 use crate::clock;
@@ -67,22 +67,12 @@ impl Default for Options {
 pub(crate) struct JournaledStore {
     disk: Arc<dyn Disk>,
     options: Options,
+    index: Index,
     files: DataFiles,
     /// What readers see.
     view: RwLock<View>,
     /// Held by whoever writes, and changes the view.
     writer: Mutex<Writer>,
-    streams: AtomicU64,
-    bytes: AtomicU64,
-}
-
-/// The store at one moment: what the index has, and what it does not have yet.
-#[derive(Debug)]
-struct View {
-    mem: Memtable,
-    index: Arc<Snapshot>,
-    /// How often the index was opened.
-    generation: u64,
 }
 
 #[derive(Debug)]
@@ -90,6 +80,8 @@ struct Writer {
     /// `None` after an I/O error, until it can be opened again: redb refuses to go on.
     db: Option<Database>,
     journal: Journal,
+    /// The last journal record that is known to be in the index.
+    applied: u64,
     next_id: u64,
     /// Whether removed streams wait in the index.
     garbage: bool,
@@ -102,39 +94,37 @@ struct Writer {
 
 impl JournaledStore {
     pub(crate) fn open(disk: Arc<dyn Disk>, options: Options) -> Result<Self, StorageError> {
-        let (db, totals) = base::open(&disk, options.cache_bytes)?;
+        let index = Index {
+            disk: Arc::clone(&disk),
+            cache_bytes: options.cache_bytes,
+            unsynced: Arc::default(),
+        };
+        let (db, totals) = index.open()?;
         let salt = clock::random_between(1, u64::MAX);
         let (journal, recovered) = Journal::open(&*disk, options.sync, totals.applied, salt)?;
         let snapshot = Snapshot::take(&db).map_err(|error| base::schema::storage_error("reading the index", error))?;
-        let store = Self {
+        let mut view = View::new(snapshot, &totals, 0);
+        let next_id = view.replay(&recovered)?.max(totals.next_id);
+        Ok(Self {
             files: DataFiles::new(Arc::clone(&disk), options.max_open_files),
             disk,
             options,
-            view: RwLock::new(View {
-                mem: Memtable::default(),
-                index: Arc::new(snapshot),
-                generation: 0,
-            }),
+            index,
+            view: RwLock::new(view),
             writer: Mutex::new(Writer {
                 db: Some(db),
                 journal,
-                next_id: totals.next_id,
+                applied: totals.applied,
+                next_id,
                 garbage: totals.garbage,
                 credit: 0,
                 retry_at: 0,
             }),
-            streams: AtomicU64::new(totals.streams),
-            bytes: AtomicU64::new(totals.bytes),
-        };
-        store.replay(&recovered)?;
-        Ok(store)
+        })
     }
 
     pub(crate) fn usage(&self) -> Usage {
-        Usage {
-            streams: self.streams.load(Ordering::Relaxed),
-            bytes: self.bytes.load(Ordering::Relaxed),
-        }
+        self.view.read().usage
     }
 
     fn totals(&self, writer: &Writer) -> Totals {
@@ -206,3 +196,6 @@ macro_rules! delegate_storage {
     };
 }
 pub(crate) use delegate_storage;
+
+#[cfg(test)]
+mod tests;

@@ -9,16 +9,17 @@ use std::{
 use bytes::{Bytes, BytesMut};
 
 use super::{
-    JournaledStore, View,
+    JournaledStore,
     base::{
-        self, Snapshot,
+        Snapshot,
         schema::{needs_reopen, storage_error},
     },
+    view::View,
 };
 use crate::{
     clock::Millis,
     protocol::StreamName,
-    storage::{Position, ProducerState, StorageError, Stored, StreamId, StreamRecord},
+    storage::{Position, ProducerState, StorageError, Stored, StreamId},
 };
 
 impl JournaledStore {
@@ -182,35 +183,27 @@ impl JournaledStore {
             return Ok(());
         }
         writer.db = None;
-        let (db, totals) = base::open(&self.disk, self.options.cache_bytes)?;
+        let (db, totals) = self.index.open()?;
         let index = Snapshot::take(&db).map_err(|error| storage_error("reading the index", error))?;
         tracing::warn!("the index was opened anew after an I/O error");
         let mut view = self.view.write();
-        if totals.applied == writer.journal.last_seq() && !view.mem.is_empty() {
-            // A checkpoint that seemed to fail is there after all.
-            view.mem = super::Memtable::default();
-            writer.journal.restart();
-        }
-        view.index = Arc::new(index);
         view.generation += 1;
-        drop(view);
+        if totals.applied == writer.applied {
+            view.index = Arc::new(index);
+        } else {
+            // A checkpoint that seemed to fail is there after all, and others may have
+            // committed since.
+            let behind = writer.journal.read_behind(totals.applied)?;
+            let mut anew = View::new(index, &totals, view.generation);
+            anew.replay(&behind)?;
+            *view = anew;
+            if behind.is_empty() {
+                writer.journal.restart();
+            }
+        }
+        writer.applied = totals.applied;
         writer.garbage = totals.garbage;
         writer.db = Some(db);
         Ok(())
-    }
-}
-
-impl View {
-    /// Where a stream ends.
-    pub(super) fn tail(&self, id: StreamId) -> Result<Option<Position>, redb::Error> {
-        match self.mem.tail(id) {
-            Some(known) => Ok(known),
-            None => self.index.tail(id),
-        }
-    }
-
-    fn stored(&self, record: StreamRecord) -> Result<Stored, redb::Error> {
-        let tail = self.tail(record.id)?.unwrap_or(record.start);
-        Ok(Stored { record, tail })
     }
 }

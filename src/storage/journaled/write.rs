@@ -1,22 +1,19 @@
 //! Writing: batches into the journal, and now and then the table in memory into the index.
 
-use std::{collections::HashMap, io};
+use std::{collections::BTreeMap, io};
 
 use super::{
-    JournaledStore, View, Writer,
+    JournaledStore, Writer,
     base::{
         self, Checkpoint, Run, Snapshot,
         schema::{needs_reopen, storage_error},
     },
     disk::is_full,
-    entry::{self, Decoded, Encoded},
-    journal::Recovered,
-    memtable::{Known, Memtable},
+    entry::Encoded,
+    memtable::Memtable,
+    view::View,
 };
-use crate::{
-    protocol::StreamName,
-    storage::{Change, CommitError, Position, StorageError, StreamId, StreamRecord},
-};
+use crate::storage::{Change, CommitError, StorageError, StreamId};
 
 /// What is left free on the disk, so that streams can still be deleted when it is full.
 const RESERVE: u64 = 1024 * 1024;
@@ -38,13 +35,14 @@ impl JournaledStore {
             let cost = 2 * content.len() + CHANGE_COST * batch.len() as u64;
             self.check_room(&mut writer, cost, content.len())?;
         }
-        let known = self.check(&mut writer, batch)?;
         if self.view.read().mem.cost() > OVERDUE * self.options.checkpoint_bytes {
             self.checkpoint(&mut writer)?;
         }
+        // From here on nothing else may come between, or what is known is no longer so.
+        let known = self.twice_on_view(&mut writer, "reading the index", |view| view.check(batch))??;
         let appended = writer.journal.append(&content);
         appended.map_err(|error| commit_error("writing the journal", error))?;
-        self.apply(batch, &known);
+        self.view.write().apply(batch, &known);
         self.checkpoint_if_due(&mut writer);
         Ok(())
     }
@@ -112,6 +110,7 @@ impl JournaledStore {
         }
         self.view.write().mem = Memtable::default();
         writer.journal.restart();
+        writer.applied = totals.applied;
         writer.garbage |= garbage;
         writer.retry_at = 0;
         Ok(())
@@ -131,7 +130,7 @@ impl JournaledStore {
 
     /// Writes what streams with data files have grown by, and makes it durable. What is in a
     /// file behind what the index counts does not matter, so a failure leaves nothing behind.
-    fn write_files(&self, writer: &mut Writer) -> Result<HashMap<StreamId, Run>, CommitError> {
+    fn write_files(&self, writer: &mut Writer) -> Result<BTreeMap<StreamId, Run>, CommitError> {
         let runs = self.twice_on_view(writer, "reading the index", |view| self.plan_files(view))?;
         let view = self.view.read();
         let (mut written, mut new) = (Vec::new(), Vec::new());
@@ -153,8 +152,8 @@ impl JournaledStore {
     }
 
     /// Which streams' new bytes go to files, and what will count of the files then.
-    fn plan_files(&self, view: &View) -> Result<HashMap<StreamId, Run>, redb::Error> {
-        let mut runs = HashMap::new();
+    fn plan_files(&self, view: &View) -> Result<BTreeMap<StreamId, Run>, redb::Error> {
+        let mut runs = BTreeMap::new();
         for (id, grown) in &view.mem.streams {
             let (start, tail) = (grown.segments.start(), grown.segments.tail());
             if start == tail {
@@ -231,52 +230,6 @@ impl JournaledStore {
         again.map_err(|error| index_error(context, error))
     }
 
-    /// Whether every step of a batch can be applied, and what the index has of what it touches.
-    fn check(&self, writer: &mut Writer, batch: &[Change]) -> Result<Known, CommitError> {
-        self.twice_on_view(writer, "reading the index", |view| {
-            let mut checker = Checker {
-                view,
-                known: Known::default(),
-                tails: HashMap::new(),
-                names: HashMap::new(),
-            };
-            Ok(match checker.check(batch)? {
-                Ok(()) => Ok(checker.known),
-                Err(refused) => Err(refused),
-            })
-        })?
-    }
-
-    fn apply(&self, batch: &[Change], known: &Known) {
-        use std::sync::atomic::Ordering;
-        let mut view = self.view.write();
-        let (mut streams, mut bytes) = (0i64, 0i64);
-        for change in batch {
-            let effect = view.mem.apply(change, known);
-            streams += effect.streams;
-            bytes += effect.bytes;
-        }
-        // Two's complement: adding what is negative as unsigned takes it away.
-        self.streams.fetch_add(streams.cast_unsigned(), Ordering::Relaxed);
-        self.bytes.fetch_add(bytes.cast_unsigned(), Ordering::Relaxed);
-    }
-
-    /// Brings what the journal holds into the table in memory, at the start.
-    pub(super) fn replay(&self, recovered: &[Recovered]) -> Result<(), StorageError> {
-        let mut writer = self.writer.lock();
-        for record in recovered {
-            let damaged = |what: String| StorageError::Corrupt(format!("record {} of the journal: {what}", record.seq));
-            let Decoded { batch, next_id } = entry::decode(&record.content).map_err(damaged)?;
-            writer.next_id = writer.next_id.max(next_id);
-            match self.check(&mut writer, &batch) {
-                Ok(known) => self.apply(&batch, &known),
-                Err(CommitError::Storage(error)) => return Err(error),
-                Err(refused) => return Err(damaged(refused.to_string())),
-            }
-        }
-        Ok(())
-    }
-
     /// Refuses what the disk has no room for, now or at the next checkpoint.
     fn check_room(&self, writer: &mut Writer, cost: u64, content: u64) -> Result<(), CommitError> {
         let Some(free) = self.disk.free() else { return Ok(()) };
@@ -296,89 +249,6 @@ impl JournaledStore {
         }
         writer.credit -= cost;
         Ok(())
-    }
-}
-
-/// Goes through a batch before it is written.
-struct Checker<'v, 'b> {
-    view: &'v View,
-    known: Known,
-    /// What the batch itself has changed so far; `None`: removed.
-    tails: HashMap<StreamId, Option<Position>>,
-    names: HashMap<&'b StreamName, Option<StreamId>>,
-}
-
-impl<'b> Checker<'_, 'b> {
-    fn check(&mut self, batch: &'b [Change]) -> Result<Result<(), CommitError>, redb::Error> {
-        for change in batch {
-            match change {
-                Change::Put { name, record } => {
-                    let old = self.name(name)?;
-                    self.names.insert(name, Some(record.id));
-                    if let Some(old) = old.filter(|old| *old != record.id) {
-                        self.tail(old)?;
-                        self.tails.insert(old, None);
-                    }
-                    if old != Some(record.id) && self.tail(record.id)?.is_none() {
-                        self.tails.insert(record.id, Some(record.start));
-                    }
-                }
-                Change::Append { id, at, data } => {
-                    let tail = self.tail(*id)?;
-                    if tail != Some(*at) {
-                        let tail = tail.unwrap_or(0);
-                        return Ok(Err(CommitError::TailMoved { id: *id, tail }));
-                    }
-                    let len: u64 = data.iter().map(|piece| piece.len() as u64).sum();
-                    self.tails.insert(*id, Some(at + len));
-                }
-                Change::Producer { id, .. } => {
-                    self.tail(*id)?;
-                }
-                Change::Remove { name, id } => {
-                    if self.name(name)? == Some(*id) {
-                        self.tail(*id)?;
-                        self.names.insert(name, None);
-                        self.tails.insert(*id, None);
-                    }
-                }
-            }
-        }
-        Ok(Ok(()))
-    }
-
-    /// Whose name it is.
-    fn name(&mut self, name: &'b StreamName) -> Result<Option<StreamId>, redb::Error> {
-        if let Some(changed) = self.names.get(name) {
-            return Ok(*changed);
-        }
-        let record = match self.view.mem.names.get(name) {
-            Some(record) => record.as_ref().map(|record| record.id),
-            None => {
-                let record: Option<StreamRecord> = self.view.index.record(name)?;
-                let id = record.as_ref().map(|record| record.id);
-                self.known.records.extend(record.map(|record| (name.clone(), record)));
-                id
-            }
-        };
-        self.names.insert(name, record);
-        Ok(record)
-    }
-
-    fn tail(&mut self, id: StreamId) -> Result<Option<Position>, redb::Error> {
-        if let Some(changed) = self.tails.get(&id) {
-            return Ok(*changed);
-        }
-        let tail = match self.view.mem.tail(id) {
-            Some(known) => known,
-            None => {
-                let tail = self.view.index.tail(id)?;
-                self.known.tails.extend(tail.map(|tail| (id, tail)));
-                tail
-            }
-        };
-        self.tails.insert(id, tail);
-        Ok(tail)
     }
 }
 

@@ -10,6 +10,10 @@ use redb::StorageBackend;
 
 use crate::storage::journaled::disk::DiskFile;
 
+/// What was written to a file and not yet synced: offsets and lengths. It outlives a database
+/// that had to be opened anew.
+pub(in crate::storage::journaled) type Unsynced = Arc<Mutex<Vec<(u64, usize)>>>;
+
 /// A file that tries again when a sync fails.
 ///
 /// After a failed sync Linux takes the pages for clean, lost or not: the next sync succeeds
@@ -18,21 +22,30 @@ use crate::storage::journaled::disk::DiskFile;
 #[derive(Debug)]
 pub(super) struct Backend {
     file: Arc<dyn DiskFile>,
-    unsynced: Mutex<Vec<(u64, usize)>>,
+    unsynced: Unsynced,
 }
 
 impl Backend {
-    pub(super) fn new(file: Arc<dyn DiskFile>) -> io::Result<Self> {
+    pub(super) fn new(file: Arc<dyn DiskFile>, unsynced: Unsynced) -> io::Result<Self> {
+        let backend = Self { file, unsynced };
         // What is read from here on is to be what is there after a power loss.
-        file.sync()?;
-        Ok(Self {
-            file,
-            unsynced: Mutex::default(),
-        })
+        backend.sync(true)?;
+        Ok(backend)
+    }
+
+    fn sync(&self, again: bool) -> io::Result<()> {
+        let mut unsynced = self.unsynced.lock();
+        if again || self.file.sync().is_err() {
+            self.write_again(&unsynced)?;
+            self.file.sync()?;
+        }
+        unsynced.clear();
+        Ok(())
     }
 
     fn write_again(&self, written: &[(u64, usize)]) -> io::Result<()> {
         let len = self.file.len()?;
+        self.file.set_len(len)?;
         let mut page = Vec::new();
         for (offset, size) in written {
             let size = usize::try_from(len.saturating_sub(*offset)).map_or(*size, |left| left.min(*size));
@@ -40,7 +53,7 @@ impl Backend {
             self.file.read_at(&mut page, *offset)?;
             self.file.write_at(&mut [IoSlice::new(&page)], *offset)?;
         }
-        self.file.sync()
+        Ok(())
     }
 }
 
@@ -58,8 +71,7 @@ impl StorageBackend for Backend {
     }
 
     fn sync_data(&self) -> io::Result<()> {
-        let written = std::mem::take(&mut *self.unsynced.lock());
-        self.file.sync().or_else(|_| self.write_again(&written))
+        self.sync(false)
     }
 
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {

@@ -5,12 +5,15 @@ mod read;
 pub(super) mod schema;
 mod write;
 
-use std::sync::Arc;
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
+};
 
 use redb::{Builder, Database, ReadableDatabase, ReadableTableMetadata};
 
 use self::{
-    backend::Backend,
+    backend::{Backend, Unsynced},
     schema::{
         DATA, DUE, DataRead, DueRead, FILES, FORMAT, FilesRead, GARBAGE, GarbageRead, META, META_APPLIED, META_BYTES,
         META_FORMAT, META_NEXT_ID, NAMES, NamesRead, PRODUCERS, ProducersRead, storage_error,
@@ -26,6 +29,9 @@ use crate::storage::StorageError;
 /// The index's file.
 pub(crate) const FILE_NAME: &str = "index.redb";
 
+/// The index's file until it is complete.
+const NEW_FILE_NAME: &str = "index.new";
+
 /// What the index says about the whole store.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Totals {
@@ -38,40 +44,60 @@ pub(super) struct Totals {
     pub(super) garbage: bool,
 }
 
-/// Opens the index or makes an empty one. Looks at no stream, and repairs nothing large:
-/// whatever writes to it leaves its allocator's state behind (see [`write`]).
-pub(super) fn open(disk: &Arc<dyn Disk>, cache_bytes: usize) -> Result<(Database, Totals), StorageError> {
-    const CONTEXT: &str = "opening the index";
-    let db = open_database(disk, cache_bytes).map_err(|error| storage_error(CONTEXT, error))?;
-    let found = read_totals(&db)
-        .or_else(|error| match error {
-            redb::Error::TableDoesNotExist(_) => initialize(&db).and_then(|()| read_totals(&db)),
-            error => Err(error),
-        })
-        .map_err(|error| storage_error(CONTEXT, error))?;
-    match found {
-        Ok(totals) => Ok((db, totals)),
-        Err(found) if found > FORMAT => Err(StorageError::NewerFormat {
-            found,
-            supported: FORMAT,
-        }),
-        Err(found) => Err(StorageError::Corrupt(format!(
-            "the index has the unknown format {found}"
-        ))),
-    }
+/// Where the index lies, and how it is opened.
+#[derive(Debug)]
+pub(super) struct Index {
+    pub(super) disk: Arc<dyn Disk>,
+    pub(super) cache_bytes: usize,
+    pub(super) unsynced: Unsynced,
 }
 
-fn open_database(disk: &Arc<dyn Disk>, cache_bytes: usize) -> Result<Database, redb::Error> {
-    let new = !disk.exists(FILE_NAME)?;
-    let backend = Backend::new(disk.open(FILE_NAME)?)?;
-    let db = Builder::new()
-        .set_cache_size(cache_bytes)
-        .create_with_backend(backend)?;
-    if new {
-        // Else a power loss may take the file's name with all that is in it.
-        disk.sync_dir("")?;
+impl Index {
+    /// Opens the index or makes an empty one. Looks at no stream, and repairs nothing large:
+    /// whatever writes to it leaves its allocator's state behind (see [`write`]).
+    pub(super) fn open(&self) -> Result<(Database, Totals), StorageError> {
+        const CONTEXT: &str = "opening the index";
+        // On a database that a disk has torn, redb may stumble over itself.
+        let opened = catch_unwind(AssertUnwindSafe(|| {
+            let db = self.open_database()?;
+            let found = read_totals(&db)?;
+            Ok((db, found))
+        }));
+        let (db, found) = opened
+            .map_err(|_| StorageError::Corrupt(format!("{CONTEXT}: what is in it makes no sense")))?
+            .map_err(|error| storage_error(CONTEXT, error))?;
+        match found {
+            Ok(totals) => Ok((db, totals)),
+            Err(found) if found > FORMAT => Err(StorageError::NewerFormat {
+                found,
+                supported: FORMAT,
+            }),
+            Err(found) => Err(StorageError::Corrupt(format!(
+                "the index has the unknown format {found}"
+            ))),
+        }
     }
-    Ok(db)
+
+    fn open_database(&self) -> Result<Database, redb::Error> {
+        if !self.disk.exists(FILE_NAME)? {
+            // A crash in the middle leaves a file that is no database, under a name that is
+            // not the index's.
+            self.disk.remove(NEW_FILE_NAME)?;
+            let db = self.database(NEW_FILE_NAME)?;
+            initialize(&db)?;
+            drop(db);
+            self.disk.rename(NEW_FILE_NAME, FILE_NAME)?;
+            self.disk.sync_dir("")?;
+        }
+        self.database(FILE_NAME)
+    }
+
+    fn database(&self, path: &str) -> Result<Database, redb::Error> {
+        let backend = Backend::new(self.disk.open(path)?, Arc::clone(&self.unsynced))?;
+        Ok(Builder::new()
+            .set_cache_size(self.cache_bytes)
+            .create_with_backend(backend)?)
+    }
 }
 
 /// The totals, or the format that is not ours.

@@ -5,7 +5,7 @@
 //! whole database. That costs a second sync, which a commit for each batch could not afford;
 //! a checkpoint stands for thousands of batches.
 
-use std::{collections::HashMap, io};
+use std::{collections::BTreeMap, io};
 
 use redb::{Database, ReadableTable, WriteTransaction};
 
@@ -30,7 +30,7 @@ const RECLAIM_ROWS: usize = 512;
 pub(in crate::storage::journaled) struct Checkpoint<'a> {
     pub(in crate::storage::journaled) mem: &'a Memtable,
     /// Streams whose bytes went to their files, and what counts of the files now.
-    pub(in crate::storage::journaled) runs: &'a HashMap<StreamId, Run>,
+    pub(in crate::storage::journaled) runs: &'a BTreeMap<StreamId, Run>,
     /// The totals with everything in `mem`.
     pub(in crate::storage::journaled) totals: Totals,
 }
@@ -94,13 +94,7 @@ fn write_streams(txn: &WriteTransaction, new: &Checkpoint<'_>) -> Result<(), red
     let mut data = txn.open_table(DATA)?;
     let mut files = txn.open_table(FILES)?;
     let mut producers = txn.open_table(PRODUCERS)?;
-    // In the order of the keys, neighbours share pages.
-    let mut ids: Vec<StreamId> = new.mem.streams.keys().copied().collect();
-    ids.sort_unstable();
-    for id in ids {
-        let Some(grown) = new.mem.streams.get(&id) else {
-            continue;
-        };
+    for (&id, grown) in &new.mem.streams {
         if let Some(run) = new.runs.get(&id) {
             files.insert(id, (run.start, run.len))?;
         } else if !grown.indexed || grown.segments.tail() > grown.segments.start() {
