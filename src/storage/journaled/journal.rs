@@ -14,6 +14,7 @@ use bytes::Bytes;
 use super::{
     disk::{Disk, DiskFile},
     entry::Encoded,
+    frame::{HEAD, Head, MAGIC},
 };
 use crate::storage::StorageError;
 
@@ -24,13 +25,9 @@ pub(crate) const FILE_NAME: &str = "journal";
 const FORMAT: u64 = 1;
 
 const FILE_MAGIC: &[u8; 16] = b"durable-streams\n";
-const RECORD_MAGIC: u32 = u32::from_le_bytes(*b"rec\x01");
 
 /// Where the first record begins: a page of its own for the file's head.
 const FIRST_RECORD: u64 = 4096;
-
-/// Magic, checksum, number and length.
-const RECORD_HEAD: usize = 24;
 
 /// The file grows in steps of this much, written with zeros, so that few syncs pay for growth.
 const GROW: u64 = 256 * 1024;
@@ -39,7 +36,7 @@ const GROW: u64 = 256 * 1024;
 const KEEP: u64 = 16 * 1024 * 1024;
 
 /// How much is looked through for a record behind a damaged one.
-const MAX_SEARCH: usize = 64 * 1024 * 1024;
+const MAX_SEARCH: u64 = 64 * 1024 * 1024;
 
 /// The open journal.
 #[derive(Debug)]
@@ -54,6 +51,8 @@ pub(super) struct Journal {
     /// How far the file is written, with records or zeros.
     written: u64,
     next_seq: u64,
+    /// The checksum of the last record.
+    last_crc: u32,
 }
 
 /// A record that the index does not know of yet.
@@ -94,6 +93,7 @@ impl Journal {
             offset: FIRST_RECORD,
             written: len.max(FIRST_RECORD),
             next_seq: applied + 1,
+            last_crc: 0,
         };
         let recovered = journal.recover(applied)?;
         Ok((journal, recovered))
@@ -111,27 +111,18 @@ impl Journal {
 
     /// How much the file must grow to take `len` more bytes.
     pub(super) fn growth(&self, len: u64) -> u64 {
-        (self.offset + RECORD_HEAD as u64 + len).saturating_sub(self.written)
+        (self.offset + HEAD as u64 + len).saturating_sub(self.written)
     }
 
     /// Writes a record: all of it, or as good as none.
     pub(super) fn append(&mut self, content: &Encoded) -> io::Result<()> {
-        let len = content.len();
-        let seq = self.next_seq;
-        let mut crc = crc32c::crc32c(&self.salt.to_le_bytes());
-        crc = crc32c::crc32c_append(crc, &seq.to_le_bytes());
-        crc = crc32c::crc32c_append(crc, &len.to_le_bytes());
-        crc = content.parts().fold(crc, crc32c::crc32c_append);
-        let mut head = Vec::with_capacity(RECORD_HEAD);
-        head.extend_from_slice(&RECORD_MAGIC.to_le_bytes());
-        head.extend_from_slice(&crc.to_le_bytes());
-        head.extend_from_slice(&seq.to_le_bytes());
-        head.extend_from_slice(&len.to_le_bytes());
-        let mut pieces: Vec<IoSlice<'_>> = std::iter::once(head.as_slice())
+        let head = Head::for_content(self.salt, self.next_seq, self.last_crc, content);
+        let bytes = head.to_bytes();
+        let mut pieces: Vec<IoSlice<'_>> = std::iter::once(bytes.as_slice())
             .chain(content.parts())
             .map(IoSlice::new)
             .collect();
-        let end = self.offset + RECORD_HEAD as u64 + len;
+        let end = self.offset + HEAD as u64 + head.len;
         let done = self
             .grow(end)
             .and_then(|()| self.file.write_at(&mut pieces, self.offset))
@@ -143,7 +134,14 @@ impl Journal {
         self.offset = end;
         self.written = self.written.max(end);
         self.next_seq += 1;
+        self.last_crc = head.crc;
         Ok(())
+    }
+
+    /// Whether the disk takes writes at all, asked before the index is touched: redb has to be
+    /// opened anew after a failure, which a disk that became read-only would refuse too.
+    pub(super) fn probe(&self) -> io::Result<()> {
+        self.file.write_at(&mut [IoSlice::new(&[0])], FIRST_RECORD - 1)
     }
 
     /// Begins again at the beginning: the index has everything.
@@ -178,7 +176,7 @@ impl Journal {
     /// is not, so its head goes. That this may fail too is what a failing disk is; the next
     /// record is written over it in any case, and has its number.
     fn take_back(&self) {
-        let zeros = [0u8; RECORD_HEAD];
+        let zeros = [0u8; HEAD];
         if self.file.write_at(&mut [IoSlice::new(&zeros)], self.offset).is_ok() && self.sync {
             let _ = self.file.sync();
         }
@@ -189,10 +187,13 @@ impl Journal {
         let content = self.content(self.offset)?;
         let mut at = 0;
         let mut found = Vec::new();
-        while let Some((seq, record)) = self.record_at(&content, at) {
-            at += RECORD_HEAD + record.len();
-            if seq > applied {
-                found.push(Recovered { seq, content: record });
+        while let Some((head, record)) = Head::record_at(self.salt, &content, at) {
+            at += HEAD + record.len();
+            if head.seq > applied {
+                found.push(Recovered {
+                    seq: head.seq,
+                    content: record,
+                });
             }
         }
         Ok(found)
@@ -213,25 +214,31 @@ impl Journal {
         let content = self.content(self.written)?;
         let mut found = Vec::new();
         let mut at = 0usize;
-        let mut last = None;
-        while let Some((seq, record)) = self.record_at(&content, at) {
-            if last.is_some_and(|last: u64| seq != last + 1) {
-                break;
+        let mut last: Option<Head> = None;
+        while let Some((head, record)) = Head::record_at(self.salt, &content, at) {
+            match last {
+                Some(last) if head.seq != last.seq + 1 || head.previous != last.crc => break,
+                None if head.seq > applied + 1 => {
+                    return Err(StorageError::Corrupt(format!(
+                        "the journal begins with record {}, the index ends with {applied}",
+                        head.seq
+                    )));
+                }
+                _ => {}
             }
-            if last.is_none() && seq > applied + 1 {
-                return Err(StorageError::Corrupt(format!(
-                    "the journal begins with record {seq}, the index ends with {applied}"
-                )));
-            }
-            at += RECORD_HEAD + record.len();
-            last = Some(seq);
-            if seq > applied {
-                found.push(Recovered { seq, content: record });
+            at += HEAD + record.len();
+            last = Some(head);
+            if head.seq > applied {
+                found.push(Recovered {
+                    seq: head.seq,
+                    content: record,
+                });
             }
         }
         if let Some(newest) = found.last() {
             self.next_seq = newest.seq + 1;
             self.offset = FIRST_RECORD + at as u64;
+            self.last_crc = last.map_or(0, |last| last.crc);
         } else {
             // All of it is from before: the next record goes to the beginning.
             at = 0;
@@ -244,28 +251,27 @@ impl Journal {
     /// that it was not a crash: then what is missing in between had been acknowledged.
     fn check_end(&self, content: &Bytes, at: usize) -> Result<(), StorageError> {
         let rest = content.get(at..).unwrap_or_default();
-        let magic = RECORD_MAGIC.to_le_bytes();
         // Bytes of clients may look like heads, many of them and each of a long record.
         let mut budget = MAX_SEARCH;
         for (offset, _) in rest
-            .windows(magic.len())
+            .windows(MAGIC.len())
             .enumerate()
-            .filter(|(_, window)| *window == magic)
+            .filter(|(_, window)| *window == MAGIC)
         {
-            let Some((seq, len)) = seq_and_len(content, at + offset) else {
+            let Some(head) = Head::at(rest, offset).filter(|head| head.seq > self.next_seq) else {
                 continue;
             };
-            if seq <= self.next_seq || len > rest.len() - offset {
+            if head.len > (rest.len() - offset) as u64 {
                 continue;
             }
-            if len > budget {
+            let Some(left) = budget.checked_sub(head.len) else {
                 return Ok(());
-            }
-            budget -= len;
-            if self.record_at(content, at + offset).is_none() {
+            };
+            budget = left;
+            if Head::record_at(self.salt, content, at + offset).is_none() {
                 continue;
             }
-            let missing = self.next_seq;
+            let (missing, seq) = (self.next_seq, head.seq);
             if self.sync {
                 return Err(StorageError::Corrupt(format!(
                     "record {missing} of the journal is damaged, record {seq} behind it is whole"
@@ -279,32 +285,6 @@ impl Journal {
         }
         Ok(())
     }
-
-    /// The record at a place, if a whole one begins there.
-    fn record_at(&self, content: &Bytes, at: usize) -> Option<(u64, Bytes)> {
-        let (seq, len) = seq_and_len(content, at)?;
-        let crc = content.get(at + 4..at + 8)?;
-        let begin = at + RECORD_HEAD;
-        let end = begin.checked_add(len)?;
-        let mut sum = crc32c::crc32c(&self.salt.to_le_bytes());
-        sum = crc32c::crc32c_append(sum, content.get(at + 8..end)?);
-        (sum.to_le_bytes() == crc).then(|| (seq, content.slice(begin..end)))
-    }
-}
-
-/// Number and length of a record that may begin at a place.
-fn seq_and_len(content: &Bytes, at: usize) -> Option<(u64, usize)> {
-    let head = content.get(at..at.checked_add(RECORD_HEAD)?)?;
-    let (magic, rest) = head.split_first_chunk::<4>()?;
-    let (_crc, rest) = rest.split_first_chunk::<4>()?;
-    let (seq, rest) = rest.split_first_chunk::<8>()?;
-    let (len, _) = rest.split_first_chunk::<8>()?;
-    (u32::from_le_bytes(*magic) == RECORD_MAGIC).then(|| {
-        Some((
-            u64::from_le_bytes(*seq),
-            usize::try_from(u64::from_le_bytes(*len)).ok()?,
-        ))
-    })?
 }
 
 /// Writes the head of a new journal: magic, format, salt, and a checksum of the three.

@@ -12,6 +12,7 @@ mod base;
 pub(crate) mod disk;
 mod entry;
 mod files;
+mod frame;
 mod journal;
 mod memtable;
 mod read;

@@ -186,6 +186,8 @@ impl JournaledStore {
         context: &str,
         work: impl Fn(&redb::Database) -> Result<T, redb::Error>,
     ) -> Result<T, CommitError> {
+        let probed = writer.journal.probe();
+        probed.map_err(|error| commit_error("writing", error))?;
         let generation = self.view.read().generation;
         if writer.db.is_none() {
             self.reopen(writer, generation)?;
