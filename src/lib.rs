@@ -2,7 +2,9 @@
 
 pub mod clock;
 pub mod config;
+pub mod engine;
 pub mod protocol;
 pub mod storage;
+pub mod telemetry;
 
 pub use config::Config;

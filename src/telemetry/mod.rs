@@ -1,0 +1,5 @@
+//! What operators see: logs and metrics.
+
+mod metrics;
+
+pub use metrics::Metrics;
