@@ -1,8 +1,11 @@
 //! Durable Streams over HTTP, behind an ES256 JWT gate.
 
+pub mod auth;
+pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod engine;
+pub mod gate;
 pub mod protocol;
 pub mod storage;
 pub mod telemetry;
