@@ -2,6 +2,7 @@
 
 pub mod clock;
 pub mod config;
+pub mod listener;
 pub mod protocol;
 pub mod storage;
 
