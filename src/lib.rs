@@ -6,6 +6,7 @@ pub mod clock;
 pub mod config;
 pub mod engine;
 pub mod gate;
+pub mod listener;
 pub mod protocol;
 pub mod storage;
 pub mod telemetry;
