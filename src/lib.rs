@@ -12,4 +12,4 @@ pub mod storage;
 pub mod telemetry;
 
 pub use config::Config;
-pub use storage::memory::InMemoryStorage;
+pub use storage::{acid::AcidStorage, memory::InMemoryStorage};

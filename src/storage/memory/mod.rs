@@ -219,9 +219,10 @@ impl State {
                 None
             }
             Change::Remove { name, id } => {
-                if self.names.get(name) == Some(id) {
-                    self.names.remove(name);
+                if self.names.get(name) != Some(id) {
+                    return None;
                 }
+                self.names.remove(name);
                 self.forget(name, *id)
             }
         }
@@ -271,3 +272,6 @@ fn stream_cost(name: &StreamName) -> u64 {
 fn producer_cost(producer: &str) -> u64 {
     PRODUCER_OVERHEAD + producer.len() as u64
 }
+
+#[cfg(test)]
+mod tests;
