@@ -9,3 +9,6 @@ pub mod protocol;
 pub mod storage;
 
 pub use config::Config;
+
+#[cfg(test)]
+mod test_support;
