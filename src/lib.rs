@@ -13,3 +13,5 @@ pub mod telemetry;
 
 pub use config::Config;
 pub use storage::{acid::AcidStorage, memory::InMemoryStorage};
+#[cfg(test)]
+mod test_support;

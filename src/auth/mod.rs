@@ -117,6 +117,11 @@ impl Authenticator {
         self.current.load().cache.len()
     }
 
+    /// Lets `look` see the keys in force.
+    pub(crate) fn with_keys<T>(&self, look: impl FnOnce(&KeySet) -> T) -> T {
+        look(&self.current.load().keys)
+    }
+
     fn replace_keys(&self, files: KeyFiles, keys: KeySet) {
         self.current.store(Arc::new(Generation {
             files,
