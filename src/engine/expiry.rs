@@ -1,9 +1,14 @@
 //! Lifetimes: streams end by themselves, without a request that comes by.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, Weak},
+    time::Duration,
+};
+
+use tokio_util::sync::CancellationToken;
 
 use super::{
-    Engine,
+    Engine, Shared,
     errors::Unavailable,
     request::Command,
     stream::{Stream, deadline},
@@ -25,14 +30,16 @@ const MIN_TOUCH_MILLIS: Millis = 1_000;
 
 /// Looks for streams whose time is over, and forgets those that nobody uses, for as long
 /// as the engine lives.
-pub(super) async fn sweep(engine: Engine) {
+pub(super) async fn sweep(engine: Weak<Shared>, stopped: CancellationToken) {
     let mut ticks = tokio::time::interval(SWEEP_INTERVAL);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         tokio::select! {
             _ = ticks.tick() => {}
-            () = engine.stopped() => return,
+            () = stopped.cancelled() => return,
         }
+        let Some(shared) = engine.upgrade() else { return };
+        let engine = Engine { shared };
         if let Err(error) = engine.expire_due().await {
             tracing::warn!(%error, "could not look for expired streams; trying again");
         }

@@ -79,6 +79,26 @@ impl Weighter<(StreamId, Position, Position), Arc<Chunk>> for ByWeight {
     }
 }
 
+impl Limits {
+    /// What `config` says; 0 is no limit there.
+    #[must_use]
+    pub fn of(config: &crate::Config) -> Self {
+        let limit = |value: u64| (value > 0).then_some(value);
+        Self {
+            max_stream_bytes: limit(config.limits.max_stream_bytes),
+            max_streams: limit(config.limits.max_streams),
+            cache_bytes: config.storage.cache_bytes,
+        }
+    }
+}
+
+impl Drop for Shared {
+    /// An engine that nobody holds any more takes its threads along.
+    fn drop(&mut self) {
+        self.committer.stop();
+    }
+}
+
 impl Engine {
     /// Starts the committer and the sweeper. To be called within a tokio runtime.
     ///
@@ -114,7 +134,10 @@ impl Engine {
         let engine = Self {
             shared: Arc::new(shared),
         };
-        tokio::spawn(expiry::sweep(engine.clone()));
+        tokio::spawn(expiry::sweep(
+            Arc::downgrade(&engine.shared),
+            engine.shared.stopped.clone(),
+        ));
         Ok(engine)
     }
 
@@ -141,10 +164,6 @@ impl Engine {
     #[must_use]
     pub fn streams_in_memory(&self) -> usize {
         self.shared.cache.len()
-    }
-
-    async fn stopped(&self) {
-        self.shared.stopped.cancelled().await;
     }
 
     /// The stream of a name, if there is one whose time is not over.

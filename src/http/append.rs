@@ -24,11 +24,21 @@ pub(super) async fn handle(app: &App, permit: &Permit, parts: &Parts, body: Body
     };
     let length = received.bytes.len() as u64;
     let has_producer = producer.is_some();
-    let request = AppendRequest { content_type, body: received.bytes.clone(), close, producer, stream_seq };
+    let request = AppendRequest {
+        content_type,
+        body: received.bytes.clone(),
+        close,
+        producer,
+        stream_seq,
+    };
     let appended = app.running()?.append(name, request).await?;
 
     let new_by_producer = has_producer && !appended.duplicate && length > 0;
-    let mut response = respond::empty(if new_by_producer { StatusCode::OK } else { StatusCode::NO_CONTENT });
+    let mut response = respond::empty(if new_by_producer {
+        StatusCode::OK
+    } else {
+        StatusCode::NO_CONTENT
+    });
     let answer = response.headers_mut();
     answer.insert(headers::STREAM_NEXT_OFFSET, respond::offset(appended.tail));
     respond::set_closed(answer, appended.closed);

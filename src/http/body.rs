@@ -6,7 +6,7 @@ use http::{HeaderMap, StatusCode, header};
 use http_body_util::BodyExt;
 use tokio::sync::OwnedSemaphorePermit;
 
-use super::{Problem, App};
+use super::{App, Problem};
 
 /// A body of up to this size is copied out of the connection's buffer, which is far larger
 /// and would otherwise live as long as the body does.
@@ -26,8 +26,12 @@ pub(super) async fn receive(app: &App, headers: &HeaderMap, body: Body) -> Resul
     }
     match tokio::time::timeout(app.settings().body_timeout, collect(app, body, limit)).await {
         Ok(received) => received,
-        Err(_) => Err(Problem::new(StatusCode::REQUEST_TIMEOUT, "body-timeout", "the request body did not arrive in time")
-            .with(header::CONNECTION, http::HeaderValue::from_static("close"))),
+        Err(_) => Err(Problem::new(
+            StatusCode::REQUEST_TIMEOUT,
+            "body-timeout",
+            "the request body did not arrive in time",
+        )
+        .with(header::CONNECTION, http::HeaderValue::from_static("close"))),
     }
 }
 
@@ -50,7 +54,10 @@ async fn collect(app: &App, mut body: Body, limit: u64) -> Result<Received, Prob
             pieces.push(data);
         }
     }
-    Ok(Received { bytes: join(pieces, held), _share: share })
+    Ok(Received {
+        bytes: join(pieces, held),
+        _share: share,
+    })
 }
 
 /// Takes part of what all bodies together may hold, as it arrives and not as it is
@@ -58,7 +65,8 @@ async fn collect(app: &App, mut body: Body, limit: u64) -> Result<Received, Prob
 fn reserve(app: &App, share: &mut Option<OwnedSemaphorePermit>, bytes: usize) -> Result<(), Problem> {
     let wanted = u32::try_from(bytes).unwrap_or(u32::MAX);
     let more = std::sync::Arc::clone(app.held_bytes()).try_acquire_many_owned(wanted);
-    let more = more.map_err(|_| Problem::come_back("overloaded", "too many request bodies are under way; try again"))?;
+    let more =
+        more.map_err(|_| Problem::come_back("overloaded", "too many request bodies are under way; try again"))?;
     match share {
         Some(share) => share.merge(more),
         None => *share = Some(more),
@@ -80,11 +88,17 @@ fn join(mut pieces: Vec<Bytes>, len: usize) -> Bytes {
 }
 
 fn announced(headers: &HeaderMap) -> Result<u64, Problem> {
-    let Some(length) = headers.get(header::CONTENT_LENGTH) else { return Ok(0) };
+    let Some(length) = headers.get(header::CONTENT_LENGTH) else {
+        return Ok(0);
+    };
     let number = length.to_str().ok().and_then(|length| length.parse().ok());
     number.ok_or_else(|| Problem::bad("Content-Length", "is not a number"))
 }
 
 fn too_large(limit: u64) -> Problem {
-    Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "too-large", format!("the request body is larger than {limit} bytes"))
+    Problem::new(
+        StatusCode::PAYLOAD_TOO_LARGE,
+        "too-large",
+        format!("the request body is larger than {limit} bytes"),
+    )
 }

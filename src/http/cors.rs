@@ -29,8 +29,16 @@ const MAX_AGE: HeaderValue = HeaderValue::from_static("86400");
 impl Cors {
     /// `*`, or origins separated by commas.
     pub(super) fn new(origins: &str) -> Self {
-        let listed: HashSet<String> = origins.split(',').map(|origin| origin.trim().to_owned()).filter(|origin| !origin.is_empty()).collect();
-        if listed.contains("*") { Self::Any } else { Self::Listed(listed) }
+        let listed: HashSet<String> = origins
+            .split(',')
+            .map(|origin| origin.trim().to_owned())
+            .filter(|origin| !origin.is_empty())
+            .collect();
+        if listed.contains("*") {
+            Self::Any
+        } else {
+            Self::Listed(listed)
+        }
     }
 
     /// Lets the asking origin read an answer, if it may.
@@ -41,7 +49,9 @@ impl Cors {
             }
             Self::Listed(listed) => {
                 response.append(header::VARY, HeaderValue::from_static("Origin"));
-                let Some(origin) = request.get(header::ORIGIN) else { return };
+                let Some(origin) = request.get(header::ORIGIN) else {
+                    return;
+                };
                 if !origin.to_str().is_ok_and(|origin| listed.contains(origin)) {
                     return;
                 }

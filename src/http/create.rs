@@ -7,8 +7,8 @@ use super::{App, Problem, body, respond, stream};
 use crate::{
     auth::Permit,
     engine::{CreateRequest, ForkRequest},
-    protocol::{BadInput, ContentType, StreamName, headers},
     listener::TlsInfo,
+    protocol::{BadInput, ContentType, StreamName, headers},
 };
 
 pub(super) async fn handle(app: &App, permit: &Permit, parts: &Parts, body: Body) -> Result<Response<Body>, Problem> {
@@ -36,12 +36,18 @@ pub(super) async fn handle(app: &App, permit: &Permit, parts: &Parts, body: Body
     };
     let created = app.running()?.create(name, request).await?;
 
-    let mut response = respond::empty(if created.new { StatusCode::CREATED } else { StatusCode::OK });
+    let mut response = respond::empty(if created.new {
+        StatusCode::CREATED
+    } else {
+        StatusCode::OK
+    });
     let answer = response.headers_mut();
     answer.insert(header::CONTENT_TYPE, respond::content_type(&created.content_type));
     answer.insert(headers::STREAM_NEXT_OFFSET, respond::offset(created.tail));
     respond::set_closed(answer, created.closed);
-    if created.new && let Some(location) = location(parts) {
+    if created.new
+        && let Some(location) = location(parts)
+    {
         answer.insert(header::LOCATION, location);
     }
     Ok(response)
@@ -51,16 +57,27 @@ pub(super) async fn handle(app: &App, permit: &Permit, parts: &Parts, body: Body
 fn source_name(base: &str, path: &str) -> Result<StreamName, BadInput> {
     let bad = |reason: String| BadInput::new("Stream-Forked-From", reason);
     let below = path.strip_prefix(base).and_then(|rest| rest.strip_prefix('/'));
-    let below = below.ok_or_else(|| bad(format!("must be the path of a stream of this server, such as {base}/name")))?;
+    let below = below.ok_or_else(|| {
+        bad(format!(
+            "must be the path of a stream of this server, such as {base}/name"
+        ))
+    })?;
     StreamName::from_path(below).map_err(|error| bad(error.to_string()))
 }
 
 /// The new stream's URL as the client knows it.
 fn location(parts: &Parts) -> Option<HeaderValue> {
-    let path = parts.extensions.get::<axum::extract::OriginalUri>().map_or(parts.uri.path(), |original| original.0.path());
+    let path = parts
+        .extensions
+        .get::<axum::extract::OriginalUri>()
+        .map_or(parts.uri.path(), |original| original.0.path());
     let authority = parts.uri.authority().map(http::uri::Authority::as_str);
     let host = authority.or_else(|| parts.headers.get(header::HOST)?.to_str().ok());
-    let scheme = if parts.extensions.get::<TlsInfo>().is_some() { "https" } else { "http" };
+    let scheme = if parts.extensions.get::<TlsInfo>().is_some() {
+        "https"
+    } else {
+        "http"
+    };
     let url = host.map_or_else(|| path.to_owned(), |host| format!("{scheme}://{host}{path}"));
     HeaderValue::try_from(url).ok()
 }

@@ -19,7 +19,8 @@ impl Place {
     /// Takes a place, if one is free.
     pub(super) fn take(app: &App, mode: &'static str) -> Result<Self, Problem> {
         let permit = Arc::clone(app.live_readers()).try_acquire_owned();
-        let permit = permit.map_err(|_| Problem::come_back("too-many-readers", "too many live reads are open; try again"))?;
+        let permit =
+            permit.map_err(|_| Problem::come_back("too-many-readers", "too many live reads are open; try again"))?;
         let gauge = app.metrics().live_readers(mode);
         gauge.inc();
         Ok(Self { gauge, _permit: permit })
@@ -34,7 +35,9 @@ impl Drop for Place {
 
 /// When a live read has to end: after `longest`, or with its token.
 pub(super) fn end(permit: &Permit, longest: Option<Duration>) -> Option<Instant> {
-    let token_left = permit.expires_at().map(|at| Duration::from_millis(at.saturating_mul(1000).saturating_sub(clock::now_millis())));
+    let token_left = permit
+        .expires_at()
+        .map(|at| Duration::from_millis(at.saturating_mul(1000).saturating_sub(clock::now_millis())));
     let left = match (longest, token_left) {
         (Some(longest), Some(token)) => longest.min(token),
         (Some(left), None) | (None, Some(left)) => left,

@@ -26,11 +26,17 @@ pub(super) async fn handle(app: &App, permit: &Permit, query: ReadQuery) -> Resu
         }
     };
     match event {
-        Event::Chunk { chunk, up_to_date, closed } => {
+        Event::Chunk {
+            chunk,
+            up_to_date,
+            closed,
+        } => {
             let mut response = some(&follower, &chunk, query.cursor, up_to_date, closed);
             let tag = caching::tag(follower.id(), start, chunk.end, closed);
             response.headers_mut().insert(header::ETAG, respond::text(&tag));
-            response.headers_mut().insert(header::CACHE_CONTROL, app.settings().caching.content());
+            response
+                .headers_mut()
+                .insert(header::CACHE_CONTROL, app.settings().caching.content());
             Ok(response)
         }
         Event::Closed => Ok(nothing(&follower, query.cursor)),
@@ -38,12 +44,21 @@ pub(super) async fn handle(app: &App, permit: &Permit, query: ReadQuery) -> Resu
     }
 }
 
-fn some(follower: &Follower, chunk: &Chunk, client_cursor: Option<u64>, up_to_date: bool, closed: bool) -> Response<Body> {
+fn some(
+    follower: &Follower,
+    chunk: &Chunk,
+    client_cursor: Option<u64>,
+    up_to_date: bool,
+    closed: bool,
+) -> Response<Body> {
     let mut response = Response::new(Body::from(chunk.body()));
     let answer = response.headers_mut();
     answer.insert(header::CONTENT_TYPE, respond::content_type(follower.content_type()));
     answer.insert(headers::STREAM_NEXT_OFFSET, respond::offset(chunk.end));
-    answer.insert(headers::STREAM_CURSOR, respond::number(cursor::next(clock::now_millis(), client_cursor)));
+    answer.insert(
+        headers::STREAM_CURSOR,
+        respond::number(cursor::next(clock::now_millis(), client_cursor)),
+    );
     if up_to_date {
         answer.insert(headers::STREAM_UP_TO_DATE, HeaderValue::from_static("true"));
     }
@@ -59,7 +74,10 @@ fn nothing(follower: &Follower, client_cursor: Option<u64>) -> Response<Body> {
     answer.insert(header::CACHE_CONTROL, caching::NO_STORE);
     answer.insert(headers::STREAM_NEXT_OFFSET, respond::offset(follower.position()));
     answer.insert(headers::STREAM_UP_TO_DATE, HeaderValue::from_static("true"));
-    answer.insert(headers::STREAM_CURSOR, respond::number(cursor::next(clock::now_millis(), client_cursor)));
+    answer.insert(
+        headers::STREAM_CURSOR,
+        respond::number(cursor::next(clock::now_millis(), client_cursor)),
+    );
     respond::set_closed(answer, closed);
     response
 }

@@ -35,27 +35,25 @@ use crate::{
     protocol::StreamName,
 };
 
-/// The protocol, health checks and metrics as a router, to be served or merged into another.
-pub fn router(app: App) -> Router {
-    let base = app.base().to_owned();
-    let handler = move |request: Request<Body>| {
-        let app = app.clone();
-        async move { Ok::<_, Infallible>(dispatch(&app, request).await) }
-    };
-    let service = tower::service_fn(handler);
-    let mut router = Router::new();
-    for path in ["/up", "/healthz", "/readyz", "/metrics"] {
-        router = router.route_service(path, service.clone());
-    }
-    router.route_service(&format!("{base}/"), service.clone()).route_service(&format!("{base}/{{*name}}"), service)
-}
-
-/// What is not a path of this server.
-pub fn not_found(app: App) -> impl tower::Service<Request<Body>, Response = Response<Body>, Error = Infallible, Future: Send> + Clone + Send + 'static {
+/// The whole server as a service: it looks at the path itself.
+pub fn service(app: App) -> impl crate::listener::App + Sync {
     tower::service_fn(move |request: Request<Body>| {
         let app = app.clone();
         async move { Ok::<_, Infallible>(dispatch(&app, request).await) }
     })
+}
+
+/// The same as a router that can be merged into another one: it only has the paths that are ours.
+pub fn router(app: App) -> Router {
+    let base = app.base().to_owned();
+    let service = service(app);
+    let mut router = Router::new();
+    for path in ["/up", "/healthz", "/readyz", "/metrics"] {
+        router = router.route_service(path, service.clone());
+    }
+    router
+        .route_service(&format!("{base}/"), service.clone())
+        .route_service(&format!("{base}/{{*name}}"), service)
 }
 
 /// Answers a request.
@@ -71,10 +69,11 @@ async fn dispatch(app: &App, request: Request<Body>) -> Response<Body> {
     app.metrics().request(operation, response.status().as_u16());
     tracing::debug!(
         target: "durable_streams_server::access",
+        operation,
         http.request.method = %parts.method,
         url.path = parts.uri.path(),
         http.response.status_code = response.status().as_u16(),
-        operation,
+        "answered"
     );
     response
 }
@@ -99,7 +98,12 @@ async fn answer(app: &App, parts: &Parts, body: Body) -> (&'static str, Result<R
     }
 }
 
-async fn granted(app: &App, parts: &Parts, body: Body, permit: &Permit) -> (&'static str, Result<Response<Body>, Problem>) {
+async fn granted(
+    app: &App,
+    parts: &Parts,
+    body: Body,
+    permit: &Permit,
+) -> (&'static str, Result<Response<Body>, Problem>) {
     match permit.operation() {
         Operation::Create | Operation::Fork => ("create", create::handle(app, permit, parts, body).await),
         Operation::Append | Operation::AppendAndClose | Operation::Close => {
@@ -115,6 +119,7 @@ async fn granted(app: &App, parts: &Parts, body: Body, permit: &Permit) -> (&'st
 
 /// The stream that a permit is for.
 fn stream(permit: &Permit) -> Result<&StreamName, Problem> {
-    permit.stream().ok_or_else(|| Problem::new(StatusCode::BAD_REQUEST, "bad-request", "the path names no stream"))
+    permit
+        .stream()
+        .ok_or_else(|| Problem::new(StatusCode::BAD_REQUEST, "bad-request", "the path names no stream"))
 }
-

@@ -31,7 +31,13 @@ const RETRY_SECS: u64 = 2;
 
 impl Problem {
     pub(super) fn new(status: StatusCode, code: &'static str, detail: impl Into<Cow<'static, str>>) -> Self {
-        Self { status, code, detail: detail.into(), headers: Vec::new(), cause: None }
+        Self {
+            status,
+            code,
+            detail: detail.into(),
+            headers: Vec::new(),
+            cause: None,
+        }
     }
 
     pub(super) fn with(mut self, name: HeaderName, value: HeaderValue) -> Self {
@@ -70,10 +76,18 @@ impl Problem {
                 http.response.status_code = self.status.as_u16(),
                 url.path = path,
                 cause = self.cause.as_deref().unwrap_or_default(),
-                "{}", self.detail
+                "{}",
+                self.detail
             );
         } else {
-            tracing::debug!(request_id, operation, http.response.status_code = self.status.as_u16(), url.path = path, "{}", self.detail);
+            tracing::debug!(
+                request_id,
+                operation,
+                http.response.status_code = self.status.as_u16(),
+                url.path = path,
+                "{}",
+                self.detail
+            );
         }
         let body = serde_json::json!({
             "type": format!("urn:durable-streams:problem:{}", self.code),
@@ -85,7 +99,10 @@ impl Problem {
         let mut response = Response::new(Body::from(body.to_string()));
         *response.status_mut() = self.status;
         let headers = response.headers_mut();
-        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        headers.insert(
+            header::CONTENT_TYPE,
+            HeaderValue::from_static("application/problem+json"),
+        );
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
         if let Ok(id) = HeaderValue::try_from(request_id) {
             headers.insert(HeaderName::from_static("x-request-id"), id);
@@ -105,7 +122,11 @@ impl From<BadInput> for Problem {
 
 impl From<Refusal> for Problem {
     fn from(refusal: Refusal) -> Self {
-        let code = if refusal.status() == StatusCode::UNAUTHORIZED { "unauthorized" } else { "forbidden" };
+        let code = if refusal.status() == StatusCode::UNAUTHORIZED {
+            "unauthorized"
+        } else {
+            "forbidden"
+        };
         let problem = Self::new(refusal.status(), code, refusal.detail());
         match refusal.www_authenticate() {
             Some(challenge) => problem.with(header::WWW_AUTHENTICATE, challenge),
@@ -177,7 +198,9 @@ impl From<CreateError> for Problem {
             CreateError::SourceSoftDeleted => conflict("source-deleted", &error),
             CreateError::SourceContentType(_) => conflict("content-type", &error),
             CreateError::TooLarge(_) => too_large(&error),
-            CreateError::TooManyStreams(_) => Self::new(StatusCode::INSUFFICIENT_STORAGE, "too-many-streams", error.to_string()),
+            CreateError::TooManyStreams(_) => {
+                Self::new(StatusCode::INSUFFICIENT_STORAGE, "too-many-streams", error.to_string())
+            }
             CreateError::Bad(bad) => bad.into(),
             CreateError::Unavailable(unavailable) => unavailable.into(),
         }

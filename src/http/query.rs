@@ -41,7 +41,11 @@ impl ReadQuery {
             return Err(BadInput::new("offset", "is required with `live`"));
         }
         let from = offset.as_deref().map_or(Ok(ReadFrom::Beginning), ReadFrom::parse)?;
-        Ok(Self { from, live, cursor: client_cursor.as_deref().and_then(cursor::parse) })
+        Ok(Self {
+            from,
+            live,
+            cursor: client_cursor.as_deref().and_then(cursor::parse),
+        })
     }
 }
 

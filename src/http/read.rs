@@ -14,7 +14,11 @@ use crate::{
     protocol::{Kind, ReadFrom, headers},
 };
 
-pub(super) async fn handle(app: &App, permit: &Permit, parts: &Parts) -> (&'static str, Result<Response<Body>, Problem>) {
+pub(super) async fn handle(
+    app: &App,
+    permit: &Permit,
+    parts: &Parts,
+) -> (&'static str, Result<Response<Body>, Problem>) {
     let query = match ReadQuery::parse(parts.uri.query()) {
         Ok(query) => query,
         Err(error) => return ("read", Err(error.into())),
@@ -29,7 +33,11 @@ pub(super) async fn handle(app: &App, permit: &Permit, parts: &Parts) -> (&'stat
 async fn catch_up(app: &App, permit: &Permit, parts: &Parts, from: ReadFrom) -> Result<Response<Body>, Problem> {
     let slice = app.running()?.read(stream(permit)?, from).await?;
     if from == ReadFrom::Now {
-        let nothing = if slice.kind == Kind::Json { Body::from("[]") } else { Body::empty() };
+        let nothing = if slice.kind == Kind::Json {
+            Body::from("[]")
+        } else {
+            Body::empty()
+        };
         let mut response = Response::new(nothing);
         let answer = response.headers_mut();
         answer.insert(header::CONTENT_TYPE, respond::content_type(&slice.content_type));
@@ -39,20 +47,34 @@ async fn catch_up(app: &App, permit: &Permit, parts: &Parts, from: ReadFrom) -> 
     }
     let tag = caching::etag(&slice);
     let unchanged = caching::matches(parts.headers.get(header::IF_NONE_MATCH), &tag);
-    let mut response = if unchanged { respond::empty(StatusCode::NOT_MODIFIED) } else { Response::new(content(&slice)) };
+    let mut response = if unchanged {
+        respond::empty(StatusCode::NOT_MODIFIED)
+    } else {
+        Response::new(content(&slice))
+    };
     let answer = response.headers_mut();
     if !unchanged {
         answer.insert(header::CONTENT_TYPE, respond::content_type(&slice.content_type));
     }
     answer.insert(header::ETAG, respond::text(&tag));
     let caching = app.settings().caching;
-    answer.insert(header::CACHE_CONTROL, if slice.end > slice.start { caching.content() } else { caching.nothing_yet() });
+    answer.insert(
+        header::CACHE_CONTROL,
+        if slice.end > slice.start {
+            caching.content()
+        } else {
+            caching.nothing_yet()
+        },
+    );
     describe(answer, &slice);
     Ok(response)
 }
 
 fn content(slice: &Slice) -> Body {
-    slice.chunk.as_ref().map_or_else(Body::empty, |chunk| Body::from(chunk.body()))
+    slice
+        .chunk
+        .as_ref()
+        .map_or_else(Body::empty, |chunk| Body::from(chunk.body()))
 }
 
 /// What a part of a stream means for the next read.

@@ -44,8 +44,14 @@ pub(super) async fn handle(app: &App, permit: &Permit, query: ReadQuery) -> Resu
     let mut response = Response::new(Body::from_stream(events));
     let answer = response.headers_mut();
     answer.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
-    answer.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache, no-transform"));
-    answer.insert(HeaderName::from_static("x-accel-buffering"), HeaderValue::from_static("no"));
+    answer.insert(
+        header::CACHE_CONTROL,
+        HeaderValue::from_static("no-cache, no-transform"),
+    );
+    answer.insert(
+        HeaderName::from_static("x-accel-buffering"),
+        HeaderValue::from_static("no"),
+    );
     if kind == Kind::Binary {
         answer.insert(headers::STREAM_SSE_DATA_ENCODING, HeaderValue::from_static("base64"));
     }

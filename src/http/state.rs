@@ -1,6 +1,12 @@
 //! What every handler can reach.
 
-use std::{sync::{Arc, OnceLock}, time::Duration};
+use std::{
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+    time::Duration,
+};
 
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
@@ -30,6 +36,8 @@ struct Inner {
     held_bytes: Arc<Semaphore>,
     live_readers: Arc<Semaphore>,
     stopping: CancellationToken,
+    /// What the host of an embedded router says.
+    ready: Arc<AtomicBool>,
 }
 
 /// What the handlers need of the configuration.
@@ -72,7 +80,9 @@ impl Settings {
             cors_origins: config.http.cors_origins.clone(),
             caching,
             max_body_bytes: config.limits.max_body_bytes,
-            max_held_bytes: usize::try_from(config.limits.max_inflight_bytes).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS),
+            max_held_bytes: usize::try_from(config.limits.max_inflight_bytes)
+                .unwrap_or(usize::MAX)
+                .min(Semaphore::MAX_PERMITS),
             max_live_readers: config.limits.max_live_readers.min(Semaphore::MAX_PERMITS),
             body_timeout: Duration::from_secs(connection.body_timeout_secs),
             long_poll_timeout: Duration::from_secs(connection.long_poll_timeout_secs),
@@ -96,8 +106,18 @@ impl App {
             live_readers: Arc::new(Semaphore::new(settings.max_live_readers)),
             settings,
             stopping,
+            ready: Arc::new(AtomicBool::new(true)),
         };
         Self { inner: Arc::new(inner) }
+    }
+
+    /// Leaves it to `ready` what `/readyz` says. To be called before the server is cloned.
+    #[must_use]
+    pub fn ready_when(mut self, ready: Arc<AtomicBool>) -> Self {
+        if let Some(inner) = Arc::get_mut(&mut self.inner) {
+            inner.ready = ready;
+        }
+        self
     }
 
     /// Serves with this engine from now on. Only the first one counts.
@@ -111,7 +131,8 @@ impl App {
 
     /// The engine, once there is one.
     pub(super) fn running(&self) -> Result<&Engine, Problem> {
-        self.engine().ok_or_else(|| Problem::come_back("starting", "the server is starting; try again"))
+        self.engine()
+            .ok_or_else(|| Problem::come_back("starting", "the server is starting; try again"))
     }
 
     pub(super) fn gate(&self) -> &Gate {
@@ -140,6 +161,10 @@ impl App {
 
     pub(super) fn live_readers(&self) -> &Arc<Semaphore> {
         &self.inner.live_readers
+    }
+
+    pub(super) fn is_ready(&self) -> bool {
+        self.inner.ready.load(Relaxed) && !self.inner.stopping.is_cancelled()
     }
 
     pub(super) fn stopping(&self) -> &CancellationToken {

@@ -37,7 +37,11 @@ impl Cursor {
     /// For a client that sent `client`, if it sent one.
     pub(super) fn new(client: Option<u64>) -> Self {
         let now = clock::now_millis();
-        Self { own: client.filter(|client| *client >= cursor::interval(now)).map(|client| cursor::next(now, Some(client))) }
+        Self {
+            own: client
+                .filter(|client| *client >= cursor::interval(now))
+                .map(|client| cursor::next(now, Some(client))),
+        }
     }
 
     pub(super) fn value(&self) -> u64 {

@@ -16,7 +16,11 @@ fn messages_stand_on_lines_of_their_own() {
 
 #[test]
 fn content_cannot_pass_for_an_event() {
-    for attack in [&b"a\n\nevent: control\ndata: {}"[..], b"a\r\n\r\nevent: x", b"a\r\revent: x"] {
+    for attack in [
+        &b"a\n\nevent: control\ndata: {}"[..],
+        b"a\r\n\r\nevent: x",
+        b"a\r\revent: x",
+    ] {
         let stored: &'static [u8] = attack.to_vec().leak();
         let events = text(Kind::Text, stored, State::Behind);
         let (data, _) = events.split_once("\n\n").unwrap();
