@@ -85,3 +85,19 @@ fn cost_of_a_check() {
         );
     }
 }
+
+#[test]
+fn another_library_signs_what_we_verify_and_the_other_way_round() {
+    use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation, decode, encode};
+    let signatory = Signatory::new(1);
+    let claims = client(clock::now_secs(), STREAM, &["read"]);
+    let key = EncodingKey::from_ec_pem(signatory.private_pem().as_bytes()).unwrap();
+    let token = encode(&Header::new(Algorithm::ES256), &claims, &key).unwrap();
+    assert!(authenticator(&signatory, 10).verify(&token).is_ok());
+
+    let key = DecodingKey::from_ec_pem(signatory.public_pem().as_bytes()).unwrap();
+    let mut validation = Validation::new(Algorithm::ES256);
+    validation.validate_aud = false;
+    let decoded = decode::<serde_json::Value>(signatory.token(&claims).as_str(), &key, &validation).unwrap();
+    assert_eq!(decoded.claims, claims);
+}
