@@ -11,7 +11,9 @@ use std::sync::Arc;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, request::Parts};
 
 use crate::{
-    auth::{Authenticator, Denied, KeysError, OpenServer, Permit, TokenError, Verified, authorize, candidates},
+    auth::{
+        Authenticator, Denied, KeysError, OpenServer, Operation, Permit, TokenError, Verified, authorize, candidates,
+    },
     config::Config,
     protocol::NameError,
 };
@@ -157,8 +159,8 @@ impl Gate {
             Route::Public => return Ok(Admission::Public),
             Route::OwnToken => return Ok(Admission::OwnToken),
             Route::Metrics if listener == Listener::Internal => return Ok(Admission::Public),
-            Route::Metrics => (crate::auth::Operation::Metrics, None),
-            Route::Subscriptions => (crate::auth::Operation::Subscriptions, None),
+            Route::Metrics => (Operation::Metrics, None),
+            Route::Subscriptions => (Operation::Subscriptions, None),
             Route::Stream(operation, name) => (operation, Some(name)),
             Route::Unknown => {
                 if let Policy::Jwt(authenticator) = &self.policy {

@@ -18,7 +18,8 @@ use arc_swap::ArcSwap;
 pub use candidates::candidates;
 pub use keys::{KeySet, KeysError};
 pub use principal::{Principal, Verified};
-pub use rules::{Denied, OpenServer, Operation, Permit, authorize};
+pub(crate) use rules::OpenServer;
+pub use rules::{Denied, Operation, Permit, authorize};
 pub use token::{Expectations, TokenError};
 
 use crate::{clock, config::AuthConfig};

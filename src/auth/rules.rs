@@ -77,8 +77,8 @@ pub enum Denied {
 
 /// Leave to do one thing to one stream, which handlers cannot run without.
 ///
-/// Only this module makes one: from a verified token by [`authorize`], or from the proof that
-/// the operator wants an [`OpenServer`].
+/// Only this module makes one: from a verified token by [`authorize`], or for the gate from its
+/// proof that the operator wants an open server.
 #[derive(Debug, Clone)]
 pub struct Permit {
     operation: Operation,
@@ -136,12 +136,11 @@ impl Permit {
 
 /// The proof that the configuration asks for no tokens: without it there is no open permit.
 #[derive(Debug, Clone, Copy)]
-pub struct OpenServer(());
+pub(crate) struct OpenServer(());
 
 impl OpenServer {
     /// There when `[auth]` is absent or says `mode = "none"`.
-    #[must_use]
-    pub fn declared(auth: Option<&AuthConfig>) -> Option<Self> {
+    pub(crate) fn declared(auth: Option<&AuthConfig>) -> Option<Self> {
         match auth {
             Some(auth) if auth.mode == AuthMode::Jwt => None,
             _ => Some(Self(())),

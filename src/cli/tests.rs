@@ -206,7 +206,7 @@ fn explain_says_what_is_allowed() {
     let signed_url = format!("https://h:1/v1/stream/{STREAM}?offset=-1&token={}", token.trim());
     for args in [
         [token.as_str(), "GET", STREAM],
-        [&token, "get", "/v1/stream/gid:%2F%2Fapp/Room/1"],
+        [token.as_str(), "get", "/v1/stream/gid:%2F%2Fapp/Room/1"],
         ["-", "HEAD", &signed_url],
     ] {
         let (printed, verdict) = pair.explain(&args);
@@ -240,35 +240,35 @@ fn explain_says_which_rule_refuses() {
     let spoilt = Signatory::new(9).token(&with(client(now - 9000, STREAM, &[]), "stream", None));
     for (args, expected) in [
         (
-            [&token, "GET", "gid://app/Room/2"],
+            [token.as_str(), "GET", "gid://app/Room/2"],
             &["NO stream", "REFUSED with 403: the token is for another stream"][..],
         ),
         (
-            [&token, "DELETE", STREAM],
+            [token.as_str(), "DELETE", STREAM],
             &["ok stream", "REFUSED with 403: delete needs a server token"],
         ),
         (
-            [&token, "POST", STREAM],
+            [token.as_str(), "POST", STREAM],
             &["REFUSED with 403: append needs the permission \"write\""],
         ),
         (
-            [&token, "GET", "/elsewhere"],
+            [token.as_str(), "GET", "/elsewhere"],
             &["streams are below /v1/stream/", "REFUSED with 404 or 405"],
         ),
-        ([&token, "GET", "a/../b"], &["NO request", "REFUSED with 403"]),
+        ([token.as_str(), "GET", "a/../b"], &["NO request", "REFUSED with 403"]),
         (
-            [&other, "GET", STREAM],
+            [other.as_str(), "GET", STREAM],
             &[
                 "NO iss         \"x\"; expected https://app.test",
                 "REFUSED with 401: the token's issuer",
             ],
         ),
         (
-            [&forged, "GET", STREAM],
+            [forged.as_str(), "GET", STREAM],
             &["NO signature", "the configured keys are", "REFUSED with 401"],
         ),
         (
-            [&spoilt, "GET", STREAM],
+            [spoilt.as_str(), "GET", STREAM],
             &[
                 "NO exp",
                 "ago",
@@ -277,13 +277,10 @@ fn explain_says_which_rule_refuses() {
             ],
         ),
         (
-            [&"nonsense".to_owned(), "GET", STREAM],
+            ["nonsense", "GET", STREAM],
             &["NO header", "NO claims", "REFUSED with 401: malformed"],
         ),
-        (
-            [&"{\u{7}\n}".to_owned(), "GET", STREAM],
-            &["NO header", "REFUSED with 401"],
-        ),
+        (["{\u{7}\n}", "GET", STREAM], &["NO header", "REFUSED with 401"]),
     ] {
         let (printed, verdict) = pair.explain(&[args[0].trim(), args[1], args[2]]);
         assert_eq!(verdict, Verdict::Refused, "{printed}");
