@@ -68,7 +68,7 @@ pub(super) fn chunk(chunk: &Chunk, cursor: u64, state: State) -> Bytes {
         Kind::Json => json(&mut out, stored),
         Kind::Text => lines(&mut out, stored),
         Kind::Binary => {
-            out.extend_from_slice(b"data: ");
+            out.extend_from_slice(b"data:");
             out.extend_from_slice(STANDARD.encode(stored).as_bytes());
             out.push(b'\n');
         }
@@ -80,28 +80,28 @@ pub(super) fn chunk(chunk: &Chunk, cursor: u64, state: State) -> Bytes {
 
 /// An array whose elements stand on a line each, as they are stored.
 fn json(out: &mut Vec<u8>, stored: &[u8]) {
-    out.extend_from_slice(b"data: [\n");
+    out.extend_from_slice(b"data:[\n");
     let messages = stored.strip_suffix(b",\n").unwrap_or(stored);
     for message in messages.split(|byte| *byte == b'\n') {
-        out.extend_from_slice(b"data: ");
+        out.extend_from_slice(b"data:");
         out.extend_from_slice(message);
         out.push(b'\n');
     }
-    out.extend_from_slice(b"data: ]\n");
+    out.extend_from_slice(b"data:]\n");
 }
 
 /// Every kind of line end that the standard knows begins a new `data:` line, so that content
 /// can never pass for an event.
 fn lines(out: &mut Vec<u8>, text: &[u8]) {
-    out.extend_from_slice(b"data: ");
+    out.extend_from_slice(b"data:");
     let mut bytes = text.iter().copied().peekable();
     while let Some(byte) = bytes.next() {
         match byte {
             b'\r' => {
                 bytes.next_if_eq(&b'\n');
-                out.extend_from_slice(b"\ndata: ");
+                out.extend_from_slice(b"\ndata:");
             }
-            b'\n' => out.extend_from_slice(b"\ndata: "),
+            b'\n' => out.extend_from_slice(b"\ndata:"),
             byte => out.push(byte),
         }
     }
@@ -111,7 +111,7 @@ fn lines(out: &mut Vec<u8>, text: &[u8]) {
 /// A control event.
 pub(super) fn control(next: Position, cursor: u64, state: State) -> String {
     let mut out = String::with_capacity(128);
-    let _ = write!(out, "event: control\ndata: {{\"streamNextOffset\":\"{}\"", Offset(next));
+    let _ = write!(out, "event: control\ndata:{{\"streamNextOffset\":\"{}\"", Offset(next));
     let _ = match state {
         State::Behind => write!(out, ",\"streamCursor\":\"{cursor}\""),
         State::UpToDate => write!(out, ",\"streamCursor\":\"{cursor}\",\"upToDate\":true"),

@@ -9,30 +9,30 @@ fn messages_stand_on_lines_of_their_own() {
     let events = text(Kind::Json, b"{\"a\":1},\n2,\n", State::UpToDate);
     assert_eq!(
         events,
-        "event: data\ndata: [\ndata: {\"a\":1},\ndata: 2\ndata: ]\n\nevent: control\n\
-         data: {\"streamNextOffset\":\"0000000000000000_0000000000000012\",\"streamCursor\":\"7\",\"upToDate\":true}\n\n"
+        "event: data\ndata:[\ndata:{\"a\":1},\ndata:2\ndata:]\n\nevent: control\n\
+         data:{\"streamNextOffset\":\"0000000000000000_0000000000000012\",\"streamCursor\":\"7\",\"upToDate\":true}\n\n"
     );
 }
 
 #[test]
 fn content_cannot_pass_for_an_event() {
     for attack in [
-        &b"a\n\nevent: control\ndata: {}"[..],
+        &b"a\n\nevent: control\ndata:{}"[..],
         b"a\r\n\r\nevent: x",
         b"a\r\revent: x",
     ] {
         let stored: &'static [u8] = attack.to_vec().leak();
         let events = text(Kind::Text, stored, State::Behind);
         let (data, _) = events.split_once("\n\n").unwrap();
-        assert!(data.lines().skip(1).all(|line| line.starts_with("data: ")), "{events}");
+        assert!(data.lines().skip(1).all(|line| line.starts_with("data:")), "{events}");
         assert_eq!(events.matches("\nevent: ").count(), 1, "{events}");
     }
 }
 
 #[test]
 fn other_bytes_are_base64() {
-    assert!(text(Kind::Binary, b"\x01\x02\x03", State::Closed).starts_with("event: data\ndata: AQID\n\n"));
-    assert!(text(Kind::Binary, b"", State::Closed).starts_with("event: data\ndata: \n\n"));
+    assert!(text(Kind::Binary, b"\x01\x02\x03", State::Closed).starts_with("event: data\ndata:AQID\n\n"));
+    assert!(text(Kind::Binary, b"", State::Closed).starts_with("event: data\ndata:\n\n"));
 }
 
 #[test]
