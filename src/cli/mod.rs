@@ -8,7 +8,29 @@ mod tests;
 
 use std::path::PathBuf;
 
-use crate::config::ConfigLoadOptions;
+use crate::{config::ConfigLoadOptions, startup::StartupError};
+
+/// Why a command failed.
+#[derive(Debug, thiserror::Error)]
+pub enum CommandError {
+    /// For the reason that a start would fail for.
+    #[error(transparent)]
+    Startup(#[from] StartupError),
+    /// Its output could not be written.
+    #[error("cannot write the output: {0}")]
+    Output(#[from] std::io::Error),
+}
+
+impl CommandError {
+    /// What the process exits with.
+    #[must_use]
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::Startup(error) => error.exit_code(),
+            Self::Output(_) => 1,
+        }
+    }
+}
 
 /// Where the configuration is: the same for every command that loads one.
 #[derive(Debug, Clone, Default, clap::Args)]

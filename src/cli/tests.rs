@@ -16,7 +16,10 @@ fn options(directory: &Path, config: &str) -> ConfigLoadOptions {
 
 fn check(directory: &Path, config: &str) -> Result<String, StartupError> {
     let mut out = Vec::new();
-    check::run(&options(directory, config), &mut out)?;
+    match check::run(&options(directory, config), &mut out) {
+        Err(CommandError::Startup(error)) => return Err(error),
+        other => other.unwrap(),
+    }
     Ok(String::from_utf8(out).unwrap())
 }
 
@@ -26,13 +29,13 @@ fn check_says_what_it_found() {
     let key = directory.path().join("key.pem");
     fs::write(&key, "-").unwrap();
     let config = format!(
-        "[auth]\nverify_key = {key:?}\n[internal]\nport = 1\nallowed_ips = [\"10.0.0.4\"]\n[storage]\nmode = \"acid\"\n"
+        "[auth]\nverify_key = {key:?}\n[internal]\nport = 1\nbind = \"10.0.0.5\"\nallowed_ips = [\"10.0.0.4\"]\n[storage]\nmode = \"acid\"\n"
     );
     let text = check(directory.path(), &config).unwrap();
     let expected = format!(
         "files      {d}/server.toml\n\
          public     0.0.0.0:4437 plain HTTP, streams at /v1/stream\n\
-         internal   127.0.0.1:1 plain HTTP for 10.0.0.4/32\n\
+         internal   10.0.0.5:1 plain HTTP for 10.0.0.4/32\n\
          storage    ./data/streams\n\
          auth       tokens verified by {d}/key.pem\n\
          ok\n",

@@ -80,6 +80,14 @@ pub(super) fn translate(form: &Form<'_>, report: &mut Report) -> Option<Table> {
     Some(translation.table)
 }
 
+/// A message with the form's keys where it has keys of its own.
+pub(super) fn in_its_words(mut message: String) -> String {
+    for (key, schema, _) in ROWS {
+        message = message.replace(&schema.join("."), &key.join("."));
+    }
+    message
+}
+
 /// Certificate files that a variable gives take the place of automatic HTTPS, as those of
 /// the file do.
 pub(super) fn settle(config: &mut Config, origins: &Origins) {

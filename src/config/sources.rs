@@ -251,6 +251,7 @@ impl<'a> Loader<'a> {
         if !self.report.problems.is_empty() {
             return Err(LoadError {
                 problems: self.report.problems,
+                warnings: self.report.warnings,
             });
         }
         Ok(Loaded {

@@ -21,7 +21,12 @@ pub(super) fn name_of(key: &str) -> String {
 /// All `DS_*` variables, and `RUST_LOG`, as a source.
 pub(super) fn parse(variables: &BTreeMap<String, String>, report: &mut Report) -> Table {
     let mut table = Table::new();
-    if let Some(level) = variables.get("RUST_LOG").filter(|level| !level.is_empty()) {
+    // What is meant for this server alone replaces what is meant for every Rust program.
+    let own = ["DS_OBSERVABILITY__RUST_LOG", "DS_LOG__RUST_LOG"];
+    let general = variables
+        .get("RUST_LOG")
+        .filter(|level| !level.is_empty() && !own.iter().any(|name| variables.contains_key(*name)));
+    if let Some(level) = general {
         insert(
             &mut table,
             "RUST_LOG",
@@ -30,8 +35,6 @@ pub(super) fn parse(variables: &BTreeMap<String, String>, report: &mut Report) -
             report,
         );
     }
-    // Sorted by name: `DS_OBSERVABILITY__RUST_LOG`, which is meant for this server alone,
-    // comes after and replaces `RUST_LOG`.
     for (name, text) in variables {
         let Some(rest) = name.strip_prefix(PREFIX) else {
             continue;

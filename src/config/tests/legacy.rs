@@ -76,7 +76,8 @@ fn former_keys_are_checked_like_any_other() {
         "[load_config] 3 problems\n  \
          server.toml:2: server.port: expected a port number from 0 to 65535, found 70000\n  \
          server.toml:6: observability.rust_log: expected text, found the number 3\n  \
-         server.toml:4: tls.cert_pth: unknown key (did you mean \"transport.tls.cert_path\"?)"
+         server.toml:4: tls.cert_pth: unknown key (did you mean \"transport.tls.cert_path\"?)\n  \
+         warning: server.toml:6: log.rust_log: is a former key; write \"observability.rust_log\" instead"
     );
     let place = Place::new().var("DS_SERVER__PORT", "5000").var("DS_AUTH__MODE", "none");
     assert_eq!(place.ok().config.server.bind_address.port(), 5000);
@@ -84,4 +85,10 @@ fn former_keys_are_checked_like_any_other() {
         place.warnings(),
         ["DS_SERVER__PORT: server.port: is a former key; write DS_SERVER__BIND_ADDRESS instead"]
     );
+}
+
+#[test]
+fn the_former_variable_of_the_log_comes_before_rust_log() {
+    let place = Place::new().var("DS_LOG__RUST_LOG", "warn").var("RUST_LOG", "debug");
+    assert_eq!(place.ok().config.observability.rust_log, "warn");
 }

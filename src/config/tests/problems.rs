@@ -125,3 +125,10 @@ fn reports_show_no_secrets_and_stay_short() {
     let long = toml(&format!("[http]\ncache = \"{}\"\n", "x".repeat(10_000))).error();
     assert!(long.len() < 300, "{long}");
 }
+
+#[test]
+fn keys_cannot_break_the_report() {
+    let error = toml("\"a\\nb\" = 1\n").error();
+    assert_eq!(error.lines().count(), 1, "{error}");
+    assert!(toml(&format!("{} = 1\n", "k".repeat(500_000))).error().len() < 400);
+}

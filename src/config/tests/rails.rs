@@ -453,3 +453,39 @@ fn bombs_are_refused() {
             .contains("larger than")
     );
 }
+
+#[test]
+fn problems_speak_the_words_of_the_form() {
+    let error = open("  tls:\n    cert: /c").error();
+    assert_eq!(
+        error,
+        "[validate_config] config/durable_streams.yml:3: tls.cert: transport.mode = \"tls\" needs tls.key, which is not set"
+    );
+}
+
+#[test]
+fn an_unset_variable_is_named_beside_what_it_left_missing() {
+    let error = rails("test", "test:\n  auth:\n    verify_key: <%= ENV['KEY'] %>\n").error();
+    assert!(error.contains("auth.verify_key is missing"), "{error}");
+    assert!(
+        error.ends_with(
+            "\n  warning: config/durable_streams.yml:3: verify_key: the variable KEY is not set; taken as empty"
+        ),
+        "{error}"
+    );
+}
+
+#[test]
+fn an_internal_listener_that_nobody_reaches_is_pointed_out() {
+    let warnings = open("  internal:\n    port: 4438\n    allowed_ips: [10.0.0.4]").warnings();
+    assert_eq!(warnings.len(), 1);
+    assert!(
+        warnings[0].contains("is on 127.0.0.1, which 10.0.0.4/32 cannot reach"),
+        "{warnings:?}"
+    );
+    assert!(
+        open("  internal:\n    allowed_ips: [127.0.0.0/8]")
+            .warnings()
+            .is_empty()
+    );
+}

@@ -141,7 +141,7 @@ fn addresses() {
 
 #[test]
 fn base_paths() {
-    for good in ["/v1/stream", "/streams", "/upstream", "/metrics2/x", "/ä"] {
+    for good in ["/v1/stream", "/streams", "/upstream", "/metrics2/x"] {
         toml(&format!("[http]\nstream_base_path = {good:?}\n")).ok();
     }
     for bad in [
@@ -160,6 +160,7 @@ fn base_paths() {
         "/readyz/a",
         "/metrics",
         "/v1/*",
+        "/ä",
     ] {
         let error = toml(&format!("[http]\nstream_base_path = {bad:?}\n")).error();
         let start = format!("[validate_config] server.toml:2: http.stream_base_path: {bad:?} ");
