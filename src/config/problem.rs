@@ -189,6 +189,21 @@ impl Report {
         });
     }
 
+    /// Source by source as they came up, and from top to bottom in each.
+    pub(super) fn sort(&mut self) {
+        let mut sources: Vec<String> = Vec::new();
+        for problem in &self.problems {
+            let source = problem.origin.source();
+            if !sources.contains(&source) {
+                sources.push(source);
+            }
+        }
+        self.problems.sort_by_cached_key(|problem| {
+            let source = problem.origin.source();
+            (sources.iter().position(|other| *other == source), problem.origin.line())
+        });
+    }
+
     /// A whole source that cannot be read.
     pub(super) fn unreadable(&mut self, path: &Arc<str>, line: usize, message: impl Into<String>) {
         self.unreadable = true;

@@ -39,6 +39,9 @@ pub(super) fn all_keys() -> Vec<String> {
     lister.keys
 }
 
+/// After so many problems, unknown keys are reported without suggestions.
+const MOST_SUGGESTIONS: usize = 100;
+
 struct Frame<'a> {
     table: &'a Table,
     known: Vec<&'static str>,
@@ -86,7 +89,10 @@ impl<'a> Reader<'a> {
             .filter(|(name, _)| !frame.known.contains(&name.as_str()));
         for (name, value) in unknown {
             let key = self.key(name);
-            let near = suggestion(&key, name, &frame.known, &self.path, self.aliases);
+            // Looking for what is alike takes its time; nobody reads that many answers.
+            let near = (self.report.problems.len() < MOST_SUGGESTIONS)
+                .then(|| suggestion(&key, name, &frame.known, &self.path, self.aliases))
+                .flatten();
             let misplaced = match (&value.data, &near) {
                 (Data::Table(fields), None) => self.misplaced(&key, fields),
                 _ => Vec::new(),
@@ -105,7 +111,7 @@ impl<'a> Reader<'a> {
     /// The keys of a section that is like none, when at least one of them is known elsewhere:
     /// then each of them is out of place rather than the section misspelt.
     fn misplaced(&self, section: &str, fields: &Table) -> Vec<(String, Option<String>, Origin)> {
-        let keys = fields.iter().map(|(field, value)| {
+        let keys = fields.iter().take(MOST_SUGGESTIONS).map(|(field, value)| {
             let key = format!("{section}.{field}");
             let near = suggestion(&key, field, &[], &[], self.aliases);
             (key, near, value.origin.clone())

@@ -10,6 +10,9 @@ use super::{
 
 const PREFIX: &str = "DS_";
 
+/// Deeper than any field is: each part is a table in a table.
+const DEEPEST: usize = 16;
+
 /// The variables that are in place of arguments, not of fields.
 const ARGUMENTS: [&str; 3] = ["DS_PROFILE", "DS_CONFIG", "DS_ENV"];
 
@@ -44,6 +47,10 @@ pub(super) fn parse(variables: &BTreeMap<String, String>, report: &mut Report) -
         }
         if !rest.contains("__") {
             not_a_field(name, report);
+            continue;
+        }
+        if rest.matches("__").count() > DEEPEST {
+            report.problem(&Origin::Variable(name.as_str().into()), "", "unknown variable");
             continue;
         }
         let path: Vec<String> = rest.split("__").map(str::to_lowercase).collect();

@@ -75,8 +75,8 @@ fn former_keys_are_checked_like_any_other() {
         toml("[server]\nport = 70000\n[tls]\ncert_pth = \"/c\"\n[log]\nrust_log = 3\n").error(),
         "[load_config] 3 problems\n  \
          server.toml:2: server.port: expected a port number from 0 to 65535, found 70000\n  \
-         server.toml:6: observability.rust_log: expected text, found the number 3\n  \
          server.toml:4: tls.cert_pth: unknown key (did you mean \"transport.tls.cert_path\"?)\n  \
+         server.toml:6: observability.rust_log: expected text, found the number 3\n  \
          warning: server.toml:6: log.rust_log: is a former key; write \"observability.rust_log\" instead"
     );
     let place = Place::new().var("DS_SERVER__PORT", "5000").var("DS_AUTH__MODE", "none");

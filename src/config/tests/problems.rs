@@ -12,13 +12,13 @@ fn everything_that_is_wrong_is_said_at_once_with_file_line_and_key() {
     assert_eq!(
         place.error(),
         "[load_config] 7 problems\n  \
-         config/default.toml:5: limits.max_stream_byte: unknown key (did you mean \"limits.max_stream_bytes\"?)\n  \
          config/default.toml:2: storage.mode: \"acidic\" is not one of memory, file-fast, file-durable, acid (did you mean \"acid\"?)\n  \
+         config/default.toml:5: limits.max_stream_byte: unknown key (did you mean \"limits.max_stream_bytes\"?)\n  \
+         mine.toml:2: http.stream_base_path: \"v1\" must begin with \"/\"\n  \
          mine.toml:3: http.cors_origins: expected text, found true\n  \
-         mine.toml:14: proxy.trusted_proxies: \"10.0.0.0/99\" is not an IP address or CIDR block, such as \"10.0.0.4\" or \"10.0.0.0/24\"\n  \
-         DS_LIMITS__MAX_STREAMS: limits.max_streams: expected a whole number, found \"many\"\n  \
          mine.toml:6: transport.tls.min_version: transport.tls.min_version (\"1.3\") is above transport.tls.max_version (\"1.2\")\n  \
-         mine.toml:2: http.stream_base_path: \"v1\" must begin with \"/\""
+         mine.toml:14: proxy.trusted_proxies: \"10.0.0.0/99\" is not an IP address or CIDR block, such as \"10.0.0.4\" or \"10.0.0.0/24\"\n  \
+         DS_LIMITS__MAX_STREAMS: limits.max_streams: expected a whole number, found \"many\""
     );
 }
 
@@ -131,4 +131,22 @@ fn keys_cannot_break_the_report() {
     let error = toml("\"a\\nb\" = 1\n").error();
     assert_eq!(error.lines().count(), 1, "{error}");
     assert!(toml(&format!("{} = 1\n", "k".repeat(500_000))).error().len() < 400);
+}
+
+/// Neither a stack overflow nor a long wait, whatever a file holds.
+#[test]
+fn hostile_files_end_in_a_report() {
+    let dotted = vec!["a"; 200_000].join(".");
+    for text in [
+        format!("{dotted} = 1\n"),
+        format!("[{dotted}]\nb = 1\n"),
+        format!("[[{dotted}]]\nb = 1\n"),
+        "a={".repeat(100_000),
+        (0..60_000).map(|n| format!("key_{n} = 1\n")).collect(),
+    ] {
+        let error = toml(&text).load().unwrap_err();
+        assert!(!error.problems().is_empty());
+    }
+    let deep = format!("DS_{}", vec!["A"; 40_000].join("__"));
+    assert!(Place::new().var(&deep, "1").load().is_err());
 }
