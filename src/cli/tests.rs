@@ -90,3 +90,20 @@ fn config_prints_warnings_as_comments() {
     assert!(text.starts_with("# warning: "), "{text}");
     assert!(text.contains("bind_address = \"0.0.0.0:5\""), "{text}");
 }
+
+#[test]
+fn empty_arguments_are_none() {
+    #[derive(clap::Parser)]
+    struct Cli {
+        #[command(flatten)]
+        config: ConfigArgs,
+    }
+    let parse = |args: &[&str]| <Cli as clap::Parser>::parse_from(args).config.options();
+    let options = parse(&["ds", "--config", "config/durable_streams.yml", "--env", "production"]);
+    assert_eq!(
+        options.config_path.as_deref(),
+        Some(Path::new("config/durable_streams.yml"))
+    );
+    assert_eq!(options.env.as_deref(), Some("production"));
+    assert_eq!(parse(&["ds", "--env", "", "--profile", ""]).env, None);
+}

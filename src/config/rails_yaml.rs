@@ -70,7 +70,7 @@ pub(super) fn translate(form: &Form<'_>, report: &mut Report) -> Option<Table> {
         }
     };
     let mut section = pick(root, form, report)?;
-    template.fill_in(&mut section, form.variables, report);
+    template.fill_in(&mut section, "", form.variables, report);
     let mut translation = Translation { table: section, report };
     translation.rows();
     translation.listener();

@@ -309,7 +309,7 @@ fn erb_forms() {
     assert_eq!((internal.port, internal.allowed_ips.len()), (6000, 2));
     assert_eq!(config.http.cors_origins, "https://app.example");
     assert!(
-        place.warnings()[0].contains("yml:6: data_dir: the variable DATA is not set"),
+        place.warnings()[0].contains("yml:6: storage.data_dir: the variable DATA is not set"),
         "{:?}",
         place.warnings()
     );
@@ -469,7 +469,7 @@ fn an_unset_variable_is_named_beside_what_it_left_missing() {
     assert!(error.contains("auth.verify_key is missing"), "{error}");
     assert!(
         error.ends_with(
-            "\n  warning: config/durable_streams.yml:3: verify_key: the variable KEY is not set; taken as empty"
+            "\n  warning: config/durable_streams.yml:3: auth.verify_key: the variable KEY is not set; taken as empty"
         ),
         "{error}"
     );
