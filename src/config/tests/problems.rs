@@ -150,3 +150,23 @@ fn hostile_files_end_in_a_report() {
     let deep = format!("DS_{}", vec!["A"; 40_000].join("__"));
     assert!(Place::new().var(&deep, "1").load().is_err());
 }
+
+/// One character wrong anywhere: an answer, never a crash, and each problem on one line.
+#[test]
+fn any_slip_of_the_hand_gets_an_answer() {
+    let yaml = "default: &default\n  port: <%= ENV.fetch(\"PORT\", 1) %>\n  auth: {mode: none}\nproduction:\n  <<: *default\n  domain: a.example.com:8443\n  storage:\n    lock_wait: 3s\n    data_dir: \"/d\"\n  internal: {allowed_ips: [10.0.0.4/8, '::1'], bind: 10.0.0.5}\n";
+    let toml = "[server]\nport = 1_0\n[transport]\nmode = \"http\"\nhttp.versions = ['http1']\n[proxy]\ntrusted_proxies = [\"10.0.0.0/8\"] # x\n[log]\nrust_log = \"info\"\n";
+    for (name, text) in [("server.yml", yaml), ("server.toml", toml)] {
+        for at in 0..text.len() {
+            for slip in [
+                "", "\"", "'", ":", "\t", "\n", "[", "{", "#", "&", "*", "<", "%", "-", "é", "\u{0}", ".",
+            ] {
+                let changed = format!("{}{slip}{}", &text[..at], &text[at + 1..]);
+                if let Err(error) = Place::new().config(name, &changed).env("production").load() {
+                    let lines = error.problems().iter().map(ToString::to_string);
+                    assert!(lines.clone().all(|line| !line.contains('\n')), "{lines:?}");
+                }
+            }
+        }
+    }
+}
