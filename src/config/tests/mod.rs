@@ -1,6 +1,7 @@
 //! Through [`Config::load`], with real files.
 
 mod documents;
+mod erb;
 mod layers;
 mod legacy;
 mod output;
