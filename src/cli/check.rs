@@ -3,6 +3,7 @@
 use std::{io::Write, path::Path};
 
 use crate::{
+    cli::CliError,
     config::{AuthMode, Config, ConfigLoadOptions, Loaded, StorageMode, TransportMode},
     startup::{Phase, StartupError},
 };
@@ -19,7 +20,7 @@ pub const PROBES: &[(Phase, Probe)] = &[(Phase::LoadKeys, key_files), (Phase::Ch
 /// # Errors
 ///
 /// Everything that is wrong; when `out` cannot be written to.
-pub fn run(options: &ConfigLoadOptions, out: &mut dyn Write) -> Result<(), StartupError> {
+pub fn run(options: &ConfigLoadOptions, out: &mut dyn Write) -> Result<(), CliError> {
     run_with(options, PROBES, out)
 }
 
@@ -28,12 +29,8 @@ pub fn run(options: &ConfigLoadOptions, out: &mut dyn Write) -> Result<(), Start
 /// # Errors
 ///
 /// Everything that is wrong; when `out` cannot be written to.
-pub fn run_with(
-    options: &ConfigLoadOptions,
-    probes: &[(Phase, Probe)],
-    out: &mut dyn Write,
-) -> Result<(), StartupError> {
-    let loaded = Config::load(options)?;
+pub fn run_with(options: &ConfigLoadOptions, probes: &[(Phase, Probe)], out: &mut dyn Write) -> Result<(), CliError> {
+    let loaded = Config::load(options).map_err(StartupError::from)?;
     let mut lines = summary(&loaded);
     let mut failed: Option<(Phase, Vec<String>)> = None;
     for (phase, probe) in probes {
@@ -43,12 +40,12 @@ pub fn run_with(
         }
     }
     if let Some((phase, problems)) = failed {
-        return Err(StartupError::several(phase, problems));
+        return Err(StartupError::several(phase, problems).into());
     }
     lines.extend(loaded.warnings.iter().map(|warning| format!("warning    {warning}")));
     lines.push("ok".into());
-    writeln!(out, "{}", lines.join("\n"))
-        .map_err(|error| StartupError::with_source(Phase::StartServer, "cannot write", error))
+    writeln!(out, "{}", lines.join("\n"))?;
+    Ok(())
 }
 
 fn summary(loaded: &Loaded) -> Vec<String> {
@@ -140,3 +137,6 @@ fn open_file(path: &Path) -> Result<(), String> {
     }
     std::fs::File::open(path).map(drop).map_err(|error| error.to_string())
 }
+
+#[cfg(test)]
+mod tests;

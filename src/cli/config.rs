@@ -3,8 +3,9 @@
 use std::io::Write;
 
 use crate::{
+    cli::CliError,
     config::{Config, ConfigLoadOptions},
-    startup::{Phase, StartupError},
+    startup::StartupError,
 };
 
 /// Prints the configuration as TOML, secrets masked.
@@ -13,14 +14,14 @@ use crate::{
 ///
 /// When there is no valid configuration, with everything that is wrong; when `out` cannot be
 /// written to.
-pub fn run(options: &ConfigLoadOptions, out: &mut dyn Write) -> Result<(), StartupError> {
-    let loaded = Config::load(options)?;
+pub fn run(options: &ConfigLoadOptions, out: &mut dyn Write) -> Result<(), CliError> {
+    let loaded = Config::load(options).map_err(StartupError::from)?;
     let warnings = loaded
         .warnings
         .iter()
         .map(|warning| format!("# warning: {warning}\n"))
         .collect::<String>();
     let separator = if warnings.is_empty() { "" } else { "\n" };
-    write!(out, "{warnings}{separator}{}", loaded.to_toml())
-        .map_err(|error| StartupError::with_source(Phase::StartServer, "cannot write", error))
+    write!(out, "{warnings}{separator}{}", loaded.to_toml())?;
+    Ok(())
 }

@@ -12,7 +12,7 @@ pub use run::{Failure, run};
 
 use std::path::PathBuf;
 
-use crate::config::ConfigLoadOptions;
+use crate::{config::ConfigLoadOptions, startup::StartupError};
 
 /// Where the configuration is: the same for every command that loads one.
 #[derive(Debug, Clone, Default, clap::Args)]
@@ -60,6 +60,9 @@ pub enum CliError {
         /// What the system said.
         source: std::io::Error,
     },
+    /// For the reason that a start would fail for.
+    #[error(transparent)]
+    Startup(#[from] StartupError),
     /// The output cannot be written.
     #[error("cannot write the output: {0}")]
     Output(#[from] std::io::Error),
@@ -71,6 +74,7 @@ impl CliError {
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Config(_) => 78,
+            Self::Startup(error) => error.exit_code(),
             _ => 1,
         }
     }

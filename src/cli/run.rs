@@ -64,9 +64,14 @@ impl From<StartupError> for Failure {
 
 impl From<CliError> for Failure {
     fn from(error: CliError) -> Self {
+        // A failed start says its phase; the others say who speaks.
+        let text = match &error {
+            CliError::Startup(error) => error.to_string(),
+            error => format!("durable-streams-server: {error}"),
+        };
         Self {
             code: error.exit_code(),
-            text: format!("durable-streams-server: {error}"),
+            text,
         }
     }
 }

@@ -92,18 +92,25 @@ impl Template {
     }
 
     /// Puts the variables' values in place of the marks, in every value of the table.
-    pub(super) fn fill_in(&self, table: &mut Table, variables: &BTreeMap<String, String>, report: &mut Report) {
-        for (key, value) in table {
-            if key.contains(OPEN) {
+    /// `section` is the table's key, with a dot after it, for reports.
+    pub(super) fn fill_in(
+        &self,
+        table: &mut Table,
+        section: &str,
+        variables: &BTreeMap<String, String>,
+        report: &mut Report,
+    ) {
+        for (name, value) in table {
+            if name.contains(OPEN) {
                 report.problem(&value.origin, "", "ERB cannot stand in a key");
             }
-            self.fill_in_value(value, key, variables, report);
+            self.fill_in_value(value, &format!("{section}{name}"), variables, report);
         }
     }
 
     fn fill_in_value(&self, value: &mut Value, key: &str, variables: &BTreeMap<String, String>, report: &mut Report) {
         match &mut value.data {
-            Data::Table(table) => self.fill_in(table, variables, report),
+            Data::Table(table) => self.fill_in(table, &format!("{key}."), variables, report),
             Data::List(items) => {
                 for item in items {
                     self.fill_in_value(item, key, variables, report);
@@ -141,11 +148,15 @@ impl Template {
                 },
                 Some(Tag::Fetch(name, default)) => match variables.get(name).or(default.as_ref()) {
                     Some(text) => result.push_str(text),
-                    None => report.problem(
-                        origin,
-                        key,
-                        format!("the variable {name} is not set and has no default"),
-                    ),
+                    None => {
+                        // What it would have said is not known.
+                        report.unreadable = true;
+                        report.problem(
+                            origin,
+                            key,
+                            format!("the variable {name} is not set and has no default"),
+                        );
+                    }
                 },
                 None => {}
             }

@@ -68,16 +68,25 @@ fn place(f: &mut fmt::Formatter<'_>, origin: &Origin, key: &str, message: &str) 
         _ => key,
     };
     if !key.is_empty() {
-        write!(f, "{key}: ")?;
+        // A quoted TOML key may hold anything; a report has a line for each problem.
+        let shown: String = key.chars().take(200).flat_map(printable).collect();
+        write!(f, "{shown}: ")?;
     }
     f.write_str(message)
 }
 
+fn printable(c: char) -> impl Iterator<Item = char> {
+    let escaped = c.is_control().then(|| c.escape_debug());
+    let itself = escaped.is_none().then_some(c);
+    escaped.into_iter().flatten().chain(itself)
+}
+
 /// Why there is no configuration: every problem found.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("[{}] {}", self.stage(), lines(.problems))]
+#[error("[{}] {}", self.stage(), lines(.problems, .warnings))]
 pub struct LoadError {
     pub(super) problems: Vec<Problem>,
+    pub(super) warnings: Vec<Warning>,
 }
 
 impl LoadError {
@@ -85,6 +94,12 @@ impl LoadError {
     #[must_use]
     pub fn problems(&self) -> &[Problem] {
         &self.problems
+    }
+
+    /// What was noticed on the way: an unset variable may be why something is missing.
+    #[must_use]
+    pub fn warnings(&self) -> &[Warning] {
+        &self.warnings
     }
 
     /// The first step that failed.
@@ -98,9 +113,9 @@ impl LoadError {
     }
 }
 
-/// One problem on the line of the phase, several on a line each.
-fn lines(problems: &[Problem]) -> String {
-    match problems {
+/// One problem on the line of the phase, several on a line each, warnings after them.
+fn lines(problems: &[Problem], warnings: &[Warning]) -> String {
+    let mut text = match problems {
         [only] => only.to_string(),
         several => {
             let mut text = format!("{} problems", several.len());
@@ -109,7 +124,11 @@ fn lines(problems: &[Problem]) -> String {
             }
             text
         }
+    };
+    for warning in warnings {
+        text.push_str(&format!("\n  warning: {warning}"));
     }
+    text
 }
 
 /// Why one value was refused; the reader adds place and key.
@@ -170,6 +189,21 @@ impl Report {
         });
     }
 
+    /// Source by source as they came up, and from top to bottom in each.
+    pub(super) fn sort(&mut self) {
+        let mut sources: Vec<String> = Vec::new();
+        for problem in &self.problems {
+            let source = problem.origin.source();
+            if !sources.contains(&source) {
+                sources.push(source);
+            }
+        }
+        self.problems.sort_by_cached_key(|problem| {
+            let source = problem.origin.source();
+            (sources.iter().position(|other| *other == source), problem.origin.line())
+        });
+    }
+
     /// A whole source that cannot be read.
     pub(super) fn unreadable(&mut self, path: &Arc<str>, line: usize, message: impl Into<String>) {
         self.unreadable = true;
@@ -193,6 +227,10 @@ pub(super) fn did_you_mean<'a>(word: &str, candidates: impl IntoIterator<Item = 
 /// The candidate most like `word`, if any is like it at all.
 pub(super) fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     const ALIKE: f64 = 0.6;
+    const LONGEST: usize = 100;
+    if word.len() > LONGEST {
+        return None;
+    }
     candidates
         .into_iter()
         .map(|candidate| (strsim::normalized_damerau_levenshtein(word, candidate), candidate))

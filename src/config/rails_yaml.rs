@@ -70,7 +70,7 @@ pub(super) fn translate(form: &Form<'_>, report: &mut Report) -> Option<Table> {
         }
     };
     let mut section = pick(root, form, report)?;
-    template.fill_in(&mut section, form.variables, report);
+    template.fill_in(&mut section, "", form.variables, report);
     let mut translation = Translation { table: section, report };
     translation.rows();
     translation.listener();
@@ -78,6 +78,14 @@ pub(super) fn translate(form: &Form<'_>, report: &mut Report) -> Option<Table> {
     translation.leftovers("log");
     translation.defaults(form.overrides);
     Some(translation.table)
+}
+
+/// A message with the form's keys where it has keys of its own.
+pub(super) fn in_its_words(mut message: String) -> String {
+    for (key, schema, _) in ROWS {
+        message = message.replace(&schema.join("."), &key.join("."));
+    }
+    message
 }
 
 /// Certificate files that a variable gives take the place of automatic HTTPS, as those of

@@ -39,6 +39,9 @@ pub(super) fn all_keys() -> Vec<String> {
     lister.keys
 }
 
+/// After so many problems, unknown keys are reported without suggestions.
+const MOST_SUGGESTIONS: usize = 100;
+
 struct Frame<'a> {
     table: &'a Table,
     known: Vec<&'static str>,
@@ -86,40 +89,76 @@ impl<'a> Reader<'a> {
             .filter(|(name, _)| !frame.known.contains(&name.as_str()));
         for (name, value) in unknown {
             let key = self.key(name);
-            let hint = suggestion(&key, name, &frame.known, &self.path, self.aliases, &value.origin);
-            self.report.problem(&value.origin, &key, format!("unknown key{hint}"));
+            // Looking for what is alike takes its time; nobody reads that many answers.
+            let near = (self.report.problems.len() < MOST_SUGGESTIONS)
+                .then(|| suggestion(&key, name, &frame.known, &self.path, self.aliases))
+                .flatten();
+            let misplaced = match (&value.data, &near) {
+                (Data::Table(fields), None) => self.misplaced(&key, fields),
+                _ => Vec::new(),
+            };
+            if misplaced.is_empty() {
+                let message = unknown_key(near, &value.origin);
+                self.report.problem(&value.origin, &key, message);
+            }
+            for (key, near, origin) in misplaced {
+                let message = unknown_key(near, &origin);
+                self.report.problem(&origin, &key, message);
+            }
         }
+    }
+
+    /// The keys of a section that is like none, when at least one of them is known elsewhere:
+    /// then each of them is out of place rather than the section misspelt.
+    fn misplaced(&self, section: &str, fields: &Table) -> Vec<(String, Option<String>, Origin)> {
+        let keys = fields.iter().take(MOST_SUGGESTIONS).map(|(field, value)| {
+            let key = format!("{section}.{field}");
+            let near = suggestion(&key, field, &[], &[], self.aliases);
+            (key, near, value.origin.clone())
+        });
+        let keys: Vec<_> = keys.collect();
+        let any = keys.iter().any(|(_, near, _)| near.is_some());
+        if any { keys } else { Vec::new() }
     }
 }
 
-/// The nearest key of the section, else of the whole schema, in the words of the source.
+fn unknown_key(near: Option<String>, origin: &Origin) -> String {
+    match (near, origin) {
+        (None, _) => "unknown key; `config` prints the keys that there are".into(),
+        (Some(near), Origin::Variable(_)) => {
+            format!("unknown key (did you mean {}?)", super::variables::name_of(&near))
+        }
+        (Some(near), _) => format!("unknown key (did you mean \"{near}\"?)"),
+    }
+}
+
+/// The nearest of the form's own keys, else of the section's, else of the whole schema.
 fn suggestion(
     key: &str,
     name: &str,
     known: &[&'static str],
     path: &[&'static str],
     aliases: &[String],
-    origin: &Origin,
-) -> String {
-    let all = all_keys();
-    let sibling = nearest(name, known.iter().copied()).map(|near| join(path, near));
-    let anywhere = || {
-        nearest(
-            key,
-            all.iter().map(String::as_str).chain(aliases.iter().map(String::as_str)),
-        )
-        .or_else(|| {
-            let same_name = |full: &&str| full.rsplit('.').next() == Some(name);
-            all.iter().map(String::as_str).find(same_name)
-        })
-        .map(str::to_owned)
-    };
+) -> Option<String> {
     let alias = nearest(key, aliases.iter().map(String::as_str)).map(str::to_owned);
-    match (alias.or(sibling).or_else(anywhere), origin) {
-        (None, _) => "; `config` prints the keys that there are".into(),
-        (Some(near), Origin::Variable(_)) => format!(" (did you mean {}?)", super::variables::name_of(&near)),
-        (Some(near), _) => format!(" (did you mean \"{near}\"?)"),
-    }
+    let sibling = || nearest(name, known.iter().copied()).map(|near| join(path, near));
+    alias.or_else(sibling).or_else(|| nearest_anywhere(key))
+}
+
+/// The key that is most like this one from its end: a section in front may be missing or
+/// another than it should be.
+fn nearest_anywhere(key: &str) -> Option<String> {
+    let all = all_keys();
+    let length = key.split('.').count();
+    let ends: Vec<&str> = all.iter().map(|full| last_parts(full, length)).collect();
+    let near = nearest(key, ends.iter().copied())?;
+    let at = ends.iter().position(|end| *end == near)?;
+    all.get(at).cloned()
+}
+
+fn last_parts(key: &str, count: usize) -> &str {
+    let cut = key.rmatch_indices('.').nth(count.saturating_sub(1));
+    cut.and_then(|(dot, _)| key.get(dot + 1..)).unwrap_or(key)
 }
 
 fn join(path: &[&'static str], name: &str) -> String {

@@ -42,7 +42,10 @@ impl Printer<'_> {
                 text.push('\n');
             }
             text.push_str(&format!("[{header}]\n"));
-            let width = lines.iter().map(|(value, _)| value.chars().count()).max().unwrap_or(0);
+            // One long value shall not push every comment out of sight.
+            const WIDEST: usize = 60;
+            let widths = lines.iter().map(|(value, _)| value.chars().count());
+            let width = widths.max().unwrap_or(0).min(WIDEST);
             for (value, origin) in lines {
                 text.push_str(&format!("{value:<width$}  # {origin}\n"));
             }

@@ -249,8 +249,10 @@ impl<'a> Loader<'a> {
             validate::check(&self.config, &self.origins, &self.rules, &mut self.report);
         }
         if !self.report.problems.is_empty() {
+            self.report.sort();
             return Err(LoadError {
                 problems: self.report.problems,
+                warnings: self.report.warnings,
             });
         }
         Ok(Loaded {

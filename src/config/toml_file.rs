@@ -14,6 +14,10 @@ type Locate<'a> = &'a dyn Fn(Range<usize>) -> Origin;
 
 /// Parses a file; all its syntax errors go into the report.
 pub(super) fn parse(text: &str, path: &Arc<str>, report: &mut Report) -> Option<Table> {
+    if let Some(line) = overlong_key(text) {
+        report.unreadable(path, line, format!("a key of more than {MOST_PARTS} parts"));
+        return None;
+    }
     let lines = LineStarts::of(text);
     let (table, errors) = DeTable::parse_recoverable(text);
     for error in &errors {
@@ -74,6 +78,19 @@ fn data_from(value: &DeValue<'_>, locate: Locate<'_>) -> Data {
         ),
         DeValue::Table(table) => Data::Table(table_from(table, locate)),
     }
+}
+
+/// More than any key has.
+const MOST_PARTS: usize = 64;
+
+/// The line of a key such as `a.b.c` with too many parts. The parser bounds brackets but not
+/// dots, and each part is a table in a table, down to the end of the stack.
+fn overlong_key(text: &str) -> Option<usize> {
+    let has_too_many = |piece: &str| piece.split('.').filter(|part| !part.trim().is_empty()).count() > MOST_PARTS;
+    let breaks = |c: char| matches!(c, ',' | '=' | '[' | ']' | '{' | '}');
+    text.lines()
+        .position(|line| line.split(breaks).any(has_too_many))
+        .map(|line| line + 1)
 }
 
 /// Parsers' messages may take several lines; a problem takes one.

@@ -16,6 +16,8 @@ use super::{
     value::{Origin, quote},
 };
 
+const HOW_TO_AUTH: &str = "write auth.verify_key, or auth.mode = \"none\" for an open server";
+
 /// What is stricter than the schema, by how the server was started.
 #[derive(Debug, Default)]
 pub(super) struct Rules {
@@ -30,6 +32,7 @@ pub(super) fn check(config: &Config, origins: &Origins, rules: &Rules, report: &
     let mut checker = Checker {
         config,
         origins,
+        rails: rules.rails.is_some(),
         report,
     };
     checker.transport_mode();
@@ -44,11 +47,14 @@ pub(super) fn check(config: &Config, origins: &Origins, rules: &Rules, report: &
     checker.auth(rules);
     checker.numbers();
     checker.log_filter();
+    checker.open_server();
 }
 
 struct Checker<'a> {
     config: &'a Config,
     origins: &'a Origins,
+    /// Speak the words of the Rails form.
+    rails: bool,
     report: &'a mut Report,
 }
 
@@ -60,6 +66,10 @@ impl Checker<'_> {
             return;
         }
         let (key, origin) = self.place(keys);
+        let message = match self.rails {
+            true => super::rails_yaml::in_its_words(message.into()),
+            false => message.into(),
+        };
         self.report.push(Stage::Validate, &origin, &key, message);
     }
 
@@ -75,36 +85,40 @@ impl Checker<'_> {
     }
 
     fn auth(&mut self, rules: &Rules) {
-        const OPEN: &str = "write auth.verify_key, or auth.mode = \"none\" for an open server";
-        match &self.config.auth {
-            None => {
-                if self.origins.is_spoiled("auth") {
-                } else if let Some(file) = &rules.rails {
-                    let message = format!("is missing: {OPEN}");
-                    self.report.push(Stage::Validate, file, "auth", message);
-                } else if rules.profile.as_deref().is_some_and(|name| name.starts_with("prod")) {
-                    let profile = rules.profile.as_deref().unwrap_or_default();
-                    self.fail(
-                        &["auth"],
-                        format!("is missing, and the profile {profile} needs it: {OPEN}"),
-                    );
-                } else {
-                    self.warn(
-                        &["auth"],
-                        "there is none: anyone who reaches this server may do everything",
-                    );
-                }
-            }
-            Some(auth) if auth.mode == AuthMode::Jwt && auth.verify_key.as_os_str().is_empty() => {
-                let keys = ["auth.verify_key", "auth.mode", "auth.issuer", "auth.audience"];
-                self.fail(&keys, format!("auth.verify_key is missing: {OPEN}"));
-            }
-            Some(_) => {}
+        let Some(auth) = &self.config.auth else {
+            self.auth_is_missing(rules);
+            return;
+        };
+        if auth.mode == AuthMode::Jwt && auth.verify_key.as_os_str().is_empty() {
+            let keys = ["auth.verify_key", "auth.mode", "auth.issuer", "auth.audience"];
+            self.fail(&keys, format!("auth.verify_key is missing: {HOW_TO_AUTH}"));
         }
         const LONGEST: u64 = 300;
-        if self.config.auth.as_ref().is_some_and(|auth| auth.leeway_secs > LONGEST) {
+        if auth.leeway_secs > LONGEST {
             let message = format!("is more than {LONGEST}: expired tokens would live on for that long");
             self.fail(&["auth.leeway_secs"], message);
+        }
+    }
+
+    /// What is meant for production is not open by oversight.
+    fn auth_is_missing(&mut self, rules: &Rules) {
+        if let Some(file) = &rules.rails {
+            let message = format!("is missing: {HOW_TO_AUTH}");
+            self.report.push(Stage::Validate, file, "auth", message);
+        }
+        if let Some(profile) = rules.profile.as_deref().filter(|name| name.starts_with("prod")) {
+            let message = format!("is missing, and the profile {profile} needs it: {HOW_TO_AUTH}");
+            self.fail(&["auth"], message);
+        }
+    }
+
+    /// A server that anyone may use says so, unless it will not even start.
+    fn open_server(&mut self) {
+        if self.config.auth.is_none() && self.report.problems.is_empty() {
+            self.warn(
+                &["auth"],
+                "there is none: anyone who reaches this server may do everything",
+            );
         }
     }
 

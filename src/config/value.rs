@@ -39,6 +39,22 @@ impl Origin {
         }
     }
 
+    /// What groups problems: the file, or all variables together.
+    pub(super) fn source(&self) -> String {
+        match self {
+            Self::File { path, .. } => path.to_string(),
+            Self::Variable(_) => "DS_*".into(),
+            other => other.to_string(),
+        }
+    }
+
+    pub(super) fn line(&self) -> usize {
+        match self {
+            Self::File { line, .. } => *line,
+            _ => 0,
+        }
+    }
+
     /// The same place, under the key that stands there.
     pub(super) fn written_as(&self, key: &str) -> Self {
         match self {

@@ -10,6 +10,9 @@ use super::{
 
 const PREFIX: &str = "DS_";
 
+/// Deeper than any field is: each part is a table in a table.
+const DEEPEST: usize = 16;
+
 /// The variables that are in place of arguments, not of fields.
 const ARGUMENTS: [&str; 3] = ["DS_PROFILE", "DS_CONFIG", "DS_ENV"];
 
@@ -21,7 +24,12 @@ pub(super) fn name_of(key: &str) -> String {
 /// All `DS_*` variables, and `RUST_LOG`, as a source.
 pub(super) fn parse(variables: &BTreeMap<String, String>, report: &mut Report) -> Table {
     let mut table = Table::new();
-    if let Some(level) = variables.get("RUST_LOG").filter(|level| !level.is_empty()) {
+    // What is meant for this server alone replaces what is meant for every Rust program.
+    let own = ["DS_OBSERVABILITY__RUST_LOG", "DS_LOG__RUST_LOG"];
+    let general = variables
+        .get("RUST_LOG")
+        .filter(|level| !level.is_empty() && !own.iter().any(|name| variables.contains_key(*name)));
+    if let Some(level) = general {
         insert(
             &mut table,
             "RUST_LOG",
@@ -30,8 +38,6 @@ pub(super) fn parse(variables: &BTreeMap<String, String>, report: &mut Report) -
             report,
         );
     }
-    // Sorted by name: `DS_OBSERVABILITY__RUST_LOG`, which is meant for this server alone,
-    // comes after and replaces `RUST_LOG`.
     for (name, text) in variables {
         let Some(rest) = name.strip_prefix(PREFIX) else {
             continue;
@@ -41,6 +47,10 @@ pub(super) fn parse(variables: &BTreeMap<String, String>, report: &mut Report) -
         }
         if !rest.contains("__") {
             not_a_field(name, report);
+            continue;
+        }
+        if rest.matches("__").count() > DEEPEST {
+            report.problem(&Origin::Variable(name.as_str().into()), "", "unknown variable");
             continue;
         }
         let path: Vec<String> = rest.split("__").map(str::to_lowercase).collect();

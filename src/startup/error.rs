@@ -52,10 +52,11 @@ impl fmt::Display for Phase {
 /// Why the server did not start: `[phase] problem`, or the number of problems and one on a
 /// line each.
 #[derive(Debug, thiserror::Error)]
-#[error("[{phase}] {}", describe(.problems))]
+#[error("[{phase}] {}", describe(.problems, .notes))]
 pub struct StartupError {
     phase: Phase,
     problems: Vec<String>,
+    notes: Vec<String>,
     source: Option<Box<dyn std::error::Error + Send + Sync>>,
 }
 
@@ -71,6 +72,7 @@ impl StartupError {
         Self {
             phase,
             problems,
+            notes: Vec::new(),
             source: None,
         }
     }
@@ -91,6 +93,7 @@ impl StartupError {
         Self {
             phase,
             problems: vec![text],
+            notes: Vec::new(),
             source: Some(source),
         }
     }
@@ -121,23 +124,28 @@ impl From<LoadError> for StartupError {
             Stage::Validate => Phase::ValidateConfig,
         };
         let problems = error.problems().iter().map(ToString::to_string).collect();
+        let notes = error
+            .warnings()
+            .iter()
+            .map(|warning| format!("warning: {warning}"))
+            .collect();
         Self {
             phase,
             problems,
+            notes,
             source: Some(Box::new(error)),
         }
     }
 }
 
-fn describe(problems: &[String]) -> String {
-    match problems {
+fn describe(problems: &[String], notes: &[String]) -> String {
+    let mut text = match problems {
         [only] => only.clone(),
-        several => {
-            let mut text = format!("{} problems", several.len());
-            for problem in several {
-                text.push_str(&format!("\n  {problem}"));
-            }
-            text
-        }
+        several => format!("{} problems", several.len()),
+    };
+    let listed = if problems.len() == 1 { &[] } else { problems };
+    for line in listed.iter().chain(notes) {
+        text.push_str(&format!("\n  {line}"));
     }
+    text
 }

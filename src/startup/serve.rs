@@ -76,11 +76,8 @@ pub async fn serve(loaded: Loaded) -> Result<(), StartupError> {
 
 fn load_keys(config: &Config) -> Result<Gate, StartupError> {
     let gate = Gate::load(config).map_err(|error| StartupError::new(Phase::LoadKeys, error.to_string()))?;
-    match gate.authenticator() {
-        Some(authenticator) => drop(tokio::spawn(Arc::clone(authenticator).watch())),
-        None => tracing::warn!(
-            "this server is open: without [auth] anybody who reaches it may create, write, read and delete every stream"
-        ),
+    if let Some(authenticator) = gate.authenticator() {
+        drop(tokio::spawn(Arc::clone(authenticator).watch()));
     }
     Ok(gate)
 }

@@ -1,6 +1,8 @@
 //! Who may connect, and which proxies are believed.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
+
+use ipnet::IpNet;
 
 use super::Checker;
 use crate::config::{ForwardedHeaders, IdentityMode, TransportMode};
@@ -66,6 +68,14 @@ impl Checker<'_> {
                 "every peer may connect to the internal listener",
             );
         }
+        if let Some(remote) = internal.allowed_ips.iter().find(|net| !reaches(internal.bind, net)) {
+            let message = format!(
+                "the internal listener is on {}, which {remote} cannot reach: set internal.bind to this machine's \
+                 address in that network",
+                internal.bind
+            );
+            self.warn(&["internal.allowed_ips"], message);
+        }
         let public = self.config.server.bind_address;
         if collide(public, internal.address()) {
             let message = format!(
@@ -76,6 +86,12 @@ impl Checker<'_> {
             self.fail(&keys, message);
         }
     }
+}
+
+/// Whether a peer in `net` can have a way to a listener on `bind`: nobody outside reaches a
+/// loopback address.
+fn reaches(bind: IpAddr, net: &IpNet) -> bool {
+    !bind.to_canonical().is_loopback() || net.addr().to_canonical().is_loopback() || net.contains(&bind)
 }
 
 /// Whether both cannot be listened on at once; port 0 is any free one.

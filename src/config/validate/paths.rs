@@ -42,8 +42,8 @@ fn refuse_base_path(path: &str) -> Option<String> {
     if path.ends_with('/') {
         return Some("must not end with \"/\"".into());
     }
-    if path.contains(|c: char| "?#%*{}\\\"".contains(c) || c.is_whitespace() || c.is_control()) {
-        return Some("must be a plain path: no ?, #, %, *, braces, quotes or spaces".into());
+    if path.contains(|c: char| "?#%*{}\\\"".contains(c) || !c.is_ascii_graphic()) {
+        return Some("must be a plain ASCII path: no ?, #, %, *, braces, quotes or spaces".into());
     }
     if path.split('/').skip(1).any(|part| matches!(part, "" | "." | "..")) {
         return Some("must not hold empty, \".\" or \"..\" segments".into());
