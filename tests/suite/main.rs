@@ -15,3 +15,6 @@
 mod support;
 
 mod bad_input;
+mod gate;
+mod internal;
+mod keys;
