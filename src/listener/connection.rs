@@ -30,7 +30,7 @@ impl<S> App for S where
 }
 
 /// A connection that can be told to finish what it is doing and take nothing new.
-trait Graceful: Future {
+pub(super) trait Graceful: Future {
     fn finish(self: Pin<&mut Self>);
 }
 
@@ -61,7 +61,7 @@ where
 
 /// Runs a connection to its end, which the stop signal brings nearer; `None` when it had to be
 /// cut.
-async fn drive<C: Graceful>(connection: C, shared: &Shared) -> Option<C::Output> {
+pub(super) async fn drive<C: Graceful>(connection: C, shared: &Shared) -> Option<C::Output> {
     let mut connection = pin!(connection);
     let mut stop = pin!(shared.stop.wait());
     let ended = poll_fn(|cx| {

@@ -8,6 +8,7 @@ use hyper::body::Incoming;
 use tower::ServiceExt;
 use tower::util::Oneshot;
 
+use super::http2::watched;
 use super::refusal::refusal;
 use super::{ListenerKind, PeerAddr, TlsInfo};
 
@@ -34,6 +35,7 @@ where
     fn call(&self, request: Request<Incoming>) -> Self::Future {
         let finish: fn(Answer) -> Answer = match framing(&request) {
             Framing::Plain => |answer| answer,
+            Framing::Http2 => |answer| answer.map(watched),
             Framing::Last => last,
             Framing::Refused(detail) => {
                 return Either::Left(ready(Ok(refusal(StatusCode::BAD_REQUEST, "Bad Request", detail))));
@@ -53,6 +55,7 @@ where
 #[derive(Debug, PartialEq, Eq)]
 enum Framing {
     Plain,
+    Http2,
     /// Answered, but nothing behind it on this connection is read as a request.
     Last,
     Refused(&'static str),
@@ -64,7 +67,7 @@ fn framing<B>(request: &Request<B>) -> Framing {
     let headers = request.headers();
     if request.version() >= Version::HTTP_2 {
         // Frames carry the length there, and h2 compares a Content-Length with it.
-        return Framing::Plain;
+        return Framing::Http2;
     }
     let mut hosts = headers.get_all(header::HOST).iter();
     match (hosts.next(), hosts.next()) {

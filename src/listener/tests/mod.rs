@@ -1,6 +1,10 @@
 mod bind;
+mod certs;
 mod drain;
 mod framing;
+mod http2;
 mod internal;
 mod limits;
 mod support;
+mod tls;
+mod tls_files;

@@ -14,7 +14,7 @@ use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::timeout;
 
 use crate::config::{ConnectionConfig, LimitsConfig};
-use crate::listener::{Listener, ListenerKind, PeerAddr, Server};
+use crate::listener::{Listener, ListenerKind, PeerAddr, Server, TlsInfo};
 
 /// Longer than anything here takes; reaching it is a failure.
 pub(super) const PATIENCE: Duration = Duration::from_secs(10);
@@ -63,15 +63,18 @@ pub(super) fn app() -> Router {
 async fn echo(request: Request) -> String {
     let peer = request.extensions().get::<PeerAddr>().unwrap().0;
     let kind = *request.extensions().get::<ListenerKind>().unwrap();
+    let tls = request.extensions().get::<TlsInfo>().copied();
     let (parts, body) = request.into_parts();
     let body = match body.collect().await {
         Ok(body) => String::from_utf8_lossy(&body.to_bytes()).into_owned(),
         Err(error) => format!("broken: {error}"),
     };
+    let (method, uri, version) = (parts.method, parts.uri, parts.version);
+    let tls = tls.map_or(String::new(), |tls| {
+        format!(" over TLS, client certificate: {}", tls.client_cert)
+    });
     format!(
-        "{} {} from {} on {kind:?}: [{body}]",
-        parts.method,
-        parts.uri,
+        "{method} {uri} from {} on {kind:?}{tls}, {version:?}: [{body}]",
         peer.ip()
     )
 }
