@@ -26,4 +26,4 @@ pub use connection::App;
 pub use drain::Drained;
 pub use peer::{ListenerKind, PeerAddr, TlsInfo, contains};
 pub use server::Server;
-pub use tls::{TlsContext, TlsContextError, TlsFileError, build_tls_context, check_tls_files};
+pub use tls::{TlsContext, TlsContextError, TlsFileError, build_acme_context, build_tls_context, check_tls_files};

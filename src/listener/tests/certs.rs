@@ -44,10 +44,10 @@ impl Files {
             dir: tempfile::tempdir().unwrap(),
             ca: Ca::new("server CA"),
         };
-        files.write("ca.pem", &files.ca.pem());
+        files.write("ca.pem", files.ca.pem());
         files.renew();
         let clients = Ca::new("client CA");
-        files.write("client-ca.pem", &clients.pem());
+        files.write("client-ca.pem", clients.pem());
         for (name, ca) in [("client", &clients), ("stranger", &Ca::new("another CA"))] {
             let (cert, key) = ca.issue(name);
             files.write(&format!("{name}.pem"), &cert);

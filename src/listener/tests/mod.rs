@@ -1,3 +1,4 @@
+mod acme;
 mod bind;
 mod certs;
 mod drain;

@@ -10,6 +10,7 @@ use rustls::server::{NoClientAuth, ResolvesServerCert, WebPkiClientVerifier};
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::{ConfigBuilder, RootCertStore, ServerConfig, SupportedProtocolVersion, WantsVerifier, version};
 
+use super::acme::Order;
 use super::files::{Contents, Source, Sources, TlsFileError};
 use crate::config::{TlsConfig, TlsVersion, TransportConfig};
 
@@ -66,7 +67,7 @@ pub enum TlsContextError {
     /// `min_version` above `max_version`, or a library that supports neither.
     #[error("transport.tls: no TLS version lies between min_version and max_version")]
     Versions,
-    /// The address of the ACME directory's root, or its cache, is of no use.
+    /// No domain to get a certificate for, or no place to keep it.
     #[error("transport.acme: {0}")]
     Acme(String),
 }
@@ -80,6 +81,8 @@ pub struct TlsContext {
     pub(in crate::listener) challenge: Option<Arc<ServerConfig>>,
     /// The files that it came from, to look at again.
     pub(super) origin: Option<Arc<Origin>>,
+    /// What gets its certificates, instead of files.
+    pub(super) order: Option<Order>,
 }
 
 /// Where a context came from.
@@ -113,6 +116,7 @@ pub fn build_tls_context(transport: &TransportConfig) -> Result<TlsContext, TlsC
         current: Arc::new(ArcSwap::new(build(&origin.sources, &origin.contents, &origin.tls)?)),
         challenge: None,
         origin: Some(Arc::new(origin)),
+        order: None,
     })
 }
 
@@ -200,7 +204,7 @@ fn certified_key(
     }
 }
 
-fn client_verifier(
+pub(super) fn client_verifier(
     source: &Source,
     bundle: &[u8],
     provider: &Arc<CryptoProvider>,

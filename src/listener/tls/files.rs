@@ -67,17 +67,11 @@ pub(super) struct Contents {
 
 impl Sources {
     pub(super) fn new(transport: &TransportConfig) -> Result<Self, TlsFileError> {
-        let source = |field: &'static str, path: &Option<PathBuf>| {
-            let path = path.clone().ok_or(TlsFileError::NotSet { field })?;
-            Ok(Source { field, path })
-        };
         let tls = &transport.tls;
         Ok(Self {
             cert: source("transport.tls.cert_path", &tls.cert_path)?,
             key: source("transport.tls.key_path", &tls.key_path)?,
-            client_ca: (transport.mode == TransportMode::Mtls)
-                .then(|| source("transport.tls.client_ca_path", &tls.client_ca_path))
-                .transpose()?,
+            client_ca: client_ca(transport)?,
         })
     }
 
@@ -95,8 +89,20 @@ impl Sources {
     }
 }
 
+fn source(field: &'static str, path: &Option<PathBuf>) -> Result<Source, TlsFileError> {
+    let path = path.clone().ok_or(TlsFileError::NotSet { field })?;
+    Ok(Source { field, path })
+}
+
+/// The CAs that sign client certificates, in mode `mtls`.
+pub(super) fn client_ca(transport: &TransportConfig) -> Result<Option<Source>, TlsFileError> {
+    (transport.mode == TransportMode::Mtls)
+        .then(|| source("transport.tls.client_ca_path", &transport.tls.client_ca_path))
+        .transpose()
+}
+
 impl Source {
-    fn read(&self) -> Result<Vec<u8>, TlsFileError> {
+    pub(super) fn read(&self) -> Result<Vec<u8>, TlsFileError> {
         let mut contents = Vec::new();
         self.open()?
             .read_to_end(&mut contents)

@@ -4,6 +4,7 @@ use std::time::Duration;
 use tokio::task::spawn_blocking;
 use tokio::time::{MissedTickBehavior, interval};
 
+use super::acme::keep_certified;
 use super::context::{Origin, TlsContext, build};
 use super::files::Contents;
 
@@ -67,8 +68,11 @@ impl Watcher {
 
 /// Looks at the files behind `context` every `transport.tls.reload_secs` and shows new
 /// connections what changed. Broken files change nothing and are reported once. Goes on for
-/// ever, unless the context came from no files.
+/// ever. A context that ACME gets its certificates for is kept supplied instead.
 pub(in crate::listener) async fn watch(context: TlsContext) {
+    if let Some(order) = context.order {
+        return keep_certified(order).await;
+    }
     let Some(origin) = context.origin.clone() else {
         return;
     };
