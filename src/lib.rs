@@ -4,6 +4,7 @@ pub mod clock;
 pub mod config;
 pub mod listener;
 pub mod protocol;
+pub mod proxy;
 pub mod storage;
 
 pub use config::Config;
