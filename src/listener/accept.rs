@@ -98,8 +98,9 @@ fn admit<S: App>(socket: TcpStream, peer: SocketAddr, gatehouse: &Gatehouse, app
         peer: PeerAddr(peer),
         kind: gatehouse.kind,
         tls: None,
+        handover: Arc::default(),
     };
-    let io = Guarded::new(socket, shared.timeouts.write);
+    let io = Guarded::new(socket, shared.timeouts.write, Arc::clone(&service.handover));
     let shared_by_all = Arc::clone(shared);
     match gatehouse.tls.clone() {
         None => {
@@ -154,7 +155,7 @@ fn turn_away(socket: TcpStream, peer: SocketAddr, shared: &Arc<Shared>) {
     let Some(place) = shared.budget.take_refusal() else {
         return;
     };
-    let mut io = Guarded::new(socket, shared.timeouts.write);
+    let mut io = Guarded::new(socket, shared.timeouts.write, Arc::default());
     let shared_by_all = Arc::clone(shared);
     shared.tasks.spawn(async move {
         // Clients mistrust an answer that comes before their request.

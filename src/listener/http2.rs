@@ -22,7 +22,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{Sleep, sleep};
 
-use super::connection::{Graceful, drive};
+use super::connection::{Ended, Graceful, drive};
 use super::server::{Shared, Timeouts};
 
 /// Exchanges that one connection may have under way. Browsers assume about a hundred.
@@ -60,7 +60,7 @@ where
     };
     let connection =
         builder(&streams, &shared.timeouts, shared.max_header_bytes).serve_connection(TokioIo::new(io), service);
-    let connection = Busy {
+    let mut connection = Busy {
         connection: Box::pin(connection),
         streams,
         idle_after: shared.timeouts.header,
@@ -68,7 +68,7 @@ where
         begun: 0,
         told: false,
     };
-    if let Some(Err(error)) = drive(connection, &shared).await {
+    if let Ended::ByItself(Err(error)) = drive(Pin::new(&mut connection), &shared, || false).await {
         tracing::debug!(%peer, %error, "connection ended");
     }
 }

@@ -6,6 +6,7 @@ mod framing;
 mod http2;
 mod internal;
 mod limits;
+mod live;
 mod memory;
 mod support;
 mod tls;

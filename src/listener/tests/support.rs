@@ -54,7 +54,10 @@ pub(super) fn app() -> Router {
             "/ticks",
             any(|| async {
                 let first = futures_util::stream::once(async { Ok::<_, std::io::Error>(Bytes::from("data: 1\n\n")) });
-                Body::from_stream(first.chain(futures_util::stream::pending()))
+                (
+                    [("content-type", "text/event-stream")],
+                    Body::from_stream(first.chain(futures_util::stream::pending())),
+                )
             }),
         )
         .fallback(any(echo))
