@@ -61,26 +61,31 @@ where
     let handover = Arc::clone(&service.handover);
     let (mut io, mut service) = (io, service);
     loop {
-        // Boxed: it is gone while a live answer is written, and its buffers with it.
-        let mut connection = Box::new(shared.http1.serve_connection(TokioIo::new(io), service));
-        let ended = drive(Pin::new(&mut *connection), &shared, || handover.is_due()).await;
-        match ended {
-            Ended::ByItself(Ok(())) | Ended::Cut => return,
-            Ended::ByItself(Err(error)) => {
-                // The peer's doing in all cases: gone, too slow, or not speaking HTTP.
-                tracing::debug!(%peer, %error, "connection ended");
-                return;
+        // Boxed, and its parts dropped in here: nothing of it is held while a live answer is
+        // written, above all not its buffers.
+        let mut live = {
+            let mut connection = Box::new(shared.http1.serve_connection(TokioIo::new(io), service));
+            let ended = drive(Pin::new(&mut *connection), &shared, || handover.is_due()).await;
+            match ended {
+                Ended::ByItself(Ok(())) | Ended::Cut => return,
+                Ended::ByItself(Err(error)) => {
+                    // The peer's doing in all cases: gone, too slow, or not speaking HTTP.
+                    tracing::debug!(%peer, %error, "connection ended");
+                    return;
+                }
+                Ended::Interrupted => {}
             }
-            Ended::Interrupted => {}
-        }
-        let parts = connection.into_parts();
-        let Some(mut live) = handover.take() else {
-            return;
+            let parts = connection.into_parts();
+            let Some(mut live) = handover.take() else {
+                return;
+            };
+            // What was read ahead is not read again.
+            live.keep &= parts.read_buf.is_empty();
+            io = parts.io.into_inner();
+            service = parts.service;
+            live
         };
-        // What was read ahead would be lost on the way.
-        live.keep &= parts.read_buf.is_empty();
-        io = parts.io.into_inner();
-        service = parts.service;
+        live.keep &= !shared.stop.is_given();
         match until_cut(Writer::new(&mut io, live), &shared).await {
             Some(live::End::Reusable) if !shared.stop.is_given() => {}
             Some(live::End::Reusable | live::End::Last) => {
