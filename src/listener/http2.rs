@@ -129,9 +129,7 @@ impl<C: Graceful + Future<Output = hyper::Result<()>>> Future for Busy<C> {
             if this.told {
                 return Poll::Ready(Ok(()));
             }
-            this.told = true;
-            this.timer = None;
-            this.connection.as_mut().finish();
+            Pin::new(&mut *this).finish();
         }
     }
 }
@@ -142,6 +140,9 @@ where
     C: Graceful,
 {
     fn finish(mut self: Pin<&mut Self>) {
+        // A peer that does not answer the farewell must not use up the time of a stop.
+        self.told = true;
+        self.timer = None;
         self.connection.as_mut().finish();
     }
 }

@@ -8,10 +8,10 @@ use tokio::time::timeout;
 use tokio_rustls::client::TlsStream;
 
 use super::certs::{Files, curl};
-use super::support::{PATIENCE, until};
+use super::support::{PATIENCE, app, bind, hasty, until};
 use super::tls::{connect, start};
-use crate::config::TransportMode;
-use crate::listener::Drained;
+use crate::config::{LimitsConfig, TransportMode};
+use crate::listener::{Drained, Server, build_tls_context};
 
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
@@ -273,4 +273,22 @@ async fn a_stop_lets_exchanges_finish_and_cuts_the_rest() {
     peer.until(GOAWAY, 0).await;
     peer.ends().await;
     assert_eq!(stop.await.unwrap(), Drained { cut: 1 });
+}
+
+#[tokio::test]
+async fn a_stop_does_not_wait_for_a_mute_peer() {
+    let files = Files::new();
+    let mut patient = hasty();
+    patient.header_timeout_secs = 60;
+    let server = Server::new(&LimitsConfig::default(), &patient);
+    let listener = bind("127.0.0.1:0");
+    let address = listener.address();
+    let context = build_tls_context(&files.transport(TransportMode::Tls)).unwrap();
+    server.serve_tls(listener, context, app());
+    let mut peer = Peer::new(&files, address).await;
+    peer.get(1, "/").await.unwrap();
+    peer.until(DATA, 1).await;
+    // From here on it answers nothing, not even the farewell.
+    let stop = timeout(Duration::from_secs(20), server.drain(Duration::from_secs(30)));
+    assert_eq!(stop.await.unwrap(), Drained { cut: 0 });
 }
