@@ -174,7 +174,7 @@ fn framing<B>(request: &Request<B>) -> Framing {
         return Framing::Refused("Transfer-Encoding: only chunked is understood");
     }
     // hyper takes a Content-Length that stands beside a Transfer-Encoding away before anyone
-    // sees it, so any request with the latter may be one with both, and a proxy in front may
-    // have gone by the other length. Whatever follows is not taken for a request.
+    // sees it, and a proxy in front may have gone by that length. As of 1.12 it also ends such
+    // a connection by itself; that it must is our rule, so it does not rest on theirs alone.
     Framing::Last
 }
