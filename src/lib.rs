@@ -9,6 +9,7 @@ pub mod gate;
 pub mod http;
 pub mod listener;
 pub mod protocol;
+pub mod proxy;
 pub mod startup;
 pub mod storage;
 pub mod telemetry;
