@@ -21,4 +21,4 @@ mod test_support;
 
 pub use config::{Config, ConfigLoadOptions};
 pub use router::{EmbedError, build_router, build_router_with_ready};
-pub use storage::{acid::AcidStorage, memory::InMemoryStorage};
+pub use storage::{acid::AcidStorage, file::FileStorage, memory::InMemoryStorage};
