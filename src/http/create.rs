@@ -1,0 +1,83 @@
+//! `PUT`: create, and fork (sections 4.2 and 5.1).
+
+use axum::body::Body;
+use http::{HeaderValue, Response, StatusCode, header, request::Parts};
+
+use super::{App, Problem, body, respond, stream};
+use crate::{
+    auth::Permit,
+    engine::{CreateRequest, ForkRequest},
+    listener::TlsInfo,
+    protocol::{BadInput, ContentType, StreamName, headers},
+};
+
+pub(super) async fn handle(app: &App, permit: &Permit, parts: &Parts, body: Body) -> Result<Response<Body>, Problem> {
+    let name = stream(permit)?;
+    let content_type = match headers::single(&parts.headers, &header::CONTENT_TYPE, "Content-Type")? {
+        Some(text) if !text.is_empty() => Some(ContentType::parse(text)?),
+        _ => None,
+    };
+    let lifetime = headers::lifetime(&parts.headers)?;
+    let fork = match headers::fork(&parts.headers)? {
+        Some(fork) => Some(ForkRequest {
+            source: source_name(app.base(), fork.from)?,
+            offset: fork.offset.map(|offset| offset.0),
+            sub_offset: fork.sub_offset,
+        }),
+        None => None,
+    };
+    let received = body::receive(app, &parts.headers, body).await?;
+    let request = CreateRequest {
+        content_type,
+        lifetime,
+        closed: headers::closes(&parts.headers),
+        body: received.bytes.clone(),
+        fork,
+    };
+    let created = app.running()?.create(name, request).await?;
+
+    let mut response = respond::empty(if created.new {
+        StatusCode::CREATED
+    } else {
+        StatusCode::OK
+    });
+    let answer = response.headers_mut();
+    answer.insert(header::CONTENT_TYPE, respond::content_type(&created.content_type));
+    answer.insert(headers::STREAM_NEXT_OFFSET, respond::offset(created.tail));
+    respond::set_closed(answer, created.closed);
+    if created.new
+        && let Some(location) = location(parts)
+    {
+        answer.insert(header::LOCATION, location);
+    }
+    Ok(response)
+}
+
+/// `Stream-Forked-From` is a path of this server, base included.
+fn source_name(base: &str, path: &str) -> Result<StreamName, BadInput> {
+    let bad = |reason: String| BadInput::new("Stream-Forked-From", reason);
+    let below = path.strip_prefix(base).and_then(|rest| rest.strip_prefix('/'));
+    let below = below.ok_or_else(|| {
+        bad(format!(
+            "must be the path of a stream of this server, such as {base}/name"
+        ))
+    })?;
+    StreamName::from_path(below).map_err(|error| bad(error.to_string()))
+}
+
+/// The new stream's URL as the client knows it.
+fn location(parts: &Parts) -> Option<HeaderValue> {
+    let path = parts
+        .extensions
+        .get::<axum::extract::OriginalUri>()
+        .map_or(parts.uri.path(), |original| original.0.path());
+    let authority = parts.uri.authority().map(http::uri::Authority::as_str);
+    let host = authority.or_else(|| parts.headers.get(header::HOST)?.to_str().ok());
+    let scheme = if parts.extensions.get::<TlsInfo>().is_some() {
+        "https"
+    } else {
+        "http"
+    };
+    let url = host.map_or_else(|| path.to_owned(), |host| format!("{scheme}://{host}{path}"));
+    HeaderValue::try_from(url).ok()
+}

@@ -1,0 +1,6 @@
+mod bind;
+mod drain;
+mod framing;
+mod internal;
+mod limits;
+mod support;
