@@ -1,18 +1,21 @@
 //! The tables, and how a record is written. `docs/storage.md` is the reference.
 
-use redb::TableDefinition;
+use redb::{ReadOnlyTable, Table, TableDefinition};
 
 use crate::storage::{StorageError, StreamRecord};
 
 /// The format that this version writes, and the newest that it reads.
-pub(super) const FORMAT: u64 = 1;
+pub(crate) const FORMAT: u64 = 1;
 
 /// Name → record (see [`encode_record`]).
 pub(super) const NAMES: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("names");
 
 /// Stream and position → the bytes from there on. Every stream has at least one row, if an
-/// empty one at its start, so that a tail is always the end of the stream's last row.
+/// empty one at its start, so that a tail is always the end of the last row, or of the file.
 pub(super) const DATA: TableDefinition<'_, (u64, u64), &[u8]> = TableDefinition::new("data");
+
+/// Stream → where its data file begins, and how many bytes of the file count.
+pub(super) const FILES: TableDefinition<'_, u64, (u64, u64)> = TableDefinition::new("files");
 
 /// Stream and producer → epoch and sequence number.
 pub(super) const PRODUCERS: TableDefinition<'_, (u64, &str), (u64, u64)> = TableDefinition::new("producers");
@@ -20,7 +23,7 @@ pub(super) const PRODUCERS: TableDefinition<'_, (u64, &str), (u64, u64)> = Table
 /// When a stream is due, and its name.
 pub(super) const DUE: TableDefinition<'_, (u64, &str), ()> = TableDefinition::new("due");
 
-/// Removed streams whose rows in `data` and `producers` are still there.
+/// Removed streams whose bytes and producers are still there.
 pub(super) const GARBAGE: TableDefinition<'_, u64, ()> = TableDefinition::new("garbage");
 
 /// Numbers about the store, by the keys below.
@@ -29,12 +32,22 @@ pub(super) const META: TableDefinition<'_, &str, u64> = TableDefinition::new("me
 /// In [`META`]: the [`FORMAT`].
 pub(super) const META_FORMAT: &str = "format";
 
+/// In [`META`]: the last journal record that the tables contain.
+pub(super) const META_APPLIED: &str = "applied";
+
 /// In [`META`]: the lowest id never handed out.
 pub(super) const META_NEXT_ID: &str = "next_id";
 
-/// In [`META`]: the bytes of all streams. Written along with records, so a crash may leave it
-/// a little behind.
+/// In [`META`]: the bytes of all streams.
 pub(super) const META_BYTES: &str = "bytes";
+
+pub(super) type NamesRead = ReadOnlyTable<&'static str, &'static [u8]>;
+pub(super) type DataRead = ReadOnlyTable<(u64, u64), &'static [u8]>;
+pub(super) type FilesRead = ReadOnlyTable<u64, (u64, u64)>;
+pub(super) type ProducersRead = ReadOnlyTable<(u64, &'static str), (u64, u64)>;
+pub(super) type DueRead = ReadOnlyTable<(u64, &'static str), ()>;
+pub(super) type GarbageRead = ReadOnlyTable<u64, ()>;
+pub(super) type Data<'t> = Table<'t, (u64, u64), &'static [u8]>;
 
 /// The first byte of an encoded record: how the rest is encoded.
 const RECORD_VERSION: u8 = 1;
@@ -54,7 +67,7 @@ pub(super) fn decode_record(name: &str, bytes: &[u8]) -> Result<StreamRecord, re
 }
 
 /// What redb says, in the store's terms.
-pub(super) fn storage_error(context: &str, error: redb::Error) -> StorageError {
+pub(crate) fn storage_error(context: &str, error: redb::Error) -> StorageError {
     let io = |source| StorageError::Io {
         context: context.to_owned(),
         source,
@@ -74,7 +87,7 @@ pub(super) fn storage_error(context: &str, error: redb::Error) -> StorageError {
 }
 
 /// Whether the database must be opened anew before it can be used again.
-pub(super) fn needs_reopen(error: &redb::Error) -> bool {
+pub(crate) fn needs_reopen(error: &redb::Error) -> bool {
     matches!(
         error,
         redb::Error::Io(_) | redb::Error::PreviousIo | redb::Error::DatabaseClosed

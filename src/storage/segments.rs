@@ -16,7 +16,7 @@ const SLAB: usize = 64 * 1024;
 
 /// The bytes of one stream from its first own position on.
 #[derive(Debug)]
-pub(super) struct Segments {
+pub(crate) struct Segments {
     /// Finished pieces, in order, none of them empty.
     frozen: Vec<Frozen>,
     /// Small pieces that are still being gathered, behind all frozen ones.
@@ -38,7 +38,7 @@ impl Frozen {
 }
 
 impl Segments {
-    pub(super) fn starting_at(start: Position) -> Self {
+    pub(crate) fn starting_at(start: Position) -> Self {
         Self {
             frozen: Vec::new(),
             open: Vec::new(),
@@ -46,11 +46,23 @@ impl Segments {
         }
     }
 
-    pub(super) fn tail(&self) -> Position {
+    /// The position of the first byte.
+    pub(crate) fn start(&self) -> Position {
+        self.frozen.first().map_or(self.open_start, |piece| piece.start)
+    }
+
+    /// The position after the last byte.
+    pub(crate) fn tail(&self) -> Position {
         self.open_start + self.open.len() as u64
     }
 
-    pub(super) fn append(&mut self, piece: &Bytes) {
+    /// All pieces in order.
+    pub(crate) fn pieces(&self) -> impl Iterator<Item = &[u8]> {
+        let open = Some(self.open.as_slice()).filter(|open| !open.is_empty());
+        self.frozen.iter().map(|piece| piece.bytes.as_ref()).chain(open)
+    }
+
+    pub(crate) fn append(&mut self, piece: &Bytes) {
         if piece.len() >= KEEP_FROM {
             self.freeze_open();
             self.frozen.push(Frozen {
@@ -84,7 +96,7 @@ impl Segments {
     }
 
     /// The bytes of `range`, or those of them that there are.
-    pub(super) fn read(&self, range: Range<Position>) -> Bytes {
+    pub(crate) fn read(&self, range: Range<Position>) -> Bytes {
         let end = range.end.min(self.tail());
         let first = self.frozen.partition_point(|piece| piece.end() <= range.start);
         let start = range
