@@ -7,6 +7,15 @@
 //! Every call may block, so the engine never makes one on an async worker
 //! unless [`Storage::blocking`] says that it cannot.
 
+pub mod acid;
+#[cfg(test)]
+pub(crate) mod contract;
+pub mod file;
+mod journaled;
+pub mod lock;
+pub mod memory;
+mod segments;
+
 use std::ops::Range;
 
 use bytes::Bytes;

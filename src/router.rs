@@ -1,0 +1,69 @@
+//! The HTTP API for other axum applications.
+
+use std::sync::{Arc, atomic::AtomicBool};
+
+use axum::Router;
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    auth::KeysError,
+    config::Config,
+    engine::{Engine, Limits},
+    gate::Gate,
+    http::{self, App, Settings},
+    storage::Storage,
+    telemetry::Metrics,
+};
+
+/// Why there is no router.
+#[derive(Debug, thiserror::Error)]
+pub enum EmbedError {
+    /// The keys that tokens are verified with cannot be used.
+    #[error(transparent)]
+    Keys(#[from] KeysError),
+    /// No thread for the committer.
+    #[error("the committer could not be started: {0}")]
+    Committer(#[from] std::io::Error),
+    /// A defect of this crate.
+    #[error("the metrics could not be set up: {0}")]
+    Metrics(String),
+}
+
+/// The protocol at `http.stream_base_path`, with `/up`, `/healthz`, `/readyz` and `/metrics`, as a
+/// router to serve or to merge into another one. To be called within a tokio runtime.
+///
+/// The gate is that of `config.auth`; without it the router is open. What the router does not
+/// do is the host's: listeners, TLS, limits on connections and heads, an allow-list of peers.
+///
+/// # Errors
+/// See [`EmbedError`].
+pub fn build_router(storage: Arc<dyn Storage>, config: &Config) -> Result<Router, EmbedError> {
+    build_router_with_ready(
+        storage,
+        config,
+        Arc::new(AtomicBool::new(true)),
+        CancellationToken::new(),
+    )
+}
+
+/// As [`build_router`]; `/readyz` answers 503 until `ready` is true, and live reads end, so that
+/// the host can stop, when `stopping` is cancelled.
+///
+/// # Errors
+/// See [`EmbedError`].
+pub fn build_router_with_ready(
+    storage: Arc<dyn Storage>,
+    config: &Config,
+    ready: Arc<AtomicBool>,
+    stopping: CancellationToken,
+) -> Result<Router, EmbedError> {
+    let gate = Gate::load(config)?;
+    if let Some(authenticator) = gate.authenticator() {
+        tokio::spawn(Arc::clone(authenticator).watch());
+    }
+    let metrics = Arc::new(Metrics::new().map_err(|error| EmbedError::Metrics(error.to_string()))?);
+    let engine = Engine::start(storage, Limits::of(config), Arc::clone(&metrics))?;
+    let app = App::new(Settings::of(config, &gate), gate, metrics, stopping).ready_when(ready);
+    app.ready(engine);
+    Ok(http::router(app))
+}
