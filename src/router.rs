@@ -11,6 +11,7 @@ use crate::{
     engine::{Engine, Limits},
     gate::Gate,
     http::{self, App, Settings},
+    proxy::ProxyTrust,
     storage::Storage,
     telemetry::Metrics,
 };
@@ -34,6 +35,8 @@ pub enum EmbedError {
 ///
 /// The gate is that of `config.auth`; without it the router is open. What the router does not
 /// do is the host's: listeners, TLS, limits on connections and heads, an allow-list of peers.
+/// Forwarding headers are believed as `config.proxy` says where the host adds
+/// [`listener::PeerAddr`](crate::listener::PeerAddr) to its requests, and of nobody otherwise.
 ///
 /// # Errors
 /// See [`EmbedError`].
@@ -65,5 +68,8 @@ pub fn build_router_with_ready(
     let engine = Engine::start(storage, Limits::of(config), Arc::clone(&metrics))?;
     let app = App::new(Settings::of(config, &gate), gate, metrics, stopping).ready_when(ready);
     app.ready(engine);
-    Ok(http::router(app))
+    Ok(http::router(
+        app,
+        &ProxyTrust::new(&config.proxy, config.transport.mode),
+    ))
 }

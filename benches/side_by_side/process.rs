@@ -29,7 +29,9 @@ impl Server {
     /// Starts a contender and waits until it answers.
     pub async fn start(contender: &Contender, dir: &Path) -> Result<Self, String> {
         let server = Self::spawn(contender, dir)?;
-        server.wait_for(&contender.get("/readyz"), contender.has_health_checks()).await
+        server
+            .wait_for(&contender.get("/readyz"), contender.has_health_checks())
+            .await
     }
 
     /// Starts it and waits for the first good answer to `request`.
@@ -81,7 +83,10 @@ impl Server {
 
     fn last_log_line(&self) -> String {
         let log = std::fs::read_to_string(&self.log).unwrap_or_default();
-        log.lines().rfind(|line| !line.trim().is_empty()).unwrap_or("(no log)").to_owned()
+        log.lines()
+            .rfind(|line| !line.trim().is_empty())
+            .unwrap_or("(no log)")
+            .to_owned()
     }
 
     fn pid(&self) -> Pid {
@@ -91,7 +96,8 @@ impl Server {
     /// The CPU time that it has used, user and system, of all its threads, ended ones too.
     pub fn cpu(&self) -> Result<Duration, String> {
         let time = clock_getcpuclockid(self.pid()).and_then(clock_gettime);
-        time.map(Duration::from).map_err(|e| format!("cannot read the server's CPU clock, has it died? ({e})"))
+        time.map(Duration::from)
+            .map_err(|e| format!("cannot read the server's CPU clock, has it died? ({e})"))
     }
 
     /// Memory that is its own: resident pages without those of files.

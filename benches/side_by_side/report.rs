@@ -135,10 +135,16 @@ impl Report {
     fn ratio(&self, measure: &str, contender: &str) -> Option<f64> {
         let by_round = |name: &str| -> BTreeMap<usize, f64> {
             let of = |sample: &&Sample| sample.measure == measure && sample.contender == name;
-            self.samples.iter().filter(of).map(|sample| (sample.round, sample.value)).collect()
+            self.samples
+                .iter()
+                .filter(of)
+                .map(|sample| (sample.round, sample.value))
+                .collect()
         };
         let official = by_round(OFFICIAL);
-        let ratios = by_round(contender).into_iter().filter_map(|(round, value)| Some(value / official.get(&round)?));
+        let ratios = by_round(contender)
+            .into_iter()
+            .filter_map(|(round, value)| Some(value / official.get(&round)?));
         median(ratios.collect())
     }
 
@@ -154,7 +160,11 @@ impl Report {
             if contenders.is_empty() {
                 continue;
             }
-            let unit = if measure.unit.is_empty() { String::new() } else { format!(" [{}]", measure.unit) };
+            let unit = if measure.unit.is_empty() {
+                String::new()
+            } else {
+                format!(" [{}]", measure.unit)
+            };
             println!("\n{}{unit}", measure.what);
             for contender in contenders {
                 let values = self.values(measure.name, contender);
@@ -170,7 +180,10 @@ impl Report {
                     .filter(|_| contender != OFFICIAL)
                     .map_or(String::new(), |ratio| format!("{ratio:.2} of official"));
                 let verdict = self.verdict(measure, contender, middle, ratio);
-                let row = format!("  {contender:<14}{:>10}   {shown_ratio:<18}{verdict:<24}{spread}", figure(middle));
+                let row = format!(
+                    "  {contender:<14}{:>10}   {shown_ratio:<18}{verdict:<24}{spread}",
+                    figure(middle)
+                );
                 println!("{}", row.trim_end());
             }
         }

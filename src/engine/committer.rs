@@ -6,7 +6,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use parking_lot::{Condvar, Mutex};
+use parking_lot::{Condvar, Mutex, MutexGuard};
 use tokio::sync::oneshot;
 
 use super::{
@@ -28,6 +28,10 @@ const MAX_QUEUE: usize = 100_000;
 const MAX_BATCH: usize = 4_096;
 /// How many bytes of content one batch takes at most, beyond its first command.
 const MAX_BATCH_BYTES: usize = 16 * 1024 * 1024;
+/// From how many commands in the last batch on the next one is waited for.
+const CROWD: usize = 4;
+/// How long it is waited for at most, and never longer than the last commit took.
+const MAX_GATHER: Duration = Duration::from_micros(500);
 /// Ids set aside at once.
 const ID_BLOCK: u64 = 1 << 16;
 /// How long to rest when upkeep fails.
@@ -52,7 +56,17 @@ pub(super) struct Committer {
 #[derive(Default)]
 struct Queue {
     requests: Vec<Request>,
+    /// The committer is woken when so many wait.
+    wanted: usize,
     stopping: bool,
+}
+
+/// What the last batch teaches about the next: writers who were answered together tend to
+/// come back together, and one commit for all of them costs as much as one for the first.
+#[derive(Default)]
+struct Crowd {
+    last_batch: usize,
+    last_commit: Duration,
 }
 
 struct Core {
@@ -126,7 +140,7 @@ impl Committer {
             return request.refuse(Unavailable::Overloaded);
         }
         queue.requests.push(request);
-        if queue.requests.len() == 1 {
+        if queue.requests.len() == queue.wanted {
             drop(queue);
             self.filled.notify_one();
         }
@@ -142,11 +156,17 @@ impl Committer {
     /// gets its upkeep here.
     pub(super) fn run(&self) {
         let mut rest = Duration::ZERO;
-        while let Some(requests) = self.take(rest) {
+        let mut crowd = Crowd::default();
+        while let Some(requests) = self.take(rest, &crowd) {
             rest = Duration::MAX;
             let mut core = self.core.lock();
-            for batch in batches(requests) {
-                core.process(batch);
+            if !requests.is_empty() {
+                crowd.last_batch = requests.len();
+                let started = clock::instant();
+                for batch in batches(requests) {
+                    core.process(batch);
+                }
+                crowd.last_commit = started.elapsed();
             }
             match core.storage.maintain() {
                 Ok(true) => rest = Duration::ZERO,
@@ -161,20 +181,41 @@ impl Committer {
     }
 
     /// What waits; nothing when nothing came for `rest`; `None` when stopped.
-    fn take(&self, rest: Duration) -> Option<Vec<Request>> {
+    fn take(&self, rest: Duration, crowd: &Crowd) -> Option<Vec<Request>> {
         let mut queue = self.queue.lock();
-        if queue.requests.is_empty() && !queue.stopping {
-            if rest == Duration::MAX {
-                self.filled
-                    .wait_while(&mut queue, |queue| queue.requests.is_empty() && !queue.stopping);
-            } else if rest > Duration::ZERO {
-                self.filled.wait_for(&mut queue, rest);
-            }
+        self.wait(&mut queue, crowd.size(), crowd.patience());
+        if queue.requests.is_empty() {
+            self.wait(&mut queue, 1, rest);
         }
         if queue.requests.is_empty() && queue.stopping {
             return None;
         }
         Some(std::mem::take(&mut queue.requests))
+    }
+
+    /// Waits until `wanted` commands are there, `longest` has passed, or it is time to stop.
+    fn wait(&self, queue: &mut MutexGuard<'_, Queue>, wanted: usize, longest: Duration) {
+        queue.wanted = wanted;
+        let missing = |queue: &mut Queue| queue.requests.len() < wanted && !queue.stopping;
+        if longest == Duration::MAX {
+            self.filled.wait_while(queue, missing);
+        } else if longest > Duration::ZERO {
+            self.filled.wait_while_for(queue, missing, longest);
+        }
+    }
+}
+
+impl Crowd {
+    fn size(&self) -> usize {
+        self.last_batch - self.last_batch / 8
+    }
+
+    fn patience(&self) -> Duration {
+        if self.last_batch < CROWD {
+            Duration::ZERO
+        } else {
+            self.last_commit.min(MAX_GATHER)
+        }
     }
 }
 

@@ -33,6 +33,7 @@ use crate::{
     gate::{Admission, Listener},
     listener::ListenerKind,
     protocol::StreamName,
+    proxy::ProxyTrust,
 };
 
 /// The whole server as a service: it looks at the path itself.
@@ -44,9 +45,9 @@ pub fn service(app: App) -> impl crate::listener::App + Sync {
 }
 
 /// The same as a router that can be merged into another one: it only has the paths that are ours.
-pub fn router(app: App) -> Router {
+pub fn router(app: App, trust: &ProxyTrust) -> Router {
     let base = app.base().to_owned();
-    let service = service(app);
+    let service = trust.wrap(service(app));
     let mut router = Router::new();
     for path in ["/up", "/healthz", "/readyz", "/metrics"] {
         router = router.route_service(path, service.clone());
