@@ -186,7 +186,8 @@ impl Engine {
                 break stream;
             }
         };
-        if stream.expired(now) {
+        // One that was deleted softly stays for its forks, whatever its time was.
+        if stream.expired(now) && stream.snapshot().gone.is_none() {
             self.send(Command::Expire { name: name.clone() });
             return Ok(None);
         }
@@ -196,11 +197,19 @@ impl Engine {
 
     /// Has a command committed and waits for its outcome.
     async fn submit(&self, command: Command) -> Result<Outcome, Unavailable> {
+        Self::outcome(self.enqueue(command)).await
+    }
+
+    fn enqueue(&self, command: Command) -> oneshot::Receiver<Outcome> {
         let (reply, outcome) = oneshot::channel();
         self.shared.committer.submit(Request {
             command,
             reply: Some(reply),
         });
+        outcome
+    }
+
+    async fn outcome(outcome: oneshot::Receiver<Outcome>) -> Result<Outcome, Unavailable> {
         match outcome.await {
             Ok(Outcome::Unavailable(unavailable)) => Err(unavailable),
             Ok(outcome) => Ok(outcome),
@@ -220,3 +229,6 @@ impl Engine {
             .map_err(|_| Unavailable::Stopping)
     }
 }
+
+#[cfg(test)]
+mod tests;
