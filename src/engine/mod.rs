@@ -26,7 +26,7 @@ use quick_cache::{DefaultHashBuilder, Weighter, sync::Cache};
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
-pub use chunk::Chunk;
+pub use chunk::{Chunk, Events};
 pub use errors::{AppendError, CreateError, DeleteError, ReadError, Unavailable};
 pub use follow::{Event, Follower};
 pub use read::{MAX_READ_BYTES, Metadata, Slice};
