@@ -144,6 +144,10 @@ impl Engine {
     /// Takes no more changes, commits those that wait, and returns when that is done.
     pub async fn stop(&self) {
         self.shared.stopped.cancel();
+        // Else the next start would end streams early that were read a moment ago.
+        for stream in self.shared.cache.owing_touch() {
+            self.send(Command::Touch { stream });
+        }
         self.shared.committer.stop();
         let thread = self.shared.thread.lock().take();
         if let Some(thread) = thread {

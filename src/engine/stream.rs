@@ -30,7 +30,7 @@ const PRODUCERS_KEPT: usize = 64;
 /// Only the committer changes what is published here, after it is as durable as the
 /// backend promises; everybody else reads it.
 #[derive(Debug)]
-pub struct Stream {
+pub(super) struct Stream {
     pub(super) name: StreamName,
     pub(super) id: StreamId,
     pub(super) content_type: ContentType,
@@ -56,7 +56,7 @@ struct State {
 
 /// Why a stream is not there any more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Gone {
+pub(super) enum Gone {
     /// Deleted or expired.
     Deleted,
     /// Deleted, and kept for its forks.
@@ -65,7 +65,7 @@ pub enum Gone {
 
 /// What is published of a stream at one moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Snapshot {
+pub(super) struct Snapshot {
     /// The position behind the last byte.
     pub tail: Position,
     /// No more appends.

@@ -154,3 +154,20 @@ async fn a_source_that_ended_is_gone_and_not_unknown() {
     tokio::time::sleep(Duration::from_millis(1200)).await;
     assert!(matches!(engine.metadata(&source).await, Err(ReadError::Gone)));
 }
+
+#[tokio::test]
+async fn a_stop_writes_down_when_streams_were_read() {
+    let storage = Faulty::new(0);
+    let engine = start(Arc::clone(&storage) as _);
+    let stream = name("a");
+    let request = CreateRequest {
+        lifetime: Some(Lifetime::Ttl(3600)),
+        ..plain()
+    };
+    engine.create(&stream, request).await.unwrap();
+    let created = storage.inner.get(&stream).unwrap().unwrap().record.touched_at;
+    tokio::time::sleep(Duration::from_millis(5)).await;
+    content(&engine, &stream).await.unwrap();
+    engine.stop().await;
+    assert!(storage.inner.get(&stream).unwrap().unwrap().record.touched_at > created);
+}
