@@ -73,3 +73,30 @@ pub fn build_router_with_ready(
         &ProxyTrust::new(&config.proxy, config.transport.mode),
     ))
 }
+
+#[cfg(test)]
+mod tests {
+    use ::http::{Request, StatusCode};
+    use axum::body::Body;
+    use tower::ServiceExt;
+
+    use super::*;
+    use crate::InMemoryStorage;
+
+    #[tokio::test]
+    async fn a_nested_router_forks_by_the_paths_that_clients_know() {
+        let config = Config::default();
+        let base = format!("/api{}", config.http.stream_base_path.trim_end_matches('/'));
+        let streams = build_router(Arc::new(InMemoryStorage::new(0)), &config).unwrap();
+        let router = Router::new().nest("/api", streams);
+        let put = |name: &str, source: Option<&str>| {
+            let mut request = Request::put(format!("{base}/{name}"));
+            if let Some(source) = source {
+                request = request.header("stream-forked-from", format!("{base}/{source}"));
+            }
+            router.clone().oneshot(request.body(Body::empty()).unwrap())
+        };
+        assert_eq!(put("a", None).await.unwrap().status(), StatusCode::CREATED);
+        assert_eq!(put("b", Some("a")).await.unwrap().status(), StatusCode::CREATED);
+    }
+}

@@ -86,6 +86,16 @@ impl StreamCache {
         }
     }
 
+    /// The streams of which memory knows a read that the store does not.
+    pub(super) fn owing_touch(&self) -> Vec<Arc<Stream>> {
+        let owing = |shard: &Mutex<Shard>| -> Vec<Arc<Stream>> {
+            let shard = shard.lock();
+            let owing = shard.streams.values().filter(|stream| stream.owes_touch());
+            owing.map(Arc::clone).collect()
+        };
+        self.shards.iter().flat_map(owing).collect()
+    }
+
     pub(super) fn len(&self) -> usize {
         self.shards.iter().map(|shard| shard.lock().streams.len()).sum()
     }

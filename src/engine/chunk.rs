@@ -21,7 +21,18 @@ pub struct Chunk {
     kind: Kind,
     stored: Bytes,
     body: OnceLock<Bytes>,
-    events: [OnceLock<Bytes>; 2],
+    events: [OnceLock<Events>; 2],
+}
+
+/// Bytes as live events.
+#[derive(Debug, Clone)]
+pub struct Events {
+    /// All of it.
+    pub bytes: Bytes,
+    /// How many of the bytes are the same for every reader.
+    pub data: usize,
+    /// The cursor that the rest has.
+    pub cursor: u64,
 }
 
 impl Chunk {
@@ -62,10 +73,10 @@ impl Chunk {
 
     /// As live events; made by `encode` the first time. There are two forms: for readers
     /// who have everything with this chunk, and for those who have not.
-    pub fn events(&self, up_to_date: bool, encode: impl FnOnce() -> Bytes) -> Bytes {
+    pub fn events(&self, up_to_date: bool, encode: impl FnOnce() -> Events) -> &Events {
         let [behind, caught_up] = &self.events;
         let form = if up_to_date { caught_up } else { behind };
-        form.get_or_init(encode).clone()
+        form.get_or_init(encode)
     }
 
     /// How much memory it may take, with its forms.

@@ -14,6 +14,7 @@ use super::{
     cache::StreamCache,
     errors::Unavailable,
     request::{Command, Outcome},
+    stream::Stream,
     transaction::{Context, Transaction},
 };
 use crate::{
@@ -24,6 +25,8 @@ use crate::{
 
 /// Commands that may wait. Beyond that, writers are told to come back.
 const MAX_QUEUE: usize = 100_000;
+/// How many bytes of content may wait: whoever sent them need not be there any more.
+const MAX_QUEUE_BYTES: usize = 256 * 1024 * 1024;
 /// How many commands one batch takes at most.
 const MAX_BATCH: usize = 4_096;
 /// How many bytes of content one batch takes at most, beyond its first command.
@@ -34,6 +37,8 @@ const CROWD: usize = 4;
 const MAX_GATHER: Duration = Duration::from_micros(500);
 /// Ids set aside at once.
 const ID_BLOCK: u64 = 1 << 16;
+/// How long writers may keep upkeep from its turn.
+const UPKEEP_AT_LEAST: Duration = Duration::from_secs(1);
 /// How long to rest when upkeep fails.
 const UPKEEP_RETRY: Duration = Duration::from_secs(1);
 
@@ -58,6 +63,7 @@ struct Queue {
     requests: Vec<Request>,
     /// The committer is woken when so many wait.
     wanted: usize,
+    bytes: usize,
     stopping: bool,
 }
 
@@ -75,6 +81,8 @@ struct Core {
     limits: Limits,
     metrics: Arc<Metrics>,
     ids: Ids,
+    /// Streams of which a failed commit has left unknown whether they are still as published.
+    doubtful: Vec<Arc<Stream>>,
 }
 
 /// Ids for new streams, set aside in blocks.
@@ -113,6 +121,7 @@ impl Committer {
             limits,
             metrics,
             ids: Ids::default(),
+            doubtful: Vec::new(),
         };
         Self {
             queue: Mutex::default(),
@@ -135,10 +144,13 @@ impl Committer {
             drop(queue);
             return request.refuse(Unavailable::Stopping);
         }
-        if queue.requests.len() >= MAX_QUEUE {
+        let bytes = request.command.bytes();
+        let waits = !queue.requests.is_empty();
+        if queue.requests.len() >= MAX_QUEUE || (waits && queue.bytes + bytes > MAX_QUEUE_BYTES) {
             drop(queue);
             return request.refuse(Unavailable::Overloaded);
         }
+        queue.bytes += bytes;
         queue.requests.push(request);
         if queue.requests.len() == queue.wanted {
             drop(queue);
@@ -155,8 +167,10 @@ impl Committer {
     /// Commits until stopped. Runs on a thread of its own; a store that does not block only
     /// gets its upkeep here.
     pub(super) fn run(&self) {
+        let _end = End(self);
         let mut rest = Duration::ZERO;
         let mut crowd = Crowd::default();
+        let mut upkeep = clock::instant();
         while let Some(requests) = self.take(rest, &crowd) {
             rest = Duration::MAX;
             let mut core = self.core.lock();
@@ -168,6 +182,11 @@ impl Committer {
                 }
                 crowd.last_commit = started.elapsed();
             }
+            // Writers come first, but not for ever.
+            if upkeep.elapsed() < UPKEEP_AT_LEAST && !self.queue.lock().requests.is_empty() {
+                continue;
+            }
+            upkeep = clock::instant();
             match core.storage.maintain() {
                 Ok(true) => rest = Duration::ZERO,
                 Ok(false) if self.inline => rest = UPKEEP_RETRY,
@@ -190,6 +209,7 @@ impl Committer {
         if queue.requests.is_empty() && queue.stopping {
             return None;
         }
+        queue.bytes = 0;
         Some(std::mem::take(&mut queue.requests))
     }
 
@@ -219,6 +239,24 @@ impl Crowd {
     }
 }
 
+/// Leaves nobody waiting for a committer that has ended, however it did.
+struct End<'c>(&'c Committer);
+
+impl Drop for End<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            tracing::error!("the committer panicked: nothing is written any more until the server is restarted");
+        }
+        let mut queue = self.0.queue.lock();
+        queue.stopping = true;
+        let left = std::mem::take(&mut queue.requests);
+        drop(queue);
+        for request in left {
+            request.refuse(Unavailable::Stopping);
+        }
+    }
+}
+
 /// Splits what has gathered into batches of bounded size.
 fn batches(requests: Vec<Request>) -> impl Iterator<Item = Vec<Request>> {
     let mut requests = requests.into_iter().peekable();
@@ -239,6 +277,7 @@ fn batches(requests: Vec<Request>) -> impl Iterator<Item = Vec<Request>> {
 impl Core {
     /// Commits a batch and answers everybody in it.
     fn process(&mut self, requests: Vec<Request>) {
+        self.resolve_doubts();
         let context = Context {
             storage: &*self.storage,
             cache: &self.cache,
@@ -257,25 +296,56 @@ impl Core {
                 .committed(requests.len(), started.elapsed(), result.is_ok());
             result
         };
-        match committed {
+        let error = match committed {
             Ok(()) => {
                 tx.publish();
                 for (request, outcome) in requests.into_iter().zip(outcomes) {
                     request.answer(outcome);
                 }
+                return;
             }
-            // One that does not fit must not refuse the others.
-            Err(CommitError::Full(_)) if requests.len() > 1 => {
-                drop(tx);
-                for request in requests {
-                    self.process(vec![request]);
-                }
+            Err(error) => error,
+        };
+        let doubtful = tx.into_streams();
+        if !matches!(error, CommitError::Full(_)) {
+            self.doubtful.extend(doubtful);
+            self.resolve_doubts();
+        }
+        match error {
+            // One that does not fit, or that builds on what is not so any more, must not
+            // refuse the others.
+            CommitError::Full(_) | CommitError::TailMoved { .. } if requests.len() > 1 => {
+                let mut first = requests;
+                let second = first.split_off(first.len() / 2);
+                self.process(first);
+                self.process(second);
             }
-            Err(error) => {
+            error => {
                 tracing::error!(%error, commands = requests.len(), "a batch was not committed");
                 let unavailable = Unavailable::from(&error);
                 for request in requests {
                     request.refuse(unavailable.clone());
+                }
+            }
+        }
+    }
+
+    /// Publishes what the store has of streams that a failed commit was about: a commit whose
+    /// sync failed may be there all the same, and another writer may have been faster. Those
+    /// that cannot be read are tried again before the next batch.
+    fn resolve_doubts(&mut self) {
+        for stream in std::mem::take(&mut self.doubtful) {
+            match self.storage.get(&stream.name) {
+                Ok(stored) => {
+                    let stored = stored.filter(|stored| stored.record.id == stream.id);
+                    if stored.is_none() {
+                        self.cache.remove(&stream);
+                    }
+                    stream.correct(stored);
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "a stream cannot be looked at after a failed commit; trying again");
+                    self.doubtful.push(stream);
                 }
             }
         }

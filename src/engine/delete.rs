@@ -39,21 +39,30 @@ pub(super) fn remove(tx: &mut Transaction<'_>, slot: Slot) -> Result<(), Unavail
         tx.get_mut(slot).soft_delete();
         return Ok(());
     }
-    let mut next = Some(slot);
-    while let Some(slot) = next.take() {
-        tx.get_mut(slot).gone = Some(Gone::Deleted);
-        let Some(fork) = tx.get(slot).record.fork.clone() else {
-            break;
-        };
-        let Some(source) = tx.find(&fork.source)? else { break };
-        if tx.get(source).record.id != fork.source_id {
+    // All that can fail comes before the first change: a command that is refused leaves
+    // nothing in the batch.
+    let (mut doomed, mut survivor) = (vec![slot], None);
+    let mut at = slot;
+    while let Some(fork) = &tx.get(at).record.fork {
+        let (source, source_id) = (fork.source.clone(), fork.source_id);
+        let Some(source) = tx.find(&source)? else { break };
+        let record = &tx.get(source).record;
+        if record.id != source_id {
             break;
         }
+        if record.forks > 1 || !record.soft_deleted {
+            survivor = Some(source);
+            break;
+        }
+        doomed.push(source);
+        at = source;
+    }
+    for slot in doomed {
+        tx.get_mut(slot).gone = Some(Gone::Deleted);
+    }
+    if let Some(source) = survivor {
         let record = tx.get_mut(source).record_mut();
         record.forks = record.forks.saturating_sub(1);
-        if record.forks == 0 && record.soft_deleted {
-            next = Some(source);
-        }
     }
     Ok(())
 }

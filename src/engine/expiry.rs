@@ -55,8 +55,13 @@ impl Engine {
                 .blocking(move || storage.due(clock::now_millis(), SWEEP_PAGE))
                 .await??;
             let more = due.len() == SWEEP_PAGE;
-            for name in due {
-                self.submit(Command::Expire { name }).await?;
+            // All at once, so that they share a commit.
+            let waiting: Vec<_> = due
+                .into_iter()
+                .map(|name| self.enqueue(Command::Expire { name }))
+                .collect();
+            for outcome in waiting {
+                Self::outcome(outcome).await?;
             }
             if !more {
                 return Ok(());

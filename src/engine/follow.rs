@@ -52,15 +52,17 @@ impl Engine {
         let stream = self.find_readable(name).await?;
         self.touch(&stream, clock::now_millis());
         let reader = Reader::new(stream);
-        let at = resolve(from, reader.0.snapshot().tail)?;
+        let tail = reader.0.snapshot().tail;
+        let at = resolve(from, tail)?;
         let follower = Follower {
             engine: self.clone(),
             reader,
             at,
         };
         // A position that is none is refused here, where it can still be said with a status.
+        // What was read for that is what the reader gets first.
         if matches!(from, ReadFrom::At(_)) && follower.kind() == Kind::Json {
-            follower.engine.chunk(&follower.reader.0, at, at).await?;
+            follower.engine.chunk(&follower.reader.0, at, tail).await?;
         }
         Ok(follower)
     }
@@ -117,7 +119,10 @@ impl Follower {
             if self.at < snapshot.tail {
                 let chunk = match stream.recent(self.at) {
                     Some(chunk) => chunk,
-                    None => self.engine.chunk(stream, self.at, snapshot.tail).await?,
+                    None => match self.engine.chunk(stream, self.at, snapshot.tail).await {
+                        Err(ReadError::NotFound) => return Ok(Event::Gone),
+                        read => read?,
+                    },
                 };
                 self.at = chunk.end;
                 let up_to_date = chunk.end >= snapshot.tail;

@@ -26,7 +26,7 @@ use quick_cache::{DefaultHashBuilder, Weighter, sync::Cache};
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
-pub use chunk::Chunk;
+pub use chunk::{Chunk, Events};
 pub use errors::{AppendError, CreateError, DeleteError, ReadError, Unavailable};
 pub use follow::{Event, Follower};
 pub use read::{MAX_READ_BYTES, Metadata, Slice};
@@ -144,6 +144,10 @@ impl Engine {
     /// Takes no more changes, commits those that wait, and returns when that is done.
     pub async fn stop(&self) {
         self.shared.stopped.cancel();
+        // Else the next start would end streams early that were read a moment ago.
+        for stream in self.shared.cache.owing_touch() {
+            self.send(Command::Touch { stream });
+        }
         self.shared.committer.stop();
         let thread = self.shared.thread.lock().take();
         if let Some(thread) = thread {
@@ -186,7 +190,8 @@ impl Engine {
                 break stream;
             }
         };
-        if stream.expired(now) {
+        // One that was deleted softly stays for its forks, whatever its time was.
+        if stream.expired(now) && stream.snapshot().gone.is_none() {
             self.send(Command::Expire { name: name.clone() });
             return Ok(None);
         }
@@ -196,11 +201,19 @@ impl Engine {
 
     /// Has a command committed and waits for its outcome.
     async fn submit(&self, command: Command) -> Result<Outcome, Unavailable> {
+        Self::outcome(self.enqueue(command)).await
+    }
+
+    fn enqueue(&self, command: Command) -> oneshot::Receiver<Outcome> {
         let (reply, outcome) = oneshot::channel();
         self.shared.committer.submit(Request {
             command,
             reply: Some(reply),
         });
+        outcome
+    }
+
+    async fn outcome(outcome: oneshot::Receiver<Outcome>) -> Result<Outcome, Unavailable> {
         match outcome.await {
             Ok(Outcome::Unavailable(unavailable)) => Err(unavailable),
             Ok(outcome) => Ok(outcome),
@@ -220,3 +233,6 @@ impl Engine {
             .map_err(|_| Unavailable::Stopping)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -114,7 +114,8 @@ impl Engine {
     ) -> Result<Arc<Chunk>, ReadError> {
         let kind = stream.content_type.kind();
         let wanted = tail.min(start.saturating_add(MAX_READ_BYTES));
-        if wanted == start && (kind != Kind::Json || start == 0) {
+        // The end is a place where a message may begin, and a read there costs nothing.
+        if start >= tail {
             return Ok(Arc::new(Chunk::new(kind, start, Bytes::new())));
         }
         let key = (stream.id, start, wanted);
@@ -156,28 +157,47 @@ fn load(
 ) -> Result<Chunk, ReadError> {
     let kind = stream.content_type.kind();
     let (record, ..) = stream.record();
-    if kind == Kind::Json && start > 0 && !json::ends_message(&read(storage, &record, start - 1, start)?) {
-        return Err(BadInput::new("offset", "is not one that this server gave out for this stream").into());
-    }
-    let mut end = wanted;
+    // The byte before tells whether a message starts here.
+    let before = u64::from(kind == Kind::Json && start > 0);
+    let (mut end, mut searched) = (wanted, 0);
     loop {
-        let mut bytes = read(storage, &record, start, end)?;
-        if bytes.len() as u64 != end - start {
+        let mut bytes = read(storage, &record, start - before, end)?;
+        if bytes.len() as u64 != end - start + before {
+            // A stream that is deleted under a reader loses its bytes before it is told to go.
+            if storage.get(&stream.name)?.is_none_or(|now| now.record.id != record.id) {
+                return Err(ReadError::NotFound);
+            }
             let what = format!(
-                "stream {} has {} bytes from {start} on where {} were acknowledged",
+                "stream {} has {} bytes from {} on where {} were acknowledged",
                 record.id,
                 bytes.len(),
-                end - start
+                start - before,
+                end - start + before
             );
             return Err(StorageError::Corrupt(what).into());
         }
-        if end < tail {
-            bytes.truncate(whole(kind, &bytes));
+        if before == 1 && !json::ends_message(&bytes.split_to(1)) {
+            return Err(BadInput::new("offset", "is not one that this server gave out for this stream").into());
         }
-        if !bytes.is_empty() || end == tail {
+        let whole = match kind {
+            // A message that is larger than a read: it, and no more.
+            Kind::Json if searched > 0 => {
+                let rest = bytes.get(searched..).unwrap_or_default();
+                json::end_of(1, rest).ok().map(|end| searched + end)
+            }
+            _ if end < tail => Some(whole(kind, &bytes)).filter(|whole| *whole > 0),
+            _ => Some(bytes.len()),
+        };
+        if let Some(whole) = whole {
+            bytes.truncate(whole);
             return Ok(Chunk::new(kind, start, bytes));
         }
-        end = tail.min(end + MAX_READ_BYTES);
+        if end == tail {
+            return Ok(Chunk::new(kind, start, bytes));
+        }
+        // Twice as far each time, so that a large message is not read over and over.
+        searched = bytes.len();
+        end = tail.min(start + 2 * (end - start));
     }
 }
 

@@ -152,6 +152,26 @@ impl Stream {
         self.wake.notify_waiters();
     }
 
+    /// Takes over what the store has, where that is not what is published; `None`: nothing.
+    pub(super) fn correct(&self, stored: Option<Stored>) {
+        let mut state = self.state.lock();
+        state.producers.clear();
+        match stored {
+            Some(Stored { record, tail }) => {
+                if tail != state.tail {
+                    state.recent.clear();
+                    state.recent_bytes = 0;
+                }
+                state.tail = tail;
+                state.gone = record.soft_deleted.then_some(Gone::SoftDeleted);
+                state.record = Arc::new(record);
+            }
+            None => state.gone = Some(Gone::Deleted),
+        }
+        drop(state);
+        self.wake.notify_waiters();
+    }
+
     pub(super) fn wake(&self) -> &Notify {
         &self.wake
     }

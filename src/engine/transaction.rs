@@ -49,6 +49,8 @@ pub(super) struct Staged {
     producers: Vec<(String, ProducerState)>,
     new: bool,
     record_changed: bool,
+    /// Had gone before the batch.
+    gone_before: bool,
 }
 
 impl Staged {
@@ -64,6 +66,7 @@ impl Staged {
             producers: vec![],
             new: false,
             record_changed: false,
+            gone_before: gone == Some(Gone::Deleted),
         }
     }
 
@@ -93,7 +96,7 @@ impl Staged {
     fn changes(&self, batch: &mut Batch) {
         let (name, id) = (&self.stream.name, self.stream.id);
         if self.gone == Some(Gone::Deleted) {
-            if !self.new {
+            if !self.new && !self.gone_before {
                 batch.push(Change::Remove { name: name.clone(), id });
             }
             return;
@@ -242,6 +245,15 @@ impl<'c> Transaction<'c> {
             staged.changes(&mut batch);
         }
         batch
+    }
+
+    /// The streams that the batch is about, besides those that it would have created.
+    pub(super) fn into_streams(self) -> Vec<Arc<Stream>> {
+        self.staged
+            .into_iter()
+            .filter(|staged| !staged.new)
+            .map(|staged| staged.stream)
+            .collect()
     }
 
     /// Shows everybody what was committed.

@@ -20,7 +20,7 @@ pub(super) async fn handle(app: &App, permit: &Permit, parts: &Parts, body: Body
     let lifetime = headers::lifetime(&parts.headers)?;
     let fork = match headers::fork(&parts.headers)? {
         Some(fork) => Some(ForkRequest {
-            source: source_name(app.base(), fork.from)?,
+            source: source_name(app.base(), below_host(parts, fork.from))?,
             offset: fork.offset.map(|offset| offset.0),
             sub_offset: fork.sub_offset,
         }),
@@ -51,6 +51,13 @@ pub(super) async fn handle(app: &App, permit: &Permit, parts: &Parts, body: Body
         answer.insert(header::LOCATION, location);
     }
     Ok(response)
+}
+
+/// A path of the host's without what this router is nested below.
+fn below_host<'p>(parts: &Parts, path: &'p str) -> &'p str {
+    let original = parts.extensions.get::<axum::extract::OriginalUri>();
+    let nested = original.and_then(|original| original.0.path().strip_suffix(parts.uri.path()));
+    nested.and_then(|nested| path.strip_prefix(nested)).unwrap_or(path)
 }
 
 /// `Stream-Forked-From` is a path of this server, base included.

@@ -9,7 +9,7 @@ use crate::{
     auth::Permit,
     clock,
     engine::{Chunk, Event, Follower, ReadError},
-    protocol::{cursor, headers},
+    protocol::{ReadFrom, cursor, headers},
 };
 
 pub(super) async fn handle(app: &App, permit: &Permit, query: ReadQuery) -> Result<Response<Body>, Problem> {
@@ -32,11 +32,15 @@ pub(super) async fn handle(app: &App, permit: &Permit, query: ReadQuery) -> Resu
             closed,
         } => {
             let mut response = some(&follower, &chunk, query.cursor, up_to_date, closed);
-            let tag = caching::tag(follower.id(), start, chunk.end, closed);
-            response.headers_mut().insert(header::ETAG, respond::text(&tag));
-            response
-                .headers_mut()
-                .insert(header::CACHE_CONTROL, app.settings().caching.content());
+            let answer = response.headers_mut();
+            if query.from == ReadFrom::Now {
+                // What comes after now is something else the next time.
+                answer.insert(header::CACHE_CONTROL, caching::NO_STORE);
+            } else {
+                let tag = caching::tag(follower.id(), start, chunk.end, closed);
+                answer.insert(header::ETAG, respond::text(&tag));
+                answer.insert(header::CACHE_CONTROL, app.settings().caching.content());
+            }
             Ok(response)
         }
         Event::Closed => Ok(nothing(&follower, query.cursor)),

@@ -23,7 +23,7 @@ mod state;
 use std::convert::Infallible;
 
 use axum::{Router, body::Body};
-use http::{Method, Request, Response, StatusCode, request::Parts};
+use http::{HeaderValue, Method, Request, Response, StatusCode, header, request::Parts};
 
 pub use problem::Problem;
 pub use state::{App, Settings};
@@ -66,6 +66,11 @@ async fn dispatch(app: &App, request: Request<Body>) -> Response<Body> {
         Err(problem) => problem.respond(&parts, operation),
     };
     respond::secure(response.headers_mut());
+    if !app.gate().is_open() {
+        // A browser's own cache must not show one user what another was shown.
+        let authorization = HeaderValue::from_static("Authorization");
+        response.headers_mut().append(header::VARY, authorization);
+    }
     app.cors().allow(&parts.headers, response.headers_mut());
     app.metrics().request(operation, response.status().as_u16());
     tracing::debug!(

@@ -30,6 +30,7 @@ pub(super) async fn handle(app: &App, permit: &Permit, query: ReadQuery) -> Resu
     let reader = Box::pin(Reader {
         follower,
         cursor: Cursor::new(query.cursor),
+        rest: None,
         phase: Phase::Opening,
         end: live::end(permit, app.settings().sse_lifetime),
         heartbeat: app.settings().sse_heartbeat,
@@ -64,6 +65,8 @@ pin_project_lite::pin_project! {
     struct Reader {
         follower: Follower,
         cursor: Cursor,
+        // What belongs behind what was just sent.
+        rest: Option<Bytes>,
         phase: Phase,
         end: Option<Instant>,
         heartbeat: Duration,
@@ -89,6 +92,9 @@ impl Reader {
     /// The next bytes to send; `None` at the end.
     async fn next(self: std::pin::Pin<&mut Self>) -> Option<Bytes> {
         let mut this = self.project();
+        if let Some(rest) = this.rest.take() {
+            return Some(rest);
+        }
         match this.phase {
             Phase::Over => return None,
             Phase::Opening => {
@@ -114,11 +120,19 @@ impl Reader {
         }
         tokio::select! {
             event = this.follower.next() => match event {
-                Ok(Event::Chunk { chunk, closed: true, .. }) => {
-                    *this.phase = Phase::Over;
-                    Some(encode::chunk(&chunk, this.cursor.value(), State::Closed))
+                Ok(Event::Chunk { chunk, up_to_date, closed }) => {
+                    let state = match (closed, up_to_date) {
+                        (true, _) => State::Closed,
+                        (false, true) => State::UpToDate,
+                        (false, false) => State::Behind,
+                    };
+                    if closed {
+                        *this.phase = Phase::Over;
+                    }
+                    let (events, rest) = this.cursor.encode(&chunk, state);
+                    *this.rest = rest;
+                    Some(events)
                 }
-                Ok(Event::Chunk { chunk, up_to_date, .. }) => Some(this.cursor.encode(&chunk, up_to_date)),
                 Ok(Event::Closed) => {
                     *this.phase = Phase::Over;
                     Some(encode::control(this.follower.position(), this.cursor.value(), State::Closed).into())

@@ -40,7 +40,7 @@ pub async fn serve(loaded: Loaded) -> Result<(), StartupError> {
     listeners.serve(&server, speech, &app, &config);
 
     let drain = Duration::from_secs(config.server.drain_timeout_secs);
-    let opened = tokio::select! {
+    let storage = tokio::select! {
         opened = storage::open(&config) => opened?,
         () = signals.stop() => {
             tracing::info!("stopping before the store was open");
@@ -48,7 +48,7 @@ pub async fn serve(loaded: Loaded) -> Result<(), StartupError> {
             return Ok(());
         }
     };
-    let engine = Engine::start(opened.storage, Limits::of(&config), metrics)
+    let engine = Engine::start(storage, Limits::of(&config), metrics)
         .map_err(|error| StartupError::with_source(Phase::StartServer, "the committer could not be started", error))?;
     app.ready(engine.clone());
     tracing::info!(storage = ?config.storage.mode, streams = engine.usage().streams, "serving");
@@ -64,7 +64,6 @@ pub async fn serve(loaded: Loaded) -> Result<(), StartupError> {
     };
     engine.stop().await;
     drop((engine, app, server));
-    drop(opened.lock);
     match drained {
         Some(0) => tracing::info!("stopped"),
         Some(cut) => tracing::warn!(

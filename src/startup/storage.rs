@@ -5,21 +5,14 @@ use std::{sync::Arc, time::Duration};
 use super::{Phase, StartupError};
 use crate::{
     config::{Config, StorageConfig, StorageMode},
-    storage::{Storage, StorageError, acid::AcidStorage, file::FileStorage, lock, memory::InMemoryStorage},
+    storage::{Storage, StorageError, acid::AcidStorage, file::FileStorage, held::Held, lock, memory::InMemoryStorage},
 };
-
-/// A store, and the lock on its directory for as long as it is used.
-pub(super) struct Opened {
-    pub(super) storage: Arc<dyn Storage>,
-    pub(super) lock: Option<lock::DirLock>,
-}
 
 /// Opens the store. While another process holds its directory this waits, as long as the
 /// configuration says.
-pub(super) async fn open(config: &Config) -> Result<Opened, StartupError> {
+pub(super) async fn open(config: &Config) -> Result<Arc<dyn Storage>, StartupError> {
     if config.storage.mode == StorageMode::Memory {
-        let storage = Arc::new(InMemoryStorage::new(config.limits.max_memory_bytes));
-        return Ok(Opened { storage, lock: None });
+        return Ok(Arc::new(InMemoryStorage::new(config.limits.max_memory_bytes)));
     }
     let wait = Duration::from_secs(config.storage.lock_wait_secs);
     let failed = |error: &dyn std::fmt::Display| StartupError::new(Phase::StartServer, error.to_string());
@@ -32,18 +25,15 @@ pub(super) async fn open(config: &Config) -> Result<Opened, StartupError> {
         let context = format!("storage.data_dir {}", config.storage.data_dir.display());
         StartupError::with_source(Phase::StartServer, context, error)
     })?;
-    Ok(Opened {
-        storage,
-        lock: Some(lock),
-    })
+    Ok(Arc::new(Held::new(storage, lock)))
 }
 
-fn open_persistent(section: &StorageConfig) -> Result<Arc<dyn Storage>, StorageError> {
+fn open_persistent(section: &StorageConfig) -> Result<Box<dyn Storage>, StorageError> {
     let (dir, open_files) = (&section.data_dir, section.max_open_files);
     Ok(match section.mode {
-        StorageMode::Acid => Arc::new(AcidStorage::open(dir, section.cache_bytes)?),
-        StorageMode::FileDurable => Arc::new(FileStorage::open(dir, true, open_files)?),
-        StorageMode::FileFast => Arc::new(FileStorage::open(dir, false, open_files)?),
-        StorageMode::Memory => Arc::new(InMemoryStorage::new(0)),
+        StorageMode::Acid => Box::new(AcidStorage::open(dir, section.cache_bytes)?),
+        StorageMode::FileDurable => Box::new(FileStorage::open(dir, true, open_files)?),
+        StorageMode::FileFast => Box::new(FileStorage::open(dir, false, open_files)?),
+        StorageMode::Memory => Box::new(InMemoryStorage::new(0)),
     })
 }

@@ -11,6 +11,7 @@ pub mod acid;
 #[cfg(test)]
 pub(crate) mod contract;
 pub mod file;
+pub(crate) mod held;
 mod journaled;
 pub mod lock;
 pub mod memory;

@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 use crate::{
     clock,
-    engine::Chunk,
+    engine::{Chunk, Events},
     protocol::{Kind, Offset, cursor},
     storage::Position,
 };
@@ -26,7 +26,7 @@ pub(super) enum State {
     Closed,
 }
 
-/// The cursor of one connection. All readers without one of their own share what is sent.
+/// The cursor of one connection.
 #[derive(Debug)]
 pub(super) struct Cursor {
     /// At or above the client's, where the client's is not behind the current one.
@@ -45,22 +45,31 @@ impl Cursor {
     }
 
     pub(super) fn value(&self) -> u64 {
-        let current = cursor::interval(clock::now_millis());
+        self.at(cursor::interval(clock::now_millis()))
+    }
+
+    fn at(&self, current: u64) -> u64 {
         self.own.map_or(current, |own| own.max(current))
     }
 
-    /// A chunk as events; made once for all who can share it.
-    pub(super) fn encode(&self, shared: &Chunk, up_to_date: bool) -> Bytes {
-        let state = if up_to_date { State::UpToDate } else { State::Behind };
-        match self.own {
-            Some(_) => chunk(shared, self.value(), state),
-            None => shared.events(up_to_date, || chunk(shared, self.value(), state)),
+    /// A chunk as events: what all readers share is made once, and what is this reader's alone
+    /// follows behind it. Clients that come back have a cursor of their own, so a busy stream
+    /// soon has no others.
+    pub(super) fn encode(&self, shared: &Chunk, state: State) -> (Bytes, Option<Bytes>) {
+        let current = cursor::interval(clock::now_millis());
+        let form = if state == State::Behind { state } else { State::UpToDate };
+        let events = shared.events(form == State::UpToDate, || chunk(shared, current, form));
+        let cursor = self.at(current);
+        if state == form && events.cursor == cursor {
+            return (events.bytes.clone(), None);
         }
+        let own = control(shared.end, cursor, state);
+        (events.bytes.slice(..events.data), Some(own.into()))
     }
 }
 
 /// A data event and the control event that belongs to it.
-pub(super) fn chunk(chunk: &Chunk, cursor: u64, state: State) -> Bytes {
+fn chunk(chunk: &Chunk, cursor: u64, state: State) -> Events {
     let stored = chunk.stored();
     let mut out = Vec::with_capacity(stored.len() * 3 / 2 + 256);
     out.extend_from_slice(b"event: data\n");
@@ -74,8 +83,13 @@ pub(super) fn chunk(chunk: &Chunk, cursor: u64, state: State) -> Bytes {
         }
     }
     out.push(b'\n');
+    let data = out.len();
     out.extend_from_slice(control(chunk.end, cursor, state).as_bytes());
-    out.into()
+    Events {
+        bytes: out.into(),
+        data,
+        cursor,
+    }
 }
 
 /// An array whose elements stand on a line each, as they are stored.

@@ -1,7 +1,12 @@
 use super::*;
 
 fn text(kind: Kind, stored: &'static [u8], state: State) -> String {
-    String::from_utf8(chunk(&Chunk::new(kind, 0, Bytes::from_static(stored)), 7, state).to_vec()).unwrap()
+    String::from_utf8(
+        chunk(&Chunk::new(kind, 0, Bytes::from_static(stored)), 7, state)
+            .bytes
+            .to_vec(),
+    )
+    .unwrap()
 }
 
 #[test]
@@ -41,13 +46,29 @@ fn a_closed_stream_has_no_cursor() {
 }
 
 #[test]
-fn readers_share_events_unless_their_cursor_is_ahead() {
+fn readers_share_events_and_those_with_a_cursor_their_data() {
     let shared = Chunk::new(Kind::Text, 0, Bytes::from_static(b"x"));
-    let first = Cursor::new(None).encode(&shared, true);
-    let second = Cursor::new(Some(1)).encode(&shared, true);
+    let (first, rest) = Cursor::new(None).encode(&shared, State::UpToDate);
+    assert!(rest.is_none());
+    let (second, _) = Cursor::new(Some(1)).encode(&shared, State::UpToDate);
     assert_eq!(first.as_ptr(), second.as_ptr());
+
     let ahead = cursor::interval(clock::now_millis()) + 5;
     let own = Cursor::new(Some(ahead));
     assert!(own.value() > ahead);
-    assert_ne!(own.encode(&shared, true).as_ptr(), first.as_ptr());
+    let (data, rest) = own.encode(&shared, State::UpToDate);
+    assert_eq!(data.as_ptr(), first.as_ptr());
+    assert_eq!(&data[..], b"event: data\ndata:x\n\n");
+    assert_eq!(rest.unwrap(), control(1, own.value(), State::UpToDate));
+    let (data, rest) = Cursor::new(None).encode(&shared, State::Closed);
+    assert_eq!(data.as_ptr(), first.as_ptr());
+    assert_eq!(rest.unwrap(), control(1, 0, State::Closed));
+}
+
+#[test]
+fn a_cursor_does_not_go_back_to_when_a_chunk_was_first_sent() {
+    let shared = Chunk::new(Kind::Text, 0, Bytes::from_static(b"x"));
+    shared.events(true, || chunk(&shared, 3, State::UpToDate));
+    let (_, rest) = Cursor::new(Some(4)).encode(&shared, State::UpToDate);
+    assert!(!String::from_utf8(rest.unwrap().to_vec()).unwrap().contains("\"3\""));
 }
