@@ -16,8 +16,6 @@ mod frame;
 mod journal;
 mod memtable;
 mod read;
-#[cfg(test)]
-mod sim;
 mod view;
 mod write;
 

@@ -133,3 +133,12 @@ fn initialize(db: &Database) -> Result<(), redb::Error> {
     txn.commit()?;
     Ok(())
 }
+
+/// Pretends that another version wrote the index.
+#[cfg(test)]
+pub(super) fn set_format(path: &std::path::Path, format: u64) {
+    let db = Database::open(path).unwrap();
+    let txn = db.begin_write().unwrap();
+    txn.open_table(META).unwrap().insert(META_FORMAT, format).unwrap();
+    txn.commit().unwrap();
+}

@@ -3,24 +3,23 @@
 //! `DS_FAULT_SEED=17 cargo test --lib storage::journaled` replays one, `DS_FAULT_RUNS=5000`
 //! runs as many.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
+};
 
 use super::{
+    Simulated,
     sim::{Faults, SimDisk},
-    *,
 };
-use crate::storage::{
-    Change, CommitError, Position, ProducerState, Storage, Stored, StreamId,
-    contract::{Driver, Model, append, put, record, remove},
+use crate::{
+    protocol::StreamName,
+    storage::{
+        CommitError, Storage, StorageError, StreamId,
+        contract::{Driver, Model, append, put, record, remove},
+        journaled::{JournaledStore, Options, disk::Disk, journal},
+    },
 };
-use crate::{clock::Millis, protocol::StreamName};
-use bytes::Bytes;
-use std::ops::Range;
-
-#[derive(Debug)]
-struct Simulated(JournaledStore);
-
-delegate_storage!(Simulated);
 
 /// Small sizes, so that a short run meets everything.
 fn options(seed: u64) -> Options {

@@ -9,8 +9,10 @@ use std::{
 
 use parking_lot::Mutex;
 
-use super::disk::{Disk, DiskFile};
-use crate::storage::contract::Driver;
+use crate::storage::{
+    contract::Driver,
+    journaled::disk::{Disk, DiskFile},
+};
 
 const SECTOR: usize = 512;
 

@@ -1,0 +1,235 @@
+//! On a real file system.
+
+use std::{
+    fs,
+    os::unix::fs::FileExt,
+    path::Path,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use crate::storage::{
+    Change, Storage, StorageError,
+    acid::AcidStorage,
+    contract::{Driver, Model, append, name, put, record, remove, scratch},
+    file::FileStorage,
+    journaled::{JournaledStore, Options, base, disk::Directory, journal},
+};
+
+fn acid(dir: &Path) -> AcidStorage {
+    AcidStorage::open(dir, 1 << 20).unwrap()
+}
+
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let target = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            copy(&entry.path(), &target);
+        } else {
+            fs::copy(entry.path(), target).unwrap();
+        }
+    }
+}
+
+/// What a killed process leaves: its files as they are.
+#[test]
+fn a_store_that_was_never_closed_opens_with_everything() {
+    let dir = scratch();
+    let store = FileStorage::open(&dir.path().join("live"), false, 3).unwrap();
+    let mut driver = Driver::new(3);
+    let mut model = Model::default();
+    for round in 0..6 {
+        for _ in 0..40 {
+            store.commit(&driver.batch(&mut model, 90_000)).unwrap();
+        }
+        store.maintain().unwrap();
+        let killed = dir.path().join(format!("killed-{round}"));
+        copy(&dir.path().join("live"), &killed);
+        let opened = FileStorage::open(&killed, false, 3).unwrap();
+        model.compare(&opened).unwrap();
+    }
+}
+
+#[test]
+fn the_modes_open_each_others_directories() {
+    let dir = scratch();
+    let mut driver = Driver::new(8);
+    let mut model = Model::default();
+    for round in 0..6 {
+        let store: Box<dyn Storage> = match round % 3 {
+            0 => Box::new(FileStorage::open(dir.path(), true, 3).unwrap()),
+            1 => Box::new(acid(dir.path())),
+            _ => Box::new(FileStorage::open(dir.path(), false, 3).unwrap()),
+        };
+        model.compare(&*store).unwrap();
+        for _ in 0..30 {
+            store.commit(&driver.batch(&mut model, 90_000)).unwrap();
+        }
+        model.compare(&*store).unwrap();
+    }
+}
+
+#[test]
+fn a_large_stream_has_a_file_and_a_removed_one_has_none() {
+    let dir = scratch();
+    let store = FileStorage::open(dir.path(), true, 3).unwrap();
+    let file = dir.path().join("data/01/0000000000000001");
+    let mut tail = 0;
+    store.commit(&[put("small", record(2)), append(2, 0, "x")]).unwrap();
+    store.commit(&[put("large", record(1))]).unwrap();
+    for _ in 0..30 {
+        store.commit(&[append(1, tail, vec![7; 200_000])]).unwrap();
+        tail += 200_000;
+    }
+    assert!(file.exists());
+    assert!(!dir.path().join("data/02").exists());
+    drop(store);
+    assert_eq!(fs::metadata(&file).unwrap().len(), tail);
+    let store = FileStorage::open(dir.path(), true, 3).unwrap();
+    assert_eq!(store.get(&name("large")).unwrap().unwrap().tail, tail);
+    let read = store.read(1, tail - 300_000..tail).unwrap();
+    assert!(read.len() == 300_000 && read.iter().all(|byte| *byte == 7));
+    store.commit(&[remove("large", 1)]).unwrap();
+    while store.maintain().unwrap() {}
+    assert!(!file.exists());
+    assert_eq!(store.read(2, 0..9).unwrap(), "x");
+}
+
+#[test]
+fn space_comes_back_after_churn() {
+    let dir = scratch();
+    let store = acid(dir.path());
+    let mut id = 1u64;
+    let mut sizes = Vec::new();
+    for _ in 0..12 {
+        let first = id;
+        for _ in 0..40 {
+            let text = format!("s{id}");
+            store
+                .commit(&[put(&text, record(id)), append(id, 0, vec![1; 100_000])])
+                .unwrap();
+            id += 1;
+        }
+        for id in first..id {
+            store.commit(&[remove(&format!("s{id}"), id)]).unwrap();
+        }
+        while store.maintain().unwrap() {}
+        sizes.push(fs::metadata(dir.path().join(base::FILE_NAME)).unwrap().len());
+    }
+    assert!(sizes[11] <= sizes[3], "{sizes:?}");
+    assert_eq!(store.usage().bytes, 0);
+}
+
+#[test]
+fn newer_formats_are_refused_by_their_number() {
+    let dir = scratch();
+    drop(acid(dir.path()));
+    let journal = fs::OpenOptions::new()
+        .write(true)
+        .open(dir.path().join(journal::FILE_NAME))
+        .unwrap();
+    journal.write_all_at(&7u64.to_le_bytes(), 16).unwrap();
+    let error = AcidStorage::open(dir.path(), 0).unwrap_err();
+    assert!(
+        matches!(error, StorageError::NewerFormat { found: 7, supported: 1 }),
+        "{error}"
+    );
+
+    let dir = scratch();
+    drop(acid(dir.path()));
+    base::set_format(&dir.path().join(base::FILE_NAME), 2);
+    let error = AcidStorage::open(dir.path(), 0).unwrap_err();
+    assert!(
+        matches!(error, StorageError::NewerFormat { found: 2, supported: 1 }),
+        "{error}"
+    );
+}
+
+#[test]
+fn files_that_are_not_ours_are_refused() {
+    for file in [base::FILE_NAME, journal::FILE_NAME] {
+        let dir = scratch();
+        drop(acid(dir.path()));
+        fs::write(dir.path().join(file), vec![b'x'; 100_000]).unwrap();
+        let error = AcidStorage::open(dir.path(), 0).unwrap_err();
+        assert!(matches!(error, StorageError::Corrupt(_)), "{file}: {error:?}");
+    }
+}
+
+#[test]
+fn a_lost_journal_or_index_is_noticed() {
+    for file in [base::FILE_NAME, journal::FILE_NAME] {
+        let dir = scratch();
+        let store = acid(dir.path());
+        for round in 0..3u64 {
+            store
+                .commit(&[put("a", record(1)), append(1, 3 * round, "abc")])
+                .unwrap();
+        }
+        drop(store);
+        let store = acid(dir.path());
+        store.commit(&[append(1, 9, "more")]).unwrap();
+        drop(store);
+        fs::remove_file(dir.path().join(file)).unwrap();
+        let error = AcidStorage::open(dir.path(), 0).unwrap_err();
+        assert!(matches!(error, StorageError::Corrupt(_)), "{file}: {error:?}");
+    }
+}
+
+#[test]
+fn what_cannot_be_opened_says_why() {
+    let dir = scratch();
+    let file = dir.path().join("file");
+    fs::write(&file, "x").unwrap();
+    let text = AcidStorage::open(&file.join("below"), 0).unwrap_err().to_string();
+    assert!(
+        text.starts_with("creating ") && text.contains("Not a directory"),
+        "{text}"
+    );
+}
+
+/// Neither start looks at the streams. (The figure is for a release build on an idle machine;
+/// what is tested is that the start does not grow with them.)
+#[test]
+fn many_streams_open_at_once() {
+    let dir = scratch();
+    let options = || Options {
+        sync: false,
+        ..Options::default()
+    };
+    let open = |path: &Path| {
+        let started = started();
+        let disk = Arc::new(Directory::create(path).unwrap());
+        (JournaledStore::open(disk, options()).unwrap(), started.elapsed())
+    };
+    let live = dir.path().join("live");
+    let (store, _) = open(&live);
+    for chunk in 0..20u64 {
+        let ids = chunk * 1000 + 1..=chunk * 1000 + 1000;
+        let batch: Vec<Change> = ids
+            .flat_map(|id| {
+                [
+                    put(&format!("gid://app/Room/{id}"), record(id)),
+                    append(id, 0, [b'x'; 300]),
+                ]
+            })
+            .collect();
+        store.commit(&batch).unwrap();
+    }
+    let killed = dir.path().join("killed");
+    copy(&live, &killed);
+    drop(store);
+    let (store, took) = open(&live);
+    assert_eq!(store.usage().streams, 20_000);
+    assert!(took < Duration::from_secs(1), "after a stop: {took:?}");
+    let (store, took) = open(&killed);
+    assert_eq!(store.usage().streams, 20_000);
+    assert!(took < Duration::from_secs(3), "after a kill: {took:?}");
+}
+
+#[allow(clippy::disallowed_methods)]
+fn started() -> Instant {
+    Instant::now()
+}
