@@ -78,6 +78,25 @@ impl DataFiles {
         Ok(())
     }
 
+    /// How long a file is; `None` when it is missing.
+    pub(super) fn len(&self, id: StreamId) -> io::Result<Option<u64>> {
+        if !self.disk.exists(&path(id))? {
+            return Ok(None);
+        }
+        self.file(id)?.len().map(Some)
+    }
+
+    /// The files that there are, by their paths.
+    pub(super) fn all(&self) -> io::Result<Vec<String>> {
+        let mut paths = Vec::new();
+        for directory in self.disk.list(ROOT)? {
+            let directory = format!("{ROOT}/{directory}");
+            let names = self.disk.list(&directory)?;
+            paths.extend(names.into_iter().map(|name| format!("{directory}/{name}")));
+        }
+        Ok(paths)
+    }
+
     pub(super) fn remove(&self, id: StreamId) -> io::Result<()> {
         self.open.remove(&id);
         self.disk.remove(&path(id))
@@ -90,6 +109,6 @@ fn directory(id: StreamId) -> String {
     format!("{ROOT}/{:02x}", id & 0xff)
 }
 
-fn path(id: StreamId) -> String {
+pub(super) fn path(id: StreamId) -> String {
     format!("{}/{id:016x}", directory(id))
 }

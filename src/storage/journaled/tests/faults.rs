@@ -344,3 +344,37 @@ fn a_full_disk_is_survived() {
         }
     });
 }
+
+/// The directory becomes read-only under way: everything can be read, nothing is written, and
+/// it goes on when it is writable again.
+#[test]
+fn a_read_only_disk_can_be_read() {
+    for_seeds(4, |seed| {
+        let disk = SimDisk::new(seed);
+        let options = options(seed);
+        let mut driver = Driver::new(seed);
+        let mut model = Model::default();
+        let store = open(&disk, &options).unwrap();
+        for round in 0..3 {
+            for _ in 0..60 {
+                store.commit(&driver.batch(&mut model, 4000)).unwrap();
+            }
+            disk.set_faults(Faults {
+                read_only: true,
+                ..Faults::default()
+            });
+            for _ in 0..5 {
+                let error = store.commit(&driver.batch(&mut model.clone(), 4000)).unwrap_err();
+                assert!(
+                    matches!(error, CommitError::Storage(StorageError::Io { .. })),
+                    "{error}"
+                );
+                let _ = store.maintain();
+                assert_eq!(model.compare(&store).err(), None, "in round {round}");
+            }
+            disk.set_faults(Faults::default());
+        }
+        drop(store);
+        model.compare(&open(&disk, &options).unwrap()).unwrap();
+    });
+}

@@ -2,8 +2,10 @@
 
 use std::{
     fs,
+    io::Write,
     os::unix::fs::FileExt,
     path::Path,
+    process::{Command, Stdio},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -188,6 +190,98 @@ fn what_cannot_be_opened_says_why() {
         text.starts_with("creating ") && text.contains("Not a directory"),
         "{text}"
     );
+}
+
+const VICTIM: &str = "DS_TEST_COMMIT_INTO";
+
+fn victim_store(dir: &Path, round: u64) -> Box<dyn Storage> {
+    match round % 3 {
+        0 => Box::new(acid(dir)),
+        1 => Box::new(FileStorage::open(dir, true, 4).unwrap()),
+        _ => Box::new(FileStorage::open(dir, false, 4).unwrap()),
+    }
+}
+
+/// Not a test by itself: the process that [`killed_processes_lose_nothing`] kills. Says after
+/// each commit how far its streams are.
+#[test]
+fn commit_until_killed() {
+    let Some(dir) = std::env::var_os(VICTIM) else { return };
+    let round = std::env::var("DS_TEST_ROUND").unwrap().parse().unwrap();
+    let store = victim_store(Path::new(&dir), round);
+    let told = fs::OpenOptions::new()
+        .append(true)
+        .create(true)
+        .open(Path::new(&dir).join("told"))
+        .unwrap();
+    let mut tails = [0u64; 9];
+    for id in 1..9u64 {
+        match store.get(&name(&format!("s{id}"))).unwrap() {
+            Some(stored) => tails[id as usize] = stored.tail,
+            None => store.commit(&[put(&format!("s{id}"), record(id))]).unwrap(),
+        }
+    }
+    for turn in 0u64.. {
+        let mut batch = Vec::new();
+        let mut line = String::new();
+        for id in (1..9).filter(|id| (id + turn) % 3 != 0) {
+            let len = 1000 + (turn * 977 + id) % 20_000;
+            let tail = &mut tails[id as usize];
+            let data: Vec<u8> = (*tail..*tail + len).map(|at| (at % 251) as u8).collect();
+            batch.push(append(id, *tail, data));
+            *tail += len;
+            line += &format!("{id}:{tail} ");
+        }
+        store.commit(&batch).unwrap();
+        (&told).write_all(format!("{line}\n").as_bytes()).unwrap();
+        if turn % 50 == 0 {
+            store.maintain().unwrap();
+        }
+    }
+}
+
+#[test]
+fn killed_processes_lose_nothing() {
+    let dir = scratch();
+    let told = dir.path().join("told");
+    for round in 0..9u64 {
+        let before = fs::metadata(&told).map_or(0, |data| data.len());
+        let mut child = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "storage::journaled::tests::real::commit_until_killed"])
+            .env(VICTIM, dir.path())
+            .env("DS_TEST_ROUND", round.to_string())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        // A few hundred commits, then at any moment.
+        let enough = before + 10_000 + round * 3_777;
+        while fs::metadata(&told).map_or(0, |data| data.len()) < enough {
+            assert!(
+                child.try_wait().unwrap().is_none(),
+                "it ended by itself in round {round}"
+            );
+            std::thread::yield_now();
+        }
+        child.kill().unwrap();
+        child.wait().unwrap();
+        let mut acknowledged = [0u64; 9];
+        for line in fs::read_to_string(&told).unwrap().lines() {
+            for entry in line.split_whitespace() {
+                if let Some((Ok(id), Ok(tail))) = entry.split_once(':').map(|(id, tail)| (id.parse(), tail.parse())) {
+                    let id: usize = id;
+                    acknowledged[id] = acknowledged[id].max(tail);
+                }
+            }
+        }
+        let store = victim_store(dir.path(), round + 1);
+        for id in 1..9u64 {
+            let tail = store.get(&name(&format!("s{id}"))).unwrap().unwrap().tail;
+            assert!(tail >= acknowledged[id as usize], "stream {id} in round {round}");
+            let read = store.read(id, 0..tail).unwrap();
+            assert!(read.len() as u64 == tail && read.iter().enumerate().all(|(at, byte)| *byte == (at % 251) as u8));
+        }
+    }
 }
 
 /// Neither start looks at the streams. (The figure is for a release build on an idle machine;
