@@ -105,7 +105,7 @@ impl Expected {
 /// Power losses at every kind of moment, during a recovery too.
 #[test]
 fn a_power_loss_takes_nothing_that_was_acknowledged() {
-    for_seeds(12, |seed| {
+    for_seeds(10, |seed| {
         let disk = SimDisk::new(seed);
         let options = options(seed);
         let mut driver = Driver::new(seed);
@@ -138,7 +138,7 @@ fn a_power_loss_takes_nothing_that_was_acknowledged() {
 /// that it did not, does not; and after the trouble everything goes on.
 #[test]
 fn a_failing_disk_is_told_and_survived() {
-    for_seeds(12, |seed| {
+    for_seeds(10, |seed| {
         let disk = SimDisk::new(seed);
         let options = options(seed);
         let mut driver = Driver::new(seed);
@@ -241,7 +241,7 @@ fn a_lying_disk_leaves_a_state_that_was_or_is_refused() {
 /// Any bit of the journal: it is refused, or it was the last record, or nothing depended on it.
 #[test]
 fn a_flipped_bit_in_the_journal_is_never_believed() {
-    for_seeds(8, |seed| {
+    for_seeds(3, |seed| {
         let disk = SimDisk::new(seed);
         let options = Options {
             checkpoint_bytes: 1 << 20,
@@ -296,7 +296,7 @@ fn a_flipped_bit_in_the_journal_is_never_believed() {
 /// A disk that fills up, is freed and fills up again.
 #[test]
 fn a_full_disk_is_survived() {
-    for_seeds(6, |seed| {
+    for_seeds(2, |seed| {
         let disk = SimDisk::new(seed);
         let mut driver = Driver::new(seed);
         let store = open(&disk, &options(seed)).unwrap();
