@@ -11,7 +11,7 @@ use std::{
 };
 
 use crate::storage::{
-    Change, Storage, StorageError,
+    Change, CommitError, Storage, StorageError,
     acid::AcidStorage,
     contract::{Driver, Model, append, name, put, record, remove, scratch},
     file::FileStorage,
@@ -286,6 +286,51 @@ fn killed_processes_lose_nothing() {
             let read = store.read(id, 0..tail).unwrap();
             assert!(read == pattern(tail as usize));
         }
+    }
+}
+
+/// On a small file system of its own, such as `mount -t tmpfs -o size=6m`; its path in
+/// `DS_TEST_SMALL_DISK`. It is filled, emptied and filled again.
+#[test]
+fn a_small_disk_fills_up_and_is_freed() {
+    let Some(disk) = std::env::var_os("DS_TEST_SMALL_DISK") else {
+        return;
+    };
+    let disk = Path::new(&disk);
+    for mode in 0..3 {
+        let dir = disk.join(format!("mode-{mode}"));
+        let store = victim_store(&dir, mode);
+        for round in 0..4u64 {
+            let mut tails = Vec::new();
+            for slot in 0..4u64 {
+                let id = 10 * round + slot + 1;
+                store.commit(&[put(&format!("s{slot}"), record(id))]).unwrap();
+                tails.push((id, 0));
+            }
+            let mut refused = 0;
+            for turn in 0..10_000 {
+                let (id, tail) = &mut tails[turn % 4];
+                match store.commit(&[append(*id, *tail, vec![*id as u8; 3000])]) {
+                    Ok(()) => *tail += 3000,
+                    Err(CommitError::Full(_)) => refused += 1,
+                    Err(error) => panic!("{error}"),
+                }
+                if refused > 10 {
+                    break;
+                }
+            }
+            assert!(refused > 10);
+            let total: u64 = tails.iter().map(|(_, tail)| tail).sum();
+            println!("mode {mode}, round {round}: {total} bytes fit");
+            for (slot, (id, tail)) in tails.iter().enumerate() {
+                let read = store.read(*id, 0..*tail).unwrap();
+                assert!(read.len() as u64 == *tail && read.iter().all(|byte| byte == &(*id as u8)));
+                store.commit(&[remove(&format!("s{slot}"), *id)]).unwrap();
+            }
+            while store.maintain().unwrap() {}
+        }
+        drop(store);
+        fs::remove_dir_all(&dir).unwrap();
     }
 }
 
