@@ -118,7 +118,7 @@ fn run(label: &str, store: &dyn Storage, batches: u64) {
         print!(
             "; read {:4} KiB {each:7.2} us cpu ({} KiB)",
             size >> 10,
-            read as u64 / rounds >> 10
+            (read as u64 / rounds) >> 10
         );
     }
     println!();

@@ -16,6 +16,7 @@ mod journaled;
 pub mod lock;
 pub mod memory;
 mod segments;
+pub mod tools;
 
 use std::ops::Range;
 

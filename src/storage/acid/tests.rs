@@ -1,5 +1,5 @@
 use super::*;
-use crate::storage::contract::{Subject, contract};
+use crate::storage::contract::{Subject, contract, scratch};
 
 struct Acid(tempfile::TempDir);
 
@@ -7,7 +7,7 @@ impl Subject for Acid {
     type Store = AcidStorage;
 
     fn new() -> Self {
-        Self(tempfile::tempdir().unwrap())
+        Self(scratch())
     }
 
     fn open(&self) -> AcidStorage {

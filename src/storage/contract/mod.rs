@@ -25,6 +25,12 @@ pub(crate) trait Subject {
     const LASTING: bool = true;
 }
 
+/// A directory for a store under test: in memory where there is such a thing, because what a
+/// sync costs there is not what is tested.
+pub(crate) fn scratch() -> tempfile::TempDir {
+    tempfile::tempdir_in("/dev/shm").unwrap_or_else(|_| tempfile::tempdir().unwrap())
+}
+
 /// Runs the suite for a [`Subject`].
 macro_rules! contract {
     ($subject:ty; $($case:ident),* $(,)?) => {

@@ -20,7 +20,7 @@ impl Model {
     }
 
     /// What a store has that the model does not, or the other way round.
-    pub(crate) fn compare(&self, store: &impl Storage) -> Result<(), String> {
+    pub(crate) fn compare(&self, store: &dyn Storage) -> Result<(), String> {
         let same = |what: &str, same: bool| if same { Ok(()) } else { Err(what.to_owned()) };
         let failed = |error: StorageError| format!("{error:?}");
         for (text, (record, bytes, producers)) in &self.streams {

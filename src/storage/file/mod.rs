@@ -8,15 +8,9 @@ use bytes::Bytes;
 use super::{
     Change, CommitError, Position, ProducerState, Storage, StorageError, Stored, StreamId, Usage,
     journaled::{JournaledStore, Options, delegate_storage, disk::Directory},
+    tools,
 };
-use crate::{clock::Millis, protocol::StreamName};
-
-/// Memory for recently used parts of the index, which has no bytes of large streams.
-const INDEX_CACHE_BYTES: usize = 16 * 1024 * 1024;
-
-/// From here on a stream has a file of its own. Below, the file's block and name on disk
-/// would be most of what it costs.
-const FILE_FROM: u64 = 64 * 1024;
+use crate::{clock::Millis, config::StorageMode, protocol::StreamName};
 
 /// A [`Storage`] in files.
 #[derive(Debug)]
@@ -31,14 +25,17 @@ impl FileStorage {
     /// When the directory cannot be used, the store is damaged, or a newer version wrote it.
     pub fn open(dir: &Path, sync: bool, max_open_files: usize) -> Result<Self, StorageError> {
         let disk = Directory::create(dir)?;
-        let options = Options {
-            sync,
-            spill: Some(FILE_FROM),
-            max_open_files,
-            cache_bytes: INDEX_CACHE_BYTES,
-            ..Options::default()
-        };
+        let options = Options::file(sync, max_open_files);
         JournaledStore::open(Arc::new(disk), options).map(Self)
+    }
+
+    /// Copies the store as it is at this moment to an empty directory that a server can start
+    /// on. Others may go on reading and writing.
+    ///
+    /// # Errors
+    /// When the store cannot be read or the target cannot be written.
+    pub fn backup(&self, target: &Path) -> Result<tools::Report, StorageError> {
+        tools::backup(&self.0, target, StorageMode::FileDurable)
     }
 }
 

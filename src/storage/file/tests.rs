@@ -1,5 +1,5 @@
 use super::*;
-use crate::storage::contract::{Subject, contract};
+use crate::storage::contract::{Subject, contract, scratch};
 
 struct Durable(tempfile::TempDir);
 
@@ -7,7 +7,7 @@ impl Subject for Durable {
     type Store = FileStorage;
 
     fn new() -> Self {
-        Self(tempfile::tempdir().unwrap())
+        Self(scratch())
     }
 
     fn open(&self) -> FileStorage {
@@ -25,7 +25,7 @@ impl Subject for Fast {
     type Store = FileStorage;
 
     fn new() -> Self {
-        Self(tempfile::tempdir().unwrap())
+        Self(scratch())
     }
 
     fn open(&self) -> FileStorage {

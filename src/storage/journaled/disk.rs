@@ -26,6 +26,9 @@ pub(crate) trait Disk: Send + Sync + Debug {
     /// Removes a file; none there is fine.
     fn remove(&self, path: &str) -> io::Result<()>;
 
+    /// The names of what is in a directory; none when it is missing.
+    fn list(&self, path: &str) -> io::Result<Vec<String>>;
+
     /// Gives a file another name. After a crash it has the one or the other.
     fn rename(&self, from: &str, to: &str) -> io::Result<()>;
 
@@ -60,6 +63,19 @@ pub(crate) struct Directory {
 }
 
 impl Directory {
+    /// A directory that is there.
+    pub(crate) fn existing(root: &Path) -> Self {
+        Self { root: root.to_owned() }
+    }
+
+    /// Opens a file for reading only; `None` when there is none.
+    pub(crate) fn open_to_read(&self, path: &str) -> io::Result<Option<File>> {
+        match File::open(self.root.join(path)) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            opened => opened.map(Some),
+        }
+    }
+
     /// A directory, which is made when it is missing.
     pub(crate) fn create(root: &Path) -> Result<Self, StorageError> {
         std::fs::create_dir_all(root).map_err(|source| StorageError::Io {
@@ -80,6 +96,8 @@ impl Disk for Directory {
                 std::fs::create_dir_all(path.parent().unwrap_or(&self.root))?;
                 options.open(&path)?
             }
+            // What became read-only under way can still be read.
+            Err(error) if is_read_only(&error) => File::open(&path).map_err(|_| error)?,
             opened => opened?,
         };
         Ok(Arc::new(file))
@@ -94,6 +112,16 @@ impl Disk for Directory {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
             done => done,
         }
+    }
+
+    fn list(&self, path: &str) -> io::Result<Vec<String>> {
+        let entries = match std::fs::read_dir(self.root.join(path)) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            entries => entries?,
+        };
+        entries
+            .map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()))
+            .collect()
     }
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
@@ -146,6 +174,13 @@ impl DiskFile for File {
     fn sync(&self) -> io::Result<()> {
         self.sync_data()
     }
+}
+
+fn is_read_only(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ReadOnlyFilesystem | io::ErrorKind::PermissionDenied
+    )
 }
 
 /// Whether the disk has no room, rather than a fault.

@@ -1,11 +1,15 @@
 //! Data files: one for each stream that has grown large.
 
 use std::{
+    hash::{BuildHasherDefault, DefaultHasher},
     io::{self, IoSlice},
     sync::Arc,
 };
 
-use quick_cache::sync::Cache;
+use quick_cache::{
+    UnitWeighter,
+    sync::{Cache, DefaultLifecycle},
+};
 
 use super::disk::{Disk, DiskFile};
 use crate::storage::{StreamId, segments::Segments};
@@ -13,18 +17,28 @@ use crate::storage::{StreamId, segments::Segments};
 /// Up to this many files are synced one by one, more with everything else.
 const SYNC_EACH: usize = 8;
 
+/// Ids are ours, so nobody makes them collide; and a test that is replayed does the same again.
+type Hasher = BuildHasherDefault<DefaultHasher>;
+
 /// The data files, a bounded number of them open.
 #[derive(Debug)]
 pub(super) struct DataFiles {
     disk: Arc<dyn Disk>,
-    open: Cache<StreamId, Arc<dyn DiskFile>>,
+    open: Cache<StreamId, Arc<dyn DiskFile>, UnitWeighter, Hasher>,
 }
 
 impl DataFiles {
     pub(super) fn new(disk: Arc<dyn Disk>, max_open: usize) -> Self {
+        let max_open = max_open.max(1);
         Self {
             disk,
-            open: Cache::new(max_open.max(1)),
+            open: Cache::with(
+                max_open,
+                max_open as u64,
+                UnitWeighter,
+                Hasher::default(),
+                DefaultLifecycle::default(),
+            ),
         }
     }
 
@@ -64,6 +78,25 @@ impl DataFiles {
         Ok(())
     }
 
+    /// How long a file is; `None` when it is missing.
+    pub(super) fn len(&self, id: StreamId) -> io::Result<Option<u64>> {
+        if !self.disk.exists(&path(id))? {
+            return Ok(None);
+        }
+        self.file(id)?.len().map(Some)
+    }
+
+    /// The files that there are, by their paths.
+    pub(super) fn all(&self) -> io::Result<Vec<String>> {
+        let mut paths = Vec::new();
+        for directory in self.disk.list(ROOT)? {
+            let directory = format!("{ROOT}/{directory}");
+            let names = self.disk.list(&directory)?;
+            paths.extend(names.into_iter().map(|name| format!("{directory}/{name}")));
+        }
+        Ok(paths)
+    }
+
     pub(super) fn remove(&self, id: StreamId) -> io::Result<()> {
         self.open.remove(&id);
         self.disk.remove(&path(id))
@@ -76,6 +109,6 @@ fn directory(id: StreamId) -> String {
     format!("{ROOT}/{:02x}", id & 0xff)
 }
 
-fn path(id: StreamId) -> String {
+pub(super) fn path(id: StreamId) -> String {
     format!("{}/{id:016x}", directory(id))
 }

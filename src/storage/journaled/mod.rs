@@ -8,7 +8,8 @@
 //!
 //! `docs/storage.md` has the format.
 
-mod base;
+pub(crate) mod base;
+pub(crate) mod copy;
 pub(crate) mod disk;
 mod entry;
 mod files;
@@ -16,8 +17,6 @@ mod frame;
 mod journal;
 mod memtable;
 mod read;
-#[cfg(test)]
-mod sim;
 mod view;
 mod write;
 
@@ -35,6 +34,13 @@ use self::{
 };
 use super::{StorageError, Usage};
 use crate::clock;
+
+/// In the file modes a stream has a file of its own from here on. Below, the file's block and
+/// name on disk would be most of what it costs.
+const FILE_FROM: u64 = 64 * 1024;
+
+/// Memory for the index in the file modes, where it has no bytes of large streams.
+const FILE_INDEX_CACHE_BYTES: usize = 16 * 1024 * 1024;
 
 /// How a store behaves.
 #[derive(Debug, Clone)]
@@ -56,9 +62,30 @@ impl Default for Options {
         Self {
             sync: true,
             spill: None,
-            max_open_files: 512,
+            max_open_files: 64,
             cache_bytes: 64 * 1024 * 1024,
             checkpoint_bytes: 4 * 1024 * 1024,
+        }
+    }
+}
+
+impl Options {
+    /// For `acid`: everything in the index.
+    pub(crate) fn acid(cache_bytes: usize) -> Self {
+        Self {
+            cache_bytes,
+            ..Self::default()
+        }
+    }
+
+    /// For `file-durable`, or without `sync` for `file-fast`.
+    pub(crate) fn file(sync: bool, max_open_files: usize) -> Self {
+        Self {
+            sync,
+            spill: Some(FILE_FROM),
+            max_open_files,
+            cache_bytes: FILE_INDEX_CACHE_BYTES,
+            ..Self::default()
         }
     }
 }
@@ -89,6 +116,8 @@ struct Writer {
     /// Bytes given back since the disk was last seen to have room: what can still be written
     /// to the index's own free pages when the disk has none.
     credit: u64,
+    /// How many copies of the store are being made. Meanwhile nothing is cleared away.
+    copies: usize,
     /// After a failed checkpoint: how large the table must be for the next attempt.
     retry_at: u64,
 }
@@ -119,6 +148,7 @@ impl JournaledStore {
                 next_id,
                 garbage: totals.garbage,
                 credit: 0,
+                copies: 0,
                 retry_at: 0,
             }),
         })

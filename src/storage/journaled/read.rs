@@ -123,7 +123,7 @@ impl JournaledStore {
         self.twice("reading a stream", attempt)
     }
 
-    fn read_indexed(
+    pub(super) fn read_indexed(
         &self,
         index: &Snapshot,
         id: StreamId,

@@ -67,9 +67,9 @@ impl JournaledStore {
         };
         if due {
             self.checkpoint(&mut writer)?;
-            return Ok(writer.garbage);
+            return Ok(writer.garbage && writer.copies == 0);
         }
-        if !writer.garbage {
+        if !writer.garbage || writer.copies > 0 {
             return Ok(false);
         }
         let (freed, more) = self.on_index(&mut writer, "giving space back", |db| {

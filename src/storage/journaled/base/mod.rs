@@ -100,6 +100,21 @@ impl Index {
     }
 }
 
+/// Whether every page of the index matches its checksum. Walks through all of it, and repairs
+/// what can be repaired.
+pub(crate) fn verify(disk: Arc<dyn Disk>, cache_bytes: usize) -> Result<bool, StorageError> {
+    let index = Index {
+        disk,
+        cache_bytes,
+        unsynced: Arc::default(),
+    };
+    let (mut db, _) = index.open()?;
+    let checked = catch_unwind(AssertUnwindSafe(|| db.check_integrity()));
+    checked
+        .map_err(|_| StorageError::Corrupt("checking the index: what is in it makes no sense".to_owned()))?
+        .map_err(|error| storage_error("checking the index", error.into()))
+}
+
 /// The totals, or the format that is not ours.
 fn read_totals(db: &Database) -> Result<Result<Totals, u64>, redb::Error> {
     let txn = db.begin_read()?;
@@ -132,4 +147,13 @@ fn initialize(db: &Database) -> Result<(), redb::Error> {
     }
     txn.commit()?;
     Ok(())
+}
+
+/// Pretends that another version wrote the index.
+#[cfg(test)]
+pub(super) fn set_format(path: &std::path::Path, format: u64) {
+    let db = Database::open(path).unwrap();
+    let txn = db.begin_write().unwrap();
+    txn.open_table(META).unwrap().insert(META_FORMAT, format).unwrap();
+    txn.commit().unwrap();
 }

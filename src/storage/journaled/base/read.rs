@@ -95,6 +95,49 @@ impl Snapshot {
         }))
     }
 
+    /// Where a stream's producers stand.
+    pub(in crate::storage::journaled) fn producers(
+        &self,
+        id: StreamId,
+    ) -> Result<impl Iterator<Item = Result<(String, ProducerState), redb::Error>>, redb::Error> {
+        let rows = self.producers.range((id, "")..(id.saturating_add(1), ""))?;
+        Ok(rows.map(|row| {
+            let (key, state) = row?;
+            let (epoch, seq) = state.value();
+            Ok((key.value().1.to_owned(), ProducerState { epoch, seq }))
+        }))
+    }
+
+    /// Positions and lengths of a stream's rows.
+    pub(in crate::storage::journaled) fn rows(
+        &self,
+        id: StreamId,
+    ) -> Result<impl Iterator<Item = Result<(Position, u64), redb::Error>>, redb::Error> {
+        let rows = self.data.range((id, 0)..=(id, u64::MAX))?;
+        Ok(rows.map(|row| {
+            let (key, value) = row?;
+            Ok((key.value().1, value.value().len() as u64))
+        }))
+    }
+
+    /// All data files and what counts of them.
+    pub(in crate::storage::journaled) fn runs(&self) -> Result<Vec<(StreamId, Run)>, redb::Error> {
+        let Some(files) = &self.files else {
+            return Ok(Vec::new());
+        };
+        let rows = files.iter()?.map(|row| {
+            let (id, run) = row?;
+            let (start, len) = run.value();
+            Ok((id.value(), Run { start, len }))
+        });
+        rows.collect()
+    }
+
+    /// Whether the index says that a name is due then.
+    pub(in crate::storage::journaled) fn is_due(&self, at: Millis, name: &StreamName) -> Result<bool, redb::Error> {
+        Ok(self.due.get((at, name.as_str()))?.is_some())
+    }
+
     /// Records by name, from `from` on.
     pub(in crate::storage::journaled) fn records(
         &self,

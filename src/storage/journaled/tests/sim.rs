@@ -9,8 +9,10 @@ use std::{
 
 use parking_lot::Mutex;
 
-use super::disk::{Disk, DiskFile};
-use crate::storage::contract::Driver;
+use crate::storage::{
+    contract::Driver,
+    journaled::disk::{Disk, DiskFile},
+};
 
 const SECTOR: usize = 512;
 
@@ -23,6 +25,8 @@ pub(super) struct Faults {
     pub(super) read: u64,
     /// Syncs say that they are done and do nothing.
     pub(super) lying: bool,
+    /// Nothing can be written, as on a file system that was remounted.
+    pub(super) read_only: bool,
 }
 
 #[derive(Debug)]
@@ -234,6 +238,9 @@ impl State {
     /// Counts an operation; an error when the power is gone.
     fn step(&mut self) -> io::Result<()> {
         self.operations += 1;
+        if self.faults.read_only {
+            return Err(io::ErrorKind::ReadOnlyFilesystem.into());
+        }
         match &mut self.power {
             Some(0) => Err(io::Error::other("the power is gone")),
             Some(left) => {
@@ -260,7 +267,9 @@ impl State {
 impl Disk for SimDisk {
     fn open(&self, path: &str) -> io::Result<Arc<dyn DiskFile>> {
         let mut state = self.0.lock();
-        state.step()?;
+        if !(state.faults.read_only && state.files.contains_key(path)) {
+            state.step()?;
+        }
         let created = state.operations;
         state.files.entry(path.to_owned()).or_insert_with(|| SimFile {
             created,
@@ -284,6 +293,15 @@ impl Disk for SimDisk {
             state.removed.push((number, path.to_owned(), file));
         }
         Ok(())
+    }
+
+    fn list(&self, path: &str) -> io::Result<Vec<String>> {
+        let state = self.0.lock();
+        let inside = state
+            .files
+            .keys()
+            .filter_map(|name| name.strip_prefix(path)?.strip_prefix('/'));
+        Ok(inside.map(str::to_owned).collect())
     }
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
@@ -331,6 +349,9 @@ impl Disk for SimDisk {
 impl SimDisk {
     fn sync_file(&self, path: &str) -> io::Result<()> {
         let mut state = self.0.lock();
+        if state.faults.read_only {
+            return Ok(());
+        }
         state.step()?;
         let (once_in, lying) = (state.faults.sync, state.faults.lying);
         let failed = state.fails(once_in);
@@ -390,10 +411,7 @@ impl DiskFile for SimHandle {
     fn write_at(&self, pieces: &mut [IoSlice<'_>], offset: u64) -> io::Result<()> {
         let mut data: Vec<u8> = pieces.iter().flat_map(|piece| piece.iter().copied()).collect();
         let mut state = self.disk.0.lock();
-        let powered = state.step();
-        if matches!(state.power, Some(0)) && powered.is_err() {
-            return powered;
-        }
+        state.step()?;
         let (write, full) = (state.faults.write, state.faults.full);
         let mut outcome = if state.power == Some(0) {
             Err(io::Error::other("the power is gone"))

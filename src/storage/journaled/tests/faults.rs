@@ -3,24 +3,23 @@
 //! `DS_FAULT_SEED=17 cargo test --lib storage::journaled` replays one, `DS_FAULT_RUNS=5000`
 //! runs as many.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
+};
 
 use super::{
+    Simulated,
     sim::{Faults, SimDisk},
-    *,
 };
-use crate::storage::{
-    Change, CommitError, Position, ProducerState, Storage, Stored, StreamId,
-    contract::{Driver, Model, append, put, record, remove},
+use crate::{
+    protocol::StreamName,
+    storage::{
+        CommitError, Storage, StorageError, StreamId,
+        contract::{Driver, Model, append, put, record, remove},
+        journaled::{JournaledStore, Options, disk::Disk, journal},
+    },
 };
-use crate::{clock::Millis, protocol::StreamName};
-use bytes::Bytes;
-use std::ops::Range;
-
-#[derive(Debug)]
-struct Simulated(JournaledStore);
-
-delegate_storage!(Simulated);
 
 /// Small sizes, so that a short run meets everything.
 fn options(seed: u64) -> Options {
@@ -106,7 +105,7 @@ impl Expected {
 /// Power losses at every kind of moment, during a recovery too.
 #[test]
 fn a_power_loss_takes_nothing_that_was_acknowledged() {
-    for_seeds(12, |seed| {
+    for_seeds(10, |seed| {
         let disk = SimDisk::new(seed);
         let options = options(seed);
         let mut driver = Driver::new(seed);
@@ -139,7 +138,7 @@ fn a_power_loss_takes_nothing_that_was_acknowledged() {
 /// that it did not, does not; and after the trouble everything goes on.
 #[test]
 fn a_failing_disk_is_told_and_survived() {
-    for_seeds(12, |seed| {
+    for_seeds(10, |seed| {
         let disk = SimDisk::new(seed);
         let options = options(seed);
         let mut driver = Driver::new(seed);
@@ -242,7 +241,7 @@ fn a_lying_disk_leaves_a_state_that_was_or_is_refused() {
 /// Any bit of the journal: it is refused, or it was the last record, or nothing depended on it.
 #[test]
 fn a_flipped_bit_in_the_journal_is_never_believed() {
-    for_seeds(8, |seed| {
+    for_seeds(3, |seed| {
         let disk = SimDisk::new(seed);
         let options = Options {
             checkpoint_bytes: 1 << 20,
@@ -297,7 +296,7 @@ fn a_flipped_bit_in_the_journal_is_never_believed() {
 /// A disk that fills up, is freed and fills up again.
 #[test]
 fn a_full_disk_is_survived() {
-    for_seeds(6, |seed| {
+    for_seeds(2, |seed| {
         let disk = SimDisk::new(seed);
         let mut driver = Driver::new(seed);
         let store = open(&disk, &options(seed)).unwrap();
@@ -343,5 +342,39 @@ fn a_full_disk_is_survived() {
             *tail += 4;
             assert_eq!(store.read(*id, *tail - 4..*tail).unwrap(), vec![*id as u8; 4]);
         }
+    });
+}
+
+/// The directory becomes read-only under way: everything can be read, nothing is written, and
+/// it goes on when it is writable again.
+#[test]
+fn a_read_only_disk_can_be_read() {
+    for_seeds(4, |seed| {
+        let disk = SimDisk::new(seed);
+        let options = options(seed);
+        let mut driver = Driver::new(seed);
+        let mut model = Model::default();
+        let store = open(&disk, &options).unwrap();
+        for round in 0..3 {
+            for _ in 0..60 {
+                store.commit(&driver.batch(&mut model, 4000)).unwrap();
+            }
+            disk.set_faults(Faults {
+                read_only: true,
+                ..Faults::default()
+            });
+            for _ in 0..5 {
+                let error = store.commit(&driver.batch(&mut model.clone(), 4000)).unwrap_err();
+                assert!(
+                    matches!(error, CommitError::Storage(StorageError::Io { .. })),
+                    "{error}"
+                );
+                let _ = store.maintain();
+                assert_eq!(model.compare(&store).err(), None, "in round {round}");
+            }
+            disk.set_faults(Faults::default());
+        }
+        drop(store);
+        model.compare(&open(&disk, &options).unwrap()).unwrap();
     });
 }
