@@ -15,6 +15,16 @@
 mod support;
 
 mod bad_input;
+mod cli;
+mod clients;
+mod crash;
+mod expiry;
+mod forks;
 mod gate;
 mod internal;
 mod keys;
+mod life;
+mod limits;
+mod metrics;
+mod names;
+mod protocol;
