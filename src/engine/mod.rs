@@ -186,7 +186,8 @@ impl Engine {
                 break stream;
             }
         };
-        if stream.expired(now) {
+        // One that is kept for its forks ended before, and says so to whoever asks.
+        if stream.snapshot().gone.is_none() && stream.expired(now) {
             self.send(Command::Expire { name: name.clone() });
             return Ok(None);
         }

@@ -158,7 +158,28 @@ fn an_expired_source_is_kept_for_its_forks() {
     server.put("s").text("abc").header("stream-ttl", "1").send().expect(201);
     server.fork("f", "s").header("stream-ttl", "3600").send().expect(201);
     until("it to end", || server.head("s").send().status == 410);
+    for method in ["GET", "POST", "DELETE"] {
+        server.request(method, "s").text("x").send().problem(410);
+    }
+    server.put("s").text("new").send().problem(409);
     assert_eq!(server.content("f"), "abc");
     server.delete("f").send().expect(204);
     assert_eq!(streams(&server), 0.0);
+}
+
+#[test]
+fn a_deleted_source_stays_gone_when_its_lifetime_is_over() {
+    let server = Setup::new().start();
+    server.put("s").text("abc").header("stream-ttl", "1").send().expect(201);
+    server
+        .put("clock")
+        .text("abc")
+        .header("stream-ttl", "1")
+        .send()
+        .expect(201);
+    server.fork("f", "s").header("stream-ttl", "3600").send().expect(201);
+    server.delete("s").send().expect(204);
+    server.get("s").send().problem(410);
+    until("its time to be over", || server.head("clock").send().status == 404);
+    server.get("s").send().problem(410);
 }
