@@ -1,7 +1,7 @@
 //! Metrics and health: who may see them, and that they move.
 
 use super::support::{
-    http::Request,
+    http::{Connection, Request},
     server::{BASE, Setup},
     until,
 };
@@ -71,6 +71,26 @@ fn live_readers_are_counted_while_they_are_there() {
     until("all of them", || (gauge("sse"), gauge("long-poll")) == (3.0, 1.0));
     drop((readers, poll));
     until("none of them", || (gauge("sse"), gauge("long-poll")) == (0.0, 0.0));
+}
+
+#[test]
+fn connections_are_counted_served_and_refused() {
+    let server = Setup::new()
+        .with("limits.max_connections", 20)
+        .internal("127.0.0.1")
+        .start();
+    let held: Vec<_> = (0..5).map(|_| Connection::open(server.public)).collect();
+    // The one that asks counts itself.
+    until("all of them", || server.metric("ds_connections") == 6.0);
+    drop(held);
+    until("none of them", || server.metric("ds_connections") == 1.0);
+    let outside = Request::new(server.internal(), "GET", "/up").from([127, 0, 0, 9]);
+    outside.send().expect(403);
+    assert_eq!(server.metric("ds_refused_connections_total{reason=\"peer\"}"), 1.0);
+    let _held: Vec<_> = (0..21).map(|_| Connection::open(server.public)).collect();
+    until("some to be refused", || {
+        server.metric("ds_refused_connections_total{reason=\"full\"}") >= 1.0
+    });
 }
 
 #[test]
