@@ -7,6 +7,7 @@ use std::{
 };
 
 use super::support::{
+    http::Connection,
     live::Event,
     server::{Server, Setup, run},
     until,
@@ -89,10 +90,9 @@ fn a_stop_tells_live_readers_when_to_come_back() {
 fn a_stop_does_not_wait_for_ever_for_a_request_that_never_ends() {
     let mut server = Setup::new().with("server.drain_timeout_secs", 1).start();
     server.text_stream("s", "");
-    let mut stuck = server.raw("POST", "/v1/stream/s").open();
-    let mut open = super::support::http::Connection::open(server.public);
+    let mut open = Connection::open(server.public);
     open.say("POST /v1/stream/s HTTP/1.1\r\nhost: x\r\ncontent-type: text/plain\r\ncontent-length: 9\r\n\r\nabc");
-    stuck.answer();
+    server.raw("GET", "/up").send().expect(200);
     server.signal("TERM");
     assert_eq!(server.wait().code(), Some(0));
     assert!(server.log.text().contains("cut"), "{}", server.log.text());
@@ -190,6 +190,38 @@ fn without_patience_a_held_directory_is_refused_with_its_holder() {
     assert_eq!(code, 1, "{error}");
     let line = one_line(&error, "[start_server]");
     assert!(line.contains(&format!("process {}", first.pid())), "{line}");
+}
+
+#[test]
+fn patience_with_a_held_directory_ends() {
+    let setup = Setup::new().acid();
+    let first = setup.start();
+    let (code, _, error) = setup.clone().with("storage.lock_wait_secs", 1).run(&[]);
+    assert_eq!(code, 1, "{error}");
+    let line = one_line(&error, "[start_server]");
+    assert!(line.contains(&format!("process {}", first.pid())), "{line}");
+    first.raw("GET", "/readyz").send().expect(200);
+}
+
+#[test]
+fn a_second_signal_does_not_wait_for_the_drain() {
+    let mut server = Setup::new().acid().start();
+    server.text_stream("s", "kept");
+    let mut stuck = Connection::open(server.public);
+    stuck.say("POST /v1/stream/s HTTP/1.1\r\nhost: x\r\ncontent-type: text/plain\r\ncontent-length: 9\r\n\r\nabc");
+    until("the request to be under way", || {
+        server.metric("ds_requests_total{operation=\"create\",status=\"201\"}") == 1.0
+    });
+    server.signal("TERM");
+    server.log.wait_for("stopping");
+    let started = Instant::now();
+    server.signal("TERM");
+    assert_eq!(server.wait().code(), Some(0));
+    assert!(
+        started.elapsed() < Duration::from_secs(5),
+        "took {:?}",
+        started.elapsed()
+    );
 }
 
 /// The failure's only line.
