@@ -28,3 +28,4 @@ mod limits;
 mod metrics;
 mod names;
 mod protocol;
+mod rails;
