@@ -27,5 +27,6 @@ mod life;
 mod limits;
 mod metrics;
 mod names;
+mod producers;
 mod protocol;
 mod rails;
