@@ -106,9 +106,9 @@ impl Watcher {
             tracing::info!("the key files changed; the keys are the same");
             return Change::SameKeys;
         }
-        let kids: Vec<_> = keys.keys().iter().map(super::keys::VerifyKey::kid).collect();
-        tracing::info!(?kids, "the key files changed; the new keys are in force");
+        let kids: Vec<_> = keys.keys().iter().map(|key| key.kid().to_owned()).collect();
         self.authenticator.replace_keys(files, keys);
+        tracing::info!(?kids, "the key files changed; the new keys are in force");
         Change::Replaced
     }
 }

@@ -18,13 +18,13 @@ use crate::{config::ConfigLoadOptions, startup::StartupError};
 #[derive(Debug, Clone, Default, clap::Args)]
 pub struct ConfigArgs {
     /// Configuration file: TOML, or the Rails form when it ends in .yml or .yaml.
-    #[arg(long, value_name = "PATH", env = "DS_CONFIG")]
+    #[arg(long, global = true, value_name = "PATH", env = "DS_CONFIG")]
     pub config: Option<PathBuf>,
     /// Section of the Rails form. Default: RAILS_ENV, else development.
-    #[arg(long, value_name = "NAME", env = "DS_ENV")]
+    #[arg(long, global = true, value_name = "NAME", env = "DS_ENV")]
     pub env: Option<String>,
     /// Profile of the TOML form: default, dev, prod, prod-tls, prod-mtls.
-    #[arg(long, value_name = "NAME", env = "DS_PROFILE")]
+    #[arg(long, global = true, value_name = "NAME", env = "DS_PROFILE")]
     pub profile: Option<String>,
 }
 

@@ -1,6 +1,6 @@
 //! The command line as a whole.
 
-use std::{ffi::OsString, io::Write};
+use std::ffi::OsString;
 
 use clap::{Parser, Subcommand};
 
@@ -86,7 +86,8 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> Result<u8, Failure>
         Ok(cli) => cli,
         // Help and version are errors to clap, but not to people.
         Err(help) if !help.use_stderr() => {
-            let _ = write!(out, "{}", help.render().ansi());
+            // In colour on a terminal only. Who has closed the pipe has read enough.
+            let _ = help.print();
             return Ok(0);
         }
         Err(error) => {

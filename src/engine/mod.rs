@@ -190,8 +190,8 @@ impl Engine {
                 break stream;
             }
         };
-        // One that was deleted softly stays for its forks, whatever its time was.
-        if stream.expired(now) && stream.snapshot().gone.is_none() {
+        // One that is kept for its forks ended before, and says so to whoever asks.
+        if stream.snapshot().gone.is_none() && stream.expired(now) {
             self.send(Command::Expire { name: name.clone() });
             return Ok(None);
         }

@@ -88,11 +88,13 @@ fn admit<S: App>(socket: TcpStream, peer: SocketAddr, gatehouse: &Gatehouse, app
     }
     let Some(place) = shared.budget.take(gatehouse.kind) else {
         // Closing is all that is affordable now; whoever it is tries again later.
+        shared.count_refused("full");
         if let Some(held_back) = shared.full.pass() {
             tracing::warn!(%peer, held_back, "limits.max_connections reached: connection closed");
         }
         return;
     };
+    let open = shared.count_open();
     let service = Entry {
         inner: app.clone(),
         peer: PeerAddr(peer),
@@ -106,13 +108,13 @@ fn admit<S: App>(socket: TcpStream, peer: SocketAddr, gatehouse: &Gatehouse, app
         None => {
             shared.tasks.spawn(async move {
                 serve_http1(io, service, shared_by_all, peer).await;
-                drop(place);
+                drop((place, open));
             });
         }
         Some(context) => {
             shared.tasks.spawn(async move {
                 serve_tls(io, context, service, shared_by_all, peer).await;
-                drop(place);
+                drop((place, open));
             });
         }
     }
@@ -135,8 +137,14 @@ async fn serve_tls<S: App>(
     let secured = match outcome {
         Ok(Ok(Some(secured))) => secured,
         Ok(Ok(None)) => return,
-        Ok(Err(error)) => return tracing::debug!(%peer, %error, "TLS handshake failed"),
-        Err(_) => return tracing::debug!(%peer, "TLS handshake took too long"),
+        Ok(Err(error)) => {
+            shared.count_refused("tls");
+            return tracing::debug!(%peer, %error, "TLS handshake failed");
+        }
+        Err(_) => {
+            shared.count_refused("tls");
+            return tracing::debug!(%peer, "TLS handshake took too long");
+        }
     };
     drop(context);
     service.tls = Some(secured.info);
@@ -149,6 +157,7 @@ async fn serve_tls<S: App>(
 
 /// Answers a peer that is not on the allow-list. What it says is not even parsed.
 fn turn_away(socket: TcpStream, peer: SocketAddr, shared: &Arc<Shared>) {
+    shared.count_refused("peer");
     if let Some(held_back) = shared.refused.pass() {
         tracing::warn!(peer = %peer.ip(), held_back, "refused: not in internal.allowed_ips");
     }

@@ -16,6 +16,7 @@ use super::throttle::Throttle;
 use super::tls::watch;
 use super::{App, Listener, TlsContext};
 use crate::config::{ConnectionConfig, LimitsConfig};
+use crate::telemetry::Metrics;
 
 /// hyper accepts no smaller buffer.
 const MIN_BUFFER: usize = 8 * 1024;
@@ -46,6 +47,18 @@ pub(super) struct Shared {
     pub(super) refused: Throttle,
     pub(super) accept_failed: Throttle,
     cut_count: AtomicUsize,
+    metrics: Option<Arc<Metrics>>,
+}
+
+/// Counts as an open connection for as long as it exists.
+pub(super) struct Open(Option<Arc<Metrics>>);
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        if let Some(metrics) = &self.0 {
+            metrics.connections().dec();
+        }
+    }
 }
 
 /// How long a peer may take for what.
@@ -62,6 +75,19 @@ pub(super) struct Timeouts {
 impl Shared {
     pub(super) fn count_cut(&self) {
         self.cut_count.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn count_refused(&self, reason: &str) {
+        if let Some(metrics) = &self.metrics {
+            metrics.refused_connection(reason);
+        }
+    }
+
+    pub(super) fn count_open(&self) -> Open {
+        if let Some(metrics) = &self.metrics {
+            metrics.connections().inc();
+        }
+        Open(self.metrics.clone())
     }
 }
 
@@ -94,8 +120,18 @@ impl Server {
                 refused: Throttle::default(),
                 accept_failed: Throttle::default(),
                 cut_count: AtomicUsize::new(0),
+                metrics: None,
             }),
         }
+    }
+
+    /// Counts connections there. Before it serves anything.
+    #[must_use]
+    pub fn counting(mut self, metrics: Arc<Metrics>) -> Self {
+        if let Some(shared) = Arc::get_mut(&mut self.shared) {
+            shared.metrics = Some(metrics);
+        }
+        self
     }
 
     /// Starts to serve plain HTTP/1.1 for everyone.

@@ -30,7 +30,7 @@ pub async fn serve(loaded: Loaded) -> Result<(), StartupError> {
     let speech = Speech::of(&config)?;
     let listeners = Listeners::bind(&config)?;
     let metrics = metrics()?;
-    let server = Server::new(&config.limits, &config.transport.connection);
+    let server = Server::new(&config.limits, &config.transport.connection).counting(Arc::clone(&metrics));
     let app = App::new(
         Settings::of(&config, &gate),
         gate,

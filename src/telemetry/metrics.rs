@@ -9,6 +9,7 @@ use prometheus::{
 use crate::storage::Usage;
 
 /// Everything that is counted. One for each server.
+#[derive(Debug)]
 pub struct Metrics {
     registry: Registry,
     requests: IntCounterVec,
@@ -128,7 +129,7 @@ impl Metrics {
         &self.connections
     }
 
-    /// A connection was not served: `full`, `peer`, `tls`, `timeout`.
+    /// A connection was not served: `full`, `peer`, `tls`.
     pub fn refused_connection(&self, reason: &str) {
         self.refused_connections.with_label_values(&[reason]).inc();
     }

@@ -70,6 +70,13 @@ fn a_refusal_is_a_problem_and_ends_the_connection() {
 }
 
 #[test]
+fn a_silent_peer_outside_is_let_go() {
+    let server = start();
+    let mut connection = Connection::try_open(server.internal(), Some(OUTSIDE.into())).unwrap();
+    assert!(connection.rest().starts_with("HTTP/1.1 403"));
+}
+
+#[test]
 fn addresses_and_blocks_admit_who_is_in_them() {
     let server = start();
     for (from, status) in [

@@ -15,6 +15,18 @@
 mod support;
 
 mod bad_input;
+mod cli;
+mod clients;
+mod crash;
+mod expiry;
+mod forks;
 mod gate;
 mod internal;
 mod keys;
+mod life;
+mod limits;
+mod metrics;
+mod names;
+mod producers;
+mod protocol;
+mod rails;
