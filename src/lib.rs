@@ -9,6 +9,7 @@ pub mod gate;
 pub mod http;
 pub mod listener;
 pub mod protocol;
+pub mod proxy;
 pub mod startup;
 pub mod storage;
 pub mod telemetry;
@@ -20,4 +21,4 @@ mod test_support;
 
 pub use config::{Config, ConfigLoadOptions};
 pub use router::{EmbedError, build_router, build_router_with_ready};
-pub use storage::{acid::AcidStorage, memory::InMemoryStorage};
+pub use storage::{acid::AcidStorage, file::FileStorage, memory::InMemoryStorage};

@@ -7,8 +7,8 @@ use super::{App, Problem, body, respond, stream};
 use crate::{
     auth::Permit,
     engine::{CreateRequest, ForkRequest},
-    listener::TlsInfo,
     protocol::{BadInput, ContentType, StreamName, headers},
+    proxy::Origin,
 };
 
 pub(super) async fn handle(app: &App, permit: &Permit, parts: &Parts, body: Body) -> Result<Response<Body>, Problem> {
@@ -65,19 +65,17 @@ fn source_name(base: &str, path: &str) -> Result<StreamName, BadInput> {
     StreamName::from_path(below).map_err(|error| bad(error.to_string()))
 }
 
-/// The new stream's URL as the client knows it.
+/// The new stream's URL as the client knows it, whatever stands in between.
 fn location(parts: &Parts) -> Option<HeaderValue> {
-    let path = parts
-        .extensions
-        .get::<axum::extract::OriginalUri>()
-        .map_or(parts.uri.path(), |original| original.0.path());
-    let authority = parts.uri.authority().map(http::uri::Authority::as_str);
-    let host = authority.or_else(|| parts.headers.get(header::HOST)?.to_str().ok());
-    let scheme = if parts.extensions.get::<TlsInfo>().is_some() {
-        "https"
-    } else {
-        "http"
+    let original = parts.extensions.get::<axum::extract::OriginalUri>();
+    let path = original.map_or(parts.uri.path(), |original| original.0.path());
+    let base = match parts.extensions.get::<Origin>() {
+        Some(origin) => origin.base_url(),
+        None => parts
+            .headers
+            .get(header::HOST)
+            .and_then(|host| Some(format!("http://{}", host.to_str().ok()?)))
+            .unwrap_or_default(),
     };
-    let url = host.map_or_else(|| path.to_owned(), |host| format!("{scheme}://{host}{path}"));
-    HeaderValue::try_from(url).ok()
+    HeaderValue::try_from(format!("{base}{path}")).ok()
 }

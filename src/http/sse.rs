@@ -58,20 +58,21 @@ pub(super) async fn handle(app: &App, permit: &Permit, query: ReadQuery) -> Resu
     Ok(response)
 }
 
-/// One SSE connection. It is only asked for more when its socket takes more, so a slow
-/// reader holds one shared chunk and slows down nobody.
-#[pin_project::pin_project]
-struct Reader {
-    follower: Follower,
-    cursor: Cursor,
-    phase: Phase,
-    end: Option<Instant>,
-    heartbeat: Duration,
-    #[pin]
-    timer: Sleep,
-    #[pin]
-    stopping: WaitForCancellationFutureOwned,
-    _place: live::Place,
+pin_project_lite::pin_project! {
+    /// One SSE connection. It is only asked for more when its socket takes more, so a slow
+    /// reader holds one shared chunk and slows down nobody.
+    struct Reader {
+        follower: Follower,
+        cursor: Cursor,
+        phase: Phase,
+        end: Option<Instant>,
+        heartbeat: Duration,
+        #[pin]
+        timer: Sleep,
+        #[pin]
+        stopping: WaitForCancellationFutureOwned,
+        _place: live::Place,
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

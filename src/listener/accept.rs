@@ -13,11 +13,13 @@ use tokio::time::{sleep, timeout};
 
 use super::connection::serve_http1;
 use super::guarded::Guarded;
+use super::http2::serve_http2;
 use super::peer::{canonical, contains};
 use super::refusal::raw_refusal;
 use super::server::Shared;
 use super::service::Entry;
-use super::{App, Listener, ListenerKind, PeerAddr};
+use super::tls::handshake;
+use super::{App, Listener, ListenerKind, PeerAddr, TlsContext};
 
 /// Between two tries when the process or the machine has run out of descriptors or memory:
 /// `accept` would fail again at once and spin.
@@ -32,17 +34,31 @@ pub(super) struct Gatehouse {
     kind: ListenerKind,
     /// `None`: everyone.
     allowed: Option<Vec<IpNet>>,
+    /// `None`: plain HTTP/1.1.
+    tls: Option<TlsContext>,
 }
 
 impl Gatehouse {
-    pub(super) fn open(kind: ListenerKind) -> Self {
-        Self { kind, allowed: None }
+    pub(super) fn open() -> Self {
+        Self {
+            kind: ListenerKind::Public,
+            allowed: None,
+            tls: None,
+        }
+    }
+
+    pub(super) fn tls(context: TlsContext) -> Self {
+        Self {
+            tls: Some(context),
+            ..Self::open()
+        }
     }
 
     pub(super) fn only(allowed: Vec<IpNet>) -> Self {
         Self {
             kind: ListenerKind::Internal,
             allowed: Some(allowed),
+            tls: None,
         }
     }
 
@@ -82,13 +98,53 @@ fn admit<S: App>(socket: TcpStream, peer: SocketAddr, gatehouse: &Gatehouse, app
         peer: PeerAddr(peer),
         kind: gatehouse.kind,
         tls: None,
+        handover: Arc::default(),
     };
-    let io = Guarded::new(socket, shared.write_timeout);
+    let io = Guarded::new(socket, shared.timeouts.write, Arc::clone(&service.handover));
     let shared_by_all = Arc::clone(shared);
-    shared.tasks.spawn(async move {
-        serve_http1(io, service, shared_by_all, peer).await;
-        drop(place);
-    });
+    match gatehouse.tls.clone() {
+        None => {
+            shared.tasks.spawn(async move {
+                serve_http1(io, service, shared_by_all, peer).await;
+                drop(place);
+            });
+        }
+        Some(context) => {
+            shared.tasks.spawn(async move {
+                serve_tls(io, context, service, shared_by_all, peer).await;
+                drop(place);
+            });
+        }
+    }
+}
+
+/// Brings a handshake to its end and serves what was agreed on.
+async fn serve_tls<S: App>(
+    io: Guarded<TcpStream>,
+    context: TlsContext,
+    mut service: Entry<S>,
+    shared: Arc<Shared>,
+    peer: SocketAddr,
+) {
+    // Boxed: what the handshake needs would otherwise be reserved as long as the connection lives.
+    let handshake = Box::pin(timeout(shared.timeouts.handshake, handshake(io, &context)));
+    let outcome = match select(handshake, pin!(shared.stop.token().cancelled())).await {
+        Either::Left((outcome, _)) => outcome,
+        Either::Right(_) => return,
+    };
+    let secured = match outcome {
+        Ok(Ok(Some(secured))) => secured,
+        Ok(Ok(None)) => return,
+        Ok(Err(error)) => return tracing::debug!(%peer, %error, "TLS handshake failed"),
+        Err(_) => return tracing::debug!(%peer, "TLS handshake took too long"),
+    };
+    drop(context);
+    service.tls = Some(secured.info);
+    if secured.info.http2 {
+        Box::pin(serve_http2(secured.stream, service, shared, peer)).await;
+    } else {
+        Box::pin(serve_http1(secured.stream, service, shared, peer)).await;
+    }
 }
 
 /// Answers a peer that is not on the allow-list. What it says is not even parsed.
@@ -99,7 +155,7 @@ fn turn_away(socket: TcpStream, peer: SocketAddr, shared: &Arc<Shared>) {
     let Some(place) = shared.budget.take_refusal() else {
         return;
     };
-    let mut io = Guarded::new(socket, shared.write_timeout);
+    let mut io = Guarded::new(socket, shared.timeouts.write, Arc::default());
     let shared_by_all = Arc::clone(shared);
     shared.tasks.spawn(async move {
         // Clients mistrust an answer that comes before their request.

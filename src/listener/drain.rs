@@ -25,6 +25,10 @@ impl Signal {
         &self.token
     }
 
+    pub(super) fn is_given(&self) -> bool {
+        self.given.load(Ordering::Acquire)
+    }
+
     pub(super) fn give(&self) {
         self.given.store(true, Ordering::Release);
         self.token.cancel();
@@ -51,7 +55,7 @@ impl Future for Wait<'_> {
 
     #[inline]
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        if self.signal.given.load(Ordering::Acquire) {
+        if self.signal.is_given() {
             return Poll::Ready(());
         }
         if self.registered.is_some() {

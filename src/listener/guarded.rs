@@ -1,9 +1,11 @@
 use std::future::Future;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use super::handover::Handover;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep_until};
 
@@ -21,6 +23,8 @@ const LINGER_BYTES: usize = 1024 * 1024;
 pub(super) struct Guarded<T> {
     io: T,
     write_timeout: Duration,
+    /// Told whether a write is waiting.
+    handover: Arc<Handover>,
     /// Runs while a write waits for the peer, and while a close lingers.
     timer: Option<Pin<Box<Sleep>>>,
     closing: Option<Closing>,
@@ -34,10 +38,11 @@ struct Closing {
 }
 
 impl<T> Guarded<T> {
-    pub(super) fn new(io: T, write_timeout: Duration) -> Self {
+    pub(super) fn new(io: T, write_timeout: Duration, handover: Arc<Handover>) -> Self {
         Self {
             io,
             write_timeout,
+            handover,
             timer: None,
             closing: None,
         }
@@ -53,6 +58,7 @@ impl<T> Guarded<T> {
 
     /// Passes a write's outcome on, or fails it when it has waited too long.
     fn bounded<R>(&mut self, cx: &mut Context<'_>, outcome: Poll<io::Result<R>>) -> Poll<io::Result<R>> {
+        self.handover.set_stuck(outcome.is_pending());
         if outcome.is_ready() {
             self.timer = None;
             return outcome;

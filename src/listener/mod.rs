@@ -10,11 +10,15 @@ mod budget;
 mod connection;
 mod drain;
 mod guarded;
+mod handover;
+mod http2;
+mod live;
 mod peer;
 mod refusal;
 mod server;
 mod service;
 mod throttle;
+mod tls;
 
 #[cfg(test)]
 mod tests;
@@ -24,3 +28,4 @@ pub use connection::App;
 pub use drain::Drained;
 pub use peer::{ListenerKind, PeerAddr, TlsInfo, contains};
 pub use server::Server;
+pub use tls::{TlsContext, TlsContextError, TlsFileError, build_acme_context, build_tls_context, check_tls_files};

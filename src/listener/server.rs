@@ -13,7 +13,8 @@ use super::accept::{Gatehouse, accept_all};
 use super::budget::Budget;
 use super::drain::{Drained, Signal};
 use super::throttle::Throttle;
-use super::{App, Listener, ListenerKind};
+use super::tls::watch;
+use super::{App, Listener, TlsContext};
 use crate::config::{ConnectionConfig, LimitsConfig};
 
 /// hyper accepts no smaller buffer.
@@ -33,7 +34,8 @@ pub struct Server {
 #[derive(Debug)]
 pub(super) struct Shared {
     pub(super) http1: http1::Builder,
-    pub(super) write_timeout: Duration,
+    pub(super) max_header_bytes: usize,
+    pub(super) timeouts: Timeouts,
     pub(super) budget: Budget,
     /// Take nothing new, finish what is under way.
     pub(super) stop: Signal,
@@ -46,6 +48,17 @@ pub(super) struct Shared {
     cut_count: AtomicUsize,
 }
 
+/// How long a peer may take for what.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Timeouts {
+    /// A request's head, from the moment that one is waited for.
+    pub(super) header: Duration,
+    /// The next bytes of an answer.
+    pub(super) write: Duration,
+    /// A TLS handshake.
+    pub(super) handshake: Duration,
+}
+
 impl Shared {
     pub(super) fn count_cut(&self) {
         self.cut_count.fetch_add(1, Ordering::Relaxed);
@@ -56,17 +69,23 @@ impl Server {
     /// A server with nothing to serve yet.
     #[must_use]
     pub fn new(limits: &LimitsConfig, connection: &ConnectionConfig) -> Self {
+        let timeouts = Timeouts {
+            header: Duration::from_secs(connection.header_timeout_secs),
+            write: Duration::from_secs(connection.write_timeout_secs),
+            handshake: Duration::from_secs(connection.handshake_timeout_secs),
+        };
         let mut http1 = http1::Builder::new();
         http1
             .timer(TokioTimer::new())
             // Runs from the moment a head is waited for: it also ends silent and idle connections.
-            .header_read_timeout(Duration::from_secs(connection.header_timeout_secs))
+            .header_read_timeout(timeouts.header)
             .max_header_size(limits.max_header_bytes)
             .max_buf_size(limits.max_header_bytes.max(BUFFER).max(MIN_BUFFER));
         Self {
             shared: Arc::new(Shared {
                 http1,
-                write_timeout: Duration::from_secs(connection.write_timeout_secs),
+                max_header_bytes: limits.max_header_bytes,
+                timeouts,
                 budget: Budget::new(limits.max_connections),
                 stop: Signal::default(),
                 cut: Signal::default(),
@@ -81,7 +100,19 @@ impl Server {
 
     /// Starts to serve plain HTTP/1.1 for everyone.
     pub fn serve_public<S: App>(&self, listener: Listener, app: S) {
-        self.serve(listener, app, Gatehouse::open(ListenerKind::Public));
+        self.serve(listener, app, Gatehouse::open());
+    }
+
+    /// Starts to serve HTTP/1.1 and HTTP/2 over TLS, whichever the client chooses of the
+    /// context's ALPN names. The files behind `context` are looked at for changes as long as
+    /// the server runs.
+    pub fn serve_tls<S: App>(&self, listener: Listener, context: TlsContext, app: S) {
+        let stop = self.stopping();
+        let watched = context.clone();
+        self.shared.tasks.spawn(async move {
+            stop.run_until_cancelled(watch(watched)).await;
+        });
+        self.serve(listener, app, Gatehouse::tls(context));
     }
 
     /// Starts to serve plain HTTP/1.1 for the peers in `allowed`, compared with the TCP peer and

@@ -6,11 +6,12 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::{Phase, StartupError, storage};
 use crate::{
-    config::{Config, Loaded},
+    config::{Config, Loaded, TransportMode},
     engine::{Engine, Limits},
     gate::Gate,
     http::{self, App, Settings},
-    listener::{Listener, Server},
+    listener::{Listener, Server, TlsContext, build_acme_context, build_tls_context, check_tls_files},
+    proxy::ProxyTrust,
     telemetry::Metrics,
 };
 
@@ -26,6 +27,7 @@ pub async fn serve(loaded: Loaded) -> Result<(), StartupError> {
     }
     let mut signals = Signals::new()?;
     let gate = load_keys(&config)?;
+    let speech = Speech::of(&config)?;
     let listeners = Listeners::bind(&config)?;
     let metrics = metrics()?;
     let server = Server::new(&config.limits, &config.transport.connection);
@@ -35,7 +37,7 @@ pub async fn serve(loaded: Loaded) -> Result<(), StartupError> {
         Arc::clone(&metrics),
         server.stopping(),
     );
-    listeners.serve(&server, &app, &config);
+    listeners.serve(&server, speech, &app, &config);
 
     let drain = Duration::from_secs(config.server.drain_timeout_secs);
     let opened = tokio::select! {
@@ -87,6 +89,32 @@ fn metrics() -> Result<Arc<Metrics>, StartupError> {
     Metrics::new().map(Arc::new).map_err(failed)
 }
 
+/// How the public listener speaks.
+enum Speech {
+    Plain,
+    Tls(TlsContext),
+}
+
+impl Speech {
+    fn of(config: &Config) -> Result<Self, StartupError> {
+        let transport = &config.transport;
+        if transport.mode == TransportMode::Http {
+            return Ok(Self::Plain);
+        }
+        let built = if transport.acme.domain.is_some() {
+            build_acme_context(transport, &config.storage.data_dir)
+        } else {
+            check_tls_files(transport).map_err(|problems| {
+                let problems = problems.iter().map(ToString::to_string).collect();
+                StartupError::several(Phase::CheckTlsFiles, problems)
+            })?;
+            build_tls_context(transport)
+        };
+        let context = built.map_err(|error| StartupError::new(Phase::BuildTlsContext, error.to_string()))?;
+        Ok(Self::Tls(context))
+    }
+}
+
 /// The addresses, taken before anything that takes time.
 struct Listeners {
     public: Listener,
@@ -109,13 +137,29 @@ impl Listeners {
         })
     }
 
-    fn serve(self, server: &Server, app: &App, config: &Config) {
+    fn serve(self, server: &Server, speech: Speech, app: &App, config: &Config) {
         let base = &config.http.stream_base_path;
-        tracing::info!(listener = "public", address = %self.public.address(), %base, "listening");
-        server.serve_public(self.public, http::service(app.clone()));
+        let trust = ProxyTrust::new(&config.proxy, config.transport.mode);
+        let public = trust.wrap(http::service(app.clone()));
+        tracing::info!(
+            listener = "public",
+            address = %self.public.address(),
+            %base,
+            tls = matches!(speech, Speech::Tls(_)),
+            "listening"
+        );
+        match speech {
+            Speech::Plain => server.serve_public(self.public, public),
+            Speech::Tls(context) => server.serve_tls(self.public, context, public),
+        }
         if let (Some(listener), Some(internal)) = (self.internal, &config.internal) {
             tracing::info!(listener = "internal", address = %listener.address(), %base, "listening");
-            server.serve_internal(listener, internal.allowed_ips.clone(), http::service(app.clone()));
+            let trust = ProxyTrust::new(&config.proxy, config.transport.mode);
+            server.serve_internal(
+                listener,
+                internal.allowed_ips.clone(),
+                trust.wrap(http::service(app.clone())),
+            );
         }
     }
 }

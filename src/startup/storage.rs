@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use super::{Phase, StartupError};
 use crate::{
     config::{Config, StorageConfig, StorageMode},
-    storage::{Storage, StorageError, acid::AcidStorage, lock, memory::InMemoryStorage},
+    storage::{Storage, StorageError, acid::AcidStorage, file::FileStorage, lock, memory::InMemoryStorage},
 };
 
 /// A store, and the lock on its directory for as long as it is used.
@@ -39,10 +39,11 @@ pub(super) async fn open(config: &Config) -> Result<Opened, StartupError> {
 }
 
 fn open_persistent(section: &StorageConfig) -> Result<Arc<dyn Storage>, StorageError> {
+    let (dir, open_files) = (&section.data_dir, section.max_open_files);
     Ok(match section.mode {
-        StorageMode::Acid => Arc::new(AcidStorage::open(&section.data_dir, section.cache_bytes)?),
-        StorageMode::Memory | StorageMode::FileFast | StorageMode::FileDurable => {
-            return Err(StorageError::Corrupt("this storage.mode is not there yet".into()));
-        }
+        StorageMode::Acid => Arc::new(AcidStorage::open(dir, section.cache_bytes)?),
+        StorageMode::FileDurable => Arc::new(FileStorage::open(dir, true, open_files)?),
+        StorageMode::FileFast => Arc::new(FileStorage::open(dir, false, open_files)?),
+        StorageMode::Memory => Arc::new(InMemoryStorage::new(0)),
     })
 }

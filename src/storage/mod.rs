@@ -10,8 +10,11 @@
 pub mod acid;
 #[cfg(test)]
 pub(crate) mod contract;
+pub mod file;
+mod journaled;
 pub mod lock;
 pub mod memory;
+mod segments;
 
 use std::ops::Range;
 

@@ -56,7 +56,7 @@ async fn a_live_answer_is_not_cut_for_being_silent() {
         .write_all(b"GET /ticks HTTP/1.1\r\nHost: x\r\n\r\n")
         .await
         .unwrap();
-    read_until(&mut socket, "data: 1").await;
+    read_until(&mut socket, "data: 1\n\n\r\n").await;
     // Twice every timeout of this server.
     tokio::time::timeout(Duration::from_secs(2), socket.read_u8())
         .await

@@ -14,7 +14,7 @@ use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::timeout;
 
 use crate::config::{ConnectionConfig, LimitsConfig};
-use crate::listener::{Listener, ListenerKind, PeerAddr, Server};
+use crate::listener::{Listener, ListenerKind, PeerAddr, Server, TlsInfo};
 
 /// Longer than anything here takes; reaching it is a failure.
 pub(super) const PATIENCE: Duration = Duration::from_secs(10);
@@ -54,7 +54,10 @@ pub(super) fn app() -> Router {
             "/ticks",
             any(|| async {
                 let first = futures_util::stream::once(async { Ok::<_, std::io::Error>(Bytes::from("data: 1\n\n")) });
-                Body::from_stream(first.chain(futures_util::stream::pending()))
+                (
+                    [("content-type", "text/event-stream")],
+                    Body::from_stream(first.chain(futures_util::stream::pending())),
+                )
             }),
         )
         .fallback(any(echo))
@@ -63,15 +66,18 @@ pub(super) fn app() -> Router {
 async fn echo(request: Request) -> String {
     let peer = request.extensions().get::<PeerAddr>().unwrap().0;
     let kind = *request.extensions().get::<ListenerKind>().unwrap();
+    let tls = request.extensions().get::<TlsInfo>().copied();
     let (parts, body) = request.into_parts();
     let body = match body.collect().await {
         Ok(body) => String::from_utf8_lossy(&body.to_bytes()).into_owned(),
         Err(error) => format!("broken: {error}"),
     };
+    let (method, uri, version) = (parts.method, parts.uri, parts.version);
+    let tls = tls.map_or(String::new(), |tls| {
+        format!(" over TLS, client certificate: {}", tls.client_cert)
+    });
     format!(
-        "{} {} from {} on {kind:?}: [{body}]",
-        parts.method,
-        parts.uri,
+        "{method} {uri} from {} on {kind:?}{tls}, {version:?}: [{body}]",
         peer.ip()
     )
 }

@@ -2,8 +2,8 @@
 
 use std::collections::HashMap;
 
-use super::{append, get, put, record, remove};
-use crate::storage::{Change, ProducerState, Storage, StreamRecord};
+use super::{append, name, put, record, remove};
+use crate::storage::{Change, ProducerState, Storage, StorageError, StreamRecord};
 
 /// A stream's record, bytes and producers.
 type Kept = (StreamRecord, Vec<u8>, HashMap<String, ProducerState>);
@@ -16,32 +16,52 @@ pub(crate) struct Model {
 
 impl Model {
     pub(crate) fn check(&self, store: &impl Storage) {
+        self.compare(store).unwrap();
+    }
+
+    /// What a store has that the model does not, or the other way round.
+    pub(crate) fn compare(&self, store: &impl Storage) -> Result<(), String> {
+        let same = |what: &str, same: bool| if same { Ok(()) } else { Err(what.to_owned()) };
+        let failed = |error: StorageError| format!("{error:?}");
         for (text, (record, bytes, producers)) in &self.streams {
-            let stored = get(store, text).unwrap_or_else(|| panic!("`{text}` is lost"));
-            assert_eq!(&stored.record, record);
-            assert_eq!(stored.tail, record.start + bytes.len() as u64, "the tail of `{text}`");
-            let read = store.read(record.id, record.start..stored.tail).unwrap();
-            assert!(read == *bytes, "the bytes of `{text}`");
+            let stored = store.get(&name(text)).map_err(failed)?;
+            let stored = stored.ok_or_else(|| format!("`{text}` is lost"))?;
+            same(&format!("the record of `{text}`"), stored.record == *record)?;
+            let tail = record.start + bytes.len() as u64;
+            same(
+                &format!("the tail of `{text}`, {} for {tail}", stored.tail),
+                stored.tail == tail,
+            )?;
+            let read = store.read(record.id, record.start..tail).map_err(failed)?;
+            same(&format!("the bytes of `{text}`"), read == *bytes)?;
             for (producer, state) in producers {
-                assert_eq!(store.producer(record.id, producer).unwrap(), Some(*state));
+                let found = store.producer(record.id, producer).map_err(failed)?;
+                same(
+                    &format!("producer {producer} of `{text}`: {found:?}"),
+                    found == Some(*state),
+                )?;
             }
         }
         let mut names: Vec<&str> = self.streams.keys().map(String::as_str).collect();
         names.sort_unstable();
-        let listed = store.list("", None, usize::MAX).unwrap();
-        assert_eq!(listed.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>(), names);
+        let listed = store.list("", None, usize::MAX).map_err(failed)?;
+        let listed: Vec<_> = listed.iter().map(|(name, _)| name.as_str()).collect();
+        same(&format!("the names, {listed:?} for {names:?}"), listed == names)?;
         let mut due: Vec<(u64, &str)> = self
             .streams
             .iter()
             .filter_map(|(text, (record, ..))| Some((record.due_at?, text.as_str())))
             .collect();
         due.sort_unstable();
-        let found = store.due(u64::MAX, usize::MAX).unwrap();
-        assert_eq!(
-            found.iter().map(|name| name.as_str()).collect::<Vec<_>>(),
-            due.iter().map(|(_, text)| *text).collect::<Vec<_>>()
-        );
-        assert_eq!(store.usage().streams, self.streams.len() as u64);
+        let found = store.due(u64::MAX, usize::MAX).map_err(failed)?;
+        let found = found.iter().map(|name| name.as_str());
+        same("what is due", found.eq(due.iter().map(|(_, text)| *text)))?;
+        let bytes: u64 = self.streams.values().map(|(_, bytes, _)| bytes.len() as u64).sum();
+        let (usage, streams) = (store.usage(), self.streams.len() as u64);
+        same(
+            &format!("{usage:?} for {streams} and {bytes}"),
+            usage.streams == streams && usage.bytes == bytes,
+        )
     }
 }
 

@@ -3,10 +3,9 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use super::segments::Segments;
 use crate::{
     clock::Millis,
-    storage::{Fork, Lifetime, Position, ProducerStamp, ProducerState, StreamId, StreamRecord},
+    storage::{Fork, Lifetime, Position, ProducerStamp, ProducerState, StreamId, StreamRecord, segments::Segments},
 };
 
 /// One stream.

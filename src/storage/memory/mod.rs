@@ -4,7 +4,6 @@
 //! hang bytes in, so readers may call this on an async worker.
 
 mod entry;
-mod segments;
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},

@@ -1,0 +1,89 @@
+# frozen_string_literal: true
+
+require "active_support/ordered_options"
+require "active_support/fork_tracker"
+
+# The two addresses of the server, and the settings from
+# <tt>config.durable_streams</tt>:
+#
+# * <tt>signing_key</tt>: the private key of an EC P-256 pair, as PEM.
+# * <tt>signing_kid</tt>: which of the server's keys it is, or nil.
+# * <tt>token_issuer</tt>: the +iss+ of every token.
+# * <tt>token_audience</tt>: the +aud+ of every token; +client_url+ where nil.
+# * <tt>token_expiry</tt>: how many seconds the app's own tokens live (120).
+# * <tt>signed_stream_url_expires_in</tt>: how long a signed URL lives (15 minutes).
+# * <tt>stream_name_format</tt>: <tt>:gid</tt> or <tt>:gid_param</tt>.
+# * <tt>open_timeout</tt>, <tt>read_timeout</tt>, <tt>write_timeout</tt>: seconds (2, 5, 5).
+# * <tt>max_retries</tt>: how often a request is repeated at once before it
+#   counts as failed (2).
+module DurableStreams::Rails::Configuration
+  # Where browsers reach the server, with the route:
+  # <tt>https://streams.example.com/v1/streams</tt>.
+  attr_reader :client_url
+
+  # Where this app reaches the server. Never shown to a browser.
+  attr_reader :server_url
+
+  # The default of both addresses: the server that <tt>bin/durable-streams</tt>
+  # runs in development.
+  DEFAULT_URL = "http://localhost:4437/v1/streams"
+
+  def self.extended(base)
+    base.client_url = DEFAULT_URL
+    base.server_url = DEFAULT_URL
+    ActiveSupport::ForkTracker.after_fork { base.reset_connections }
+  end
+
+  # The defaults of <tt>config.durable_streams</tt>.
+  def self.defaults
+    ActiveSupport::OrderedOptions.new.merge!(
+      token_expiry: 120,
+      signed_stream_url_expires_in: 15.minutes,
+      stream_name_format: :gid,
+      open_timeout: 2,
+      read_timeout: 5,
+      write_timeout: 5,
+      max_retries: 2
+    )
+  end
+
+  def client_url=(url)
+    @client_url = url.to_s.chomp("/")
+  end
+
+  def server_url=(url)
+    @server_url = url.to_s.chomp("/")
+    reset_connections
+  end
+
+  # <tt>config.durable_streams</tt> of the running app.
+  def config
+    @config ||= DurableStreams::Rails::Configuration.defaults
+  end
+
+  def config=(options) # :nodoc:
+    @config = options
+    reset_connections
+  end
+
+  # Signs and remembers tokens, see DurableStreams::Rails::Gatekeeper.
+  def gatekeeper
+    @gatekeeper ||= DurableStreams::Rails::Gatekeeper.new(config, -> { client_url })
+  end
+
+  # What carries requests to the server: DurableStreams::Rails::HttpTransport,
+  # or the in-memory one while DurableStreams::Rails::Testing is on.
+  def transport
+    @transport ||= DurableStreams::Rails::HttpTransport.new(server_url, gatekeeper: gatekeeper, config: config)
+  end
+
+  attr_writer :transport # :nodoc:
+
+  # Drops connections, tokens and what is known about streams. Happens by
+  # itself in a forked process and when an address or a setting changes.
+  def reset_connections
+    @gatekeeper = nil
+    @transport = nil unless @transport.is_a?(DurableStreams::Rails::MemoryTransport)
+    forget_streams
+  end
+end

@@ -1,0 +1,45 @@
+# frozen_string_literal: true
+
+require "rails/engine"
+
+begin
+  # Records are named by their Global ID, also in apps without Active Job,
+  # which is what else would load it.
+  require "global_id/railtie"
+rescue LoadError
+  # Only rails apps without any record to name are without globalid.
+end
+
+module DurableStreams
+  module Rails
+    # Joins the gem to an app, one thing in each initializer.
+    class Engine < ::Rails::Engine
+      config.eager_load_namespaces << DurableStreams::Rails
+      config.durable_streams = Configuration.defaults
+
+      initializer "durable_streams.config" do |app|
+        DurableStreams.config = app.config.durable_streams
+      end
+
+      initializer "durable_streams.broadcastable" do
+        ActiveSupport.on_load(:active_record) { include DurableStreams::Rails::Broadcastable }
+      end
+
+      initializer "durable_streams.log_subscriber" do
+        LogSubscriber.attach_to :durable_streams
+      end
+
+      initializer "durable_streams.test_helper" do
+        ActiveSupport.on_load(:active_support_test_case) do
+          DurableStreams::Rails::Testing.enable!
+          include DurableStreams::Rails::Broadcastable::TestHelper
+        end
+      end
+
+      # The app's own initializers have set keys and addresses by now.
+      initializer "durable_streams.connections", after: :load_config_initializers do
+        DurableStreams.reset_connections
+      end
+    end
+  end
+end

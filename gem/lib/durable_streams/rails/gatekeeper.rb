@@ -1,0 +1,84 @@
+# frozen_string_literal: true
+
+require "jwt"
+require "openssl"
+
+# Signs the ES256 tokens that the server checks by itself, with no call back
+# to Rails.
+class DurableStreams::Rails::Gatekeeper
+  # What a client's token can be good for.
+  PERMISSIONS = %w[ read write ].freeze
+
+  def initialize(config, default_audience) # :nodoc:
+    @config = config
+    @default_audience = default_audience
+    @mutex = Mutex.new
+  end
+
+  # The app's own token, good for everything. Signed once and used until half
+  # its life is over.
+  def server_token
+    token, fresh_until = @server_token
+    token && Process.clock_gettime(Process::CLOCK_MONOTONIC) < fresh_until ? token : sign_server_token
+  end
+
+  # Lets the next server_token be a newly signed one.
+  def forget_server_token
+    @server_token = nil
+  end
+
+  # A browser's token: for one stream, for a while.
+  #
+  # ==== Options
+  #
+  # * <tt>permissions:</tt> <tt>:read</tt>, <tt>:write</tt> or both
+  # * <tt>expires_in:</tt> a duration
+  # * <tt>identity:</tt> who it is given to, as the server's logs should name them
+  def client_token(stream_name, permissions: :read, expires_in: nil, identity: nil)
+    sign({ stream: stream_name, permissions: verify_permissions(permissions), identity: identity&.to_s }.compact,
+      expires_in || @config.signed_stream_url_expires_in)
+  end
+
+  private
+    def sign_server_token
+      @mutex.synchronize do
+        now = Process.clock_gettime(Process::CLOCK_MONOTONIC)
+        token = sign({ server: "rails" }, @config.token_expiry)
+        @server_token = [ token, now + @config.token_expiry.to_i / 2.0 ]
+        token
+      end
+    end
+
+    def sign(claims, expires_in)
+      now = Time.now.to_i
+      JWT.encode({ **claims, iss: @config.token_issuer, aud: audience, iat: now, exp: now + expires_in.to_i }.compact,
+        signing_key, "ES256", { kid: @config.signing_kid }.compact)
+    end
+
+    def audience
+      @config.token_audience || @default_audience.call
+    end
+
+    def verify_permissions(permissions)
+      permissions = Array(permissions).map(&:to_s)
+      unknown = permissions - PERMISSIONS
+      raise ArgumentError, "permissions are :read and :write, not #{unknown.first || "none"}" if unknown.any? || permissions.empty?
+      permissions
+    end
+
+    def signing_key
+      @signing_key ||= parse_key(@config.signing_key.presence || raise(DurableStreams::ConfigurationError, <<~TEXT.squish))
+        config.durable_streams.signing_key is not set. In development, bin/rails durable_streams:generate_keys
+        writes a pair that the initializer finds; in production, put the private key into the credentials as
+        durable_streams.signing_key.
+      TEXT
+    end
+
+    def parse_key(key)
+      key = OpenSSL::PKey.read(key) if key.is_a?(String)
+      return key if key.is_a?(OpenSSL::PKey::EC) && key.private? && key.group.curve_name == "prime256v1"
+      raise DurableStreams::ConfigurationError, "config.durable_streams.signing_key is not a private EC key on P-256"
+    rescue OpenSSL::PKey::PKeyError => error
+      raise DurableStreams::ConfigurationError, "config.durable_streams.signing_key is not a PEM key: #{error.message}"
+    end
+end

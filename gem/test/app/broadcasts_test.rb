@@ -1,0 +1,63 @@
+# frozen_string_literal: true
+
+require "test_helper"
+require "active_support/log_subscriber/test_helper"
+
+class BroadcastsTest < ActiveSupport::TestCase
+  setup { @post = Post.create!(title: "Post") }
+
+  test "an event of any form" do
+    events = capture_stream_broadcasts @post, :presence do
+      DurableStreams.broadcast_to(@post, :presence, type: "presence", key: 7, value: { id: 7, at: Time.utc(2026) }, headers: { operation: "insert" })
+    end
+
+    assert_equal({ "id" => 7, "at" => "2026-01-01T00:00:00.000Z" }, events.first["value"])
+    assert_equal "7", events.first["key"]
+    assert_equal "insert", events.first["headers"]["operation"]
+    assert_predicate events.first["headers"]["txid"], :present?
+  end
+
+  test "blank streamables" do
+    assert_nil DurableStreams.broadcast_to(nil, [], type: "a", key: "b")
+    assert_nil DurableStreams.broadcast_event_to(nil, type: "a", key: "b", operation: :insert)
+    assert_nil DurableStreams.broadcast_event_later_to("", type: "a", key: "b", operation: :insert)
+    assert_nil DurableStreams.build_broadcast_event_to(type: "a", key: "b", operation: :insert)
+    assert_equal "gid://dummy/Post/#{@post.id}", capture_stream_name { DurableStreams.broadcast_to(nil, [ @post, nil ], type: "a", key: "b") }
+  end
+
+  test "a notification for each broadcast" do
+    payloads = []
+    ActiveSupport::Notifications.subscribed(->(*, payload) { payloads << payload }, "broadcast.durable_streams") do
+      DurableStreams.broadcast_event_to("notes", type: "note", key: "1", value: 1, operation: :insert)
+    end
+
+    assert_equal [ "notes" ], payloads.pluck(:stream)
+    assert_equal "note", payloads.first[:event]["type"]
+    assert_predicate payloads.first[:offset], :present?
+  end
+
+  test "many at once" do
+    jobs = 3.times.map { |at| DurableStreams.build_broadcast_event_to("notes", type: "note", key: at, value: { at: at }, operation: :insert) }
+    assert_stream_broadcasts("notes", count: 3) { ActiveJob.perform_all_later(jobs) }
+  end
+
+  test "the log" do
+    logger = ActiveSupport::LogSubscriber::TestHelper::MockLogger.new
+    was, ActiveSupport::LogSubscriber.logger = ActiveSupport::LogSubscriber.logger, logger
+    DurableStreams.broadcast_event_to("notes", type: "note", key: "1", value: 1, operation: :insert)
+    DurableStreams.close_stream("notes")
+    assert_raises(DurableStreams::StreamClosed) { DurableStreams.broadcast_event_to("notes", type: "note", key: "1", value: 1, operation: :insert) }
+
+    assert_match %r{insert note/1 to notes \(\d+\.\d+ms\)}, logger.logged(:debug).first
+    assert_match %r{insert note/1 to notes failed after .*: notes is closed}, logger.logged(:error).first
+  ensure
+    ActiveSupport::LogSubscriber.logger = was
+  end
+
+  private
+    def capture_stream_name(&block)
+      names = []
+      ActiveSupport::Notifications.subscribed(->(*, payload) { names << payload[:stream] }, "broadcast.durable_streams", &block)
+      names.first
+    end
+end

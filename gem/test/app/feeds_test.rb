@@ -1,0 +1,53 @@
+# frozen_string_literal: true
+
+require "test_helper"
+
+class FeedsTest < ActiveSupport::TestCase
+  setup { @room = Room.create!(name: "A") }
+
+  test "a signed URL" do
+    url = DurableStreams.signed_stream_url(@room, :messages)
+    base, token = url.split("?token=")
+
+    assert_equal "http://localhost:4437/v1/streams/gid://dummy/Room/#{@room.id}/messages", base
+    claims, = JWT.decode(token, nil, false)
+    assert_equal "gid://dummy/Room/#{@room.id}/messages", claims["stream"]
+    assert DurableStreams.stream_metadata(@room, :messages), "the stream was created"
+  end
+
+  test "its parts" do
+    url, token = DurableStreams.signed_stream_primitives(@room, :messages, expires_in: 1.hour, permissions: %i[ read write ])
+
+    assert_equal "http://localhost:4437/v1/streams/gid://dummy/Room/#{@room.id}/messages", url
+    assert_equal %w[ read write ], JWT.decode(token, nil, false).first["permissions"]
+    assert_equal %w[ url token ], DurableStreams.signed_stream_primitives(@room).as_json.keys
+  end
+
+  test "a URL for nothing" do
+    assert_raises(ArgumentError) { DurableStreams.signed_stream_url(nil) }
+  end
+
+  test "in a page" do
+    post = Post.create!(title: "Post")
+    session = ActionDispatch::Integration::Session.new(Rails.application)
+    session.get "/posts/#{post.id}"
+
+    assert_match "/gid://dummy/Post/#{post.id}?token=", session.response.parsed_body["url"]
+    assert_equal "0" * 16, session.response.parsed_body["offset"]
+  end
+
+  test "tail, metadata, closing and deleting, in memory as on the server" do
+    assert_nil DurableStreams.stream_metadata("notes")
+    assert_empty DurableStreams.read_stream("notes")
+    tail = DurableStreams.stream_offset("notes")
+    DurableStreams.broadcast_to("notes", type: "note", key: "1")
+
+    assert_equal [ "1" ], DurableStreams.read_stream("notes", offset: tail).pluck("key")
+    assert_operator DurableStreams.stream_offset("notes"), :>, tail
+    DurableStreams.close_stream("notes")
+    assert_predicate DurableStreams.stream_metadata("notes"), :closed?
+    assert_predicate DurableStreams.read_stream("notes"), :closed?
+    assert DurableStreams.delete_stream("notes")
+    assert_not DurableStreams.delete_stream("notes")
+  end
+end

@@ -1,0 +1,20 @@
+# frozen_string_literal: true
+
+require_relative "boot"
+
+require "rails"
+require "active_model/railtie"
+require "active_job/railtie"
+require "active_record/railtie"
+require "action_controller/railtie"
+require "rails/test_unit/railtie"
+
+require "durable_streams-rails"
+
+module Dummy
+  class Application < Rails::Application
+    config.load_defaults 7.2
+    config.root = File.expand_path("..", __dir__)
+    config.eager_load = false
+  end
+end

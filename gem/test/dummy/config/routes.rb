@@ -1,0 +1,6 @@
+# frozen_string_literal: true
+
+Rails.application.routes.draw do
+  get "up" => "rails/health#show"
+  resources :posts, only: %i[ show ]
+end

@@ -1,0 +1,91 @@
+# frozen_string_literal: true
+
+require "generated_helper"
+require "digest"
+require "rails"
+require "durable_streams/rails"
+
+# bin/durable-streams, and the download task beside it.
+class BinstubTest < ActiveSupport::TestCase
+  FAKE_SERVER = "#!/bin/sh\necho \"server $(pwd) $*\"\n"
+
+  setup do
+    @app = GeneratedApp.create("--minimal")
+    @app.run("bin/rails", "generate", "durable_streams:install")
+    @platform = DurableStreams::Rails::ServerBinary::PLATFORMS.fetch(DurableStreams::Rails::ServerBinary.ruby_platform)
+    @archive = "durable-streams-server-0.1.0-#{@platform}.tar.gz"
+    @mirror = @app.expand("tmp/mirror")
+    @sha256 = pack_archive
+  end
+
+  teardown { @app.delete }
+
+  test "a binary of one's own" do
+    @app.write "tmp/own", FAKE_SERVER
+    File.chmod 0o755, @app.expand("tmp/own")
+
+    assert_equal "server #{@app.root} --config config/durable_streams.yml --env development\n", binstub("DURABLE_STREAMS_BINARY" => @app.expand("tmp/own"))
+    assert_equal "server #{@app.root} --config /etc/ds.toml --env production check\n",
+      binstub("check", "DURABLE_STREAMS_BINARY" => @app.expand("tmp/own"), "DURABLE_STREAMS_CONFIG" => "/etc/ds.toml", "RAILS_ENV" => "production")
+    assert_match "not an executable file", binstub("DURABLE_STREAMS_BINARY" => "/nowhere")
+  end
+
+  test "starts from any directory" do
+    install_fake
+    output = `cd / && #{@app.expand("bin/durable-streams")}`
+    assert_equal "server #{@app.root} --config config/durable_streams.yml --env development\n", output
+  end
+
+  test "fetches what is missing and checks it" do
+    assert_match "no checksum is known for #{@archive}", binstub(mirror)
+    assert_match(/has the checksum #{@sha256}, and should have 0{64}/, binstub(mirror("DURABLE_STREAMS_SHA256" => "0" * 64)))
+    assert_equal [], Dir.children(@app.expand("bin/dist"))
+
+    assert_match "server #{@app.root} --config", binstub(mirror("DURABLE_STREAMS_SHA256" => @sha256))
+    assert_equal [ "durable-streams-server-0.1.0" ], Dir.children(@app.expand("bin/dist"))
+    assert_equal "server #{@app.root} --config config/durable_streams.yml --env development\n", binstub
+  end
+
+  test "says where it looked" do
+    output = binstub("DURABLE_STREAMS_DOWNLOAD_URL" => "file:///nowhere", "DURABLE_STREAMS_SHA256" => @sha256)
+    assert_match "file:///nowhere/#{@archive} could not be fetched", output
+  end
+
+  test "the task fetches too" do
+    assert_match "no checksum is known for #{@archive}", download(mirror)
+    assert_match "should have #{"0" * 64}", download(mirror("DURABLE_STREAMS_SHA256" => "0" * 64))
+    assert_match "is ready", download(mirror("DURABLE_STREAMS_SHA256" => @sha256))
+    assert_match "is there", download({})
+    assert_equal "server #{@app.root} --config config/durable_streams.yml --env development\n", binstub
+  end
+
+  test "the task says what it knows of an unknown version" do
+    assert_match "no checksum is known for durable-streams-server-9.9.9-#{@platform}", download("DURABLE_STREAMS_VERSION" => "9.9.9")
+  end
+
+  private
+    def binstub(*arguments)
+      env = arguments.extract_options!
+      @app.run("bin/durable-streams", *arguments, env: env, expect_success: false)
+    end
+
+    def download(env)
+      @app.run("bin/rails", "durable_streams:download", env: env, expect_success: false)
+    end
+
+    def mirror(env = {})
+      { "DURABLE_STREAMS_DOWNLOAD_URL" => "file://#{@mirror}" }.merge(env)
+    end
+
+    def pack_archive
+      @app.write "tmp/pack/durable-streams-server", FAKE_SERVER
+      FileUtils.mkdir_p @mirror
+      @app.run("tar", "-czf", File.join(@mirror, @archive), "-C", "tmp/pack", "durable-streams-server")
+      Digest::SHA256.file(File.join(@mirror, @archive)).hexdigest
+    end
+
+    def install_fake
+      @app.write "bin/dist/durable-streams-server-0.1.0", FAKE_SERVER
+      File.chmod 0o755, @app.expand("bin/dist/durable-streams-server-0.1.0")
+    end
+end

@@ -1,0 +1,45 @@
+# frozen_string_literal: true
+
+require "generated_helper"
+require "net/http"
+require "socket"
+
+class PumaPluginTest < ActiveSupport::TestCase
+  setup do
+    @app = GeneratedApp.create("--minimal")
+    @app.run("bin/rails", "generate", "durable_streams:install")
+    @app.write "bin/durable-streams", "#!/bin/sh\ncd \"$(dirname \"$0\")/..\"\necho $$ >> tmp/starts\nexec sleep 60\n"
+    @app.write "config/puma.rb", "threads 1, 1\nplugin :durable_streams\n"
+    FileUtils.mkdir_p @app.expand("tmp")
+    @port = TCPServer.open("127.0.0.1", 0) { |server| server.addr[1] }
+  end
+
+  teardown do
+    Process.kill(:KILL, -@puma) rescue nil
+    @app.delete
+  end
+
+  test "the server starts with Puma, again when it dies, and stops with Puma" do
+    @puma = @app.spawn("bundle", "exec", "puma", "-b", "tcp://127.0.0.1:#{@port}", "-C", "config/puma.rb", out: @app.expand("tmp/puma.log"))
+    first = wait_for_starts(1).last
+    Process.kill :KILL, first
+    second = wait_for_starts(2).last
+
+    assert_equal "200", Net::HTTP.get_response("127.0.0.1", "/up", @port).code
+    Process.kill :TERM, @puma
+    Process.wait @puma
+    assert_raises(Errno::ESRCH) { Process.kill(0, second) }
+  end
+
+  private
+    def wait_for_starts(count)
+      starts = []
+      400.times do
+        starts = @app.exist?("tmp/starts") ? @app.read("tmp/starts").lines.map(&:to_i) : []
+        break if starts.size >= count
+        sleep 0.05
+      end
+      assert_equal count, starts.size, @app.read("tmp/puma.log")
+      starts
+    end
+end

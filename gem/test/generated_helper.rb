@@ -1,0 +1,8 @@
+# frozen_string_literal: true
+
+require "bundler/setup"
+require "active_support"
+require "active_support/test_case"
+require "active_support/core_ext/string/strip"
+require "minitest/autorun"
+require_relative "support/generated_app"

@@ -1,0 +1,73 @@
+# frozen_string_literal: true
+
+require "generated_helper"
+require "active_support/core_ext/object/blank"
+require "json"
+require "net/http"
+require "socket"
+
+# From `rails new` to an event in a reader's hands, with nothing edited in
+# between.
+class BinDevTest < ActiveSupport::TestCase
+  setup do
+    @binary = ENV["DURABLE_STREAMS_BINARY"].presence || skip("DURABLE_STREAMS_BINARY names no server")
+    @app = GeneratedApp.create
+    2.times { @app.run("bin/rails", "generate", "durable_streams:install") }
+    @app.run("bin/rails", "durable_streams:generate_keys")
+    @web_port, @streams_port = 2.times.map { TCPServer.open("127.0.0.1", 0) { |server| server.addr[1] } }
+    url = "http://localhost:#{@streams_port}/v1/streams"
+    # The ports that a developer would have may be taken here.
+    @env = {
+      "DURABLE_STREAMS_BINARY" => @binary, "PORT" => @web_port.to_s, "DS_SERVER__BIND_ADDRESS" => "127.0.0.1:#{@streams_port}",
+      "DURABLE_STREAMS_CLIENT_URL" => url, "DURABLE_STREAMS_SERVER_URL" => url
+    }
+  end
+
+  teardown do
+    stop
+    @app&.delete
+  end
+
+  test "bin/dev runs web and streams, and a signed URL from the console reads" do
+    @app.run("bin/rails", "generate", "model", "Post", "title")
+    @app.write "app/models/post.rb", "class Post < ApplicationRecord\n  streams\nend\n"
+    @app.run("bin/rails", "db:migrate")
+    @dev = @app.spawn("bin/dev", env: @env, out: @app.expand("tmp/dev.log"))
+    wait_for @web_port, "/up"
+    wait_for @streams_port, "/readyz"
+
+    url = @app.evaluate(<<~RUBY, env: @env)
+      ActiveJob::Base.queue_adapter = :inline
+      post = Post.create!(title: "Hello")
+      post.update!(title: "Goodbye")
+      puts DurableStreams.signed_stream_url(post)
+    RUBY
+    events = JSON.parse(Net::HTTP.get(URI(url)))
+
+    assert_equal [ %w[ insert Hello ], %w[ update Goodbye ] ], events.map { |event| [ event["headers"]["operation"], event["value"]["title"] ] }
+    assert_match "agree", @app.run("bin/rails", "durable_streams:check", env: @env)
+
+    stop
+    @dev = @app.spawn("bin/dev", env: @env, out: @app.expand("tmp/dev.log"))
+    wait_for @streams_port, "/readyz"
+    assert_equal events, JSON.parse(Net::HTTP.get(URI(url))), "streams outlive the server"
+  end
+
+  private
+    def stop
+      if @dev
+        Process.kill :INT, -@dev
+        Process.wait @dev
+        @dev = nil
+      end
+    end
+
+    def wait_for(port, path)
+      400.times do
+        return if Net::HTTP.get_response("127.0.0.1", path, port).code == "200"
+      rescue SystemCallError
+        sleep 0.1
+      end
+      flunk "nothing answers on port #{port}:\n#{@app.read("tmp/dev.log")}"
+    end
+end

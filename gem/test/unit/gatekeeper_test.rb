@@ -1,0 +1,78 @@
+# frozen_string_literal: true
+
+require "test_helper"
+
+class GatekeeperTest < ActiveSupport::TestCase
+  setup do
+    @key = OpenSSL::PKey::EC.generate("prime256v1")
+    @config = DurableStreams::Rails::Configuration.defaults.merge!(signing_key: @key, token_issuer: "https://app.example.com")
+    @gatekeeper = DurableStreams::Rails::Gatekeeper.new(@config, -> { "https://streams.example.com/v1/streams" })
+    freeze_time
+  end
+
+  test "a client's token" do
+    claims, header = decode(@gatekeeper.client_token("gid://app/Room/1", permissions: %i[ read write ], identity: 7))
+
+    assert_equal({
+      "stream" => "gid://app/Room/1", "permissions" => %w[ read write ], "identity" => "7",
+      "iss" => "https://app.example.com", "aud" => "https://streams.example.com/v1/streams",
+      "iat" => Time.now.to_i, "exp" => 15.minutes.from_now.to_i
+    }, claims)
+    assert_equal({ "alg" => "ES256" }, header)
+  end
+
+  test "a client's token that lives longer, without identity" do
+    claims, = decode(@gatekeeper.client_token("a", expires_in: 1.hour))
+
+    assert_equal 1.hour.from_now.to_i, claims["exp"]
+    assert_equal %w[ read ], claims["permissions"]
+    assert_not_includes claims, "identity"
+  end
+
+  test "unknown permissions" do
+    assert_raises(ArgumentError) { @gatekeeper.client_token("a", permissions: :delete) }
+    assert_raises(ArgumentError) { @gatekeeper.client_token("a", permissions: []) }
+  end
+
+  test "the app's own token, with the key's id and an audience of its own" do
+    @config.merge!(signing_kid: "2026", token_audience: "streams")
+    claims, header = decode(@gatekeeper.server_token, "streams")
+
+    assert_equal({ "server" => "rails", "iss" => "https://app.example.com", "aud" => "streams", "iat" => Time.now.to_i, "exp" => Time.now.to_i + 120 }, claims)
+    assert_equal "2026", header["kid"]
+  end
+
+  test "the app's own token is reused until half its life is over" do
+    clock = Process.clock_gettime(Process::CLOCK_MONOTONIC)
+    first = @gatekeeper.server_token
+    at(clock + 59) { assert_same first, @gatekeeper.server_token }
+    at(clock + 61) { assert_not_equal first, @gatekeeper.server_token }
+  end
+
+  test "a key as PEM" do
+    @config.signing_key = @key.private_to_pem
+    assert decode(@gatekeeper.server_token)
+  end
+
+  test "keys that do not fit" do
+    {
+      nil => /durable_streams:generate_keys/,
+      "nonsense" => /not a PEM key/,
+      @key.public_to_pem => /not a private EC key/,
+      OpenSSL::PKey::EC.generate("secp384r1").private_to_pem => /P-256/,
+      OpenSSL::PKey::RSA.new(2048).private_to_pem => /P-256/
+    }.each do |key, message|
+      @config.signing_key = key
+      assert_match message, assert_raises(DurableStreams::ConfigurationError) { DurableStreams::Rails::Gatekeeper.new(@config, -> { "" }).server_token }.message
+    end
+  end
+
+  private
+    def decode(token, audience = "https://streams.example.com/v1/streams")
+      JWT.decode(token, @key, true, algorithm: "ES256", iss: "https://app.example.com", verify_iss: true, aud: audience, verify_aud: true)
+    end
+
+    def at(clock, &block)
+      Process.stub(:clock_gettime, clock, &block)
+    end
+end

@@ -1,0 +1,229 @@
+# frozen_string_literal: true
+
+require "test_helper"
+
+class HttpTransportTest < HttpTestCase
+  test "creates a stream once, then appends a JSON array" do
+    txid = broadcast
+    broadcast
+
+    put, *rest = @server.requests
+    assert_equal [ "PUT", "/v1/streams/notes" ], [ put.verb, put.path ]
+    assert_equal "application/json", put.headers["content-type"]
+    assert_equal %w[ POST POST ], rest.map(&:verb)
+    assert_equal [ { "type" => "note", "key" => "1", "value" => { "body" => "Hello" }, "headers" => { "operation" => "insert", "txid" => txid } } ],
+      JSON.parse(rest.first.body)
+  end
+
+  test "sends to the path of a Global ID, readable" do
+    room = Room.create!(name: "A")
+    broadcast([ room, "häuser & co" ])
+
+    assert_equal "/v1/streams/gid://dummy/Room/#{room.id}/h%C3%A4user%20%26%20co", @server.requests.first.path
+  end
+
+  test "one connection and one token serve many requests" do
+    10.times { broadcast }
+
+    assert_equal 1, @server.connections
+    assert_equal 1, @server.requests.map { |request| request.headers["authorization"] }.uniq.size
+  end
+
+  test "an append whose answer is lost is repeated and lands once" do
+    broadcast
+    @server.script(:lose_answer)
+    broadcast(key: "2")
+    broadcast(key: "3")
+
+    assert_equal %w[ 1 2 3 ], @server.events("notes").pluck("key")
+    assert_equal 4, sent("POST").size
+  end
+
+  test "an append that never arrived is repeated" do
+    @server.script(nil, :drop)
+    broadcast
+
+    assert_equal 1, @server.events("notes").size
+  end
+
+  test "a server that says not now is asked again" do
+    @server.script(problem(503, "starting"), problem(429, "slow down"))
+    broadcast
+
+    assert_equal 1, @server.events("notes").size
+  end
+
+  test "a stream that the server lost is created again" do
+    broadcast
+    @server.lose_streams
+    broadcast(key: "2")
+    broadcast(key: "3")
+
+    assert_equal %w[ 2 3 ], @server.events("notes").pluck("key")
+  end
+
+  test "a producer that the server forgot is replaced" do
+    2.times { broadcast }
+    @server.streams["/v1/streams/notes"][:producers].clear
+    broadcast(key: "3")
+    broadcast(key: "4")
+
+    assert_equal %w[ 1 1 3 4 ], @server.events("notes").pluck("key")
+  end
+
+  test "threads share a stream without a gap or a loss" do
+    8.times.map { |thread| Thread.new { 25.times { |at| broadcast(key: "#{thread}-#{at}") } } }.each(&:join)
+
+    assert_equal 200, @server.events("notes").pluck("key").uniq.size
+    assert_equal 200, @server.events("notes").size
+    assert_operator @server.connections, :<=, 8
+  end
+
+  test "a failed append can be repeated later without landing twice" do
+    broadcast
+    @server.script(:lose_answer, :drop, :drop)
+    error = assert_raises(DurableStreams::ConnectionError) { broadcast(key: "2") }
+    broadcast(key: "3")
+    broadcast(key: "2", producer: error.producer)
+
+    assert_equal %w[ 1 2 3 ], @server.events("notes").pluck("key")
+  end
+
+  test "a failed append that never landed lands when it is repeated" do
+    broadcast
+    @server.script(:drop, :drop, :drop)
+    error = assert_raises(DurableStreams::ConnectionError) { broadcast(key: "2") }
+    broadcast(key: "2", producer: error.producer)
+
+    assert_equal %w[ 1 2 ], @server.events("notes").pluck("key")
+  end
+
+  test "a server that is not there" do
+    @server.stop
+    error = assert_raises(DurableStreams::ConnectionError) { broadcast }
+
+    assert_match "the Durable Streams server at #{@server.url} cannot be reached", error.message
+    assert_match "bin/durable-streams", error.message
+  end
+
+  test "a server that does not answer" do
+    with_config read_timeout: 0.1, max_retries: 0 do
+      hanging = TCPServer.new("127.0.0.1", 0)
+      DurableStreams.server_url = "http://127.0.0.1:#{hanging.addr[1]}/v1/streams"
+      assert_raises(DurableStreams::ConnectionError) { broadcast }
+    ensure
+      hanging.close
+    end
+  end
+
+  test "a refusal names the URL, the reason and what to do" do
+    {
+      problem(401, "the token's signature does not match") => [ DurableStreams::Unauthorized, /auth.verify_key/ ],
+      problem(401, "issuer not accepted") => [ DurableStreams::Unauthorized, /token_issuer is "https:\/\/dummy.example.com"/ ],
+      problem(401, "audience not accepted") => [ DurableStreams::Unauthorized, /token_audience is "http:\/\/localhost:4437/ ],
+      problem(401, "the token expired") => [ DurableStreams::Unauthorized, /clocks/ ],
+      problem(403, "peer 10.0.0.9 is not allowed") => [ DurableStreams::Forbidden, /allowed_ips/ ],
+      problem(413, "too large") => [ DurableStreams::PayloadTooLarge, /max_stream_bytes/ ],
+      problem(507, "disk full") => [ DurableStreams::InsufficientStorage, /no room/ ],
+      problem(410, "deleted") => [ DurableStreams::StreamGone, /deleted/ ],
+      problem(409, "closed", "Stream-Closed" => "true") => [ DurableStreams::StreamClosed, /closed/ ],
+      problem(409, "content type") => [ DurableStreams::Conflict, /content type/ ],
+      problem(400, "bad") => [ DurableStreams::ResponseError, /bad/ ]
+    }.each do |answer, (error_class, advice)|
+      DurableStreams.reset_connections
+      @server.script(nil, answer, *([ answer ] if answer.first == 401))
+      error = assert_raises(error_class) { broadcast }
+      assert_equal answer.first, error.status
+      assert_match "#{@server.url}/notes answered #{answer.first}: #{JSON.parse(answer.last)["detail"]}", error.message
+      assert_match advice, error.message
+    end
+  end
+
+  test "a refused token is signed anew once" do
+    broadcast
+    @server.script(problem(401, "unknown key"))
+    broadcast
+
+    assert_equal 2, @server.events("notes").size
+    assert_equal 2, sent("POST").last(2).map { |request| request.headers["authorization"] }.uniq.size
+  end
+
+  test "a stream that exists with another configuration is left as it is" do
+    @server.script(problem(409, "closed", "Stream-Closed" => "true"))
+    assert_match "/notes?token=", DurableStreams.signed_stream_url("notes")
+  end
+
+  test "reads all pages" do
+    5.times { |at| broadcast(key: at.to_s) }
+    events = DurableStreams.read_stream("notes")
+
+    assert_equal %w[ 0 1 2 3 4 ], events.map { |event| event["key"] }
+    assert_equal "00000005", events.offset
+    assert_not events.closed?
+    assert_equal %w[ 3 4 ], DurableStreams.read_stream("notes", offset: "00000003").pluck("key")
+    assert_empty DurableStreams.read_stream("notes", offset: "00000005")
+    assert_empty DurableStreams.read_stream("never created")
+  end
+
+  test "tail, metadata, closing and deleting" do
+    assert_nil DurableStreams.stream_metadata("notes")
+    assert_equal "00000000", DurableStreams.stream_offset("notes")
+    broadcast
+    assert_equal "00000001", DurableStreams.stream_offset("notes")
+    assert_equal "application/json", DurableStreams.stream_metadata("notes").content_type
+    assert_equal "00000001", DurableStreams.close_stream("notes")
+    assert_raises(DurableStreams::StreamClosed) { broadcast }
+    assert DurableStreams.delete_stream("notes")
+    assert_not DurableStreams.delete_stream("notes")
+    broadcast
+    assert_equal 1, @server.events("notes").size
+  end
+
+  test "a forked process has its own connections and producers" do
+    broadcast
+    reader, writer = IO.pipe
+    pid = fork do
+      broadcast(key: "child")
+      writer.write "done"
+      exit!(0)
+    end
+    Process.wait(pid)
+    broadcast(key: "parent")
+    writer.close
+
+    assert_equal "done", reader.read
+    assert_equal %w[ 1 child parent ], @server.events("notes").pluck("key")
+    assert_equal 2, sent("POST").map { |request| request.headers["producer-id"] }.uniq.size
+    assert_equal 2, @server.connections
+  end
+
+  test "a signed URL is given out although the server is away" do
+    @server.stop
+    reported = capture_error_reports(DurableStreams::ConnectionError) do
+      assert_match "?token=", DurableStreams.signed_stream_url("notes")
+    end
+    assert reported.first.handled
+  end
+
+  test "an address that is none" do
+    DurableStreams.server_url = "streams.internal:4437"
+    error = assert_raises(DurableStreams::ConfigurationError) { broadcast }
+    assert_match "DurableStreams.server_url", error.message
+  end
+
+  private
+    unless method_defined?(:capture_error_reports)
+      def capture_error_reports(error_class)
+        reports = []
+        subscriber = Object.new
+        subscriber.define_singleton_method(:report) do |error, handled:, **|
+          reports << Struct.new(:error, :handled).new(error, handled) if error.is_a?(error_class)
+        end
+        Rails.error.subscribe(subscriber)
+        yield
+        reports
+      ensure
+        Rails.error.unsubscribe(subscriber)
+      end
+    end
+end

@@ -1,0 +1,48 @@
+//! `file-fast` and `file-durable`: a journal for all streams, and behind it a data file for
+//! each stream that has grown large.
+
+use std::{ops::Range, path::Path, sync::Arc};
+
+use bytes::Bytes;
+
+use super::{
+    Change, CommitError, Position, ProducerState, Storage, StorageError, Stored, StreamId, Usage,
+    journaled::{JournaledStore, Options, delegate_storage, disk::Directory},
+};
+use crate::{clock::Millis, protocol::StreamName};
+
+/// Memory for recently used parts of the index, which has no bytes of large streams.
+const INDEX_CACHE_BYTES: usize = 16 * 1024 * 1024;
+
+/// From here on a stream has a file of its own. Below, the file's block and name on disk
+/// would be most of what it costs.
+const FILE_FROM: u64 = 64 * 1024;
+
+/// A [`Storage`] in files.
+#[derive(Debug)]
+pub struct FileStorage(JournaledStore);
+
+impl FileStorage {
+    /// Opens the store in `dir`, or makes an empty one, with up to `max_open_files` data files
+    /// open. With `sync` a batch is on disk before it is acknowledged (`file-durable`); without,
+    /// it is with the operating system (`file-fast`).
+    ///
+    /// # Errors
+    /// When the directory cannot be used, the store is damaged, or a newer version wrote it.
+    pub fn open(dir: &Path, sync: bool, max_open_files: usize) -> Result<Self, StorageError> {
+        let disk = Directory::create(dir)?;
+        let options = Options {
+            sync,
+            spill: Some(FILE_FROM),
+            max_open_files,
+            cache_bytes: INDEX_CACHE_BYTES,
+            ..Options::default()
+        };
+        JournaledStore::open(Arc::new(disk), options).map(Self)
+    }
+}
+
+delegate_storage!(FileStorage);
+
+#[cfg(test)]
+mod tests;
