@@ -148,7 +148,9 @@ impl Connection {
         };
         let mut framing = None;
         for line in lines {
-            let Some((name, value)) = line.split_once(':') else { continue };
+            let Some((name, value)) = line.split_once(':') else {
+                continue;
+            };
             let value = value.trim();
             if name.eq_ignore_ascii_case("content-length") {
                 framing = Some(Framing::Length(value.parse().map_err(|_| bad("no Content-Length"))?));

@@ -47,11 +47,14 @@ async fn answer(
 ) -> Result<Response<Body>, Infallible> {
     let live = request.uri().query().is_some_and(|query| query.contains("live=sse"));
     let path = request.uri().path().to_owned();
-    let mut response = Response::builder().header("stream-next-offset", "0_1").header("stream-up-to-date", "true");
+    let mut response = Response::builder()
+        .header("stream-next-offset", "0_1")
+        .header("stream-up-to-date", "true");
     let body = if request.method() == Method::POST {
         if let Ok(body) = request.into_body().collect().await {
             let text = String::from_utf8_lossy(&body.to_bytes()).into_owned();
-            let event = format!("event: data\ndata: {text}\n\nevent: control\ndata: {{\"streamNextOffset\":\"0_1\"}}\n\n");
+            let event =
+                format!("event: data\ndata: {text}\n\nevent: control\ndata: {{\"streamNextOffset\":\"0_1\"}}\n\n");
             let _ = events.send(event.into());
         }
         response = response.status(StatusCode::NO_CONTENT);

@@ -33,7 +33,7 @@ use crate::{
     contender::Contender,
     process::Server,
     report::{OFFICIAL, Report},
-    work::{Append, Idle, Outcome, Read, Sse},
+    work::{Append, Created, Idle, Outcome, Read, Sse},
 };
 
 pub const MIB: usize = 1024 * 1024;
@@ -42,7 +42,9 @@ const WORKLOADS: &[&str] = &["append", "append_json", "read1k", "read1m", "sse",
 
 /// Server CPU per operation, beside the official Rust server.
 #[derive(Parser)]
-#[command(after_help = "Workloads: append, append_json, read1k, read1m, sse, idle. All but append_json run by default.")]
+#[command(
+    after_help = "Workloads: append, append_json, read1k, read1m, sse, idle. All but append_json run by default."
+)]
 struct Options {
     /// What to measure.
     workloads: Vec<String>,
@@ -77,7 +79,11 @@ struct Options {
 
 fn main() -> ExitCode {
     let options = Options::parse();
-    let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {
+    let runtime = match tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+    {
         Ok(runtime) => runtime,
         Err(error) => {
             eprintln!("cannot start: {error}");
@@ -106,7 +112,10 @@ fn main() -> ExitCode {
 async fn run(options: Options) -> Outcome<bool> {
     for workload in &options.workloads {
         if !WORKLOADS.contains(&workload.as_str()) {
-            return Err(format!("unknown workload {workload}; there are {}", WORKLOADS.join(", ")));
+            return Err(format!(
+                "unknown workload {workload}; there are {}",
+                WORKLOADS.join(", ")
+            ));
         }
     }
     let wanted = |name: &str| match options.workloads.as_slice() {
@@ -144,10 +153,15 @@ async fn run(options: Options) -> Outcome<bool> {
 
     bench.report.print();
     let output = options.output.unwrap_or_else(|| {
-        let seconds = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs());
+        let seconds = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .map_or(0, |time| time.as_secs());
         manifest_dir().join(format!("benches/results/side_by_side-{seconds}.json"))
     });
-    bench.report.write(&output).map_err(|e| format!("{}: {e}", output.display()))?;
+    bench
+        .report
+        .write(&output)
+        .map_err(|e| format!("{}: {e}", output.display()))?;
     println!("\n{}", output.display());
     Ok(!bench.report.has_problems())
 }
@@ -164,7 +178,10 @@ fn raise_descriptor_limit() {
 }
 
 fn contenders(options: &Options, dir: &Path) -> Outcome<Vec<Contender>> {
-    let ours = options.ours.clone().unwrap_or_else(|| env!("CARGO_BIN_EXE_durable-streams-server").into());
+    let ours = options
+        .ours
+        .clone()
+        .unwrap_or_else(|| env!("CARGO_BIN_EXE_durable-streams-server").into());
     let peer = match &options.peer {
         Some(path) => path.clone(),
         None => install_peer()?,
@@ -175,7 +192,9 @@ fn contenders(options: &Options, dir: &Path) -> Outcome<Vec<Contender>> {
 
     let mut contenders = vec![Contender::official(OFFICIAL, &peer)];
     for backend in &options.backends {
-        let name = ["memory", "acid", "file-fast", "file-durable"].into_iter().find(|name| name == backend);
+        let name = ["memory", "acid", "file-fast", "file-durable"]
+            .into_iter()
+            .find(|name| name == backend);
         let name = name.ok_or_else(|| format!("unknown backend {backend}"))?;
         contenders.push(Contender::ours(name, name, &ours, &verify_key, &token));
     }
@@ -191,9 +210,20 @@ fn install_peer() -> Outcome<PathBuf> {
     let root = manifest_dir().join("target/peer");
     let binary = root.join("bin/durable-streams-server");
     if !binary.exists() {
-        println!("installing durable-streams {PEER_VERSION} to {} (about a minute)", root.display());
+        println!(
+            "installing durable-streams {PEER_VERSION} to {} (about a minute)",
+            root.display()
+        );
         let status = Command::new(env!("CARGO"))
-            .args(["install", "durable-streams", "--version", PEER_VERSION, "--locked", "--quiet", "--root"])
+            .args([
+                "install",
+                "durable-streams",
+                "--version",
+                PEER_VERSION,
+                "--locked",
+                "--quiet",
+                "--root",
+            ])
             .arg(&root)
             .status()
             .map_err(|e| format!("cargo install: {e}"))?;
@@ -210,7 +240,10 @@ fn make_token(verify_key: &Path) -> Outcome<String> {
     let pair = rcgen::KeyPair::generate().map_err(|e| explain(&e))?;
     std::fs::write(verify_key, pair.public_key_pem()).map_err(|e| explain(&e))?;
     let key = jsonwebtoken::EncodingKey::from_ec_pem(pair.serialize_pem().as_bytes()).map_err(|e| explain(&e))?;
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_err(|e| explain(&e))?.as_secs();
+    let now = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_err(|e| explain(&e))?
+        .as_secs();
     let claims = serde_json::json!({ "server": "rails", "iat": now, "exp": now + 3600 });
     let header = jsonwebtoken::Header::new(jsonwebtoken::Algorithm::ES256);
     jsonwebtoken::encode(&header, &claims, &key).map_err(|e| explain(&e))
@@ -228,11 +261,15 @@ impl Bench {
     async fn start(&mut self, workload: &str, stores_only: bool) -> Vec<(Contender, Server)> {
         println!("{workload} …");
         let mut servers = Vec::new();
-        for contender in self.contenders.iter().filter(|contender| contender.is_store() || !stores_only) {
+        for contender in self
+            .contenders
+            .iter()
+            .filter(|contender| contender.is_store() || !stores_only)
+        {
             let dir = self.dir.path().join(workload).join(contender.name);
             match Server::start(contender, &dir).await {
                 Ok(server) => servers.push((contender.clone(), server)),
-                Err(error) => self.report.problem(format!("{workload}, {}: {error}", contender.name)),
+                Err(error) => self.report.problem(workload, contender, &error),
             }
         }
         servers
@@ -245,10 +282,6 @@ impl Bench {
         let _ = std::fs::remove_dir_all(self.dir.path().join(workload));
     }
 
-    fn failed(&mut self, workload: &str, contender: &Contender, error: &str) {
-        self.report.problem(format!("{workload}, {}: {error}", contender.name));
-    }
-
     async fn append(&mut self, name: &str, new: &dyn Fn() -> Append) {
         let servers = self.start(name, true).await;
         let mut ready = Vec::new();
@@ -256,19 +289,19 @@ impl Bench {
             let work = new();
             match work.prepare(contender, server).await {
                 Ok(()) => ready.push((contender, server, work)),
-                Err(error) => self.failed(name, contender, &error),
+                Err(error) => self.report.problem(name, contender, &error),
             }
         }
         for round in 0..self.rounds {
             for (contender, server, work) in &ready {
                 if let Err(error) = work.round(contender, server, round, &mut self.report).await {
-                    self.failed(name, contender, &error);
+                    self.report.problem(name, contender, &error);
                 }
             }
         }
         for (contender, server, work) in &ready {
             if let Err(error) = work.check(contender, server).await {
-                self.failed(name, contender, &error);
+                self.report.problem(name, contender, &error);
             }
         }
         self.stop(name, servers).await;
@@ -280,13 +313,13 @@ impl Bench {
         for (contender, server) in &servers {
             match work.prepare(contender, server).await {
                 Ok(()) => ready.push((contender, server)),
-                Err(error) => self.failed(name, contender, &error),
+                Err(error) => self.report.problem(name, contender, &error),
             }
         }
         for round in 0..self.rounds {
             for (contender, server) in &ready {
                 if let Err(error) = work.round(contender, server, round, &mut self.report).await {
-                    self.failed(name, contender, &error);
+                    self.report.problem(name, contender, &error);
                 }
             }
         }
@@ -299,13 +332,13 @@ impl Bench {
         for (contender, server) in &servers {
             match Sse.prepare(contender, server).await {
                 Ok(()) => ready.push((contender, server)),
-                Err(error) => self.failed("sse", contender, &error),
+                Err(error) => self.report.problem("sse", contender, &error),
             }
         }
         for round in 0..self.rounds {
             for (contender, server) in &ready {
                 if let Err(error) = Sse.round(contender, server, round, &mut self.report).await {
-                    self.failed("sse", contender, &error);
+                    self.report.problem("sse", contender, &error);
                 }
             }
         }
@@ -316,26 +349,32 @@ impl Bench {
         let servers = self.start("idle", true).await;
         let work = Idle { streams };
         for (contender, server) in servers {
-            let path = match work.run(&contender, &server, &mut self.report).await {
-                Ok(path) => path,
-                Err(error) => {
-                    self.failed("idle", &contender, &error);
-                    continue;
-                }
-            };
-            server.stop().await;
-            if contender.is_persistent() {
-                let dir = self.dir.path().join("idle").join(contender.name);
-                let request = contender.get(&format!("{path}?offset=-1"));
-                match Server::start_until(&contender, &dir, &request).await {
-                    Ok((server, took)) => {
-                        self.report.add("restart", contender.name, 0, took.as_secs_f64() * 1000.0);
-                        server.stop().await;
+            match work.run(&contender, &server, &mut self.report).await {
+                Ok(created) => {
+                    server.stop().await;
+                    if contender.is_persistent()
+                        && let Err(error) = self.restart(&contender, &created).await
+                    {
+                        self.report.problem("restart", &contender, &error);
                     }
-                    Err(error) => self.failed("restart", &contender, &error),
                 }
+                Err(error) => self.report.problem("idle", &contender, &error),
             }
         }
         let _ = std::fs::remove_dir_all(self.dir.path().join("idle"));
+    }
+
+    /// How fast and how large a server starts that has all those streams.
+    async fn restart(&mut self, contender: &Contender, created: &Created) -> Outcome {
+        let dir = self.dir.path().join("idle").join(contender.name);
+        let request = contender.get(&format!("{}?offset=-1", created.path));
+        let (server, took) = Server::start_until(contender, &dir, &request).await?;
+        self.report
+            .add("restart", contender.name, 0, took.as_secs_f64() * 1000.0);
+        let memory = server.memory()?.saturating_sub(created.memory_before);
+        let each = memory as f64 / created.count as f64;
+        self.report.add("idle_memory_restarted", contender.name, 0, each);
+        server.stop().await;
+        Ok(())
     }
 }

@@ -18,6 +18,8 @@ use tokio::time::{Instant, sleep};
 
 use crate::{client::Connection, contender::Contender};
 
+const LONGEST_START: Duration = Duration::from_secs(20);
+
 /// A running server with its own port and data.
 pub struct Server {
     pub address: SocketAddr,
@@ -29,10 +31,12 @@ impl Server {
     /// Starts a contender and waits until it answers.
     pub async fn start(contender: &Contender, dir: &Path) -> Result<Self, String> {
         let server = Self::spawn(contender, dir)?;
-        server.wait_for(&contender.get("/readyz"), contender.has_health_checks()).await
+        server
+            .wait_for(&contender.get("/readyz"), contender.has_health_checks())
+            .await
     }
 
-    /// Starts it and waits for the first good answer to `request`.
+    /// Starts it and waits for the first good answer to `request`, with how long that took.
     pub async fn start_until(contender: &Contender, dir: &Path, request: &[u8]) -> Result<(Self, Duration), String> {
         let started = Instant::now();
         let server = Self::spawn(contender, dir)?.wait_for(request, true).await?;
@@ -61,7 +65,7 @@ impl Server {
     }
 
     async fn wait_for(mut self, request: &[u8], good: bool) -> Result<Self, String> {
-        let deadline = Instant::now() + Duration::from_secs(60);
+        let deadline = Instant::now() + LONGEST_START;
         loop {
             if let Ok(Some(status)) = self.child.try_wait() {
                 return Err(format!("stopped while starting ({status}): {}", self.last_log_line()));
@@ -73,7 +77,10 @@ impl Server {
                 return Ok(self);
             }
             if Instant::now() > deadline {
-                return Err(format!("no answer within 60 s: {}", self.last_log_line()));
+                return Err(format!(
+                    "no good answer within {LONGEST_START:?}: {}",
+                    self.last_log_line()
+                ));
             }
             sleep(Duration::from_millis(1)).await;
         }
@@ -81,7 +88,10 @@ impl Server {
 
     fn last_log_line(&self) -> String {
         let log = std::fs::read_to_string(&self.log).unwrap_or_default();
-        log.lines().rfind(|line| !line.trim().is_empty()).unwrap_or("(no log)").to_owned()
+        log.lines()
+            .rfind(|line| !line.trim().is_empty())
+            .unwrap_or("(no log)")
+            .to_owned()
     }
 
     fn pid(&self) -> Pid {
@@ -91,7 +101,8 @@ impl Server {
     /// The CPU time that it has used, user and system, of all its threads, ended ones too.
     pub fn cpu(&self) -> Result<Duration, String> {
         let time = clock_getcpuclockid(self.pid()).and_then(clock_gettime);
-        time.map(Duration::from).map_err(|e| format!("cannot read the server's CPU clock, has it died? ({e})"))
+        time.map(Duration::from)
+            .map_err(|e| format!("cannot read the server's CPU clock, has it died? ({e})"))
     }
 
     /// Memory that is its own: resident pages without those of files.

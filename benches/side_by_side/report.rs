@@ -4,6 +4,8 @@ use std::{collections::BTreeMap, io, path::Path};
 
 use serde::Serialize;
 
+use crate::contender::Contender;
+
 /// One figure of one contender in one round.
 #[derive(Debug, Clone, Serialize)]
 pub struct Sample {
@@ -83,6 +85,13 @@ pub const MEASURES: &[Measure] = &[
         limit: Some(200.0),
     },
     Measure {
+        name: "idle_memory_restarted",
+        what: "the same after a restart, beyond an empty server's",
+        unit: "B",
+        shares: &[],
+        limit: Some(200.0),
+    },
+    Measure {
         name: "idle_descriptors",
         what: "descriptors of all idle streams",
         unit: "",
@@ -104,7 +113,10 @@ pub const OFFICIAL: &str = "official";
 #[derive(Default, Serialize)]
 pub struct Report {
     samples: Vec<Sample>,
+    /// What kept one of ours from being measured.
     problems: Vec<String>,
+    /// What kept another from being measured: to be known, but no fault of ours.
+    remarks: Vec<String>,
 }
 
 impl Report {
@@ -117,9 +129,14 @@ impl Report {
         });
     }
 
-    pub fn problem(&mut self, problem: String) {
-        eprintln!("  ! {problem}");
-        self.problems.push(problem);
+    pub fn problem(&mut self, workload: &str, contender: &Contender, problem: &str) {
+        let text = format!("{workload}, {}: {problem}", contender.name);
+        eprintln!("  ! {text}");
+        if contender.is_ours() {
+            self.problems.push(text);
+        } else {
+            self.remarks.push(text);
+        }
     }
 
     pub fn has_problems(&self) -> bool {
@@ -135,10 +152,16 @@ impl Report {
     fn ratio(&self, measure: &str, contender: &str) -> Option<f64> {
         let by_round = |name: &str| -> BTreeMap<usize, f64> {
             let of = |sample: &&Sample| sample.measure == measure && sample.contender == name;
-            self.samples.iter().filter(of).map(|sample| (sample.round, sample.value)).collect()
+            self.samples
+                .iter()
+                .filter(of)
+                .map(|sample| (sample.round, sample.value))
+                .collect()
         };
         let official = by_round(OFFICIAL);
-        let ratios = by_round(contender).into_iter().filter_map(|(round, value)| Some(value / official.get(&round)?));
+        let ratios = by_round(contender)
+            .into_iter()
+            .filter_map(|(round, value)| Some(value / official.get(&round)?));
         median(ratios.collect())
     }
 
@@ -154,7 +177,11 @@ impl Report {
             if contenders.is_empty() {
                 continue;
             }
-            let unit = if measure.unit.is_empty() { String::new() } else { format!(" [{}]", measure.unit) };
+            let unit = if measure.unit.is_empty() {
+                String::new()
+            } else {
+                format!(" [{}]", measure.unit)
+            };
             println!("\n{}{unit}", measure.what);
             for contender in contenders {
                 let values = self.values(measure.name, contender);
@@ -170,14 +197,22 @@ impl Report {
                     .filter(|_| contender != OFFICIAL)
                     .map_or(String::new(), |ratio| format!("{ratio:.2} of official"));
                 let verdict = self.verdict(measure, contender, middle, ratio);
-                let row = format!("  {contender:<14}{:>10}   {shown_ratio:<18}{verdict:<24}{spread}", figure(middle));
+                let row = format!(
+                    "  {contender:<14}{:>10}   {shown_ratio:<18}{verdict:<24}{spread}",
+                    figure(middle)
+                );
                 println!("{}", row.trim_end());
             }
         }
-        if !self.problems.is_empty() {
-            println!("\nNot measured, or not to be believed:");
-            for problem in &self.problems {
-                println!("  {problem}");
+        for (title, lines) in [
+            ("Failed, and so not to be believed:", &self.problems),
+            ("Beside us:", &self.remarks),
+        ] {
+            if !lines.is_empty() {
+                println!("\n{title}");
+                for line in lines {
+                    println!("  {line}");
+                }
             }
         }
     }

@@ -32,7 +32,11 @@ fn failed(what: &str) -> impl Fn(std::io::Error) -> String {
 }
 
 fn expect(what: &str, good: bool, seen: impl std::fmt::Debug) -> Outcome {
-    if good { Ok(()) } else { Err(format!("{what}: unexpected {seen:?}")) }
+    if good {
+        Ok(())
+    } else {
+        Err(format!("{what}: unexpected {seen:?}"))
+    }
 }
 
 async fn send(connection: &mut Connection, what: &str, request: &[u8]) -> Outcome {
@@ -46,7 +50,10 @@ async fn read_all(contender: &Contender, connection: &mut Connection, path: &str
     let mut offset = "-1".to_owned();
     for _ in 0..10_000 {
         let request = contender.get(&format!("{path}?offset={offset}"));
-        let response = connection.call(&request, Some(&mut content)).await.map_err(failed("read"))?;
+        let response = connection
+            .call(&request, Some(&mut content))
+            .await
+            .map_err(failed("read"))?;
         expect("read", response.status == 200, &response)?;
         if response.up_to_date {
             return Ok(content);
@@ -103,7 +110,10 @@ impl Append {
 
     pub async fn round(&self, contender: &Contender, server: &Server, round: usize, report: &mut Report) -> Outcome {
         let requests: Arc<Vec<Vec<u8>>> = Arc::new(
-            self.streams.iter().map(|stream| contender.append(stream, self.content_type, &self.body)).collect(),
+            self.streams
+                .iter()
+                .map(|stream| contender.append(stream, self.content_type, &self.body))
+                .collect(),
         );
         let mut connections = Vec::new();
         for _ in 0..32 {
@@ -126,7 +136,12 @@ impl Append {
             });
         }
         let count = total(tasks).await?;
-        report.add(self.measure, contender.name, round, micros_each(server.cpu()? - cpu_before, count));
+        report.add(
+            self.measure,
+            contender.name,
+            round,
+            micros_each(server.cpu()? - cpu_before, count),
+        );
         Ok(())
     }
 
@@ -153,7 +168,11 @@ async fn total(mut tasks: JoinSet<Outcome<u64>>) -> Outcome<u64> {
     while let Some(joined) = tasks.join_next().await {
         sum += joined.map_err(|error| error.to_string())??;
     }
-    if sum == 0 { Err("nothing was done".into()) } else { Ok(sum) }
+    if sum == 0 {
+        Err("nothing was done".into())
+    } else {
+        Ok(sum)
+    }
 }
 
 /// Reads a stream from its start, over and over.
@@ -232,7 +251,12 @@ impl Read {
             });
         }
         let count = total(tasks).await?;
-        report.add(self.measure, contender.name, round, micros_each(server.cpu()? - cpu_before, count));
+        report.add(
+            self.measure,
+            contender.name,
+            round,
+            micros_each(server.cpu()? - cpu_before, count),
+        );
         Ok(())
     }
 }
@@ -267,7 +291,9 @@ impl Sse {
         let memory_before = server.memory()?;
         let mut readers = JoinSet::new();
         for _ in 0..Self::READERS {
-            let mut connection = Connection::with_buffer(server.address, 8192).await.map_err(failed("connect"))?;
+            let mut connection = Connection::with_buffer(server.address, 8192)
+                .await
+                .map_err(failed("connect"))?;
             let response = connection.open_stream(&request).await.map_err(failed("SSE"))?;
             expect("SSE", response.status == 200, response)?;
             let delivered = Arc::clone(&delivered);
@@ -289,7 +315,11 @@ impl Sse {
                 };
                 let _ = timeout(Duration::from_secs(10), arrived).await;
                 let seen = delivered.load(Ordering::Relaxed);
-                expect(&format!("delivered events instead of {expected}"), seen == expected, seen)
+                expect(
+                    &format!("delivered events instead of {expected}"),
+                    seen == expected,
+                    seen,
+                )
             }
         };
         // Everyone listens, and the path is warm.
@@ -307,14 +337,31 @@ impl Sse {
         all(events + 1).await?;
         let cpu = server.cpu()? - cpu_before;
         let memory = server.memory()?.saturating_sub(memory_before);
-        report.add("sse", contender.name, round, micros_each(cpu, events * Self::READERS as u64));
+        report.add(
+            "sse",
+            contender.name,
+            round,
+            micros_each(cpu, events * Self::READERS as u64),
+        );
         if round == 0 {
             // Later rounds find memory that the first one's readers have left behind.
-            report.add("sse_memory", contender.name, round, memory as f64 / 1024.0 / Self::READERS as f64);
+            report.add(
+                "sse_memory",
+                contender.name,
+                round,
+                memory as f64 / 1024.0 / Self::READERS as f64,
+            );
         }
         readers.shutdown().await;
         Ok(())
     }
+}
+
+/// What `Idle` has made.
+pub struct Created {
+    pub path: String,
+    pub count: u64,
+    pub memory_before: u64,
 }
 
 /// Many streams that nobody uses.
@@ -325,16 +372,16 @@ pub struct Idle {
 impl Idle {
     const LONGEST: Duration = Duration::from_secs(20);
 
-    /// Creates them; returns the last one's path.
-    pub async fn run(&self, contender: &Contender, server: &Server, report: &mut Report) -> Outcome<String> {
+    /// Creates them.
+    pub async fn run(&self, contender: &Contender, server: &Server, report: &mut Report) -> Outcome<Created> {
         let path = |index: usize| format!("{BASE}-idle-{index:06}");
         let mut connections = Vec::new();
         for _ in 0..64 {
             connections.push(connect(server.address).await?);
         }
         // The first few pay for what all share.
-        for index in 0..64 {
-            send(&mut connections[index], "create", &contender.create(&path(index), JSON)).await?;
+        for (index, connection) in connections.iter_mut().enumerate() {
+            send(connection, "create", &contender.create(&path(index), JSON)).await?;
         }
         let memory_before = server.memory()?;
         let descriptors_before = server.descriptors();
@@ -350,7 +397,12 @@ impl Idle {
                     if index >= streams + 64 || Instant::now() > end {
                         return Ok(());
                     }
-                    send(&mut connection, "create", &contender.create(&path(index as usize), JSON)).await?;
+                    send(
+                        &mut connection,
+                        "create",
+                        &contender.create(&path(index as usize), JSON),
+                    )
+                    .await?;
                     count.fetch_add(1, Ordering::Relaxed);
                 }
             });
@@ -363,7 +415,7 @@ impl Idle {
         }
         let count = count.load(Ordering::Relaxed);
         if let Some(problem) = problem {
-            report.problem(format!("{}: after {count} idle streams: {problem}", contender.name));
+            report.problem("idle", contender, &format!("after {count} streams: {problem}"));
         }
         expect("idle streams", count > 0, count)?;
         // Batches under way and their buffers are not the streams' memory.
@@ -373,6 +425,10 @@ impl Idle {
         report.add("idle_memory", contender.name, 0, memory as f64 / count as f64);
         let descriptors = server.descriptors().saturating_sub(descriptors_before);
         report.add("idle_descriptors", contender.name, 0, descriptors as f64);
-        Ok(path(0))
+        Ok(Created {
+            path: path(0),
+            count,
+            memory_before,
+        })
     }
 }
