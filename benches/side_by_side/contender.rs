@@ -60,6 +60,10 @@ impl Contender {
         !matches!(self.kind, Kind::Hyper { .. })
     }
 
+    pub fn is_ours(&self) -> bool {
+        matches!(self.kind, Kind::Ours { .. })
+    }
+
     /// Whether its streams are there after a restart.
     pub fn is_persistent(&self) -> bool {
         match &self.kind {

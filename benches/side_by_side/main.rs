@@ -33,7 +33,7 @@ use crate::{
     contender::Contender,
     process::Server,
     report::{OFFICIAL, Report},
-    work::{Append, Idle, Outcome, Read, Sse},
+    work::{Append, Created, Idle, Outcome, Read, Sse},
 };
 
 pub const MIB: usize = 1024 * 1024;
@@ -269,7 +269,7 @@ impl Bench {
             let dir = self.dir.path().join(workload).join(contender.name);
             match Server::start(contender, &dir).await {
                 Ok(server) => servers.push((contender.clone(), server)),
-                Err(error) => self.report.problem(format!("{workload}, {}: {error}", contender.name)),
+                Err(error) => self.report.problem(workload, contender, &error),
             }
         }
         servers
@@ -282,10 +282,6 @@ impl Bench {
         let _ = std::fs::remove_dir_all(self.dir.path().join(workload));
     }
 
-    fn failed(&mut self, workload: &str, contender: &Contender, error: &str) {
-        self.report.problem(format!("{workload}, {}: {error}", contender.name));
-    }
-
     async fn append(&mut self, name: &str, new: &dyn Fn() -> Append) {
         let servers = self.start(name, true).await;
         let mut ready = Vec::new();
@@ -293,19 +289,19 @@ impl Bench {
             let work = new();
             match work.prepare(contender, server).await {
                 Ok(()) => ready.push((contender, server, work)),
-                Err(error) => self.failed(name, contender, &error),
+                Err(error) => self.report.problem(name, contender, &error),
             }
         }
         for round in 0..self.rounds {
             for (contender, server, work) in &ready {
                 if let Err(error) = work.round(contender, server, round, &mut self.report).await {
-                    self.failed(name, contender, &error);
+                    self.report.problem(name, contender, &error);
                 }
             }
         }
         for (contender, server, work) in &ready {
             if let Err(error) = work.check(contender, server).await {
-                self.failed(name, contender, &error);
+                self.report.problem(name, contender, &error);
             }
         }
         self.stop(name, servers).await;
@@ -317,13 +313,13 @@ impl Bench {
         for (contender, server) in &servers {
             match work.prepare(contender, server).await {
                 Ok(()) => ready.push((contender, server)),
-                Err(error) => self.failed(name, contender, &error),
+                Err(error) => self.report.problem(name, contender, &error),
             }
         }
         for round in 0..self.rounds {
             for (contender, server) in &ready {
                 if let Err(error) = work.round(contender, server, round, &mut self.report).await {
-                    self.failed(name, contender, &error);
+                    self.report.problem(name, contender, &error);
                 }
             }
         }
@@ -336,13 +332,13 @@ impl Bench {
         for (contender, server) in &servers {
             match Sse.prepare(contender, server).await {
                 Ok(()) => ready.push((contender, server)),
-                Err(error) => self.failed("sse", contender, &error),
+                Err(error) => self.report.problem("sse", contender, &error),
             }
         }
         for round in 0..self.rounds {
             for (contender, server) in &ready {
                 if let Err(error) = Sse.round(contender, server, round, &mut self.report).await {
-                    self.failed("sse", contender, &error);
+                    self.report.problem("sse", contender, &error);
                 }
             }
         }
@@ -353,27 +349,32 @@ impl Bench {
         let servers = self.start("idle", true).await;
         let work = Idle { streams };
         for (contender, server) in servers {
-            let path = match work.run(&contender, &server, &mut self.report).await {
-                Ok(path) => path,
-                Err(error) => {
-                    self.failed("idle", &contender, &error);
-                    continue;
-                }
-            };
-            server.stop().await;
-            if contender.is_persistent() {
-                let dir = self.dir.path().join("idle").join(contender.name);
-                let request = contender.get(&format!("{path}?offset=-1"));
-                match Server::start_until(&contender, &dir, &request).await {
-                    Ok((server, took)) => {
-                        self.report
-                            .add("restart", contender.name, 0, took.as_secs_f64() * 1000.0);
-                        server.stop().await;
+            match work.run(&contender, &server, &mut self.report).await {
+                Ok(created) => {
+                    server.stop().await;
+                    if contender.is_persistent()
+                        && let Err(error) = self.restart(&contender, &created).await
+                    {
+                        self.report.problem("restart", &contender, &error);
                     }
-                    Err(error) => self.failed("restart", &contender, &error),
                 }
+                Err(error) => self.report.problem("idle", &contender, &error),
             }
         }
         let _ = std::fs::remove_dir_all(self.dir.path().join("idle"));
+    }
+
+    /// How fast and how large a server starts that has all those streams.
+    async fn restart(&mut self, contender: &Contender, created: &Created) -> Outcome {
+        let dir = self.dir.path().join("idle").join(contender.name);
+        let request = contender.get(&format!("{}?offset=-1", created.path));
+        let (server, took) = Server::start_until(contender, &dir, &request).await?;
+        self.report
+            .add("restart", contender.name, 0, took.as_secs_f64() * 1000.0);
+        let memory = server.memory()?.saturating_sub(created.memory_before);
+        let each = memory as f64 / created.count as f64;
+        self.report.add("idle_memory_restarted", contender.name, 0, each);
+        server.stop().await;
+        Ok(())
     }
 }

@@ -18,6 +18,8 @@ use tokio::time::{Instant, sleep};
 
 use crate::{client::Connection, contender::Contender};
 
+const LONGEST_START: Duration = Duration::from_secs(20);
+
 /// A running server with its own port and data.
 pub struct Server {
     pub address: SocketAddr,
@@ -34,7 +36,7 @@ impl Server {
             .await
     }
 
-    /// Starts it and waits for the first good answer to `request`.
+    /// Starts it and waits for the first good answer to `request`, with how long that took.
     pub async fn start_until(contender: &Contender, dir: &Path, request: &[u8]) -> Result<(Self, Duration), String> {
         let started = Instant::now();
         let server = Self::spawn(contender, dir)?.wait_for(request, true).await?;
@@ -63,7 +65,7 @@ impl Server {
     }
 
     async fn wait_for(mut self, request: &[u8], good: bool) -> Result<Self, String> {
-        let deadline = Instant::now() + Duration::from_secs(60);
+        let deadline = Instant::now() + LONGEST_START;
         loop {
             if let Ok(Some(status)) = self.child.try_wait() {
                 return Err(format!("stopped while starting ({status}): {}", self.last_log_line()));
@@ -75,7 +77,10 @@ impl Server {
                 return Ok(self);
             }
             if Instant::now() > deadline {
-                return Err(format!("no answer within 60 s: {}", self.last_log_line()));
+                return Err(format!(
+                    "no good answer within {LONGEST_START:?}: {}",
+                    self.last_log_line()
+                ));
             }
             sleep(Duration::from_millis(1)).await;
         }

@@ -4,6 +4,8 @@ use std::{collections::BTreeMap, io, path::Path};
 
 use serde::Serialize;
 
+use crate::contender::Contender;
+
 /// One figure of one contender in one round.
 #[derive(Debug, Clone, Serialize)]
 pub struct Sample {
@@ -83,6 +85,13 @@ pub const MEASURES: &[Measure] = &[
         limit: Some(200.0),
     },
     Measure {
+        name: "idle_memory_restarted",
+        what: "the same after a restart, beyond an empty server's",
+        unit: "B",
+        shares: &[],
+        limit: Some(200.0),
+    },
+    Measure {
         name: "idle_descriptors",
         what: "descriptors of all idle streams",
         unit: "",
@@ -104,7 +113,10 @@ pub const OFFICIAL: &str = "official";
 #[derive(Default, Serialize)]
 pub struct Report {
     samples: Vec<Sample>,
+    /// What kept one of ours from being measured.
     problems: Vec<String>,
+    /// What kept another from being measured: to be known, but no fault of ours.
+    remarks: Vec<String>,
 }
 
 impl Report {
@@ -117,9 +129,14 @@ impl Report {
         });
     }
 
-    pub fn problem(&mut self, problem: String) {
-        eprintln!("  ! {problem}");
-        self.problems.push(problem);
+    pub fn problem(&mut self, workload: &str, contender: &Contender, problem: &str) {
+        let text = format!("{workload}, {}: {problem}", contender.name);
+        eprintln!("  ! {text}");
+        if contender.is_ours() {
+            self.problems.push(text);
+        } else {
+            self.remarks.push(text);
+        }
     }
 
     pub fn has_problems(&self) -> bool {
@@ -187,10 +204,15 @@ impl Report {
                 println!("{}", row.trim_end());
             }
         }
-        if !self.problems.is_empty() {
-            println!("\nNot measured, or not to be believed:");
-            for problem in &self.problems {
-                println!("  {problem}");
+        for (title, lines) in [
+            ("Failed, and so not to be believed:", &self.problems),
+            ("Beside us:", &self.remarks),
+        ] {
+            if !lines.is_empty() {
+                println!("\n{title}");
+                for line in lines {
+                    println!("  {line}");
+                }
             }
         }
     }

@@ -357,6 +357,13 @@ impl Sse {
     }
 }
 
+/// What `Idle` has made.
+pub struct Created {
+    pub path: String,
+    pub count: u64,
+    pub memory_before: u64,
+}
+
 /// Many streams that nobody uses.
 pub struct Idle {
     pub streams: usize,
@@ -365,16 +372,16 @@ pub struct Idle {
 impl Idle {
     const LONGEST: Duration = Duration::from_secs(20);
 
-    /// Creates them; returns the last one's path.
-    pub async fn run(&self, contender: &Contender, server: &Server, report: &mut Report) -> Outcome<String> {
+    /// Creates them.
+    pub async fn run(&self, contender: &Contender, server: &Server, report: &mut Report) -> Outcome<Created> {
         let path = |index: usize| format!("{BASE}-idle-{index:06}");
         let mut connections = Vec::new();
         for _ in 0..64 {
             connections.push(connect(server.address).await?);
         }
         // The first few pay for what all share.
-        for index in 0..64 {
-            send(&mut connections[index], "create", &contender.create(&path(index), JSON)).await?;
+        for (index, connection) in connections.iter_mut().enumerate() {
+            send(connection, "create", &contender.create(&path(index), JSON)).await?;
         }
         let memory_before = server.memory()?;
         let descriptors_before = server.descriptors();
@@ -408,7 +415,7 @@ impl Idle {
         }
         let count = count.load(Ordering::Relaxed);
         if let Some(problem) = problem {
-            report.problem(format!("{}: after {count} idle streams: {problem}", contender.name));
+            report.problem("idle", contender, &format!("after {count} streams: {problem}"));
         }
         expect("idle streams", count > 0, count)?;
         // Batches under way and their buffers are not the streams' memory.
@@ -418,6 +425,10 @@ impl Idle {
         report.add("idle_memory", contender.name, 0, memory as f64 / count as f64);
         let descriptors = server.descriptors().saturating_sub(descriptors_before);
         report.add("idle_descriptors", contender.name, 0, descriptors as f64);
-        Ok(path(0))
+        Ok(Created {
+            path: path(0),
+            count,
+            memory_before,
+        })
     }
 }
