@@ -90,6 +90,8 @@ class DurableStreams::Rails::HttpTransport
     body = response.body.to_s
     Page.new(body.empty? ? [] : JSON.parse(body), response["Stream-Next-Offset"],
       response["Stream-Closed"].to_s.casecmp?("true"), response["Stream-Up-To-Date"].to_s.casecmp?("true"))
+  rescue JSON::ParserError
+    raise DurableStreams::ConnectionError, "#{@url}/#{name} broke off, or is no stream of JSON"
   end
 
   private
