@@ -46,10 +46,15 @@ module DurableStreams
     autoload :StreamProvisioner, "durable_streams/rails/stream_provisioner"
     autoload :Testing, "durable_streams/rails/testing"
 
-    # Loads everything at boot where the app eager loads, so that no thread
-    # meets a half-loaded constant.
-    def self.eager_load!
-      constants.each { |name| const_get(name) unless name == :BroadcastJob && !defined?(::ActiveJob) }
+    # What only tasks and tests use.
+    NOT_EAGER = %i[ Checkup KeyPair ServerBinary Testing ].freeze # :nodoc:
+
+    # Loads the rest at boot where the app eager loads, so that no thread meets
+    # a half-loaded constant.
+    def self.eager_load! # :nodoc:
+      names = constants - NOT_EAGER
+      names.delete(:BroadcastJob) unless defined?(::ActiveJob)
+      names.each { |name| const_get(name) }
     end
   end
 

@@ -32,7 +32,7 @@ class BinstubTest < ActiveSupport::TestCase
 
   test "starts from any directory" do
     install_fake
-    output = `cd / && #{@app.expand("bin/durable-streams")}`
+    output = @app.run(@app.expand("bin/durable-streams"), directory: "/")
     assert_equal "server #{@app.root} --config config/durable_streams.yml --env development\n", output
   end
 

@@ -67,7 +67,7 @@ class PackageTest < ActiveSupport::TestCase
     end
 
     def run_command(*command, env: {}, expect_success: true)
-      output, status = Bundler.with_unbundled_env { Open3.capture2e(env, *command, chdir: "#{@directory}/gem") }
+      output, status = Bundler.with_unbundled_env { Open3.capture2e({ "DURABLE_STREAMS_BINARY" => nil, **env }, *command, chdir: "#{@directory}/gem") }
       raise "#{command.join(" ")}: #{output}" if status.success? != expect_success
       output
     end

@@ -29,8 +29,8 @@ class GeneratedApp
       .unshift("source \"https://rubygems.org\"").join("\n")
   end
 
-  def run(*command, env: {}, expect_success: true)
-    run_in(@root, *command, env: env, expect_success: expect_success)
+  def run(*command, env: {}, directory: @root, expect_success: true)
+    run_in(directory, *command, env: env, expect_success: expect_success)
   end
 
   # What the expression prints in the app.

@@ -31,7 +31,8 @@ module DurableStreams
 
       initializer "durable_streams.test_helper" do
         ActiveSupport.on_load(:active_support_test_case) do
-          DurableStreams::Rails::Testing.enable!
+          # Never elsewhere, whoever loads the class there: it would swallow broadcasts.
+          DurableStreams::Rails::Testing.enable! if ::Rails.env.test?
           include DurableStreams::Rails::Broadcastable::TestHelper
         end
       end
