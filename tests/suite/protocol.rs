@@ -304,7 +304,27 @@ fn every_answer_has_the_browsers_security_headers() {
     ] {
         assert_eq!(answer.header("x-content-type-options"), Some("nosniff"), "{answer:?}");
         assert_eq!(answer.header("cross-origin-resource-policy"), Some("cross-origin"));
-        assert_eq!(answer.header("access-control-allow-origin"), Some("*"));
+        assert_eq!(answer.header("vary"), Some("Origin"));
     }
     assert_eq!(server.head("s").send().header("cache-control"), Some("no-store"));
+}
+
+#[test]
+fn any_origin_may_read_and_who_names_none_is_told_nothing_of_origins() {
+    let server = Setup::new().start();
+    server.text_stream("s", "x");
+    for path in ["s", "absent", "s?offset=x"] {
+        let browser = server.get(path).header("origin", "https://app.test").send();
+        assert_eq!(browser.header("access-control-allow-origin"), Some("*"), "{path}");
+        assert!(
+            browser
+                .header("access-control-expose-headers")
+                .is_some_and(|names| names.contains("Stream-Next-Offset"))
+        );
+        assert_eq!(
+            server.get(path).send().header("access-control-allow-origin"),
+            None,
+            "{path}"
+        );
+    }
 }
