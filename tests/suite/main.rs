@@ -32,3 +32,4 @@ mod producers;
 mod protocol;
 mod rails;
 mod startup;
+mod tls;
