@@ -82,7 +82,7 @@ async fn dispatch(app: &App, request: Request<Body>) -> Response<Body> {
         network.protocol.version = version(&parts),
         client.address = parts.extensions.get::<Origin>().and_then(|origin| origin.client_ip).map(display),
         // Whom the proxy in front says that it has authenticated.
-        enduser.id = parts.extensions.get::<ProxyIdentity>().map(|identity| debug(&identity.0)),
+        enduser.id = parts.extensions.get::<ProxyIdentity>().and_then(|identity| identity.0.to_str().ok()),
         "answered"
     );
     response

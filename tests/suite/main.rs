@@ -30,6 +30,7 @@ mod metrics;
 mod names;
 mod producers;
 mod protocol;
+mod proxies;
 mod rails;
 mod startup;
 mod tls;

@@ -18,12 +18,8 @@ pub fn command(name: &str) -> Command {
     let found = places
         .map(|place| Path::new(place).join(name))
         .find(|file| file.is_file());
-    let package = match name {
-        "nginx" => "nginx-light",
-        other => other,
-    };
     let found = found.unwrap_or_else(|| {
-        panic!("{name} is missing: install the Debian package {package} (apt-get install {package})")
+        panic!("{name} is missing: install the Debian package of this name (apt-get install {name})")
     });
     let mut command = Command::new(found);
     command.stdin(Stdio::null());
