@@ -35,8 +35,12 @@ pub enum EmbedError {
 ///
 /// The gate is that of `config.auth`; without it the router is open. What the router does not
 /// do is the host's: listeners, TLS, limits on connections and heads, an allow-list of peers.
-/// Forwarding headers are believed as `config.proxy` says where the host adds
-/// [`listener::PeerAddr`](crate::listener::PeerAddr) to its requests, and of nobody otherwise.
+/// Forwarding headers are believed as `config.proxy` says where the host says who the peer is (by
+/// `into_make_service_with_connect_info::<SocketAddr>()`, or with
+/// [`listener::PeerAddr`](crate::listener::PeerAddr) among a request's extensions), and of nobody
+/// otherwise.
+///
+/// `examples/embed.rs` mounts it in an application.
 ///
 /// # Errors
 /// See [`EmbedError`].

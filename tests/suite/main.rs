@@ -18,6 +18,7 @@ mod bad_input;
 mod cli;
 mod clients;
 mod crash;
+mod embed;
 mod expiry;
 mod forks;
 mod gate;

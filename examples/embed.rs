@@ -1,0 +1,81 @@
+//! Durable Streams inside an axum application that has routes of its own:
+//!
+//!     cargo run --example embed
+//!     curl -X PUT -H 'content-type: text/plain' -d hello localhost:4437/v1/stream/greeting
+//!     curl localhost:4437/v1/stream/greeting
+//!     curl localhost:4437/rooms/1
+//!
+//! It reads `config/*.toml` and `DS_*` variables as the server does. Without any of them the
+//! streams are in memory and open to everybody.
+
+use std::{
+    io::Write as _,
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+use axum::{Router, extract::Path, routing::get};
+use durable_streams_server::{
+    AcidStorage, Config, ConfigLoadOptions, FileStorage, InMemoryStorage, build_router_with_ready, config::StorageMode,
+    storage::Storage,
+};
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+type Error = Box<dyn std::error::Error + Send + Sync>;
+
+#[tokio::main]
+async fn main() -> Result<(), Error> {
+    let loaded = Config::load(&ConfigLoadOptions::default())?;
+    let listener = TcpListener::bind(loaded.config.server.bind_address).await?;
+    writeln!(std::io::stdout(), "listening on http://{}", listener.local_addr()?)?;
+    serve(listener, &loaded.config, async {
+        let _ = tokio::signal::ctrl_c().await;
+    })
+    .await
+}
+
+/// Serves the application until `stop`, and then lets open requests end.
+pub async fn serve(
+    listener: TcpListener,
+    config: &Config,
+    stop: impl Future<Output = ()> + Send + 'static,
+) -> Result<(), Error> {
+    let (ready, stopping) = (Arc::new(AtomicBool::new(true)), CancellationToken::new());
+    let streams = build_router_with_ready(storage(config)?, config, Arc::clone(&ready), stopping.clone())?;
+
+    // The application as it was before, and the streams beside it.
+    let application = Router::new().route("/rooms/{id}", get(room)).merge(streams);
+
+    let stop = async move {
+        stop.await;
+        // The load balancer sends nobody here any more, and live reads end: axum waits for every
+        // open request, and these would never end by themselves.
+        ready.store(false, Ordering::Relaxed);
+        stopping.cancel();
+    };
+    // With the peer's address the streams know a proxy from a client (`[proxy]`).
+    let service = application.into_make_service_with_connect_info::<SocketAddr>();
+    axum::serve(listener, service).with_graceful_shutdown(stop).await?;
+    Ok(())
+}
+
+/// One of the application's own pages.
+async fn room(Path(id): Path<u32>) -> String {
+    format!("room {id}")
+}
+
+/// The backend that `[storage]` names. A directory belongs to one process at a time.
+fn storage(config: &Config) -> Result<Arc<dyn Storage>, Error> {
+    let section = &config.storage;
+    let (dir, open_files) = (&section.data_dir, section.max_open_files);
+    Ok(match section.mode {
+        StorageMode::Memory => Arc::new(InMemoryStorage::new(config.limits.max_memory_bytes)),
+        StorageMode::FileFast => Arc::new(FileStorage::open(dir, false, open_files)?),
+        StorageMode::FileDurable => Arc::new(FileStorage::open(dir, true, open_files)?),
+        StorageMode::Acid => Arc::new(AcidStorage::open(dir, section.cache_bytes)?),
+    })
+}
