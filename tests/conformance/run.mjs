@@ -1,6 +1,6 @@
 #!/usr/bin/env node
 // Runs the official conformance suite against the server: on every storage backend, with the
-// gate off and on. Each run has a server of its own.
+// gate off and on, and once over TLS with HTTP/2. Each run has a server of its own.
 
 import { spawn } from "node:child_process"
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs"
@@ -8,6 +8,7 @@ import { availableParallelism, tmpdir } from "node:os"
 import { join } from "node:path"
 import { parseArgs } from "node:util"
 
+import { AppServer } from "./lib/app_server.mjs"
 import { LONG_POLL_TIMEOUT_SECS, Server, findBinary } from "./lib/server.mjs"
 import { serverToken } from "./lib/tokens.mjs"
 
@@ -21,6 +22,8 @@ const HELP = `usage: node run.mjs [options] [backend ...]
 Runs the official conformance suite. Backends: ${BACKENDS.join(", ")} (default: all).
 
   --gate on|off|both    whether tokens are asked for (default: both)
+  --tls on|off|only     the run over TLS with HTTP/2, in memory and with the gate on, while an app
+                        server writes to the internal listener (default: on unless backends are named)
   --subscriptions       the subscription tests too
   --filter PATTERN      only tests whose names match
   --jobs N              how many runs at a time (default: two a core, as most of a run is waiting)
@@ -33,6 +36,7 @@ const { values: options, positionals } = parseArgs({
   allowPositionals: true,
   options: {
     gate: { type: "string", default: "both" },
+    tls: { type: "string" },
     subscriptions: { type: "boolean", default: false },
     filter: { type: "string" },
     jobs: { type: "string", default: String(2 * availableParallelism()) },
@@ -57,6 +61,8 @@ const unknown = backends.filter((name) => !BACKENDS.includes(name))
 if (unknown.length > 0) fail(`unknown backend ${unknown.join(", ")}; there are ${BACKENDS.join(", ")}`)
 const gates = { on: [true], off: [false], both: [false, true] }[options.gate]
 if (!gates) fail(`--gate takes on, off or both, not ${options.gate}`)
+const tls = options.tls ?? (positionals.length > 0 || options.peer ? "off" : "on")
+if (!["on", "off", "only"].includes(tls)) fail(`--tls takes on, off or only, not ${tls}`)
 const jobs = Number(options.jobs)
 if (!Number.isInteger(jobs) || jobs < 1) fail(`--jobs takes a whole number of at least 1, not ${options.jobs}`)
 
@@ -94,20 +100,33 @@ function runVitest(env, args) {
   })
 }
 
+/** What the server says about the requests of a run over TLS, where it is not what it should be. */
+function protocolProblems(server) {
+  const problems = []
+  const outside = server.accessLog().filter((line) => line["client.address"] !== AppServer.ADDRESS)
+  const older = outside.filter((line) => line["url.path"] !== "/readyz" && line["network.protocol.version"] !== "2")
+  if (older.length > 0) problems.push(`${older.length} requests did not come by HTTP/2: ${JSON.stringify(older[0])}`)
+  if (outside.length - older.length < FEWEST_TESTS) problems.push(`only ${outside.length - older.length} requests came by HTTP/2`)
+  return problems
+}
+
 /** One backend with the gate on or off: its counts, and what went wrong. */
-async function runOne(backend, gate) {
-  const name = `${backend}, gate ${gate ? "on" : "off"}`
+async function runOne(backend, gate, tls) {
+  const name = `${backend}, gate ${gate ? "on" : "off"}${tls ? ", TLS, h2" : ""}`
   const started = Date.now()
   const result = { name, passed: 0, failed: 0, skipped: 0, problems: [], log: "" }
   const dir = join(workDir, name.replaceAll(/[^a-z]+/g, "-"))
-  const server = new Server({ binary, mode: backend, gate, workDir: dir, peer: options.peer })
+  const server = new Server({ binary, mode: backend, gate, tls, internal: tls, workDir: dir, peer: options.peer })
+  let app
   try {
     await server.start()
     running.add(server.child)
+    if (tls) app = new AppServer(server)
     const report = join(dir, "report.json")
     const { code, output } = await runVitest(
       {
         CONFORMANCE_BASE_URL: server.publicUrl,
+        CONFORMANCE_CA: tls ? server.certPath : "",
         CONFORMANCE_TOKEN: gate ? serverToken(server.privateKey) : "",
         CONFORMANCE_LONG_POLL_TIMEOUT_MS: String(LONG_POLL_TIMEOUT_SECS * 1000),
         CONFORMANCE_SUBSCRIPTIONS: options.subscriptions ? "1" : "",
@@ -141,6 +160,7 @@ async function runOne(backend, gate) {
   } catch (error) {
     result.problems.push(error.message)
   }
+  if (app) result.problems.push(...(await app.stop()), ...(options.filter ? [] : protocolProblems(server)))
   const ended = await server.stop()
   running.delete(server.child)
   if (!options.peer && ended.code !== 0 && result.problems.length === 0) {
@@ -155,7 +175,11 @@ async function runOne(backend, gate) {
   return result
 }
 
-const queue = backends.flatMap((backend) => (options.peer ? [false] : gates).map((gate) => [backend, gate]))
+const queue =
+  tls === "only"
+    ? []
+    : backends.flatMap((backend) => (options.peer ? [false] : gates).map((gate) => [backend, gate, false]))
+if (tls !== "off") queue.push(["memory", true, true])
 const results = []
 console.log(`official suite: ${queue.length} runs, ${jobs} at a time, ${binary}`)
 await Promise.all(

@@ -1,7 +1,7 @@
 // Starts and stops the server under test. Everything it needs (ports, data directory, keys,
 // log file) is its own, so that any number of them run beside each other.
 
-import { spawn } from "node:child_process"
+import { execFileSync, spawn } from "node:child_process"
 import { closeSync, existsSync, mkdirSync, openSync, readFileSync } from "node:fs"
 import { createServer } from "node:net"
 import { join, resolve } from "node:path"
@@ -56,6 +56,7 @@ export class Server {
    * @param {string} options.mode     memory, acid, file-fast or file-durable
    * @param {boolean} options.gate    whether tokens are asked for
    * @param {boolean} [options.internal] whether there is an internal listener
+   * @param {boolean} [options.tls]   TLS with HTTP/2 on the public listener; needs an internal one
    * @param {boolean} [options.peer]  the binary is the official Rust server, which knows other arguments and no gate
    * @param {Record<string, string>} [options.env] further settings
    */
@@ -68,10 +69,26 @@ export class Server {
       this.verifyKeyPath = join(options.workDir, "verify_key.pem")
       this.privateKey = generateKeys(this.verifyKeyPath)
     }
+    if (options.tls) this.#makeCertificate()
+  }
+
+  /** A certificate that is its own CA. */
+  #makeCertificate() {
+    this.certPath = join(this.options.workDir, "server.pem")
+    this.tlsKeyPath = join(this.options.workDir, "server.key")
+    execFileSync(
+      "openssl",
+      [
+        ...["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "1"],
+        ...["-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1"],
+        ...["-keyout", this.tlsKeyPath, "-out", this.certPath],
+      ],
+      { stdio: ["ignore", "ignore", "pipe"] },
+    )
   }
 
   get publicUrl() {
-    return `http://127.0.0.1:${this.port}`
+    return `${this.options.tls ? "https" : "http"}://127.0.0.1:${this.port}`
   }
 
   get internalUrl() {
@@ -98,7 +115,7 @@ export class Server {
   }
 
   #settings() {
-    const { mode, gate, internal, env } = this.options
+    const { mode, gate, internal, tls, env } = this.options
     return {
       args: ["serve"],
       env: {
@@ -113,7 +130,19 @@ export class Server {
           ? {
               DS_INTERNAL__BIND: "127.0.0.1",
               DS_INTERNAL__PORT: String(this.internalPort),
-              DS_INTERNAL__ALLOWED_IPS: "127.0.0.1",
+              DS_INTERNAL__ALLOWED_IPS: "127.0.0.0/8",
+            }
+          : {}),
+        ...(tls
+          ? {
+              DS_TRANSPORT__MODE: "tls",
+              DS_TRANSPORT__HTTP__VERSIONS: "http1,http2",
+              DS_TRANSPORT__TLS__ALPN_PROTOCOLS: "http/1.1,h2",
+              DS_TRANSPORT__TLS__CERT_PATH: this.certPath,
+              DS_TRANSPORT__TLS__KEY_PATH: this.tlsKeyPath,
+              // Says of each request which version of HTTP it came by.
+              RUST_LOG: "info,durable_streams_server::access=debug",
+              DS_OBSERVABILITY__FORMAT: "json",
             }
           : {}),
         ...env,
@@ -143,7 +172,7 @@ export class Server {
         throw new Error(`the server stopped while starting (${how}):\n${this.logTail()}`)
       }
       try {
-        const response = await fetch(`${this.publicUrl}/readyz`, { signal: AbortSignal.timeout(2000) })
+        const response = await fetch(`${this.internalUrl}/readyz`, { signal: AbortSignal.timeout(2000) })
         await response.arrayBuffer()
         // The official server knows no health checks: any answer means that it listens.
         if (response.ok || this.options.peer) return
@@ -170,6 +199,12 @@ export class Server {
     if (result) return result
     await this.kill()
     return { code: null, signal: "SIGKILL", error: new Error("did not stop within 30 s of SIGTERM") }
+  }
+
+  /** The answered requests, each as the log has it; with `tls` only. */
+  accessLog() {
+    const lines = readFileSync(this.logPath, "utf8").split("\n")
+    return lines.filter((line) => line.includes('"message":"answered"')).map((line) => JSON.parse(line))
   }
 
   logTail(lines = 60) {
