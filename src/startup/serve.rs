@@ -10,7 +10,7 @@ use crate::{
     engine::{Engine, Limits},
     gate::Gate,
     http::{self, App, Settings},
-    listener::{Listener, Server, TlsContext, build_acme_context, build_tls_context, check_tls_files},
+    listener::{Listener, Server, TlsContext, TlsContextError, build_acme_context, build_tls_context, check_tls_files},
     proxy::ProxyTrust,
     telemetry::Metrics,
 };
@@ -109,7 +109,14 @@ impl Speech {
             })?;
             build_tls_context(transport)
         };
-        let context = built.map_err(|error| StartupError::new(Phase::BuildTlsContext, error.to_string()))?;
+        let context = built.map_err(|error| {
+            // The ACME directory's root is looked at while the context is built.
+            let phase = match error {
+                TlsContextError::File(_) => Phase::CheckTlsFiles,
+                _ => Phase::BuildTlsContext,
+            };
+            StartupError::new(phase, error.to_string())
+        })?;
         Ok(Self::Tls(context))
     }
 }

@@ -14,6 +14,7 @@
 
 mod support;
 
+mod acme;
 mod bad_input;
 mod cli;
 mod clients;

@@ -18,8 +18,9 @@ pub fn command(name: &str) -> Command {
     let found = places
         .map(|place| Path::new(place).join(name))
         .find(|file| file.is_file());
+    let package = name.strip_suffix("-challtestsrv").unwrap_or(name);
     let found = found.unwrap_or_else(|| {
-        panic!("{name} is missing: install the Debian package of this name (apt-get install {name})")
+        panic!("{name} is missing: install the Debian package {package} (apt-get install {package})")
     });
     let mut command = Command::new(found);
     command.stdin(Stdio::null());
