@@ -346,6 +346,11 @@ fn bind_listener_an_address_in_use_public_or_internal() {
 
 #[test]
 fn bind_listener_a_port_that_needs_privileges() {
+    if unprivileged::first_open_port() <= 443 {
+        // Docker gives every process of a container every port: there is no such failure in it.
+        eprintln!("no port needs privileges here, so nothing was tested");
+        return;
+    }
     let setup = Setup::new().with("server.bind_address", "0.0.0.0:443");
     // A network of its own has no port that somebody else holds, and the default for which of
     // them need privileges.

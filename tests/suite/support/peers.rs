@@ -4,6 +4,7 @@ use std::{
     net::{SocketAddr, TcpListener, TcpStream},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
+    sync::atomic::{AtomicU32, Ordering},
 };
 
 use super::until;
@@ -27,9 +28,20 @@ pub fn command(name: &str) -> Command {
     command
 }
 
-/// A port that nobody had a moment ago.
+/// A port that nobody has: below those that the system hands out by itself, so that no test with
+/// port 0 takes it in the meantime, and never the same one twice.
 pub fn free_address() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+    const PORTS: std::ops::Range<u32> = 10_000..15_000;
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    // Test runs beside this one begin elsewhere.
+    let begin = std::process::id().wrapping_mul(97);
+    loop {
+        let place = begin.wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed)) % u32::try_from(PORTS.len()).unwrap();
+        let port = u16::try_from(PORTS.start + place).unwrap();
+        if let Ok(listener) = TcpListener::bind(("127.0.0.1", port)) {
+            return listener.local_addr().unwrap();
+        }
+    }
 }
 
 /// A running proxy. Ended when dropped, by its process id.

@@ -27,7 +27,7 @@ pub fn command(setup: &Setup, net: Net) -> Command {
     let program = setup.dir.path().join("server");
     fs::copy(BIN, &program).unwrap();
     let mut words = vec!["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"];
-    if net == Net::Own {
+    if net == Net::Own && may_make_networks() {
         words.splice(0..0, ["unshare", "--net"]);
     }
     let mut command = Command::new(words[0]);
@@ -42,4 +42,23 @@ pub fn command(setup: &Setup, net: Net) -> Command {
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
     command
+}
+
+/// Containers may be kept from it.
+fn may_make_networks() -> bool {
+    let made = Command::new("unshare")
+        .args(["--net", "true"])
+        .stderr(Stdio::null())
+        .status();
+    made.is_ok_and(|status| status.success())
+}
+
+/// The first port that everybody may take, in a network as [`Net::Own`] gives it.
+pub fn first_open_port() -> u32 {
+    let mut words = vec!["cat", "/proc/sys/net/ipv4/ip_unprivileged_port_start"];
+    if may_make_networks() {
+        words.splice(0..0, ["unshare", "--net"]);
+    }
+    let said = Command::new(words[0]).args(&words[1..]).output().unwrap().stdout;
+    String::from_utf8(said).unwrap().trim().parse().unwrap()
 }
