@@ -5,6 +5,7 @@ use std::fs;
 use super::support::{
     certs::Certs,
     curl::{Curl, openssl, plain, shown},
+    peers::free_address,
     server::{BASE, Server, Setup},
     until,
 };
@@ -282,6 +283,40 @@ fn the_production_profiles_serve_with_their_files_given() {
             .text("kept");
         let (version, answer) = put.try_send().unwrap();
         assert_eq!((version.as_str(), answer.status), ("HTTP/2", 201), "{profile}");
+        server.stop();
+    }
+}
+
+/// `domain` with a certificate, and a certificate alone: the Rails form asks for nothing more.
+#[test]
+fn the_rails_form_serves_tls_with_http2() {
+    for with_domain in [true, false] {
+        let mut setup = Setup::new().gated().internal("127.0.0.1");
+        let certs = Certs::new(setup.dir.path());
+        let port = free_address().port();
+        let place = if with_domain {
+            format!("domain: localhost:{port}")
+        } else {
+            format!("port: {port}")
+        };
+        let text =
+            format!("production:\n  {place}\n  bind: 127.0.0.1\n  tls:\n    cert: server.pem\n    key: server.key\n");
+        fs::write(setup.dir.path().join("durable_streams.yml"), text).unwrap();
+        setup.variables.remove("DS_SERVER__BIND_ADDRESS");
+        setup.arguments = ["--config", "durable_streams.yml", "--env", "production"]
+            .map(str::to_owned)
+            .into();
+        let server = setup.start();
+        assert_eq!(server.public.port(), port);
+        let put = Curl::new(&certs, server.public, "/v1/streams/a")
+            .with(&["--http2"])
+            .token(&server.server_token())
+            .method("PUT")
+            .text("x");
+        let (version, answer) = put.try_send().unwrap();
+        assert_eq!((version.as_str(), answer.status), ("HTTP/2", 201));
+        let location = format!("https://localhost:{port}/v1/streams/a");
+        assert_eq!(answer.header("location"), Some(location.as_str()));
         server.stop();
     }
 }
