@@ -37,6 +37,7 @@ class DurableStreams::Rails::HttpTransport
     @gatekeeper = gatekeeper
     @config = config
     @producers = DurableStreams::Rails::Producers.new
+    @connections = build_connections
   end
 
   # Creates the stream, or confirms that it is there. Returns its tail.
@@ -143,7 +144,7 @@ class DurableStreams::Rails::HttpTransport
     def perform(verb, path, body, headers)
       request = verb.new(path, { **HEADERS, **headers, "Authorization" => "Bearer #{@gatekeeper.server_token}" })
       request.body = body if body || verb::REQUEST_HAS_BODY
-      connections.request(@uri, request)
+      @connections.request(@uri, request)
     end
 
     def pause_before(attempt)
@@ -156,9 +157,9 @@ class DurableStreams::Rails::HttpTransport
       raise Failure.new(response, "#{@url}/#{name}").error
     end
 
-    # Made with the first request, so that a process that is forked before has none to share.
-    def connections
-      @connections ||= Net::HTTP::Persistent.new(name: "durable_streams").tap do |http|
+    # Opens no connection before the first request.
+    def build_connections
+      Net::HTTP::Persistent.new(name: "durable_streams").tap do |http|
         http.open_timeout  = @config.open_timeout
         http.read_timeout  = @config.read_timeout
         http.write_timeout = @config.write_timeout
