@@ -1,5 +1,7 @@
 use std::path::PathBuf;
 
+use super::schema::{choices, section};
+
 /// `auth.mode`
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum AuthMode {
@@ -43,3 +45,17 @@ impl Default for AuthConfig {
         }
     }
 }
+
+section!(AuthConfig {
+    mode,
+    verify_key,
+    issuer,
+    audience,
+    leeway_secs,
+    cache_size,
+    reload_secs,
+});
+choices!(AuthMode {
+    Jwt = "jwt",
+    None = "none",
+});

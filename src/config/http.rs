@@ -1,3 +1,5 @@
+use super::schema::{choices, section};
+
 /// `http.cache`
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum CachePolicy {
@@ -31,3 +33,14 @@ impl Default for HttpConfig {
         }
     }
 }
+
+section!(HttpConfig {
+    cors_origins,
+    stream_base_path,
+    cache,
+});
+choices!(CachePolicy {
+    Auto = "auto",
+    Private = "private",
+    Public = "public",
+});

@@ -2,6 +2,8 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use ipnet::IpNet;
 
+use super::schema::section;
+
 /// `[internal]`: the plain-HTTP listener for the app servers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct InternalConfig {
@@ -31,3 +33,9 @@ impl Default for InternalConfig {
         }
     }
 }
+
+section!(InternalConfig {
+    bind,
+    port,
+    allowed_ips,
+});

@@ -1,3 +1,5 @@
+use super::schema::section;
+
 /// `[limits]`
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LimitsConfig {
@@ -34,3 +36,14 @@ impl Default for LimitsConfig {
         }
     }
 }
+
+section!(LimitsConfig {
+    max_memory_bytes,
+    max_stream_bytes,
+    max_streams,
+    max_body_bytes,
+    max_header_bytes,
+    max_connections,
+    max_live_readers,
+    max_inflight_bytes,
+});

@@ -11,17 +11,40 @@ mod server;
 mod storage;
 mod transport;
 
+mod erb;
+mod legacy;
+mod problem;
+mod rails_yaml;
+mod reader;
+mod render;
+mod scalar;
+mod schema;
+mod sources;
+mod toml_file;
+mod validate;
+mod value;
+mod variables;
+mod yaml;
+
+#[cfg(test)]
+mod tests;
+
 pub use auth::{AuthConfig, AuthMode};
 pub use http::{CachePolicy, HttpConfig};
 pub use internal::InternalConfig;
 pub use limits::LimitsConfig;
 pub use observability::{LogFormat, ObservabilityConfig};
+pub use problem::{LoadError, Problem, Stage, Warning};
 pub use proxy::{ForwardedHeaders, IdentityConfig, IdentityMode, ProxyConfig};
 pub use server::ServerConfig;
+pub use sources::{ConfigLoadOptions, Loaded, Origins};
 pub use storage::{StorageConfig, StorageMode};
 pub use transport::{
     AcmeConfig, ConnectionConfig, HttpVersion, HttpVersions, TlsConfig, TlsVersion, TransportConfig, TransportMode,
 };
+pub use value::Origin;
+
+use schema::section;
 
 /// The whole configuration of one server.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -45,3 +68,15 @@ pub struct Config {
     /// Logs.
     pub observability: ObservabilityConfig,
 }
+
+section!(Config {
+    server,
+    transport,
+    internal,
+    auth,
+    http,
+    limits,
+    storage,
+    proxy,
+    observability,
+});

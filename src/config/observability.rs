@@ -1,3 +1,5 @@
+use super::schema::{choices, section};
+
 /// `observability.format` (`log.format` in the Rails form)
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum LogFormat {
@@ -26,3 +28,9 @@ impl Default for ObservabilityConfig {
         }
     }
 }
+
+section!(ObservabilityConfig { rust_log, format });
+choices!(LogFormat {
+    Console = "console",
+    Json = "json",
+});

@@ -1,5 +1,7 @@
 use ipnet::IpNet;
 
+use super::schema::{choices, section};
+
 /// `proxy.forwarded_headers`
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum ForwardedHeaders {
@@ -55,3 +57,24 @@ impl Default for IdentityConfig {
         }
     }
 }
+
+section!(ProxyConfig {
+    enabled,
+    forwarded_headers,
+    trusted_proxies,
+    identity,
+});
+section!(IdentityConfig {
+    mode,
+    header_name,
+    require_tls,
+});
+choices!(ForwardedHeaders {
+    None = "none",
+    XForwarded = "x-forwarded",
+    Forwarded = "forwarded",
+});
+choices!(IdentityMode {
+    None = "none",
+    Header = "header",
+});

@@ -1,5 +1,7 @@
 use std::net::SocketAddr;
 
+use super::schema::section;
+
 /// `[server]`
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ServerConfig {
@@ -18,3 +20,8 @@ impl Default for ServerConfig {
         }
     }
 }
+
+section!(ServerConfig {
+    bind_address,
+    drain_timeout_secs,
+});

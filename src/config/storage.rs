@@ -1,5 +1,7 @@
 use std::path::PathBuf;
 
+use super::schema::{choices, section};
+
 /// `storage.mode`
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum StorageMode {
@@ -44,3 +46,18 @@ impl Default for StorageConfig {
         }
     }
 }
+
+section!(StorageConfig {
+    mode,
+    data_dir,
+    lock_wait_secs,
+    max_open_files,
+    cache_bytes,
+    acid_shard_count,
+});
+choices!(StorageMode {
+    Memory = "memory",
+    FileFast = "file-fast",
+    FileDurable = "file-durable",
+    Acid = "acid",
+});

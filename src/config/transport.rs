@@ -1,5 +1,11 @@
 use std::path::PathBuf;
 
+use super::{
+    problem::Refusal,
+    schema::{Scalar, choices, choose, section},
+    value::Data,
+};
+
 /// `transport.mode`
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum TransportMode {
@@ -153,6 +159,68 @@ impl Default for AcmeConfig {
             directory_url: "https://acme-v02.api.letsencrypt.org/directory".into(),
             root_ca_path: None,
             cache_dir: None,
+        }
+    }
+}
+
+section!(TransportConfig {
+    mode,
+    http,
+    tls,
+    connection,
+    acme,
+});
+section!(HttpVersions { versions });
+section!(TlsConfig {
+    cert_path,
+    key_path,
+    client_ca_path,
+    min_version,
+    max_version,
+    alpn_protocols,
+    reload_secs,
+});
+section!(ConnectionConfig {
+    long_poll_timeout_secs,
+    sse_reconnect_interval_secs,
+    header_timeout_secs,
+    body_timeout_secs,
+    write_timeout_secs,
+    handshake_timeout_secs,
+    sse_heartbeat_secs,
+});
+section!(AcmeConfig {
+    domain,
+    contact,
+    directory_url,
+    root_ca_path,
+    cache_dir,
+});
+choices!(TransportMode {
+    Http = "http",
+    Tls = "tls",
+    Mtls = "mtls",
+});
+choices!(TlsVersion {
+    Tls12 = "1.2",
+    Tls13 = "1.3",
+});
+
+impl Scalar for HttpVersion {
+    fn read(data: &Data) -> Result<Self, Refusal> {
+        // Known by name, so that it is not answered like a typing error.
+        if data.as_text() == Some("http3") {
+            return Err(Refusal::unsupported(
+                "http3 is not implemented; http1 and http2 are".into(),
+            ));
+        }
+        choose(data, &[("http1", Self::Http1), ("http2", Self::Http2)])
+    }
+
+    fn show(&self) -> String {
+        match self {
+            Self::Http1 => "\"http1\"".into(),
+            Self::Http2 => "\"http2\"".into(),
         }
     }
 }

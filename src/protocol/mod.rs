@@ -3,6 +3,33 @@
 //! Sources: `PROTOCOL.md` of durable-streams/durable-streams; section numbers
 //! in this module's documentation are of that text.
 
+pub mod content_type;
+pub mod cursor;
+pub mod headers;
+pub mod json;
 pub mod name;
+pub mod offset;
 
+pub use content_type::{ContentType, Kind};
 pub use name::{NameError, StreamName};
+pub use offset::{Offset, ReadFrom};
+
+/// A header or query parameter that does not say what it may: always a 400 that names it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{name}: {reason}")]
+pub struct BadInput {
+    /// The header, the query parameter, or `body`.
+    pub name: &'static str,
+    /// What is wrong with it, for the client.
+    pub reason: String,
+}
+
+impl BadInput {
+    /// Names `name` as wrong because of `reason`.
+    pub fn new(name: &'static str, reason: impl Into<String>) -> Self {
+        Self {
+            name,
+            reason: reason.into(),
+        }
+    }
+}

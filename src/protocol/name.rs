@@ -137,6 +137,13 @@ impl fmt::Debug for StreamName {
     }
 }
 
+// Equality, order and hash are those of the text, as `Borrow` asks.
+impl std::borrow::Borrow<str> for StreamName {
+    fn borrow(&self) -> &str {
+        &self.0
+    }
+}
+
 impl AsRef<str> for StreamName {
     fn as_ref(&self) -> &str {
         &self.0

@@ -7,6 +7,17 @@
 //! Every call may block, so the engine never makes one on an async worker
 //! unless [`Storage::blocking`] says that it cannot.
 
+pub mod acid;
+#[cfg(test)]
+pub(crate) mod contract;
+pub mod file;
+pub(crate) mod held;
+mod journaled;
+pub mod lock;
+pub mod memory;
+mod segments;
+pub mod tools;
+
 use std::ops::Range;
 
 use bytes::Bytes;

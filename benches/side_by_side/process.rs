@@ -1,0 +1,149 @@
+//! Server processes: started, measured and stopped.
+
+use std::{
+    fs::File,
+    io,
+    net::{Ipv4Addr, SocketAddr, TcpListener},
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    time::Duration,
+};
+
+use nix::{
+    sys::signal::{Signal, kill},
+    time::{clock_getcpuclockid, clock_gettime},
+    unistd::Pid,
+};
+use tokio::time::{Instant, sleep};
+
+use crate::{client::Connection, contender::Contender};
+
+const LONGEST_START: Duration = Duration::from_secs(20);
+
+/// A running server with its own port and data.
+pub struct Server {
+    pub address: SocketAddr,
+    child: Child,
+    log: PathBuf,
+}
+
+impl Server {
+    /// Starts a contender and waits until it answers.
+    pub async fn start(contender: &Contender, dir: &Path) -> Result<Self, String> {
+        let server = Self::spawn(contender, dir)?;
+        server
+            .wait_for(&contender.get("/readyz"), contender.has_health_checks())
+            .await
+    }
+
+    /// Starts it and waits for the first good answer to `request`, with how long that took.
+    pub async fn start_until(contender: &Contender, dir: &Path, request: &[u8]) -> Result<(Self, Duration), String> {
+        let started = Instant::now();
+        let server = Self::spawn(contender, dir)?.wait_for(request, true).await?;
+        Ok((server, started.elapsed()))
+    }
+
+    fn spawn(contender: &Contender, dir: &Path) -> Result<Self, String> {
+        std::fs::create_dir_all(dir).map_err(|e| format!("{}: {e}", dir.display()))?;
+        let address = free_address().map_err(|e| format!("no free port: {e}"))?;
+        let log = dir.join("server.log");
+        let output = File::create(&log).map_err(|e| format!("{}: {e}", log.display()))?;
+        let errors = output.try_clone().map_err(|e| format!("{}: {e}", log.display()))?;
+        let mut command = Command::new(contender.binary());
+        for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("DS_") || name == "RUST_LOG") {
+            command.env_remove(name);
+        }
+        contender.configure(&mut command, address, dir);
+        let child = command
+            .current_dir(dir)
+            .stdin(Stdio::null())
+            .stdout(output)
+            .stderr(errors)
+            .spawn()
+            .map_err(|e| format!("{}: {e}", contender.binary().display()))?;
+        Ok(Self { address, child, log })
+    }
+
+    async fn wait_for(mut self, request: &[u8], good: bool) -> Result<Self, String> {
+        let deadline = Instant::now() + LONGEST_START;
+        loop {
+            if let Ok(Some(status)) = self.child.try_wait() {
+                return Err(format!("stopped while starting ({status}): {}", self.last_log_line()));
+            }
+            if let Ok(mut connection) = Connection::open(self.address).await
+                && let Ok(response) = connection.call(request, None).await
+                && (response.status == 200 || !good)
+            {
+                return Ok(self);
+            }
+            if Instant::now() > deadline {
+                return Err(format!(
+                    "no good answer within {LONGEST_START:?}: {}",
+                    self.last_log_line()
+                ));
+            }
+            sleep(Duration::from_millis(1)).await;
+        }
+    }
+
+    fn last_log_line(&self) -> String {
+        let log = std::fs::read_to_string(&self.log).unwrap_or_default();
+        log.lines()
+            .rfind(|line| !line.trim().is_empty())
+            .unwrap_or("(no log)")
+            .to_owned()
+    }
+
+    fn pid(&self) -> Pid {
+        Pid::from_raw(self.child.id().cast_signed())
+    }
+
+    /// The CPU time that it has used, user and system, of all its threads, ended ones too.
+    pub fn cpu(&self) -> Result<Duration, String> {
+        let time = clock_getcpuclockid(self.pid()).and_then(clock_gettime);
+        time.map(Duration::from)
+            .map_err(|e| format!("cannot read the server's CPU clock, has it died? ({e})"))
+    }
+
+    /// Memory that is its own: resident pages without those of files.
+    pub fn memory(&self) -> Result<u64, String> {
+        let path = format!("/proc/{}/status", self.child.id());
+        let status = std::fs::read_to_string(&path).map_err(|e| format!("{path}: {e}"))?;
+        let kibibytes = |field: &str| {
+            let line = status.lines().find(|line| line.starts_with(field))?;
+            line.split_whitespace().nth(1)?.parse::<u64>().ok()
+        };
+        match (kibibytes("RssAnon:"), kibibytes("RssShmem:")) {
+            (Some(anonymous), shared) => Ok((anonymous + shared.unwrap_or(0)) * 1024),
+            (None, _) => Err(format!("{path} has no RssAnon, has the server died?")),
+        }
+    }
+
+    /// How many file descriptors it holds.
+    pub fn descriptors(&self) -> u64 {
+        std::fs::read_dir(format!("/proc/{}/fd", self.child.id())).map_or(0, |entries| entries.count() as u64)
+    }
+
+    /// Asks it to stop, and kills it after 30 s.
+    pub async fn stop(mut self) {
+        let _ = kill(self.pid(), Signal::SIGTERM);
+        let deadline = Instant::now() + Duration::from_secs(30);
+        while Instant::now() < deadline {
+            if matches!(self.child.try_wait(), Ok(Some(_))) {
+                return;
+            }
+            sleep(Duration::from_millis(5)).await;
+        }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn free_address() -> io::Result<SocketAddr> {
+    TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()
+}

@@ -1,0 +1,24 @@
+use super::*;
+use crate::auth::Principal;
+
+fn verified() -> Arc<Verified> {
+    Arc::new(Verified::new(Principal::Server { name: None }, 1))
+}
+
+#[test]
+fn it_never_holds_more_than_its_size() {
+    let cache = TokenCache::new(100);
+    for number in 0..5000 {
+        cache.insert(&format!("token {number}"), verified());
+    }
+    // The shards round up.
+    assert!((1..=164).contains(&cache.len()), "{}", cache.len());
+}
+
+#[test]
+fn a_size_of_zero_remembers_nothing() {
+    let cache = TokenCache::new(0);
+    cache.insert("token", verified());
+    assert!(cache.get("token").is_none());
+    assert_eq!(cache.len(), 0);
+}

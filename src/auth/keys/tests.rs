@@ -1,0 +1,221 @@
+use std::fs;
+
+use aws_lc_rs::signature::{ECDSA_P384_SHA384_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair, KeyPair as _};
+use base64::engine::general_purpose::STANDARD;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use super::*;
+use crate::test_support::tokens::{STREAM, Signatory, client};
+
+fn write(directory: &TempDir, name: &str, content: impl AsRef<[u8]>) -> PathBuf {
+    let path = directory.path().join(name);
+    fs::write(&path, content).unwrap();
+    path
+}
+
+fn load(content: impl AsRef<[u8]>) -> Result<KeySet, String> {
+    let directory = tempfile::tempdir().unwrap();
+    KeySet::load(&write(&directory, "key", content)).map_err(|error| error.to_string())
+}
+
+fn kids(set: &KeySet) -> Vec<&str> {
+    set.keys().iter().map(VerifyKey::kid).collect()
+}
+
+fn pem(label: &str, der: &[u8]) -> String {
+    format!(
+        "-----BEGIN {label}-----\n{}\n-----END {label}-----\n",
+        STANDARD.encode(der)
+    )
+}
+
+/// A SubjectPublicKeyInfo whose algorithm is `algorithm` (DER of the sequence's content).
+fn spki(algorithm: &[u8], key: &[u8]) -> String {
+    let wrap = |tag: u8, content: &[u8]| {
+        let mut der = vec![tag, 0x81, u8::try_from(content.len()).unwrap()];
+        if content.len() < 128 {
+            der.remove(1);
+        }
+        der.extend_from_slice(content);
+        der
+    };
+    let bits = [&[0], key].concat();
+    let inner = [wrap(0x30, algorithm), wrap(0x03, &bits)].concat();
+    pem("PUBLIC KEY", &wrap(0x30, &inner))
+}
+
+const EC: &[u8] = &[0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01];
+const ON_P384: &[u8] = &[0x06, 0x05, 0x2b, 0x81, 0x04, 0x00, 0x22];
+const ON_P256: &[u8] = &[0x06, 0x08, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07];
+const RSA: &[u8] = &[
+    0x06, 0x09, 0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 0x01, 0x05, 0x00,
+];
+const ED25519: &[u8] = &[0x06, 0x03, 0x2b, 0x65, 0x70];
+
+#[test]
+fn the_thumbprint_is_that_of_rfc_7638() {
+    // The P-256 key of RFC 7517 appendix A.1, thumbprint as other implementations compute it.
+    let jwk = json!({
+        "kty": "EC", "crv": "P-256",
+        "x": "MKBCTNIcKUSDii11ySs3526iDZ8AiTo7Tu6KPAqv7D4",
+        "y": "4Etl6SRW2YiLUrN5vfvVHuhp7x8PxltmWWlbbM4IFyM",
+    });
+    let set = load(json!({"keys": [jwk]}).to_string()).unwrap();
+    assert_eq!(kids(&set), ["cn-I_WNMClehiVp51i_0VpOENW1upEerA8sEam5hn-s"]);
+}
+
+#[test]
+fn a_pem_file_may_hold_several_keys_and_text_around_them() {
+    let (one, two) = (Signatory::new(1), Signatory::new(2));
+    let text = format!(
+        "\u{feff}old key\r\n{}\r\n\r\nnew key\r\n{}trailer",
+        one.public_pem().replace('\n', "\r\n"),
+        two.public_pem()
+    );
+    let set = load(text).unwrap();
+    assert_eq!(set.keys().len(), 2);
+    for key in set.keys() {
+        assert_eq!(key.kid(), key.thumbprint());
+    }
+}
+
+#[test]
+fn a_directory_names_its_keys_by_file() {
+    let directory = tempfile::tempdir().unwrap();
+    write(&directory, "2024.pem", Signatory::new(1).public_pem());
+    write(&directory, "2025.01.pem", Signatory::new(2).public_pem());
+    write(&directory, "2025.key", Signatory::new(2).private_pem());
+    write(&directory, ".2026.pem", "not looked at");
+    write(&directory, "README", "not looked at");
+    fs::create_dir(directory.path().join("old.pem")).unwrap();
+    let set = KeySet::load(directory.path()).unwrap();
+    assert_eq!(kids(&set), ["2024", "2025.01"]);
+}
+
+#[test]
+fn a_jwks_is_taken_for_what_it_can_do() {
+    let with = |signatory: u8, extra: Value| {
+        let mut jwk = Signatory::new(signatory).jwk();
+        jwk.as_object_mut().unwrap().extend(extra.as_object().unwrap().clone());
+        jwk
+    };
+    let jwks = json!({"keys": [
+        with(1, json!({"kid": "a", "use": "sig", "alg": "ES256", "key_ops": ["verify"]})),
+        with(2, json!({})),
+        with(3, json!({"kid": "enc", "use": "enc"})),
+        with(3, json!({"kid": "ecdh", "alg": "ECDH-ES"})),
+        with(3, json!({"kid": "ops", "key_ops": ["sign"]})),
+        with(3, json!({"kid": "crv", "crv": "P-384"})),
+        {"kty": "RSA", "kid": "rsa", "n": "AQAB", "e": "AQAB"},
+        {"kty": "oct", "k": "AAAA"},
+    ]});
+    let set = load(jwks.to_string()).unwrap();
+    assert_eq!(set.keys().len(), 2);
+    assert_eq!(set.keys()[0].kid(), "a");
+    assert_eq!(set.keys()[1].kid(), set.keys()[1].thumbprint());
+    assert_eq!(set.notes().len(), 6, "{:?}", set.notes());
+    assert!(
+        set.notes()[0].contains(r#"key 3 (kid "enc") is left out: its use"#),
+        "{:?}",
+        set.notes()
+    );
+}
+
+#[test]
+fn what_cannot_be_used_is_named_with_what_to_do() {
+    let p384 = EcdsaKeyPair::generate(&ECDSA_P384_SHA384_FIXED_SIGNING).unwrap();
+    let ed = Ed25519KeyPair::generate().unwrap();
+    let good = Signatory::new(1);
+    let mut private_jwk = good.jwk();
+    private_jwk["d"] = json!("AAAA");
+    let mut off_curve = good.jwk();
+    off_curve["y"] = off_curve["x"].clone();
+    let mut padded = good.jwk();
+    padded["x"] = json!(format!("{}=", padded["x"].as_str().unwrap()));
+    let cases: Vec<(Vec<u8>, &str)> = vec![
+        (b"".to_vec(), "the file is empty"),
+        (b" \n\n".to_vec(), "the file is empty"),
+        (vec![0x30, 0x59, 0xff, 0xfe], "neither PEM"),
+        (b"ecdsa-sha2-nistp256 AAAA".to_vec(), "neither PEM"),
+        (good.private_pem().into(), "this is a private key (PRIVATE KEY)"),
+        (
+            (good.public_pem() + &good.private_pem()).into(),
+            "this is a private key (PRIVATE KEY)",
+        ),
+        (pem("EC PRIVATE KEY", b"x").into(), "-pubout -out verify_key.pem"),
+        (pem("ENCRYPTED PRIVATE KEY", b"x").into(), "this is a private key"),
+        (pem("EC PARAMETERS", b"x").into(), "this is a private key"),
+        (pem("CERTIFICATE", b"x").into(), "openssl x509 -in cert.pem -pubkey"),
+        (pem("RSA PUBLIC KEY", b"x").into(), "an RSA public key"),
+        (pem("PGP MESSAGE", b"x").into(), "a PEM block PGP MESSAGE"),
+        (pem("PUBLIC KEY", b"x").into(), "does not hold a public key"),
+        (spki(RSA, b"x").into(), "an RSA public key"),
+        (spki(ED25519, ed.public_key().as_ref()).into(), "an Ed25519 public key"),
+        (
+            spki(&[EC, ON_P384].concat(), p384.public_key().as_ref()).into(),
+            "an EC P-384 public key",
+        ),
+        (spki(&[EC, ON_P256].concat(), &[4; 65]).into(), "not on P-256"),
+        (spki(&[EC, ON_P256].concat(), &[0]).into(), "not on P-256"),
+        (spki(EC, &[4; 65]).into(), "does not name its curve"),
+        (
+            good.public_pem().replace("-----END", "-----").into(),
+            "no matching END line",
+        ),
+        (good.public_pem().replace('M', "!").into(), "not base64"),
+        (b"{}".to_vec(), "no JWKS"),
+        (b"[]".to_vec(), "no JWKS"),
+        (b"{\"keys\": [".to_vec(), "the JSON is broken in line 1"),
+        (good.jwk().to_string().into(), "no JWKS"),
+        (json!({"keys": []}).to_string().into(), "its `keys` are empty"),
+        (
+            json!({"keys": [{"kty": "oct"}]}).to_string().into(),
+            "holds no EC P-256 signing key: key 1 is left out",
+        ),
+        (json!({"keys": [private_jwk]}).to_string().into(), "member `d`"),
+        (json!({"keys": [off_curve]}).to_string().into(), "not on P-256"),
+        (json!({"keys": [padded]}).to_string().into(), "not on P-256"),
+    ];
+    for (content, expected) in cases {
+        let error = load(&content).unwrap_err();
+        let shown = String::from_utf8_lossy(&content).into_owned();
+        assert!(error.contains("/key: ") && error.contains(expected), "{shown}\n{error}");
+    }
+}
+
+#[test]
+fn files_that_are_not_there_are_named() {
+    let directory = tempfile::tempdir().unwrap();
+    let error = |path: &Path| KeySet::load(path).unwrap_err().to_string();
+    assert!(error(Path::new("")).contains("auth.verify_key is not set"));
+    assert!(error(&directory.path().join("none.pem")).contains("none.pem: No such file"));
+    assert!(error(directory.path()).contains("holds no *.pem file"));
+    let large = write(&directory, "large", vec![b'\n'; 1024 * 1024 + 1]);
+    assert!(error(&large).contains("larger than 1 MiB"));
+    write(&directory, "bad.pem", Signatory::new(1).private_pem());
+    assert!(error(directory.path()).contains("bad.pem: this is a private key"));
+}
+
+#[test]
+fn kid_picks_among_several_keys() {
+    let directory = tempfile::tempdir().unwrap();
+    let (one, two) = (Signatory::new(1), Signatory::new(2));
+    write(&directory, "one.pem", one.public_pem());
+    write(&directory, "two.pem", two.public_pem());
+    let set = KeySet::load(directory.path()).unwrap();
+    let claims = client(100, STREAM, &["read"]);
+    let verify = |token: String| super::super::token::verify(&token, &set, &Default::default(), 100).map(|_| ());
+    assert_eq!(verify(one.token_with_kid("one", &claims)), Ok(()));
+    assert_eq!(verify(two.token_with_kid("two", &claims)), Ok(()));
+    assert_eq!(verify(two.token_with_kid("one", &claims)), Err(TokenError::Signature));
+    assert_eq!(
+        verify(one.token_with_kid("other", &claims)),
+        Err(TokenError::UnknownKey)
+    );
+    assert_eq!(verify(one.token_with_kid("ONE", &claims)), Err(TokenError::UnknownKey));
+    assert_eq!(verify(one.token_with_kid("", &claims)), Err(TokenError::UnknownKey));
+    // No kid: whichever fits.
+    assert_eq!(verify(two.token(&claims)), Ok(()));
+    assert_eq!(verify(Signatory::new(3).token(&claims)), Err(TokenError::Signature));
+}

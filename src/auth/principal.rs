@@ -1,0 +1,67 @@
+use crate::protocol::StreamName;
+
+/// Who a verified token speaks for (DESIGN section 4).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Principal {
+    /// An app server, which may do everything.
+    Server {
+        /// The `server` claim when it is a name; `None` for `true`.
+        name: Option<String>,
+    },
+    /// A client, which may read or append to one stream.
+    Client {
+        /// The one stream.
+        stream: StreamName,
+        /// The `permissions` claim holds `read`.
+        read: bool,
+        /// The `permissions` claim holds `write`.
+        write: bool,
+        /// The `identity` claim.
+        identity: Option<String>,
+    },
+}
+
+impl Principal {
+    /// The name that the app gave to whoever holds the token.
+    #[must_use]
+    pub fn identity(&self) -> Option<&str> {
+        match self {
+            Self::Server { name } => name.as_deref(),
+            Self::Client { identity, .. } => identity.as_deref(),
+        }
+    }
+
+    /// Whether this is an app server.
+    #[must_use]
+    pub fn is_server(&self) -> bool {
+        matches!(self, Self::Server { .. })
+    }
+}
+
+/// A principal whose token was verified, and until when that holds.
+///
+/// Only [`super::token`] makes one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Verified {
+    principal: Principal,
+    expires_at: u64,
+}
+
+impl Verified {
+    pub(super) fn new(principal: Principal, expires_at: u64) -> Self {
+        Self { principal, expires_at }
+    }
+
+    /// Who it is.
+    #[must_use]
+    pub fn principal(&self) -> &Principal {
+        &self.principal
+    }
+
+    /// The first second (since the Unix epoch) at which the token counts no more: its `exp`
+    /// plus the configured leeway. A live read ends then.
+    #[must_use]
+    pub fn expires_at(&self) -> u64 {
+        self.expires_at
+    }
+}

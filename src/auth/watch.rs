@@ -1,0 +1,117 @@
+use std::{sync::Arc, time::Duration};
+
+use tokio::time::{MissedTickBehavior, interval, sleep};
+
+use super::{
+    Authenticator,
+    keys::{KeyFiles, KeySet},
+};
+
+/// How long changed files must hold still before they are read: most tools write a file in
+/// several steps, and half a key is not worth a warning.
+const SETTLE: Duration = Duration::from_millis(100);
+
+impl Authenticator {
+    /// Keeps the keys as the files are, for as long as it is polled; spawn it once.
+    ///
+    /// Files that cannot be used leave the keys as they are and are reported once.
+    pub async fn watch(self: Arc<Self>) {
+        if self.reload_secs == 0 {
+            return;
+        }
+        let period = Duration::from_secs(self.reload_secs);
+        self.watch_every(period, SETTLE).await;
+    }
+
+    pub(super) async fn watch_every(self: Arc<Self>, period: Duration, settle: Duration) {
+        let mut watcher = Watcher::new(self);
+        let mut ticks = interval(period);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            ticks.tick().await;
+            let mut now = watcher.read().await;
+            if now == watcher.seen {
+                continue;
+            }
+            loop {
+                sleep(settle).await;
+                let later = watcher.read().await;
+                if later == now {
+                    break;
+                }
+                now = later;
+            }
+            watcher.apply(now);
+        }
+    }
+}
+
+/// What a look at the files finds: their contents, or why they cannot be read.
+type Look = Result<KeyFiles, String>;
+
+pub(super) struct Watcher {
+    authenticator: Arc<Authenticator>,
+    /// What was last acted upon, so that one state of the files is reported once.
+    seen: Look,
+}
+
+/// What [`Watcher::apply`] did.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Change {
+    /// Nothing is different.
+    None,
+    /// Other files, the same keys.
+    SameKeys,
+    /// New keys, and an empty memory of tokens.
+    Replaced,
+    /// The files cannot be used; the keys stay.
+    Kept,
+}
+
+impl Watcher {
+    pub(super) fn new(authenticator: Arc<Authenticator>) -> Self {
+        let seen = Ok(authenticator.current.load().files.clone());
+        Self { authenticator, seen }
+    }
+
+    /// Looks at the files, off the async workers.
+    pub(super) async fn read(&self) -> Look {
+        let path = self.authenticator.path.clone();
+        match tokio::task::spawn_blocking(move || KeyFiles::read(&path)).await {
+            Ok(read) => read.map_err(|error| error.to_string()),
+            Err(stopped) => Err(stopped.to_string()),
+        }
+    }
+
+    pub(super) fn apply(&mut self, now: Look) -> Change {
+        if now == self.seen {
+            return Change::None;
+        }
+        self.seen = now.clone();
+        let parsed = now.and_then(|files| {
+            let keys = KeySet::parse(&files).map_err(|error| error.to_string())?;
+            Ok((files, keys))
+        });
+        let (files, keys) = match parsed {
+            Ok(new) => new,
+            Err(error) => {
+                tracing::warn!("the changed key files cannot be used, so the old keys stay in force: {error}");
+                return Change::Kept;
+            }
+        };
+        for note in keys.notes() {
+            tracing::warn!("{note}");
+        }
+        if keys.same_keys(&self.authenticator.current.load().keys) {
+            tracing::info!("the key files changed; the keys are the same");
+            return Change::SameKeys;
+        }
+        let kids: Vec<_> = keys.keys().iter().map(|key| key.kid().to_owned()).collect();
+        self.authenticator.replace_keys(files, keys);
+        tracing::info!(?kids, "the key files changed; the new keys are in force");
+        Change::Replaced
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,110 @@
+use std::{collections::BTreeMap, fs, path::Path};
+
+use crate::cli::*;
+use crate::config::*;
+use crate::startup::{Phase, StartupError};
+
+fn options(directory: &Path, config: &str) -> ConfigLoadOptions {
+    let path = directory.join("server.toml");
+    fs::write(&path, config).unwrap();
+    ConfigLoadOptions {
+        base_dir: directory.into(),
+        config_path: Some(path),
+        variables: Some(BTreeMap::new()),
+        ..ConfigLoadOptions::default()
+    }
+}
+
+fn check(directory: &Path, config: &str) -> Result<String, StartupError> {
+    let mut out = Vec::new();
+    match check::run(&options(directory, config), &mut out) {
+        Err(CliError::Startup(error)) => return Err(error),
+        other => other.unwrap(),
+    }
+    Ok(String::from_utf8(out).unwrap())
+}
+
+#[test]
+fn check_says_what_it_found() {
+    let directory = tempfile::tempdir().unwrap();
+    let key = directory.path().join("key.pem");
+    fs::write(&key, "-").unwrap();
+    let config = format!(
+        "[auth]\nverify_key = {key:?}\n[internal]\nport = 1\nbind = \"10.0.0.5\"\nallowed_ips = [\"10.0.0.4\"]\n[storage]\nmode = \"acid\"\n"
+    );
+    let text = check(directory.path(), &config).unwrap();
+    let expected = format!(
+        "files      {d}/server.toml\n\
+         public     0.0.0.0:4437 plain HTTP, streams at /v1/stream\n\
+         internal   10.0.0.5:1 plain HTTP for 10.0.0.4/32\n\
+         storage    ./data/streams\n\
+         auth       tokens verified by {d}/key.pem\n\
+         ok\n",
+        d = directory.path().display()
+    );
+    assert_eq!(text, expected);
+}
+
+#[test]
+fn check_says_that_a_server_is_open() {
+    let directory = tempfile::tempdir().unwrap();
+    let text = check(directory.path(), "").unwrap();
+    assert!(text.contains("auth       none: an open server\n"), "{text}");
+    assert!(text.contains("warning    auth: there is none"), "{text}");
+}
+
+#[test]
+fn check_misses_files_and_refuses_directories() {
+    let directory = tempfile::tempdir().unwrap();
+    let d = directory.path().display().to_string();
+    let error = check(directory.path(), &format!("[auth]\nverify_key = \"{d}/none.pem\"\n")).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        format!("[load_keys] auth.verify_key: {d}/none.pem: no such file")
+    );
+    let config = format!("[transport]\nmode = \"tls\"\n[transport.tls]\ncert_path = \"{d}\"\nkey_path = \"{d}/k\"\n");
+    let error = check(directory.path(), &config).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        format!(
+            "[check_tls_files] 2 problems\n  transport.tls.cert_path: {d}: is a directory, not a file\n  \
+             transport.tls.key_path: {d}/k: no such file"
+        )
+    );
+    assert_eq!(error.exit_code(), 78);
+}
+
+#[test]
+fn a_bad_configuration_keeps_its_phase() {
+    let directory = tempfile::tempdir().unwrap();
+    let phase = |config: &str| check(directory.path(), config).unwrap_err().phase();
+    assert_eq!(phase("["), Phase::LoadConfig);
+    assert_eq!(phase("[http]\nstream_base_path = \"\\u00e4\"\n"), Phase::ValidateConfig);
+}
+
+#[test]
+fn config_prints_warnings_as_comments() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut out = Vec::new();
+    config::run(&options(directory.path(), "[server]\nport = 5\n"), &mut out).unwrap();
+    let text = String::from_utf8(out).unwrap();
+    assert!(text.starts_with("# warning: "), "{text}");
+    assert!(text.contains("bind_address = \"0.0.0.0:5\""), "{text}");
+}
+
+#[test]
+fn empty_arguments_are_none() {
+    #[derive(clap::Parser)]
+    struct Cli {
+        #[command(flatten)]
+        config: ConfigArgs,
+    }
+    let parse = |args: &[&str]| <Cli as clap::Parser>::parse_from(args).config.options();
+    let options = parse(&["ds", "--config", "config/durable_streams.yml", "--env", "production"]);
+    assert_eq!(
+        options.config_path.as_deref(),
+        Some(Path::new("config/durable_streams.yml"))
+    );
+    assert_eq!(options.env.as_deref(), Some("production"));
+    assert_eq!(parse(&["ds", "--env", "", "--profile", ""]).env, None);
+}

@@ -1,0 +1,69 @@
+//! Where the protocol is mounted, and which pages may call it.
+
+use super::Checker;
+use crate::config::value::quote;
+
+/// The server's own paths.
+const OWN: [&str; 4] = ["/up", "/healthz", "/readyz", "/metrics"];
+
+impl Checker<'_> {
+    pub(super) fn base_path(&mut self) {
+        let path = &self.config.http.stream_base_path;
+        if let Some(reason) = refuse_base_path(path) {
+            self.fail(&["http.stream_base_path"], format!("{} {reason}", quote(path)));
+        }
+    }
+
+    pub(super) fn cors_origins(&mut self) {
+        let origins = &self.config.http.cors_origins;
+        if origins.trim() == "*" {
+            return;
+        }
+        for origin in origins.split(',').map(str::trim) {
+            if !is_origin(origin) {
+                let message = format!(
+                    "{} is not an origin: write \"*\", or scheme, host and port without a path, \
+                     such as \"https://app.example.com\"",
+                    quote(origin)
+                );
+                self.fail(&["http.cors_origins"], message);
+            }
+        }
+    }
+}
+
+fn refuse_base_path(path: &str) -> Option<String> {
+    if !path.starts_with('/') {
+        return Some("must begin with \"/\"".into());
+    }
+    if path == "/" {
+        return Some("leaves no room for the server's own paths; mount at one below, such as \"/v1/stream\"".into());
+    }
+    if path.ends_with('/') {
+        return Some("must not end with \"/\"".into());
+    }
+    if path.contains(|c: char| "?#%*{}\\\"".contains(c) || !c.is_ascii_graphic()) {
+        return Some("must be a plain ASCII path: no ?, #, %, *, braces, quotes or spaces".into());
+    }
+    if path.split('/').skip(1).any(|part| matches!(part, "" | "." | "..")) {
+        return Some("must not hold empty, \".\" or \"..\" segments".into());
+    }
+    OWN.iter()
+        .find(|own| {
+            path.strip_prefix(**own)
+                .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        })
+        .map(|own| format!("is under {own}, which is the server's own"))
+}
+
+/// `scheme://host` or `scheme://host:port`
+fn is_origin(text: &str) -> bool {
+    let Ok(uri) = text.parse::<http::Uri>() else {
+        return false;
+    };
+    let (Some(scheme), Some(authority)) = (uri.scheme_str(), uri.authority()) else {
+        return false;
+    };
+    // The parser adds the path that there must not be, so the text itself is compared.
+    !authority.as_str().contains('@') && !authority.host().is_empty() && text == format!("{scheme}://{authority}")
+}

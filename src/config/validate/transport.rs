@@ -1,0 +1,141 @@
+//! How the public listener speaks.
+
+use super::Checker;
+use crate::config::{HttpVersion, TransportMode, schema::Scalar, value::quote};
+
+const MODE: &str = "transport.mode";
+
+impl Checker<'_> {
+    /// The mode and the TLS files agree.
+    pub(super) fn transport_mode(&mut self) {
+        let (mode, tls) = (self.config.transport.mode, &self.config.transport.tls);
+        let files = [
+            ("transport.tls.cert_path", tls.cert_path.is_some()),
+            ("transport.tls.key_path", tls.key_path.is_some()),
+            ("transport.tls.client_ca_path", tls.client_ca_path.is_some()),
+        ];
+        let automatic = self.config.transport.acme.domain.is_some();
+        for (key, given) in files {
+            let is_ca = key == "transport.tls.client_ca_path";
+            let needed = match mode {
+                TransportMode::Http => false,
+                TransportMode::Tls => !is_ca && !automatic,
+                TransportMode::Mtls => is_ca || !automatic,
+            };
+            if needed && !given {
+                let message = format!("transport.mode = {} needs {key}, which is not set", mode.show());
+                self.fail(&[MODE, key], message);
+            }
+            let meant = match mode {
+                TransportMode::Http => "\"tls\" or \"mtls\"",
+                TransportMode::Tls if is_ca => "\"mtls\"",
+                _ => continue,
+            };
+            if given {
+                let message = format!(
+                    "{key} is set, but transport.mode is {}: set the mode to {meant}, or remove this key",
+                    mode.show()
+                );
+                self.fail(&[key, MODE], message);
+            }
+        }
+    }
+
+    /// `transport.http.versions` is what the mode allows, and ALPN offers exactly that.
+    pub(super) fn http_versions(&mut self) {
+        const VERSIONS: &str = "transport.http.versions";
+        const ALPN: &str = "transport.tls.alpn_protocols";
+        let versions = &self.config.transport.http.versions;
+        let mode = self.config.transport.mode;
+        if !versions.contains(&HttpVersion::Http1) {
+            self.fail(&[VERSIONS], "must hold \"http1\": every client can speak it");
+        }
+        if mode == TransportMode::Http {
+            if versions.contains(&HttpVersion::Http2) {
+                let message = "\"http2\" needs TLS: with transport.mode = \"http\" there is only \"http1\"";
+                self.fail(&[VERSIONS, MODE], message);
+            }
+            return;
+        }
+        let alpn = &self.config.transport.tls.alpn_protocols;
+        for name in alpn.iter().filter(|name| !matches!(name.as_str(), "http/1.1" | "h2")) {
+            self.fail(&[ALPN], format!("{} is not one of http/1.1, h2", quote(name)));
+        }
+        for (version, name) in [(HttpVersion::Http1, "http/1.1"), (HttpVersion::Http2, "h2")] {
+            let (spoken, offered) = (versions.contains(&version), alpn.iter().any(|other| other == name));
+            let version = version.show();
+            if spoken && !offered {
+                let message = format!("{VERSIONS} holds {version}, but {ALPN} does not hold \"{name}\"");
+                self.fail(&[ALPN, VERSIONS], message);
+            }
+            if offered && !spoken {
+                let message = format!("{ALPN} holds \"{name}\", but {VERSIONS} does not hold {version}");
+                self.fail(&[ALPN, VERSIONS], message);
+            }
+        }
+    }
+
+    pub(super) fn tls_versions(&mut self) {
+        let tls = &self.config.transport.tls;
+        if tls.min_version > tls.max_version {
+            let message = format!(
+                "transport.tls.min_version ({}) is above transport.tls.max_version ({})",
+                tls.min_version.show(),
+                tls.max_version.show()
+            );
+            self.fail(&["transport.tls.min_version", "transport.tls.max_version"], message);
+        }
+    }
+
+    /// Automatic HTTPS.
+    pub(super) fn acme(&mut self) {
+        const DOMAIN: &str = "transport.acme.domain";
+        let (acme, tls) = (&self.config.transport.acme, &self.config.transport.tls);
+        if let Some(domain) = &acme.domain {
+            if !is_host(domain) || !domain.contains('.') || domain.parse::<std::net::IpAddr>().is_ok() {
+                let message = format!(
+                    "{} is not a public host name, such as \"streams.example.com\"",
+                    quote(domain)
+                );
+                self.fail(&[DOMAIN], message);
+            }
+            if self.config.transport.mode != TransportMode::Tls {
+                let message = format!(
+                    "automatic HTTPS needs transport.mode = \"tls\", not {}",
+                    self.config.transport.mode.show()
+                );
+                self.fail(&[DOMAIN, MODE], message);
+            }
+            for (key, given) in [
+                ("transport.tls.cert_path", tls.cert_path.is_some()),
+                ("transport.tls.key_path", tls.key_path.is_some()),
+            ] {
+                if given {
+                    self.fail(
+                        &[DOMAIN, key],
+                        format!("asks for a certificate, but {key} gives one: remove one of them"),
+                    );
+                }
+            }
+        }
+        if !acme.directory_url.starts_with("https://") {
+            let message = format!("{} is not an https:// URL", quote(&acme.directory_url));
+            self.fail(&["transport.acme.directory_url"], message);
+        }
+        for contact in &acme.contact {
+            if contact.starts_with("mailto:") || !contact.contains('@') {
+                let message = format!("{} is not a mail address (without \"mailto:\")", quote(contact));
+                self.fail(&["transport.acme.contact"], message);
+            }
+        }
+    }
+}
+
+/// Whether this is a host name as a certificate has it.
+pub(in crate::config) fn is_host(host: &str) -> bool {
+    let is_label = |label: &str| {
+        let inner = |c: char| c.is_ascii_alphanumeric() || c == '-';
+        (1..=63).contains(&label.len()) && label.chars().all(inner) && !label.starts_with('-') && !label.ends_with('-')
+    };
+    host.len() <= 253 && host.split('.').all(is_label)
+}

@@ -1,0 +1,303 @@
+//! Create, and fork (sections 4.2 and 5.1).
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::{
+    Engine, delete,
+    errors::{CreateError, ReadError, Unavailable},
+    request::{Command, CreateRequest, Created, ForkPoint, ForkRequest, Outcome, PreparedCreate, PreparedFork},
+    stream::{Gone, Stream, deadline},
+    transaction::{Slot, Staged, Transaction},
+};
+use crate::{
+    protocol::{BadInput, ContentType, Kind, StreamName, content_type, json},
+    storage::{Fork, Inherited, Lifetime, Position, StreamRecord},
+};
+
+/// How many streams one fork may read through.
+const MAX_LINEAGE: usize = 256;
+
+impl Engine {
+    /// Creates a stream, or finds one that is as described.
+    ///
+    /// # Errors
+    /// See [`CreateError`]; nothing was created then.
+    pub async fn create(&self, name: &StreamName, request: CreateRequest) -> Result<Created, CreateError> {
+        let CreateRequest {
+            content_type,
+            lifetime,
+            closed,
+            body,
+            fork,
+        } = request;
+        let fork = match fork {
+            Some(request) => Some(self.prepare_fork(request).await?),
+            None => None,
+        };
+        let inherited = fork
+            .as_ref()
+            .and_then(|fork| Some(&fork.at.as_ref().ok()?.source.content_type));
+        let data = stored_form(content_type.as_ref().or(inherited), body)?;
+        let create = PreparedCreate {
+            content_type,
+            lifetime,
+            closed,
+            data,
+            fork,
+        };
+        match self
+            .submit(Command::Create {
+                name: name.clone(),
+                create,
+            })
+            .await?
+        {
+            Outcome::Created(result) => result,
+            other => Err(other.unexpected().into()),
+        }
+    }
+
+    /// Finds out where exactly a fork branches off. What is wrong with that is said later,
+    /// because a fork that exists already is found even when its source is gone.
+    async fn prepare_fork(&self, request: ForkRequest) -> Result<PreparedFork, Unavailable> {
+        let at = match self.find(&request.source).await? {
+            Some(source) => self.fork_point(source, &request).await,
+            None => Err(CreateError::SourceNotFound),
+        };
+        Ok(PreparedFork { request, at })
+    }
+
+    async fn fork_point(&self, source: Arc<Stream>, request: &ForkRequest) -> Result<ForkPoint, CreateError> {
+        let (record, tail, gone) = source.record();
+        if gone.is_some() {
+            return Err(CreateError::SourceSoftDeleted);
+        }
+        let offset = request.offset.unwrap_or(tail);
+        if offset > tail {
+            return Err(BadInput::new("Stream-Fork-Offset", "is behind the end of the stream to fork").into());
+        }
+        let position = self
+            .resolve_sub_offset(&source, offset, request.sub_offset, tail)
+            .await?;
+        let lineage = lineage(&record, position);
+        if lineage.len() > MAX_LINEAGE {
+            let reason = format!("is a fork of a fork more than {MAX_LINEAGE} levels deep");
+            return Err(BadInput::new("Stream-Forked-From", reason).into());
+        }
+        let fork = Fork {
+            source: request.source.clone(),
+            source_id: record.id,
+            offset,
+            sub_offset: request.sub_offset,
+            lineage,
+        };
+        Ok(ForkPoint { source, position, fork })
+    }
+
+    /// The position `sub_offset` messages (JSON) or bytes (others) behind `offset`.
+    async fn resolve_sub_offset(
+        &self,
+        source: &Arc<Stream>,
+        offset: Position,
+        sub_offset: u64,
+        tail: Position,
+    ) -> Result<Position, CreateError> {
+        let overshoots = || BadInput::new("Stream-Fork-Sub-Offset", "goes behind the end of the stream to fork");
+        if source.content_type.kind() != Kind::Json {
+            let position = offset.checked_add(sub_offset).filter(|position| *position <= tail);
+            return Ok(position.ok_or_else(overshoots)?);
+        }
+        let (mut position, mut left) = (offset, sub_offset);
+        loop {
+            // Reading checks that a message starts here.
+            let chunk = self.chunk(source, position, tail).await.map_err(fork_read_error)?;
+            if left == 0 {
+                return Ok(position);
+            }
+            match json::end_of(left, chunk.stored()) {
+                Ok(end) => return Ok(position + end as u64),
+                Err(found) => left -= found,
+            }
+            if chunk.end >= tail {
+                return Err(overshoots().into());
+            }
+            position = chunk.end;
+        }
+    }
+}
+
+fn fork_read_error(error: ReadError) -> CreateError {
+    match error {
+        ReadError::NotFound | ReadError::Gone => CreateError::SourceNotFound,
+        ReadError::Bad(bad) => BadInput::new("Stream-Fork-Offset", bad.reason).into(),
+        ReadError::Unavailable(unavailable) => unavailable.into(),
+    }
+}
+
+fn stored_form(content_type: Option<&ContentType>, body: Bytes) -> Result<Bytes, BadInput> {
+    match content_type.map(ContentType::kind) {
+        Some(Kind::Json) if !body.is_empty() => json::flatten(&body, true),
+        _ => Ok(body),
+    }
+}
+
+/// Whose bytes a fork of this stream reads below `position`.
+fn lineage(source: &StreamRecord, position: Position) -> Vec<Inherited> {
+    let inherited = source.fork.iter().flat_map(|fork| fork.lineage.iter().copied());
+    let own = (position > source.start).then_some(Inherited {
+        id: source.id,
+        end: position,
+    });
+    let mut lineage: Vec<Inherited> = Vec::new();
+    for part in inherited.chain(own) {
+        let begins = lineage.last().map_or(0, |part| part.end);
+        let end = part.end.min(position);
+        if end > begins {
+            lineage.push(Inherited { id: part.id, end });
+        }
+    }
+    lineage
+}
+
+pub(super) fn stage(
+    tx: &mut Transaction<'_>,
+    name: &StreamName,
+    create: &PreparedCreate,
+) -> Result<Created, CreateError> {
+    if let Some(slot) = tx.find(name)? {
+        let now = tx.context.now;
+        if tx.get(slot).gone.is_none() && tx.get(slot).stream.expired(now) {
+            delete::remove(tx, slot)?;
+        }
+        match tx.get(slot).gone {
+            None => return compare(tx.get(slot), create),
+            Some(Gone::SoftDeleted) => return Err(CreateError::SoftDeleted),
+            Some(Gone::Deleted) => {}
+        }
+    }
+    let fork = match &create.fork {
+        Some(fork) => Some(stage_source(tx, create, fork)?),
+        None => None,
+    };
+    check_limits(tx, create)?;
+    let record = record(tx, create, fork)?;
+    let slot = tx.stage_new(name, record);
+    tx.get_mut(slot).append(create.data.clone());
+    Ok(answer(tx.get(slot), true))
+}
+
+/// Whether what exists is what was asked for (section 5.1).
+fn compare(existing: &Staged, create: &PreparedCreate) -> Result<Created, CreateError> {
+    let record = &existing.record;
+    let is_fork = create.fork.is_some();
+    let content_type_differs = match &create.content_type {
+        Some(content_type) => !content_type.matches(&existing.stream.content_type),
+        None => !is_fork && !ContentType::default_type().matches(&existing.stream.content_type),
+    };
+    let lifetime_differs = match create.lifetime {
+        Some(lifetime) => lifetime != record.lifetime,
+        None => !is_fork && record.lifetime != Lifetime::Unlimited,
+    };
+    let fork_differs = match (&record.fork, create.fork.as_ref().map(|fork| &fork.request)) {
+        (None, None) => false,
+        (Some(fork), Some(request)) => {
+            fork.source != request.source
+                || fork.sub_offset != request.sub_offset
+                || request.offset.is_some_and(|offset| offset != fork.offset)
+        }
+        _ => true,
+    };
+    let differences = [
+        (content_type_differs, "content type"),
+        (lifetime_differs, "lifetime"),
+        (create.closed != record.closed, "closed state"),
+        (fork_differs, "origin"),
+    ];
+    match differences.iter().find(|(differs, _)| *differs) {
+        Some((_, what)) => Err(CreateError::Exists(what)),
+        None => Ok(answer(existing, false)),
+    }
+}
+
+/// Counts the fork on its source, which may have gone since the fork was prepared.
+fn stage_source(
+    tx: &mut Transaction<'_>,
+    create: &PreparedCreate,
+    fork: &PreparedFork,
+) -> Result<(Slot, Position, Fork), CreateError> {
+    let point = fork.at.as_ref().map_err(Clone::clone)?;
+    let slot = tx.stage(&point.source);
+    match tx.get(slot).gone {
+        Some(Gone::Deleted) => return Err(CreateError::SourceNotFound),
+        Some(Gone::SoftDeleted) => return Err(CreateError::SourceSoftDeleted),
+        None => {}
+    }
+    let expected = &point.source.content_type;
+    if create
+        .content_type
+        .as_ref()
+        .is_some_and(|given| !given.matches(expected))
+    {
+        return Err(CreateError::SourceContentType(expected.as_str().to_owned()));
+    }
+    Ok((slot, point.position, point.fork.clone()))
+}
+
+fn check_limits(tx: &Transaction<'_>, create: &PreparedCreate) -> Result<(), CreateError> {
+    let limits = tx.context.limits;
+    match (limits.max_stream_bytes, limits.max_streams) {
+        (Some(limit), _) if create.data.len() as u64 > limit => Err(CreateError::TooLarge(limit)),
+        (_, Some(limit)) if tx.streams() >= limit => Err(CreateError::TooManyStreams(limit)),
+        _ => Ok(()),
+    }
+}
+
+fn record(
+    tx: &mut Transaction<'_>,
+    create: &PreparedCreate,
+    fork: Option<(Slot, Position, Fork)>,
+) -> Result<StreamRecord, CreateError> {
+    let now = tx.context.now;
+    let id = tx.next_id()?;
+    let mut start = 0;
+    let mut inherited = None;
+    let mut origin = None;
+    if let Some((slot, position, fork)) = fork {
+        let source = tx.get_mut(slot).record_mut();
+        source.forks += 1;
+        inherited = Some((source.content_type.clone(), source.lifetime));
+        start = position;
+        origin = Some(fork);
+    }
+    let (source_type, source_lifetime) = inherited.unzip();
+    let given_type = create.content_type.as_ref().map(|given| given.as_str().to_owned());
+    let lifetime = create.lifetime.or(source_lifetime).unwrap_or(Lifetime::Unlimited);
+    Ok(StreamRecord {
+        id,
+        start,
+        content_type: given_type
+            .or(source_type)
+            .unwrap_or_else(|| content_type::DEFAULT.to_owned()),
+        created_at: now,
+        lifetime,
+        touched_at: now,
+        due_at: deadline(lifetime, now),
+        closed: create.closed,
+        closed_by: None,
+        stream_seq: None,
+        fork: origin,
+        forks: 0,
+        soft_deleted: false,
+    })
+}
+
+fn answer(staged: &Staged, new: bool) -> Created {
+    Created {
+        new,
+        content_type: staged.record.content_type.clone(),
+        tail: staged.tail,
+        closed: staged.record.closed,
+    }
+}

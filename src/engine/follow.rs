@@ -1,0 +1,155 @@
+//! Live reads: waiting for what comes next (sections 5.7 and 5.8).
+
+use std::sync::Arc;
+
+use super::{
+    Engine,
+    chunk::Chunk,
+    errors::ReadError,
+    read::resolve,
+    stream::{Gone, Stream},
+};
+use crate::{
+    clock,
+    protocol::{Kind, ReadFrom, StreamName},
+    storage::{Position, StreamId},
+};
+
+/// A reader of a stream that waits at its end. It costs nothing while nothing happens.
+pub struct Follower {
+    engine: Engine,
+    reader: Reader,
+    at: Position,
+}
+
+/// Counts as a live reader of a stream for as long as it exists.
+struct Reader(Arc<Stream>);
+
+/// What a live reader gets to see.
+#[derive(Debug, Clone)]
+pub enum Event {
+    /// More bytes.
+    Chunk {
+        /// These.
+        chunk: Arc<Chunk>,
+        /// Whether that was everything.
+        up_to_date: bool,
+        /// Whether that was everything for ever.
+        closed: bool,
+    },
+    /// The reader has everything, and the stream is closed.
+    Closed,
+    /// The stream is not there any more.
+    Gone,
+}
+
+impl Engine {
+    /// Follows a stream from a position on.
+    ///
+    /// # Errors
+    /// See [`ReadError`].
+    pub async fn follow(&self, name: &StreamName, from: ReadFrom) -> Result<Follower, ReadError> {
+        let stream = self.find_readable(name).await?;
+        self.touch(&stream, clock::now_millis());
+        let reader = Reader::new(stream);
+        let tail = reader.0.snapshot().tail;
+        let at = resolve(from, tail)?;
+        let follower = Follower {
+            engine: self.clone(),
+            reader,
+            at,
+        };
+        // A position that is none is refused here, where it can still be said with a status.
+        // What was read for that is what the reader gets first.
+        if matches!(from, ReadFrom::At(_)) && follower.kind() == Kind::Json {
+            follower.engine.chunk(&follower.reader.0, at, tail).await?;
+        }
+        Ok(follower)
+    }
+}
+
+impl Follower {
+    /// Where the reader is.
+    #[must_use]
+    pub fn position(&self) -> Position {
+        self.at
+    }
+
+    /// Which stream it reads.
+    #[must_use]
+    pub fn id(&self) -> StreamId {
+        self.reader.0.id
+    }
+
+    /// How that stream is treated.
+    #[must_use]
+    pub fn kind(&self) -> Kind {
+        self.reader.0.content_type.kind()
+    }
+
+    /// The stream's content type, as given.
+    #[must_use]
+    pub fn content_type(&self) -> &str {
+        self.reader.0.content_type.as_str()
+    }
+
+    /// Whether the reader has everything that is there now, and whether that is so for ever.
+    #[must_use]
+    pub fn caught_up(&self) -> (bool, bool) {
+        let snapshot = self.reader.0.snapshot();
+        let caught_up = self.at >= snapshot.tail;
+        (caught_up, caught_up && snapshot.closed)
+    }
+
+    /// Waits for what comes next. Safe to drop and call again.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn next(&mut self) -> Result<Event, ReadError> {
+        loop {
+            let stream = &self.reader.0;
+            let mut woken = std::pin::pin!(stream.wake().notified());
+            // Registered before looking, so that nothing published in between is missed.
+            woken.as_mut().enable();
+            let snapshot = stream.snapshot();
+            if let Some(gone) = snapshot.gone {
+                tracing::debug!(stream = %stream.name, soft = gone == Gone::SoftDeleted, "ended under a reader");
+                return Ok(Event::Gone);
+            }
+            if self.at < snapshot.tail {
+                let chunk = match stream.recent(self.at) {
+                    Some(chunk) => chunk,
+                    None => match self.engine.chunk(stream, self.at, snapshot.tail).await {
+                        Err(ReadError::NotFound) => return Ok(Event::Gone),
+                        read => read?,
+                    },
+                };
+                self.at = chunk.end;
+                let up_to_date = chunk.end >= snapshot.tail;
+                return Ok(Event::Chunk {
+                    chunk,
+                    up_to_date,
+                    closed: up_to_date && snapshot.closed,
+                });
+            }
+            if snapshot.closed {
+                return Ok(Event::Closed);
+            }
+            woken.await;
+        }
+    }
+}
+
+impl Reader {
+    fn new(stream: Arc<Stream>) -> Self {
+        stream.enter();
+        Self(stream)
+    }
+}
+
+impl Drop for Reader {
+    fn drop(&mut self) {
+        self.0.touch(clock::now_millis());
+        self.0.leave();
+    }
+}

@@ -1,0 +1,238 @@
+//! The protocol's rules: streams, appends, reads, live waiting, producers, forks, expiry.
+//!
+//! The engine knows nothing of HTTP and nothing of tokens. Below it is a
+//! [`Storage`], which knows no rules. Everything that changes a stream goes
+//! through one committer; everything that reads one goes past it.
+
+mod append;
+mod cache;
+mod chunk;
+mod committer;
+mod create;
+mod delete;
+mod errors;
+mod expiry;
+mod follow;
+mod producers;
+mod read;
+mod request;
+mod stream;
+mod transaction;
+
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use quick_cache::{DefaultHashBuilder, Weighter, sync::Cache};
+use tokio::sync::oneshot;
+use tokio_util::sync::CancellationToken;
+
+pub use chunk::{Chunk, Events};
+pub use errors::{AppendError, CreateError, DeleteError, ReadError, Unavailable};
+pub use follow::{Event, Follower};
+pub use read::{MAX_READ_BYTES, Metadata, Slice};
+pub use request::{AppendRequest, Appended, CreateRequest, Created, ForkRequest};
+
+use cache::StreamCache;
+use committer::{Committer, Request};
+use request::{Command, Outcome};
+use stream::Stream;
+
+use crate::{
+    clock,
+    protocol::StreamName,
+    storage::{Position, Storage, StreamId, Usage},
+    telemetry::Metrics,
+};
+
+/// What one stream, and all of them, may hold; `None`: no limit.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Limits {
+    /// The bytes of one stream.
+    pub max_stream_bytes: Option<u64>,
+    /// How many streams there may be.
+    pub max_streams: Option<u64>,
+    /// Memory for recently read data.
+    pub cache_bytes: u64,
+}
+
+/// All streams of one store. Cheap to clone; clones are the same engine.
+#[derive(Clone)]
+pub struct Engine {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    storage: Arc<dyn Storage>,
+    cache: Arc<StreamCache>,
+    chunks: Cache<(StreamId, Position, Position), Arc<Chunk>, ByWeight>,
+    committer: Arc<Committer>,
+    thread: Mutex<Option<std::thread::JoinHandle<()>>>,
+    stopped: CancellationToken,
+}
+
+#[derive(Clone)]
+struct ByWeight;
+
+impl Weighter<(StreamId, Position, Position), Arc<Chunk>> for ByWeight {
+    fn weight(&self, _: &(StreamId, Position, Position), chunk: &Arc<Chunk>) -> u64 {
+        chunk.weight()
+    }
+}
+
+impl Limits {
+    /// What `config` says; 0 is no limit there.
+    #[must_use]
+    pub fn of(config: &crate::Config) -> Self {
+        let limit = |value: u64| (value > 0).then_some(value);
+        Self {
+            max_stream_bytes: limit(config.limits.max_stream_bytes),
+            max_streams: limit(config.limits.max_streams),
+            cache_bytes: config.storage.cache_bytes,
+        }
+    }
+}
+
+impl Drop for Shared {
+    /// An engine that nobody holds any more takes its threads along.
+    fn drop(&mut self) {
+        self.committer.stop();
+    }
+}
+
+impl Engine {
+    /// Starts the committer and the sweeper. To be called within a tokio runtime.
+    ///
+    /// # Errors
+    /// When no thread can be had.
+    pub fn start(storage: Arc<dyn Storage>, limits: Limits, metrics: Arc<Metrics>) -> std::io::Result<Self> {
+        let cache = Arc::new(StreamCache::new());
+        let committer = Arc::new(Committer::new(
+            Arc::clone(&storage),
+            Arc::clone(&cache),
+            limits,
+            metrics,
+        ));
+        let run = Arc::clone(&committer);
+        let thread = std::thread::Builder::new()
+            .name("committer".into())
+            .spawn(move || run.run())?;
+        let chunks = Cache::with(
+            1024,
+            limits.cache_bytes,
+            ByWeight,
+            DefaultHashBuilder::default(),
+            Default::default(),
+        );
+        let shared = Shared {
+            storage,
+            cache,
+            chunks,
+            committer,
+            thread: Mutex::new(Some(thread)),
+            stopped: CancellationToken::new(),
+        };
+        let engine = Self {
+            shared: Arc::new(shared),
+        };
+        tokio::spawn(expiry::sweep(
+            Arc::downgrade(&engine.shared),
+            engine.shared.stopped.clone(),
+        ));
+        Ok(engine)
+    }
+
+    /// Takes no more changes, commits those that wait, and returns when that is done.
+    pub async fn stop(&self) {
+        self.shared.stopped.cancel();
+        // Else the next start would end streams early that were read a moment ago.
+        for stream in self.shared.cache.owing_touch() {
+            self.send(Command::Touch { stream });
+        }
+        self.shared.committer.stop();
+        let thread = self.shared.thread.lock().take();
+        if let Some(thread) = thread {
+            let joined = self.blocking(move || thread.join().is_ok()).await;
+            if !matches!(joined, Ok(true)) {
+                tracing::error!("the committer did not end as it should");
+            }
+        }
+    }
+
+    /// What the store holds.
+    #[must_use]
+    pub fn usage(&self) -> Usage {
+        self.shared.storage.usage()
+    }
+
+    /// How many streams are in memory right now.
+    #[must_use]
+    pub fn streams_in_memory(&self) -> usize {
+        self.shared.cache.len()
+    }
+
+    /// The stream of a name, if there is one whose time is not over.
+    async fn find(&self, name: &StreamName) -> Result<Option<Arc<Stream>>, Unavailable> {
+        let now = clock::now_millis();
+        let stream = loop {
+            let ticket = match self.shared.cache.get(name) {
+                Ok(stream) => break stream,
+                Err(ticket) => ticket,
+            };
+            let stored = if self.shared.storage.blocking() {
+                let (storage, name) = (Arc::clone(&self.shared.storage), name.clone());
+                self.blocking(move || storage.get(&name)).await??
+            } else {
+                self.shared.storage.get(name)?
+            };
+            let Some(stored) = stored else { return Ok(None) };
+            let stream = Stream::new(name.clone(), stored, now);
+            if let Some(stream) = self.shared.cache.insert_read(stream, ticket) {
+                break stream;
+            }
+        };
+        // One that is kept for its forks ended before, and says so to whoever asks.
+        if stream.snapshot().gone.is_none() && stream.expired(now) {
+            self.send(Command::Expire { name: name.clone() });
+            return Ok(None);
+        }
+        stream.mark_used(now);
+        Ok(Some(stream))
+    }
+
+    /// Has a command committed and waits for its outcome.
+    async fn submit(&self, command: Command) -> Result<Outcome, Unavailable> {
+        Self::outcome(self.enqueue(command)).await
+    }
+
+    fn enqueue(&self, command: Command) -> oneshot::Receiver<Outcome> {
+        let (reply, outcome) = oneshot::channel();
+        self.shared.committer.submit(Request {
+            command,
+            reply: Some(reply),
+        });
+        outcome
+    }
+
+    async fn outcome(outcome: oneshot::Receiver<Outcome>) -> Result<Outcome, Unavailable> {
+        match outcome.await {
+            Ok(Outcome::Unavailable(unavailable)) => Err(unavailable),
+            Ok(outcome) => Ok(outcome),
+            Err(_) => Err(Unavailable::Stopping),
+        }
+    }
+
+    /// Has a command committed that nobody waits for.
+    fn send(&self, command: Command) {
+        self.shared.committer.submit(Request { command, reply: None });
+    }
+
+    /// Runs what may block where it blocks no worker.
+    async fn blocking<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Result<T, Unavailable> {
+        tokio::task::spawn_blocking(work)
+            .await
+            .map_err(|_| Unavailable::Stopping)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,248 @@
+//! Metadata and catch-up reads (sections 5.5 and 5.6).
+
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+
+use super::{
+    Engine,
+    chunk::Chunk,
+    errors::ReadError,
+    stream::{Gone, Stream},
+};
+use crate::{
+    clock,
+    protocol::{BadInput, Kind, ReadFrom, StreamName, json},
+    storage::{Lifetime, Position, Storage, StorageError, StreamId, StreamRecord},
+};
+
+/// How many bytes one read returns at most, unless a single message is larger.
+pub const MAX_READ_BYTES: u64 = 1024 * 1024;
+
+/// What is known of a stream without its content.
+#[derive(Debug, Clone)]
+pub struct Metadata {
+    /// Its content type, as given.
+    pub content_type: String,
+    /// Its tail.
+    pub tail: Position,
+    /// Whether it is closed.
+    pub closed: bool,
+    /// How long it lives.
+    pub lifetime: Lifetime,
+}
+
+/// A part of a stream.
+#[derive(Debug, Clone)]
+pub struct Slice {
+    /// Which stream; with the positions this names the bytes for ever.
+    pub id: StreamId,
+    /// The stream's content type, as given.
+    pub content_type: String,
+    /// The bytes; `None` where the read asked for nothing but the tail.
+    pub chunk: Option<Arc<Chunk>>,
+    /// How the stream is treated.
+    pub kind: Kind,
+    /// Where the part begins.
+    pub start: Position,
+    /// Where it ends, and where the next read begins.
+    pub end: Position,
+    /// Whether that was everything.
+    pub up_to_date: bool,
+    /// Whether that was everything for ever.
+    pub closed: bool,
+}
+
+impl Engine {
+    /// A stream's metadata. Does not count as a read for a sliding lifetime.
+    ///
+    /// # Errors
+    /// See [`ReadError`].
+    pub async fn metadata(&self, name: &StreamName) -> Result<Metadata, ReadError> {
+        let stream = self.find_readable(name).await?;
+        let (record, tail, _) = stream.record();
+        Ok(Metadata {
+            content_type: record.content_type.clone(),
+            tail,
+            closed: record.closed,
+            lifetime: record.lifetime,
+        })
+    }
+
+    /// What is there from a position on, up to [`MAX_READ_BYTES`].
+    ///
+    /// # Errors
+    /// See [`ReadError`].
+    pub async fn read(&self, name: &StreamName, from: ReadFrom) -> Result<Slice, ReadError> {
+        let stream = self.find_readable(name).await?;
+        self.touch(&stream, clock::now_millis());
+        let snapshot = stream.snapshot();
+        let start = resolve(from, snapshot.tail)?;
+        let chunk = match from {
+            ReadFrom::Now => None,
+            _ => Some(self.chunk(&stream, start, snapshot.tail).await?),
+        };
+        let end = chunk.as_ref().map_or(start, |chunk| chunk.end);
+        Ok(Slice {
+            id: stream.id,
+            content_type: stream.content_type.as_str().to_owned(),
+            chunk,
+            kind: stream.content_type.kind(),
+            start,
+            end,
+            up_to_date: end == snapshot.tail,
+            closed: snapshot.closed && end == snapshot.tail,
+        })
+    }
+
+    pub(super) async fn find_readable(&self, name: &StreamName) -> Result<Arc<Stream>, ReadError> {
+        let stream = self.find(name).await?.ok_or(ReadError::NotFound)?;
+        match stream.snapshot().gone {
+            None => Ok(stream),
+            Some(Gone::Deleted) => Err(ReadError::NotFound),
+            Some(Gone::SoftDeleted) => Err(ReadError::Gone),
+        }
+    }
+
+    /// The bytes from `start` on, up to `tail` or as many as one read may return. What one
+    /// reader has read is shared with the others.
+    pub(super) async fn chunk(
+        &self,
+        stream: &Arc<Stream>,
+        start: Position,
+        tail: Position,
+    ) -> Result<Arc<Chunk>, ReadError> {
+        let kind = stream.content_type.kind();
+        let wanted = tail.min(start.saturating_add(MAX_READ_BYTES));
+        // The end is a place where a message may begin, and a read there costs nothing.
+        if start >= tail {
+            return Ok(Arc::new(Chunk::new(kind, start, Bytes::new())));
+        }
+        let key = (stream.id, start, wanted);
+        let load = async {
+            let (storage, stream) = (Arc::clone(&self.shared.storage), Arc::clone(stream));
+            let read = move || load(&*storage, &stream, start, wanted, tail);
+            if self.shared.storage.blocking() {
+                self.blocking(read).await?
+            } else {
+                read()
+            }
+            .map(Arc::new)
+        };
+        self.shared.chunks.get_or_insert_async(&key, load).await
+    }
+}
+
+/// The position where a read begins.
+pub(super) fn resolve(from: ReadFrom, tail: Position) -> Result<Position, ReadError> {
+    match from {
+        ReadFrom::Beginning => Ok(0),
+        ReadFrom::Now => Ok(tail),
+        ReadFrom::At(offset) if offset.0 <= tail => Ok(offset.0),
+        ReadFrom::At(_) => Err(BadInput::new(
+            "offset",
+            "is behind the end of the stream; it is not one of this stream's",
+        )
+        .into()),
+    }
+}
+
+/// Reads whole messages, or, of text, whole characters.
+fn load(
+    storage: &dyn Storage,
+    stream: &Stream,
+    start: Position,
+    wanted: Position,
+    tail: Position,
+) -> Result<Chunk, ReadError> {
+    let kind = stream.content_type.kind();
+    let (record, ..) = stream.record();
+    // The byte before tells whether a message starts here.
+    let before = u64::from(kind == Kind::Json && start > 0);
+    let (mut end, mut searched) = (wanted, 0);
+    loop {
+        let mut bytes = read(storage, &record, start - before, end)?;
+        if bytes.len() as u64 != end - start + before {
+            // A stream that is deleted under a reader loses its bytes before it is told to go.
+            if storage.get(&stream.name)?.is_none_or(|now| now.record.id != record.id) {
+                return Err(ReadError::NotFound);
+            }
+            let what = format!(
+                "stream {} has {} bytes from {} on where {} were acknowledged",
+                record.id,
+                bytes.len(),
+                start - before,
+                end - start + before
+            );
+            return Err(StorageError::Corrupt(what).into());
+        }
+        if before == 1 && !json::ends_message(&bytes.split_to(1)) {
+            return Err(BadInput::new("offset", "is not one that this server gave out for this stream").into());
+        }
+        let whole = match kind {
+            // A message that is larger than a read: it, and no more.
+            Kind::Json if searched > 0 => {
+                let rest = bytes.get(searched..).unwrap_or_default();
+                json::end_of(1, rest).ok().map(|end| searched + end)
+            }
+            _ if end < tail => Some(whole(kind, &bytes)).filter(|whole| *whole > 0),
+            _ => Some(bytes.len()),
+        };
+        if let Some(whole) = whole {
+            bytes.truncate(whole);
+            return Ok(Chunk::new(kind, start, bytes));
+        }
+        if end == tail {
+            return Ok(Chunk::new(kind, start, bytes));
+        }
+        // Twice as far each time, so that a large message is not read over and over.
+        searched = bytes.len();
+        end = tail.min(start + 2 * (end - start));
+    }
+}
+
+/// How many of the bytes can be sent without tearing a message or a character apart.
+fn whole(kind: Kind, bytes: &[u8]) -> usize {
+    match kind {
+        Kind::Json => json::whole_messages(bytes),
+        Kind::Binary => bytes.len(),
+        Kind::Text => {
+            let starts_character = |byte: &u8| (*byte as i8) >= -0x40;
+            let last = bytes
+                .iter()
+                .rev()
+                .take(4)
+                .position(starts_character)
+                .map_or(bytes.len(), |back| bytes.len() - 1 - back);
+            match std::str::from_utf8(bytes.get(last..).unwrap_or_default()) {
+                Err(error) if error.error_len().is_none() && last > 0 => last,
+                _ => bytes.len(),
+            }
+        }
+    }
+}
+
+/// Reads a stream's bytes, wherever they are: below a fork's start they are other streams'.
+fn read(storage: &dyn Storage, record: &StreamRecord, start: Position, end: Position) -> Result<Bytes, StorageError> {
+    let inherited = record
+        .fork
+        .iter()
+        .flat_map(|fork| fork.lineage.iter().map(|part| (part.id, part.end)));
+    let own = std::iter::once((record.id, Position::MAX));
+    let mut pieces: Vec<Bytes> = Vec::new();
+    let mut at = start;
+    for (id, part_end) in inherited.chain(own) {
+        if at < end && at < part_end {
+            pieces.push(storage.read(id, at..end.min(part_end))?);
+            at = end.min(part_end);
+        }
+    }
+    if pieces.len() == 1 {
+        return Ok(pieces.swap_remove(0));
+    }
+    let mut joined = BytesMut::with_capacity(usize::try_from(end - start).unwrap_or(0));
+    for piece in &pieces {
+        joined.extend_from_slice(piece);
+    }
+    Ok(joined.freeze())
+}

@@ -1,0 +1,258 @@
+//! A stream in memory: what is published of it, and who waits for more.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed},
+    },
+};
+
+use bytes::{Bytes, BytesMut};
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+
+use super::chunk::Chunk;
+use crate::{
+    clock::Millis,
+    protocol::{ContentType, StreamName},
+    storage::{Lifetime, Position, ProducerState, Stored, StreamId, StreamRecord},
+};
+
+/// What live readers of one stream may share in memory; who is further behind reads the store.
+const RECENT_BYTES: usize = 256 * 1024;
+const RECENT_CHUNKS: usize = 64;
+/// Producers whose state one stream keeps in memory; the others are looked up.
+const PRODUCERS_KEPT: usize = 64;
+
+/// A stream that somebody uses right now. Idle ones are not in memory.
+///
+/// Only the committer changes what is published here, after it is as durable as the
+/// backend promises; everybody else reads it.
+#[derive(Debug)]
+pub(super) struct Stream {
+    pub(super) name: StreamName,
+    pub(super) id: StreamId,
+    pub(super) content_type: ContentType,
+    lifetime: Lifetime,
+    /// The last read or write, for sliding lifetimes.
+    touched_at: AtomicU64,
+    /// The last use of any kind; the cache forgets streams that were not used for a while.
+    used_at: AtomicU64,
+    readers: AtomicUsize,
+    state: Mutex<State>,
+    wake: Notify,
+}
+
+#[derive(Debug)]
+struct State {
+    tail: Position,
+    gone: Option<Gone>,
+    record: Arc<StreamRecord>,
+    producers: HashMap<String, ProducerState>,
+    recent: VecDeque<Arc<Chunk>>,
+    recent_bytes: usize,
+}
+
+/// Why a stream is not there any more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Gone {
+    /// Deleted or expired.
+    Deleted,
+    /// Deleted, and kept for its forks.
+    SoftDeleted,
+}
+
+/// What is published of a stream at one moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Snapshot {
+    /// The position behind the last byte.
+    pub tail: Position,
+    /// No more appends.
+    pub closed: bool,
+    /// Not there any more.
+    pub gone: Option<Gone>,
+}
+
+/// What a commit has changed about a stream.
+pub(super) struct Update {
+    pub(super) record: Arc<StreamRecord>,
+    pub(super) tail: Position,
+    pub(super) gone: Option<Gone>,
+    pub(super) data: Vec<Bytes>,
+    pub(super) producers: Vec<(String, ProducerState)>,
+}
+
+impl Stream {
+    pub(super) fn new(name: StreamName, stored: Stored, now: Millis) -> Self {
+        let Stored { record, tail } = stored;
+        let content_type = ContentType::parse(&record.content_type).unwrap_or_else(|_| ContentType::default_type());
+        Self {
+            name,
+            id: record.id,
+            content_type,
+            lifetime: record.lifetime,
+            touched_at: AtomicU64::new(record.touched_at),
+            used_at: AtomicU64::new(now),
+            readers: AtomicUsize::new(0),
+            state: Mutex::new(State {
+                tail,
+                gone: record.soft_deleted.then_some(Gone::SoftDeleted),
+                record: Arc::new(record),
+                producers: HashMap::new(),
+                recent: VecDeque::new(),
+                recent_bytes: 0,
+            }),
+            wake: Notify::new(),
+        }
+    }
+
+    pub(super) fn snapshot(&self) -> Snapshot {
+        let state = self.state.lock();
+        Snapshot {
+            tail: state.tail,
+            closed: state.record.closed,
+            gone: state.gone,
+        }
+    }
+
+    pub(super) fn record(&self) -> (Arc<StreamRecord>, Position, Option<Gone>) {
+        let state = self.state.lock();
+        (Arc::clone(&state.record), state.tail, state.gone)
+    }
+
+    pub(super) fn known_producer(&self, id: &str) -> Option<ProducerState> {
+        self.state.lock().producers.get(id).copied()
+    }
+
+    /// The chunk that begins at `at`, if live readers share it right now.
+    pub(super) fn recent(&self, at: Position) -> Option<Arc<Chunk>> {
+        let state = self.state.lock();
+        let index = state.recent.binary_search_by_key(&at, |chunk| chunk.start).ok()?;
+        state.recent.get(index).map(Arc::clone)
+    }
+
+    pub(super) fn publish(&self, update: Update) {
+        let mut state = self.state.lock();
+        if self.readers.load(Relaxed) == 0 {
+            state.recent.clear();
+            state.recent_bytes = 0;
+        } else if !update.data.is_empty() {
+            let chunk = Chunk::new(self.content_type.kind(), state.tail, join(update.data));
+            state.remember(chunk);
+        }
+        if state.producers.len() + update.producers.len() > PRODUCERS_KEPT {
+            state.producers.clear();
+        }
+        state.producers.extend(update.producers);
+        state.tail = update.tail;
+        state.gone = update.gone;
+        state.record = update.record;
+        drop(state);
+        self.wake.notify_waiters();
+    }
+
+    /// Takes over what the store has, where that is not what is published; `None`: nothing.
+    pub(super) fn correct(&self, stored: Option<Stored>) {
+        let mut state = self.state.lock();
+        state.producers.clear();
+        match stored {
+            Some(Stored { record, tail }) => {
+                if tail != state.tail {
+                    state.recent.clear();
+                    state.recent_bytes = 0;
+                }
+                state.tail = tail;
+                state.gone = record.soft_deleted.then_some(Gone::SoftDeleted);
+                state.record = Arc::new(record);
+            }
+            None => state.gone = Some(Gone::Deleted),
+        }
+        drop(state);
+        self.wake.notify_waiters();
+    }
+
+    pub(super) fn wake(&self) -> &Notify {
+        &self.wake
+    }
+
+    pub(super) fn touch(&self, now: Millis) {
+        self.touched_at.fetch_max(now, Relaxed);
+    }
+
+    pub(super) fn touched_at(&self) -> Millis {
+        self.touched_at.load(Relaxed)
+    }
+
+    pub(super) fn mark_used(&self, now: Millis) {
+        self.used_at.store(now, Relaxed);
+    }
+
+    pub(super) fn used_at(&self) -> Millis {
+        self.used_at.load(Relaxed)
+    }
+
+    /// Whether a read is remembered here that the store does not know of.
+    pub(super) fn owes_touch(&self) -> bool {
+        matches!(self.lifetime, Lifetime::Ttl(_)) && self.touched_at() > self.state.lock().record.touched_at
+    }
+
+    pub(super) fn lifetime(&self) -> Lifetime {
+        self.lifetime
+    }
+
+    /// When it ends if nothing more is read or written.
+    pub(super) fn deadline(&self) -> Option<Millis> {
+        deadline(self.lifetime, self.touched_at())
+    }
+
+    /// A sliding lifetime does not run out under a live reader (section 5.1, `Stream-TTL`).
+    pub(super) fn expired(&self, now: Millis) -> bool {
+        let held_open = matches!(self.lifetime, Lifetime::Ttl(_)) && self.readers.load(Relaxed) > 0;
+        !held_open && self.deadline().is_some_and(|deadline| deadline <= now)
+    }
+
+    pub(super) fn has_readers(&self) -> bool {
+        self.readers.load(Relaxed) > 0
+    }
+
+    pub(super) fn enter(&self) {
+        self.readers.fetch_add(1, Relaxed);
+    }
+
+    pub(super) fn leave(&self) {
+        self.readers.fetch_sub(1, Relaxed);
+    }
+}
+
+impl State {
+    fn remember(&mut self, chunk: Chunk) {
+        self.recent_bytes += chunk.stored().len();
+        self.recent.push_back(Arc::new(chunk));
+        while self.recent.len() > 1 && (self.recent_bytes > RECENT_BYTES || self.recent.len() > RECENT_CHUNKS) {
+            if let Some(oldest) = self.recent.pop_front() {
+                self.recent_bytes -= oldest.stored().len();
+            }
+        }
+    }
+}
+
+/// When a stream of this lifetime ends, last touched at `touched_at`.
+pub(super) fn deadline(lifetime: Lifetime, touched_at: Millis) -> Option<Millis> {
+    match lifetime {
+        Lifetime::Unlimited => None,
+        Lifetime::Ttl(secs) => Some(touched_at.saturating_add(secs.saturating_mul(1000))),
+        Lifetime::ExpiresAt(at) => Some(at),
+    }
+}
+
+fn join(mut pieces: Vec<Bytes>) -> Bytes {
+    if pieces.len() == 1 {
+        return pieces.swap_remove(0);
+    }
+    let mut joined = BytesMut::with_capacity(pieces.iter().map(Bytes::len).sum());
+    for piece in &pieces {
+        joined.extend_from_slice(piece);
+    }
+    joined.freeze()
+}

@@ -1,0 +1,173 @@
+//! Commits and looks that fail: everybody is answered, and memory is as the store is.
+
+use std::time::Duration;
+
+use super::*;
+
+#[tokio::test]
+async fn a_failed_commit_is_told_and_leaves_nothing() {
+    let storage = Faulty::new(0);
+    let engine = start(Arc::clone(&storage) as _);
+    let stream = name("a");
+    engine.create(&stream, plain()).await.unwrap();
+    append(&engine, &stream, "one").await.unwrap();
+    *storage.fault.lock() = Some(Fault::Refused);
+    assert!(matches!(
+        append(&engine, &stream, "two").await,
+        Err(AppendError::Unavailable(_))
+    ));
+    assert_eq!(content(&engine, &stream).await.unwrap(), "one");
+    assert_eq!(append(&engine, &stream, "three").await.unwrap().tail, 8);
+    assert_eq!(content(&engine, &stream).await.unwrap(), "onethree");
+}
+
+#[tokio::test]
+async fn what_landed_in_spite_of_a_failure_is_seen_and_built_upon() {
+    let storage = Faulty::new(0);
+    let engine = start(Arc::clone(&storage) as _);
+    let stream = name("a");
+    engine.create(&stream, plain()).await.unwrap();
+    let mut follower = engine.follow(&stream, ReadFrom::Now).await.unwrap();
+    *storage.fault.lock() = Some(Fault::Landed);
+    assert!(append(&engine, &stream, "one").await.is_err());
+    assert!(matches!(follower.next().await, Ok(Event::Chunk { .. })));
+    append(&engine, &stream, "two").await.unwrap();
+    assert_eq!(content(&engine, &stream).await.unwrap(), "onetwo");
+
+    *storage.fault.lock() = Some(Fault::Landed);
+    assert!(engine.delete(&stream).await.is_err());
+    assert!(matches!(content(&engine, &stream).await, Err(ReadError::NotFound)));
+}
+
+#[tokio::test]
+async fn a_stream_that_another_writer_moved_does_not_stop_the_others() {
+    let storage = Faulty::new(0);
+    let (one, two) = (start(Arc::clone(&storage) as _), start(Arc::clone(&storage) as _));
+    let (stream, other) = (name("a"), name("b"));
+    one.create(&stream, plain()).await.unwrap();
+    one.create(&other, plain()).await.unwrap();
+    append(&two, &stream, "two").await.unwrap();
+    // Knows nothing of that yet, is told to try again, and knows it then.
+    let (moved, fine) = tokio::join!(append(&one, &stream, "one"), append(&one, &other, "x"));
+    assert!(fine.is_ok());
+    if moved.is_err() {
+        append(&one, &stream, "one").await.unwrap();
+    }
+    assert_eq!(content(&one, &stream).await.unwrap(), "twoone");
+}
+
+#[tokio::test]
+async fn what_does_not_fit_does_not_refuse_what_does() {
+    let storage = Faulty::new(4096);
+    let engine = start(Arc::clone(&storage) as _);
+    let stream = name("a");
+    engine.create(&stream, plain()).await.unwrap();
+    let large = "x".repeat(8192);
+    let results = tokio::join!(
+        append(&engine, &stream, "1"),
+        append(&engine, &stream, &large),
+        append(&engine, &stream, "2"),
+        append(&engine, &stream, "3"),
+    );
+    assert!(results.0.is_ok() && results.2.is_ok() && results.3.is_ok());
+    assert!(matches!(results.1, Err(AppendError::Unavailable(Unavailable::Full(_)))));
+    assert_eq!(content(&engine, &stream).await.unwrap(), "123");
+}
+
+#[tokio::test]
+async fn a_committer_that_panics_keeps_nobody_waiting() {
+    let storage = Faulty::new(0);
+    let engine = start(Arc::clone(&storage) as _);
+    let stream = name("a");
+    engine.create(&stream, plain()).await.unwrap();
+    *storage.fault.lock() = Some(Fault::Panic);
+    for _ in 0..2 {
+        let answer = tokio::time::timeout(Duration::from_secs(5), append(&engine, &stream, "x")).await;
+        assert!(answer.unwrap().is_err());
+    }
+    assert_eq!(content(&engine, &stream).await.unwrap(), "");
+}
+
+#[tokio::test]
+async fn a_delete_that_cannot_look_at_the_source_changes_nothing() {
+    let storage = Faulty::new(0);
+    let engine = start(Arc::clone(&storage) as _);
+    let (source, fork) = (name("source"), name("fork"));
+    engine.create(&source, plain()).await.unwrap();
+    engine.create(&fork, fork_of(&source)).await.unwrap();
+    engine.delete(&source).await.unwrap();
+    drop(engine);
+    // Another engine has neither in memory.
+    let engine = start(Arc::clone(&storage) as _);
+    *storage.unreadable.lock() = Some(source.clone());
+    assert!(matches!(engine.delete(&fork).await, Err(DeleteError::Unavailable(_))));
+    assert_eq!(content(&engine, &fork).await.unwrap(), "");
+    engine.delete(&fork).await.unwrap();
+    assert_eq!(storage.usage().streams, 0);
+}
+
+#[tokio::test]
+async fn a_read_that_a_delete_overtakes_finds_nothing() {
+    let storage = Faulty::new(0);
+    let engine = start(Arc::clone(&storage) as _);
+    let stream = name("a");
+    engine.create(&stream, plain()).await.unwrap();
+    append(&engine, &stream, "one").await.unwrap();
+    let (store, gone) = (Arc::clone(&storage), stream.clone());
+    *storage.before_read.lock() = Some(Box::new(move || {
+        let id = store.inner.get(&gone).unwrap().unwrap().record.id;
+        store.inner.commit(&[Change::Remove { name: gone, id }]).unwrap();
+    }));
+    assert!(matches!(content(&engine, &stream).await, Err(ReadError::NotFound)));
+}
+
+#[tokio::test]
+async fn streams_that_end_together_share_commits() {
+    let storage = Faulty::new(0);
+    let engine = start(Arc::clone(&storage) as _);
+    let at = clock::now_millis() + 300;
+    for number in 0..100 {
+        engine.create(&name(&format!("s{number}")), expiring(at)).await.unwrap();
+    }
+    let before = storage.commits.load(SeqCst);
+    while storage.usage().streams > 0 {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let commits = storage.commits.load(SeqCst) - before;
+    assert!(commits < 50, "{commits}");
+}
+
+#[tokio::test]
+async fn a_source_that_ended_is_gone_and_not_unknown() {
+    let storage = Faulty::new(0);
+    let engine = start(Arc::clone(&storage) as _);
+    let (source, fork) = (name("source"), name("fork"));
+    engine
+        .create(&source, expiring(clock::now_millis() + 200))
+        .await
+        .unwrap();
+    let request = CreateRequest {
+        lifetime: Some(Lifetime::Ttl(60)),
+        ..fork_of(&source)
+    };
+    engine.create(&fork, request).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(1200)).await;
+    assert!(matches!(engine.metadata(&source).await, Err(ReadError::Gone)));
+}
+
+#[tokio::test]
+async fn a_stop_writes_down_when_streams_were_read() {
+    let storage = Faulty::new(0);
+    let engine = start(Arc::clone(&storage) as _);
+    let stream = name("a");
+    let request = CreateRequest {
+        lifetime: Some(Lifetime::Ttl(3600)),
+        ..plain()
+    };
+    engine.create(&stream, request).await.unwrap();
+    let created = storage.inner.get(&stream).unwrap().unwrap().record.touched_at;
+    tokio::time::sleep(Duration::from_millis(5)).await;
+    content(&engine, &stream).await.unwrap();
+    engine.stop().await;
+    assert!(storage.inner.get(&stream).unwrap().unwrap().record.touched_at > created);
+}

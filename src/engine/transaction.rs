@@ -1,0 +1,299 @@
+//! A batch being put together: commands are judged against what the batch has staged so
+//! far, and nothing is published before the store has taken all of it.
+
+use std::{collections::HashMap, sync::Arc};
+
+use bytes::Bytes;
+
+use super::{
+    cache::StreamCache,
+    errors::Unavailable,
+    request::{Command, Outcome},
+    stream::{Gone, Stream, Update},
+};
+use crate::{
+    clock::Millis,
+    protocol::StreamName,
+    storage::{Batch, Change, Position, ProducerState, Storage, Stored, StreamId, StreamRecord},
+};
+
+/// What the committer works with.
+pub(super) struct Context<'c> {
+    pub(super) storage: &'c dyn Storage,
+    pub(super) cache: &'c StreamCache,
+    pub(super) limits: super::Limits,
+    pub(super) now: Millis,
+}
+
+/// Streams as the batch leaves them, in the order in which it first touched them.
+pub(super) struct Transaction<'c> {
+    pub(super) context: Context<'c>,
+    staged: Vec<Staged>,
+    by_id: HashMap<StreamId, usize>,
+    created: HashMap<StreamName, usize>,
+    next_id: &'c mut super::committer::Ids,
+}
+
+/// Where a staged stream stands in the batch.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) struct Slot(usize);
+
+/// A stream as the batch leaves it.
+pub(super) struct Staged {
+    pub(super) stream: Arc<Stream>,
+    pub(super) record: Arc<StreamRecord>,
+    pub(super) tail: Position,
+    pub(super) gone: Option<Gone>,
+    base: Position,
+    data: Vec<Bytes>,
+    producers: Vec<(String, ProducerState)>,
+    new: bool,
+    record_changed: bool,
+    /// Had gone before the batch.
+    gone_before: bool,
+}
+
+impl Staged {
+    fn of(stream: Arc<Stream>) -> Self {
+        let (record, tail, gone) = stream.record();
+        Self {
+            stream,
+            record,
+            tail,
+            gone,
+            base: tail,
+            data: vec![],
+            producers: vec![],
+            new: false,
+            record_changed: false,
+            gone_before: gone == Some(Gone::Deleted),
+        }
+    }
+
+    pub(super) fn append(&mut self, data: Bytes) {
+        if !data.is_empty() {
+            self.tail += data.len() as u64;
+            self.data.push(data);
+        }
+    }
+
+    pub(super) fn record_mut(&mut self) -> &mut StreamRecord {
+        self.record_changed = true;
+        Arc::make_mut(&mut self.record)
+    }
+
+    pub(super) fn set_producer(&mut self, id: String, state: ProducerState) {
+        self.producers.retain(|(known, _)| *known != id);
+        self.producers.push((id, state));
+    }
+
+    pub(super) fn soft_delete(&mut self) {
+        self.record_mut().soft_deleted = true;
+        self.record_mut().due_at = None;
+        self.gone = Some(Gone::SoftDeleted);
+    }
+
+    fn changes(&self, batch: &mut Batch) {
+        let (name, id) = (&self.stream.name, self.stream.id);
+        if self.gone == Some(Gone::Deleted) {
+            if !self.new && !self.gone_before {
+                batch.push(Change::Remove { name: name.clone(), id });
+            }
+            return;
+        }
+        if self.record_changed {
+            batch.push(Change::Put {
+                name: name.clone(),
+                record: StreamRecord::clone(&self.record),
+            });
+        }
+        if !self.data.is_empty() {
+            batch.push(Change::Append {
+                id,
+                at: self.base,
+                data: self.data.clone(),
+            });
+        }
+        for (producer, state) in &self.producers {
+            batch.push(Change::Producer {
+                id,
+                producer: producer.clone(),
+                state: *state,
+            });
+        }
+    }
+}
+
+impl<'c> Transaction<'c> {
+    pub(super) fn new(context: Context<'c>, next_id: &'c mut super::committer::Ids) -> Self {
+        Self {
+            context,
+            staged: Vec::new(),
+            by_id: HashMap::new(),
+            created: HashMap::new(),
+            next_id,
+        }
+    }
+
+    /// Judges a command and stages what it changes. The outcome holds once the batch is committed.
+    pub(super) fn apply(&mut self, command: &Command) -> Outcome {
+        match command {
+            Command::Append { stream, append } => Outcome::Appended(super::append::stage(self, stream, append)),
+            Command::Create { name, create } => Outcome::Created(super::create::stage(self, name, create)),
+            Command::Delete { name } => Outcome::Deleted(super::delete::stage(self, name)),
+            Command::Expire { name } => done(super::expiry::stage(self, name)),
+            Command::Touch { stream } => {
+                super::expiry::stage_touch(self, stream);
+                Outcome::Done
+            }
+        }
+    }
+
+    pub(super) fn stage(&mut self, stream: &Arc<Stream>) -> Slot {
+        let staged = &mut self.staged;
+        Slot(*self.by_id.entry(stream.id).or_insert_with(|| {
+            staged.push(Staged::of(Arc::clone(stream)));
+            staged.len() - 1
+        }))
+    }
+
+    /// The stream of a name as the batch leaves it; none if there is none or it was deleted.
+    pub(super) fn find(&mut self, name: &StreamName) -> Result<Option<Slot>, Unavailable> {
+        let slot = match self.created.get(name) {
+            Some(index) => Slot(*index),
+            None => match self.load(name)? {
+                Some(stream) => self.stage(&stream),
+                None => return Ok(None),
+            },
+        };
+        Ok((self.get(slot).gone != Some(Gone::Deleted)).then_some(slot))
+    }
+
+    fn load(&self, name: &StreamName) -> Result<Option<Arc<Stream>>, Unavailable> {
+        loop {
+            let ticket = match self.context.cache.get(name) {
+                Ok(stream) => return Ok(Some(stream)),
+                Err(ticket) => ticket,
+            };
+            let Some(stored) = self.context.storage.get(name)? else {
+                return Ok(None);
+            };
+            let stream = Stream::new(name.clone(), stored, self.context.now);
+            if let Some(stream) = self.context.cache.insert_read(stream, ticket) {
+                return Ok(Some(stream));
+            }
+        }
+    }
+
+    pub(super) fn stage_new(&mut self, name: &StreamName, record: StreamRecord) -> Slot {
+        let tail = record.start;
+        let stored = Stored {
+            record: record.clone(),
+            tail,
+        };
+        let stream = Arc::new(Stream::new(name.clone(), stored, self.context.now));
+        let slot = self.stage(&stream);
+        let staged = self.get_mut(slot);
+        staged.new = true;
+        staged.record_changed = true;
+        self.created.insert(name.clone(), slot.0);
+        slot
+    }
+
+    #[allow(clippy::indexing_slicing)] // slots are only made by staging, and nothing is unstaged
+    pub(super) fn get(&self, slot: Slot) -> &Staged {
+        &self.staged[slot.0]
+    }
+
+    #[allow(clippy::indexing_slicing)]
+    pub(super) fn get_mut(&mut self, slot: Slot) -> &mut Staged {
+        &mut self.staged[slot.0]
+    }
+
+    /// Where a producer stands as the batch leaves it.
+    pub(super) fn producer(&self, slot: Slot, id: &str) -> Result<Option<ProducerState>, Unavailable> {
+        let staged = self.get(slot);
+        if let Some((_, state)) = staged.producers.iter().find(|(known, _)| known == id) {
+            return Ok(Some(*state));
+        }
+        if staged.new {
+            return Ok(None);
+        }
+        match staged.stream.known_producer(id) {
+            Some(state) => Ok(Some(state)),
+            None => Ok(self.context.storage.producer(staged.stream.id, id)?),
+        }
+    }
+
+    pub(super) fn next_id(&mut self) -> Result<StreamId, Unavailable> {
+        self.next_id.next(self.context.storage)
+    }
+
+    /// How many streams there will be.
+    pub(super) fn streams(&self) -> u64 {
+        let created = self
+            .staged
+            .iter()
+            .filter(|staged| staged.new && staged.gone.is_none())
+            .count() as u64;
+        self.context.storage.usage().streams + created
+    }
+
+    pub(super) fn batch(&self) -> Batch {
+        let mut batch = Batch::new();
+        for staged in &self.staged {
+            staged.changes(&mut batch);
+        }
+        batch
+    }
+
+    /// The streams that the batch is about, besides those that it would have created.
+    pub(super) fn into_streams(self) -> Vec<Arc<Stream>> {
+        self.staged
+            .into_iter()
+            .filter(|staged| !staged.new)
+            .map(|staged| staged.stream)
+            .collect()
+    }
+
+    /// Shows everybody what was committed.
+    pub(super) fn publish(self) {
+        let cache = self.context.cache;
+        for staged in self.staged {
+            let Staged {
+                stream,
+                record,
+                tail,
+                gone,
+                data,
+                producers,
+                new,
+                record_changed,
+                ..
+            } = staged;
+            let unchanged = !record_changed && data.is_empty() && producers.is_empty() && gone != Some(Gone::Deleted);
+            if unchanged {
+                continue;
+            }
+            stream.publish(Update {
+                record,
+                tail,
+                gone,
+                data,
+                producers,
+            });
+            if gone == Some(Gone::Deleted) {
+                cache.remove(&stream);
+            } else if new {
+                cache.insert_committed(stream);
+            }
+        }
+    }
+}
+
+fn done(result: Result<(), Unavailable>) -> Outcome {
+    match result {
+        Ok(()) => Outcome::Done,
+        Err(unavailable) => Outcome::Unavailable(unavailable),
+    }
+}

@@ -1,0 +1,88 @@
+//! `PUT`: create, and fork (sections 4.2 and 5.1).
+
+use axum::body::Body;
+use http::{HeaderValue, Response, StatusCode, header, request::Parts};
+
+use super::{App, Problem, body, respond, stream};
+use crate::{
+    auth::Permit,
+    engine::{CreateRequest, ForkRequest},
+    protocol::{BadInput, ContentType, StreamName, headers},
+    proxy::Origin,
+};
+
+pub(super) async fn handle(app: &App, permit: &Permit, parts: &Parts, body: Body) -> Result<Response<Body>, Problem> {
+    let name = stream(permit)?;
+    let content_type = match headers::single(&parts.headers, &header::CONTENT_TYPE, "Content-Type")? {
+        Some(text) if !text.is_empty() => Some(ContentType::parse(text)?),
+        _ => None,
+    };
+    let lifetime = headers::lifetime(&parts.headers)?;
+    let fork = match headers::fork(&parts.headers)? {
+        Some(fork) => Some(ForkRequest {
+            source: source_name(app.base(), below_host(parts, fork.from))?,
+            offset: fork.offset.map(|offset| offset.0),
+            sub_offset: fork.sub_offset,
+        }),
+        None => None,
+    };
+    let received = body::receive(app, &parts.headers, body).await?;
+    let request = CreateRequest {
+        content_type,
+        lifetime,
+        closed: headers::closes(&parts.headers),
+        body: received.bytes.clone(),
+        fork,
+    };
+    let created = app.running()?.create(name, request).await?;
+
+    let mut response = respond::empty(if created.new {
+        StatusCode::CREATED
+    } else {
+        StatusCode::OK
+    });
+    let answer = response.headers_mut();
+    answer.insert(header::CONTENT_TYPE, respond::content_type(&created.content_type));
+    answer.insert(headers::STREAM_NEXT_OFFSET, respond::offset(created.tail));
+    respond::set_closed(answer, created.closed);
+    if created.new
+        && let Some(location) = location(parts)
+    {
+        answer.insert(header::LOCATION, location);
+    }
+    Ok(response)
+}
+
+/// A path of the host's without what this router is nested below.
+fn below_host<'p>(parts: &Parts, path: &'p str) -> &'p str {
+    let original = parts.extensions.get::<axum::extract::OriginalUri>();
+    let nested = original.and_then(|original| original.0.path().strip_suffix(parts.uri.path()));
+    nested.and_then(|nested| path.strip_prefix(nested)).unwrap_or(path)
+}
+
+/// `Stream-Forked-From` is a path of this server, base included.
+fn source_name(base: &str, path: &str) -> Result<StreamName, BadInput> {
+    let bad = |reason: String| BadInput::new("Stream-Forked-From", reason);
+    let below = path.strip_prefix(base).and_then(|rest| rest.strip_prefix('/'));
+    let below = below.ok_or_else(|| {
+        bad(format!(
+            "must be the path of a stream of this server, such as {base}/name"
+        ))
+    })?;
+    StreamName::from_path(below).map_err(|error| bad(error.to_string()))
+}
+
+/// The new stream's URL as the client knows it, whatever stands in between.
+fn location(parts: &Parts) -> Option<HeaderValue> {
+    let original = parts.extensions.get::<axum::extract::OriginalUri>();
+    let path = original.map_or(parts.uri.path(), |original| original.0.path());
+    let base = match parts.extensions.get::<Origin>() {
+        Some(origin) => origin.base_url(),
+        None => parts
+            .headers
+            .get(header::HOST)
+            .and_then(|host| Some(format!("http://{}", host.to_str().ok()?)))
+            .unwrap_or_default(),
+    };
+    HeaderValue::try_from(format!("{base}{path}")).ok()
+}

@@ -1,0 +1,29 @@
+//! `HEAD`: metadata (section 5.5).
+
+use axum::body::Body;
+use http::{HeaderValue, Response, StatusCode, header};
+
+use super::{App, Problem, caching, respond, stream};
+use crate::{auth::Permit, protocol::headers, storage::Lifetime};
+
+pub(super) async fn handle(app: &App, permit: &Permit) -> Result<Response<Body>, Problem> {
+    let metadata = app.running()?.metadata(stream(permit)?).await?;
+    let mut response = respond::empty(StatusCode::OK);
+    let answer = response.headers_mut();
+    answer.insert(header::CONTENT_TYPE, respond::content_type(&metadata.content_type));
+    answer.insert(header::CACHE_CONTROL, caching::NO_STORE);
+    answer.insert(headers::STREAM_NEXT_OFFSET, respond::offset(metadata.tail));
+    respond::set_closed(answer, metadata.closed);
+    match metadata.lifetime {
+        Lifetime::Unlimited => {}
+        Lifetime::Ttl(secs) => {
+            answer.insert(headers::STREAM_TTL, respond::number(secs));
+        }
+        Lifetime::ExpiresAt(at) => {
+            if let Ok(at) = HeaderValue::try_from(headers::format_timestamp(at)) {
+                answer.insert(headers::STREAM_EXPIRES_AT, at);
+            }
+        }
+    }
+    Ok(response)
+}

@@ -1,0 +1,78 @@
+//! `/up`, `/healthz`, `/readyz`, `/metrics`, and what is not there.
+
+use axum::body::Body;
+use http::{HeaderValue, Method, Response, StatusCode, header, request::Parts};
+
+use super::{App, Problem, caching};
+
+const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
+
+fn text(body: impl Into<Body>) -> Response<Body> {
+    let mut response = Response::new(body.into());
+    response.headers_mut().insert(header::CONTENT_TYPE, TEXT);
+    response.headers_mut().insert(header::CACHE_CONTROL, caching::NO_STORE);
+    response
+}
+
+/// `/up` and `/healthz`: the process lives. `/readyz`: it serves, and is not about to stop.
+pub(super) fn respond(app: &App, parts: &Parts) -> Result<Response<Body>, Problem> {
+    match parts.uri.path() {
+        "/up" | "/healthz" => Ok(text("ok\n")),
+        "/readyz" if app.is_ready() => Ok(text("ready\n")),
+        "/readyz" => Err(Problem::come_back("not-ready", "the server is starting or stopping")),
+        _ => Err(Problem::no_such_path()),
+    }
+}
+
+/// While another process holds the data directory: alive, and nothing else.
+pub(super) fn while_waiting(parts: &Parts) -> Result<Response<Body>, Problem> {
+    match parts.uri.path() {
+        "/up" if matches!(parts.method, Method::GET | Method::HEAD) => Ok(text("ok\n")),
+        _ => Err(Problem::come_back(
+            "starting",
+            "the server waits for another one to release the data directory; try again",
+        )),
+    }
+}
+
+/// Everything that is counted, as Prometheus reads it.
+pub(super) fn metrics(app: &App) -> Result<Response<Body>, Problem> {
+    let engine = app.running()?;
+    let failed = |error: prometheus::Error| {
+        tracing::error!(%error, "metrics could not be written");
+        Problem::new(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "metrics",
+            "the metrics could not be written",
+        )
+    };
+    let body = app
+        .metrics()
+        .render(engine.usage(), engine.streams_in_memory())
+        .map_err(failed)?;
+    let mut response = text(body);
+    response.headers_mut().insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8"),
+    );
+    Ok(response)
+}
+
+/// A path that is not there, or a method that its path does not have.
+pub(super) fn no_such_operation(app: &App, parts: &Parts) -> Problem {
+    let path = parts.uri.path();
+    let is_stream = path
+        .strip_prefix(app.base())
+        .is_some_and(|rest| rest.starts_with('/') && !rest.starts_with("/__ds"));
+    let allowed = match path {
+        "/up" | "/healthz" | "/readyz" | "/metrics" => "GET, HEAD",
+        _ if is_stream => "GET, HEAD, POST, PUT, DELETE, OPTIONS",
+        _ => return Problem::no_such_path(),
+    };
+    Problem::new(
+        StatusCode::METHOD_NOT_ALLOWED,
+        "method",
+        format!("this path has the methods {allowed}"),
+    )
+    .with(header::ALLOW, HeaderValue::from_static(allowed))
+}

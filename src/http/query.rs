@@ -1,0 +1,57 @@
+//! The query parameters of a read (sections 5.6 to 5.8).
+
+use std::borrow::Cow;
+
+use crate::protocol::{BadInput, ReadFrom, cursor};
+
+/// What a read asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct ReadQuery {
+    pub(super) from: ReadFrom,
+    pub(super) live: Option<Live>,
+    pub(super) cursor: Option<u64>,
+}
+
+/// How to wait for more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Live {
+    LongPoll,
+    Sse,
+}
+
+impl ReadQuery {
+    /// Reads a query. Parameters that the protocol does not know are left alone.
+    pub(super) fn parse(query: Option<&str>) -> Result<Self, BadInput> {
+        let (mut offset, mut live, mut client_cursor) = (None, None, None);
+        for (name, value) in form_urlencoded::parse(query.unwrap_or_default().as_bytes()) {
+            match &*name {
+                "offset" => set(&mut offset, "offset", value)?,
+                "live" => set(&mut live, "live", value)?,
+                "cursor" => set(&mut client_cursor, "cursor", value)?,
+                _ => {}
+            }
+        }
+        let live = match live.as_deref() {
+            None => None,
+            Some("long-poll") => Some(Live::LongPoll),
+            Some("sse") => Some(Live::Sse),
+            Some(_) => return Err(BadInput::new("live", "must be `long-poll` or `sse`")),
+        };
+        if live.is_some() && offset.is_none() {
+            return Err(BadInput::new("offset", "is required with `live`"));
+        }
+        let from = offset.as_deref().map_or(Ok(ReadFrom::Beginning), ReadFrom::parse)?;
+        Ok(Self {
+            from,
+            live,
+            cursor: client_cursor.as_deref().and_then(cursor::parse),
+        })
+    }
+}
+
+fn set<'q>(slot: &mut Option<Cow<'q, str>>, name: &'static str, value: Cow<'q, str>) -> Result<(), BadInput> {
+    match slot.replace(value) {
+        None => Ok(()),
+        Some(_) => Err(BadInput::new(name, "is given more than once")),
+    }
+}

@@ -1,0 +1,165 @@
+//! `GET` with `live=sse` (section 5.8).
+
+mod encode;
+
+use std::time::Duration;
+
+use axum::body::Body;
+use bytes::Bytes;
+use futures_util::stream;
+use http::{HeaderName, HeaderValue, Response, header};
+use tokio::time::{Instant, Sleep};
+use tokio_util::sync::WaitForCancellationFutureOwned;
+
+use super::{App, Problem, live, query::ReadQuery, stream as stream_of};
+use crate::{
+    auth::Permit,
+    clock,
+    engine::{Event, Follower},
+    protocol::{Kind, headers},
+};
+use encode::{Cursor, State};
+
+/// How long clients are to wait before they connect again.
+const RETRY: Duration = Duration::from_secs(2);
+
+pub(super) async fn handle(app: &App, permit: &Permit, query: ReadQuery) -> Result<Response<Body>, Problem> {
+    let place = live::Place::take(app, "sse")?;
+    let follower = app.running()?.follow(stream_of(permit)?, query.from).await?;
+    let kind = follower.kind();
+    let reader = Box::pin(Reader {
+        follower,
+        cursor: Cursor::new(query.cursor),
+        rest: None,
+        phase: Phase::Opening,
+        end: live::end(permit, app.settings().sse_lifetime),
+        heartbeat: app.settings().sse_heartbeat,
+        timer: tokio::time::sleep(Duration::ZERO),
+        stopping: app.stopping().clone().cancelled_owned(),
+        _place: place,
+    });
+    let events = stream::unfold(reader, |mut reader| async move {
+        let bytes = reader.as_mut().next().await?;
+        Some((Ok::<_, std::convert::Infallible>(bytes), reader))
+    });
+    let mut response = Response::new(Body::from_stream(events));
+    let answer = response.headers_mut();
+    answer.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
+    answer.insert(
+        header::CACHE_CONTROL,
+        HeaderValue::from_static("no-cache, no-transform"),
+    );
+    answer.insert(
+        HeaderName::from_static("x-accel-buffering"),
+        HeaderValue::from_static("no"),
+    );
+    if kind == Kind::Binary {
+        answer.insert(headers::STREAM_SSE_DATA_ENCODING, HeaderValue::from_static("base64"));
+    }
+    Ok(response)
+}
+
+pin_project_lite::pin_project! {
+    /// One SSE connection. It is only asked for more when its socket takes more, so a slow
+    /// reader holds one shared chunk and slows down nobody.
+    struct Reader {
+        follower: Follower,
+        cursor: Cursor,
+        // What belongs behind what was just sent.
+        rest: Option<Bytes>,
+        phase: Phase,
+        end: Option<Instant>,
+        heartbeat: Duration,
+        #[pin]
+        timer: Sleep,
+        #[pin]
+        stopping: WaitForCancellationFutureOwned,
+        _place: live::Place,
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    /// Nothing was sent yet.
+    Opening,
+    /// Events follow.
+    Open,
+    /// Nothing follows.
+    Over,
+}
+
+impl Reader {
+    /// The next bytes to send; `None` at the end.
+    async fn next(self: std::pin::Pin<&mut Self>) -> Option<Bytes> {
+        let mut this = self.project();
+        if let Some(rest) = this.rest.take() {
+            return Some(rest);
+        }
+        match this.phase {
+            Phase::Over => return None,
+            Phase::Opening => {
+                *this.phase = Phase::Open;
+                this.timer.as_mut().reset(next_wake(*this.end, *this.heartbeat));
+                let (caught_up, closed) = this.follower.caught_up();
+                if closed {
+                    *this.phase = Phase::Over;
+                }
+                let retry = encode::retry(clock::jittered(RETRY));
+                return Some(if caught_up {
+                    let state = if closed { State::Closed } else { State::UpToDate };
+                    encode::opening(retry, this.follower.position(), this.cursor.value(), state)
+                } else {
+                    retry.into()
+                });
+            }
+            Phase::Open => {}
+        }
+        // A stream that always has more must not outlive the token.
+        if this.end.is_some_and(|end| end <= Instant::now()) {
+            return None;
+        }
+        tokio::select! {
+            event = this.follower.next() => match event {
+                Ok(Event::Chunk { chunk, up_to_date, closed }) => {
+                    let state = match (closed, up_to_date) {
+                        (true, _) => State::Closed,
+                        (false, true) => State::UpToDate,
+                        (false, false) => State::Behind,
+                    };
+                    if closed {
+                        *this.phase = Phase::Over;
+                    }
+                    let (events, rest) = this.cursor.encode(&chunk, state);
+                    *this.rest = rest;
+                    Some(events)
+                }
+                Ok(Event::Closed) => {
+                    *this.phase = Phase::Over;
+                    Some(encode::control(this.follower.position(), this.cursor.value(), State::Closed).into())
+                }
+                Ok(Event::Gone) => None,
+                Err(error) => {
+                    tracing::error!(%error, "a live read ended because the store failed");
+                    None
+                }
+            },
+            () = &mut this.stopping => {
+                *this.phase = Phase::Over;
+                Some(encode::retry(clock::jittered(RETRY)).into())
+            }
+            () = &mut this.timer => {
+                if this.end.is_some_and(|end| end <= Instant::now()) {
+                    return None;
+                }
+                this.timer.as_mut().reset(next_wake(*this.end, *this.heartbeat));
+                Some(Bytes::from_static(encode::HEARTBEAT))
+            }
+        }
+    }
+}
+
+/// The timer is not set anew for each event: a heartbeat behind an event does no harm.
+fn next_wake(end: Option<Instant>, heartbeat: Duration) -> Instant {
+    let beat = Instant::now() + heartbeat;
+    end.map_or(beat, |end| end.min(beat))
+}

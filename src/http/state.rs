@@ -1,0 +1,173 @@
+//! What every handler can reach.
+
+use std::{
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+    time::Duration,
+};
+
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+
+use super::{Problem, caching::Caching, cors::Cors};
+use crate::{
+    config::{CachePolicy, Config},
+    engine::Engine,
+    gate::Gate,
+    telemetry::Metrics,
+};
+
+/// One server's HTTP side. Cheap to clone; clones are the same server.
+#[derive(Clone)]
+pub struct App {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    /// Absent while another process still holds the data directory.
+    engine: OnceLock<Engine>,
+    gate: Gate,
+    metrics: Arc<Metrics>,
+    cors: Cors,
+    settings: Settings,
+    /// One permit for each byte of request bodies that may be held.
+    held_bytes: Arc<Semaphore>,
+    live_readers: Arc<Semaphore>,
+    stopping: CancellationToken,
+    /// What the host of an embedded router says.
+    ready: Arc<AtomicBool>,
+}
+
+/// What the handlers need of the configuration.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// `http.stream_base_path`
+    pub base: String,
+    /// `http.cors_origins`
+    pub cors_origins: String,
+    /// Who may cache reads.
+    pub caching: Caching,
+    /// `limits.max_body_bytes`
+    pub max_body_bytes: u64,
+    /// `limits.max_inflight_bytes`
+    pub max_held_bytes: usize,
+    /// `limits.max_live_readers`
+    pub max_live_readers: usize,
+    /// `transport.connection.body_timeout_secs`
+    pub body_timeout: Duration,
+    /// `transport.connection.long_poll_timeout_secs`
+    pub long_poll_timeout: Duration,
+    /// `transport.connection.sse_reconnect_interval_secs`; `None`: an SSE read is not ended.
+    pub sse_lifetime: Option<Duration>,
+    /// `transport.connection.sse_heartbeat_secs`
+    pub sse_heartbeat: Duration,
+}
+
+impl Settings {
+    /// What `config` says.
+    #[must_use]
+    pub fn of(config: &Config, gate: &Gate) -> Self {
+        let connection = &config.transport.connection;
+        let caching = match (config.http.cache, gate.is_open()) {
+            (CachePolicy::Public, _) | (CachePolicy::Auto, true) => Caching::Public,
+            (CachePolicy::Private, _) | (CachePolicy::Auto, false) => Caching::Private,
+        };
+        let sse_lifetime = connection.sse_reconnect_interval_secs;
+        Self {
+            base: config.http.stream_base_path.trim_end_matches('/').to_owned(),
+            cors_origins: config.http.cors_origins.clone(),
+            caching,
+            max_body_bytes: config.limits.max_body_bytes,
+            max_held_bytes: usize::try_from(config.limits.max_inflight_bytes)
+                .unwrap_or(usize::MAX)
+                .min(Semaphore::MAX_PERMITS),
+            max_live_readers: config.limits.max_live_readers.min(Semaphore::MAX_PERMITS),
+            body_timeout: Duration::from_secs(connection.body_timeout_secs),
+            long_poll_timeout: Duration::from_secs(connection.long_poll_timeout_secs),
+            sse_lifetime: (sse_lifetime > 0).then(|| Duration::from_secs(sse_lifetime)),
+            sse_heartbeat: Duration::from_secs(connection.sse_heartbeat_secs.max(1)),
+        }
+    }
+}
+
+impl App {
+    /// A server that waits for its engine, see [`App::ready`]. Live reads end when `stopping`
+    /// is cancelled.
+    #[must_use]
+    pub fn new(settings: Settings, gate: Gate, metrics: Arc<Metrics>, stopping: CancellationToken) -> Self {
+        let inner = Inner {
+            engine: OnceLock::new(),
+            gate,
+            metrics,
+            cors: Cors::new(&settings.cors_origins),
+            held_bytes: Arc::new(Semaphore::new(settings.max_held_bytes)),
+            live_readers: Arc::new(Semaphore::new(settings.max_live_readers)),
+            settings,
+            stopping,
+            ready: Arc::new(AtomicBool::new(true)),
+        };
+        Self { inner: Arc::new(inner) }
+    }
+
+    /// Leaves it to `ready` what `/readyz` says. To be called before the server is cloned.
+    #[must_use]
+    pub fn ready_when(mut self, ready: Arc<AtomicBool>) -> Self {
+        if let Some(inner) = Arc::get_mut(&mut self.inner) {
+            inner.ready = ready;
+        }
+        self
+    }
+
+    /// Serves with this engine from now on. Only the first one counts.
+    pub fn ready(&self, engine: Engine) {
+        let _ = self.inner.engine.set(engine);
+    }
+
+    pub(super) fn engine(&self) -> Option<&Engine> {
+        self.inner.engine.get()
+    }
+
+    /// The engine, once there is one.
+    pub(super) fn running(&self) -> Result<&Engine, Problem> {
+        self.engine()
+            .ok_or_else(|| Problem::come_back("starting", "the server is starting; try again"))
+    }
+
+    pub(super) fn gate(&self) -> &Gate {
+        &self.inner.gate
+    }
+
+    pub(super) fn metrics(&self) -> &Metrics {
+        &self.inner.metrics
+    }
+
+    pub(super) fn cors(&self) -> &Cors {
+        &self.inner.cors
+    }
+
+    pub(super) fn settings(&self) -> &Settings {
+        &self.inner.settings
+    }
+
+    pub(super) fn base(&self) -> &str {
+        &self.inner.settings.base
+    }
+
+    pub(super) fn held_bytes(&self) -> &Arc<Semaphore> {
+        &self.inner.held_bytes
+    }
+
+    pub(super) fn live_readers(&self) -> &Arc<Semaphore> {
+        &self.inner.live_readers
+    }
+
+    pub(super) fn is_ready(&self) -> bool {
+        self.inner.ready.load(Relaxed) && !self.inner.stopping.is_cancelled()
+    }
+
+    pub(super) fn stopping(&self) -> &CancellationToken {
+        &self.inner.stopping
+    }
+}

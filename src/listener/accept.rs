@@ -1,0 +1,202 @@
+use std::io::{self, ErrorKind};
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::{Either, select};
+use http::StatusCode;
+use ipnet::IpNet;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::{sleep, timeout};
+
+use super::connection::serve_http1;
+use super::guarded::Guarded;
+use super::http2::serve_http2;
+use super::peer::{canonical, contains};
+use super::refusal::raw_refusal;
+use super::server::Shared;
+use super::service::Entry;
+use super::tls::handshake;
+use super::{App, Listener, ListenerKind, PeerAddr, TlsContext};
+
+/// Between two tries when the process or the machine has run out of descriptors or memory:
+/// `accept` would fail again at once and spin.
+const OUT_OF_RESOURCES: Duration = Duration::from_millis(100);
+
+/// How long a peer that will be refused anyway may take to say something.
+const FIRST_WORD: Duration = Duration::from_secs(5);
+
+/// Who may come in, and by which door.
+#[derive(Debug)]
+pub(super) struct Gatehouse {
+    kind: ListenerKind,
+    /// `None`: everyone.
+    allowed: Option<Vec<IpNet>>,
+    /// `None`: plain HTTP/1.1.
+    tls: Option<TlsContext>,
+}
+
+impl Gatehouse {
+    pub(super) fn open() -> Self {
+        Self {
+            kind: ListenerKind::Public,
+            allowed: None,
+            tls: None,
+        }
+    }
+
+    pub(super) fn tls(context: TlsContext) -> Self {
+        Self {
+            tls: Some(context),
+            ..Self::open()
+        }
+    }
+
+    pub(super) fn only(allowed: Vec<IpNet>) -> Self {
+        Self {
+            kind: ListenerKind::Internal,
+            allowed: Some(allowed),
+            tls: None,
+        }
+    }
+
+    fn admits(&self, peer: SocketAddr) -> bool {
+        self.allowed.as_ref().is_none_or(|nets| contains(nets, peer.ip()))
+    }
+}
+
+/// Accepts connections until the server stops; each gets a task of its own.
+pub(super) async fn accept_all<S: App>(listener: Listener, gatehouse: Gatehouse, app: S, shared: Arc<Shared>) {
+    let mut stop = pin!(shared.stop.token().cancelled());
+    loop {
+        let accepted = match select(pin!(listener.socket.accept()), stop.as_mut()).await {
+            Either::Left((accepted, _)) => accepted,
+            Either::Right(_) => return,
+        };
+        match accepted {
+            Ok((socket, peer)) => admit(socket, canonical(peer), &gatehouse, &app, &shared),
+            Err(error) => recover(&error, &listener, &shared).await,
+        }
+    }
+}
+
+fn admit<S: App>(socket: TcpStream, peer: SocketAddr, gatehouse: &Gatehouse, app: &S, shared: &Arc<Shared>) {
+    if !gatehouse.admits(peer) {
+        return turn_away(socket, peer, shared);
+    }
+    let Some(place) = shared.budget.take(gatehouse.kind) else {
+        // Closing is all that is affordable now; whoever it is tries again later.
+        shared.count_refused("full");
+        if let Some(held_back) = shared.full.pass() {
+            tracing::warn!(%peer, held_back, "limits.max_connections reached: connection closed");
+        }
+        return;
+    };
+    let open = shared.count_open();
+    let service = Entry {
+        inner: app.clone(),
+        peer: PeerAddr(peer),
+        kind: gatehouse.kind,
+        tls: None,
+        handover: Arc::default(),
+    };
+    let io = Guarded::new(socket, shared.timeouts.write, Arc::clone(&service.handover));
+    let shared_by_all = Arc::clone(shared);
+    match gatehouse.tls.clone() {
+        None => {
+            shared.tasks.spawn(async move {
+                serve_http1(io, service, shared_by_all, peer).await;
+                drop((place, open));
+            });
+        }
+        Some(context) => {
+            shared.tasks.spawn(async move {
+                serve_tls(io, context, service, shared_by_all, peer).await;
+                drop((place, open));
+            });
+        }
+    }
+}
+
+/// Brings a handshake to its end and serves what was agreed on.
+async fn serve_tls<S: App>(
+    io: Guarded<TcpStream>,
+    context: TlsContext,
+    mut service: Entry<S>,
+    shared: Arc<Shared>,
+    peer: SocketAddr,
+) {
+    // Boxed: what the handshake needs would otherwise be reserved as long as the connection lives.
+    let handshake = Box::pin(timeout(shared.timeouts.handshake, handshake(io, &context)));
+    let outcome = match select(handshake, pin!(shared.stop.token().cancelled())).await {
+        Either::Left((outcome, _)) => outcome,
+        Either::Right(_) => return,
+    };
+    let secured = match outcome {
+        Ok(Ok(Some(secured))) => secured,
+        Ok(Ok(None)) => return,
+        Ok(Err(error)) => {
+            shared.count_refused("tls");
+            return tracing::debug!(%peer, %error, "TLS handshake failed");
+        }
+        Err(_) => {
+            shared.count_refused("tls");
+            return tracing::debug!(%peer, "TLS handshake took too long");
+        }
+    };
+    drop(context);
+    service.tls = Some(secured.info);
+    if secured.info.http2 {
+        Box::pin(serve_http2(secured.stream, service, shared, peer)).await;
+    } else {
+        Box::pin(serve_http1(secured.stream, service, shared, peer)).await;
+    }
+}
+
+/// Answers a peer that is not on the allow-list. What it says is not even parsed.
+fn turn_away(socket: TcpStream, peer: SocketAddr, shared: &Arc<Shared>) {
+    shared.count_refused("peer");
+    if let Some(held_back) = shared.refused.pass() {
+        tracing::warn!(peer = %peer.ip(), held_back, "refused: not in internal.allowed_ips");
+    }
+    let Some(place) = shared.budget.take_refusal() else {
+        return;
+    };
+    let mut io = Guarded::new(socket, shared.timeouts.write, Arc::default());
+    let shared_by_all = Arc::clone(shared);
+    shared.tasks.spawn(async move {
+        // Clients mistrust an answer that comes before their request.
+        let _ = timeout(FIRST_WORD, io.read(&mut [0; 1024])).await;
+        let answer = async {
+            io.write_all(&refusal_bytes()).await?;
+            io.shutdown().await
+        };
+        // Nobody to tell if it does not get through.
+        let _ = select(pin!(answer), pin!(shared_by_all.stop.token().cancelled())).await;
+        drop(place);
+    });
+}
+
+fn refusal_bytes() -> Vec<u8> {
+    raw_refusal(
+        StatusCode::FORBIDDEN,
+        "Forbidden",
+        "this address is not in internal.allowed_ips",
+    )
+}
+
+async fn recover(error: &io::Error, listener: &Listener, shared: &Shared) {
+    // The peer gave up while it waited to be accepted: nothing to do with us.
+    if matches!(
+        error.kind(),
+        ErrorKind::ConnectionAborted | ErrorKind::ConnectionReset | ErrorKind::ConnectionRefused
+    ) {
+        return;
+    }
+    if let Some(held_back) = shared.accept_failed.pass() {
+        tracing::error!(address = %listener.address(), %error, held_back, "cannot accept connections");
+    }
+    sleep(OUT_OF_RESOURCES).await;
+}

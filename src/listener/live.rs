@@ -1,0 +1,182 @@
+//! Live answers on HTTP/1.1: chunks straight from the body to the socket, nothing copied and
+//! nothing kept between them.
+
+use std::future::Future;
+use std::io::{self, IoSlice, Write};
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::{Duration, UNIX_EPOCH};
+
+use axum::body::{Body, Bytes};
+use http::{HeaderMap, header};
+use http_body::Body as HttpBody;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use super::handover::Live;
+use crate::clock;
+
+/// Room for a chunk's size in hexadecimal.
+const CHUNK_HEAD: usize = 18;
+
+/// How a live answer ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum End {
+    /// In full, and the peer has said nothing in the meantime: the connection can go on.
+    Reusable,
+    /// In full, but the connection has to end.
+    Last,
+    /// The peer left, or the body broke off: there is nothing to be said any more.
+    Broken,
+}
+
+/// Writes one live answer to `io`. Resolves when the answer is over.
+pub(super) struct Writer<'a, I> {
+    io: &'a mut I,
+    body: Body,
+    keep: bool,
+    /// The chunk under way: its frame's head, its bytes, its frame's end.
+    head: Vec<u8>,
+    data: Bytes,
+    tail: &'static [u8],
+    /// Written, but perhaps still in the TLS layer.
+    unflushed: bool,
+    /// The last chunk is under way.
+    finished: bool,
+    /// The peer has sent something; it is left where it is.
+    spoken: bool,
+}
+
+impl<'a, I: AsyncRead + AsyncWrite + Unpin> Writer<'a, I> {
+    pub(super) fn new(io: &'a mut I, live: Live) -> Self {
+        let (parts, body) = live.response.into_parts();
+        let keep = live.keep && !closes(&parts.headers);
+        Self {
+            io,
+            body,
+            keep,
+            head: head(&parts.headers, keep),
+            data: Bytes::new(),
+            tail: b"",
+            unflushed: true,
+            finished: false,
+            spoken: false,
+        }
+    }
+
+    fn chunk(&mut self, data: Bytes) {
+        self.head.clear();
+        // Writing to a vector cannot fail.
+        let _ = write!(self.head, "{:x}\r\n", data.len());
+        self.data = data;
+        self.tail = b"\r\n";
+    }
+
+    /// Sends what is under way.
+    fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while !(self.head.is_empty() && self.data.is_empty() && self.tail.is_empty()) {
+            let pieces = [&self.head, &*self.data, self.tail].map(IoSlice::new);
+            let mut sent = ready!(Pin::new(&mut *self.io).poll_write_vectored(cx, &pieces))?;
+            if sent == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            let of_head = sent.min(self.head.len());
+            self.head.drain(..of_head);
+            sent -= of_head;
+            let of_data = sent.min(self.data.len());
+            // Splitting a Bytes moves its beginning: the memory is still shared.
+            drop(self.data.split_to(of_data));
+            self.tail = self.tail.get(sent - of_data..).unwrap_or_default();
+            self.unflushed = true;
+        }
+        if self.unflushed {
+            ready!(Pin::new(&mut *self.io).poll_flush(cx))?;
+            self.unflushed = false;
+            // Between events nothing is held: neither the answer's head nor the event.
+            if self.head.capacity() > CHUNK_HEAD {
+                self.head = Vec::with_capacity(CHUNK_HEAD);
+            }
+            self.data = Bytes::new();
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Whether the peer has left.
+    fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.spoken {
+            return Poll::Pending;
+        }
+        let mut space = [0; 1];
+        let mut buf = ReadBuf::new(&mut space);
+        match ready!(Pin::new(&mut *self.io).poll_read(cx, &mut buf)) {
+            Ok(()) if !buf.filled().is_empty() => {
+                self.spoken = true;
+                Poll::Pending
+            }
+            _ => Poll::Ready(()),
+        }
+    }
+}
+
+impl<I: AsyncRead + AsyncWrite + Unpin> Future for Writer<'_, I> {
+    type Output = End;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<End> {
+        let this = &mut *self;
+        if this.poll_gone(cx).is_ready() {
+            return Poll::Ready(End::Broken);
+        }
+        // As much at a time as tokio's own budget for a task: others want to run too.
+        for _ in 0..64 {
+            if ready!(this.poll_send(cx)).is_err() {
+                return Poll::Ready(End::Broken);
+            }
+            if this.finished {
+                let reusable = this.keep && !this.spoken;
+                return Poll::Ready(if reusable { End::Reusable } else { End::Last });
+            }
+            match ready!(Pin::new(&mut this.body).poll_frame(cx)) {
+                Some(Ok(frame)) => match frame.into_data() {
+                    // An empty chunk would be the end.
+                    Ok(data) if !data.is_empty() => this.chunk(data),
+                    _ => {}
+                },
+                Some(Err(_)) => return Poll::Ready(End::Broken),
+                None => {
+                    this.finished = true;
+                    this.tail = b"0\r\n\r\n";
+                }
+            }
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+}
+
+fn closes(headers: &HeaderMap) -> bool {
+    headers
+        .get(header::CONNECTION)
+        .is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"close"))
+}
+
+fn head(headers: &HeaderMap, keep: bool) -> Vec<u8> {
+    let mut head = Vec::with_capacity(512);
+    head.extend_from_slice(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n");
+    if !keep {
+        head.extend_from_slice(b"connection: close\r\n");
+    }
+    if !headers.contains_key(header::DATE) {
+        let now = UNIX_EPOCH + Duration::from_secs(clock::now_secs());
+        let _ = write!(head, "date: {}\r\n", httpdate::fmt_http_date(now));
+    }
+    let ours = [header::TRANSFER_ENCODING, header::CONTENT_LENGTH, header::CONNECTION];
+    for (name, value) in headers {
+        if !ours.contains(name) {
+            head.extend_from_slice(name.as_str().as_bytes());
+            head.extend_from_slice(b": ");
+            head.extend_from_slice(value.as_bytes());
+            head.extend_from_slice(b"\r\n");
+        }
+    }
+    head.extend_from_slice(b"\r\n");
+    head
+}

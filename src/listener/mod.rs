@@ -1,0 +1,31 @@
+//! The way in: sockets, the limits that any stranger meets, the internal listener's
+//! allow-list, and an orderly stop.
+//!
+//! Nothing here knows what is served. An application is any service like `axum::Router`; it
+//! finds [`PeerAddr`], [`ListenerKind`] and, on TLS, [`TlsInfo`] in its requests' extensions.
+
+mod accept;
+mod bind;
+mod budget;
+mod connection;
+mod drain;
+mod guarded;
+mod handover;
+mod http2;
+mod live;
+mod peer;
+mod refusal;
+mod server;
+mod service;
+mod throttle;
+mod tls;
+
+#[cfg(test)]
+mod tests;
+
+pub use bind::{BindError, Listener};
+pub use connection::App;
+pub use drain::Drained;
+pub use peer::{ListenerKind, PeerAddr, TlsInfo, contains};
+pub use server::Server;
+pub use tls::{TlsContext, TlsContextError, TlsFileError, build_acme_context, build_tls_context, check_tls_files};

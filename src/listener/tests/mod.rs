@@ -1,0 +1,13 @@
+mod acme;
+mod bind;
+mod certs;
+mod drain;
+mod framing;
+mod http2;
+mod internal;
+mod limits;
+mod live;
+mod memory;
+mod support;
+mod tls;
+mod tls_files;

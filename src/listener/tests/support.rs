@@ -1,0 +1,144 @@
+//! A server on a port of its own, and a client that writes raw bytes.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::{Body, Bytes};
+use axum::extract::Request;
+use axum::routing::any;
+use futures_util::StreamExt;
+use http_body_util::BodyExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpSocket, TcpStream};
+use tokio::time::timeout;
+
+use crate::config::{ConnectionConfig, LimitsConfig};
+use crate::listener::{Listener, ListenerKind, PeerAddr, Server, TlsInfo};
+
+/// Longer than anything here takes; reaching it is a failure.
+pub(super) const PATIENCE: Duration = Duration::from_secs(10);
+
+pub(super) fn bind(address: &str) -> Listener {
+    Listener::bind(address.parse().unwrap(), PATIENCE).unwrap()
+}
+
+/// Short timeouts, so that tests of them end soon.
+pub(super) fn hasty() -> ConnectionConfig {
+    ConnectionConfig {
+        header_timeout_secs: 1,
+        write_timeout_secs: 1,
+        handshake_timeout_secs: 1,
+        ..ConnectionConfig::default()
+    }
+}
+
+/// `/`: what the application saw. `/hang`: no answer until the end of time. `/endless`: as many
+/// bytes as one takes. `/ticks`: a first event, then silence.
+pub(super) fn app() -> Router {
+    Router::new()
+        .route(
+            "/hang",
+            any(|| async {
+                std::future::pending::<()>().await;
+            }),
+        )
+        .route(
+            "/endless",
+            any(|| async {
+                let block = Bytes::from(vec![b'x'; 64 * 1024]);
+                Body::from_stream(futures_util::stream::repeat(Ok::<_, std::convert::Infallible>(block)))
+            }),
+        )
+        .route(
+            "/ticks",
+            any(|| async {
+                let first = futures_util::stream::once(async { Ok::<_, std::io::Error>(Bytes::from("data: 1\n\n")) });
+                (
+                    [("content-type", "text/event-stream")],
+                    Body::from_stream(first.chain(futures_util::stream::pending())),
+                )
+            }),
+        )
+        .fallback(any(echo))
+}
+
+async fn echo(request: Request) -> String {
+    let peer = request.extensions().get::<PeerAddr>().unwrap().0;
+    let kind = *request.extensions().get::<ListenerKind>().unwrap();
+    let tls = request.extensions().get::<TlsInfo>().copied();
+    let (parts, body) = request.into_parts();
+    let body = match body.collect().await {
+        Ok(body) => String::from_utf8_lossy(&body.to_bytes()).into_owned(),
+        Err(error) => format!("broken: {error}"),
+    };
+    let (method, uri, version) = (parts.method, parts.uri, parts.version);
+    let tls = tls.map_or(String::new(), |tls| {
+        format!(" over TLS, client certificate: {}", tls.client_cert)
+    });
+    format!(
+        "{method} {uri} from {} on {kind:?}{tls}, {version:?}: [{body}]",
+        peer.ip()
+    )
+}
+
+pub(super) fn start(limits: &LimitsConfig, connection: &ConnectionConfig) -> (Server, SocketAddr) {
+    let server = Server::new(limits, connection);
+    let listener = bind("127.0.0.1:0");
+    let address = listener.address();
+    server.serve_public(listener, app());
+    (server, address)
+}
+
+pub(super) fn start_default() -> (Server, SocketAddr) {
+    start(&LimitsConfig::default(), &hasty())
+}
+
+/// Connects from an address of one's own choice.
+pub(super) async fn connect_from(from: &str, to: SocketAddr) -> TcpStream {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind(format!("{from}:0").parse().unwrap()).unwrap();
+    socket.connect(to).await.unwrap()
+}
+
+/// Everything that comes until the peer closes.
+pub(super) async fn read_all(socket: &mut TcpStream) -> String {
+    let mut bytes = Vec::new();
+    // A reset after the answer is an end too.
+    let _ = timeout(PATIENCE, socket.read_to_end(&mut bytes))
+        .await
+        .expect("the server should have closed the connection");
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+/// What comes until `marker` has come.
+pub(super) async fn read_until(socket: &mut TcpStream, marker: &str) -> String {
+    let mut seen = Vec::new();
+    let more = async {
+        while !String::from_utf8_lossy(&seen).contains(marker) {
+            assert_ne!(socket.read_buf(&mut seen).await.unwrap(), 0, "closed before {marker}");
+        }
+    };
+    timeout(PATIENCE, more).await.expect(marker);
+    String::from_utf8_lossy(&seen).into_owned()
+}
+
+/// Sends bytes on a new connection and returns all that comes back until the server closes it.
+pub(super) async fn exchange(to: SocketAddr, bytes: impl AsRef<[u8]>) -> String {
+    let mut socket = TcpStream::connect(to).await.unwrap();
+    socket.write_all(bytes.as_ref()).await.unwrap();
+    read_all(&mut socket).await
+}
+
+pub(super) async fn until(what: &str, mut condition: impl FnMut() -> bool) {
+    let poll = async {
+        while !condition() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    timeout(PATIENCE, poll).await.expect(what);
+}
+
+pub(super) fn count(answers: &str) -> usize {
+    answers.matches("HTTP/1.1 ").count()
+}

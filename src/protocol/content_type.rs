@@ -1,0 +1,98 @@
+//! Content types (section 9).
+
+use super::BadInput;
+
+/// What a stream without a `Content-Type` is.
+pub const DEFAULT: &str = "application/octet-stream";
+
+/// The longest content type that is kept, in bytes.
+const MAX_BYTES: usize = 255;
+
+/// A content type: as it was given, and what it means here.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ContentType {
+    text: String,
+    kind: Kind,
+}
+
+/// How a stream of a content type is treated.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// `application/json`: messages, read as an array.
+    Json,
+    /// `text/*`: bytes, sent over SSE as they are.
+    Text,
+    /// Anything else: bytes, sent over SSE in base64.
+    Binary,
+}
+
+impl ContentType {
+    /// Reads a `Content-Type`.
+    ///
+    /// # Errors
+    /// Not of the form `type/subtype`, or unreasonably long.
+    pub fn parse(text: &str) -> Result<Self, BadInput> {
+        let text = text.trim();
+        let essence = essence(text);
+        let is_token = |part: &str| !part.is_empty() && part.bytes().all(is_token_byte);
+        match essence.split_once('/') {
+            Some((main, sub)) if is_token(main) && is_token(sub) && text.len() <= MAX_BYTES => Ok(Self {
+                kind: kind_of(essence),
+                text: text.to_owned(),
+            }),
+            _ => Err(BadInput::new("Content-Type", "not of the form `type/subtype`")),
+        }
+    }
+
+    /// The content type of a stream that was created without one.
+    #[must_use]
+    pub fn default_type() -> Self {
+        Self {
+            text: DEFAULT.to_owned(),
+            kind: Kind::Binary,
+        }
+    }
+
+    /// As it was given at creation.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.text
+    }
+
+    /// How streams of this type are treated.
+    #[must_use]
+    pub fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    /// Whether both name the same type; case and parameters such as `charset` do not matter.
+    #[must_use]
+    pub fn matches(&self, other: &Self) -> bool {
+        essence(&self.text).eq_ignore_ascii_case(essence(&other.text))
+    }
+}
+
+fn essence(text: &str) -> &str {
+    text.split(';').next().unwrap_or(text).trim()
+}
+
+fn kind_of(essence: &str) -> Kind {
+    let starts_with_text = essence
+        .get(..5)
+        .is_some_and(|start| start.eq_ignore_ascii_case("text/"));
+    if essence.eq_ignore_ascii_case("application/json") {
+        Kind::Json
+    } else if starts_with_text {
+        Kind::Text
+    } else {
+        Kind::Binary
+    }
+}
+
+/// A byte of a token (RFC 9110, section 5.6.2).
+fn is_token_byte(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,96 @@
+//! JSON mode (section 9.1).
+//!
+//! A stream of messages is kept as bytes: each message's own text, followed by
+//! `,` and a line feed. Line feeds and carriage returns of the text itself (they
+//! can only stand between tokens) become spaces, so a line feed ends a message
+//! and is found nowhere else. From this it follows that any run of whole
+//! messages is the inside of an array as it is, that a position is a message's
+//! start when a line feed stands before it, and that messages are counted by
+//! counting line feeds.
+
+use bytes::Bytes;
+use serde_json::value::RawValue;
+
+use super::BadInput;
+
+/// What stands behind each message.
+const SEPARATOR: &[u8] = b",\n";
+
+/// A body's messages in the form in which they are kept: one level of array is flattened
+/// (section 9.1.2).
+///
+/// # Errors
+/// Not JSON, or, unless `allow_empty`, an array without elements (section 9.1.3).
+pub fn flatten(body: &Bytes, allow_empty: bool) -> Result<Bytes, BadInput> {
+    let not_json = |error: serde_json::Error| BadInput::new("body", format!("is not valid JSON: {error}"));
+    let is_array = body.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'[');
+    if !is_array {
+        let value: &RawValue = serde_json::from_slice(body).map_err(not_json)?;
+        return Ok(stored(&[value], body.len()));
+    }
+    let values: Vec<&RawValue> = serde_json::from_slice(body).map_err(not_json)?;
+    if values.is_empty() && !allow_empty {
+        return Err(BadInput::new(
+            "body",
+            "is an empty JSON array; an append needs at least one message",
+        ));
+    }
+    Ok(stored(&values, body.len()))
+}
+
+fn stored(values: &[&RawValue], body_len: usize) -> Bytes {
+    let mut out = Vec::with_capacity(body_len + values.len() + SEPARATOR.len());
+    for value in values {
+        let start = out.len();
+        out.extend_from_slice(value.get().as_bytes());
+        for byte in out.iter_mut().skip(start) {
+            if matches!(byte, b'\n' | b'\r') {
+                *byte = b' ';
+            }
+        }
+        out.extend_from_slice(SEPARATOR);
+    }
+    out.into()
+}
+
+/// A run of whole messages as an array.
+#[must_use]
+pub fn array(messages: &[u8]) -> Bytes {
+    let inner = messages.strip_suffix(SEPARATOR).unwrap_or(messages);
+    let mut out = Vec::with_capacity(inner.len() + 2);
+    out.push(b'[');
+    out.extend_from_slice(inner);
+    out.push(b']');
+    out.into()
+}
+
+/// How many of the bytes are whole messages.
+#[must_use]
+pub fn whole_messages(bytes: &[u8]) -> usize {
+    bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1)
+}
+
+/// Whether a message ends with these bytes, so that the position behind them is one where
+/// a message starts.
+#[must_use]
+pub fn ends_message(bytes: &[u8]) -> bool {
+    bytes.last() == Some(&b'\n')
+}
+
+/// Where the first `count` messages of `bytes` end, or how many there are when there are fewer.
+///
+/// # Errors
+/// The number of messages found.
+pub fn end_of(count: u64, bytes: &[u8]) -> Result<usize, u64> {
+    let mut found = 0;
+    for (at, _) in bytes.iter().enumerate().filter(|(_, byte)| **byte == b'\n') {
+        found += 1;
+        if found == count {
+            return Ok(at + 1);
+        }
+    }
+    Err(found)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,89 @@
+use std::fmt;
+use std::net::IpAddr;
+
+use http::HeaderValue;
+
+use super::Malformed;
+
+/// How the client speaks to the outermost party that we trust.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scheme {
+    /// `http`
+    Http,
+    /// `https`
+    Https,
+}
+
+impl Scheme {
+    /// As in a URL.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Http => "http",
+            Self::Https => "https",
+        }
+    }
+
+    pub(super) fn parse(text: &str) -> Result<Self, Malformed> {
+        if text.eq_ignore_ascii_case("https") {
+            Ok(Self::Https)
+        } else if text.eq_ignore_ascii_case("http") {
+            Ok(Self::Http)
+        } else {
+            Err(Malformed)
+        }
+    }
+}
+
+/// A host with an optional port that can stand in a URL: letters, digits, `.`, `-`, `_`, and
+/// the brackets and colons of IPv6 and ports. Cheap to clone.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Host(HeaderValue);
+
+impl Host {
+    /// As in a URL.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        self.0.to_str().unwrap_or_default()
+    }
+
+    pub(super) fn new(value: &HeaderValue) -> Option<Self> {
+        let bytes = value.as_bytes();
+        let fits = |byte: &u8| byte.is_ascii_alphanumeric() || b".-_:[]".contains(byte);
+        (!bytes.is_empty() && bytes.len() <= 261 && bytes.iter().all(fits)).then(|| Self(value.clone()))
+    }
+
+    pub(super) fn parse(text: &str) -> Result<Self, Malformed> {
+        let value = HeaderValue::from_str(text).map_err(|_| Malformed)?;
+        Self::new(&value).ok_or(Malformed)
+    }
+}
+
+impl fmt::Debug for Host {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.as_str().fmt(f)
+    }
+}
+
+/// Where a request was really sent and by whom, as an extension of every request that came
+/// through [`super::ProxyTrust`]. What `Location` and subscription URLs begin with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Origin {
+    /// The scheme that the client used.
+    pub scheme: Scheme,
+    /// The host that it named; `None` when it named none, or none that could stand in a URL.
+    pub host: Option<Host>,
+    /// Its address; `None` when the application is embedded in a server that does not say.
+    pub client_ip: Option<IpAddr>,
+}
+
+impl Origin {
+    /// `https://host`, or nothing when there is no host: a relative reference serves then.
+    #[must_use]
+    pub fn base_url(&self) -> String {
+        match &self.host {
+            Some(host) => format!("{}://{}", self.scheme.as_str(), host.as_str()),
+            None => String::new(),
+        }
+    }
+}

@@ -1,0 +1,11 @@
+//! A server's life: the phases of its start in order, service, and a stop that loses nothing.
+
+mod error;
+mod serve;
+mod storage;
+
+pub use error::{Phase, StartupError};
+pub use serve::serve;
+
+#[cfg(test)]
+mod tests;

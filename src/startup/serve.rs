@@ -1,0 +1,190 @@
+//! From a configuration to a server, and back.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use super::{Phase, StartupError, storage};
+use crate::{
+    config::{Config, Loaded, TransportMode},
+    engine::{Engine, Limits},
+    gate::Gate,
+    http::{self, App, Settings},
+    listener::{Listener, Server, TlsContext, build_acme_context, build_tls_context, check_tls_files},
+    proxy::ProxyTrust,
+    telemetry::Metrics,
+};
+
+/// Serves until a signal says to stop, and stops so that nothing that was acknowledged or is
+/// under way is lost. Logging must have been started.
+///
+/// # Errors
+/// The phase of the start that failed.
+pub async fn serve(loaded: Loaded) -> Result<(), StartupError> {
+    let Loaded { config, warnings, .. } = loaded;
+    for warning in &warnings {
+        tracing::warn!("{warning}");
+    }
+    let mut signals = Signals::new()?;
+    let gate = load_keys(&config)?;
+    let speech = Speech::of(&config)?;
+    let listeners = Listeners::bind(&config)?;
+    let metrics = metrics()?;
+    let server = Server::new(&config.limits, &config.transport.connection).counting(Arc::clone(&metrics));
+    let app = App::new(
+        Settings::of(&config, &gate),
+        gate,
+        Arc::clone(&metrics),
+        server.stopping(),
+    );
+    listeners.serve(&server, speech, &app, &config);
+
+    let drain = Duration::from_secs(config.server.drain_timeout_secs);
+    let storage = tokio::select! {
+        opened = storage::open(&config) => opened?,
+        () = signals.stop() => {
+            tracing::info!("stopping before the store was open");
+            server.drain(drain).await;
+            return Ok(());
+        }
+    };
+    let engine = Engine::start(storage, Limits::of(&config), metrics)
+        .map_err(|error| StartupError::with_source(Phase::StartServer, "the committer could not be started", error))?;
+    app.ready(engine.clone());
+    tracing::info!(storage = ?config.storage.mode, streams = engine.usage().streams, "serving");
+
+    signals.stop().await;
+    tracing::info!(
+        timeout_secs = drain.as_secs(),
+        "stopping: finishing requests, ending live reads"
+    );
+    let drained = tokio::select! {
+        drained = server.drain(drain) => Some(drained.cut),
+        () = signals.stop() => None,
+    };
+    engine.stop().await;
+    drop((engine, app, server));
+    match drained {
+        Some(0) => tracing::info!("stopped"),
+        Some(cut) => tracing::warn!(
+            connections = cut,
+            "stopped; some connections did not end in time and were cut"
+        ),
+        None => tracing::warn!("stopped at once, because a second signal asked for it"),
+    }
+    Ok(())
+}
+
+fn load_keys(config: &Config) -> Result<Gate, StartupError> {
+    let gate = Gate::load(config).map_err(|error| StartupError::new(Phase::LoadKeys, error.to_string()))?;
+    if let Some(authenticator) = gate.authenticator() {
+        drop(tokio::spawn(Arc::clone(authenticator).watch()));
+    }
+    Ok(gate)
+}
+
+fn metrics() -> Result<Arc<Metrics>, StartupError> {
+    let failed = |error| StartupError::with_source(Phase::StartServer, "the metrics could not be set up", error);
+    Metrics::new().map(Arc::new).map_err(failed)
+}
+
+/// How the public listener speaks.
+enum Speech {
+    Plain,
+    Tls(TlsContext),
+}
+
+impl Speech {
+    fn of(config: &Config) -> Result<Self, StartupError> {
+        let transport = &config.transport;
+        if transport.mode == TransportMode::Http {
+            return Ok(Self::Plain);
+        }
+        let built = if transport.acme.domain.is_some() {
+            build_acme_context(transport, &config.storage.data_dir)
+        } else {
+            check_tls_files(transport).map_err(|problems| {
+                let problems = problems.iter().map(ToString::to_string).collect();
+                StartupError::several(Phase::CheckTlsFiles, problems)
+            })?;
+            build_tls_context(transport)
+        };
+        let context = built.map_err(|error| StartupError::new(Phase::BuildTlsContext, error.to_string()))?;
+        Ok(Self::Tls(context))
+    }
+}
+
+/// The addresses, taken before anything that takes time.
+struct Listeners {
+    public: Listener,
+    internal: Option<Listener>,
+}
+
+impl Listeners {
+    fn bind(config: &Config) -> Result<Self, StartupError> {
+        let patience = Duration::from_secs(config.transport.connection.write_timeout_secs);
+        let bind = |address| {
+            Listener::bind(address, patience).map_err(|error| StartupError::new(Phase::BindListener, error.to_string()))
+        };
+        Ok(Self {
+            public: bind(config.server.bind_address)?,
+            internal: config
+                .internal
+                .as_ref()
+                .map(|internal| bind(internal.address()))
+                .transpose()?,
+        })
+    }
+
+    fn serve(self, server: &Server, speech: Speech, app: &App, config: &Config) {
+        let base = &config.http.stream_base_path;
+        let trust = ProxyTrust::new(&config.proxy, config.transport.mode);
+        let public = trust.wrap(http::service(app.clone()));
+        tracing::info!(
+            listener = "public",
+            address = %self.public.address(),
+            %base,
+            tls = matches!(speech, Speech::Tls(_)),
+            "listening"
+        );
+        match speech {
+            Speech::Plain => server.serve_public(self.public, public),
+            Speech::Tls(context) => server.serve_tls(self.public, context, public),
+        }
+        if let (Some(listener), Some(internal)) = (self.internal, &config.internal) {
+            tracing::info!(listener = "internal", address = %listener.address(), %base, "listening");
+            let trust = ProxyTrust::new(&config.proxy, config.transport.mode);
+            server.serve_internal(
+                listener,
+                internal.allowed_ips.clone(),
+                trust.wrap(http::service(app.clone())),
+            );
+        }
+    }
+}
+
+/// The signals that ask a process to stop.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn new() -> Result<Self, StartupError> {
+        let listen = |kind| {
+            signal(kind)
+                .map_err(|error| StartupError::with_source(Phase::StartServer, "signals cannot be received", error))
+        };
+        Ok(Self {
+            terminate: listen(SignalKind::terminate())?,
+            interrupt: listen(SignalKind::interrupt())?,
+        })
+    }
+
+    async fn stop(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}

@@ -1,0 +1,43 @@
+//! `acid`: streams in a transactional index, behind a journal. Acknowledged means on disk.
+
+use std::{ops::Range, path::Path, sync::Arc};
+
+use bytes::Bytes;
+
+use super::{
+    Change, CommitError, Position, ProducerState, Storage, StorageError, Stored, StreamId, Usage,
+    journaled::{JournaledStore, Options, delegate_storage, disk::Directory},
+    tools,
+};
+use crate::{clock::Millis, config::StorageMode, protocol::StreamName};
+
+/// A [`Storage`] in redb.
+#[derive(Debug)]
+pub struct AcidStorage(JournaledStore);
+
+impl AcidStorage {
+    /// Opens the store in `dir`, or makes an empty one. Keeps up to `cache_bytes` of the index
+    /// in memory.
+    ///
+    /// # Errors
+    /// When the directory cannot be used, the store is damaged, or a newer version wrote it.
+    pub fn open(dir: &Path, cache_bytes: u64) -> Result<Self, StorageError> {
+        let disk = Directory::create(dir)?;
+        let options = Options::acid(usize::try_from(cache_bytes).unwrap_or(usize::MAX));
+        JournaledStore::open(Arc::new(disk), options).map(Self)
+    }
+
+    /// Copies the store as it is at this moment to an empty directory that a server can start
+    /// on. Others may go on reading and writing.
+    ///
+    /// # Errors
+    /// When the store cannot be read or the target cannot be written.
+    pub fn backup(&self, target: &Path) -> Result<tools::Report, StorageError> {
+        tools::backup(&self.0, target, StorageMode::Acid)
+    }
+}
+
+delegate_storage!(AcidStorage);
+
+#[cfg(test)]
+mod tests;

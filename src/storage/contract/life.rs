@@ -1,0 +1,274 @@
+//! Batches are whole, and what is removed is gone.
+
+use super::{Subject, append, drain, get, put, record, remove};
+use crate::storage::{Change, CommitError, ProducerState, Storage, Stored, StreamRecord, Usage};
+
+pub(crate) fn a_batch_is_refused_whole<S: Subject>() {
+    let subject = S::new();
+    let store = subject.open();
+    store.commit(&[put("a", record(1)), append(1, 0, "hello")]).unwrap();
+    let before = store.usage();
+    let closed = StreamRecord {
+        closed: true,
+        due_at: Some(5),
+        ..record(1)
+    };
+    let state = ProducerState { epoch: 1, seq: 1 };
+    for wrong in [
+        append(1, 4, "x"),
+        append(1, 6, "x"),
+        append(1, 0, "x"),
+        append(1, 4, ""),
+        append(99, 0, "x"),
+    ] {
+        let batch = [
+            put("b", record(2)),
+            append(2, 0, "new"),
+            put("a", closed.clone()),
+            Change::Producer {
+                id: 1,
+                producer: "p".to_owned(),
+                state,
+            },
+            wrong.clone(),
+            append(1, 5, "late"),
+        ];
+        let expected = if let Change::Append { id: 1, .. } = wrong {
+            (1, 5)
+        } else {
+            (99, 0)
+        };
+        match store.commit(&batch) {
+            Err(CommitError::TailMoved { id, tail }) => assert_eq!((id, tail), expected),
+            other => panic!("{other:?}"),
+        }
+        assert_eq!(get(&store, "b"), None);
+        assert!(store.read(2, 0..10).unwrap().is_empty());
+        assert_eq!(
+            get(&store, "a").unwrap(),
+            Stored {
+                record: record(1),
+                tail: 5
+            }
+        );
+        assert_eq!(store.producer(1, "p").unwrap(), None);
+        assert_eq!(store.due(u64::MAX, 10).unwrap(), vec![]);
+        assert_eq!(store.usage(), before);
+    }
+    // An append that the batch itself moved past.
+    assert!(matches!(
+        store.commit(&[append(1, 5, "x"), append(1, 5, "y")]),
+        Err(CommitError::TailMoved { id: 1, tail: 6 })
+    ));
+    store.commit(&[append(1, 5, "!")]).unwrap();
+    assert_eq!(&store.read(1, 0..10).unwrap()[..], b"hello!");
+}
+
+pub(crate) fn a_removed_stream_is_gone_and_its_name_free<S: Subject>() {
+    let subject = S::new();
+    let store = subject.open();
+    let due = StreamRecord {
+        due_at: Some(10),
+        ..record(1)
+    };
+    let state = ProducerState { epoch: 1, seq: 1 };
+    let producer = |id| Change::Producer {
+        id,
+        producer: "p".to_owned(),
+        state,
+    };
+    store
+        .commit(&[put("a", due), append(1, 0, "old"), producer(1)])
+        .unwrap();
+    store.commit(&[remove("a", 1)]).unwrap();
+    assert_eq!(get(&store, "a"), None);
+    assert_eq!(store.due(u64::MAX, 10).unwrap(), vec![]);
+    assert_eq!(store.list("", None, 10).unwrap(), vec![]);
+    assert!(matches!(
+        store.commit(&[append(1, 3, "x")]),
+        Err(CommitError::TailMoved { id: 1, .. })
+    ));
+    store.commit(&[put("a", record(2)), append(2, 0, "new")]).unwrap();
+    drain(&store);
+    assert_eq!(&store.read(2, 0..10).unwrap()[..], b"new");
+    assert_eq!(store.producer(2, "p").unwrap(), None);
+    assert!(store.read(1, 0..10).unwrap().is_empty());
+    assert_eq!(store.producer(1, "p").unwrap(), None);
+    // Away and back in one batch.
+    store
+        .commit(&[remove("a", 2), put("a", record(3)), append(3, 0, "third"), producer(3)])
+        .unwrap();
+    drain(&store);
+    assert_eq!(
+        get(&store, "a").unwrap(),
+        Stored {
+            record: record(3),
+            tail: 5
+        }
+    );
+    assert_eq!(&store.read(3, 0..10).unwrap()[..], b"third");
+    assert_eq!(store.producer(3, "p").unwrap(), Some(state));
+    // There and away in one batch.
+    store
+        .commit(&[put("b", record(4)), append(4, 0, "short"), remove("b", 4)])
+        .unwrap();
+    assert_eq!(get(&store, "b"), None);
+    // Another stream's name is left alone.
+    store.commit(&[remove("a", 1)]).unwrap();
+    assert_eq!(get(&store, "a").unwrap().tail, 5);
+    assert_eq!(store.usage().streams, 1);
+    assert_eq!(store.usage().bytes, 5);
+}
+
+pub(crate) fn a_name_given_to_another_id_forgets_the_first<S: Subject>() {
+    let subject = S::new();
+    let store = subject.open();
+    let due = StreamRecord {
+        due_at: Some(10),
+        ..record(1)
+    };
+    store.commit(&[put("a", due), append(1, 0, "old")]).unwrap();
+    store.commit(&[put("a", record(2))]).unwrap();
+    assert_eq!(
+        get(&store, "a").unwrap(),
+        Stored {
+            record: record(2),
+            tail: 0
+        }
+    );
+    assert_eq!(store.due(u64::MAX, 10).unwrap(), vec![]);
+    drain(&store);
+    assert!(store.read(1, 0..10).unwrap().is_empty());
+    assert_eq!((store.usage().streams, store.usage().bytes), (1, 0));
+}
+
+pub(crate) fn due_streams_come_soonest_first<S: Subject>() {
+    let subject = S::new();
+    let store = subject.open();
+    let due_at = |id: u64, at: Option<u64>| StreamRecord {
+        due_at: at,
+        ..record(id)
+    };
+    store
+        .commit(&[
+            put("c", due_at(1, Some(300))),
+            put("a", due_at(2, Some(70_000))),
+            put("b", due_at(3, Some(200))),
+            put("d", due_at(4, None)),
+            put("e", due_at(5, Some(300))),
+        ])
+        .unwrap();
+    let due = |now: u64, limit: usize| -> Vec<String> {
+        let due = store.due(now, limit).unwrap();
+        due.iter().map(|name| name.as_str().to_owned()).collect()
+    };
+    assert_eq!(due(199, 10), Vec::<String>::new());
+    assert_eq!(due(200, 10), ["b"]);
+    assert_eq!(due(300, 10), ["b", "c", "e"]);
+    assert_eq!(due(u64::MAX, 10), ["b", "c", "e", "a"]);
+    assert_eq!(due(u64::MAX, 2), ["b", "c"]);
+    store
+        .commit(&[
+            put("b", due_at(3, None)),
+            put("c", due_at(1, Some(80_000))),
+            remove("e", 5),
+        ])
+        .unwrap();
+    assert_eq!(due(u64::MAX, 10), ["a", "c"]);
+}
+
+pub(crate) fn producers_are_kept_by_stream<S: Subject>() {
+    let subject = S::new();
+    let store = subject.open();
+    store.commit(&[put("a", record(1)), put("b", record(2))]).unwrap();
+    let set = |id: u64, producer: &str, epoch: u64, seq: u64| Change::Producer {
+        id,
+        producer: producer.to_owned(),
+        state: ProducerState { epoch, seq },
+    };
+    store
+        .commit(&[
+            set(1, "p", 0, 0),
+            set(1, "q", 1, 5),
+            set(2, "p", 7, u64::MAX),
+            set(1, "p", 0, 1),
+            set(1, "", 2, 2),
+        ])
+        .unwrap();
+    let state = |id, producer| store.producer(id, producer).unwrap().map(|s| (s.epoch, s.seq));
+    assert_eq!(state(1, "p"), Some((0, 1)));
+    assert_eq!(state(1, "q"), Some((1, 5)));
+    assert_eq!(state(1, ""), Some((2, 2)));
+    assert_eq!(state(2, "p"), Some((7, u64::MAX)));
+    assert_eq!(state(2, "q"), None);
+    store.commit(&[set(1, "p", 1, 0)]).unwrap();
+    assert_eq!(state(1, "p"), Some((1, 0)));
+}
+
+pub(crate) fn maintain_gives_space_back<S: Subject>() {
+    let subject = S::new();
+    let store = subject.open();
+    store.commit(&[put("keep", record(1)), append(1, 0, "kept")]).unwrap();
+    let piece = vec![5u8; 10_000];
+    let state = ProducerState { epoch: 0, seq: 0 };
+    for id in 2..20u64 {
+        store.commit(&[put(&format!("s{id}"), record(id))]).unwrap();
+        for n in 0..20u64 {
+            store
+                .commit(&[
+                    append(id, n * 10_000, &piece),
+                    Change::Producer {
+                        id,
+                        producer: format!("p{n}"),
+                        state,
+                    },
+                ])
+                .unwrap();
+        }
+    }
+    assert!(store.usage().bytes >= 18 * 200_000);
+    let removals: Vec<Change> = (2..20u64).map(|id| remove(&format!("s{id}"), id)).collect();
+    store.commit(&removals).unwrap();
+    drain(&store);
+    assert_eq!(store.usage(), Usage { streams: 1, bytes: 4 });
+    for id in 2..20u64 {
+        assert!(store.read(id, 0..u64::from(u32::MAX)).unwrap().is_empty());
+        assert_eq!(store.producer(id, "p3").unwrap(), None);
+    }
+    assert_eq!(&store.read(1, 0..10).unwrap()[..], b"kept");
+    assert!(!store.maintain().unwrap());
+}
+
+pub(crate) fn usage_counts<S: Subject>() {
+    let subject = S::new();
+    let store = subject.open();
+    store
+        .commit(&[put("a", record(1)), put("b", record(2)), append(1, 0, vec![1; 1000])])
+        .unwrap();
+    store.commit(&[append(2, 0, vec![1; 234])]).unwrap();
+    assert_eq!((store.usage().streams, store.usage().bytes), (2, 1234));
+    store.commit(&[remove("a", 1)]).unwrap();
+    assert_eq!((store.usage().streams, store.usage().bytes), (1, 234));
+    drop(store);
+    if S::LASTING {
+        let store = subject.open();
+        assert_eq!((store.usage().streams, store.usage().bytes), (1, 234));
+    }
+}
+
+pub(crate) fn ids_are_never_repeated<S: Subject>() {
+    let subject = S::new();
+    let mut store = subject.open();
+    let mut next = 0;
+    for round in 0..4u64 {
+        for count in [1u64, 10, 1000] {
+            let first = store.reserve_ids(count).unwrap();
+            assert!(first > 0 && first >= next, "{first} after {next} in round {round}");
+            next = first + count;
+        }
+        if S::LASTING {
+            drop(store);
+            store = subject.open();
+        }
+    }
+}

@@ -1,0 +1,125 @@
+//! What every store must do, as one suite that each of them runs.
+
+mod life;
+mod model;
+mod records;
+mod scale;
+
+use bytes::Bytes;
+
+pub(crate) use self::{life::*, model::*, records::*, scale::*};
+use super::{Change, Lifetime, Storage, Stored, StreamId, StreamRecord};
+use crate::protocol::StreamName;
+
+/// A kind of store under test. It lives as long as this value does.
+pub(crate) trait Subject {
+    type Store: Storage;
+
+    /// A new place for a store.
+    fn new() -> Self;
+
+    /// Opens what is there. Whoever opened it before has let go of it.
+    fn open(&self) -> Self::Store;
+
+    /// Whether what was committed is there when the store is opened again.
+    const LASTING: bool = true;
+}
+
+/// A directory for a store under test: in memory where there is such a thing, because what a
+/// sync costs there is not what is tested.
+pub(crate) fn scratch() -> tempfile::TempDir {
+    tempfile::tempdir_in("/dev/shm").unwrap_or_else(|_| tempfile::tempdir().unwrap())
+}
+
+/// Runs the suite for a [`Subject`].
+macro_rules! contract {
+    ($subject:ty; $($case:ident),* $(,)?) => {
+        $(
+            #[test]
+            fn $case() {
+                $crate::storage::contract::$case::<$subject>();
+            }
+        )*
+    };
+    ($subject:ty) => {
+        $crate::storage::contract::contract!(
+            $subject;
+            an_empty_store_has_nothing,
+            a_record_comes_back_whole,
+            a_record_is_replaced,
+            ranges_read_what_was_appended,
+            a_batch_may_append_to_a_stream_several_times,
+            streams_do_not_mix,
+            a_fork_begins_where_it_branches_off,
+            lists_are_sorted_and_paged,
+            a_batch_is_refused_whole,
+            a_removed_stream_is_gone_and_its_name_free,
+            a_name_given_to_another_id_forgets_the_first,
+            due_streams_come_soonest_first,
+            producers_are_kept_by_stream,
+            maintain_gives_space_back,
+            usage_counts,
+            ids_are_never_repeated,
+            large_values_come_back,
+            many_streams_in_one_batch,
+            readers_see_whole_batches,
+            random_batches_agree_with_a_model,
+            everything_is_there_after_opening_again,
+        );
+    };
+}
+pub(crate) use contract;
+
+pub(crate) fn name(text: &str) -> StreamName {
+    StreamName::new(text).unwrap()
+}
+
+pub(crate) fn record(id: StreamId) -> StreamRecord {
+    StreamRecord {
+        id,
+        start: 0,
+        content_type: "application/json".to_owned(),
+        created_at: 1_700_000_000_000,
+        lifetime: Lifetime::Unlimited,
+        touched_at: 1_700_000_000_000,
+        due_at: None,
+        closed: false,
+        closed_by: None,
+        stream_seq: None,
+        fork: None,
+        forks: 0,
+        soft_deleted: false,
+    }
+}
+
+pub(crate) fn put(text: &str, record: StreamRecord) -> Change {
+    Change::Put {
+        name: name(text),
+        record,
+    }
+}
+
+pub(crate) fn append(id: StreamId, at: u64, data: impl AsRef<[u8]>) -> Change {
+    Change::Append {
+        id,
+        at,
+        data: vec![Bytes::copy_from_slice(data.as_ref())],
+    }
+}
+
+pub(crate) fn remove(text: &str, id: StreamId) -> Change {
+    Change::Remove { name: name(text), id }
+}
+
+fn drain(store: &impl Storage) {
+    for _ in 0..10_000 {
+        if !store.maintain().unwrap() {
+            return;
+        }
+    }
+    panic!("upkeep never ends");
+}
+
+fn get(store: &impl Storage, text: &str) -> Option<Stored> {
+    store.get(&name(text)).unwrap()
+}

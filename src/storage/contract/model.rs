@@ -1,0 +1,148 @@
+//! A store in a few lines, to compare the others with.
+
+use std::collections::HashMap;
+
+use super::{append, name, put, record, remove};
+use crate::storage::{Change, ProducerState, Storage, StorageError, StreamRecord};
+
+/// A stream's record, bytes and producers.
+type Kept = (StreamRecord, Vec<u8>, HashMap<String, ProducerState>);
+
+/// A model of what a store holds.
+#[derive(Debug, Default, Clone, PartialEq)]
+pub(crate) struct Model {
+    pub(crate) streams: HashMap<String, Kept>,
+}
+
+impl Model {
+    pub(crate) fn check(&self, store: &impl Storage) {
+        self.compare(store).unwrap();
+    }
+
+    /// What a store has that the model does not, or the other way round.
+    pub(crate) fn compare(&self, store: &dyn Storage) -> Result<(), String> {
+        let same = |what: &str, same: bool| if same { Ok(()) } else { Err(what.to_owned()) };
+        let failed = |error: StorageError| format!("{error:?}");
+        for (text, (record, bytes, producers)) in &self.streams {
+            let stored = store.get(&name(text)).map_err(failed)?;
+            let stored = stored.ok_or_else(|| format!("`{text}` is lost"))?;
+            same(&format!("the record of `{text}`"), stored.record == *record)?;
+            let tail = record.start + bytes.len() as u64;
+            same(
+                &format!("the tail of `{text}`, {} for {tail}", stored.tail),
+                stored.tail == tail,
+            )?;
+            let read = store.read(record.id, record.start..tail).map_err(failed)?;
+            same(&format!("the bytes of `{text}`"), read == *bytes)?;
+            for (producer, state) in producers {
+                let found = store.producer(record.id, producer).map_err(failed)?;
+                same(
+                    &format!("producer {producer} of `{text}`: {found:?}"),
+                    found == Some(*state),
+                )?;
+            }
+        }
+        let mut names: Vec<&str> = self.streams.keys().map(String::as_str).collect();
+        names.sort_unstable();
+        let listed = store.list("", None, usize::MAX).map_err(failed)?;
+        let listed: Vec<_> = listed.iter().map(|(name, _)| name.as_str()).collect();
+        same(&format!("the names, {listed:?} for {names:?}"), listed == names)?;
+        let mut due: Vec<(u64, &str)> = self
+            .streams
+            .iter()
+            .filter_map(|(text, (record, ..))| Some((record.due_at?, text.as_str())))
+            .collect();
+        due.sort_unstable();
+        let found = store.due(u64::MAX, usize::MAX).map_err(failed)?;
+        let found = found.iter().map(|name| name.as_str());
+        same("what is due", found.eq(due.iter().map(|(_, text)| *text)))?;
+        let bytes: u64 = self.streams.values().map(|(_, bytes, _)| bytes.len() as u64).sum();
+        let (usage, streams) = (store.usage(), self.streams.len() as u64);
+        same(
+            &format!("{usage:?} for {streams} and {bytes}"),
+            usage.streams == streams && usage.bytes == bytes,
+        )
+    }
+}
+
+/// Draws batches that an engine might commit, and keeps the model in step.
+#[derive(Debug)]
+pub(crate) struct Driver {
+    state: u64,
+    next_id: u64,
+}
+
+impl Driver {
+    pub(crate) fn new(seed: u64) -> Self {
+        Self {
+            state: seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1,
+            next_id: 1,
+        }
+    }
+
+    pub(crate) fn below(&mut self, limit: u64) -> u64 {
+        self.state ^= self.state << 13;
+        self.state ^= self.state >> 7;
+        self.state ^= self.state << 17;
+        (self.state >> 11) % limit
+    }
+
+    /// Changes `model` and returns the batch that does the same to a store.
+    pub(crate) fn batch(&mut self, model: &mut Model, max_append: u64) -> Vec<Change> {
+        let steps = 1 + self.below(12);
+        let mut batch = Vec::new();
+        for _ in 0..steps {
+            let text = format!("room/{}", self.below(24));
+            let kind = self.below(20);
+            let Some((record, bytes, producers)) = model.streams.get_mut(&text) else {
+                let id = self.next_id;
+                self.next_id += 1;
+                let record = StreamRecord {
+                    start: if self.below(4) == 0 { self.below(5000) } else { 0 },
+                    due_at: (self.below(3) == 0).then_some(1 + self.below(1000)),
+                    ..record(id)
+                };
+                batch.push(put(&text, record.clone()));
+                model.streams.insert(text, (record, Vec::new(), HashMap::new()));
+                continue;
+            };
+            match kind {
+                0 => {
+                    batch.push(remove(&text, record.id));
+                    model.streams.remove(&text);
+                }
+                1 => {
+                    record.closed = !record.closed;
+                    record.due_at = (self.below(2) == 0).then_some(1 + self.below(1000));
+                    record.stream_seq = Some(self.below(1000).to_string());
+                    batch.push(put(&text, record.clone()));
+                }
+                _ => {
+                    let len = if self.below(10) == 0 {
+                        self.below(max_append)
+                    } else {
+                        self.below(300)
+                    };
+                    let fill = self.below(251);
+                    let data: Vec<u8> = (0..len).map(|k| (k * 31 + fill) as u8).collect();
+                    batch.push(append(record.id, record.start + bytes.len() as u64, &data));
+                    bytes.extend_from_slice(&data);
+                    if kind < 6 {
+                        let producer = format!("p{}", self.below(3));
+                        let state = ProducerState {
+                            epoch: self.below(3),
+                            seq: self.below(100),
+                        };
+                        batch.push(Change::Producer {
+                            id: record.id,
+                            producer: producer.clone(),
+                            state,
+                        });
+                        producers.insert(producer, state);
+                    }
+                }
+            }
+        }
+        batch
+    }
+}

@@ -1,0 +1,45 @@
+//! `file-fast` and `file-durable`: a journal for all streams, and behind it a data file for
+//! each stream that has grown large.
+
+use std::{ops::Range, path::Path, sync::Arc};
+
+use bytes::Bytes;
+
+use super::{
+    Change, CommitError, Position, ProducerState, Storage, StorageError, Stored, StreamId, Usage,
+    journaled::{JournaledStore, Options, delegate_storage, disk::Directory},
+    tools,
+};
+use crate::{clock::Millis, config::StorageMode, protocol::StreamName};
+
+/// A [`Storage`] in files.
+#[derive(Debug)]
+pub struct FileStorage(JournaledStore);
+
+impl FileStorage {
+    /// Opens the store in `dir`, or makes an empty one, with up to `max_open_files` data files
+    /// open. With `sync` a batch is on disk before it is acknowledged (`file-durable`); without,
+    /// it is with the operating system (`file-fast`).
+    ///
+    /// # Errors
+    /// When the directory cannot be used, the store is damaged, or a newer version wrote it.
+    pub fn open(dir: &Path, sync: bool, max_open_files: usize) -> Result<Self, StorageError> {
+        let disk = Directory::create(dir)?;
+        let options = Options::file(sync, max_open_files);
+        JournaledStore::open(Arc::new(disk), options).map(Self)
+    }
+
+    /// Copies the store as it is at this moment to an empty directory that a server can start
+    /// on. Others may go on reading and writing.
+    ///
+    /// # Errors
+    /// When the store cannot be read or the target cannot be written.
+    pub fn backup(&self, target: &Path) -> Result<tools::Report, StorageError> {
+        tools::backup(&self.0, target, StorageMode::FileDurable)
+    }
+}
+
+delegate_storage!(FileStorage);
+
+#[cfg(test)]
+mod tests;

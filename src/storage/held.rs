@@ -1,0 +1,85 @@
+use std::ops::Range;
+
+use bytes::Bytes;
+
+use super::{
+    Change, CommitError, Position, ProducerState, Storage, StorageError, Stored, StreamId, Usage, lock::DirLock,
+};
+use crate::{clock::Millis, protocol::StreamName};
+
+/// A store that holds its directory for as long as anybody holds the store.
+///
+/// Reads under way may outlive the engine's stop, and stores write when they are dropped: who
+/// lets go of the directory before that hands a file that is still written to the next holder.
+pub(crate) struct Held {
+    // Dropped in this order.
+    storage: Box<dyn Storage>,
+    _lock: DirLock,
+}
+
+impl Held {
+    pub(crate) fn new(storage: Box<dyn Storage>, lock: DirLock) -> Self {
+        Self { storage, _lock: lock }
+    }
+}
+
+impl Storage for Held {
+    fn get(&self, name: &StreamName) -> Result<Option<Stored>, StorageError> {
+        self.storage.get(name)
+    }
+
+    fn producer(&self, id: StreamId, producer: &str) -> Result<Option<ProducerState>, StorageError> {
+        self.storage.producer(id, producer)
+    }
+
+    fn list(&self, prefix: &str, after: Option<&str>, limit: usize) -> Result<Vec<(StreamName, Stored)>, StorageError> {
+        self.storage.list(prefix, after, limit)
+    }
+
+    fn due(&self, now: Millis, limit: usize) -> Result<Vec<StreamName>, StorageError> {
+        self.storage.due(now, limit)
+    }
+
+    fn read(&self, id: StreamId, range: Range<Position>) -> Result<Bytes, StorageError> {
+        self.storage.read(id, range)
+    }
+
+    fn commit(&self, batch: &[Change]) -> Result<(), CommitError> {
+        self.storage.commit(batch)
+    }
+
+    fn reserve_ids(&self, count: u64) -> Result<StreamId, CommitError> {
+        self.storage.reserve_ids(count)
+    }
+
+    fn maintain(&self) -> Result<bool, CommitError> {
+        self.storage.maintain()
+    }
+
+    fn usage(&self) -> Usage {
+        self.storage.usage()
+    }
+
+    fn blocking(&self) -> bool {
+        self.storage.blocking()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::storage::{acid::AcidStorage, lock};
+
+    #[test]
+    fn the_directory_is_held_until_the_last_reader_lets_go() {
+        let dir = tempfile::tempdir().unwrap();
+        let held = lock::acquire(dir.path()).unwrap();
+        let storage = AcidStorage::open(dir.path(), 1024 * 1024).unwrap();
+        let store = std::sync::Arc::new(Held::new(Box::new(storage), held));
+        let reader = std::sync::Arc::clone(&store);
+        drop(store);
+        assert!(lock::acquire(dir.path()).is_err());
+        drop(reader);
+        assert!(lock::acquire(dir.path()).is_ok());
+    }
+}

@@ -1,0 +1,159 @@
+//! The index: everything that the journal no longer has to hold, in a redb database.
+
+mod backend;
+mod read;
+pub(super) mod schema;
+mod write;
+
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
+};
+
+use redb::{Builder, Database, ReadableDatabase, ReadableTableMetadata};
+
+use self::{
+    backend::{Backend, Unsynced},
+    schema::{
+        DATA, DUE, DataRead, DueRead, FILES, FORMAT, FilesRead, GARBAGE, GarbageRead, META, META_APPLIED, META_BYTES,
+        META_FORMAT, META_NEXT_ID, NAMES, NamesRead, PRODUCERS, ProducersRead, storage_error,
+    },
+};
+pub(super) use self::{
+    read::{Run, Snapshot},
+    write::{Checkpoint, checkpoint, reclaim},
+};
+use super::disk::Disk;
+use crate::storage::StorageError;
+
+/// The index's file.
+pub(crate) const FILE_NAME: &str = "index.redb";
+
+/// The index's file until it is complete.
+const NEW_FILE_NAME: &str = "index.new";
+
+/// What the index says about the whole store.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Totals {
+    /// The last journal record that is in it.
+    pub(super) applied: u64,
+    pub(super) next_id: u64,
+    pub(super) streams: u64,
+    pub(super) bytes: u64,
+    /// Whether removed streams wait for [`reclaim`].
+    pub(super) garbage: bool,
+}
+
+/// Where the index lies, and how it is opened.
+#[derive(Debug)]
+pub(super) struct Index {
+    pub(super) disk: Arc<dyn Disk>,
+    pub(super) cache_bytes: usize,
+    pub(super) unsynced: Unsynced,
+}
+
+impl Index {
+    /// Opens the index or makes an empty one. Looks at no stream, and repairs nothing large:
+    /// whatever writes to it leaves its allocator's state behind (see [`write`]).
+    pub(super) fn open(&self) -> Result<(Database, Totals), StorageError> {
+        const CONTEXT: &str = "opening the index";
+        // On a database that a disk has torn, redb may stumble over itself.
+        let opened = catch_unwind(AssertUnwindSafe(|| {
+            let db = self.open_database()?;
+            let found = read_totals(&db)?;
+            Ok((db, found))
+        }));
+        let (db, found) = opened
+            .map_err(|_| StorageError::Corrupt(format!("{CONTEXT}: what is in it makes no sense")))?
+            .map_err(|error| storage_error(CONTEXT, error))?;
+        match found {
+            Ok(totals) => Ok((db, totals)),
+            Err(found) if found > FORMAT => Err(StorageError::NewerFormat {
+                found,
+                supported: FORMAT,
+            }),
+            Err(found) => Err(StorageError::Corrupt(format!(
+                "the index has the unknown format {found}"
+            ))),
+        }
+    }
+
+    fn open_database(&self) -> Result<Database, redb::Error> {
+        if !self.disk.exists(FILE_NAME)? {
+            // A crash in the middle leaves a file that is no database, under a name that is
+            // not the index's.
+            self.disk.remove(NEW_FILE_NAME)?;
+            let db = self.database(NEW_FILE_NAME)?;
+            initialize(&db)?;
+            drop(db);
+            self.disk.rename(NEW_FILE_NAME, FILE_NAME)?;
+            self.disk.sync_dir("")?;
+        }
+        self.database(FILE_NAME)
+    }
+
+    fn database(&self, path: &str) -> Result<Database, redb::Error> {
+        let backend = Backend::new(self.disk.open(path)?, Arc::clone(&self.unsynced))?;
+        Ok(Builder::new()
+            .set_cache_size(self.cache_bytes)
+            .create_with_backend(backend)?)
+    }
+}
+
+/// Whether every page of the index matches its checksum. Walks through all of it, and repairs
+/// what can be repaired.
+pub(crate) fn verify(disk: Arc<dyn Disk>, cache_bytes: usize) -> Result<bool, StorageError> {
+    let index = Index {
+        disk,
+        cache_bytes,
+        unsynced: Arc::default(),
+    };
+    let (mut db, _) = index.open()?;
+    let checked = catch_unwind(AssertUnwindSafe(|| db.check_integrity()));
+    checked
+        .map_err(|_| StorageError::Corrupt("checking the index: what is in it makes no sense".to_owned()))?
+        .map_err(|error| storage_error("checking the index", error.into()))
+}
+
+/// The totals, or the format that is not ours.
+fn read_totals(db: &Database) -> Result<Result<Totals, u64>, redb::Error> {
+    let txn = db.begin_read()?;
+    let meta = txn.open_table(META)?;
+    let number = |key: &str| -> Result<u64, redb::Error> { Ok(meta.get(key)?.map_or(0, |number| number.value())) };
+    let format = number(META_FORMAT)?;
+    if format != FORMAT {
+        return Ok(Err(format));
+    }
+    Ok(Ok(Totals {
+        applied: number(META_APPLIED)?,
+        next_id: number(META_NEXT_ID)?.max(1),
+        streams: txn.open_table(NAMES)?.len()?,
+        bytes: number(META_BYTES)?,
+        garbage: !txn.open_table(GARBAGE)?.is_empty()?,
+    }))
+}
+
+/// Makes the tables, so that whoever reads can rely on them.
+fn initialize(db: &Database) -> Result<(), redb::Error> {
+    let txn = write::begin(db)?;
+    {
+        txn.open_table(META)?.insert(META_FORMAT, FORMAT)?;
+        txn.open_table(NAMES)?;
+        txn.open_table(DATA)?;
+        txn.open_table(FILES)?;
+        txn.open_table(PRODUCERS)?;
+        txn.open_table(DUE)?;
+        txn.open_table(GARBAGE)?;
+    }
+    txn.commit()?;
+    Ok(())
+}
+
+/// Pretends that another version wrote the index.
+#[cfg(test)]
+pub(super) fn set_format(path: &std::path::Path, format: u64) {
+    let db = Database::open(path).unwrap();
+    let txn = db.begin_write().unwrap();
+    txn.open_table(META).unwrap().insert(META_FORMAT, format).unwrap();
+    txn.commit().unwrap();
+}

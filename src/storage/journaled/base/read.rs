@@ -1,0 +1,207 @@
+//! Reading the index as it was after a checkpoint.
+
+use std::ops::{Bound, Range};
+
+use bytes::BytesMut;
+use redb::{Database, ReadableDatabase, ReadableTable, ReadableTableMetadata};
+
+use super::{
+    DATA, DUE, DataRead, DueRead, FILES, FilesRead, GARBAGE, GarbageRead, NAMES, NamesRead, PRODUCERS, ProducersRead,
+    schema::decode_record,
+};
+use crate::{
+    clock::Millis,
+    protocol::StreamName,
+    storage::{Position, ProducerState, StreamId, StreamRecord},
+};
+
+/// The index at one moment.
+pub(in crate::storage::journaled) struct Snapshot {
+    names: NamesRead,
+    data: DataRead,
+    /// `None` when no stream has a file.
+    files: Option<FilesRead>,
+    producers: ProducersRead,
+    due: DueRead,
+    /// `None` when no removed stream waits.
+    garbage: Option<GarbageRead>,
+}
+
+/// The part of a stream that lies in its data file.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::storage::journaled) struct Run {
+    /// The position of the file's first byte.
+    pub(in crate::storage::journaled) start: Position,
+    /// How many of the file's bytes count.
+    pub(in crate::storage::journaled) len: u64,
+}
+
+impl Snapshot {
+    pub(in crate::storage::journaled) fn take(db: &Database) -> Result<Self, redb::Error> {
+        let txn = db.begin_read()?;
+        let files = txn.open_table(FILES)?;
+        let garbage = txn.open_table(GARBAGE)?;
+        Ok(Self {
+            names: txn.open_table(NAMES)?,
+            data: txn.open_table(DATA)?,
+            files: (!files.is_empty()?).then_some(files),
+            producers: txn.open_table(PRODUCERS)?,
+            due: txn.open_table(DUE)?,
+            garbage: (!garbage.is_empty()?).then_some(garbage),
+        })
+    }
+
+    pub(in crate::storage::journaled) fn record(&self, name: &StreamName) -> Result<Option<StreamRecord>, redb::Error> {
+        let found = self.names.get(name.as_str())?;
+        found.map(|row| decode_record(name.as_str(), row.value())).transpose()
+    }
+
+    /// Where the stream's bytes end; `None` when there is no such stream.
+    pub(in crate::storage::journaled) fn tail(&self, id: StreamId) -> Result<Option<Position>, redb::Error> {
+        // The bytes of a removed stream stay for a while, the stream does not.
+        if let Some(garbage) = &self.garbage
+            && garbage.get(id)?.is_some()
+        {
+            return Ok(None);
+        }
+        if let Some(run) = self.run(id)? {
+            return Ok(Some(run.start + run.len));
+        }
+        last_row_end(&self.data, id)
+    }
+
+    /// The first position of a stream's rows.
+    pub(in crate::storage::journaled) fn first_row(&self, id: StreamId) -> Result<Option<Position>, redb::Error> {
+        let first = self.data.range((id, 0)..=(id, u64::MAX))?.next().transpose()?;
+        Ok(first.map(|(key, _)| key.value().1))
+    }
+
+    pub(in crate::storage::journaled) fn run(&self, id: StreamId) -> Result<Option<Run>, redb::Error> {
+        let Some(files) = &self.files else { return Ok(None) };
+        Ok(files.get(id)?.map(|row| {
+            let (start, len) = row.value();
+            Run { start, len }
+        }))
+    }
+
+    pub(in crate::storage::journaled) fn producer(
+        &self,
+        id: StreamId,
+        producer: &str,
+    ) -> Result<Option<ProducerState>, redb::Error> {
+        Ok(self.producers.get((id, producer))?.map(|row| {
+            let (epoch, seq) = row.value();
+            ProducerState { epoch, seq }
+        }))
+    }
+
+    /// Where a stream's producers stand.
+    pub(in crate::storage::journaled) fn producers(
+        &self,
+        id: StreamId,
+    ) -> Result<impl Iterator<Item = Result<(String, ProducerState), redb::Error>>, redb::Error> {
+        let rows = self.producers.range((id, "")..(id.saturating_add(1), ""))?;
+        Ok(rows.map(|row| {
+            let (key, state) = row?;
+            let (epoch, seq) = state.value();
+            Ok((key.value().1.to_owned(), ProducerState { epoch, seq }))
+        }))
+    }
+
+    /// Positions and lengths of a stream's rows.
+    pub(in crate::storage::journaled) fn rows(
+        &self,
+        id: StreamId,
+    ) -> Result<impl Iterator<Item = Result<(Position, u64), redb::Error>>, redb::Error> {
+        let rows = self.data.range((id, 0)..=(id, u64::MAX))?;
+        Ok(rows.map(|row| {
+            let (key, value) = row?;
+            Ok((key.value().1, value.value().len() as u64))
+        }))
+    }
+
+    /// All data files and what counts of them.
+    pub(in crate::storage::journaled) fn runs(&self) -> Result<Vec<(StreamId, Run)>, redb::Error> {
+        let Some(files) = &self.files else {
+            return Ok(Vec::new());
+        };
+        let rows = files.iter()?.map(|row| {
+            let (id, run) = row?;
+            let (start, len) = run.value();
+            Ok((id.value(), Run { start, len }))
+        });
+        rows.collect()
+    }
+
+    /// Whether the index says that a name is due then.
+    pub(in crate::storage::journaled) fn is_due(&self, at: Millis, name: &StreamName) -> Result<bool, redb::Error> {
+        Ok(self.due.get((at, name.as_str()))?.is_some())
+    }
+
+    /// Records by name, from `from` on.
+    pub(in crate::storage::journaled) fn records(
+        &self,
+        from: Bound<&str>,
+    ) -> Result<impl Iterator<Item = Result<(StreamName, StreamRecord), redb::Error>>, redb::Error> {
+        let rows = self.names.range::<&str>((from, Bound::Unbounded))?;
+        Ok(rows.map(|row| {
+            let (name, record) = row?;
+            Ok((parse_name(name.value())?, decode_record(name.value(), record.value())?))
+        }))
+    }
+
+    /// Names of due streams, soonest first.
+    pub(in crate::storage::journaled) fn due(
+        &self,
+        now: Millis,
+    ) -> Result<impl Iterator<Item = Result<(Millis, StreamName), redb::Error>>, redb::Error> {
+        let rows = self.due.range(..(now.saturating_add(1), ""))?;
+        Ok(rows.map(|row| {
+            let (key, _) = row?;
+            let (at, name) = key.value();
+            Ok((at, parse_name(name)?))
+        }))
+    }
+
+    /// Adds what there is of a range in rows to `out`. Returns the position behind it.
+    pub(in crate::storage::journaled) fn read_rows(
+        &self,
+        id: StreamId,
+        range: &Range<Position>,
+        out: &mut BytesMut,
+    ) -> Result<(), redb::Error> {
+        if range.is_empty() {
+            return Ok(());
+        }
+        // The row that holds the range's first byte may begin before it.
+        let before = self.data.range((id, 0)..=(id, range.start))?.next_back().transpose()?;
+        let begin = before.map_or(range.start, |(key, _)| key.value().1);
+        for row in self.data.range((id, begin)..(id, range.end))? {
+            let (key, value) = row?;
+            let (start, bytes) = (key.value().1, value.value());
+            let cut = |position: Position| {
+                usize::try_from(position.saturating_sub(start)).map_or(bytes.len(), |at| at.min(bytes.len()))
+            };
+            out.extend_from_slice(bytes.get(cut(range.start)..cut(range.end)).unwrap_or_default());
+        }
+        Ok(())
+    }
+}
+
+impl std::fmt::Debug for Snapshot {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Snapshot").finish_non_exhaustive()
+    }
+}
+
+pub(super) fn last_row_end(
+    data: &impl ReadableTable<(u64, u64), &'static [u8]>,
+    id: StreamId,
+) -> Result<Option<Position>, redb::Error> {
+    let last = data.range((id, 0)..=(id, u64::MAX))?.next_back().transpose()?;
+    Ok(last.map(|(key, value)| key.value().1 + value.value().len() as u64))
+}
+
+fn parse_name(name: &str) -> Result<StreamName, redb::Error> {
+    StreamName::new(name).map_err(|error| redb::Error::Corrupted(format!("the name `{name}`: {error}")))
+}

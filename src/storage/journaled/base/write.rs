@@ -1,0 +1,197 @@
+//! Writing the index: checkpoints, and giving space back.
+//!
+//! Every transaction is a quick-repair one: it leaves the state of redb's allocator behind
+//! and is committed in two phases, so that a start after a crash need not walk through the
+//! whole database. That costs a second sync, which a commit for each batch could not afford;
+//! a checkpoint stands for thousands of batches.
+
+use std::{collections::BTreeMap, io};
+
+use redb::{Database, ReadableTable, WriteTransaction};
+
+use super::{
+    DATA, DUE, FILES, GARBAGE, META, META_APPLIED, META_BYTES, META_NEXT_ID, NAMES, PRODUCERS, Run, Totals,
+    schema::{Data, decode_record, encode_record},
+};
+use crate::storage::{Position, StreamId, journaled::memtable::Memtable, segments::Segments};
+
+/// The longest row. redb gives a large value pages of its own, a power of two of them: this
+/// much and its bookkeeping just fit into 64 KiB.
+const MAX_ROW: usize = 64 * 1024 - 256;
+
+/// A last row up to this long is written anew with what follows it, whatever that is: its
+/// page is written anyway.
+const ALWAYS_JOIN: usize = 2048;
+
+/// How many rows one slice of [`reclaim`] removes at most.
+const RECLAIM_ROWS: usize = 512;
+
+/// What a checkpoint brings to the index.
+pub(in crate::storage::journaled) struct Checkpoint<'a> {
+    pub(in crate::storage::journaled) mem: &'a Memtable,
+    /// Streams whose bytes went to their files, and what counts of the files now.
+    pub(in crate::storage::journaled) runs: &'a BTreeMap<StreamId, Run>,
+    /// The totals with everything in `mem`.
+    pub(in crate::storage::journaled) totals: Totals,
+}
+
+pub(super) fn begin(db: &Database) -> Result<WriteTransaction, redb::Error> {
+    let mut txn = db.begin_write()?;
+    txn.set_quick_repair(true);
+    Ok(txn)
+}
+
+/// Writes everything in one transaction.
+pub(in crate::storage::journaled) fn checkpoint(db: &Database, new: &Checkpoint<'_>) -> Result<(), redb::Error> {
+    let txn = begin(db)?;
+    if !new.mem.names.is_empty() {
+        write_records(&txn, new.mem)?;
+    }
+    write_streams(&txn, new)?;
+    if !new.mem.removed.is_empty() {
+        let mut garbage = txn.open_table(GARBAGE)?;
+        for id in &new.mem.removed {
+            garbage.insert(id, ())?;
+        }
+    }
+    {
+        let mut meta = txn.open_table(META)?;
+        meta.insert(META_APPLIED, new.totals.applied)?;
+        meta.insert(META_NEXT_ID, new.totals.next_id)?;
+        meta.insert(META_BYTES, new.totals.bytes)?;
+    }
+    txn.commit()?;
+    Ok(())
+}
+
+fn write_records(txn: &WriteTransaction, mem: &Memtable) -> Result<(), redb::Error> {
+    let mut names = txn.open_table(NAMES)?;
+    let mut due = txn.open_table(DUE)?;
+    for (name, record) in &mem.names {
+        let name = name.as_str();
+        let old = match record {
+            Some(record) => names.insert(name, encode_record(record)?.as_slice())?,
+            None => names.remove(name)?,
+        };
+        let due_before = match old {
+            Some(old) => decode_record(name, old.value())?.due_at,
+            None => None,
+        };
+        let due_at = record.as_ref().and_then(|record| record.due_at);
+        if due_before != due_at {
+            if let Some(at) = due_before {
+                due.remove((at, name))?;
+            }
+            if let Some(at) = due_at {
+                due.insert((at, name), ())?;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn write_streams(txn: &WriteTransaction, new: &Checkpoint<'_>) -> Result<(), redb::Error> {
+    let mut data = txn.open_table(DATA)?;
+    let mut files = txn.open_table(FILES)?;
+    let mut producers = txn.open_table(PRODUCERS)?;
+    for (&id, grown) in &new.mem.streams {
+        if let Some(run) = new.runs.get(&id) {
+            files.insert(id, (run.start, run.len))?;
+        } else if !grown.indexed || grown.segments.tail() > grown.segments.start() {
+            write_rows(&mut data, id, &grown.segments)?;
+        }
+        for (producer, state) in &grown.producers {
+            producers.insert((id, &**producer), (state.epoch, state.seq))?;
+        }
+    }
+    Ok(())
+}
+
+/// Writes what a stream has grown by, joined to its last row when that is short beside it: a
+/// stream that grows little by little is to have few rows, and none is to be written often.
+fn write_rows(data: &mut Data<'_>, id: StreamId, segments: &Segments) -> Result<(), redb::Error> {
+    let grown = usize::try_from(segments.tail() - segments.start()).unwrap_or(usize::MAX);
+    let last = data.range((id, 0)..=(id, u64::MAX))?.next_back().transpose()?;
+    let joined: Option<(Position, Vec<u8>)> = last.and_then(|(key, value)| {
+        let value = value.value();
+        let short = value.len() <= ALWAYS_JOIN.max(2 * grown) && value.len().saturating_add(grown) <= MAX_ROW;
+        short.then(|| (key.value().1, value.to_vec()))
+    });
+    let (mut at, front) = joined.unwrap_or((segments.start(), Vec::new()));
+    let mut left = front.len().saturating_add(grown);
+    let mut pieces = std::iter::once(front.as_slice()).chain(segments.pieces());
+    let mut piece: &[u8] = &[];
+    loop {
+        let len = left.min(MAX_ROW);
+        let mut row = data.insert_reserve((id, at), len)?;
+        let mut rest = row.as_mut();
+        while !rest.is_empty() {
+            if piece.is_empty() {
+                match pieces.next() {
+                    Some(next) => piece = next,
+                    None => break,
+                }
+            }
+            let (now, later) = piece.split_at(piece.len().min(rest.len()));
+            let (front, back) = rest.split_at_mut(now.len());
+            front.copy_from_slice(now);
+            (piece, rest) = (later, back);
+        }
+        left -= len;
+        at += len as u64;
+        if left == 0 {
+            return Ok(());
+        }
+    }
+}
+
+/// Removes some of what removed streams have left, their files with `remove_file`. Returns how
+/// many bytes went, and whether more waits.
+pub(in crate::storage::journaled) fn reclaim(
+    db: &Database,
+    remove_file: impl Fn(StreamId) -> io::Result<()>,
+) -> Result<(u64, bool), redb::Error> {
+    let txn = begin(db)?;
+    let mut freed = 0u64;
+    let mut left = RECLAIM_ROWS;
+    let more = {
+        let mut garbage = txn.open_table(GARBAGE)?;
+        let mut data = txn.open_table(DATA)?;
+        let mut files = txn.open_table(FILES)?;
+        let mut producers = txn.open_table(PRODUCERS)?;
+        loop {
+            let Some(id) = garbage.first()?.map(|(id, _)| id.value()) else {
+                break false;
+            };
+            if files.get(id)?.is_some() {
+                // Before the row that names it: a crash in between leaves a row without a file,
+                // not a file that nobody knows of.
+                remove_file(id)?;
+                files.remove(id)?;
+            }
+            let mut starts = Vec::new();
+            for row in data.range((id, 0)..=(id, u64::MAX))?.take(left) {
+                starts.push(row?.0.value().1);
+            }
+            left -= starts.len();
+            for start in starts {
+                freed += data.remove((id, start))?.map_or(0, |value| value.value().len() as u64);
+            }
+            let mut known = Vec::new();
+            for row in producers.range((id, "")..(id.saturating_add(1), ""))?.take(left) {
+                known.push(row?.0.value().1.to_owned());
+            }
+            left -= known.len();
+            for producer in known {
+                producers.remove((id, producer.as_str()))?;
+            }
+            if left == 0 {
+                break true;
+            }
+            left -= 1;
+            garbage.remove(id)?;
+        }
+    };
+    txn.commit()?;
+    Ok((freed, more))
+}

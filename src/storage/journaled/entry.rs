@@ -1,0 +1,193 @@
+//! How a batch is written to the journal. `docs/storage.md` is the reference.
+//!
+//! A batch is its entries one behind the other, each in postcard's encoding, and behind the
+//! entry of an append its bytes as they are.
+
+use std::ops::Range;
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    protocol::StreamName,
+    storage::{Change, Position, ProducerState, StreamId, StreamRecord},
+};
+
+/// Pieces from this size on are written from where they lie; smaller ones are cheaper to copy.
+const SHARE_FROM: usize = 4 * 1024;
+
+/// What is in the journal, as written.
+#[derive(Serialize)]
+enum EntryRef<'a> {
+    Put(&'a StreamName, &'a StreamRecord),
+    Append(StreamId, Position, u64),
+    Producer(StreamId, &'a str, ProducerState),
+    Remove(&'a StreamName, StreamId),
+    NextId(StreamId),
+}
+
+/// The same, as read. The order of the variants is the format.
+#[derive(Deserialize)]
+enum EntryOwned {
+    Put(StreamName, StreamRecord),
+    Append(StreamId, Position, u64),
+    Producer(StreamId, String, ProducerState),
+    Remove(StreamName, StreamId),
+    NextId(StreamId),
+}
+
+/// What a journal record says.
+#[derive(Debug, Default)]
+pub(super) struct Decoded {
+    /// The steps of a batch.
+    pub(super) batch: Vec<Change>,
+    /// Ids below this one may be in use.
+    pub(super) next_id: StreamId,
+}
+
+/// A journal record's content, ready to be written without copying what is large.
+#[derive(Debug, Default)]
+pub(super) struct Encoded {
+    /// What is not shared, in order.
+    copied: Vec<u8>,
+    /// What is, and before which place in `copied` it belongs.
+    shared: Vec<(usize, Bytes)>,
+}
+
+impl Encoded {
+    pub(super) fn batch(batch: &[Change]) -> Result<Self, postcard::Error> {
+        let mut encoded = Self {
+            copied: Vec::with_capacity(64 * batch.len()),
+            shared: Vec::new(),
+        };
+        for change in batch {
+            match change {
+                Change::Put { name, record } => encoded.entry(&EntryRef::Put(name, record))?,
+                Change::Append { id, at, data } => {
+                    let len = data.iter().map(|piece| piece.len() as u64).sum();
+                    encoded.entry(&EntryRef::Append(*id, *at, len))?;
+                    data.iter().for_each(|piece| encoded.bytes(piece));
+                }
+                Change::Producer { id, producer, state } => {
+                    encoded.entry(&EntryRef::Producer(*id, producer, *state))?;
+                }
+                Change::Remove { name, id } => encoded.entry(&EntryRef::Remove(name, *id))?,
+            }
+        }
+        Ok(encoded)
+    }
+
+    pub(super) fn next_id(next: StreamId) -> Result<Self, postcard::Error> {
+        let mut encoded = Self::default();
+        encoded.entry(&EntryRef::NextId(next))?;
+        Ok(encoded)
+    }
+
+    fn entry(&mut self, entry: &EntryRef<'_>) -> Result<(), postcard::Error> {
+        self.copied = postcard::to_extend(entry, std::mem::take(&mut self.copied))?;
+        Ok(())
+    }
+
+    fn bytes(&mut self, piece: &Bytes) {
+        if piece.len() < SHARE_FROM {
+            self.copied.extend_from_slice(piece);
+        } else {
+            self.shared.push((self.copied.len(), piece.clone()));
+        }
+    }
+
+    /// How many bytes it is.
+    pub(super) fn len(&self) -> u64 {
+        let shared: u64 = self.shared.iter().map(|(_, piece)| piece.len() as u64).sum();
+        self.copied.len() as u64 + shared
+    }
+
+    /// Its parts in order.
+    pub(super) fn parts(&self) -> impl Iterator<Item = &[u8]> {
+        let mut from = 0;
+        let between = move |part: Range<usize>| self.copied.get(part).unwrap_or_default();
+        self.shared
+            .iter()
+            .flat_map(move |(at, piece)| {
+                let copied = between(from..*at);
+                from = *at;
+                [copied, piece.as_ref()]
+            })
+            .chain(std::iter::once_with(move || {
+                between(self.shared.last().map_or(0, |(at, _)| *at)..self.copied.len())
+            }))
+            .filter(|part| !part.is_empty())
+    }
+}
+
+/// Reads a journal record's content.
+pub(super) fn decode(content: &Bytes) -> Result<Decoded, String> {
+    let mut decoded = Decoded::default();
+    let mut rest = content.clone();
+    while !rest.is_empty() {
+        let (entry, behind) =
+            postcard::take_from_bytes::<EntryOwned>(&rest).map_err(|error| format!("an entry: {error}"))?;
+        let used = rest.len() - behind.len();
+        let mut behind = rest.split_off(used);
+        decoded.batch.push(match entry {
+            EntryOwned::Put(name, record) => Change::Put { name, record },
+            EntryOwned::Append(id, at, len) => {
+                let len = usize::try_from(len).ok().filter(|len| *len <= behind.len());
+                let data = behind.split_to(len.ok_or("an append is longer than its record")?);
+                Change::Append {
+                    id,
+                    at,
+                    data: vec![data],
+                }
+            }
+            EntryOwned::Producer(id, producer, state) => Change::Producer { id, producer, state },
+            EntryOwned::Remove(name, id) => Change::Remove { name, id },
+            EntryOwned::NextId(next) => {
+                decoded.next_id = next;
+                rest = behind;
+                continue;
+            }
+        });
+        rest = behind;
+    }
+    Ok(decoded)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::storage::contract::{Driver, Model};
+
+    #[test]
+    fn what_is_encoded_is_decoded() {
+        let mut driver = Driver::new(5);
+        let mut model = Model::default();
+        for _ in 0..200 {
+            let batch = driver.batch(&mut model, 20_000);
+            let encoded = Encoded::batch(&batch).unwrap();
+            let content: Vec<u8> = encoded.parts().flatten().copied().collect();
+            assert_eq!(content.len() as u64, encoded.len());
+            let decoded = decode(&Bytes::from(content)).unwrap().batch;
+            assert_eq!(decoded.len(), batch.len());
+            for (decoded, original) in decoded.iter().zip(&batch) {
+                assert_eq!(format!("{decoded:?}"), format!("{original:?}"));
+            }
+        }
+    }
+
+    #[test]
+    fn nonsense_is_an_error_and_nothing_worse() {
+        let batch = [crate::storage::contract::append(7, 9, "hello")];
+        let encoded = Encoded::batch(&batch).unwrap();
+        let content: Vec<u8> = encoded.parts().flatten().copied().collect();
+        for cut in 1..content.len() {
+            assert!(decode(&Bytes::copy_from_slice(&content[..cut])).is_err(), "{cut}");
+        }
+        let mut driver = Driver::new(11);
+        for _ in 0..5000 {
+            let len = driver.below(60);
+            let noise: Vec<u8> = (0..len).map(|_| driver.below(256) as u8).collect();
+            let _ = decode(&Bytes::from(noise));
+        }
+    }
+}

@@ -1,0 +1,114 @@
+//! Data files: one for each stream that has grown large.
+
+use std::{
+    hash::{BuildHasherDefault, DefaultHasher},
+    io::{self, IoSlice},
+    sync::Arc,
+};
+
+use quick_cache::{
+    UnitWeighter,
+    sync::{Cache, DefaultLifecycle},
+};
+
+use super::disk::{Disk, DiskFile};
+use crate::storage::{StreamId, segments::Segments};
+
+/// Up to this many files are synced one by one, more with everything else.
+const SYNC_EACH: usize = 8;
+
+/// Ids are ours, so nobody makes them collide; and a test that is replayed does the same again.
+type Hasher = BuildHasherDefault<DefaultHasher>;
+
+/// The data files, a bounded number of them open.
+#[derive(Debug)]
+pub(super) struct DataFiles {
+    disk: Arc<dyn Disk>,
+    open: Cache<StreamId, Arc<dyn DiskFile>, UnitWeighter, Hasher>,
+}
+
+impl DataFiles {
+    pub(super) fn new(disk: Arc<dyn Disk>, max_open: usize) -> Self {
+        let max_open = max_open.max(1);
+        Self {
+            disk,
+            open: Cache::with(
+                max_open,
+                max_open as u64,
+                UnitWeighter,
+                Hasher::default(),
+                DefaultLifecycle::default(),
+            ),
+        }
+    }
+
+    fn file(&self, id: StreamId) -> io::Result<Arc<dyn DiskFile>> {
+        self.open.get_or_insert_with(&id, || self.disk.open(&path(id)))
+    }
+
+    pub(super) fn read(&self, id: StreamId, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        self.file(id)?.read_at(out, offset)
+    }
+
+    /// Writes bytes at an offset. They are not on disk before [`Self::sync`].
+    pub(super) fn write(&self, id: StreamId, offset: u64, bytes: &Segments) -> io::Result<()> {
+        let mut pieces: Vec<IoSlice<'_>> = bytes.pieces().map(IoSlice::new).collect();
+        self.file(id)?.write_at(&mut pieces, offset)
+    }
+
+    /// Makes files durable, and the names of those that are new.
+    pub(super) fn sync(&self, written: &[StreamId], new: &[StreamId]) -> io::Result<()> {
+        if written.len() > SYNC_EACH {
+            self.disk.sync_all()?;
+        } else {
+            for id in written {
+                self.file(*id)?.sync()?;
+            }
+        }
+        let mut directories: Vec<String> = new.iter().map(|id| directory(*id)).collect();
+        directories.sort_unstable();
+        directories.dedup();
+        for directory in &directories {
+            self.disk.sync_dir(directory)?;
+        }
+        if !directories.is_empty() {
+            self.disk.sync_dir(ROOT)?;
+            self.disk.sync_dir("")?;
+        }
+        Ok(())
+    }
+
+    /// How long a file is; `None` when it is missing.
+    pub(super) fn len(&self, id: StreamId) -> io::Result<Option<u64>> {
+        if !self.disk.exists(&path(id))? {
+            return Ok(None);
+        }
+        self.file(id)?.len().map(Some)
+    }
+
+    /// The files that there are, by their paths.
+    pub(super) fn all(&self) -> io::Result<Vec<String>> {
+        let mut paths = Vec::new();
+        for directory in self.disk.list(ROOT)? {
+            let directory = format!("{ROOT}/{directory}");
+            let names = self.disk.list(&directory)?;
+            paths.extend(names.into_iter().map(|name| format!("{directory}/{name}")));
+        }
+        Ok(paths)
+    }
+
+    pub(super) fn remove(&self, id: StreamId) -> io::Result<()> {
+        self.open.remove(&id);
+        self.disk.remove(&path(id))
+    }
+}
+
+const ROOT: &str = "data";
+
+fn directory(id: StreamId) -> String {
+    format!("{ROOT}/{:02x}", id & 0xff)
+}
+
+pub(super) fn path(id: StreamId) -> String {
+    format!("{}/{id:016x}", directory(id))
+}

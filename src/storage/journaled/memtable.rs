@@ -1,0 +1,205 @@
+//! What the journal holds and the index does not: changes in memory, until a checkpoint.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    ops::Bound,
+};
+
+use bytes::Bytes;
+
+use crate::{
+    clock::Millis,
+    protocol::StreamName,
+    storage::{Change, Position, ProducerState, StreamId, StreamRecord, segments::Segments},
+};
+
+/// What one entry of the table counts for against the size of a checkpoint, besides its bytes.
+const ENTRY_COST: u64 = 1024;
+
+/// The changes since the last checkpoint.
+#[derive(Debug, Default)]
+pub(super) struct Memtable {
+    /// Records that were written, and names that were removed.
+    pub(super) names: BTreeMap<StreamName, Option<StreamRecord>>,
+    /// When the records in `names` are due.
+    pub(super) due: BTreeSet<(Millis, StreamName)>,
+    /// Streams that have grown or are new.
+    pub(super) streams: BTreeMap<StreamId, Grown>,
+    /// Streams of the index that were removed.
+    pub(super) removed: BTreeSet<StreamId>,
+    /// About how much work a checkpoint is, in bytes.
+    cost: u64,
+}
+
+/// What a stream has besides what the index has of it.
+#[derive(Debug)]
+pub(super) struct Grown {
+    pub(super) segments: Segments,
+    /// Whether the index knows the stream.
+    pub(super) indexed: bool,
+    pub(super) producers: BTreeMap<Box<str>, ProducerState>,
+}
+
+impl Grown {
+    fn new(start: Position, indexed: bool) -> Self {
+        Self {
+            segments: Segments::starting_at(start),
+            indexed,
+            producers: BTreeMap::new(),
+        }
+    }
+}
+
+/// What the index says about what a batch touches and the table does not have.
+#[derive(Debug, Default)]
+pub(super) struct Known {
+    pub(super) records: HashMap<StreamName, StreamRecord>,
+    pub(super) tails: HashMap<StreamId, Position>,
+}
+
+/// By how much a batch changes the totals.
+#[derive(Debug, Default, Clone, Copy)]
+pub(super) struct Effect {
+    pub(super) streams: i64,
+    pub(super) bytes: i64,
+}
+
+impl Memtable {
+    pub(super) fn is_empty(&self) -> bool {
+        self.names.is_empty() && self.streams.is_empty() && self.removed.is_empty()
+    }
+
+    pub(super) fn cost(&self) -> u64 {
+        self.cost
+    }
+
+    /// Where a stream ends: `Some(None)` when it was removed, `None` when the index knows.
+    pub(super) fn tail(&self, id: StreamId) -> Option<Option<Position>> {
+        match self.streams.get(&id) {
+            Some(grown) => Some(Some(grown.segments.tail())),
+            None => self.removed.contains(&id).then_some(None),
+        }
+    }
+
+    /// Where a producer stands; `Some(None)` when its stream was removed, `None` when the index knows.
+    pub(super) fn producer(&self, id: StreamId, producer: &str) -> Option<Option<ProducerState>> {
+        match self.streams.get(&id) {
+            Some(grown) => match grown.producers.get(producer) {
+                Some(state) => Some(Some(*state)),
+                None if grown.indexed => None,
+                None => Some(None),
+            },
+            None => self.removed.contains(&id).then_some(None),
+        }
+    }
+
+    /// Names and records from `from` on.
+    pub(super) fn records(&self, from: Bound<&str>) -> impl Iterator<Item = (&StreamName, Option<&StreamRecord>)> {
+        let range = self.names.range::<str, _>((from, Bound::Unbounded));
+        range.map(|(name, record)| (name, record.as_ref()))
+    }
+
+    /// Does what one step of a batch says. The batch was checked, and `known` is what the index
+    /// has of all that it touches.
+    pub(super) fn apply(&mut self, change: &Change, known: &Known) -> Effect {
+        match change {
+            Change::Put { name, record } => self.put(name, record, known),
+            Change::Append { id, data, .. } => self.append(*id, data, known),
+            Change::Producer { id, producer, state } => {
+                if let Some(grown) = self.grown(*id, known) {
+                    grown.producers.insert(producer.as_str().into(), *state);
+                    self.cost += ENTRY_COST;
+                }
+                Effect::default()
+            }
+            Change::Remove { name, id } => self.remove(name, *id, known),
+        }
+    }
+
+    fn grown(&mut self, id: StreamId, known: &Known) -> Option<&mut Grown> {
+        if !self.streams.contains_key(&id) {
+            if self.removed.contains(&id) {
+                return None;
+            }
+            self.streams.insert(id, Grown::new(*known.tails.get(&id)?, true));
+            self.cost += ENTRY_COST;
+        }
+        self.streams.get_mut(&id)
+    }
+
+    fn append(&mut self, id: StreamId, data: &[Bytes], known: &Known) -> Effect {
+        let len: u64 = data.iter().map(|piece| piece.len() as u64).sum();
+        let Some(grown) = self.grown(id, known) else {
+            debug_assert!(false, "an append to stream {id} was not checked");
+            return Effect::default();
+        };
+        data.iter()
+            .filter(|piece| !piece.is_empty())
+            .for_each(|piece| grown.segments.append(piece));
+        self.cost += len;
+        Effect {
+            streams: 0,
+            bytes: signed(len),
+        }
+    }
+
+    fn put(&mut self, name: &StreamName, record: &StreamRecord, known: &Known) -> Effect {
+        let mut effect = Effect::default();
+        let old = match self.names.insert(name.clone(), Some(record.clone())) {
+            Some(old) => old,
+            None => known.records.get(name).cloned(),
+        };
+        self.cost += ENTRY_COST;
+        if let Some(due_at) = old.as_ref().and_then(|old| old.due_at) {
+            self.due.remove(&(due_at, name.clone()));
+        }
+        if let Some(due_at) = record.due_at {
+            self.due.insert((due_at, name.clone()));
+        }
+        match old {
+            Some(old) if old.id == record.id => return effect,
+            Some(old) => effect.bytes -= self.discard(old.id, old.start, known),
+            None => effect.streams += 1,
+        }
+        if self.grown(record.id, known).is_none() {
+            self.streams.insert(record.id, Grown::new(record.start, false));
+        }
+        effect
+    }
+
+    fn remove(&mut self, name: &StreamName, id: StreamId, known: &Known) -> Effect {
+        let old = match self.names.get(name) {
+            Some(old) => old.as_ref(),
+            None => known.records.get(name),
+        };
+        let Some((start, due_at)) = old.filter(|old| old.id == id).map(|old| (old.start, old.due_at)) else {
+            return Effect::default();
+        };
+        if let Some(due_at) = due_at {
+            self.due.remove(&(due_at, name.clone()));
+        }
+        self.names.insert(name.clone(), None);
+        self.cost += ENTRY_COST;
+        Effect {
+            streams: -1,
+            bytes: -self.discard(id, start, known),
+        }
+    }
+
+    /// Forgets a stream's bytes; returns how many they were.
+    fn discard(&mut self, id: StreamId, start: Position, known: &Known) -> i64 {
+        let grown = self.streams.remove(&id);
+        let tail = match &grown {
+            Some(grown) => grown.segments.tail(),
+            None => known.tails.get(&id).copied().unwrap_or(start),
+        };
+        if grown.is_none_or(|grown| grown.indexed) {
+            self.removed.insert(id);
+        }
+        signed(tail.saturating_sub(start))
+    }
+}
+
+fn signed(bytes: u64) -> i64 {
+    i64::try_from(bytes).unwrap_or(i64::MAX)
+}

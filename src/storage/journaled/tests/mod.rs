@@ -1,0 +1,22 @@
+//! What the contract does not ask: faults, formats, figures.
+
+mod faults;
+mod real;
+mod sim;
+
+use std::ops::Range;
+
+use bytes::Bytes;
+
+use super::JournaledStore;
+use crate::{
+    clock::Millis,
+    protocol::StreamName,
+    storage::{Change, CommitError, Position, ProducerState, Storage, StorageError, Stored, StreamId, Usage},
+};
+
+/// The core as a store of its own.
+#[derive(Debug)]
+struct Simulated(JournaledStore);
+
+delegate_storage!(Simulated);

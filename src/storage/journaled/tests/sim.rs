@@ -1,0 +1,450 @@
+//! A disk that fails on command, and a power loss that leaves on it what it likes of
+//! everything that was not synced.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io::{self, IoSlice},
+    sync::Arc,
+};
+
+use parking_lot::Mutex;
+
+use crate::storage::{
+    contract::Driver,
+    journaled::disk::{Disk, DiskFile},
+};
+
+const SECTOR: usize = 512;
+
+/// How often something fails: once in so many operations; 0: never.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Faults {
+    pub(super) write: u64,
+    pub(super) full: u64,
+    pub(super) sync: u64,
+    pub(super) read: u64,
+    /// Syncs say that they are done and do nothing.
+    pub(super) lying: bool,
+    /// Nothing can be written, as on a file system that was remounted.
+    pub(super) read_only: bool,
+}
+
+#[derive(Debug)]
+enum Op {
+    Write(usize, Vec<u8>),
+    SetLen(usize),
+}
+
+/// What becomes of an operation that was not synced.
+#[derive(Debug, Clone, Copy)]
+enum Luck {
+    Kept,
+    Torn,
+    Gone,
+}
+
+impl Luck {
+    fn draw(rng: &mut Driver) -> Self {
+        match rng.below(10) {
+            0..4 => Self::Gone,
+            4..7 => Self::Torn,
+            _ => Self::Kept,
+        }
+    }
+}
+
+#[derive(Debug, Default)]
+struct SimFile {
+    /// What programs see.
+    cache: Vec<u8>,
+    /// What a power loss leaves in any case.
+    disk: Vec<u8>,
+    /// What a sync would bring there, each with its number among all operations.
+    pending: Vec<(u64, Op)>,
+    /// Whether the directory's entry is on disk.
+    linked: bool,
+    /// The number of the operation that made it.
+    created: u64,
+    /// The blocks that were ever written: a file may have holes.
+    blocks: BTreeSet<usize>,
+}
+
+const BLOCK: usize = 4096;
+
+impl SimFile {
+    fn new_blocks(&self, at: usize, len: usize) -> usize {
+        (at / BLOCK..(at + len).div_ceil(BLOCK))
+            .filter(|block| !self.blocks.contains(block))
+            .count()
+    }
+
+    fn reach_disk(&mut self, op: Op, luck: Luck, rng: &mut Driver) {
+        match (op, luck) {
+            (_, Luck::Gone) => {}
+            (Op::SetLen(len), _) => self.disk.resize(len, 0),
+            (Op::Write(at, data), Luck::Kept) => write_into(&mut self.disk, at, &data),
+            (Op::Write(at, data), Luck::Torn) => {
+                // Sector by sector, each there or not.
+                let mut from = 0;
+                while from < data.len() {
+                    let to = ((at + from) / SECTOR * SECTOR + SECTOR - at).min(data.len());
+                    if rng.below(2) == 0 {
+                        write_into(&mut self.disk, at + from, &data[from..to]);
+                    }
+                    from = to;
+                }
+            }
+        }
+    }
+}
+
+#[derive(Debug)]
+struct State {
+    files: BTreeMap<String, SimFile>,
+    removed: Vec<(u64, String, SimFile)>,
+    /// From and to, not yet durable.
+    renamed: Vec<(String, String)>,
+    rng: Driver,
+    faults: Faults,
+    /// How many there were.
+    operations: u64,
+    /// After so many more operations the power goes.
+    power: Option<u64>,
+    /// What all files together may hold.
+    capacity: usize,
+}
+
+/// The disk. Clones are the same disk.
+#[derive(Debug, Clone)]
+pub(super) struct SimDisk(Arc<Mutex<State>>);
+
+impl SimDisk {
+    pub(super) fn new(seed: u64) -> Self {
+        Self(Arc::new(Mutex::new(State {
+            files: BTreeMap::new(),
+            removed: Vec::new(),
+            renamed: Vec::new(),
+            rng: Driver::new(seed ^ 0xD15C),
+            faults: Faults::default(),
+            operations: 0,
+            power: None,
+            capacity: usize::MAX,
+        })))
+    }
+
+    pub(super) fn set_faults(&self, faults: Faults) {
+        self.0.lock().faults = faults;
+    }
+
+    pub(super) fn set_capacity(&self, capacity: usize) {
+        self.0.lock().capacity = capacity;
+    }
+
+    pub(super) fn used(&self) -> usize {
+        self.0.lock().used()
+    }
+
+    /// The power goes after so many more operations.
+    pub(super) fn cut_power_after(&self, operations: u64) {
+        self.0.lock().power = Some(operations);
+    }
+
+    pub(super) fn is_down(&self) -> bool {
+        self.0.lock().power == Some(0)
+    }
+
+    /// After a power loss: of everything unsynced some is there, some is not, some is torn.
+    pub(super) fn reboot(&self) {
+        let mut state = self.0.lock();
+        let State {
+            files,
+            removed,
+            renamed,
+            rng,
+            faults,
+            operations,
+            ..
+        } = &mut *state;
+        // A disk that lies keeps the order: nothing that came after some moment is there.
+        let cut = faults.lying.then(|| 1 + rng.below(*operations));
+        for (from, to) in renamed.drain(..).rev() {
+            if rng.below(2) == 0
+                && let Some(file) = files.remove(&to)
+            {
+                files.insert(from, file);
+            }
+        }
+        for (number, path, file) in std::mem::take(removed) {
+            let back = cut.map_or_else(|| rng.below(2) == 0, |cut| number >= cut);
+            if file.linked && back {
+                files.entry(path).or_insert(file);
+            }
+        }
+        let names: Vec<String> = files.keys().cloned().collect();
+        for name in names {
+            let Some(file) = files.get_mut(&name) else { continue };
+            let gone = cut.map_or_else(|| rng.below(2) == 0, |cut| file.created >= cut);
+            if !file.linked && gone {
+                files.remove(&name);
+                continue;
+            }
+            let mood = rng.below(4);
+            for (number, op) in std::mem::take(&mut file.pending) {
+                let luck = match (cut, mood) {
+                    (Some(cut), _) if number < cut => Luck::Kept,
+                    (Some(cut), _) if number == cut => Luck::Torn,
+                    (Some(_), _) | (None, 0) => Luck::Gone,
+                    (None, 1) => Luck::Kept,
+                    (None, _) => Luck::draw(rng),
+                };
+                file.reach_disk(op, luck, rng);
+            }
+            file.cache = file.disk.clone();
+            file.linked = true;
+        }
+        state.power = None;
+        state.faults = Faults::default();
+    }
+
+    /// Turns one bit of what is on disk.
+    pub(super) fn flip_bit(&self, path: &str, offset: usize, bit: u8) {
+        let mut state = self.0.lock();
+        let file = state.files.get_mut(path).unwrap();
+        file.disk[offset] ^= 1 << bit;
+        file.cache[offset] ^= 1 << bit;
+    }
+
+    pub(super) fn contents(&self, path: &str) -> Vec<u8> {
+        self.0.lock().files[path].cache.clone()
+    }
+}
+
+fn write_into(content: &mut Vec<u8>, at: usize, data: &[u8]) {
+    if content.len() < at + data.len() {
+        content.resize(at + data.len(), 0);
+    }
+    content[at..at + data.len()].copy_from_slice(data);
+}
+
+fn input_output_error() -> io::Error {
+    io::Error::from_raw_os_error(5)
+}
+
+fn no_space() -> io::Error {
+    io::ErrorKind::StorageFull.into()
+}
+
+impl State {
+    /// Counts an operation; an error when the power is gone.
+    fn step(&mut self) -> io::Result<()> {
+        self.operations += 1;
+        if self.faults.read_only {
+            return Err(io::ErrorKind::ReadOnlyFilesystem.into());
+        }
+        match &mut self.power {
+            Some(0) => Err(io::Error::other("the power is gone")),
+            Some(left) => {
+                *left -= 1;
+                Ok(())
+            }
+            None => Ok(()),
+        }
+    }
+
+    fn fails(&mut self, once_in: u64) -> bool {
+        once_in > 0 && self.rng.below(once_in) == 0
+    }
+
+    fn used(&self) -> usize {
+        self.files.values().map(|file| file.blocks.len() * BLOCK).sum()
+    }
+
+    fn file(&mut self, path: &str) -> io::Result<&mut SimFile> {
+        self.files.get_mut(path).ok_or_else(|| io::ErrorKind::NotFound.into())
+    }
+}
+
+impl Disk for SimDisk {
+    fn open(&self, path: &str) -> io::Result<Arc<dyn DiskFile>> {
+        let mut state = self.0.lock();
+        if !(state.faults.read_only && state.files.contains_key(path)) {
+            state.step()?;
+        }
+        let created = state.operations;
+        state.files.entry(path.to_owned()).or_insert_with(|| SimFile {
+            created,
+            ..SimFile::default()
+        });
+        Ok(Arc::new(SimHandle {
+            disk: self.clone(),
+            path: path.to_owned(),
+        }))
+    }
+
+    fn exists(&self, path: &str) -> io::Result<bool> {
+        Ok(self.0.lock().files.contains_key(path))
+    }
+
+    fn remove(&self, path: &str) -> io::Result<()> {
+        let mut state = self.0.lock();
+        state.step()?;
+        let number = state.operations;
+        if let Some(file) = state.files.remove(path) {
+            state.removed.push((number, path.to_owned(), file));
+        }
+        Ok(())
+    }
+
+    fn list(&self, path: &str) -> io::Result<Vec<String>> {
+        let state = self.0.lock();
+        let inside = state
+            .files
+            .keys()
+            .filter_map(|name| name.strip_prefix(path)?.strip_prefix('/'));
+        Ok(inside.map(str::to_owned).collect())
+    }
+
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        let mut state = self.0.lock();
+        state.step()?;
+        let file = state.files.remove(from).ok_or(io::ErrorKind::NotFound)?;
+        state.files.insert(to.to_owned(), file);
+        state.renamed.push((from.to_owned(), to.to_owned()));
+        Ok(())
+    }
+
+    fn sync_dir(&self, path: &str) -> io::Result<()> {
+        let mut state = self.0.lock();
+        state.step()?;
+        let once_in = state.faults.sync;
+        if state.fails(once_in) {
+            return Err(input_output_error());
+        }
+        if state.faults.lying {
+            return Ok(());
+        }
+        let inside = |name: &str| name.rsplit_once('/').map_or("", |(directory, _)| directory) == path;
+        for (name, file) in &mut state.files {
+            file.linked |= inside(name);
+        }
+        state.removed.retain(|(_, name, _)| !inside(name));
+        state.renamed.retain(|(_, name)| !inside(name));
+        Ok(())
+    }
+
+    fn sync_all(&self) -> io::Result<()> {
+        let paths: Vec<String> = self.0.lock().files.keys().cloned().collect();
+        for path in paths {
+            self.sync_file(&path)?;
+        }
+        Ok(())
+    }
+
+    fn free(&self) -> Option<u64> {
+        let state = self.0.lock();
+        (state.capacity != usize::MAX).then(|| state.capacity.saturating_sub(state.used()) as u64)
+    }
+}
+
+impl SimDisk {
+    fn sync_file(&self, path: &str) -> io::Result<()> {
+        let mut state = self.0.lock();
+        if state.faults.read_only {
+            return Ok(());
+        }
+        state.step()?;
+        let (once_in, lying) = (state.faults.sync, state.faults.lying);
+        let failed = state.fails(once_in);
+        let State { files, rng, .. } = &mut *state;
+        let file = files.get_mut(path).ok_or(io::ErrorKind::NotFound)?;
+        if lying && !failed {
+            return Ok(());
+        }
+        for (_, op) in std::mem::take(&mut file.pending) {
+            // A failed sync leaves behind what it likes, and from then on takes it for done.
+            let luck = if failed { Luck::draw(rng) } else { Luck::Kept };
+            file.reach_disk(op, luck, rng);
+        }
+        if failed { Err(input_output_error()) } else { Ok(()) }
+    }
+}
+
+#[derive(Debug)]
+struct SimHandle {
+    disk: SimDisk,
+    path: String,
+}
+
+impl DiskFile for SimHandle {
+    fn len(&self) -> io::Result<u64> {
+        Ok(self.disk.0.lock().file(&self.path)?.cache.len() as u64)
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        let mut state = self.disk.0.lock();
+        state.step()?;
+        let len = len as usize;
+        let number = state.operations;
+        let file = state.file(&self.path)?;
+        file.blocks.retain(|block| block * BLOCK < len);
+        file.cache.resize(len, 0);
+        file.pending.push((number, Op::SetLen(len)));
+        Ok(())
+    }
+
+    fn read_at(&self, out: &mut [u8], offset: u64) -> io::Result<()> {
+        let mut state = self.disk.0.lock();
+        if state.power == Some(0) {
+            return Err(io::Error::other("the power is gone"));
+        }
+        let once_in = state.faults.read;
+        if state.fails(once_in) {
+            return Err(input_output_error());
+        }
+        let at = offset as usize;
+        let file = state.file(&self.path)?;
+        let part = file.cache.get(at..at + out.len());
+        out.copy_from_slice(part.ok_or(io::ErrorKind::UnexpectedEof)?);
+        Ok(())
+    }
+
+    fn write_at(&self, pieces: &mut [IoSlice<'_>], offset: u64) -> io::Result<()> {
+        let mut data: Vec<u8> = pieces.iter().flat_map(|piece| piece.iter().copied()).collect();
+        let mut state = self.disk.0.lock();
+        state.step()?;
+        let (write, full) = (state.faults.write, state.faults.full);
+        let mut outcome = if state.power == Some(0) {
+            Err(io::Error::other("the power is gone"))
+        } else if state.fails(write) {
+            Err(input_output_error())
+        } else if state.fails(full) {
+            Err(no_space())
+        } else {
+            Ok(())
+        };
+        if outcome.is_err() {
+            // Short: some of it was taken.
+            let kept = state.rng.below(data.len() as u64 + 1) as usize;
+            data.truncate(kept);
+        }
+        let at = offset as usize;
+        let (used, capacity, number) = (state.used(), state.capacity, state.operations);
+        let file = state.file(&self.path)?;
+        if used + BLOCK * file.new_blocks(at, data.len()) > capacity {
+            let kept = (0..data.len()).step_by(BLOCK);
+            let kept = kept
+                .take_while(|len| used + BLOCK * file.new_blocks(at, *len) <= capacity)
+                .last();
+            data.truncate(kept.unwrap_or(0));
+            outcome = Err(no_space());
+        }
+        file.blocks.extend(at / BLOCK..(at + data.len()).div_ceil(BLOCK));
+        write_into(&mut file.cache, at, &data);
+        file.pending.push((number, Op::Write(at, data)));
+        outcome
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        self.disk.sync_file(&self.path)
+    }
+}

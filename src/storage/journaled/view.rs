@@ -1,0 +1,171 @@
+//! The store at one moment, and how a batch changes it.
+
+use std::{collections::HashMap, sync::Arc};
+
+use super::{
+    base::{Snapshot, Totals, schema::storage_error},
+    entry::{self, Decoded},
+    journal::Recovered,
+    memtable::{Known, Memtable},
+};
+use crate::{
+    protocol::StreamName,
+    storage::{Change, CommitError, Position, StorageError, Stored, StreamId, StreamRecord, Usage},
+};
+
+/// What the index has, and what it does not have yet.
+#[derive(Debug)]
+pub(super) struct View {
+    pub(super) mem: Memtable,
+    pub(super) index: Arc<Snapshot>,
+    /// How often the index was opened.
+    pub(super) generation: u64,
+    /// What both hold together.
+    pub(super) usage: Usage,
+}
+
+impl View {
+    pub(super) fn new(index: Snapshot, totals: &Totals, generation: u64) -> Self {
+        Self {
+            mem: Memtable::default(),
+            index: Arc::new(index),
+            generation,
+            usage: Usage {
+                streams: totals.streams,
+                bytes: totals.bytes,
+            },
+        }
+    }
+
+    /// Where a stream ends.
+    pub(super) fn tail(&self, id: StreamId) -> Result<Option<Position>, redb::Error> {
+        match self.mem.tail(id) {
+            Some(known) => Ok(known),
+            None => self.index.tail(id),
+        }
+    }
+
+    pub(super) fn stored(&self, record: StreamRecord) -> Result<Stored, redb::Error> {
+        let tail = self.tail(record.id)?.unwrap_or(record.start);
+        Ok(Stored { record, tail })
+    }
+
+    /// Whether every step of a batch can be applied, and what the index has of what it touches.
+    pub(super) fn check(&self, batch: &[Change]) -> Result<Result<Known, CommitError>, redb::Error> {
+        let mut checker = Checker {
+            view: self,
+            known: Known::default(),
+            tails: HashMap::new(),
+            names: HashMap::new(),
+        };
+        Ok(checker.check(batch)?.map(|()| checker.known))
+    }
+
+    /// Does what a batch says that was checked.
+    pub(super) fn apply(&mut self, batch: &[Change], known: &Known) {
+        for change in batch {
+            let effect = self.mem.apply(change, known);
+            self.usage.streams = self.usage.streams.saturating_add_signed(effect.streams);
+            self.usage.bytes = self.usage.bytes.saturating_add_signed(effect.bytes);
+        }
+    }
+
+    /// Does what the journal says. Returns below which id some may be in use.
+    pub(super) fn replay(&mut self, recovered: &[Recovered]) -> Result<StreamId, StorageError> {
+        let mut ids = 0;
+        for record in recovered {
+            let damaged = |what: String| StorageError::Corrupt(format!("record {} of the journal: {what}", record.seq));
+            let Decoded { batch, next_id } = entry::decode(&record.content).map_err(damaged)?;
+            ids = ids.max(next_id);
+            let checked = self.check(&batch);
+            match checked.map_err(|error| storage_error("reading the index", error))? {
+                Ok(known) => self.apply(&batch, &known),
+                Err(refused) => return Err(damaged(refused.to_string())),
+            }
+        }
+        Ok(ids)
+    }
+}
+
+/// Goes through a batch before it is written.
+struct Checker<'v, 'b> {
+    view: &'v View,
+    known: Known,
+    /// What the batch itself has changed so far; `None`: removed.
+    tails: HashMap<StreamId, Option<Position>>,
+    names: HashMap<&'b StreamName, Option<StreamId>>,
+}
+
+impl<'b> Checker<'_, 'b> {
+    fn check(&mut self, batch: &'b [Change]) -> Result<Result<(), CommitError>, redb::Error> {
+        for change in batch {
+            match change {
+                Change::Put { name, record } => {
+                    let old = self.name(name)?;
+                    self.names.insert(name, Some(record.id));
+                    if let Some(old) = old.filter(|old| *old != record.id) {
+                        self.tail(old)?;
+                        self.tails.insert(old, None);
+                    }
+                    if old != Some(record.id) && self.tail(record.id)?.is_none() {
+                        self.tails.insert(record.id, Some(record.start));
+                    }
+                }
+                Change::Append { id, at, data } => {
+                    let tail = self.tail(*id)?;
+                    if tail != Some(*at) {
+                        let tail = tail.unwrap_or(0);
+                        return Ok(Err(CommitError::TailMoved { id: *id, tail }));
+                    }
+                    let len: u64 = data.iter().map(|piece| piece.len() as u64).sum();
+                    self.tails.insert(*id, Some(at + len));
+                }
+                Change::Producer { id, .. } => {
+                    self.tail(*id)?;
+                }
+                Change::Remove { name, id } => {
+                    if self.name(name)? == Some(*id) {
+                        self.tail(*id)?;
+                        self.names.insert(name, None);
+                        self.tails.insert(*id, None);
+                    }
+                }
+            }
+        }
+        Ok(Ok(()))
+    }
+
+    /// Whose name it is.
+    fn name(&mut self, name: &'b StreamName) -> Result<Option<StreamId>, redb::Error> {
+        if let Some(changed) = self.names.get(name) {
+            return Ok(*changed);
+        }
+        let record = match self.view.mem.names.get(name) {
+            Some(record) => record.as_ref().map(|record| record.id),
+            None => {
+                let record: Option<StreamRecord> = self.view.index.record(name)?;
+                let id = record.as_ref().map(|record| record.id);
+                self.known.records.extend(record.map(|record| (name.clone(), record)));
+                id
+            }
+        };
+        self.names.insert(name, record);
+        Ok(record)
+    }
+
+    fn tail(&mut self, id: StreamId) -> Result<Option<Position>, redb::Error> {
+        if let Some(changed) = self.tails.get(&id) {
+            return Ok(*changed);
+        }
+        let tail = match self.view.mem.tail(id) {
+            Some(known) => known,
+            None => {
+                let tail = self.view.index.tail(id)?;
+                self.known.tails.extend(tail.map(|tail| (id, tail)));
+                tail
+            }
+        };
+        self.tails.insert(id, tail);
+        Ok(tail)
+    }
+}

@@ -1,0 +1,200 @@
+//! What the memory store keeps of one stream, packed: most streams are idle and plain, and
+//! there may be very many of them.
+
+use std::{collections::HashMap, sync::Arc};
+
+use crate::{
+    clock::Millis,
+    storage::{Fork, Lifetime, Position, ProducerStamp, ProducerState, StreamId, StreamRecord, segments::Segments},
+};
+
+/// One stream.
+#[derive(Debug)]
+pub(super) struct Entry {
+    start: Position,
+    created_at: Millis,
+    touched_at: Millis,
+    lifetime: Lifetime,
+    /// 0: never.
+    due_at: Millis,
+    content_type: Symbol,
+    closed: bool,
+    rare: Option<Box<Rare>>,
+    segments: Option<Box<Segments>>,
+}
+
+/// What most streams do not have.
+#[derive(Debug, Default)]
+struct Rare {
+    /// When the table of content types was full.
+    content_type: Option<String>,
+    closed_by: Option<ProducerStamp>,
+    stream_seq: Option<String>,
+    fork: Option<Fork>,
+    forks: u32,
+    soft_deleted: bool,
+    producers: HashMap<Box<str>, ProducerState>,
+}
+
+impl Rare {
+    fn is_empty(&self) -> bool {
+        self.content_type.is_none()
+            && self.closed_by.is_none()
+            && self.stream_seq.is_none()
+            && self.fork.is_none()
+            && self.forks == 0
+            && !self.soft_deleted
+            && self.producers.is_empty()
+    }
+}
+
+impl Entry {
+    pub(super) fn new(record: &StreamRecord, types: &mut ContentTypes) -> Self {
+        let mut entry = Self {
+            start: record.start,
+            created_at: 0,
+            touched_at: 0,
+            lifetime: Lifetime::Unlimited,
+            due_at: 0,
+            content_type: Symbol(0),
+            closed: false,
+            rare: None,
+            segments: None,
+        };
+        entry.replace(record, types);
+        entry
+    }
+
+    /// Takes over a record; bytes and producers stay.
+    pub(super) fn replace(&mut self, record: &StreamRecord, types: &mut ContentTypes) {
+        let symbol = types.symbol(&record.content_type);
+        let rare = Rare {
+            content_type: symbol.is_none().then(|| record.content_type.clone()),
+            closed_by: record.closed_by.clone(),
+            stream_seq: record.stream_seq.clone(),
+            fork: record.fork.clone(),
+            forks: record.forks,
+            soft_deleted: record.soft_deleted,
+            producers: self.rare.take().map(|rare| rare.producers).unwrap_or_default(),
+        };
+        self.start = record.start;
+        self.created_at = record.created_at;
+        self.touched_at = record.touched_at;
+        self.lifetime = record.lifetime;
+        // A moment of 0 is as long past as one of 1.
+        self.due_at = record.due_at.map_or(0, |at| at.max(1));
+        self.content_type = symbol.unwrap_or(Symbol(0));
+        self.closed = record.closed;
+        self.rare = (!rare.is_empty()).then(|| Box::new(rare));
+    }
+
+    pub(super) fn record(&self, id: StreamId, types: &ContentTypes) -> StreamRecord {
+        let rare = self.rare.as_deref();
+        StreamRecord {
+            id,
+            start: self.start,
+            content_type: rare
+                .and_then(|rare| rare.content_type.clone())
+                .unwrap_or_else(|| types.text(self.content_type).to_owned()),
+            created_at: self.created_at,
+            lifetime: self.lifetime,
+            touched_at: self.touched_at,
+            due_at: self.due_at(),
+            closed: self.closed,
+            closed_by: rare.and_then(|rare| rare.closed_by.clone()),
+            stream_seq: rare.and_then(|rare| rare.stream_seq.clone()),
+            fork: rare.and_then(|rare| rare.fork.clone()),
+            forks: rare.map_or(0, |rare| rare.forks),
+            soft_deleted: rare.is_some_and(|rare| rare.soft_deleted),
+        }
+    }
+
+    pub(super) fn due_at(&self) -> Option<Millis> {
+        (self.due_at != 0).then_some(self.due_at)
+    }
+
+    pub(super) fn tail(&self) -> Position {
+        self.segments.as_ref().map_or(self.start, |segments| segments.tail())
+    }
+
+    /// How many bytes it has.
+    pub(super) fn len(&self) -> u64 {
+        self.tail() - self.start
+    }
+
+    pub(super) fn segments(&self) -> Option<&Segments> {
+        self.segments.as_deref()
+    }
+
+    pub(super) fn segments_mut(&mut self) -> &mut Segments {
+        let start = self.start;
+        self.segments
+            .get_or_insert_with(|| Box::new(Segments::starting_at(start)))
+    }
+
+    pub(super) fn producer(&self, producer: &str) -> Option<ProducerState> {
+        self.rare.as_ref()?.producers.get(producer).copied()
+    }
+
+    /// Returns whether the producer is new.
+    pub(super) fn set_producer(&mut self, producer: &str, state: ProducerState) -> bool {
+        let rare = self.rare.get_or_insert_default();
+        if let Some(known) = rare.producers.get_mut(producer) {
+            *known = state;
+            return false;
+        }
+        rare.producers.insert(producer.into(), state);
+        true
+    }
+
+    /// The ids of its producers.
+    pub(super) fn producers(&self) -> impl Iterator<Item = &str> {
+        self.rare
+            .iter()
+            .flat_map(|rare| rare.producers.keys().map(AsRef::as_ref))
+    }
+}
+
+/// A content type's number in [`ContentTypes`].
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Symbol(u16);
+
+/// The content types in use, each kept once. Streams have few; whoever makes up more than
+/// the table holds pays for them per stream.
+#[derive(Debug, Default)]
+pub(super) struct ContentTypes {
+    texts: Vec<Arc<str>>,
+    symbols: HashMap<Arc<str>, u16>,
+}
+
+impl ContentTypes {
+    const MAX: usize = 1024;
+
+    fn symbol(&mut self, text: &str) -> Option<Symbol> {
+        if let Some(symbol) = self.symbols.get(text) {
+            return Some(Symbol(*symbol));
+        }
+        if self.texts.len() >= Self::MAX {
+            return None;
+        }
+        let symbol = u16::try_from(self.texts.len()).ok()?;
+        let text: Arc<str> = text.into();
+        self.texts.push(Arc::clone(&text));
+        self.symbols.insert(text, symbol);
+        Some(Symbol(symbol))
+    }
+
+    fn text(&self, symbol: Symbol) -> &str {
+        self.texts.get(usize::from(symbol.0)).map_or("", AsRef::as_ref)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_entry_is_small() {
+        assert!(size_of::<Entry>() <= 80, "{}", size_of::<Entry>());
+    }
+}

@@ -1,0 +1,276 @@
+//! Streams in memory, lost on restart.
+//!
+//! One lock over everything: a batch holds it for the few microseconds that it takes to
+//! hang bytes in, so readers may call this on an async worker.
+
+mod entry;
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    ops::{Bound, Range},
+    sync::atomic::{AtomicU64, Ordering},
+};
+
+use bytes::Bytes;
+use parking_lot::RwLock;
+
+use self::entry::{ContentTypes, Entry};
+use super::{
+    Change, CommitError, Position, ProducerState, Storage, StorageError, Stored, StreamId, StreamRecord, Usage,
+};
+use crate::{clock::Millis, protocol::StreamName};
+
+/// What a stream costs besides its name and its bytes.
+const STREAM_OVERHEAD: u64 = 160;
+
+/// What a producer costs besides its id.
+const PRODUCER_OVERHEAD: u64 = 64;
+
+/// A [`Storage`] in memory.
+#[derive(Debug)]
+pub struct InMemoryStorage {
+    state: RwLock<State>,
+    max_bytes: u64,
+    next_id: AtomicU64,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    names: BTreeMap<StreamName, StreamId>,
+    streams: HashMap<StreamId, Entry>,
+    due: BTreeSet<(Millis, StreamName)>,
+    types: ContentTypes,
+    /// The bytes of all streams.
+    payload: u64,
+    /// What else counts against the limit.
+    overhead: u64,
+}
+
+impl InMemoryStorage {
+    /// An empty store that refuses to grow past `max_bytes`. 0: no limit.
+    #[must_use]
+    pub fn new(max_bytes: u64) -> Self {
+        Self {
+            state: RwLock::default(),
+            max_bytes,
+            next_id: AtomicU64::new(1),
+        }
+    }
+}
+
+impl Storage for InMemoryStorage {
+    fn get(&self, name: &StreamName) -> Result<Option<Stored>, StorageError> {
+        let state = self.state.read();
+        Ok(state.names.get(name).and_then(|id| state.stored(*id)))
+    }
+
+    fn producer(&self, id: StreamId, producer: &str) -> Result<Option<ProducerState>, StorageError> {
+        let state = self.state.read();
+        Ok(state.streams.get(&id).and_then(|entry| entry.producer(producer)))
+    }
+
+    fn list(&self, prefix: &str, after: Option<&str>, limit: usize) -> Result<Vec<(StreamName, Stored)>, StorageError> {
+        let from = match after {
+            Some(after) if after >= prefix => Bound::Excluded(after),
+            _ => Bound::Included(prefix),
+        };
+        let state = self.state.read();
+        Ok(state
+            .names
+            .range::<str, _>((from, Bound::Unbounded))
+            .take_while(|(name, _)| name.as_str().starts_with(prefix))
+            .filter_map(|(name, id)| Some((name.clone(), state.stored(*id)?)))
+            .take(limit)
+            .collect())
+    }
+
+    fn due(&self, now: Millis, limit: usize) -> Result<Vec<StreamName>, StorageError> {
+        let state = self.state.read();
+        Ok(state
+            .due
+            .iter()
+            .take_while(|(at, _)| *at <= now)
+            .take(limit)
+            .map(|(_, name)| name.clone())
+            .collect())
+    }
+
+    fn read(&self, id: StreamId, range: Range<Position>) -> Result<Bytes, StorageError> {
+        let state = self.state.read();
+        Ok(state
+            .streams
+            .get(&id)
+            .and_then(Entry::segments)
+            .map_or_else(Bytes::new, |segments| segments.read(range)))
+    }
+
+    fn commit(&self, batch: &[Change]) -> Result<(), CommitError> {
+        let mut state = self.state.write();
+        let growth = state.check(batch)?;
+        if self.max_bytes > 0 && growth > 0 && state.used().saturating_add(growth) > self.max_bytes {
+            return Err(CommitError::Full(format!(
+                "memory holds {} of {} bytes",
+                state.used(),
+                self.max_bytes
+            )));
+        }
+        let mut dropped = Vec::new();
+        for change in batch {
+            dropped.extend(state.apply(change));
+        }
+        drop(state);
+        // Outside the lock: a large stream takes a while to free.
+        drop(dropped);
+        Ok(())
+    }
+
+    fn reserve_ids(&self, count: u64) -> Result<StreamId, CommitError> {
+        Ok(self.next_id.fetch_add(count, Ordering::Relaxed))
+    }
+
+    fn maintain(&self) -> Result<bool, CommitError> {
+        Ok(false)
+    }
+
+    fn usage(&self) -> Usage {
+        let state = self.state.read();
+        Usage {
+            streams: state.streams.len() as u64,
+            bytes: state.payload,
+        }
+    }
+
+    fn blocking(&self) -> bool {
+        false
+    }
+}
+
+impl State {
+    fn stored(&self, id: StreamId) -> Option<Stored> {
+        let entry = self.streams.get(&id)?;
+        Some(Stored {
+            record: entry.record(id, &self.types),
+            tail: entry.tail(),
+        })
+    }
+
+    fn used(&self) -> u64 {
+        self.payload + self.overhead
+    }
+
+    /// Whether every step of a batch can be applied, and by how much it grows the store.
+    fn check(&self, batch: &[Change]) -> Result<u64, CommitError> {
+        // What the batch itself has changed so far; `None` when it removed the stream.
+        let mut tails: HashMap<StreamId, Option<Position>> = HashMap::new();
+        let (mut growth, mut shrinkage) = (0u64, 0u64);
+        for change in batch {
+            match change {
+                Change::Put { name, record } => {
+                    if !self.streams.contains_key(&record.id) && !tails.contains_key(&record.id) {
+                        tails.insert(record.id, Some(record.start));
+                        growth += stream_cost(name);
+                    }
+                }
+                Change::Append { id, at, data } => {
+                    let stored = || self.streams.get(id).map(Entry::tail);
+                    let tail = tails.get(id).copied().unwrap_or_else(stored);
+                    if tail != Some(*at) {
+                        let tail = tail.unwrap_or(0);
+                        return Err(CommitError::TailMoved { id: *id, tail });
+                    }
+                    let len: u64 = data.iter().map(|piece| piece.len() as u64).sum();
+                    growth += len;
+                    tails.insert(*id, Some(at + len));
+                }
+                Change::Producer { id, producer, .. } => {
+                    let known = self.streams.get(id).and_then(|entry| entry.producer(producer));
+                    if known.is_none() {
+                        growth += producer_cost(producer);
+                    }
+                }
+                Change::Remove { name, id } => {
+                    if let Some(entry) = self.streams.get(id) {
+                        shrinkage += entry.len() + stream_cost(name);
+                    }
+                    tails.insert(*id, None);
+                }
+            }
+        }
+        Ok(growth.saturating_sub(shrinkage))
+    }
+
+    /// Applies one step of a batch that was checked. Returns what is left to be freed.
+    fn apply(&mut self, change: &Change) -> Option<Entry> {
+        match change {
+            Change::Put { name, record } => self.put(name, record),
+            Change::Append { id, data, .. } => {
+                let entry = self.streams.get_mut(id)?;
+                let before = entry.tail();
+                let segments = entry.segments_mut();
+                data.iter().for_each(|piece| segments.append(piece));
+                self.payload += segments.tail() - before;
+                None
+            }
+            Change::Producer { id, producer, state } => {
+                if self.streams.get_mut(id)?.set_producer(producer, *state) {
+                    self.overhead += producer_cost(producer);
+                }
+                None
+            }
+            Change::Remove { name, id } => {
+                if self.names.get(name) != Some(id) {
+                    return None;
+                }
+                self.names.remove(name);
+                self.forget(name, *id)
+            }
+        }
+    }
+
+    fn put(&mut self, name: &StreamName, record: &StreamRecord) -> Option<Entry> {
+        let replaced = match self.names.insert(name.clone(), record.id) {
+            Some(old) if old != record.id => self.forget(name, old),
+            _ => None,
+        };
+        let before = if let Some(entry) = self.streams.get_mut(&record.id) {
+            let before = entry.due_at();
+            entry.replace(record, &mut self.types);
+            before
+        } else {
+            self.overhead += stream_cost(name);
+            self.streams.insert(record.id, Entry::new(record, &mut self.types));
+            None
+        };
+        let after = self.streams.get(&record.id).and_then(Entry::due_at);
+        if before != after {
+            if let Some(before) = before {
+                self.due.remove(&(before, name.clone()));
+            }
+            if let Some(after) = after {
+                self.due.insert((after, name.clone()));
+            }
+        }
+        replaced
+    }
+
+    fn forget(&mut self, name: &StreamName, id: StreamId) -> Option<Entry> {
+        let entry = self.streams.remove(&id)?;
+        if let Some(due_at) = entry.due_at() {
+            self.due.remove(&(due_at, name.clone()));
+        }
+        self.payload -= entry.len();
+        self.overhead -= stream_cost(name) + entry.producers().map(producer_cost).sum::<u64>();
+        Some(entry)
+    }
+}
+
+fn stream_cost(name: &StreamName) -> u64 {
+    STREAM_OVERHEAD + name.as_str().len() as u64
+}
+
+fn producer_cost(producer: &str) -> u64 {
+    PRODUCER_OVERHEAD + producer.len() as u64
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,159 @@
+use std::{collections::BTreeMap, fs, os::unix::fs::FileExt, path::PathBuf};
+
+use super::*;
+use crate::storage::{
+    Storage,
+    acid::AcidStorage,
+    contract::{Driver, Model, append, put, record, scratch},
+    file::FileStorage,
+    lock,
+};
+
+fn files_below(dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+    let mut found = BTreeMap::new();
+    for entry in fs::read_dir(dir).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            found.extend(files_below(&path));
+        } else if !path.ends_with(lock::LOCK_FILE) {
+            found.insert(path.clone(), fs::read(path).unwrap());
+        }
+    }
+    found
+}
+
+fn fill(store: &dyn Storage, seed: u64, batches: usize) -> Model {
+    let mut driver = Driver::new(seed);
+    let mut model = Model::default();
+    store.reserve_ids(10_000).unwrap();
+    for _ in 0..batches {
+        store.commit(&driver.batch(&mut model, 90_000)).unwrap();
+    }
+    model
+}
+
+#[test]
+fn a_sound_directory_is_found_sound_and_left_alone() {
+    let dir = scratch();
+    let store = FileStorage::open(dir.path(), false, 4).unwrap();
+    let model = fill(&store, 1, 120);
+    // Stopped in the middle: there is something in the journal.
+    let killed = scratch();
+    let before = files_below(dir.path());
+    for (path, content) in &before {
+        let target = killed.path().join(path.strip_prefix(dir.path()).unwrap());
+        fs::create_dir_all(target.parent().unwrap()).unwrap();
+        fs::write(target, content).unwrap();
+    }
+    drop(store);
+    for dir in [dir.path(), killed.path()] {
+        let before = files_below(dir);
+        let lock = lock::acquire(dir).unwrap();
+        let report = check(&lock).unwrap();
+        assert_eq!(report.problems, Vec::<String>::new());
+        assert_eq!(report.streams, model.streams.len() as u64);
+        assert!(files_below(dir) == before);
+    }
+}
+
+#[test]
+fn a_copy_in_another_mode_is_the_same() {
+    let dir = scratch();
+    let store = FileStorage::open(&dir.path().join("from"), true, 4).unwrap();
+    let model = fill(&store, 2, 150);
+    let ids = store.reserve_ids(1).unwrap();
+    drop(store);
+    let lock = lock::acquire(&dir.path().join("from")).unwrap();
+    for mode in [StorageMode::Acid, StorageMode::FileDurable] {
+        let to = dir.path().join(format!("{mode:?}"));
+        let report = migrate(&lock, &to, mode).unwrap();
+        assert_eq!(report.streams, model.streams.len() as u64);
+        assert_eq!(to.join("data").exists(), mode == StorageMode::FileDurable);
+        let copy = AcidStorage::open(&to, 1 << 20).unwrap();
+        model.compare(&copy).unwrap();
+        assert!(copy.reserve_ids(1).unwrap() > ids);
+        assert!(migrate(&lock, &to, mode).is_err(), "the target has something");
+    }
+}
+
+#[test]
+fn a_backup_is_of_one_moment_while_others_write() {
+    let dir = scratch();
+    let store = FileStorage::open(&dir.path().join("live"), false, 4).unwrap();
+    let mut driver = Driver::new(3);
+    let mut model = Model::default();
+    for round in 0..3 {
+        for _ in 0..60 {
+            store.commit(&driver.batch(&mut model, 90_000)).unwrap();
+        }
+        let to = dir.path().join(format!("backup-{round}"));
+        let mut moments = vec![model.clone()];
+        std::thread::scope(|scope| {
+            let copying = scope.spawn(|| store.backup(&to).unwrap());
+            while !copying.is_finished() {
+                store.commit(&driver.batch(&mut model, 9_000)).unwrap();
+                store.maintain().unwrap();
+                moments.push(model.clone());
+            }
+        });
+        let copy = FileStorage::open(&to, true, 4).unwrap();
+        assert!(moments.iter().any(|moment| moment.compare(&copy).is_ok()));
+        model.compare(&store).unwrap();
+    }
+}
+
+#[test]
+fn damage_is_reported_and_what_is_sound_is_saved() {
+    let dir = scratch();
+    let from = dir.path().join("from");
+    let store = FileStorage::open(&from, true, 4).unwrap();
+    for id in 1..4u64 {
+        let text = format!("s{id}");
+        store
+            .commit(&[put(&text, record(id)), append(id, 0, vec![id as u8; 200_000])])
+            .unwrap();
+    }
+    drop(store);
+    let cut = fs::OpenOptions::new()
+        .write(true)
+        .open(from.join("data/01/0000000000000001"))
+        .unwrap();
+    cut.set_len(50_000).unwrap();
+    fs::remove_file(from.join("data/02/0000000000000002")).unwrap();
+    fs::write(from.join("data/02/00000000000000aa"), "stray").unwrap();
+    let lock = lock::acquire(&from).unwrap();
+    let problems = check(&lock).unwrap().problems.join("\n");
+    for part in [
+        "`s1` has 50000 bytes, not 200000",
+        "`s2` is missing",
+        "00000000000000aa belongs to no stream",
+    ] {
+        assert!(problems.contains(part), "{problems}");
+    }
+    assert!(migrate(&lock, &dir.path().join("strict"), StorageMode::Acid).is_err());
+    let report = salvage(&lock, &dir.path().join("saved"), StorageMode::Acid).unwrap();
+    assert!(report.problems.len() >= 2, "{report:?}");
+    let saved = AcidStorage::open(&dir.path().join("saved"), 1 << 20).unwrap();
+    assert_eq!(saved.usage().streams, 3);
+    assert_eq!(saved.read(3, 0..300_000).unwrap().len(), 200_000);
+}
+
+#[test]
+fn a_flipped_bit_in_the_index_is_found() {
+    let dir = scratch();
+    let store = AcidStorage::open(dir.path(), 1 << 20).unwrap();
+    store
+        .commit(&[put("a", record(1)), append(1, 0, vec![b'q'; 60_000])])
+        .unwrap();
+    drop(store);
+    let path = dir.path().join(base::FILE_NAME);
+    let content = fs::read(&path).unwrap();
+    let at = content.windows(64).position(|window| window == [b'q'; 64]).unwrap() + 30_000;
+    let file = fs::OpenOptions::new().write(true).open(&path).unwrap();
+    file.write_all_at(b"Q", at as u64).unwrap();
+    let lock = lock::acquire(dir.path()).unwrap();
+    match check(&lock) {
+        Ok(report) => assert!(!report.problems.is_empty()),
+        Err(error) => assert!(matches!(error, StorageError::Corrupt(_)), "{error}"),
+    }
+}

@@ -1,0 +1,175 @@
+//! Metrics in Prometheus' format. No label grows with streams, clients or tokens.
+
+use std::time::Duration;
+
+use prometheus::{
+    Encoder, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
+};
+
+use crate::storage::Usage;
+
+/// Everything that is counted. One for each server.
+#[derive(Debug)]
+pub struct Metrics {
+    registry: Registry,
+    requests: IntCounterVec,
+    appended_bytes: IntCounter,
+    live_readers: IntGaugeVec,
+    commits: IntCounter,
+    failed_commits: IntCounter,
+    batch_size: Histogram,
+    commit_seconds: Histogram,
+    streams: IntGauge,
+    stored_bytes: IntGauge,
+    streams_in_memory: IntGauge,
+    refused_connections: IntCounterVec,
+    connections: IntGauge,
+}
+
+/// Could only fail for a malformed or doubled name, which the tests would show.
+fn registered<C: prometheus::core::Collector + Clone + 'static>(
+    registry: &Registry,
+    made: prometheus::Result<C>,
+) -> prometheus::Result<C> {
+    let collector = made?;
+    registry.register(Box::new(collector.clone()))?;
+    Ok(collector)
+}
+
+impl Metrics {
+    /// A registry with everything at zero.
+    ///
+    /// # Errors
+    /// A defect in this file.
+    pub fn new() -> prometheus::Result<Self> {
+        let registry = Registry::new();
+        let r = &registry;
+        Ok(Self {
+            requests: registered(
+                r,
+                IntCounterVec::new(
+                    Opts::new("ds_requests_total", "Answered requests"),
+                    &["operation", "status"],
+                ),
+            )?,
+            appended_bytes: registered(
+                r,
+                IntCounter::new("ds_appended_bytes_total", "Bytes of request bodies that were appended"),
+            )?,
+            live_readers: registered(
+                r,
+                IntGaugeVec::new(Opts::new("ds_live_readers", "Live reads that are open"), &["mode"]),
+            )?,
+            commits: registered(r, IntCounter::new("ds_commits_total", "Committed batches"))?,
+            failed_commits: registered(
+                r,
+                IntCounter::new("ds_failed_commits_total", "Batches that the store refused"),
+            )?,
+            batch_size: registered(
+                r,
+                Histogram::with_opts(
+                    HistogramOpts::new("ds_commit_batch_size", "Commands in a batch")
+                        .buckets(vec![1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 512.0, 2048.0]),
+                ),
+            )?,
+            commit_seconds: registered(
+                r,
+                Histogram::with_opts(
+                    HistogramOpts::new("ds_commit_seconds", "How long a commit takes").buckets(vec![
+                        0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1.0,
+                    ]),
+                ),
+            )?,
+            streams: registered(r, IntGauge::new("ds_streams", "Streams in the store"))?,
+            stored_bytes: registered(r, IntGauge::new("ds_stored_bytes", "Bytes in the store"))?,
+            streams_in_memory: registered(r, IntGauge::new("ds_streams_in_memory", "Streams that are in use"))?,
+            refused_connections: registered(
+                r,
+                IntCounterVec::new(
+                    Opts::new("ds_refused_connections_total", "Connections that were not served"),
+                    &["reason"],
+                ),
+            )?,
+            connections: registered(r, IntGauge::new("ds_connections", "Open connections"))?,
+            registry,
+        })
+    }
+
+    /// A request was answered.
+    pub fn request(&self, operation: &str, status: u16) {
+        self.requests.with_label_values(&[operation, status_text(status)]).inc();
+    }
+
+    /// So many bytes were appended.
+    pub fn appended(&self, bytes: u64) {
+        self.appended_bytes.inc_by(bytes);
+    }
+
+    /// A batch of so many commands was handed to the store.
+    pub fn committed(&self, commands: usize, took: Duration, taken: bool) {
+        if taken {
+            self.commits.inc();
+            self.batch_size
+                .observe(u32::try_from(commands).unwrap_or(u32::MAX).into());
+            self.commit_seconds.observe(took.as_secs_f64());
+        } else {
+            self.failed_commits.inc();
+        }
+    }
+
+    /// The gauge of open live reads of a mode: `sse` or `long-poll`.
+    #[must_use]
+    pub fn live_readers(&self, mode: &str) -> IntGauge {
+        self.live_readers.with_label_values(&[mode])
+    }
+
+    /// The gauge of open connections.
+    #[must_use]
+    pub fn connections(&self) -> &IntGauge {
+        &self.connections
+    }
+
+    /// A connection was not served: `full`, `peer`, `tls`.
+    pub fn refused_connection(&self, reason: &str) {
+        self.refused_connections.with_label_values(&[reason]).inc();
+    }
+
+    /// Everything, as Prometheus reads it.
+    ///
+    /// # Errors
+    /// When it cannot be written as text.
+    pub fn render(&self, usage: Usage, streams_in_memory: usize) -> prometheus::Result<Vec<u8>> {
+        let gauge = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
+        self.streams.set(gauge(usage.streams));
+        self.stored_bytes.set(gauge(usage.bytes));
+        self.streams_in_memory
+            .set(i64::try_from(streams_in_memory).unwrap_or(i64::MAX));
+        let mut out = Vec::new();
+        TextEncoder::new().encode(&self.registry.gather(), &mut out)?;
+        Ok(out)
+    }
+}
+
+/// The statuses that this server answers with; anything else is one label too.
+fn status_text(status: u16) -> &'static str {
+    match status {
+        200 => "200",
+        201 => "201",
+        204 => "204",
+        304 => "304",
+        400 => "400",
+        401 => "401",
+        403 => "403",
+        404 => "404",
+        405 => "405",
+        408 => "408",
+        409 => "409",
+        410 => "410",
+        413 => "413",
+        429 => "429",
+        500 => "500",
+        503 => "503",
+        507 => "507",
+        _ => "other",
+    }
+}

@@ -1,0 +1,40 @@
+// Signs tokens the way the Rails gem does, with nothing but Node's own crypto: a second
+// opinion on the server's verification, independent of the crate that it is built on.
+
+import { generateKeyPairSync, sign } from "node:crypto"
+import { writeFileSync } from "node:fs"
+
+export const ISSUER = "https://app.example.test"
+export const AUDIENCE = "https://streams.example.test/v1/stream"
+
+const base64url = (value) => Buffer.from(value).toString("base64url")
+
+/** A fresh ES256 key pair; the public half is written to `verifyKeyPath` as PEM. */
+export function generateKeys(verifyKeyPath) {
+  const { privateKey, publicKey } = generateKeyPairSync("ec", { namedCurve: "P-256" })
+  writeFileSync(verifyKeyPath, publicKey.export({ type: "spki", format: "pem" }))
+  return privateKey
+}
+
+/** Signs `claims` as they are. */
+export function signToken(privateKey, claims) {
+  const head = base64url(JSON.stringify({ alg: "ES256", typ: "JWT" }))
+  const body = base64url(JSON.stringify(claims))
+  const signature = sign("sha256", Buffer.from(`${head}.${body}`), { key: privateKey, dsaEncoding: "ieee-p1363" })
+  return `${head}.${body}.${base64url(signature)}`
+}
+
+function times(expiresIn) {
+  const now = Math.floor(Date.now() / 1000)
+  return { iss: ISSUER, aud: AUDIENCE, iat: now, exp: now + expiresIn }
+}
+
+/** What an app server carries: everything is allowed. */
+export function serverToken(privateKey, expiresIn = 3600) {
+  return signToken(privateKey, { server: "rails", ...times(expiresIn) })
+}
+
+/** What a browser carries: one stream, some permissions. */
+export function clientToken(privateKey, stream, permissions = ["read"], expiresIn = 900) {
+  return signToken(privateKey, { stream, permissions, ...times(expiresIn) })
+}

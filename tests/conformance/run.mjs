@@ -1,0 +1,186 @@
+#!/usr/bin/env node
+// Runs the official conformance suite against the server: on every storage backend, with the
+// gate off and on. Each run has a server of its own.
+
+import { spawn } from "node:child_process"
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs"
+import { availableParallelism, tmpdir } from "node:os"
+import { join } from "node:path"
+import { parseArgs } from "node:util"
+
+import { LONG_POLL_TIMEOUT_SECS, Server, findBinary } from "./lib/server.mjs"
+import { serverToken } from "./lib/tokens.mjs"
+
+const BACKENDS = ["memory", "acid", "file-fast", "file-durable"]
+// Without its subscription tests the suite has about 300. Far fewer means that something
+// was not run, and that must not pass for success.
+const FEWEST_TESTS = 250
+
+const HELP = `usage: node run.mjs [options] [backend ...]
+
+Runs the official conformance suite. Backends: ${BACKENDS.join(", ")} (default: all).
+
+  --gate on|off|both    whether tokens are asked for (default: both)
+  --subscriptions       the subscription tests too
+  --filter PATTERN      only tests whose names match
+  --jobs N              how many runs at a time (default: two a core, as most of a run is waiting)
+  --binary PATH         the server (default: target/debug, else target/release)
+  --peer                the binary is the official Rust server (crate durable-streams); gate off
+  --keep                keep the servers' logs and data
+`
+
+const { values: options, positionals } = parseArgs({
+  allowPositionals: true,
+  options: {
+    gate: { type: "string", default: "both" },
+    subscriptions: { type: "boolean", default: false },
+    filter: { type: "string" },
+    jobs: { type: "string", default: String(2 * availableParallelism()) },
+    binary: { type: "string" },
+    peer: { type: "boolean", default: false },
+    keep: { type: "boolean", default: false },
+    help: { type: "boolean", short: "h", default: false },
+  },
+})
+
+function fail(message) {
+  console.error(message)
+  process.exit(2)
+}
+
+if (options.help) {
+  console.log(HELP)
+  process.exit(0)
+}
+const backends = positionals.length > 0 ? positionals : BACKENDS
+const unknown = backends.filter((name) => !BACKENDS.includes(name))
+if (unknown.length > 0) fail(`unknown backend ${unknown.join(", ")}; there are ${BACKENDS.join(", ")}`)
+const gates = { on: [true], off: [false], both: [false, true] }[options.gate]
+if (!gates) fail(`--gate takes on, off or both, not ${options.gate}`)
+const jobs = Number(options.jobs)
+if (!Number.isInteger(jobs) || jobs < 1) fail(`--jobs takes a whole number of at least 1, not ${options.jobs}`)
+
+let binary
+try {
+  binary = findBinary(options.binary)
+} catch (error) {
+  fail(error.message)
+}
+
+const workDir = mkdtempSync(join(tmpdir(), "durable-streams-conformance-"))
+const running = new Set()
+process.on("exit", () => {
+  for (const child of running) child.kill("SIGKILL")
+})
+for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"]) process.on(signal, () => process.exit(130))
+
+function runVitest(env, args) {
+  return new Promise((done, failed) => {
+    const vitest = join(import.meta.dirname, "node_modules/vitest/vitest.mjs")
+    const child = spawn(process.execPath, [vitest, "run", ...args], {
+      cwd: import.meta.dirname,
+      env: { ...process.env, ...env },
+      stdio: ["ignore", "pipe", "pipe"],
+    })
+    running.add(child)
+    let output = ""
+    child.stdout.on("data", (data) => (output += data))
+    child.stderr.on("data", (data) => (output += data))
+    child.once("error", failed)
+    child.once("close", (code) => {
+      running.delete(child)
+      done({ code, output })
+    })
+  })
+}
+
+/** One backend with the gate on or off: its counts, and what went wrong. */
+async function runOne(backend, gate) {
+  const name = `${backend}, gate ${gate ? "on" : "off"}`
+  const started = Date.now()
+  const result = { name, passed: 0, failed: 0, skipped: 0, problems: [], log: "" }
+  const dir = join(workDir, name.replaceAll(/[^a-z]+/g, "-"))
+  const server = new Server({ binary, mode: backend, gate, workDir: dir, peer: options.peer })
+  try {
+    await server.start()
+    running.add(server.child)
+    const report = join(dir, "report.json")
+    const { code, output } = await runVitest(
+      {
+        CONFORMANCE_BASE_URL: server.publicUrl,
+        CONFORMANCE_TOKEN: gate ? serverToken(server.privateKey) : "",
+        CONFORMANCE_LONG_POLL_TIMEOUT_MS: String(LONG_POLL_TIMEOUT_SECS * 1000),
+        CONFORMANCE_SUBSCRIPTIONS: options.subscriptions ? "1" : "",
+      },
+      [
+        ...["--reporter=json", `--outputFile=${report}`],
+        ...(options.filter ? [`--testNamePattern=${options.filter}`] : []),
+      ],
+    )
+    writeFileSync(join(dir, "vitest.log"), output)
+    let counts
+    try {
+      counts = JSON.parse(readFileSync(report, "utf8"))
+    } catch {
+      throw new Error(`vitest left no report (exit code ${code}):\n${output.slice(-4000)}`)
+    }
+    result.passed = counts.numPassedTests
+    result.failed = counts.numFailedTests
+    result.skipped = counts.numPendingTests
+    for (const file of counts.testResults) {
+      if (file.status === "failed" && file.assertionResults.length === 0) result.problems.push(file.message)
+      for (const test of file.assertionResults.filter((test) => test.status === "failed")) {
+        result.problems.push(`${test.fullName}\n${test.failureMessages.join("\n").split("\n").slice(0, 12).join("\n")}`)
+      }
+    }
+    const ran = result.passed + result.failed
+    if (ran < FEWEST_TESTS && !options.filter) result.problems.push(`only ${ran} tests ran, at least ${FEWEST_TESTS} were to`)
+    if (ran === 0) result.problems.push("no test ran")
+    if (code !== 0 && result.problems.length === 0) result.problems.push(`vitest ended with ${code}:\n${output.slice(-4000)}`)
+    if (server.child.exitCode !== null || server.child.signalCode !== null) result.problems.push("the server died under the tests")
+  } catch (error) {
+    result.problems.push(error.message)
+  }
+  const ended = await server.stop()
+  running.delete(server.child)
+  if (!options.peer && ended.code !== 0 && result.problems.length === 0) {
+    result.problems.push(`the server did not stop cleanly: exit code ${ended.code}, signal ${ended.signal}`)
+  }
+  if (result.problems.length > 0) {
+    result.log = server.logTail()
+    // A run that never got to a test counts as one failure.
+    if (result.failed === 0) result.failed = 1
+  }
+  result.seconds = (Date.now() - started) / 1000
+  return result
+}
+
+const queue = backends.flatMap((backend) => (options.peer ? [false] : gates).map((gate) => [backend, gate]))
+const results = []
+console.log(`official suite: ${queue.length} runs, ${jobs} at a time, ${binary}`)
+await Promise.all(
+  Array.from({ length: jobs }, async () => {
+    for (let next = queue.shift(); next; next = queue.shift()) {
+      const result = await runOne(...next)
+      results.push(result)
+      const { name, passed, failed, skipped, seconds } = result
+      console.log(
+        `${failed === 0 ? "ok    " : "FAILED"} ${name.padEnd(24)} ${passed} passed, ${failed} failed, ${skipped} skipped (${seconds.toFixed(1)} s)`,
+      )
+    }
+  }),
+)
+
+const failures = results.filter((result) => result.problems.length > 0)
+for (const { name, problems, log } of failures) {
+  console.log(`\n--- ${name} ---`)
+  for (const problem of problems) console.log(`\n${problem}`)
+  console.log(`\nend of the server's log:\n${log}`)
+}
+if (failures.length > 0 || options.keep) console.log(`\nlogs and data: ${workDir}`)
+else rmSync(workDir, { recursive: true, force: true })
+
+const total = (key) => results.reduce((sum, result) => sum + result[key], 0)
+const [passed, failed, skipped] = [total("passed"), total("failed"), total("skipped")]
+console.log(`\n${passed} passed, ${failed} failed, ${skipped} skipped`)
+process.exit(failed === 0 ? 0 : 1)

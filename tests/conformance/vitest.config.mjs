@@ -1,0 +1,12 @@
+import { defineConfig } from "vitest/config"
+
+export default defineConfig({
+  test: {
+    include: ["suite/**/*.test.mjs"],
+    setupFiles: ["suite/setup.mjs"],
+    // Several runs share few cores; what a test asserts of time, it measures itself.
+    testTimeout: 30_000,
+    hookTimeout: 30_000,
+    fileParallelism: false,
+  },
+})

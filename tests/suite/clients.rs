@@ -1,0 +1,395 @@
+//! Clients that mean no good, or know no better.
+
+use std::{
+    io::Read as _,
+    time::{Duration, Instant},
+};
+
+use super::support::{
+    http::Connection,
+    live::Event,
+    server::{BASE, Server, Setup},
+    until,
+};
+
+const POST: &str = "POST /v1/stream/s HTTP/1.1\r\nhost: streams.test\r\ncontent-type: text/plain\r\n";
+
+fn start(setup: Setup) -> Server {
+    let server = setup.start();
+    server.text_stream("s", "");
+    server
+}
+
+/// How long the server let a connection live on which this was said.
+fn cut_after(server: &Server, said: &str, then_every_100_ms: &str) -> (Duration, String) {
+    let mut connection = Connection::open(server.public);
+    connection.say(said);
+    let started = Instant::now();
+    let mut trickle = connection.stream.get_ref().try_clone().unwrap();
+    let more = then_every_100_ms.to_owned();
+    std::thread::spawn(move || {
+        use std::io::Write as _;
+        while !more.is_empty() && trickle.write_all(more.as_bytes()).is_ok() {
+            std::thread::sleep(Duration::from_millis(100));
+        }
+    });
+    let rest = connection.rest();
+    (started.elapsed(), rest)
+}
+
+#[test]
+fn a_body_announced_as_too_large_is_refused_before_it_is_read() {
+    let server = start(Setup::new().with("limits.max_body_bytes", 1000));
+    let mut connection = Connection::open(server.public);
+    // Not one byte of it is sent, and nothing invites it.
+    connection.say(&format!("{POST}expect: 100-continue\r\ncontent-length: 1001\r\n\r\n"));
+    connection.answer().problem(413);
+    for length in ["1001", "99999999999", "9223372036854775807"] {
+        let mut connection = Connection::open(server.public);
+        connection.say(&format!("{POST}content-length: {length}\r\n\r\n"));
+        connection.answer().problem(413);
+    }
+    server.post("s").text(&"x".repeat(1000)).send().expect(204);
+    assert_eq!(server.content("s").len(), 1000);
+}
+
+#[test]
+fn a_body_that_turns_out_too_large_is_refused() {
+    let server = start(Setup::new().with("limits.max_body_bytes", 1000));
+    let mut connection = Connection::open(server.public);
+    let chunk = format!("190\r\n{}\r\n", "x".repeat(400));
+    connection.say(&format!(
+        "{POST}transfer-encoding: chunked\r\n\r\n{chunk}{chunk}{chunk}"
+    ));
+    connection.answer().problem(413);
+    assert_eq!(server.content("s"), "");
+}
+
+#[test]
+fn all_bodies_together_are_bounded() {
+    let setup = Setup::new()
+        .with("limits.max_body_bytes", 6000)
+        .with("limits.max_inflight_bytes", 8000);
+    let server = start(setup);
+    let mut held = None;
+    until("a body to be refused", || {
+        // Anew each time: where both arrive at once, it is this one that may be refused.
+        let first = held.insert(Connection::open(server.public));
+        first.say(&format!("{POST}content-length: 6000\r\n\r\n{}", "x".repeat(5000)));
+        let answer = server.post("s").text(&"y".repeat(4000)).send();
+        if answer.status == 503 {
+            assert!(answer.header("retry-after").is_some());
+        }
+        answer.status == 503
+    });
+    drop(held);
+    until("room", || server.post("s").text(&"z".repeat(4000)).send().status == 204);
+}
+
+#[test]
+fn a_head_that_is_too_large_is_refused_and_does_no_harm() {
+    let server = start(Setup::new().with("limits.max_header_bytes", 16_384));
+    let bombs = [
+        format!("GET /{} HTTP/1.1\r\n", "x".repeat(200_000)),
+        format!("GET /up HTTP/1.1\r\nhost: x\r\nx: {}\r\n\r\n", "x".repeat(200_000)),
+        format!("GET /up HTTP/1.1\r\nhost: x\r\n{}\r\n", "x-y: z\r\n".repeat(10_000)),
+        format!("GET /up HTTP/1.1\r\nhost: x\r\n{}\r\n", "x:\r\n".repeat(150)),
+        format!("GET /up HTTP/1.1\r\nhost: x\r\n{}", "x".repeat(1_000_000)),
+    ];
+    for bomb in bombs {
+        let mut connection = Connection::open(server.public);
+        connection.write(bomb.as_bytes()).unwrap();
+        let rest = connection.rest();
+        assert!(!rest.contains(" 200 "), "{rest}");
+        let refused = ["", "HTTP/1.1 400", "HTTP/1.1 414", "HTTP/1.1 431"];
+        assert!(refused.iter().any(|start| rest.starts_with(start)), "{rest}");
+    }
+    server.raw("GET", "/up").send().expect(200);
+}
+
+#[test]
+fn a_head_is_cut_when_it_does_not_come_in_time() {
+    let server = start(Setup::new().with("transport.connection.header_timeout_secs", 1));
+    let cases = [
+        ("silence", "", ""),
+        ("half a head", "GET /up HTTP/1.1\r\nhost:", ""),
+        ("a trickled head", "GET /up HTTP/1.1\r\nhost: x\r\nx: ", "y"),
+        ("trickled headers", "GET /up HTTP/1.1\r\nhost: x\r\n", "x: y\r\n"),
+    ];
+    std::thread::scope(|scope| {
+        for (what, said, more) in cases {
+            let server = &server;
+            scope.spawn(move || {
+                let (lived, answer) = cut_after(server, said, more);
+                assert!(lived < Duration::from_secs(10), "{what} lived for {lived:?}");
+                assert!(!answer.contains(" 200 "), "{what}: {answer}");
+            });
+        }
+    });
+}
+
+#[test]
+fn an_idle_connection_is_let_go() {
+    let server = start(Setup::new().with("transport.connection.header_timeout_secs", 1));
+    let (lived, answer) = cut_after(&server, "GET /up HTTP/1.1\r\nhost: x\r\n\r\n", "");
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    assert!(lived < Duration::from_secs(10), "lived for {lived:?}");
+}
+
+#[test]
+fn a_body_is_cut_when_it_does_not_come_in_time() {
+    let server = start(Setup::new().with("transport.connection.body_timeout_secs", 1));
+    let cases = [
+        ("no body", "content-length: 1000\r\n\r\n", ""),
+        ("half a body", "content-length: 1000\r\n\r\nabc", ""),
+        ("a trickled body", "content-length: 1000\r\n\r\n", "x"),
+        ("trickled chunks", "transfer-encoding: chunked\r\n\r\n", "1\r\nx\r\n"),
+    ];
+    std::thread::scope(|scope| {
+        for (what, framing, more) in cases {
+            let server = &server;
+            scope.spawn(move || {
+                let (lived, answer) = cut_after(server, &format!("{POST}{framing}"), more);
+                assert!(lived < Duration::from_secs(10), "{what} lived for {lived:?}");
+                assert!(
+                    answer.is_empty() || answer.starts_with("HTTP/1.1 408"),
+                    "{what}: {answer}"
+                );
+            });
+        }
+    });
+    assert_eq!(server.content("s"), "");
+    server.post("s").text("x").send().expect(204);
+}
+
+#[test]
+fn a_body_that_breaks_off_is_not_appended() {
+    let server = start(Setup::new());
+    for framing in [
+        "content-length: 10\r\n\r\nabc",
+        "transfer-encoding: chunked\r\n\r\n3\r\nabc\r\n",
+    ] {
+        let mut connection = Connection::open(server.public);
+        connection.say(&format!("{POST}{framing}"));
+        connection.stream.get_ref().shutdown(std::net::Shutdown::Write).unwrap();
+        let answer = connection.rest();
+        assert!(!answer.contains(" 204 "), "{answer}");
+    }
+    assert_eq!(server.content("s"), "");
+}
+
+#[test]
+fn a_reader_that_takes_nothing_is_dropped_and_holds_up_nobody() {
+    let setup = Setup::new().with("transport.connection.write_timeout_secs", 2);
+    let setup = setup
+        .with("limits.max_stream_bytes", 0)
+        .with("limits.max_memory_bytes", 0);
+    let server = start(setup);
+    let stalled: Vec<_> = (0..20).map(|_| server.get("s?live=sse&offset=-1").open()).collect();
+    let mut well = server.sse("s", "-1");
+    let readers = || server.metric("ds_live_readers{mode=\"sse\"}");
+    until("all of them", || readers() == 21.0);
+    let before = server.memory_kib();
+    let block = "x".repeat(500_000);
+    let (mut sent, mut taken) = (0, 0);
+    // More than the sockets take, so that the stalled readers block; 20 copies would be 800 MB.
+    while sent < 40 * block.len() {
+        server.post("s").text(&block).send().expect(204);
+        sent += block.len();
+        while taken < sent {
+            taken += well.data().len();
+        }
+    }
+    let grown = server.memory_kib().saturating_sub(before);
+    assert!(grown < 40 * 500 + 100_000, "grew by {grown} KiB for 20 MB");
+    until("the stalled to be dropped", || readers() == 1.0);
+    server.post("s").text("end").send().expect(204);
+    assert_eq!(well.data(), "end");
+    drop(stalled);
+}
+
+#[test]
+fn connections_are_capped_and_the_internal_listener_keeps_its_share() {
+    let server = Setup::new()
+        .with("limits.max_connections", 32)
+        .internal("127.0.0.1")
+        .start();
+    let mut held: Vec<_> = (0..40).map(|_| Connection::open(server.public)).collect();
+    let mut answered = 0;
+    for connection in &mut held {
+        connection.write(b"GET /up HTTP/1.1\r\nhost: x\r\n\r\n").unwrap();
+        answered += usize::from(connection.read(false).is_ok_and(|answer| answer.status == 200));
+    }
+    assert!((16..=32).contains(&answered), "{answered} of 40 were served");
+    super::support::http::Request::new(server.internal(), "GET", "/up")
+        .send()
+        .expect(200);
+    drop(held);
+    until("places to be free", || {
+        server
+            .raw("GET", "/up")
+            .try_send()
+            .is_ok_and(|answer| answer.status == 200)
+    });
+}
+
+#[test]
+fn live_readers_are_capped_and_others_go_on() {
+    let server = start(Setup::new().with("limits.max_live_readers", 3));
+    let readers: Vec<_> = (0..3).map(|_| server.sse("s", "-1")).collect();
+    for live in ["sse", "long-poll"] {
+        let answer = server.get(&format!("s?live={live}&offset=-1")).send();
+        answer.problem(503);
+        assert!(answer.header("retry-after").is_some());
+    }
+    server.post("s").text("x").send().expect(204);
+    assert_eq!(server.content("s"), "x");
+    for mut reader in readers {
+        assert_eq!(reader.data(), "x");
+    }
+    until("a place to be free", || {
+        server.get("s?live=long-poll&offset=-1").send().status == 200
+    });
+}
+
+#[test]
+fn a_quiet_sse_read_gets_heartbeats_and_ends_in_time() {
+    let setup = Setup::new().with("transport.connection.sse_heartbeat_secs", 1);
+    let server = start(setup.with("transport.connection.sse_reconnect_interval_secs", 2));
+    let mut sse = server.sse("s", "-1");
+    assert_eq!(sse.answer.header("x-accel-buffering"), Some("no"));
+    let events = sse.remainder();
+    assert!(matches!(events.first(), Some(Event::Retry(_))), "{events:?}");
+    assert!(events.contains(&Event::Comment), "{events:?}");
+}
+
+/// Sends one request that two parties could read differently, with a second one hidden in it.
+fn smuggle(framing: &str, behind: &str) -> (String, String) {
+    let server = start(Setup::new());
+    server.text_stream("victim", "kept");
+    let mut connection = Connection::open(server.public);
+    let hidden = format!("DELETE {BASE}/victim HTTP/1.1\r\nhost: streams.test\r\n\r\n");
+    connection
+        .write(format!("{POST}{framing}\r\n\r\n{behind}{hidden}").as_bytes())
+        .unwrap();
+    connection.stream.get_ref().shutdown(std::net::Shutdown::Write).unwrap();
+    let answers = connection.rest();
+    assert_eq!(server.content("victim"), "kept", "{framing:?}: {answers}");
+    (answers, server.content("s"))
+}
+
+#[test]
+fn nothing_behind_an_ambiguous_length_is_a_request() {
+    let chunked = "transfer-encoding: chunked";
+    for (framing, behind) in [
+        (format!("content-length: 5\r\n{chunked}"), "0\r\n\r\n"),
+        (format!("{chunked}\r\ncontent-length: 5"), "0\r\n\r\n"),
+        (format!("{chunked}\r\ncontent-length: 0"), "0\r\n\r\n"),
+        (format!("{chunked}\r\n{chunked}"), "0\r\n\r\n"),
+        ("transfer-encoding: chunked, identity".into(), "0\r\n\r\n"),
+        ("transfer-encoding: identity, chunked".into(), "0\r\n\r\n"),
+        ("transfer-encoding: xchunked\r\ncontent-length: 5".into(), "0\r\n\r\n"),
+        ("transfer-encoding:\tchunked\r\ncontent-length: 5".into(), "0\r\n\r\n"),
+        ("transfer-encoding : chunked\r\ncontent-length: 5".into(), "0\r\n\r\n"),
+        (
+            "x: y\r\n transfer-encoding: chunked\r\ncontent-length: 5".into(),
+            "0\r\n\r\n",
+        ),
+        ("content-length: 5\r\ncontent-length: 6".into(), "abcde"),
+        ("content-length: 5, 6".into(), "abcde"),
+        ("content-length: +5".into(), "abcde"),
+        ("content-length: 5 5".into(), "abcde"),
+        ("content-length: 0x5".into(), "abcde"),
+        ("content-length: -1".into(), "abcde"),
+        ("content-length: 99999999999999999999999".into(), "abcde"),
+    ] {
+        let (answers, _) = smuggle(&framing, behind);
+        let count = answers.matches("HTTP/1.1 ").count();
+        assert!(count <= 1, "{framing:?}: {answers}");
+    }
+}
+
+#[test]
+fn a_chunked_append_is_taken_whole() {
+    let server = start(Setup::new());
+    let mut connection = Connection::open(server.public);
+    connection.say(&format!(
+        "{POST}transfer-encoding: chunked\r\n\r\n3\r\nabc\r\n2;x=y\r\nde\r\n0\r\n\r\n"
+    ));
+    connection.answer().expect(204);
+    assert_eq!(server.content("s"), "abcde");
+}
+
+#[test]
+fn a_broken_chunk_stores_nothing() {
+    for chunks in [
+        "zz\r\nabc\r\n0\r\n\r\n",
+        "3\r\nabcd\r\n0\r\n\r\n",
+        "-3\r\nabc\r\n0\r\n\r\n",
+        "ffffffffffffffffff\r\nabc",
+    ] {
+        let server = start(Setup::new());
+        let mut connection = Connection::open(server.public);
+        connection.say(&format!("{POST}transfer-encoding: chunked\r\n\r\n{chunks}"));
+        connection.stream.get_ref().shutdown(std::net::Shutdown::Write).unwrap();
+        let answer = connection.rest();
+        assert!(!answer.contains(" 204 "), "{chunks:?}: {answer}");
+        assert_eq!(server.content("s"), "", "{chunks:?}");
+    }
+}
+
+#[test]
+fn a_client_that_asks_first_is_invited_after_the_gate() {
+    let server = Setup::new().gated().start();
+    server.put("s").text("").send().expect(201);
+    let head = format!("{POST}expect: 100-continue\r\ncontent-length: 3\r\n");
+    let mut stranger = Connection::open(server.public);
+    stranger.say(&format!("{head}\r\n"));
+    stranger.answer().problem(401);
+    let mut connection = Connection::open(server.public);
+    connection.say(&format!(
+        "{head}authorization: Bearer {}\r\n\r\n",
+        server.server_token()
+    ));
+    assert_eq!(connection.answer().status, 100);
+    connection.say("abc");
+    connection.answer().expect(204);
+}
+
+#[test]
+fn pipelined_requests_are_answered_in_order() {
+    let server = start(Setup::new());
+    let mut connection = Connection::open(server.public);
+    let append = |text: &str| format!("{POST}content-length: {}\r\n\r\n{text}", text.len());
+    let read = "GET /v1/stream/s HTTP/1.1\r\nhost: x\r\n\r\n";
+    connection.say(&format!("{}{}{read}{}{read}", append("a"), append("b"), append("c")));
+    let statuses_and_bodies: Vec<_> = (0..5)
+        .map(|_| connection.answer())
+        .map(|answer| (answer.status, answer.text()))
+        .collect();
+    let expected = [(204, ""), (204, ""), (200, "ab"), (204, ""), (200, "abc")];
+    assert_eq!(
+        statuses_and_bodies,
+        expected.map(|(status, text)| (status, text.to_owned()))
+    );
+}
+
+#[test]
+fn what_is_not_http_is_not_answered_like_it() {
+    let server = start(Setup::new());
+    for said in [
+        "\0\0\0\0\r\n\r\n",
+        "\x16\x03\x01\x02\0",
+        "GET /up\r\n\r\n",
+        "GET /up HTTP/9.9\r\nhost: x\r\n\r\n",
+        "\r\n\r\n\r\nxyz\r\n\r\n",
+    ] {
+        let mut connection = Connection::open(server.public);
+        connection.say(said);
+        connection.stream.get_ref().shutdown(std::net::Shutdown::Write).unwrap();
+        let mut answer = String::new();
+        let _ = connection.stream.read_to_string(&mut answer);
+        assert!(!answer.contains(" 200 "), "{said:?}: {answer}");
+    }
+    server.raw("GET", "/up").send().expect(200);
+}

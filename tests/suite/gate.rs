@@ -1,0 +1,279 @@
+//! The gate, asked over real connections.
+
+use std::collections::BTreeSet;
+
+use super::support::{
+    hostile::{Case, Expect, Table},
+    http::{Answer, Request},
+    now,
+    server::{BASE, Server, Setup},
+    tokens::{STREAM, Signatory, client, server as server_claims, with},
+    until,
+};
+
+fn gated() -> Setup {
+    Setup::new().gated().internal("127.0.0.1")
+}
+
+fn send(server: &Server, case: &Case, internal: bool) -> Answer {
+    let to = if internal { server.internal() } else { server.public };
+    let mut request = Request::new(to, case.method, &case.target);
+    for (name, value) in &case.headers {
+        request = request.header(name, value);
+    }
+    request.send()
+}
+
+fn is_as_expected(case: &Case, status: u16) -> bool {
+    match case.expect {
+        Expect::Passes => status != 401 && status != 403,
+        Expect::BadRequest => status == 400,
+        Expect::Unauthorized => status == 401,
+        Expect::Forbidden => status == 403,
+    }
+}
+
+/// Every token of the table, as it would stand in a log line, and its signature alone.
+fn secrets(cases: &[Case]) -> BTreeSet<String> {
+    let mut secrets = BTreeSet::new();
+    for case in cases {
+        let header = case
+            .headers
+            .iter()
+            .filter(|(name, _)| name.contains("auth") || *name == "cookie");
+        let header = header.map(|(_, value)| value.rsplit([' ', '=']).next().unwrap_or_default().to_owned());
+        let query = case.target.split_once("token=").map(|(_, token)| token.to_owned());
+        for token in header.chain(query) {
+            if token.len() > 40 && token.contains('.') {
+                secrets.extend(
+                    token
+                        .rsplit('.')
+                        .next()
+                        .filter(|signature| signature.len() > 40)
+                        .map(str::to_owned),
+                );
+                secrets.insert(token);
+            }
+        }
+    }
+    secrets
+}
+
+/// Puts the whole table to a server that logs everything; what it says must hold no token.
+fn put_table(format: &str, internal: bool) {
+    let server = gated().logging("trace", format).start();
+    let cases: Vec<Case> = Table::new(BASE, &server.signatory, now())
+        .cases()
+        .into_iter()
+        // These pass the gate, and would make or remove the stream between the other cases.
+        .filter(|case| !(case.expect == Expect::Passes && matches!(case.method, "PUT" | "DELETE")))
+        .collect();
+    assert!(cases.len() > 400, "the table has shrunk to {}", cases.len());
+    let secrets = secrets(&cases);
+    assert!(secrets.len() > 150, "only {} tokens found in the table", secrets.len());
+    let (mut wrong, mut said) = (Vec::new(), String::new());
+    for case in &cases {
+        let answer = send(&server, case, internal);
+        if !is_as_expected(case, answer.status) {
+            wrong.push(format!(
+                "{} ({} {}): {}",
+                case.why, case.method, case.target, answer.status
+            ));
+        }
+        said.push_str(&format!("{:?} {}\n", answer.headers, answer.text()));
+    }
+    assert!(
+        wrong.is_empty(),
+        "{} of {}:\n{}",
+        wrong.len(),
+        cases.len(),
+        wrong.join("\n")
+    );
+    let metrics = server.metrics();
+    assert!(metrics.contains("ds_streams 0\n"), "something was stored:\n{metrics}");
+    until("the log to hold the refusals", || {
+        server.log.text().matches("401").count() > 200
+    });
+    for (place, text) in [("log", server.log.text()), ("answers", said), ("metrics", metrics)] {
+        let leaked = secrets.iter().find(|secret| text.contains(*secret));
+        assert_eq!(leaked, None, "a token stands in the {place}");
+    }
+}
+
+#[test]
+fn every_hostile_token_gets_its_status_on_the_public_listener() {
+    put_table("console", false);
+}
+
+#[test]
+fn every_hostile_token_gets_its_status_on_the_internal_listener() {
+    put_table("json", true);
+}
+
+#[test]
+fn the_rules_that_let_a_server_write_let_it_write() {
+    let server = gated().start();
+    let path = format!("{BASE}/{STREAM}");
+    let ask = |method: &str| server.raw(method, &path).token(&server.server_token());
+    ask("PUT").text("a").send().expect(201);
+    let writer = server.client_token(STREAM, &["write"]);
+    server.raw("POST", &path).token(&writer).text("b").send().expect(204);
+    let reader = server.client_token(STREAM, &["read"]);
+    assert_eq!(server.raw("GET", &path).token(&reader).send().expect(200).text(), "ab");
+    ask("DELETE").send().expect(204);
+}
+
+#[test]
+fn a_refused_append_or_close_or_delete_changes_nothing() {
+    let server = gated().start();
+    let path = format!("{BASE}/{STREAM}");
+    server
+        .raw("PUT", &path)
+        .token(&server.server_token())
+        .text("a")
+        .send()
+        .expect(201);
+    let reader = server.client_token(STREAM, &["read"]);
+    let writer = server.client_token(STREAM, &["write"]);
+    let other = server.client_token("other", &["read", "write"]);
+    let stranger = Signatory::new(9).token(&server_claims(now()));
+    for (token, status) in [(&reader, 403), (&other, 403), (&stranger, 401)] {
+        server.raw("POST", &path).token(token).text("x").send().expect(status);
+        server.raw("DELETE", &path).token(token).send().expect(status);
+    }
+    for closing in ["true", "TRUE", " true ", "true\t"] {
+        let request = server
+            .raw("POST", &path)
+            .token(&writer)
+            .header("stream-closed", closing);
+        request.text("x").send().expect(403);
+    }
+    // Whatever the two headers are taken for, a writer does not close.
+    let twice = server.raw("POST", &path).token(&writer).text("");
+    twice
+        .header("stream-closed", "false")
+        .header("stream-closed", "true")
+        .send()
+        .expect(403);
+    let answer = server.raw("GET", &path).token(&reader).send().expect(200);
+    assert_eq!((answer.text().as_str(), answer.header("stream-closed")), ("a", None));
+}
+
+#[test]
+fn no_refusal_tells_whether_a_stream_exists() {
+    let server = gated().start();
+    let there = |name: &str| server.put(name).text("secret").send().expect(201);
+    there("there");
+    there("forked");
+    server.fork("fork", "forked").send().expect(201);
+    server.delete("forked").send().expect(204);
+    let expired = server
+        .signatory
+        .token(&with(server_claims(now()), "exp", serde_json::json!(now() - 60)));
+    let other = server.client_token("another", &["read", "write"]);
+    let requests: [(&str, &str, Option<&str>); 4] = [
+        ("nobody", "", None),
+        ("expired", "", Some(&expired)),
+        ("other", "", Some(&other)),
+        ("live", "?live=sse", Some(&other)),
+    ];
+    for (who, query, token) in requests {
+        for method in ["GET", "HEAD", "PUT", "POST", "DELETE"] {
+            let ask = |name: &str| {
+                let request = server.raw(method, &format!("{BASE}/{name}{query}")).text("x");
+                let answer = token.map_or(request.clone(), |token| request.token(token)).send();
+                let mut body = answer.text();
+                if method != "HEAD" {
+                    let id = answer.json()["request_id"].as_str().unwrap().to_owned();
+                    body = body.replace(&id, "ID");
+                }
+                (answer.shape(), body)
+            };
+            let (present, absent, gone) = (ask("there"), ask("absent"), ask("forked"));
+            assert_eq!(present, absent, "{who} {method}");
+            assert_eq!(present, gone, "{who} {method}");
+        }
+    }
+}
+
+#[test]
+fn a_browser_can_read_why_it_was_refused() {
+    let server = gated().with("http.cors_origins", "https://app.test").start();
+    let path = format!("{BASE}/{STREAM}");
+    let other = server.client_token("another", &["read"]);
+    let from_app = |request: Request| request.header("origin", "https://app.test").send();
+    for answer in [
+        from_app(server.raw("GET", &path)).expect(401),
+        from_app(server.raw("GET", &path).token("x.y.z")).expect(401),
+        from_app(server.raw("GET", &path).token(&other)).expect(403),
+    ] {
+        assert_eq!(answer.header("access-control-allow-origin"), Some("https://app.test"));
+        let exposed = answer.header("access-control-expose-headers").unwrap();
+        assert!(exposed.contains("WWW-Authenticate"), "{exposed}");
+        assert_eq!(answer.header("cache-control"), Some("no-store"));
+        answer.problem(answer.status);
+    }
+    let elsewhere = server.raw("GET", &path).header("origin", "https://evil.test").send();
+    assert_eq!(elsewhere.header("access-control-allow-origin"), None);
+}
+
+#[test]
+fn a_401_says_what_is_wrong_with_the_token() {
+    let server = gated().start();
+    let path = format!("{BASE}/{STREAM}");
+    let ask = |claim: &str, value: serde_json::Value| {
+        let token = server
+            .signatory
+            .token(&with(client(now(), STREAM, &["read"]), claim, value));
+        let answer = server.raw("GET", &path).token(&token).send().expect(401);
+        answer.header("www-authenticate").unwrap().to_owned()
+    };
+    let expired = ask("exp", (now() - 60).into());
+    assert!(expired.starts_with("Bearer error=\"invalid_token\""), "{expired}");
+    assert!(expired.contains("expired"), "{expired}");
+    assert!(ask("iss", "other".into()).contains("iss"));
+    assert!(ask("aud", "other".into()).contains("aud"));
+    let nobody = server.raw("GET", &path).send().expect(401);
+    assert_eq!(nobody.header("www-authenticate"), Some("Bearer"));
+}
+
+#[test]
+fn a_preflight_needs_no_token_and_allows_what_clients_send() {
+    let server = gated().start();
+    let request = server
+        .raw("OPTIONS", &format!("{BASE}/{STREAM}"))
+        .header("origin", "https://app.test")
+        .header("access-control-request-method", "POST")
+        .header("access-control-request-headers", "authorization, content-type");
+    let answer = request.send().expect(204);
+    let allowed = |header: &str| answer.header(header).unwrap().to_ascii_lowercase();
+    for name in [
+        "authorization",
+        "content-type",
+        "producer-id",
+        "stream-seq",
+        "if-none-match",
+    ] {
+        assert!(allowed("access-control-allow-headers").contains(name), "{name}");
+    }
+    assert!(allowed("access-control-allow-methods").contains("delete"));
+}
+
+#[test]
+fn what_passes_the_gate_is_private() {
+    let server = gated().start();
+    let path = format!("{BASE}/{STREAM}");
+    server
+        .raw("PUT", &path)
+        .token(&server.server_token())
+        .text("a")
+        .send()
+        .expect(201);
+    let reader = server.client_token(STREAM, &["read"]);
+    let answer = server.raw("GET", &path).token(&reader).send().expect(200);
+    assert!(
+        answer.header("cache-control").unwrap().starts_with("private"),
+        "{answer:?}"
+    );
+    assert_eq!(answer.header("x-content-type-options"), Some("nosniff"));
+}

@@ -1,0 +1,341 @@
+//! Starts, stops, deploys.
+
+use std::{
+    net::TcpListener,
+    sync::atomic::{AtomicBool, Ordering},
+    time::{Duration, Instant},
+};
+
+use super::support::{
+    http::Connection,
+    live::Event,
+    server::{Server, Setup, run},
+    until,
+};
+
+#[test]
+fn a_stop_under_load_loses_nothing_that_was_acknowledged() {
+    let setup = Setup::new().acid();
+    let mut server = setup.start();
+    server.text_stream("s", "");
+    let stopping = AtomicBool::new(false);
+    let acknowledged: Vec<String> = std::thread::scope(|scope| {
+        let writers: Vec<_> = (0..8)
+            .map(|writer| {
+                let (server, stopping) = (&server, &stopping);
+                scope.spawn(move || {
+                    let mut done = Vec::new();
+                    for n in 0.. {
+                        let line = format!("{writer}-{n};");
+                        match server.post("s").text(&line).try_send() {
+                            Ok(answer) if answer.status == 204 => done.push(line),
+                            Ok(answer) => assert_eq!(answer.status, 503, "{}", answer.text()),
+                            // Nobody listens any more, or the connection was closed unanswered.
+                            Err(_) => {
+                                assert!(stopping.load(Ordering::SeqCst), "a connection broke before the stop");
+                                break;
+                            }
+                        }
+                    }
+                    done
+                })
+            })
+            .collect();
+        until("appends", || server.metric("ds_appended_bytes_total") > 300.0);
+        stopping.store(true, Ordering::SeqCst);
+        server.signal("TERM");
+        writers.into_iter().flat_map(|writer| writer.join().unwrap()).collect()
+    });
+    assert_eq!(server.wait().code(), Some(0));
+    let content = setup.start().content("s");
+    for line in &acknowledged {
+        assert!(content.contains(line.as_str()), "{line} was acknowledged and is lost");
+    }
+    let mut stored: Vec<&str> = content.split_terminator(';').collect();
+    let all = stored.len();
+    stored.sort_unstable();
+    stored.dedup();
+    assert_eq!(stored.len(), all, "something is there twice");
+}
+
+#[test]
+fn a_stop_tells_live_readers_when_to_come_back() {
+    let mut server = Setup::new().start();
+    let tail = server.text_stream("s", "a");
+    let mut sse = server.sse("s", &tail);
+    sse.control();
+    let mut poll = server.get(&format!("s?live=long-poll&offset={tail}")).open();
+    until("the reader", || {
+        server.metric("ds_live_readers{mode=\"long-poll\"}") == 1.0
+    });
+    let started = Instant::now();
+    server.signal("TERM");
+    let rest = sse.remainder();
+    assert!(
+        matches!(rest.last(), Some(Event::Retry(millis)) if *millis > 0),
+        "{rest:?}"
+    );
+    let answer = poll.answer();
+    answer.problem(503);
+    assert!(answer.header("retry-after").is_some());
+    assert_eq!(server.wait().code(), Some(0));
+    assert!(
+        started.elapsed() < Duration::from_secs(10),
+        "took {:?}",
+        started.elapsed()
+    );
+}
+
+#[test]
+fn a_stop_does_not_wait_for_ever_for_a_request_that_never_ends() {
+    let mut server = Setup::new().with("server.drain_timeout_secs", 1).start();
+    server.text_stream("s", "");
+    let mut open = Connection::open(server.public);
+    open.say("POST /v1/stream/s HTTP/1.1\r\nhost: x\r\ncontent-type: text/plain\r\ncontent-length: 9\r\n\r\nabc");
+    server.raw("GET", "/up").send().expect(200);
+    server.signal("TERM");
+    assert_eq!(server.wait().code(), Some(0));
+    assert!(server.log.text().contains("cut"), "{}", server.log.text());
+}
+
+#[test]
+fn an_interrupt_stops_it_too() {
+    let mut server = Setup::new().start();
+    server.signal("INT");
+    assert_eq!(server.wait().code(), Some(0));
+}
+
+#[test]
+fn everything_is_there_after_a_restart() {
+    let setup = Setup::new().acid();
+    let server = setup.start();
+    server.put("json").json(r#"[{"a":1}]"#).send().expect(201);
+    server
+        .put("ttl")
+        .header("stream-ttl", "3600")
+        .text("x")
+        .send()
+        .expect(201);
+    server.text_stream("closed", "abc");
+    server.post("closed").header("stream-closed", "true").send().expect(204);
+    server.fork("fork", "json").send().expect(201);
+    server.text_stream("p", "");
+    server.post("p").producer("p", 3, 0).text("a").send().expect(200);
+    server.post("p").text("b").header("stream-seq", "m").send().expect(204);
+    let names = ["json", "ttl", "closed", "fork", "p"];
+    let all = |server: &Server| names.map(|name| (server.head(name).send().shape(), server.content(name)));
+    let before = all(&server);
+    server.stop();
+    let server = setup.start();
+    assert_eq!(all(&server), before);
+    server.post("p").producer("p", 3, 0).text("a").send().expect(204);
+    server.post("p").producer("p", 2, 0).text("a").send().expect(403);
+    let gap = server.post("p").producer("p", 3, 5).text("a").send().expect(409);
+    assert_eq!(gap.header("producer-expected-seq"), Some("1"));
+    server.post("p").text("c").header("stream-seq", "l").send().expect(409);
+    server.post("closed").text("more").send().expect(409);
+    assert_eq!(all(&server), before);
+}
+
+/// A second server on the same directory waits, says so and takes over.
+fn takes_over(end: impl FnOnce(Server)) {
+    let setup = Setup::new().acid();
+    let first = setup.start();
+    first.text_stream("s", "abc");
+    let second = setup.launch();
+    let line = second.log.wait_for("waiting for the data directory");
+    assert!(line.contains(&first.pid().to_string()), "{line}");
+    second.raw("GET", "/up").send().expect(200);
+    for path in ["/v1/stream/s", "/readyz", "/healthz", "/metrics", "/nowhere"] {
+        let answer = second.raw("GET", path).send();
+        answer.problem(503);
+        let secs: u64 = answer.header("retry-after").unwrap().parse().unwrap();
+        assert!(secs > 0, "{path}");
+    }
+    second.put("s").text("x").send().problem(503);
+    assert_eq!(first.content("s"), "abc");
+    end(first);
+    let ended = Instant::now();
+    until("it to serve", || second.get("s").send().status == 200);
+    assert!(ended.elapsed() < Duration::from_secs(1), "took {:?}", ended.elapsed());
+    assert_eq!(second.content("s"), "abc");
+    second.raw("GET", "/readyz").send().expect(200);
+}
+
+#[test]
+fn a_second_server_takes_over_when_the_first_one_stops() {
+    takes_over(Server::stop);
+}
+
+#[test]
+fn a_second_server_takes_over_when_the_first_one_is_killed() {
+    takes_over(Server::kill);
+}
+
+#[test]
+fn a_waiting_server_can_be_stopped() {
+    let setup = Setup::new().acid();
+    let _first = setup.start();
+    let mut second = setup.launch();
+    second.log.wait_for("waiting for the data directory");
+    second.signal("TERM");
+    assert_eq!(second.wait().code(), Some(0));
+}
+
+#[test]
+fn without_patience_a_held_directory_is_refused_with_its_holder() {
+    let setup = Setup::new().acid();
+    let first = setup.start();
+    let (code, _, error) = setup.clone().with("storage.lock_wait_secs", 0).run(&[]);
+    assert_eq!(code, 1, "{error}");
+    let line = one_line(&error, "[start_server]");
+    assert!(line.contains(&format!("process {}", first.pid())), "{line}");
+}
+
+#[test]
+fn patience_with_a_held_directory_ends() {
+    let setup = Setup::new().acid();
+    let first = setup.start();
+    let (code, _, error) = setup.clone().with("storage.lock_wait_secs", 1).run(&[]);
+    assert_eq!(code, 1, "{error}");
+    let line = one_line(&error, "[start_server]");
+    assert!(line.contains(&format!("process {}", first.pid())), "{line}");
+    first.raw("GET", "/readyz").send().expect(200);
+}
+
+#[test]
+fn a_second_signal_does_not_wait_for_the_drain() {
+    let mut server = Setup::new().acid().start();
+    server.text_stream("s", "kept");
+    let mut stuck = Connection::open(server.public);
+    stuck.say("POST /v1/stream/s HTTP/1.1\r\nhost: x\r\ncontent-type: text/plain\r\ncontent-length: 9\r\n\r\nabc");
+    until("the request to be under way", || {
+        server.metric("ds_requests_total{operation=\"create\",status=\"201\"}") == 1.0
+    });
+    server.signal("TERM");
+    server.log.wait_for("stopping");
+    let started = Instant::now();
+    server.signal("TERM");
+    assert_eq!(server.wait().code(), Some(0));
+    assert!(
+        started.elapsed() < Duration::from_secs(5),
+        "took {:?}",
+        started.elapsed()
+    );
+}
+
+/// The failure's only line.
+fn one_line(error: &str, phase: &str) -> String {
+    let lines: Vec<&str> = error.lines().filter(|line| line.contains(phase)).collect();
+    assert_eq!(lines.len(), 1, "{error}");
+    let last = error.lines().last();
+    assert_eq!(last, Some(lines[0]), "more follows:\n{error}");
+    assert!(!error.contains("panicked"), "{error}");
+    lines[0].to_owned()
+}
+
+#[test]
+fn a_port_in_use_is_said_in_one_line() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap();
+    let (code, _, error) = Setup::new().with("server.bind_address", address).run(&[]);
+    assert_eq!(code, 1);
+    let line = one_line(&error, "[bind_listener]");
+    assert!(line.contains(&address.to_string()) && line.contains("in use"), "{line}");
+}
+
+#[test]
+fn an_unreadable_key_is_said_in_one_line() {
+    let setup = Setup::new().gated();
+    for content in [
+        None,
+        Some(""),
+        Some("no key"),
+        Some("-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----\n"),
+    ] {
+        match content {
+            None => std::fs::remove_file(setup.key_file()).unwrap(),
+            Some(content) => std::fs::write(setup.key_file(), content).unwrap(),
+        }
+        let (code, _, error) = setup.run(&[]);
+        assert_eq!(code, 78, "{error}");
+        let line = one_line(&error, "[load_keys]");
+        assert!(line.contains("verify_key.pem"), "{line}");
+    }
+}
+
+#[test]
+fn a_private_key_in_the_place_of_the_public_one_is_never_shown() {
+    let setup = Setup::new().gated();
+    let private = setup.signatory.private_pem();
+    std::fs::write(setup.key_file(), &private).unwrap();
+    let (code, out, error) = setup.run(&[]);
+    assert_eq!(code, 78);
+    let secret = private.lines().nth(1).unwrap();
+    assert!(!out.contains(secret) && !error.contains(secret), "{error}");
+}
+
+#[test]
+fn a_data_directory_that_is_none_is_said_in_one_line() {
+    let setup = Setup::new().acid();
+    std::fs::write(setup.data_dir(), "a file").unwrap();
+    let (code, _, error) = setup.run(&[]);
+    assert_eq!(code, 1);
+    let line = one_line(&error, "[start_server]");
+    assert!(line.contains("data") && line.contains("not a directory"), "{line}");
+}
+
+#[test]
+fn a_data_directory_without_the_right_to_write_is_said_in_one_line() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let setup = Setup::new().acid();
+    std::fs::create_dir(setup.data_dir()).unwrap();
+    let mode = |path: &std::path::Path, mode| {
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+    };
+    mode(setup.dir.path(), 0o755);
+    mode(&setup.data_dir(), 0o555);
+    let mut command = setup.command();
+    // The superuser may write everywhere.
+    if std::fs::metadata("/proc/self").is_ok_and(|me| std::os::unix::fs::MetadataExt::uid(&me) == 0) {
+        let program = setup.dir.path().join("server");
+        std::fs::copy(super::support::server::BIN, &program).unwrap();
+        command = std::process::Command::new("setpriv");
+        command
+            .args(["--reuid=65534", "--regid=65534", "--clear-groups"])
+            .arg(program);
+        command.current_dir(setup.dir.path()).env_clear().envs(&setup.variables);
+        command
+            .stdout(std::process::Stdio::piped())
+            .stderr(std::process::Stdio::piped());
+        command.env("PATH", std::env::var("PATH").unwrap());
+    }
+    let (code, _, error) = run(command);
+    assert_eq!(code, 1, "{error}");
+    let line = one_line(&error, "[start_server]");
+    assert!(line.contains("not writable"), "{line}");
+}
+
+#[test]
+fn a_bad_configuration_is_said_whole() {
+    let setup = Setup::new()
+        .with("storage.mode", "tape")
+        .with("limits.max_strems", 3)
+        .with("server.bind_address", "nowhere")
+        .with("auth.issuer", "x");
+    let (code, _, error) = setup.run(&[]);
+    assert_eq!(code, 78, "{error}");
+    for part in [
+        "DS_STORAGE__MODE",
+        "DS_LIMITS__MAX_STREMS",
+        "DS_LIMITS__MAX_STREAMS?",
+        "DS_SERVER__BIND_ADDRESS",
+        "auth.verify_key",
+    ] {
+        assert!(error.contains(part), "{part} is missing:\n{error}");
+    }
+    assert!(
+        error.starts_with("[load_config]") || error.contains("\n[load_config]"),
+        "{error}"
+    );
+}

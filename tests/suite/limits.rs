@@ -1,0 +1,96 @@
+//! What is full says so and stays usable.
+
+use super::support::server::Setup;
+
+#[test]
+fn a_full_stream_says_so_and_stays_readable() {
+    for setup in [Setup::new(), Setup::new().acid()] {
+        let server = setup.with("limits.max_stream_bytes", 10).start();
+        server.text_stream("s", "12345");
+        server.post("s").text("678901").send().problem(413);
+        server.post("s").text("67890").send().expect(204);
+        server.post("s").text("x").send().problem(413);
+        assert_eq!(server.content("s"), "1234567890");
+        server.put("new").text("12345678901").send().problem(413);
+        server.get("new").send().problem(404);
+        server.post("s").header("stream-closed", "true").send().expect(204);
+        // What a fork inherits is not its own.
+        server.fork("f", "s").send().expect(201);
+        server.post("f").text("1234567890").send().expect(204);
+        server.post("f").text("x").send().problem(413);
+    }
+}
+
+#[test]
+fn a_producer_refused_for_room_may_try_again() {
+    let server = Setup::new().with("limits.max_stream_bytes", 10).start();
+    server.text_stream("s", "");
+    server
+        .post("s")
+        .text("12345678901")
+        .producer("p", 0, 0)
+        .send()
+        .problem(413);
+    server
+        .post("s")
+        .text("1234567890")
+        .producer("p", 0, 0)
+        .send()
+        .expect(200);
+}
+
+#[test]
+fn full_memory_says_so_and_takes_more_once_there_is_room() {
+    let server = Setup::new().with("limits.max_memory_bytes", 200_000).start();
+    let block = "x".repeat(50_000);
+    server.text_stream("a", "");
+    server.text_stream("b", "");
+    let mut written = 0;
+    let refused = loop {
+        let answer = server.post("a").text(&block).send();
+        if answer.status != 204 {
+            break answer;
+        }
+        written += block.len();
+        assert!(written < 400_000, "no limit");
+    };
+    refused.problem(507);
+    assert!(written >= 100_000, "full after {written} bytes");
+    assert_eq!(server.content("a").len(), written);
+    server.put("c").text(&block).send().problem(507);
+    server.get("c").send().problem(404);
+    server.delete("a").send().expect(204);
+    server.post("b").text(&block).send().expect(204);
+    assert_eq!(server.content("b").len(), block.len());
+}
+
+#[test]
+fn only_so_many_streams_and_the_others_stay_usable() {
+    for setup in [Setup::new(), Setup::new().acid()] {
+        let server = setup.with("limits.max_streams", 2).start();
+        server.text_stream("a", "x");
+        server.text_stream("b", "x");
+        server.put("c").text("x").send().problem(507);
+        server.fork("c", "a").send().problem(507);
+        server.get("c").send().problem(404);
+        server.put("a").text("x").send().expect(200);
+        server.post("a").text("y").send().expect(204);
+        server.delete("b").send().expect(204);
+        server.text_stream("c", "x");
+    }
+}
+
+#[test]
+fn many_creations_at_once_keep_to_the_limit() {
+    let server = Setup::new().with("limits.max_streams", 5).start();
+    let created: usize = std::thread::scope(|scope| {
+        let creators: Vec<_> = (0..20)
+            .map(|n| {
+                let server = &server;
+                scope.spawn(move || usize::from(server.put(&format!("s{n}")).text("x").send().status == 201))
+            })
+            .collect();
+        creators.into_iter().map(|creator| creator.join().unwrap()).sum()
+    });
+    assert_eq!((created, server.metric("ds_streams")), (5, 5.0));
+}

@@ -1,0 +1,32 @@
+//! The suite: the built server, real sockets, real files. One binary, a file for each topic.
+
+#![allow(
+    missing_docs,
+    unreachable_pub,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    clippy::indexing_slicing,
+    clippy::disallowed_methods
+)]
+
+mod support;
+
+mod bad_input;
+mod cli;
+mod clients;
+mod crash;
+mod expiry;
+mod forks;
+mod gate;
+mod internal;
+mod keys;
+mod life;
+mod limits;
+mod metrics;
+mod names;
+mod producers;
+mod protocol;
+mod rails;

@@ -1,0 +1,104 @@
+//! Requests with tokens good and bad, each with what it must get. The unit tests put them to the
+//! gate; the suite puts them to a server.
+
+#![allow(dead_code, missing_docs, unreachable_pub, clippy::unwrap_used, clippy::expect_used)]
+
+mod claims;
+mod reach;
+mod shapes;
+mod signatures;
+
+use serde_json::Value;
+
+use super::tokens::{STREAM, Signatory, client};
+
+/// What a request must get.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Expect {
+    /// Whatever the handler answers: neither 401 nor 403.
+    Passes,
+    /// 400
+    BadRequest,
+    /// 401
+    Unauthorized,
+    /// 403
+    Forbidden,
+}
+
+/// One request: a method, a target as it stands in the request line, headers.
+#[derive(Debug, Clone)]
+pub struct Case {
+    pub why: String,
+    pub method: &'static str,
+    pub target: String,
+    pub headers: Vec<(&'static str, String)>,
+    pub expect: Expect,
+}
+
+/// The table's maker: the server under test has `signatory`'s public key (and no other), checks
+/// `ISSUER` and `AUDIENCE`, has a leeway of 5 s and its streams below `base`.
+pub struct Table {
+    pub base: String,
+    pub signatory: Signatory,
+    pub now: u64,
+    cases: Vec<Case>,
+}
+
+impl Table {
+    pub fn new(base: &str, signatory: &Signatory, now: u64) -> Self {
+        Self {
+            base: base.to_owned(),
+            signatory: signatory.clone(),
+            now,
+            cases: Vec::new(),
+        }
+    }
+
+    /// Every case.
+    pub fn cases(mut self) -> Vec<Case> {
+        self.good();
+        self.forged();
+        self.malformed();
+        self.claims();
+        self.names();
+        self.rules();
+        self.places();
+        self.cases
+    }
+
+    fn push(
+        &mut self,
+        why: &str,
+        method: &'static str,
+        target: String,
+        headers: Vec<(&'static str, String)>,
+        expect: Expect,
+    ) {
+        let why = why.to_owned();
+        self.cases.push(Case {
+            why,
+            method,
+            target,
+            headers,
+            expect,
+        });
+    }
+
+    /// GET of the stream with this token in the header.
+    fn read(&mut self, why: &str, token: &str, expect: Expect) {
+        let target = format!("{}/{STREAM}", self.base);
+        self.push(why, "GET", target, vec![bearer(token)], expect);
+    }
+
+    fn refuse(&mut self, why: &str, token: &str) {
+        self.read(why, token, Expect::Unauthorized);
+    }
+
+    fn reader(&self) -> Value {
+        client(self.now, STREAM, &["read"])
+    }
+}
+
+fn bearer(token: &str) -> (&'static str, String) {
+    ("authorization", format!("Bearer {token}"))
+}

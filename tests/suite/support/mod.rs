@@ -1,0 +1,29 @@
+//! What the tests share: servers, requests, live readers, tokens.
+
+#![allow(dead_code)]
+
+pub mod hostile;
+pub mod http;
+pub mod live;
+pub mod server;
+pub mod tokens;
+
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+/// Nothing in these tests takes this long unless it is broken.
+pub const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Waits for a condition.
+#[track_caller]
+pub fn until(what: &str, mut holds: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !holds() {
+        assert!(start.elapsed() < PATIENCE, "still waiting for {what}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// The clock, in seconds.
+pub fn now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs()
+}
