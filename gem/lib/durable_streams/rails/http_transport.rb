@@ -25,6 +25,20 @@ class DurableStreams::Rails::HttpTransport
   HEADERS = { "Connection" => "keep-alive", "Accept-Encoding" => "identity" }.freeze # :nodoc:
   JSON_TYPE = { "Content-Type" => "application/json" }.freeze # :nodoc:
 
+  # A POST that knows how its headers are written, where Net::HTTP takes each
+  # name apart and puts it together again in each request.
+  class Append < Net::HTTP::Post # :nodoc:
+    WRITTEN = %w[
+      Accept Accept-Encoding Authorization Connection Content-Length Content-Type Host
+      Producer-Epoch Producer-Id Producer-Seq User-Agent
+    ].index_by(&:downcase).freeze
+
+    private
+      def capitalize(name)
+        WRITTEN[name] || super
+      end
+  end
+
   # A page of a stream, as DurableStreams::Rails::Feeds#read_stream gathers them.
   Page = Struct.new(:events, :offset, :closed, :up_to_date)
 
@@ -105,11 +119,11 @@ class DurableStreams::Rails::HttpTransport
     end
 
     def append_as(identity, name, body)
-      response = request(Net::HTTP::Post, name, body: body, headers: JSON_TYPE.merge(identity.headers))
+      response = request(Append, name, body: body, headers: { **JSON_TYPE, **identity.headers })
       # The server no longer knows this producer, so it has not taken this append.
       if response["Producer-Expected-Seq"] || (response.code == "403" && response["Producer-Epoch"])
         identity = @producers.fresh
-        response = request(Net::HTTP::Post, name, body: body, headers: JSON_TYPE.merge(identity.headers))
+        response = request(Append, name, body: body, headers: { **JSON_TYPE, **identity.headers })
       end
       check(response, name)["Stream-Next-Offset"]
     rescue DurableStreams::ConnectionError => error
