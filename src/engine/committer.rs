@@ -158,6 +158,10 @@ impl Committer {
         }
     }
 
+    pub(super) fn takes_commands(&self) -> bool {
+        !self.queue.lock().stopping
+    }
+
     /// Takes no more commands. What waits already is still committed.
     pub(super) fn stop(&self) {
         self.queue.lock().stopping = true;
@@ -361,6 +365,9 @@ impl Request {
     }
 
     fn refuse(self, why: Unavailable) {
+        if let Command::Touch { stream } = &self.command {
+            stream.end_touch();
+        }
         self.answer(Outcome::Unavailable(why));
     }
 }
