@@ -1,4 +1,31 @@
 //! Durable Streams over HTTP, behind an ES256 JWT gate.
+//!
+//! The crate is the server `durable-streams-server` and, for those who have an axum application
+//! of their own, what it is made of: load a [`Config`], choose a backend, and mount
+//! [`build_router`].
+//!
+//! ```no_run
+//! use std::sync::Arc;
+//!
+//! use axum::{Router, routing::get};
+//! use durable_streams_server::{AcidStorage, Config, ConfigLoadOptions, build_router};
+//!
+//! # async fn run() -> Result<(), Box<dyn std::error::Error>> {
+//! let config = Config::load(&ConfigLoadOptions::default())?.config;
+//! let storage = Arc::new(AcidStorage::open(&config.storage.data_dir, config.storage.cache_bytes)?);
+//! let app = Router::new()
+//!     .route("/hello", get(|| async { "hello" }))
+//!     .merge(build_router(storage, &config)?);
+//! let listener = tokio::net::TcpListener::bind("127.0.0.1:3000").await?;
+//! axum::serve(listener, app).await?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! One store has one router: clone it rather than building two, and let no other process open
+//! the same directory ([`storage::lock`] is how the server sees to that).
+//!
+//! `ARCHITECTURE.md` in the repository follows an append and a live read through the modules.
 
 pub mod auth;
 pub mod cli;

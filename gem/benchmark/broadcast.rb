@@ -3,10 +3,12 @@
 # What a synchronous broadcast costs the app, against a local server on a warm
 # connection; run it in gem/:
 #
-#   DURABLE_STREAMS_BINARY=… script/run bundle exec ruby benchmark/broadcast.rb [count]
+#   DURABLE_STREAMS_BINARY=… STORAGE=memory script/run bundle exec ruby benchmark/broadcast.rb [count]
 #
-# Beside it, in the same run, what it would cost without what the gem keeps: a
-# connection and a token for each request.
+# Beside it, in turns with it, so that all meet the same machine: the same body
+# in a POST of plain Net::HTTP on a warm connection, and what a broadcast would
+# cost without what the gem keeps, a connection and a token for each. The ratio
+# to plain Net::HTTP is the figure that other machines can be compared by.
 
 ENV["BUNDLE_GEMFILE"] ||= File.expand_path("../Gemfile", __dir__)
 ENV["RAILS_ENV"] = "test"
@@ -15,19 +17,36 @@ require "bundler/setup"
 require_relative "../test/dummy/config/environment"
 require_relative "../test/support/real_server"
 
-COUNT = Integer(ARGV.first || 3_000)
+COUNT = Integer(ARGV.first || 2_000)
 EVENT = { type: "message", key: "1", value: { body: "x" * 200, author: "Ada" }, operation: :insert }.freeze
 
-def clock(id = Process::CLOCK_MONOTONIC)
-  Process.clock_gettime(id, :float_microsecond)
-end
+Measurement = Struct.new(:name, :work) do
+  def run(at)
+    wall, cpu = clock, clock(Process::CLOCK_THREAD_CPUTIME_ID)
+    work.call(at)
+    cpus << clock(Process::CLOCK_THREAD_CPUTIME_ID) - cpu
+    walls << clock - wall
+  end
 
-def measure(name)
-  200.times { |at| yield at }
-  times = Array.new(COUNT) { |at| (start = clock; yield at; clock - start) }.sort
-  cpu = clock(Process::CLOCK_PROCESS_CPUTIME_ID).then { |start| COUNT.times { |at| yield at }; (clock(Process::CLOCK_PROCESS_CPUTIME_ID) - start) / COUNT }
-  puts format("%-44s median %7.1f µs   mean %7.1f µs   p99 %7.1f µs   cpu %7.1f µs", name,
-    times[COUNT / 2], times.sum / COUNT, times[COUNT * 99 / 100], cpu)
+  def median_cpu = median(cpus)
+  def median_wall = median(walls)
+
+  def report(plain)
+    puts format("%-44s median %7.1f µs (%4.2f)   p10 %7.1f µs   p99 %7.1f µs   cpu median %7.1f µs (%4.2f)", name,
+      median_wall, median_wall / plain.median_wall, part(walls, 10), part(walls, 99), median_cpu, median_cpu / plain.median_cpu)
+  end
+
+  def forget
+    walls.clear
+    cpus.clear
+  end
+
+  private
+    def walls = @walls ||= []
+    def cpus = @cpus ||= []
+    def median(times) = part(times, 50)
+    def part(times, percent) = times.sort[times.size * percent / 100]
+    def clock(id = Process::CLOCK_MONOTONIC) = Process.clock_gettime(id, :float_microsecond)
 end
 
 server = RealServer.new(verify_key: DurableStreams.config.signing_key.public_to_pem,
@@ -37,13 +56,32 @@ begin
   DurableStreams.server_url = server.internal_url
   Rails.logger.level = :info
 
-  measure("broadcast_event_to, one stream") { DurableStreams.broadcast_event_to("bench", **EVENT) }
-  measure("broadcast_event_to, 64 streams") { |at| DurableStreams.broadcast_event_to("bench/#{at % 64}", **EVENT) }
-  measure("signed_stream_url") { DurableStreams.signed_stream_url("bench") }
-  measure("a connection and a token for each") do
+  uri = URI(server.internal_url)
+  path = "#{uri.path}/plain"
+  DurableStreams.broadcast_event_to("plain", **EVENT)
+  body = JSON.generate(DurableStreams.read_stream("plain").to_a)
+  headers = { "Content-Type" => "application/json", "Authorization" => "Bearer #{DurableStreams.gatekeeper.server_token}" }
+  http = Net::HTTP.start(uri.host, uri.port)
+
+  measurements = [
+    plain = Measurement.new("Net::HTTP, one POST", ->(_) { http.post(path, body, headers).is_a?(Net::HTTPSuccess) or abort "refused" }),
+    Measurement.new("broadcast_event_to, one stream", ->(_) { DurableStreams.broadcast_event_to("bench", **EVENT) }),
+    Measurement.new("broadcast_event_to, 64 streams", ->(at) { DurableStreams.broadcast_event_to("bench/#{at % 64}", **EVENT) }),
+    Measurement.new("signed_stream_url", ->(_) { DurableStreams.signed_stream_url("bench") })
+  ]
+  200.times { |at| measurements.each { |measurement| measurement.run(at) } }
+  measurements.each(&:forget)
+  COUNT.times { |at| measurements.each { |measurement| measurement.run(at) } }
+
+  # By itself: it closes the others' connections.
+  alone = Measurement.new("a connection and a token for each", ->(_) do
     DurableStreams.reset_connections
     DurableStreams.transport.append("bench", [ EVENT ])
-  end
+  end)
+  (COUNT / 4).times { |at| alone.run(at) }
+
+  puts "#{RUBY_DESCRIPTION}, Rails #{Rails.version}, #{ENV["STORAGE"] || "acid"}; in brackets: to Net::HTTP"
+  [ *measurements, alone ].each { |measurement| measurement.report(plain) }
 ensure
   server.delete
 end

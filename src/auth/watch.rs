@@ -1,4 +1,7 @@
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, Weak},
+    time::Duration,
+};
 
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
@@ -24,18 +27,20 @@ impl Authenticator {
     }
 
     pub(super) async fn watch_every(self: Arc<Self>, period: Duration, settle: Duration) {
-        let mut watcher = Watcher::new(self);
+        let mut watcher = Watcher::new(&self);
+        // Nobody verifies tokens any more when only this task would keep the keys alive.
+        drop(self);
         let mut ticks = interval(period);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             ticks.tick().await;
-            let mut now = watcher.read().await;
+            let Some(mut now) = watcher.read().await else { return };
             if now == watcher.seen {
                 continue;
             }
             loop {
                 sleep(settle).await;
-                let later = watcher.read().await;
+                let Some(later) = watcher.read().await else { return };
                 if later == now {
                     break;
                 }
@@ -50,7 +55,7 @@ impl Authenticator {
 type Look = Result<KeyFiles, String>;
 
 pub(super) struct Watcher {
-    authenticator: Arc<Authenticator>,
+    authenticator: Weak<Authenticator>,
     /// What was last acted upon, so that one state of the files is reported once.
     seen: Look,
 }
@@ -69,21 +74,27 @@ pub(super) enum Change {
 }
 
 impl Watcher {
-    pub(super) fn new(authenticator: Arc<Authenticator>) -> Self {
+    pub(super) fn new(authenticator: &Arc<Authenticator>) -> Self {
         let seen = Ok(authenticator.current.load().files.clone());
-        Self { authenticator, seen }
-    }
-
-    /// Looks at the files, off the async workers.
-    pub(super) async fn read(&self) -> Look {
-        let path = self.authenticator.path.clone();
-        match tokio::task::spawn_blocking(move || KeyFiles::read(&path)).await {
-            Ok(read) => read.map_err(|error| error.to_string()),
-            Err(stopped) => Err(stopped.to_string()),
+        Self {
+            authenticator: Arc::downgrade(authenticator),
+            seen,
         }
     }
 
+    /// Looks at the files, off the async workers; `None` when nobody needs them any more.
+    pub(super) async fn read(&self) -> Option<Look> {
+        let path = self.authenticator.upgrade()?.path.clone();
+        Some(match tokio::task::spawn_blocking(move || KeyFiles::read(&path)).await {
+            Ok(read) => read.map_err(|error| error.to_string()),
+            Err(stopped) => Err(stopped.to_string()),
+        })
+    }
+
     pub(super) fn apply(&mut self, now: Look) -> Change {
+        let Some(authenticator) = self.authenticator.upgrade() else {
+            return Change::None;
+        };
         if now == self.seen {
             return Change::None;
         }
@@ -102,12 +113,12 @@ impl Watcher {
         for note in keys.notes() {
             tracing::warn!("{note}");
         }
-        if keys.same_keys(&self.authenticator.current.load().keys) {
+        if keys.same_keys(&authenticator.current.load().keys) {
             tracing::info!("the key files changed; the keys are the same");
             return Change::SameKeys;
         }
         let kids: Vec<_> = keys.keys().iter().map(|key| key.kid().to_owned()).collect();
-        self.authenticator.replace_keys(files, keys);
+        authenticator.replace_keys(files, keys);
         tracing::info!(?kids, "the key files changed; the new keys are in force");
         Change::Replaced
     }

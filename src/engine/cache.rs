@@ -9,7 +9,7 @@ use crate::{clock::Millis, protocol::StreamName};
 
 const SHARDS: usize = 64;
 /// Streams that one shard keeps beyond those that somebody holds.
-const IDLE_PER_SHARD: usize = 128;
+const IDLE_PER_SHARD: usize = 64;
 /// How long an unused stream is kept.
 const IDLE_MILLIS: Millis = 10_000;
 

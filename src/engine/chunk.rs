@@ -82,6 +82,7 @@ impl Chunk {
     /// How much memory it may take, with its forms.
     #[must_use]
     pub fn weight(&self) -> u64 {
-        2 * self.stored.len() as u64 + 200
+        // Stored, as a body, and as two forms of events, one of which may be base64.
+        5 * self.stored.len() as u64 + 400
     }
 }

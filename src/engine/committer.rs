@@ -34,7 +34,7 @@ const MAX_BATCH_BYTES: usize = 16 * 1024 * 1024;
 /// From how many commands in the last batch on the next one is waited for.
 const CROWD: usize = 4;
 /// How long it is waited for at most, and never longer than the last commit took.
-const MAX_GATHER: Duration = Duration::from_micros(500);
+const MAX_GATHER: Duration = Duration::from_millis(1);
 /// Ids set aside at once.
 const ID_BLOCK: u64 = 1 << 16;
 /// How long writers may keep upkeep from its turn.
@@ -156,6 +156,10 @@ impl Committer {
             drop(queue);
             self.filled.notify_one();
         }
+    }
+
+    pub(super) fn takes_commands(&self) -> bool {
+        !self.queue.lock().stopping
     }
 
     /// Takes no more commands. What waits already is still committed.
@@ -361,6 +365,9 @@ impl Request {
     }
 
     fn refuse(self, why: Unavailable) {
+        if let Command::Touch { stream } = &self.command {
+            stream.end_touch();
+        }
         self.answer(Outcome::Unavailable(why));
     }
 }

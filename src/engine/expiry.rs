@@ -90,7 +90,7 @@ impl Engine {
         let Lifetime::Ttl(secs) = stream.lifetime() else { return };
         stream.touch(now);
         let (record, ..) = stream.record();
-        if now.saturating_sub(record.touched_at) >= touch_step(secs) {
+        if now.saturating_sub(record.touched_at) >= touch_step(secs) && stream.begin_touch() {
             self.send(Command::Touch {
                 stream: Arc::clone(stream),
             });
@@ -121,6 +121,7 @@ pub(super) fn stage(tx: &mut Transaction<'_>, name: &StreamName) -> Result<(), U
 }
 
 pub(super) fn stage_touch(tx: &mut Transaction<'_>, stream: &Arc<Stream>) {
+    stream.end_touch();
     let slot = tx.stage(stream);
     if tx.get(slot).gone.is_none() {
         write_touch(tx.get_mut(slot));

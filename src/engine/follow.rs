@@ -7,12 +7,12 @@ use super::{
     chunk::Chunk,
     errors::ReadError,
     read::resolve,
-    stream::{Gone, Stream},
+    stream::{Gone, Identity, Stream},
 };
 use crate::{
     clock,
     protocol::{Kind, ReadFrom, StreamName},
-    storage::{Position, StreamId},
+    storage::Position,
 };
 
 /// A reader of a stream that waits at its end. It costs nothing while nothing happens.
@@ -40,7 +40,10 @@ pub enum Event {
     /// The reader has everything, and the stream is closed.
     Closed,
     /// The stream is not there any more.
-    Gone,
+    Gone {
+        /// It is kept for its forks.
+        softly: bool,
+    },
 }
 
 impl Engine {
@@ -77,8 +80,8 @@ impl Follower {
 
     /// Which stream it reads.
     #[must_use]
-    pub fn id(&self) -> StreamId {
-        self.reader.0.id
+    pub fn identity(&self) -> Identity {
+        self.reader.0.identity()
     }
 
     /// How that stream is treated.
@@ -114,13 +117,15 @@ impl Follower {
             let snapshot = stream.snapshot();
             if let Some(gone) = snapshot.gone {
                 tracing::debug!(stream = %stream.name, soft = gone == Gone::SoftDeleted, "ended under a reader");
-                return Ok(Event::Gone);
+                return Ok(Event::Gone {
+                    softly: gone == Gone::SoftDeleted,
+                });
             }
             if self.at < snapshot.tail {
                 let chunk = match stream.recent(self.at) {
                     Some(chunk) => chunk,
                     None => match self.engine.chunk(stream, self.at, snapshot.tail).await {
-                        Err(ReadError::NotFound) => return Ok(Event::Gone),
+                        Err(ReadError::NotFound) => return Ok(Event::Gone { softly: false }),
                         read => read?,
                     },
                 };

@@ -35,6 +35,7 @@ pub use request::{AppendRequest, Appended, CreateRequest, Created, ForkRequest};
 use cache::StreamCache;
 use committer::{Committer, Request};
 use request::{Command, Outcome};
+pub use stream::Identity;
 use stream::Stream;
 
 use crate::{
@@ -156,6 +157,12 @@ impl Engine {
                 tracing::error!("the committer did not end as it should");
             }
         }
+    }
+
+    /// Whether changes are taken: not after a stop, nor after the committer has failed.
+    #[must_use]
+    pub fn takes_writes(&self) -> bool {
+        self.shared.committer.takes_commands()
     }
 
     /// What the store holds.

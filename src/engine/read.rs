@@ -8,12 +8,12 @@ use super::{
     Engine,
     chunk::Chunk,
     errors::ReadError,
-    stream::{Gone, Stream},
+    stream::{Gone, Identity, Stream},
 };
 use crate::{
     clock,
     protocol::{BadInput, Kind, ReadFrom, StreamName, json},
-    storage::{Lifetime, Position, Storage, StorageError, StreamId, StreamRecord},
+    storage::{Lifetime, Position, Storage, StorageError, StreamRecord},
 };
 
 /// How many bytes one read returns at most, unless a single message is larger.
@@ -36,7 +36,7 @@ pub struct Metadata {
 #[derive(Debug, Clone)]
 pub struct Slice {
     /// Which stream; with the positions this names the bytes for ever.
-    pub id: StreamId,
+    pub identity: Identity,
     /// The stream's content type, as given.
     pub content_type: String,
     /// The bytes; `None` where the read asked for nothing but the tail.
@@ -84,7 +84,7 @@ impl Engine {
         };
         let end = chunk.as_ref().map_or(start, |chunk| chunk.end);
         Ok(Slice {
-            id: stream.id,
+            identity: stream.identity(),
             content_type: stream.content_type.as_str().to_owned(),
             chunk,
             kind: stream.content_type.kind(),

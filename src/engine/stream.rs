@@ -4,7 +4,7 @@ use std::{
     collections::{HashMap, VecDeque},
     sync::{
         Arc,
-        atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed},
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed},
     },
 };
 
@@ -35,11 +35,14 @@ pub(super) struct Stream {
     pub(super) id: StreamId,
     pub(super) content_type: ContentType,
     lifetime: Lifetime,
+    created_at: Millis,
     /// The last read or write, for sliding lifetimes.
     touched_at: AtomicU64,
     /// The last use of any kind; the cache forgets streams that were not used for a while.
     used_at: AtomicU64,
     readers: AtomicUsize,
+    /// A touch is on its way to the store.
+    touching: AtomicBool,
     state: Mutex<State>,
     wake: Notify,
 }
@@ -61,6 +64,19 @@ pub(super) enum Gone {
     Deleted,
     /// Deleted, and kept for its forks.
     SoftDeleted,
+}
+
+/// Names a stream and its bytes for ever, also beyond the life of a store that loses them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Identity {
+    id: StreamId,
+    created_at: Millis,
+}
+
+impl std::fmt::Display for Identity {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:x}-{:x}", self.created_at, self.id)
+    }
 }
 
 /// What is published of a stream at one moment.
@@ -92,9 +108,11 @@ impl Stream {
             id: record.id,
             content_type,
             lifetime: record.lifetime,
+            created_at: record.created_at,
             touched_at: AtomicU64::new(record.touched_at),
             used_at: AtomicU64::new(now),
             readers: AtomicUsize::new(0),
+            touching: AtomicBool::new(false),
             state: Mutex::new(State {
                 tail,
                 gone: record.soft_deleted.then_some(Gone::SoftDeleted),
@@ -104,6 +122,13 @@ impl Stream {
                 recent_bytes: 0,
             }),
             wake: Notify::new(),
+        }
+    }
+
+    pub(super) fn identity(&self) -> Identity {
+        Identity {
+            id: self.id,
+            created_at: self.created_at,
         }
     }
 
@@ -190,6 +215,15 @@ impl Stream {
 
     pub(super) fn used_at(&self) -> Millis {
         self.used_at.load(Relaxed)
+    }
+
+    /// Whether whoever asks is the one to send a touch to the store; so until it has been there.
+    pub(super) fn begin_touch(&self) -> bool {
+        !self.touching.swap(true, Relaxed)
+    }
+
+    pub(super) fn end_touch(&self) {
+        self.touching.store(false, Relaxed);
     }
 
     /// Whether a read is remembered here that the store does not know of.

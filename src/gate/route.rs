@@ -2,7 +2,7 @@ use http::{HeaderMap, Method, header::CONTENT_LENGTH};
 
 use crate::{
     auth::Operation,
-    protocol::{NameError, StreamName, name::RESERVED_SEGMENT},
+    protocol::{NameError, StreamName, headers::closes, name::RESERVED_SEGMENT},
 };
 
 /// What a request's head asks for.
@@ -85,15 +85,6 @@ fn stream_operation(method: &Method, headers: &HeaderMap) -> Option<Operation> {
         },
         _ => return None,
     })
-}
-
-/// Whether the head says `Stream-Closed: true` (PROTOCOL section 4.1: in any case, and every
-/// other value counts as absent).
-pub(crate) fn closes(headers: &HeaderMap) -> bool {
-    headers
-        .get_all("stream-closed")
-        .iter()
-        .any(|value| value.as_bytes().eq_ignore_ascii_case(b"true"))
 }
 
 /// Whether a body may follow. Only `Content-Length: 0` says that none does: over HTTP/2 a body

@@ -3,8 +3,8 @@
 use http::HeaderValue;
 
 use crate::{
-    engine::Slice,
-    storage::{Position, StreamId},
+    engine::{Identity, Slice},
+    storage::Position,
 };
 
 /// Who may cache reads.
@@ -28,6 +28,14 @@ impl Caching {
         })
     }
 
+    /// For an answer that goes on as long as it can.
+    pub(super) fn live(self) -> HeaderValue {
+        HeaderValue::from_static(match self {
+            Self::Private => "private, no-cache, no-transform",
+            Self::Public => "no-cache, no-transform",
+        })
+    }
+
     /// For an answer that said that there is nothing yet: good only after asking again.
     pub(super) fn nothing_yet(self) -> HeaderValue {
         HeaderValue::from_static(match self {
@@ -39,12 +47,12 @@ impl Caching {
 
 /// The entity tag of a part of a stream. It changes when the stream is closed.
 pub(super) fn etag(slice: &Slice) -> String {
-    tag(slice.id, slice.start, slice.end, slice.closed)
+    tag(slice.identity, slice.start, slice.end, slice.closed)
 }
 
-pub(super) fn tag(id: StreamId, start: Position, end: Position, closed: bool) -> String {
+pub(super) fn tag(stream: Identity, start: Position, end: Position, closed: bool) -> String {
     let mark = if closed { ":c" } else { "" };
-    format!("\"{id:x}:{start}:{end}{mark}\"")
+    format!("\"{stream}:{start}:{end}{mark}\"")
 }
 
 /// Whether `If-None-Match` names this tag (RFC 9110, section 13.1.2: weak comparison).

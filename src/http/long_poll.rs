@@ -37,14 +37,15 @@ pub(super) async fn handle(app: &App, permit: &Permit, query: ReadQuery) -> Resu
                 // What comes after now is something else the next time.
                 answer.insert(header::CACHE_CONTROL, caching::NO_STORE);
             } else {
-                let tag = caching::tag(follower.id(), start, chunk.end, closed);
+                let tag = caching::tag(follower.identity(), start, chunk.end, closed);
                 answer.insert(header::ETAG, respond::text(&tag));
                 answer.insert(header::CACHE_CONTROL, app.settings().caching.content());
             }
             Ok(response)
         }
         Event::Closed => Ok(nothing(&follower, query.cursor)),
-        Event::Gone => Err(ReadError::NotFound.into()),
+        Event::Gone { softly: true } => Err(ReadError::Gone.into()),
+        Event::Gone { softly: false } => Err(ReadError::NotFound.into()),
     }
 }
 

@@ -45,10 +45,7 @@ pub(super) async fn handle(app: &App, permit: &Permit, query: ReadQuery) -> Resu
     let mut response = Response::new(Body::from_stream(events));
     let answer = response.headers_mut();
     answer.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
-    answer.insert(
-        header::CACHE_CONTROL,
-        HeaderValue::from_static("no-cache, no-transform"),
-    );
+    answer.insert(header::CACHE_CONTROL, app.settings().caching.live());
     answer.insert(
         HeaderName::from_static("x-accel-buffering"),
         HeaderValue::from_static("no"),
@@ -137,7 +134,7 @@ impl Reader {
                     *this.phase = Phase::Over;
                     Some(encode::control(this.follower.position(), this.cursor.value(), State::Closed).into())
                 }
-                Ok(Event::Gone) => None,
+                Ok(Event::Gone { .. }) => None,
                 Err(error) => {
                     tracing::error!(%error, "a live read ended because the store failed");
                     None

@@ -164,7 +164,8 @@ impl App {
     }
 
     pub(super) fn is_ready(&self) -> bool {
-        self.inner.ready.load(Relaxed) && !self.inner.stopping.is_cancelled()
+        let writes = self.engine().is_some_and(Engine::takes_writes);
+        writes && self.inner.ready.load(Relaxed) && !self.inner.stopping.is_cancelled()
     }
 
     pub(super) fn stopping(&self) -> &CancellationToken {

@@ -70,14 +70,12 @@ pub fn single<'h>(headers: &'h HeaderMap, name: &HeaderName, shown: &'static str
     Ok(Some(text.trim()))
 }
 
-/// `Stream-Closed`: only `true`, in any case, says so (section 4.1).
+/// `Stream-Closed`: only `true`, in any case, says so; every other value is as good as none
+/// (section 4.1).
 #[must_use]
 pub fn closes(headers: &HeaderMap) -> bool {
-    let mut values = headers.get_all(STREAM_CLOSED).iter();
-    values
-        .next()
-        .is_some_and(|value| value.as_bytes().trim_ascii().eq_ignore_ascii_case(b"true"))
-        && values.next().is_none()
+    let says_so = |value: &http::HeaderValue| value.as_bytes().trim_ascii().eq_ignore_ascii_case(b"true");
+    headers.get_all(STREAM_CLOSED).iter().any(says_so)
 }
 
 /// `Stream-TTL` and `Stream-Expires-At`, at most one of them (section 5.1).

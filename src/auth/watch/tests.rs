@@ -41,14 +41,14 @@ impl Setup {
 async fn new_keys_replace_old_ones_and_what_they_had_verified() {
     let (old, new) = (Signatory::new(1), Signatory::new(2));
     let setup = Setup::new(&old);
-    let mut watcher = Watcher::new(Arc::clone(&setup.authenticator));
+    let mut watcher = Watcher::new(&setup.authenticator);
     let token = old.token(&client(clock::now_secs(), STREAM, &["read"]));
     assert!(setup.authenticator.verify(&token).is_ok());
     assert_eq!(setup.authenticator.remembered(), 1);
 
-    assert_eq!(watcher.apply(watcher.read().await), Change::None);
+    assert_eq!(watcher.apply(watcher.read().await.unwrap()), Change::None);
     fs::write(&setup.path, new.public_pem()).unwrap();
-    assert_eq!(watcher.apply(watcher.read().await), Change::Replaced);
+    assert_eq!(watcher.apply(watcher.read().await.unwrap()), Change::Replaced);
     assert_eq!(setup.authenticator.remembered(), 0);
     assert_eq!(setup.authenticator.verify(&token).err(), Some(TokenError::Signature));
     assert!(setup.holds(&new));
@@ -58,11 +58,11 @@ async fn new_keys_replace_old_ones_and_what_they_had_verified() {
 async fn a_token_verified_while_the_keys_change_is_not_remembered_under_the_new_ones() {
     let (old, new) = (Signatory::new(1), Signatory::new(2));
     let setup = Setup::new(&old);
-    let mut watcher = Watcher::new(Arc::clone(&setup.authenticator));
+    let mut watcher = Watcher::new(&setup.authenticator);
     // What `verify_at` holds on to between checking and remembering.
     let during = setup.authenticator.current.load_full();
     fs::write(&setup.path, new.public_pem()).unwrap();
-    assert_eq!(watcher.apply(watcher.read().await), Change::Replaced);
+    assert_eq!(watcher.apply(watcher.read().await.unwrap()), Change::Replaced);
     let principal = crate::auth::Principal::Server { name: None };
     let verified = crate::auth::Verified::new(principal, u64::MAX);
     during.cache.insert("late", Arc::new(verified));
@@ -73,18 +73,18 @@ async fn a_token_verified_while_the_keys_change_is_not_remembered_under_the_new_
 async fn a_broken_file_keeps_the_old_keys_and_is_reported_once() {
     let old = Signatory::new(1);
     let setup = Setup::new(&old);
-    let mut watcher = Watcher::new(Arc::clone(&setup.authenticator));
+    let mut watcher = Watcher::new(&setup.authenticator);
     for broken in ["", "garbage", &old.private_pem()] {
         fs::write(&setup.path, broken).unwrap();
-        assert_eq!(watcher.apply(watcher.read().await), Change::Kept, "{broken}");
-        assert_eq!(watcher.apply(watcher.read().await), Change::None);
+        assert_eq!(watcher.apply(watcher.read().await.unwrap()), Change::Kept, "{broken}");
+        assert_eq!(watcher.apply(watcher.read().await.unwrap()), Change::None);
         assert!(setup.holds(&old));
     }
     fs::remove_file(&setup.path).unwrap();
-    assert_eq!(watcher.apply(watcher.read().await), Change::Kept);
-    assert_eq!(watcher.apply(watcher.read().await), Change::None);
+    assert_eq!(watcher.apply(watcher.read().await.unwrap()), Change::Kept);
+    assert_eq!(watcher.apply(watcher.read().await.unwrap()), Change::None);
     fs::write(&setup.path, old.public_pem()).unwrap();
-    assert_eq!(watcher.apply(watcher.read().await), Change::SameKeys);
+    assert_eq!(watcher.apply(watcher.read().await.unwrap()), Change::SameKeys);
     assert!(setup.authenticator.remembered() > 0, "the same keys forget nothing");
 }
 

@@ -95,6 +95,9 @@ module DurableStreams::Rails::Broadcasts
       ActiveSupport::Notifications.instrument("broadcast.durable_streams", payload) do
         payload[:offset] = append_to_stream(name, [ event ], producer: producer)
       end
+    rescue DurableStreams::Error => error
+      ActiveSupport::Notifications.instrument("broadcast_failed.durable_streams", **payload, exception_object: error)
+      raise
     end
 
     def require_active_job

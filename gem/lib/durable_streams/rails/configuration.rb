@@ -1,5 +1,6 @@
 # frozen_string_literal: true
 
+require "monitor"
 require "active_support/ordered_options"
 require "active_support/fork_tracker"
 
@@ -27,6 +28,10 @@ module DurableStreams::Rails::Configuration
   # The default of both addresses: the server that <tt>bin/durable-streams</tt>
   # runs in development.
   DEFAULT_URL = "http://localhost:4437/v1/streams"
+
+  # Threads that broadcast first at the same time share one pool.
+  LOCK = Monitor.new
+  private_constant :LOCK
 
   def self.extended(base)
     base.client_url = DEFAULT_URL
@@ -68,13 +73,15 @@ module DurableStreams::Rails::Configuration
 
   # Signs and remembers tokens, see DurableStreams::Rails::Gatekeeper.
   def gatekeeper
-    @gatekeeper ||= DurableStreams::Rails::Gatekeeper.new(config, -> { client_url })
+    @gatekeeper || LOCK.synchronize { @gatekeeper ||= DurableStreams::Rails::Gatekeeper.new(config, -> { client_url }) }
   end
 
   # What carries requests to the server: DurableStreams::Rails::HttpTransport,
   # or the in-memory one while DurableStreams::Rails::Testing is on.
   def transport
-    @transport ||= DurableStreams::Rails::HttpTransport.new(server_url, gatekeeper: gatekeeper, config: config)
+    @transport || LOCK.synchronize do
+      @transport ||= DurableStreams::Rails::HttpTransport.new(server_url, gatekeeper: gatekeeper, config: config)
+    end
   end
 
   attr_writer :transport # :nodoc:

@@ -25,6 +25,20 @@ class DurableStreams::Rails::HttpTransport
   HEADERS = { "Connection" => "keep-alive", "Accept-Encoding" => "identity" }.freeze # :nodoc:
   JSON_TYPE = { "Content-Type" => "application/json" }.freeze # :nodoc:
 
+  # A POST that knows how its headers are written, where Net::HTTP takes each
+  # name apart and puts it together again in each request.
+  class Append < Net::HTTP::Post # :nodoc:
+    WRITTEN = %w[
+      Accept Accept-Encoding Authorization Connection Content-Length Content-Type Host
+      Producer-Epoch Producer-Id Producer-Seq User-Agent
+    ].index_by(&:downcase).freeze
+
+    private
+      def capitalize(name)
+        WRITTEN[name] || super
+      end
+  end
+
   # A page of a stream, as DurableStreams::Rails::Feeds#read_stream gathers them.
   Page = Struct.new(:events, :offset, :closed, :up_to_date)
 
@@ -37,6 +51,7 @@ class DurableStreams::Rails::HttpTransport
     @gatekeeper = gatekeeper
     @config = config
     @producers = DurableStreams::Rails::Producers.new
+    @connections = build_connections
   end
 
   # Creates the stream, or confirms that it is there. Returns its tail.
@@ -104,11 +119,11 @@ class DurableStreams::Rails::HttpTransport
     end
 
     def append_as(identity, name, body)
-      response = request(Net::HTTP::Post, name, body: body, headers: JSON_TYPE.merge(identity.headers))
+      response = request(Append, name, body: body, headers: { **JSON_TYPE, **identity.headers })
       # The server no longer knows this producer, so it has not taken this append.
       if response["Producer-Expected-Seq"] || (response.code == "403" && response["Producer-Epoch"])
         identity = @producers.fresh
-        response = request(Net::HTTP::Post, name, body: body, headers: JSON_TYPE.merge(identity.headers))
+        response = request(Append, name, body: body, headers: { **JSON_TYPE, **identity.headers })
       end
       check(response, name)["Stream-Next-Offset"]
     rescue DurableStreams::ConnectionError => error
@@ -143,7 +158,7 @@ class DurableStreams::Rails::HttpTransport
     def perform(verb, path, body, headers)
       request = verb.new(path, { **HEADERS, **headers, "Authorization" => "Bearer #{@gatekeeper.server_token}" })
       request.body = body if body || verb::REQUEST_HAS_BODY
-      connections.request(@uri, request)
+      @connections.request(@uri, request)
     end
 
     def pause_before(attempt)
@@ -156,9 +171,9 @@ class DurableStreams::Rails::HttpTransport
       raise Failure.new(response, "#{@url}/#{name}").error
     end
 
-    # Made with the first request, so that a process that is forked before has none to share.
-    def connections
-      @connections ||= Net::HTTP::Persistent.new(name: "durable_streams").tap do |http|
+    # Opens no connection before the first request.
+    def build_connections
+      Net::HTTP::Persistent.new(name: "durable_streams").tap do |http|
         http.open_timeout  = @config.open_timeout
         http.read_timeout  = @config.read_timeout
         http.write_timeout = @config.write_timeout

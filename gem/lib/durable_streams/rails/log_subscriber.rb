@@ -5,15 +5,22 @@ require "active_support/log_subscriber"
 # Logs each broadcast at debug level, and each that failed as an error:
 #
 #   DurableStreams insert comment/1 to gid://app/Post/1 (0.4ms)
+#
+# Two events, so that an app that logs less does not pay for the first.
 class DurableStreams::Rails::LogSubscriber < ActiveSupport::LogSubscriber
   def broadcast(event)
-    what = describe(event.payload)
-    if (exception = event.payload[:exception_object])
-      error { "  #{color("DurableStreams", RED, bold: true)} #{what} failed after #{event.duration.round(1)}ms: #{exception.message}" }
-    else
-      debug { "  #{color("DurableStreams", CYAN, bold: true)} #{what} (#{event.duration.round(1)}ms)" }
+    unless event.payload[:exception_object]
+      debug { "  #{color("DurableStreams", CYAN, bold: true)} #{describe(event.payload)} (#{event.duration.round(1)}ms)" }
     end
   end
+  subscribe_log_level :broadcast, :debug
+
+  def broadcast_failed(event)
+    error do
+      "  #{color("DurableStreams", RED, bold: true)} #{describe(event.payload)} failed: #{event.payload[:exception_object].message}"
+    end
+  end
+  subscribe_log_level :broadcast_failed, :error
 
   private
     def describe(payload)

@@ -153,7 +153,7 @@ module DurableStreams
           have = File.exist?(partial) ? File.size(partial) : 0
           request["Range"] = "bytes=#{have}-" if have > 0
 
-          Net::HTTP.start(uri.host, uri.port, use_ssl: uri.scheme == "https", open_timeout: 10, read_timeout: 60) do |http|
+          Net::HTTP.start(uri.host, uri.port, use_ssl: uri.scheme == "https", open_timeout: 10, read_timeout: 60, max_retries: 0) do |http|
             http.ignore_eof = false # What breaks off is an error, not the whole.
             http.request(request) do |response|
               case response
