@@ -23,7 +23,7 @@ mod state;
 use std::convert::Infallible;
 
 use axum::{Router, body::Body};
-use http::{HeaderValue, Method, Request, Response, StatusCode, header, request::Parts};
+use http::{HeaderValue, Method, Request, Response, StatusCode, Version, header, request::Parts};
 
 pub use problem::Problem;
 pub use state::{App, Settings};
@@ -33,7 +33,7 @@ use crate::{
     gate::{Admission, Listener},
     listener::ListenerKind,
     protocol::StreamName,
-    proxy::ProxyTrust,
+    proxy::{Origin, ProxyIdentity, ProxyTrust},
 };
 
 /// The whole server as a service: it looks at the path itself.
@@ -79,9 +79,22 @@ async fn dispatch(app: &App, request: Request<Body>) -> Response<Body> {
         http.request.method = %parts.method,
         url.path = parts.uri.path(),
         http.response.status_code = response.status().as_u16(),
+        network.protocol.version = version(&parts),
+        client.address = parts.extensions.get::<Origin>().and_then(|origin| origin.client_ip).map(display),
+        // Whom the proxy in front says that it has authenticated.
+        enduser.id = parts.extensions.get::<ProxyIdentity>().and_then(|identity| identity.0.to_str().ok()),
         "answered"
     );
     response
+}
+
+/// The protocol's version as OpenTelemetry has it.
+fn version(parts: &Parts) -> &'static str {
+    match parts.version {
+        Version::HTTP_2 => "2",
+        Version::HTTP_10 => "1.0",
+        _ => "1.1",
+    }
 }
 
 /// Answers a request, and names the operation that it was.

@@ -10,6 +10,7 @@ use super::support::{
     http::Connection,
     live::Event,
     server::{Server, Setup, run},
+    unprivileged::{self, Net},
     until,
 };
 
@@ -295,22 +296,7 @@ fn a_data_directory_without_the_right_to_write_is_said_in_one_line() {
     };
     mode(setup.dir.path(), 0o755);
     mode(&setup.data_dir(), 0o555);
-    let mut command = setup.command();
-    // The superuser may write everywhere.
-    if std::fs::metadata("/proc/self").is_ok_and(|me| std::os::unix::fs::MetadataExt::uid(&me) == 0) {
-        let program = setup.dir.path().join("server");
-        std::fs::copy(super::support::server::BIN, &program).unwrap();
-        command = std::process::Command::new("setpriv");
-        command
-            .args(["--reuid=65534", "--regid=65534", "--clear-groups"])
-            .arg(program);
-        command.current_dir(setup.dir.path()).env_clear().envs(&setup.variables);
-        command
-            .stdout(std::process::Stdio::piped())
-            .stderr(std::process::Stdio::piped());
-        command.env("PATH", std::env::var("PATH").unwrap());
-    }
-    let (code, _, error) = run(command);
+    let (code, _, error) = run(unprivileged::command(&setup, Net::Shared));
     assert_eq!(code, 1, "{error}");
     let line = one_line(&error, "[start_server]");
     assert!(line.contains("not writable"), "{line}");

@@ -167,6 +167,10 @@ pub(super) fn finish(
 ) -> Result<Arc<ServerConfig>, TlsContextError> {
     let mut config = builder.with_client_cert_verifier(verifier).with_cert_resolver(resolver);
     config.alpn_protocols = tls.alpn_protocols.iter().map(|name| name.as_bytes().to_vec()).collect();
+    // The server's order decides (RFC 7301, section 3.2), and the list that all documentation
+    // shows begins with HTTP/1.1: as it stands no browser would ever get HTTP/2, and its seventh
+    // live read would wait for one of six connections.
+    config.alpn_protocols.sort_by_key(|name| name != b"h2");
     // Readers come back every minute: resuming is a fraction of a full handshake, and with
     // tickets the memory for it is theirs. A new configuration has new keys, so that no
     // session outlives the client CA that admitted it.

@@ -2,11 +2,15 @@
 
 #![allow(dead_code)]
 
+pub mod certs;
+pub mod curl;
 pub mod hostile;
 pub mod http;
 pub mod live;
+pub mod peers;
 pub mod server;
 pub mod tokens;
+pub mod unprivileged;
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 

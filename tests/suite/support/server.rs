@@ -175,7 +175,7 @@ pub fn run(mut command: Command) -> (i32, String, String) {
 pub struct Log(Arc<Mutex<Vec<String>>>);
 
 impl Log {
-    fn of(from: impl Read + Send + 'static) -> Self {
+    pub fn of(from: impl Read + Send + 'static) -> Self {
         let log = Self::default();
         let lines = log.clone();
         std::thread::spawn(move || {

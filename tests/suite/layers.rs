@@ -1,0 +1,87 @@
+//! The sources of the configuration, end to end: what is in the files and variables is what is
+//! served.
+
+use std::fs;
+
+use super::support::{certs::Certs, peers::free_address, server::Setup};
+
+/// Each of the seven sources sets the same key, later ones over earlier ones, and the server
+/// serves at what came out.
+#[test]
+fn seven_sources_in_their_order_down_to_what_is_served() {
+    let setup = Setup::new();
+    let directory = setup.dir.path().join("config");
+    fs::create_dir(&directory).unwrap();
+    let write = |path: &str, base: &str| {
+        fs::write(
+            setup.dir.path().join(path),
+            format!("[http]\nstream_base_path = \"{base}\"\n"),
+        )
+        .unwrap();
+    };
+    let mut setup = setup.clone();
+    // The variable of the layer before must not hide this one.
+    let serves = |setup: &Setup, base: &str| {
+        let server = setup.start();
+        let put = |base: &str| server.raw("PUT", &format!("{base}/a")).text("x").send().status;
+        assert_eq!(put(base), 201, "{base}");
+        for other in ["/v1/stream", "/three", "/four", "/five", "/six", "/seven"] {
+            assert!(other == base || put(other) == 404, "{other} is served beside {base}");
+        }
+        server.stop();
+    };
+    serves(&setup, "/v1/stream");
+    // The profile's own defaults are the second layer: its storage needs a directory and its
+    // gate a key, which the first layer's does not.
+    setup.arguments = ["--profile", "prod"].map(str::to_owned).into();
+    let (code, _, error) = setup.run(&["check"]);
+    assert_eq!(code, 78, "{error}");
+    assert!(error.contains("auth"), "{error}");
+    setup.variable("DS_AUTH__MODE", "none");
+    setup.variable("DS_STORAGE__MODE", "memory");
+    serves(&setup, "/v1/stream");
+    write("config/default.toml", "/three");
+    serves(&setup, "/three");
+    write("config/prod.toml", "/four");
+    serves(&setup, "/four");
+    write("config/local.toml", "/five");
+    serves(&setup, "/five");
+    write("mine.toml", "/six");
+    setup.arguments.extend(["--config", "mine.toml"].map(str::to_owned));
+    serves(&setup, "/six");
+    setup.variable("DS_HTTP__STREAM_BASE_PATH", "/seven");
+    serves(&setup, "/seven");
+}
+
+/// The fields that went away still work, and say what came instead of them.
+#[test]
+fn legacy_fields_serve_and_warn() {
+    let mut setup = Setup::new();
+    let certs = Certs::new(setup.dir.path());
+    let port = free_address().port();
+    let text = format!(
+        "[server]\nport = {port}\n[tls]\ncert_path = \"{}\"\nkey_path = \"{}\"\n[log]\nrust_log = \"info\"\n",
+        certs.text("server.pem"),
+        certs.text("server.key")
+    );
+    fs::write(setup.dir.path().join("old.toml"), text).unwrap();
+    setup.variables.clear();
+    setup.arguments = ["--config", "old.toml"].map(str::to_owned).into();
+    let server = setup.start();
+    assert_eq!(server.public.port(), port);
+    for successor in [
+        "server.bind_address",
+        "transport.tls.cert_path",
+        "transport.tls.key_path",
+        "observability.rust_log",
+    ] {
+        let said = server.log.find(successor);
+        assert!(
+            said.is_some_and(|line| line.contains("WARN")),
+            "{successor}:\n{}",
+            server.log.text()
+        );
+    }
+    assert!(server.log.wait_for("listening").contains("tls=true"));
+    server.stop();
+}
