@@ -5,7 +5,7 @@
 #
 #   DURABLE_STREAMS_BINARY=… STORAGE=memory script/run bundle exec ruby benchmark/broadcast.rb [count]
 #
-# Beside it, in turns with it, so that all meet the same machine: the same body
+# Beside it, in turns of a hundred with it, so that all meet the same machine: the same body
 # in a POST of plain Net::HTTP on a warm connection, and what a broadcast would
 # cost without what the gem keeps, a connection and a token for each. The ratio
 # to plain Net::HTTP is the figure that other machines can be compared by.
@@ -69,9 +69,10 @@ begin
     Measurement.new("broadcast_event_to, 64 streams", ->(at) { DurableStreams.broadcast_event_to("bench/#{at % 64}", **EVENT) }),
     Measurement.new("signed_stream_url", ->(_) { DurableStreams.signed_stream_url("bench") })
   ]
-  200.times { |at| measurements.each { |measurement| measurement.run(at) } }
+  in_turns = ->(count) { count.times.each_slice(100) { |turn| measurements.each { |measurement| turn.each { |at| measurement.run(at) } } } }
+  in_turns.call(200)
   measurements.each(&:forget)
-  COUNT.times { |at| measurements.each { |measurement| measurement.run(at) } }
+  in_turns.call(COUNT)
 
   # By itself: it closes the others' connections.
   alone = Measurement.new("a connection and a token for each", ->(_) do
