@@ -94,9 +94,17 @@ impl Limits {
 }
 
 impl Drop for Shared {
-    /// An engine that nobody holds any more takes its threads along.
+    /// An engine that nobody holds any more takes its thread along, and waits for it: the store
+    /// must be closed when its last owner is told so, for whoever opens it next.
     fn drop(&mut self) {
         self.committer.stop();
+        let Some(thread) = self.thread.get_mut().take() else {
+            return;
+        };
+        // A thread cannot wait for itself, and the last answer may have been the last holder.
+        if thread.thread().id() != std::thread::current().id() && thread.join().is_err() {
+            tracing::error!("the committer did not end as it should");
+        }
     }
 }
 

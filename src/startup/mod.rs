@@ -1,5 +1,6 @@
 //! A server's life: the phases of its start in order, service, and a stop that loses nothing.
 
+mod descriptors;
 mod error;
 mod serve;
 mod storage;

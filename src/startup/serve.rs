@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use super::{Phase, StartupError, storage};
+use super::{Phase, StartupError, descriptors, storage};
 use crate::{
     config::{Config, Loaded, TransportMode},
     engine::{Engine, Limits},
@@ -26,6 +26,7 @@ pub async fn serve(loaded: Loaded) -> Result<(), StartupError> {
         tracing::warn!("{warning}");
     }
     let mut signals = Signals::new()?;
+    descriptors::raise_limit(config.limits.max_connections);
     let gate = load_keys(&config)?;
     let speech = Speech::of(&config)?;
     let listeners = Listeners::bind(&config)?;

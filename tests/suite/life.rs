@@ -9,7 +9,7 @@ use std::{
 use super::support::{
     http::Connection,
     live::Event,
-    server::{Server, Setup, run},
+    server::{Log, Server, Setup, run},
     unprivileged::{self, Net},
     until,
 };
@@ -324,4 +324,28 @@ fn a_bad_configuration_is_said_whole() {
         error.starts_with("[load_config]") || error.contains("\n[load_config]"),
         "{error}"
     );
+}
+
+#[test]
+fn takes_as_many_descriptors_as_the_system_grants() {
+    let setup = Setup::new();
+    let inner = setup.command();
+    let mut child = std::process::Command::new("sh")
+        .args(["-c", "ulimit -Sn 128; exec \"$0\""])
+        .arg(inner.get_program())
+        .env_clear()
+        .envs(inner.get_envs().filter_map(|(name, value)| Some((name, value?))))
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let log = Log::of(child.stderr.take().unwrap());
+    log.wait_for("serving");
+    let limits = std::fs::read_to_string(format!("/proc/{}/limits", child.id())).unwrap();
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let line = limits.lines().find(|line| line.starts_with("Max open files")).unwrap();
+    let [soft, hard] = line.split_whitespace().skip(3).take(2).collect::<Vec<_>>()[..] else {
+        panic!("{line}")
+    };
+    assert_eq!(soft, hard);
 }
