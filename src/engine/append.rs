@@ -13,7 +13,7 @@ use super::{
     transaction::{Slot, Transaction},
 };
 use crate::{
-    protocol::{BadInput, ContentType, Kind, StreamName, json},
+    protocol::{BadInput, StreamName, json},
     storage::{ProducerStamp, ProducerState},
 };
 
@@ -52,7 +52,7 @@ fn prepare(stream: &Stream, request: AppendRequest) -> Result<PreparedAppend, Ap
         given.matches(&stream.content_type)
     };
     let data = if content_type_matches {
-        stored_form(&stream.content_type, body)?
+        json::stored_form(stream.content_type.kind(), body, false)?
     } else {
         Bytes::new()
     };
@@ -63,13 +63,6 @@ fn prepare(stream: &Stream, request: AppendRequest) -> Result<PreparedAppend, Ap
         producer,
         stream_seq,
     })
-}
-
-fn stored_form(content_type: &ContentType, body: Bytes) -> Result<Bytes, BadInput> {
-    match content_type.kind() {
-        Kind::Json if !body.is_empty() => json::flatten(&body, false),
-        _ => Ok(body),
-    }
 }
 
 /// Judges an append in the order that section 5.2 recommends: a stale or repeated producer,

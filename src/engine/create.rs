@@ -2,8 +2,6 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
-
 use super::{
     Engine, delete,
     errors::{CreateError, ReadError, Unavailable},
@@ -39,7 +37,11 @@ impl Engine {
         let inherited = fork
             .as_ref()
             .and_then(|fork| Some(&fork.at.as_ref().ok()?.source.content_type));
-        let data = stored_form(content_type.as_ref().or(inherited), body)?;
+        let kind = content_type
+            .as_ref()
+            .or(inherited)
+            .map_or(Kind::Binary, ContentType::kind);
+        let data = json::stored_form(kind, body, true)?;
         let create = PreparedCreate {
             content_type,
             lifetime,
@@ -133,13 +135,6 @@ fn fork_read_error(error: ReadError) -> CreateError {
         ReadError::NotFound | ReadError::Gone => CreateError::SourceNotFound,
         ReadError::Bad(bad) => BadInput::new("Stream-Fork-Offset", bad.reason).into(),
         ReadError::Unavailable(unavailable) => unavailable.into(),
-    }
-}
-
-fn stored_form(content_type: Option<&ContentType>, body: Bytes) -> Result<Bytes, BadInput> {
-    match content_type.map(ContentType::kind) {
-        Some(Kind::Json) if !body.is_empty() => json::flatten(&body, true),
-        _ => Ok(body),
     }
 }
 

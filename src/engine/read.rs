@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 
 use super::{
     Engine,
     chunk::Chunk,
     errors::ReadError,
-    stream::{Gone, Identity, Stream},
+    stream::{Gone, Identity, Stream, join},
 };
 use crate::{
     clock,
@@ -237,12 +237,5 @@ fn read(storage: &dyn Storage, record: &StreamRecord, start: Position, end: Posi
             at = end.min(part_end);
         }
     }
-    if pieces.len() == 1 {
-        return Ok(pieces.swap_remove(0));
-    }
-    let mut joined = BytesMut::with_capacity(usize::try_from(end - start).unwrap_or(0));
-    for piece in &pieces {
-        joined.extend_from_slice(piece);
-    }
-    Ok(joined.freeze())
+    Ok(join(pieces))
 }

@@ -280,7 +280,8 @@ pub(super) fn deadline(lifetime: Lifetime, touched_at: Millis) -> Option<Millis>
     }
 }
 
-fn join(mut pieces: Vec<Bytes>) -> Bytes {
+/// Pieces as one run of bytes; a single one is not copied.
+pub(super) fn join(mut pieces: Vec<Bytes>) -> Bytes {
     if pieces.len() == 1 {
         return pieces.swap_remove(0);
     }

@@ -11,10 +11,22 @@
 use bytes::Bytes;
 use serde_json::value::RawValue;
 
-use super::BadInput;
+use super::{BadInput, Kind};
 
 /// What stands behind each message.
 const SEPARATOR: &[u8] = b",\n";
+
+/// A body in the form in which a stream of this kind keeps it: messages flattened, all else as it
+/// came.
+///
+/// # Errors
+/// As [`flatten`].
+pub fn stored_form(kind: Kind, body: Bytes, allow_empty: bool) -> Result<Bytes, BadInput> {
+    match kind {
+        Kind::Json if !body.is_empty() => flatten(&body, allow_empty),
+        Kind::Json | Kind::Text | Kind::Binary => Ok(body),
+    }
+}
 
 /// A body's messages in the form in which they are kept: one level of array is flattened
 /// (section 9.1.2).
