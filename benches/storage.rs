@@ -59,6 +59,7 @@ fn record(id: u64) -> StreamRecord {
         fork: None,
         forks: 0,
         soft_deleted: false,
+        retention: None,
     }
 }
 

@@ -285,6 +285,7 @@ fn record(
         fork: origin,
         forks: 0,
         soft_deleted: false,
+        retention: None,
     })
 }
 

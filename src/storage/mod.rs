@@ -61,6 +61,57 @@ pub struct StreamRecord {
     pub forks: u32,
     /// Deleted by its owner, kept for its forks.
     pub soft_deleted: bool,
+    /// What it gives up of its past, if anything. Boxed, because most streams give up nothing.
+    #[serde(skip)] // written behind the record, and only where there is one
+    pub retention: Option<Box<Retention>>,
+}
+
+impl StreamRecord {
+    /// The position of the first own byte that is kept. What lies below, the store gives back
+    /// at leisure (see [`Storage::maintain`]); nobody asks for it any more.
+    #[must_use]
+    pub fn first(&self) -> Position {
+        self.start.max(self.retention.as_ref().map_or(0, |past| past.given_up))
+    }
+
+    /// The earliest position that can be read.
+    #[must_use]
+    pub fn earliest(&self) -> Position {
+        self.retention.as_ref().map_or(0, |past| past.earliest)
+    }
+}
+
+/// How much of its past a stream keeps, and what has been given up.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Retention {
+    /// What was asked for at creation; `None`: what the configuration says of its name.
+    pub policy: Option<RetentionPolicy>,
+    /// The earliest position that can be read.
+    pub earliest: Position,
+    /// Below this position nobody reads any more, no fork either. Never moves back.
+    pub given_up: Position,
+    /// Where the tail was at some moments, oldest first, for giving up by age.
+    pub marks: Vec<Mark>,
+    /// When to look again.
+    pub due_at: Option<Millis>,
+}
+
+/// How much of its past a stream keeps.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RetentionPolicy {
+    /// What is older than so many seconds is given up; `None`: nothing is for its age.
+    pub max_age_secs: Option<u64>,
+    /// What lies further than so many bytes before the tail is given up.
+    pub max_bytes: Option<u64>,
+}
+
+/// Everything below a position was written by a moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Mark {
+    /// The moment.
+    pub at: Millis,
+    /// The tail at that moment.
+    pub position: Position,
 }
 
 /// How long a stream lives.
@@ -124,14 +175,15 @@ pub struct ProducerState {
 pub struct Stored {
     /// The record.
     pub record: StreamRecord,
-    /// The position after the last byte; `record.start` when it has none of its own.
+    /// The position after the last byte; [`StreamRecord::first`] when it has none of its own.
     pub tail: Position,
 }
 
 /// One step of a batch. Steps apply in order.
 #[derive(Debug, Clone)]
 pub enum Change {
-    /// Writes a record: creates the stream, or replaces what was kept of it.
+    /// Writes a record: creates the stream, or replaces what was kept of it. Where
+    /// [`StreamRecord::first`] has moved, the bytes below it are given back at leisure.
     Put {
         /// Under which name.
         name: StreamName,
@@ -174,7 +226,8 @@ pub type Batch = Vec<Change>;
 pub struct Usage {
     /// How many streams have a record.
     pub streams: u64,
-    /// The bytes of all streams, as stored or as near as is cheap to know.
+    /// The bytes of all streams from [`StreamRecord::first`] on, as stored or as near as is
+    /// cheap to know.
     pub bytes: u64,
 }
 
@@ -254,6 +307,8 @@ pub trait Storage: Send + Sync + 'static {
     fn due(&self, now: Millis, limit: usize) -> Result<Vec<StreamName>, StorageError>;
 
     /// The bytes of a range. Shorter where the bytes end sooner. The caller bounds the range.
+    /// Below [`StreamRecord::first`] the answer may be anything; who reads while the record
+    /// changes looks at it again afterwards.
     ///
     /// # Errors
     /// When the store cannot be read.

@@ -85,6 +85,23 @@ impl Segments {
         self.open.extend_from_slice(piece);
     }
 
+    /// Lets go of what lies below a position.
+    pub(crate) fn forget_below(&mut self, position: Position) {
+        let gone = self.frozen.partition_point(|piece| piece.end() <= position);
+        self.frozen.drain(..gone);
+        if let Some(first) = self.frozen.first_mut().filter(|first| first.start < position) {
+            let part = within(first.start, position..first.end(), first.bytes.len());
+            first.bytes = first.bytes.slice(part);
+            first.start = position;
+        }
+        if self.open_start < position {
+            let below = within(self.open_start, self.open_start..position, self.open.len()).end;
+            self.open.drain(..below);
+            self.open.shrink_to_fit();
+            self.open_start += below as u64;
+        }
+    }
+
     fn freeze_open(&mut self) {
         if self.open.is_empty() {
             return;
@@ -143,6 +160,36 @@ mod tests {
         let read = segments.read(110..200);
         assert_eq!(read.len(), 90);
         assert_eq!(read.as_ptr(), large[5..].as_ptr());
+    }
+
+    #[test]
+    fn what_lies_below_a_position_is_forgotten_and_the_rest_is_not() {
+        let build = || {
+            let mut segments = Segments::starting_at(10);
+            segments.append(&Bytes::from_static(b"small"));
+            segments.append(&Bytes::from(vec![7u8; KEEP_FROM]));
+            segments.append(&Bytes::from_static(b"tail"));
+            segments
+        };
+        let all = build().read(0..u64::MAX);
+        for position in [
+            0,
+            10,
+            12,
+            15,
+            20,
+            15 + KEEP_FROM as u64,
+            17 + KEEP_FROM as u64,
+            build().tail(),
+        ] {
+            let mut segments = build();
+            segments.forget_below(position);
+            let from = usize::try_from(position.max(10) - 10).unwrap();
+            assert_eq!(segments.read(0..u64::MAX), all[from..], "{position}");
+            assert_eq!(segments.start(), position.max(10));
+            segments.append(&Bytes::from_static(b"more"));
+            assert_eq!(segments.read(0..u64::MAX).len(), all.len() - from + 4, "{position}");
+        }
     }
 
     #[test]

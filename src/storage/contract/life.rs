@@ -1,7 +1,7 @@
 //! Batches are whole, and what is removed is gone.
 
 use super::{Subject, append, drain, get, put, record, remove};
-use crate::storage::{Change, CommitError, ProducerState, Storage, Stored, StreamRecord, Usage};
+use crate::storage::{Change, CommitError, ProducerState, Retention, Storage, Stored, StreamRecord, Usage};
 
 pub(crate) fn a_batch_is_refused_whole<S: Subject>() {
     let subject = S::new();
@@ -236,6 +236,59 @@ pub(crate) fn maintain_gives_space_back<S: Subject>() {
         assert_eq!(store.producer(id, "p3").unwrap(), None);
     }
     assert_eq!(&store.read(1, 0..10).unwrap()[..], b"kept");
+    assert!(!store.maintain().unwrap());
+}
+
+pub(crate) fn a_past_that_was_given_up_is_not_kept<S: Subject>() {
+    let subject = S::new();
+    let mut store = subject.open();
+    let kept_from = |given_up: u64| StreamRecord {
+        retention: Some(Box::new(Retention {
+            earliest: given_up,
+            given_up,
+            ..Retention::default()
+        })),
+        ..record(1)
+    };
+    let mut all = Vec::new();
+    store.commit(&[put("a", record(1)), put("b", record(2))]).unwrap();
+    for round in 0..40u64 {
+        let piece: Vec<u8> = (0..9_000 + round).map(|k| (k * 7 + round) as u8).collect();
+        store.commit(&[append(1, all.len() as u64, &piece)]).unwrap();
+        all.extend_from_slice(&piece);
+        if round % 3 == 2 {
+            let from = all.len() as u64 * round / 40;
+            store.commit(&[put("a", kept_from(from))]).unwrap();
+            if round % 2 == 0 {
+                drain(&store);
+            }
+            let tail = all.len() as u64;
+            let stored = get(&store, "a").unwrap();
+            assert_eq!((stored.record.first(), stored.tail), (from, tail));
+            assert!(store.read(1, from..tail).unwrap() == all[from as usize..], "{round}");
+            assert_eq!(store.usage().bytes, tail - from, "{round}");
+        }
+        if S::LASTING && round % 10 == 9 {
+            drop(store);
+            store = subject.open();
+        }
+    }
+    // All of it, and the stream goes on from where it was.
+    let tail = all.len() as u64;
+    store.commit(&[put("a", kept_from(tail))]).unwrap();
+    drain(&store);
+    assert_eq!(store.usage(), Usage { streams: 2, bytes: 0 });
+    assert_eq!(get(&store, "a").unwrap().tail, tail);
+    store.commit(&[append(1, tail, "next")]).unwrap();
+    assert_eq!(&store.read(1, tail..tail + 10).unwrap()[..], b"next");
+    // One that begins with a past that nobody has.
+    let copied = StreamRecord { id: 3, ..kept_from(70) };
+    store.commit(&[put("c", copied), append(3, 70, "later")]).unwrap();
+    assert_eq!(get(&store, "c").unwrap().tail, 75);
+    assert_eq!(&store.read(3, 70..80).unwrap()[..], b"later");
+    store.commit(&[remove("a", 1), remove("c", 3)]).unwrap();
+    drain(&store);
+    assert_eq!(store.usage(), Usage { streams: 1, bytes: 0 });
     assert!(!store.maintain().unwrap());
 }
 

@@ -58,6 +58,7 @@ macro_rules! contract {
             due_streams_come_soonest_first,
             producers_are_kept_by_stream,
             maintain_gives_space_back,
+            a_past_that_was_given_up_is_not_kept,
             usage_counts,
             ids_are_never_repeated,
             large_values_come_back,
@@ -89,6 +90,7 @@ pub(crate) fn record(id: StreamId) -> StreamRecord {
         fork: None,
         forks: 0,
         soft_deleted: false,
+        retention: None,
     }
 }
 

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use super::{append, name, put, record, remove};
-use crate::storage::{Change, ProducerState, Storage, StorageError, StreamRecord};
+use crate::storage::{Change, ProducerState, Retention, Storage, StorageError, StreamRecord};
 
 /// A stream's record, bytes and producers.
 type Kept = (StreamRecord, Vec<u8>, HashMap<String, ProducerState>);
@@ -27,12 +27,12 @@ impl Model {
             let stored = store.get(&name(text)).map_err(failed)?;
             let stored = stored.ok_or_else(|| format!("`{text}` is lost"))?;
             same(&format!("the record of `{text}`"), stored.record == *record)?;
-            let tail = record.start + bytes.len() as u64;
+            let tail = record.first() + bytes.len() as u64;
             same(
                 &format!("the tail of `{text}`, {} for {tail}", stored.tail),
                 stored.tail == tail,
             )?;
-            let read = store.read(record.id, record.start..tail).map_err(failed)?;
+            let read = store.read(record.id, record.first()..tail).map_err(failed)?;
             same(&format!("the bytes of `{text}`"), read == *bytes)?;
             for (producer, state) in producers {
                 let found = store.producer(record.id, producer).map_err(failed)?;
@@ -117,6 +117,17 @@ impl Driver {
                     record.stream_seq = Some(self.below(1000).to_string());
                     batch.push(put(&text, record.clone()));
                 }
+                2 => {
+                    let given_up = self.below(bytes.len() as u64 + 1);
+                    bytes.drain(..usize::try_from(given_up).unwrap());
+                    let first = record.first() + given_up;
+                    record.retention = Some(Box::new(Retention {
+                        earliest: first,
+                        given_up: first,
+                        ..Retention::default()
+                    }));
+                    batch.push(put(&text, record.clone()));
+                }
                 _ => {
                     let len = if self.below(10) == 0 {
                         self.below(max_append)
@@ -125,7 +136,7 @@ impl Driver {
                     };
                     let fill = self.below(251);
                     let data: Vec<u8> = (0..len).map(|k| (k * 31 + fill) as u8).collect();
-                    batch.push(append(record.id, record.start + bytes.len() as u64, &data));
+                    batch.push(append(record.id, record.first() + bytes.len() as u64, &data));
                     bytes.extend_from_slice(&data);
                     if kind < 6 {
                         let producer = format!("p{}", self.below(3));

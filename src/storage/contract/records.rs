@@ -3,7 +3,10 @@
 use bytes::Bytes;
 
 use super::{Subject, append, drain, get, name, put, record};
-use crate::storage::{Change, CommitError, Fork, Inherited, Lifetime, ProducerStamp, Storage, Stored, StreamRecord};
+use crate::storage::{
+    Change, CommitError, Fork, Inherited, Lifetime, Mark, ProducerStamp, Retention, RetentionPolicy, Storage, Stored,
+    StreamRecord,
+};
 
 pub(crate) fn an_empty_store_has_nothing<S: Subject>() {
     let subject = S::new();
@@ -46,6 +49,16 @@ pub(crate) fn a_record_comes_back_whole<S: Subject>() {
         }),
         forks: 2,
         soft_deleted: true,
+        retention: Some(Box::new(Retention {
+            policy: Some(RetentionPolicy {
+                max_age_secs: Some(3600),
+                max_bytes: None,
+            }),
+            earliest: 41,
+            given_up: 40,
+            marks: vec![Mark { at: 9, position: 42 }],
+            due_at: Some(60_001),
+        })),
     };
     let expires = StreamRecord {
         lifetime: Lifetime::ExpiresAt(99),

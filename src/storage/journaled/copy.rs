@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     protocol::StreamName,
-    storage::{Change, CommitError, StorageError, StreamId, StreamRecord},
+    storage::{Change, CommitError, Position, StorageError, StreamId, StreamRecord},
 };
 
 /// How much of a stream is read at a time.
@@ -133,8 +133,8 @@ impl Frozen<'_> {
             record: record.clone(),
         };
         target.commit(&[put]).map_err(not_written)?;
-        let tail = self.index.tail(record.id).map_err(failed)?.unwrap_or(record.start);
-        let mut at = record.start;
+        let mut at = record.first();
+        let tail = self.index.tail(record.id).map_err(failed)?.unwrap_or(at);
         while at < tail {
             let end = tail.min(at + CHUNK);
             let read = self.store.read_indexed(&self.index, record.id, at..end, Bytes::new());
@@ -180,6 +180,15 @@ impl Frozen<'_> {
         target.commit(&producers).map_err(not_written)
     }
 
+    /// Where a stream's bytes begin: what was given up of its past may be gone or not.
+    fn begin(&self, record: &StreamRecord, run: Option<Position>) -> Result<Position, redb::Error> {
+        if record.first() == record.start {
+            return Ok(record.start);
+        }
+        let row = self.index.first_row(record.id)?;
+        Ok(row.or(run).unwrap_or(record.start))
+    }
+
     fn inspect_stream(
         &self,
         name: &StreamName,
@@ -188,7 +197,12 @@ impl Frozen<'_> {
     ) -> Result<Vec<String>, redb::Error> {
         let mut problems = Vec::new();
         let run = self.index.run(record.id)?;
-        let (mut at, mut rows) = (record.start, 0);
+        let begin = self.begin(record, run.map(|run| run.start))?;
+        if begin > record.first() {
+            let first = record.first();
+            problems.push(format!("`{name}` begins at {begin}, {first} should be there"));
+        }
+        let (mut at, mut rows) = (begin, 0);
         for row in self.index.rows(record.id)? {
             let (start, len) = row?;
             if start != at {
@@ -214,7 +228,7 @@ impl Frozen<'_> {
             }
             at = run.start + run.len;
         }
-        *bytes += at.saturating_sub(record.start);
+        *bytes += at.saturating_sub(record.first());
         if let Some(due_at) = record.due_at
             && !self.index.is_due(due_at, name)?
         {

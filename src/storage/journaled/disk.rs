@@ -54,6 +54,10 @@ pub(crate) trait DiskFile: Send + Sync + Debug {
     fn write_at(&self, pieces: &mut [IoSlice<'_>], offset: u64) -> io::Result<()>;
 
     fn sync(&self) -> io::Result<()>;
+
+    /// Gives the space of a range back; its bytes read as zeros or as before. The file stays
+    /// as long as it is.
+    fn give_back(&self, offset: u64, len: u64) -> io::Result<()>;
 }
 
 /// A directory of the operating system.
@@ -173,6 +177,18 @@ impl DiskFile for File {
 
     fn sync(&self) -> io::Result<()> {
         self.sync_data()
+    }
+
+    #[cfg(target_os = "linux")]
+    fn give_back(&self, offset: u64, len: u64) -> io::Result<()> {
+        use rustix::fs::FallocateFlags;
+        let hole = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+        Ok(rustix::fs::fallocate(self, hole, offset, len)?)
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    fn give_back(&self, _: u64, _: u64) -> io::Result<()> {
+        Err(io::ErrorKind::Unsupported.into())
     }
 }
 

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     protocol::StreamName,
-    storage::{Change, Position, ProducerState, StreamId, StreamRecord},
+    storage::{Change, Position, ProducerState, Retention, StreamId, StreamRecord},
 };
 
 /// Pieces from this size on are written from where they lie; smaller ones are cheaper to copy.
@@ -24,6 +24,7 @@ enum EntryRef<'a> {
     Producer(StreamId, &'a str, ProducerState),
     Remove(&'a StreamName, StreamId),
     NextId(StreamId),
+    PutWithRetention(&'a StreamName, &'a StreamRecord, &'a Retention),
 }
 
 /// The same, as read. The order of the variants is the format.
@@ -34,6 +35,7 @@ enum EntryOwned {
     Producer(StreamId, String, ProducerState),
     Remove(StreamName, StreamId),
     NextId(StreamId),
+    PutWithRetention(StreamName, StreamRecord, Box<Retention>),
 }
 
 /// What a journal record says.
@@ -62,7 +64,10 @@ impl Encoded {
         };
         for change in batch {
             match change {
-                Change::Put { name, record } => encoded.entry(&EntryRef::Put(name, record))?,
+                Change::Put { name, record } => encoded.entry(&match &record.retention {
+                    None => EntryRef::Put(name, record),
+                    Some(retention) => EntryRef::PutWithRetention(name, record, retention),
+                })?,
                 Change::Append { id, at, data } => {
                     let len = data.iter().map(|piece| piece.len() as u64).sum();
                     encoded.entry(&EntryRef::Append(*id, *at, len))?;
@@ -131,6 +136,10 @@ pub(super) fn decode(content: &Bytes) -> Result<Decoded, String> {
         let mut behind = rest.split_off(used);
         decoded.batch.push(match entry {
             EntryOwned::Put(name, record) => Change::Put { name, record },
+            EntryOwned::PutWithRetention(name, mut record, retention) => {
+                record.retention = Some(retention);
+                Change::Put { name, record }
+            }
             EntryOwned::Append(id, at, len) => {
                 let len = usize::try_from(len).ok().filter(|len| *len <= behind.len());
                 let data = behind.split_to(len.ok_or("an append is longer than its record")?);

@@ -3,7 +3,10 @@
 use std::{
     hash::{BuildHasherDefault, DefaultHasher},
     io::{self, IoSlice},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use quick_cache::{
@@ -25,6 +28,8 @@ type Hasher = BuildHasherDefault<DefaultHasher>;
 pub(super) struct DataFiles {
     disk: Arc<dyn Disk>,
     open: Cache<StreamId, Arc<dyn DiskFile>, UnitWeighter, Hasher>,
+    /// Whether that was said.
+    cannot_give_back: AtomicBool,
 }
 
 impl DataFiles {
@@ -32,6 +37,7 @@ impl DataFiles {
         let max_open = max_open.max(1);
         Self {
             disk,
+            cannot_give_back: AtomicBool::new(false),
             open: Cache::with(
                 max_open,
                 max_open as u64,
@@ -95,6 +101,24 @@ impl DataFiles {
             paths.extend(names.into_iter().map(|name| format!("{directory}/{name}")));
         }
         Ok(paths)
+    }
+
+    /// Gives the space of a file's first `len` bytes back. Where the file system cannot, it is
+    /// given back with the stream.
+    pub(super) fn give_back(&self, id: StreamId, len: u64) -> io::Result<()> {
+        match self.file(id)?.give_back(0, len) {
+            Err(error) if matches!(error.kind(), io::ErrorKind::Unsupported) => {
+                if !self.cannot_give_back.swap(true, Ordering::Relaxed) {
+                    tracing::warn!(
+                        "this file system cannot give back parts of files: what retention cuts off a large \
+                         stream takes up space until the stream is deleted, or the data directory is copied with \
+                         `storage migrate`"
+                    );
+                }
+                Ok(())
+            }
+            done => done,
+        }
     }
 
     pub(super) fn remove(&self, id: StreamId) -> io::Result<()> {

@@ -27,6 +27,8 @@ pub(super) struct Memtable {
     pub(super) streams: BTreeMap<StreamId, Grown>,
     /// Streams of the index that were removed.
     pub(super) removed: BTreeSet<StreamId>,
+    /// Streams that have given up a part of their past, and from where on they keep the rest.
+    pub(super) trimmed: BTreeMap<StreamId, Position>,
     /// About how much work a checkpoint is, in bytes.
     cost: u64,
 }
@@ -157,12 +159,18 @@ impl Memtable {
             self.due.insert((due_at, name.clone()));
         }
         match old {
-            Some(old) if old.id == record.id => return effect,
-            Some(old) => effect.bytes -= self.discard(old.id, old.start, known),
+            Some(old) if old.id == record.id => {
+                if record.first() > old.first() {
+                    self.trimmed.insert(record.id, record.first());
+                    effect.bytes -= signed(record.first() - old.first());
+                }
+                return effect;
+            }
+            Some(old) => effect.bytes -= self.discard(old.id, old.first(), known),
             None => effect.streams += 1,
         }
         if self.grown(record.id, known).is_none() {
-            self.streams.insert(record.id, Grown::new(record.start, false));
+            self.streams.insert(record.id, Grown::new(record.first(), false));
         }
         effect
     }
@@ -172,7 +180,7 @@ impl Memtable {
             Some(old) => old.as_ref(),
             None => known.records.get(name),
         };
-        let Some((start, due_at)) = old.filter(|old| old.id == id).map(|old| (old.start, old.due_at)) else {
+        let Some((first, due_at)) = old.filter(|old| old.id == id).map(|old| (old.first(), old.due_at)) else {
             return Effect::default();
         };
         if let Some(due_at) = due_at {
@@ -182,21 +190,22 @@ impl Memtable {
         self.cost += ENTRY_COST;
         Effect {
             streams: -1,
-            bytes: -self.discard(id, start, known),
+            bytes: -self.discard(id, first, known),
         }
     }
 
     /// Forgets a stream's bytes; returns how many they were.
-    fn discard(&mut self, id: StreamId, start: Position, known: &Known) -> i64 {
+    fn discard(&mut self, id: StreamId, first: Position, known: &Known) -> i64 {
         let grown = self.streams.remove(&id);
+        self.trimmed.remove(&id);
         let tail = match &grown {
             Some(grown) => grown.segments.tail(),
-            None => known.tails.get(&id).copied().unwrap_or(start),
+            None => known.tails.get(&id).copied().unwrap_or(first),
         };
         if grown.is_none_or(|grown| grown.indexed) {
             self.removed.insert(id);
         }
-        signed(tail.saturating_sub(start))
+        signed(tail.saturating_sub(first))
     }
 }
 

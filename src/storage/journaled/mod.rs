@@ -111,7 +111,7 @@ struct Writer {
     /// The last journal record that is known to be in the index.
     applied: u64,
     next_id: u64,
-    /// Whether removed streams wait in the index.
+    /// Whether anything in the index waits to be cleared away.
     garbage: bool,
     /// Bytes given back since the disk was last seen to have room: what can still be written
     /// to the index's own free pages when the disk has none.

@@ -46,7 +46,7 @@ impl View {
     }
 
     pub(super) fn stored(&self, record: StreamRecord) -> Result<Stored, redb::Error> {
-        let tail = self.tail(record.id)?.unwrap_or(record.start);
+        let tail = self.tail(record.id)?.unwrap_or_else(|| record.first());
         Ok(Stored { record, tail })
     }
 
@@ -108,7 +108,7 @@ impl<'b> Checker<'_, 'b> {
                         self.tails.insert(old, None);
                     }
                     if old != Some(record.id) && self.tail(record.id)?.is_none() {
-                        self.tails.insert(record.id, Some(record.start));
+                        self.tails.insert(record.id, Some(record.first()));
                     }
                 }
                 Change::Append { id, at, data } => {

@@ -63,7 +63,9 @@ impl JournaledStore {
         let mut writer = self.writer.lock();
         let due = {
             let view = self.view.read();
-            !view.mem.removed.is_empty() || view.mem.cost() > self.options.checkpoint_bytes / 2
+            !view.mem.removed.is_empty()
+                || !view.mem.trimmed.is_empty()
+                || view.mem.cost() > self.options.checkpoint_bytes / 2
         };
         if due {
             self.checkpoint(&mut writer)?;
@@ -72,9 +74,7 @@ impl JournaledStore {
         if !writer.garbage || writer.copies > 0 {
             return Ok(false);
         }
-        let (freed, more) = self.on_index(&mut writer, "giving space back", |db| {
-            base::reclaim(db, |id| self.files.remove(id))
-        })?;
+        let (freed, more) = self.on_index(&mut writer, "giving space back", |db| base::reclaim(db, &self.files))?;
         writer.credit += freed;
         writer.garbage = more;
         Ok(more)
@@ -87,7 +87,10 @@ impl JournaledStore {
         }
         let runs = self.write_files(writer)?;
         let totals = self.totals(writer);
-        let garbage = !self.view.read().mem.removed.is_empty();
+        let garbage = {
+            let view = self.view.read();
+            !view.mem.removed.is_empty() || !view.mem.trimmed.is_empty()
+        };
         // Nobody else changes the view while the writer is locked; readers go on.
         let done = self.on_index(writer, "writing the index", |db| {
             let view = self.view.read();

@@ -5,7 +5,9 @@ use std::{collections::HashMap, sync::Arc};
 
 use crate::{
     clock::Millis,
-    storage::{Fork, Lifetime, Position, ProducerStamp, ProducerState, StreamId, StreamRecord, segments::Segments},
+    storage::{
+        Fork, Lifetime, Position, ProducerStamp, ProducerState, Retention, StreamId, StreamRecord, segments::Segments,
+    },
 };
 
 /// One stream.
@@ -33,6 +35,7 @@ struct Rare {
     fork: Option<Fork>,
     forks: u32,
     soft_deleted: bool,
+    retention: Option<Box<Retention>>,
     producers: HashMap<Box<str>, ProducerState>,
 }
 
@@ -44,6 +47,7 @@ impl Rare {
             && self.fork.is_none()
             && self.forks == 0
             && !self.soft_deleted
+            && self.retention.is_none()
             && self.producers.is_empty()
     }
 }
@@ -75,6 +79,7 @@ impl Entry {
             fork: record.fork.clone(),
             forks: record.forks,
             soft_deleted: record.soft_deleted,
+            retention: record.retention.clone(),
             producers: self.rare.take().map(|rare| rare.producers).unwrap_or_default(),
         };
         self.start = record.start;
@@ -106,6 +111,7 @@ impl Entry {
             fork: rare.and_then(|rare| rare.fork.clone()),
             forks: rare.map_or(0, |rare| rare.forks),
             soft_deleted: rare.is_some_and(|rare| rare.soft_deleted),
+            retention: rare.and_then(|rare| rare.retention.clone()),
         }
     }
 
@@ -113,13 +119,30 @@ impl Entry {
         (self.due_at != 0).then_some(self.due_at)
     }
 
-    pub(super) fn tail(&self) -> Position {
-        self.segments.as_ref().map_or(self.start, |segments| segments.tail())
+    /// See [`StreamRecord::first`].
+    pub(super) fn first(&self) -> Position {
+        let past = self.rare.as_ref().and_then(|rare| rare.retention.as_ref());
+        self.start.max(past.map_or(0, |past| past.given_up))
     }
 
-    /// How many bytes it has.
+    pub(super) fn tail(&self) -> Position {
+        match &self.segments {
+            Some(segments) => segments.tail(),
+            None => self.first(),
+        }
+    }
+
+    /// How many bytes it keeps.
     pub(super) fn len(&self) -> u64 {
-        self.tail() - self.start
+        self.tail().saturating_sub(self.first())
+    }
+
+    /// Lets go of the bytes that are not kept.
+    pub(super) fn forget_past(&mut self) {
+        let first = self.first();
+        if let Some(segments) = &mut self.segments {
+            segments.forget_below(first);
+        }
     }
 
     pub(super) fn segments(&self) -> Option<&Segments> {
@@ -127,9 +150,9 @@ impl Entry {
     }
 
     pub(super) fn segments_mut(&mut self) -> &mut Segments {
-        let start = self.start;
+        let first = self.first();
         self.segments
-            .get_or_insert_with(|| Box::new(Segments::starting_at(start)))
+            .get_or_insert_with(|| Box::new(Segments::starting_at(first)))
     }
 
     pub(super) fn producer(&self, producer: &str) -> Option<ProducerState> {

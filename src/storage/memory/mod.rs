@@ -40,6 +40,8 @@ struct State {
     streams: HashMap<StreamId, Entry>,
     due: BTreeSet<(Millis, StreamName)>,
     types: ContentTypes,
+    /// Streams that have given up a part of their past and still hold it.
+    trimmed: BTreeSet<StreamId>,
     /// The bytes of all streams.
     payload: u64,
     /// What else counts against the limit.
@@ -129,7 +131,14 @@ impl Storage for InMemoryStorage {
     }
 
     fn maintain(&self) -> Result<bool, CommitError> {
-        Ok(false)
+        let mut state = self.state.write();
+        let Some(id) = state.trimmed.pop_first() else {
+            return Ok(false);
+        };
+        if let Some(entry) = state.streams.get_mut(&id) {
+            entry.forget_past();
+        }
+        Ok(!state.trimmed.is_empty())
     }
 
     fn usage(&self) -> Usage {
@@ -167,7 +176,7 @@ impl State {
             match change {
                 Change::Put { name, record } => {
                     if !self.streams.contains_key(&record.id) && !tails.contains_key(&record.id) {
-                        tails.insert(record.id, Some(record.start));
+                        tails.insert(record.id, Some(record.first()));
                         growth += stream_cost(name);
                     }
                 }
@@ -233,8 +242,12 @@ impl State {
             _ => None,
         };
         let before = if let Some(entry) = self.streams.get_mut(&record.id) {
-            let before = entry.due_at();
+            let (before, kept) = (entry.due_at(), entry.len());
             entry.replace(record, &mut self.types);
+            if entry.len() < kept {
+                self.payload -= kept - entry.len();
+                self.trimmed.insert(record.id);
+            }
             before
         } else {
             self.overhead += stream_cost(name);

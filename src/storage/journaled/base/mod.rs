@@ -2,6 +2,7 @@
 
 mod backend;
 mod read;
+mod reclaim;
 pub(super) mod schema;
 mod write;
 
@@ -16,12 +17,13 @@ use self::{
     backend::{Backend, Unsynced},
     schema::{
         DATA, DUE, DataRead, DueRead, FILES, FORMAT, FilesRead, GARBAGE, GarbageRead, META, META_APPLIED, META_BYTES,
-        META_FORMAT, META_NEXT_ID, NAMES, NamesRead, PRODUCERS, ProducersRead, storage_error,
+        META_FORMAT, META_NEXT_ID, NAMES, NamesRead, PRODUCERS, ProducersRead, TRIMMED, storage_error,
     },
 };
 pub(super) use self::{
     read::{Run, Snapshot},
-    write::{Checkpoint, checkpoint, reclaim},
+    reclaim::reclaim,
+    write::{Checkpoint, checkpoint},
 };
 use super::disk::Disk;
 use crate::storage::StorageError;
@@ -40,7 +42,7 @@ pub(super) struct Totals {
     pub(super) next_id: u64,
     pub(super) streams: u64,
     pub(super) bytes: u64,
-    /// Whether removed streams wait for [`reclaim`].
+    /// Whether anything waits for [`reclaim`].
     pub(super) garbage: bool,
 }
 
@@ -60,7 +62,13 @@ impl Index {
         // On a database that a disk has torn, redb may stumble over itself.
         let opened = catch_unwind(AssertUnwindSafe(|| {
             let db = self.open_database()?;
-            let found = read_totals(&db)?;
+            let found = match read_totals(&db)? {
+                Err(1) => {
+                    upgrade(&db)?;
+                    read_totals(&db)?
+                }
+                found => found,
+            };
             Ok((db, found))
         }));
         let (db, found) = opened
@@ -129,7 +137,7 @@ fn read_totals(db: &Database) -> Result<Result<Totals, u64>, redb::Error> {
         next_id: number(META_NEXT_ID)?.max(1),
         streams: txn.open_table(NAMES)?.len()?,
         bytes: number(META_BYTES)?,
-        garbage: !txn.open_table(GARBAGE)?.is_empty()?,
+        garbage: !txn.open_table(GARBAGE)?.is_empty()? || !txn.open_table(TRIMMED)?.is_empty()?,
     }))
 }
 
@@ -144,7 +152,19 @@ fn initialize(db: &Database) -> Result<(), redb::Error> {
         txn.open_table(PRODUCERS)?;
         txn.open_table(DUE)?;
         txn.open_table(GARBAGE)?;
+        txn.open_table(TRIMMED)?;
     }
+    txn.commit()?;
+    Ok(())
+}
+
+/// Makes format 2 of format 1, which has no table of trimmed streams. What is in the others
+/// can be read as it is; from here on an older version refuses the index instead of
+/// stumbling over what it does not know.
+fn upgrade(db: &Database) -> Result<(), redb::Error> {
+    let txn = write::begin(db)?;
+    txn.open_table(TRIMMED)?;
+    txn.open_table(META)?.insert(META_FORMAT, FORMAT)?;
     txn.commit()?;
     Ok(())
 }
@@ -156,4 +176,22 @@ pub(super) fn set_format(path: &std::path::Path, format: u64) {
     let txn = db.begin_write().unwrap();
     txn.open_table(META).unwrap().insert(META_FORMAT, format).unwrap();
     txn.commit().unwrap();
+}
+
+/// Makes the index one of format 1.
+#[cfg(test)]
+pub(super) fn make_format_1(path: &std::path::Path) {
+    let db = Database::open(path).unwrap();
+    let txn = db.begin_write().unwrap();
+    assert!(txn.delete_table(TRIMMED).unwrap());
+    txn.commit().unwrap();
+    drop(db);
+    set_format(path, 1);
+}
+
+#[cfg(test)]
+pub(super) fn format(path: &std::path::Path) -> u64 {
+    let db = Database::open(path).unwrap();
+    let txn = db.begin_read().unwrap();
+    txn.open_table(META).unwrap().get(META_FORMAT).unwrap().unwrap().value()
 }

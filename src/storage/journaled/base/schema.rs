@@ -2,10 +2,10 @@
 
 use redb::{ReadOnlyTable, Table, TableDefinition};
 
-use crate::storage::{StorageError, StreamRecord};
+use crate::storage::{Retention, StorageError, StreamRecord};
 
-/// The format that this version writes, and the newest that it reads.
-pub(crate) const FORMAT: u64 = 1;
+/// The format that this version writes, and the newest that it reads. It reads 1 as well.
+pub(crate) const FORMAT: u64 = 2;
 
 /// Name → record (see [`encode_record`]).
 pub(super) const NAMES: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("names");
@@ -25,6 +25,9 @@ pub(super) const DUE: TableDefinition<'_, (u64, &str), ()> = TableDefinition::ne
 
 /// Removed streams whose bytes and producers are still there.
 pub(super) const GARBAGE: TableDefinition<'_, u64, ()> = TableDefinition::new("garbage");
+
+/// Streams that have given up a part of their past and still hold it → the first position kept.
+pub(super) const TRIMMED: TableDefinition<'_, u64, u64> = TableDefinition::new("trimmed");
 
 /// Numbers about the store, by the keys below.
 pub(super) const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");
@@ -49,21 +52,34 @@ pub(super) type DueRead = ReadOnlyTable<(u64, &'static str), ()>;
 pub(super) type GarbageRead = ReadOnlyTable<u64, ()>;
 pub(super) type Data<'t> = Table<'t, (u64, u64), &'static [u8]>;
 
-/// The first byte of an encoded record: how the rest is encoded.
-const RECORD_VERSION: u8 = 1;
+/// The first byte of an encoded record: a record and nothing else follows,
+const PLAIN: u8 = 1;
+/// or a record and its [`Retention`].
+const WITH_RETENTION: u8 = 2;
 
 pub(super) fn encode_record(record: &StreamRecord) -> Result<Vec<u8>, redb::Error> {
-    postcard::to_extend(record, vec![RECORD_VERSION])
-        .map_err(|error| redb::Error::Corrupted(format!("a record cannot be written: {error}")))
+    let encoded = match &record.retention {
+        None => postcard::to_extend(record, vec![PLAIN]),
+        Some(retention) => postcard::to_extend(&(record, retention), vec![WITH_RETENTION]),
+    };
+    encoded.map_err(|error| redb::Error::Corrupted(format!("a record cannot be written: {error}")))
 }
 
 pub(super) fn decode_record(name: &str, bytes: &[u8]) -> Result<StreamRecord, redb::Error> {
     let damaged = |what: String| redb::Error::Corrupted(format!("the record of `{name}`: {what}"));
-    match bytes.split_first() {
-        Some((&RECORD_VERSION, rest)) => postcard::from_bytes(rest).map_err(|error| damaged(error.to_string())),
-        Some((version, _)) => Err(damaged(format!("unknown encoding {version}"))),
-        None => Err(damaged("empty".to_owned())),
-    }
+    let decoded = match bytes.split_first() {
+        Some((&PLAIN, rest)) => postcard::from_bytes(rest),
+        Some((&WITH_RETENTION, rest)) => {
+            let both: Result<(StreamRecord, Box<Retention>), _> = postcard::from_bytes(rest);
+            both.map(|(record, retention)| StreamRecord {
+                retention: Some(retention),
+                ..record
+            })
+        }
+        Some((version, _)) => return Err(damaged(format!("unknown encoding {version}"))),
+        None => return Err(damaged("empty".to_owned())),
+    };
+    decoded.map_err(|error| damaged(error.to_string()))
 }
 
 /// What redb says, in the store's terms.

@@ -1,16 +1,16 @@
-//! Writing the index: checkpoints, and giving space back.
+//! Writing the index: checkpoints.
 //!
 //! Every transaction is a quick-repair one: it leaves the state of redb's allocator behind
 //! and is committed in two phases, so that a start after a crash need not walk through the
 //! whole database. That costs a second sync, which a commit for each batch could not afford;
 //! a checkpoint stands for thousands of batches.
 
-use std::{collections::BTreeMap, io};
+use std::collections::BTreeMap;
 
 use redb::{Database, ReadableTable, WriteTransaction};
 
 use super::{
-    DATA, DUE, FILES, GARBAGE, META, META_APPLIED, META_BYTES, META_NEXT_ID, NAMES, PRODUCERS, Run, Totals,
+    DATA, DUE, FILES, GARBAGE, META, META_APPLIED, META_BYTES, META_NEXT_ID, NAMES, PRODUCERS, Run, TRIMMED, Totals,
     schema::{Data, decode_record, encode_record},
 };
 use crate::storage::{Position, StreamId, journaled::memtable::Memtable, segments::Segments};
@@ -22,9 +22,6 @@ const MAX_ROW: usize = 64 * 1024 - 256;
 /// A last row up to this long is written anew with what follows it, whatever that is: its
 /// page is written anyway.
 const ALWAYS_JOIN: usize = 2048;
-
-/// How many rows one slice of [`reclaim`] removes at most.
-const RECLAIM_ROWS: usize = 512;
 
 /// What a checkpoint brings to the index.
 pub(in crate::storage::journaled) struct Checkpoint<'a> {
@@ -52,6 +49,12 @@ pub(in crate::storage::journaled) fn checkpoint(db: &Database, new: &Checkpoint<
         let mut garbage = txn.open_table(GARBAGE)?;
         for id in &new.mem.removed {
             garbage.insert(id, ())?;
+        }
+    }
+    if !new.mem.trimmed.is_empty() {
+        let mut trimmed = txn.open_table(TRIMMED)?;
+        for (id, first) in &new.mem.trimmed {
+            trimmed.insert(id, first)?;
         }
     }
     {
@@ -143,55 +146,4 @@ fn write_rows(data: &mut Data<'_>, id: StreamId, segments: &Segments) -> Result<
             return Ok(());
         }
     }
-}
-
-/// Removes some of what removed streams have left, their files with `remove_file`. Returns how
-/// many bytes went, and whether more waits.
-pub(in crate::storage::journaled) fn reclaim(
-    db: &Database,
-    remove_file: impl Fn(StreamId) -> io::Result<()>,
-) -> Result<(u64, bool), redb::Error> {
-    let txn = begin(db)?;
-    let mut freed = 0u64;
-    let mut left = RECLAIM_ROWS;
-    let more = {
-        let mut garbage = txn.open_table(GARBAGE)?;
-        let mut data = txn.open_table(DATA)?;
-        let mut files = txn.open_table(FILES)?;
-        let mut producers = txn.open_table(PRODUCERS)?;
-        loop {
-            let Some(id) = garbage.first()?.map(|(id, _)| id.value()) else {
-                break false;
-            };
-            if files.get(id)?.is_some() {
-                // Before the row that names it: a crash in between leaves a row without a file,
-                // not a file that nobody knows of.
-                remove_file(id)?;
-                files.remove(id)?;
-            }
-            let mut starts = Vec::new();
-            for row in data.range((id, 0)..=(id, u64::MAX))?.take(left) {
-                starts.push(row?.0.value().1);
-            }
-            left -= starts.len();
-            for start in starts {
-                freed += data.remove((id, start))?.map_or(0, |value| value.value().len() as u64);
-            }
-            let mut known = Vec::new();
-            for row in producers.range((id, "")..(id.saturating_add(1), ""))?.take(left) {
-                known.push(row?.0.value().1.to_owned());
-            }
-            left -= known.len();
-            for producer in known {
-                producers.remove((id, producer.as_str()))?;
-            }
-            if left == 0 {
-                break true;
-            }
-            left -= 1;
-            garbage.remove(id)?;
-        }
-    };
-    txn.commit()?;
-    Ok((freed, more))
 }

@@ -141,12 +141,26 @@ fn newer_formats_are_refused_by_their_number() {
 
     let dir = scratch();
     drop(acid(dir.path()));
-    base::set_format(&dir.path().join(base::FILE_NAME), 2);
+    base::set_format(&dir.path().join(base::FILE_NAME), 3);
     let error = AcidStorage::open(dir.path(), 0).unwrap_err();
     assert!(
-        matches!(error, StorageError::NewerFormat { found: 2, supported: 1 }),
+        matches!(error, StorageError::NewerFormat { found: 3, supported: 2 }),
         "{error}"
     );
+}
+
+#[test]
+fn an_index_of_the_format_before_is_taken_over() {
+    let dir = scratch();
+    let store = acid(dir.path());
+    store.commit(&[put("a", record(1)), append(1, 0, "old")]).unwrap();
+    drop(store);
+    base::make_format_1(&dir.path().join(base::FILE_NAME));
+    let store = acid(dir.path());
+    assert_eq!(&store.read(1, 0..10).unwrap()[..], b"old");
+    drop(store);
+    let found = base::format(&dir.path().join(base::FILE_NAME));
+    assert_eq!(found, 2);
 }
 
 #[test]

@@ -447,4 +447,17 @@ impl DiskFile for SimHandle {
     fn sync(&self) -> io::Result<()> {
         self.disk.sync_file(&self.path)
     }
+
+    fn give_back(&self, offset: u64, len: u64) -> io::Result<()> {
+        let mut state = self.disk.0.lock();
+        state.step()?;
+        let (at, number) = (offset as usize, state.operations);
+        let file = state.file(&self.path)?;
+        let zeros = vec![0; len as usize];
+        let whole = at.div_ceil(BLOCK)..(at + zeros.len()) / BLOCK;
+        file.blocks.retain(|block| !whole.contains(block));
+        write_into(&mut file.cache, at, &zeros);
+        file.pending.push((number, Op::Write(at, zeros)));
+        Ok(())
+    }
 }
