@@ -7,6 +7,7 @@ mod internal;
 mod limits;
 mod observability;
 mod proxy;
+mod retention;
 mod server;
 mod storage;
 mod transport;
@@ -36,6 +37,7 @@ pub use limits::LimitsConfig;
 pub use observability::{LogFormat, ObservabilityConfig};
 pub use problem::{LoadError, Problem, Stage, Warning};
 pub use proxy::{ForwardedHeaders, IdentityConfig, IdentityMode, ProxyConfig};
+pub use retention::{RetentionConfig, RetentionRule};
 pub use server::ServerConfig;
 pub use sources::{ConfigLoadOptions, Loaded, Origins};
 pub use storage::{StorageConfig, StorageMode};
@@ -63,6 +65,8 @@ pub struct Config {
     pub limits: LimitsConfig,
     /// Where streams are kept.
     pub storage: StorageConfig,
+    /// How much of their past they keep.
+    pub retention: RetentionConfig,
     /// Which proxies are believed.
     pub proxy: ProxyConfig,
     /// Logs.
@@ -77,6 +81,7 @@ section!(Config {
     http,
     limits,
     storage,
+    retention,
     proxy,
     observability,
 });

@@ -136,6 +136,6 @@ fn malformed<T: std::str::FromStr>(data: &Data, expected: &str) -> Result<T, Ref
 }
 
 /// Text in TOML, with what is secret masked.
-fn toml_text(text: &str) -> String {
+pub(super) fn toml_text(text: &str) -> String {
     toml::Value::String(super::value::mask(text).into_owned()).to_string()
 }

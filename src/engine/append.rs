@@ -96,6 +96,7 @@ pub(super) fn stage(
 
     let now = tx.context.now;
     let staged = tx.get_mut(slot);
+    let before = staged.tail;
     staged.append(append.data.clone());
     if let Some((stamp, state)) = producer {
         staged.set_producer(stamp.id.clone(), state);
@@ -110,6 +111,9 @@ pub(super) fn stage(
     }
     staged.stream.touch(now);
     super::expiry::note_touch(staged);
+    if !append.data.is_empty() {
+        super::retention::appended(tx, slot, before);
+    }
     Ok(answer(tx, slot, false, producer.map(|(_, state)| state)))
 }
 
@@ -155,7 +159,8 @@ fn check_stream_seq(tx: &Transaction<'_>, slot: Slot, append: &PreparedAppend) -
 
 fn check_size(tx: &Transaction<'_>, slot: Slot, append: &PreparedAppend) -> Result<(), AppendError> {
     let staged = tx.get(slot);
-    let size = staged.tail - staged.record.start + append.data.len() as u64;
+    let kept = staged.tail - staged.record.start.max(staged.record.earliest());
+    let size = kept + append.data.len() as u64;
     match tx.context.limits.max_stream_bytes {
         Some(limit) if size > limit && !append.data.is_empty() => Err(AppendError::TooLarge(limit)),
         _ => Ok(()),

@@ -285,7 +285,7 @@ impl Core {
         let context = Context {
             storage: &*self.storage,
             cache: &self.cache,
-            limits: self.limits,
+            limits: &self.limits,
             now: clock::now_millis(),
         };
         let mut tx = Transaction::new(context, &mut self.ids);

@@ -6,12 +6,13 @@ use super::{
     Engine, delete,
     errors::{CreateError, ReadError, Unavailable},
     request::{Command, CreateRequest, Created, ForkPoint, ForkRequest, Outcome, PreparedCreate, PreparedFork},
+    retention,
     stream::{Gone, Stream, deadline},
     transaction::{Slot, Staged, Transaction},
 };
 use crate::{
     protocol::{BadInput, ContentType, Kind, StreamName, content_type, json},
-    storage::{Fork, Inherited, Lifetime, Position, StreamRecord},
+    storage::{Fork, Inherited, Lifetime, Position, Retention, StreamRecord},
 };
 
 /// How many streams one fork may read through.
@@ -26,6 +27,7 @@ impl Engine {
         let CreateRequest {
             content_type,
             lifetime,
+            retention,
             closed,
             body,
             fork,
@@ -45,6 +47,7 @@ impl Engine {
         let create = PreparedCreate {
             content_type,
             lifetime,
+            retention,
             closed,
             data,
             fork,
@@ -80,9 +83,12 @@ impl Engine {
         if offset > tail {
             return Err(BadInput::new("Stream-Fork-Offset", "is behind the end of the stream to fork").into());
         }
-        let position = self
-            .resolve_sub_offset(&source, offset, request.sub_offset, tail)
-            .await?;
+        // The beginning is wherever there is one now.
+        let from = if offset == 0 { record.earliest() } else { offset };
+        if from < record.earliest() {
+            return Err(given_up());
+        }
+        let position = self.resolve_sub_offset(&source, from, request.sub_offset, tail).await?;
         let lineage = lineage(&record, position);
         if lineage.len() > MAX_LINEAGE {
             let reason = format!("is a fork of a fork more than {MAX_LINEAGE} levels deep");
@@ -130,8 +136,17 @@ impl Engine {
     }
 }
 
+fn given_up() -> CreateError {
+    BadInput::new(
+        "Stream-Fork-Offset",
+        "is before the earliest position that the stream to fork keeps",
+    )
+    .into()
+}
+
 fn fork_read_error(error: ReadError) -> CreateError {
     match error {
+        ReadError::GivenUp { .. } => given_up(),
         ReadError::NotFound | ReadError::Gone => CreateError::SourceNotFound,
         ReadError::Bad(bad) => BadInput::new("Stream-Fork-Offset", bad.reason).into(),
         ReadError::Unavailable(unavailable) => unavailable.into(),
@@ -179,7 +194,11 @@ pub(super) fn stage(
     check_limits(tx, create)?;
     let record = record(tx, create, fork)?;
     let slot = tx.stage_new(name, record);
-    tx.get_mut(slot).append(create.data.clone());
+    if !create.data.is_empty() {
+        let before = tx.get(slot).tail;
+        tx.get_mut(slot).append(create.data.clone());
+        retention::appended(tx, slot, before);
+    }
     Ok(answer(tx.get(slot), true))
 }
 
@@ -195,6 +214,11 @@ fn compare(existing: &Staged, create: &PreparedCreate) -> Result<Created, Create
         Some(lifetime) => lifetime != record.lifetime,
         None => !is_fork && record.lifetime != Lifetime::Unlimited,
     };
+    let policy = record.retention.as_ref().and_then(|past| past.policy);
+    let retention_differs = match create.retention {
+        Some(retention) => Some(retention) != policy,
+        None => !is_fork && policy.is_some(),
+    };
     let fork_differs = match (&record.fork, create.fork.as_ref().map(|fork| &fork.request)) {
         (None, None) => false,
         (Some(fork), Some(request)) => {
@@ -207,6 +231,7 @@ fn compare(existing: &Staged, create: &PreparedCreate) -> Result<Created, Create
     let differences = [
         (content_type_differs, "content type"),
         (lifetime_differs, "lifetime"),
+        (retention_differs, "retention"),
         (create.closed != record.closed, "closed state"),
         (fork_differs, "origin"),
     ];
@@ -228,6 +253,9 @@ fn stage_source(
         Some(Gone::Deleted) => return Err(CreateError::SourceNotFound),
         Some(Gone::SoftDeleted) => return Err(CreateError::SourceSoftDeleted),
         None => {}
+    }
+    if point.position < tx.get(slot).record.earliest() {
+        return Err(given_up());
     }
     let expected = &point.source.content_type;
     if create
@@ -259,13 +287,19 @@ fn record(
     let mut start = 0;
     let mut inherited = None;
     let mut origin = None;
+    let mut past = Retention::default();
     if let Some((slot, position, fork)) = fork {
         let source = tx.get_mut(slot).record_mut();
         source.forks += 1;
         inherited = Some((source.content_type.clone(), source.lifetime));
+        past.policy = source.retention.as_ref().and_then(|past| past.policy);
+        past.earliest = source.earliest();
         start = position;
         origin = Some(fork);
     }
+    // Below that the source may have nothing any more.
+    past.given_up = past.earliest;
+    past.policy = create.retention.or(past.policy);
     let (source_type, source_lifetime) = inherited.unzip();
     let given_type = create.content_type.as_ref().map(|given| given.as_str().to_owned());
     let lifetime = create.lifetime.or(source_lifetime).unwrap_or(Lifetime::Unlimited);
@@ -285,7 +319,7 @@ fn record(
         fork: origin,
         forks: 0,
         soft_deleted: false,
-        retention: None,
+        retention: (past != Retention::default()).then(|| Box::new(past)),
     })
 }
 

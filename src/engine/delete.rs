@@ -4,6 +4,7 @@ use super::{
     Engine,
     errors::{DeleteError, Unavailable},
     request::{Command, Outcome},
+    retention,
     stream::Gone,
     transaction::{Slot, Transaction},
 };
@@ -63,6 +64,10 @@ pub(super) fn remove(tx: &mut Transaction<'_>, slot: Slot) -> Result<(), Unavail
     if let Some(source) = survivor {
         let record = tx.get_mut(source).record_mut();
         record.forks = record.forks.saturating_sub(1);
+        let forks = record.forks;
+        if let Some(past) = &mut record.retention {
+            retention::settle(past, forks);
+        }
     }
     Ok(())
 }

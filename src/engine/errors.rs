@@ -142,6 +142,13 @@ pub enum DeleteError {
 /// Why nothing was read.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum ReadError {
+    /// What is asked for was given up by the stream's retention: read on from the earliest
+    /// position, and do without what lay before.
+    #[error("the stream does not keep what is at this offset any more")]
+    GivenUp {
+        /// The earliest position that can be read.
+        earliest: Position,
+    },
     /// There is no such stream.
     #[error("the stream does not exist")]
     NotFound,

@@ -117,6 +117,8 @@ pub(super) fn stage(tx: &mut Transaction<'_>, name: &StreamName) -> Result<(), U
         staged.stream.touch(now);
     }
     write_touch(staged);
+    super::retention::sweep(tx, slot);
+    write_due(tx.get_mut(slot));
     Ok(())
 }
 
@@ -140,11 +142,17 @@ pub(super) fn note_touch(staged: &mut Staged) {
 
 fn write_touch(staged: &mut Staged) {
     let touched_at = staged.stream.touched_at();
-    let due_at = deadline(staged.stream.lifetime(), touched_at);
-    if staged.record.touched_at == touched_at && staged.record.due_at == due_at {
-        return;
+    if staged.record.touched_at != touched_at {
+        staged.record_mut().touched_at = touched_at;
     }
-    let record = staged.record_mut();
-    record.touched_at = touched_at;
-    record.due_at = due_at;
+    write_due(staged);
+}
+
+/// Notes when the sweeper has to look at a stream.
+pub(super) fn write_due(staged: &mut Staged) {
+    let deadline = deadline(staged.stream.lifetime(), staged.record.touched_at);
+    let due_at = super::retention::due_at(&staged.record, deadline);
+    if staged.record.due_at != due_at {
+        staged.record_mut().due_at = due_at;
+    }
 }

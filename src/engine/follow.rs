@@ -55,8 +55,8 @@ impl Engine {
         let stream = self.find_readable(name).await?;
         self.touch(&stream, clock::now_millis());
         let reader = Reader::new(stream);
-        let tail = reader.0.snapshot().tail;
-        let at = resolve(from, tail)?;
+        let snapshot = reader.0.snapshot();
+        let at = resolve(from, &snapshot)?;
         let follower = Follower {
             engine: self.clone(),
             reader,
@@ -65,7 +65,7 @@ impl Engine {
         // A position that is none is refused here, where it can still be said with a status.
         // What was read for that is what the reader gets first.
         if matches!(from, ReadFrom::At(_)) && follower.kind() == Kind::Json {
-            follower.engine.chunk(&follower.reader.0, at, tail).await?;
+            follower.engine.chunk(&follower.reader.0, at, snapshot.tail).await?;
         }
         Ok(follower)
     }
@@ -107,7 +107,7 @@ impl Follower {
     /// Waits for what comes next. Safe to drop and call again.
     ///
     /// # Errors
-    /// When the store cannot be read.
+    /// When the store cannot be read, or no longer keeps what comes next.
     pub async fn next(&mut self) -> Result<Event, ReadError> {
         loop {
             let stream = &self.reader.0;
@@ -119,6 +119,11 @@ impl Follower {
                 tracing::debug!(stream = %stream.name, soft = gone == Gone::SoftDeleted, "ended under a reader");
                 return Ok(Event::Gone {
                     softly: gone == Gone::SoftDeleted,
+                });
+            }
+            if self.at < snapshot.earliest {
+                return Err(ReadError::GivenUp {
+                    earliest: snapshot.earliest,
                 });
             }
             if self.at < snapshot.tail {

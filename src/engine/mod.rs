@@ -16,6 +16,7 @@ mod follow;
 mod producers;
 mod read;
 mod request;
+mod retention;
 mod stream;
 mod transaction;
 
@@ -31,6 +32,7 @@ pub use errors::{AppendError, CreateError, DeleteError, ReadError, Unavailable};
 pub use follow::{Event, Follower};
 pub use read::{MAX_READ_BYTES, Metadata, Slice};
 pub use request::{AppendRequest, Appended, CreateRequest, Created, ForkRequest};
+pub use retention::RetentionRule;
 
 use cache::StreamCache;
 use committer::{Committer, Request};
@@ -46,7 +48,7 @@ use crate::{
 };
 
 /// What one stream, and all of them, may hold; `None`: no limit.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Limits {
     /// The bytes of one stream.
     pub max_stream_bytes: Option<u64>,
@@ -54,6 +56,8 @@ pub struct Limits {
     pub max_streams: Option<u64>,
     /// Memory for recently read data.
     pub cache_bytes: u64,
+    /// How much of their past streams keep that were not created with a retention of their own.
+    pub retention: Arc<[RetentionRule]>,
 }
 
 /// All streams of one store. Cheap to clone; clones are the same engine.
@@ -67,6 +71,7 @@ struct Shared {
     cache: Arc<StreamCache>,
     chunks: Cache<(StreamId, Position, Position), Arc<Chunk>, ByWeight>,
     committer: Arc<Committer>,
+    retention: Arc<[RetentionRule]>,
     thread: Mutex<Option<std::thread::JoinHandle<()>>>,
     stopped: CancellationToken,
 }
@@ -89,6 +94,7 @@ impl Limits {
             max_stream_bytes: limit(config.limits.max_stream_bytes),
             max_streams: limit(config.limits.max_streams),
             cache_bytes: config.storage.cache_bytes,
+            retention: config.retention.rules.iter().map(RetentionRule::of).collect(),
         }
     }
 }
@@ -115,6 +121,7 @@ impl Engine {
     /// When no thread can be had.
     pub fn start(storage: Arc<dyn Storage>, limits: Limits, metrics: Arc<Metrics>) -> std::io::Result<Self> {
         let cache = Arc::new(StreamCache::new());
+        let (retention, cache_bytes) = (Arc::clone(&limits.retention), limits.cache_bytes);
         let committer = Arc::new(Committer::new(
             Arc::clone(&storage),
             Arc::clone(&cache),
@@ -127,7 +134,7 @@ impl Engine {
             .spawn(move || run.run())?;
         let chunks = Cache::with(
             1024,
-            limits.cache_bytes,
+            cache_bytes,
             ByWeight,
             DefaultHashBuilder::default(),
             Default::default(),
@@ -137,6 +144,7 @@ impl Engine {
             cache,
             chunks,
             committer,
+            retention,
             thread: Mutex::new(Some(thread)),
             stopped: CancellationToken::new(),
         };
@@ -147,6 +155,7 @@ impl Engine {
             Arc::downgrade(&engine.shared),
             engine.shared.stopped.clone(),
         ));
+        engine.start_retention();
         Ok(engine)
     }
 

@@ -8,12 +8,13 @@ use super::{
     Engine,
     chunk::Chunk,
     errors::ReadError,
-    stream::{Gone, Identity, Stream, join},
+    retention,
+    stream::{Gone, Identity, Snapshot, Stream, join},
 };
 use crate::{
     clock,
     protocol::{BadInput, Kind, ReadFrom, StreamName, json},
-    storage::{Lifetime, Position, Storage, StorageError, StreamRecord},
+    storage::{Lifetime, Position, RetentionPolicy, Storage, StorageError, StreamRecord},
 };
 
 /// How many bytes one read returns at most, unless a single message is larger.
@@ -30,6 +31,10 @@ pub struct Metadata {
     pub closed: bool,
     /// How long it lives.
     pub lifetime: Lifetime,
+    /// How much of its past it keeps; `None`: all of it.
+    pub retention: Option<RetentionPolicy>,
+    /// The earliest position that can be read.
+    pub earliest: Position,
 }
 
 /// A part of a stream.
@@ -66,6 +71,8 @@ impl Engine {
             tail,
             closed: record.closed,
             lifetime: record.lifetime,
+            retention: retention::policy(&record, &self.shared.retention, name),
+            earliest: record.earliest(),
         })
     }
 
@@ -77,7 +84,7 @@ impl Engine {
         let stream = self.find_readable(name).await?;
         self.touch(&stream, clock::now_millis());
         let snapshot = stream.snapshot();
-        let start = resolve(from, snapshot.tail)?;
+        let start = resolve(from, &snapshot)?;
         let chunk = match from {
             ReadFrom::Now => None,
             _ => Some(self.chunk(&stream, start, snapshot.tail).await?),
@@ -134,11 +141,14 @@ impl Engine {
 }
 
 /// The position where a read begins.
-pub(super) fn resolve(from: ReadFrom, tail: Position) -> Result<Position, ReadError> {
+pub(super) fn resolve(from: ReadFrom, stream: &Snapshot) -> Result<Position, ReadError> {
     match from {
-        ReadFrom::Beginning => Ok(0),
-        ReadFrom::Now => Ok(tail),
-        ReadFrom::At(offset) if offset.0 <= tail => Ok(offset.0),
+        ReadFrom::Beginning => Ok(stream.earliest),
+        ReadFrom::Now => Ok(stream.tail),
+        ReadFrom::At(offset) if offset.0 < stream.earliest => Err(ReadError::GivenUp {
+            earliest: stream.earliest,
+        }),
+        ReadFrom::At(offset) if offset.0 <= stream.tail => Ok(offset.0),
         ReadFrom::At(_) => Err(BadInput::new(
             "offset",
             "is behind the end of the stream; it is not one of this stream's",
@@ -157,11 +167,17 @@ fn load(
 ) -> Result<Chunk, ReadError> {
     let kind = stream.content_type.kind();
     let (record, ..) = stream.record();
-    // The byte before tells whether a message starts here.
-    let before = u64::from(kind == Kind::Json && start > 0);
+    // The byte before tells whether a message starts here. One does at the earliest position,
+    // and the byte before that is gone.
+    let before = u64::from(kind == Kind::Json && start > record.earliest());
     let (mut end, mut searched) = (wanted, 0);
     loop {
-        let mut bytes = read(storage, &record, start - before, end)?;
+        let mut bytes = stored(storage, &record, start - before, end)?;
+        // What was given up meanwhile may have been read as anything.
+        let earliest = stream.snapshot().earliest;
+        if start < earliest {
+            return Err(ReadError::GivenUp { earliest });
+        }
         if bytes.len() as u64 != end - start + before {
             // A stream that is deleted under a reader loses its bytes before it is told to go.
             if storage.get(&stream.name)?.is_none_or(|now| now.record.id != record.id) {
@@ -222,8 +238,13 @@ fn whole(kind: Kind, bytes: &[u8]) -> usize {
     }
 }
 
-/// Reads a stream's bytes, wherever they are: below a fork's start they are other streams'.
-fn read(storage: &dyn Storage, record: &StreamRecord, start: Position, end: Position) -> Result<Bytes, StorageError> {
+/// A stream's bytes, wherever they are: below a fork's start they are other streams'.
+pub(super) fn stored(
+    storage: &dyn Storage,
+    record: &StreamRecord,
+    start: Position,
+    end: Position,
+) -> Result<Bytes, StorageError> {
     let inherited = record
         .fork
         .iter()

@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     protocol::{ContentType, StreamName},
-    storage::{Fork, Lifetime, Position, ProducerStamp, ProducerState},
+    storage::{Fork, Lifetime, Position, ProducerStamp, ProducerState, RetentionPolicy},
 };
 use std::sync::Arc;
 
@@ -19,6 +19,8 @@ pub struct CreateRequest {
     pub content_type: Option<ContentType>,
     /// `None`: unlimited, or as the source.
     pub lifetime: Option<Lifetime>,
+    /// How much of its past it keeps; `None`: what the configuration says, or as the source.
+    pub retention: Option<RetentionPolicy>,
     /// Created closed.
     pub closed: bool,
     /// The first content, as it came.
@@ -106,6 +108,7 @@ pub(super) enum Command {
 pub(super) struct PreparedCreate {
     pub(super) content_type: Option<ContentType>,
     pub(super) lifetime: Option<Lifetime>,
+    pub(super) retention: Option<RetentionPolicy>,
     pub(super) closed: bool,
     pub(super) data: Bytes,
     pub(super) fork: Option<PreparedFork>,

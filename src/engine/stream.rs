@@ -84,6 +84,8 @@ impl std::fmt::Display for Identity {
 pub(super) struct Snapshot {
     /// The position behind the last byte.
     pub tail: Position,
+    /// The earliest position that can be read.
+    pub earliest: Position,
     /// No more appends.
     pub closed: bool,
     /// Not there any more.
@@ -136,6 +138,7 @@ impl Stream {
         let state = self.state.lock();
         Snapshot {
             tail: state.tail,
+            earliest: state.record.earliest(),
             closed: state.record.closed,
             gone: state.gone,
         }

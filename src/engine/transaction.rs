@@ -21,7 +21,7 @@ use crate::{
 pub(super) struct Context<'c> {
     pub(super) storage: &'c dyn Storage,
     pub(super) cache: &'c StreamCache,
-    pub(super) limits: super::Limits,
+    pub(super) limits: &'c super::Limits,
     pub(super) now: Millis,
 }
 
@@ -68,6 +68,11 @@ impl Staged {
             record_changed: false,
             gone_before: gone == Some(Gone::Deleted),
         }
+    }
+
+    /// The tail before the batch: what lies below can be read from the store.
+    pub(super) fn base(&self) -> Position {
+        self.base
     }
 
     pub(super) fn append(&mut self, data: Bytes) {
@@ -186,7 +191,7 @@ impl<'c> Transaction<'c> {
     }
 
     pub(super) fn stage_new(&mut self, name: &StreamName, record: StreamRecord) -> Slot {
-        let tail = record.start;
+        let tail = record.first();
         let stored = Stored {
             record: record.clone(),
             tail,

@@ -18,6 +18,7 @@ pub(super) async fn handle(app: &App, permit: &Permit, parts: &Parts, body: Body
         _ => None,
     };
     let lifetime = headers::lifetime(&parts.headers)?;
+    let retention = headers::retention(&parts.headers)?;
     let fork = match headers::fork(&parts.headers)? {
         Some(fork) => Some(ForkRequest {
             source: source_name(app.base(), below_host(parts, fork.from))?,
@@ -30,6 +31,7 @@ pub(super) async fn handle(app: &App, permit: &Permit, parts: &Parts, body: Body
     let request = CreateRequest {
         content_type,
         lifetime,
+        retention,
         closed: headers::closes(&parts.headers),
         body: received.bytes.clone(),
         fork,

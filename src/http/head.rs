@@ -25,5 +25,15 @@ pub(super) async fn handle(app: &App, permit: &Permit) -> Result<Response<Body>,
             }
         }
     }
+    let retention = metadata.retention.unwrap_or_default();
+    if let Some(secs) = retention.max_age_secs {
+        answer.insert(headers::STREAM_RETENTION_AGE, respond::number(secs));
+    }
+    if let Some(bytes) = retention.max_bytes {
+        answer.insert(headers::STREAM_RETENTION_BYTES, respond::number(bytes));
+    }
+    if metadata.earliest > 0 {
+        answer.insert(headers::STREAM_EARLIEST_OFFSET, respond::offset(metadata.earliest));
+    }
     Ok(response)
 }

@@ -174,6 +174,8 @@ impl From<ReadError> for Problem {
         match error {
             ReadError::NotFound => not_found(&error),
             ReadError::Gone => gone(&error),
+            ReadError::GivenUp { earliest } => Self::new(StatusCode::GONE, "given-up", error.to_string())
+                .with(headers::STREAM_EARLIEST_OFFSET, offset(earliest)),
             ReadError::Bad(bad) => bad.into(),
             ReadError::Unavailable(unavailable) => unavailable.into(),
         }

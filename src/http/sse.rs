@@ -15,7 +15,7 @@ use super::{App, Problem, live, query::ReadQuery, stream as stream_of};
 use crate::{
     auth::Permit,
     clock,
-    engine::{Event, Follower},
+    engine::{Event, Follower, ReadError},
     protocol::{Kind, headers},
 };
 use encode::{Cursor, State};
@@ -134,7 +134,8 @@ impl Reader {
                     *this.phase = Phase::Over;
                     Some(encode::control(this.follower.position(), this.cursor.value(), State::Closed).into())
                 }
-                Ok(Event::Gone { .. }) => None,
+                // Who comes back is told with a status what is gone.
+                Ok(Event::Gone { .. }) | Err(ReadError::GivenUp { .. }) => None,
                 Err(error) => {
                     tracing::error!(%error, "a live read ended because the store failed");
                     None

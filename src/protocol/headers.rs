@@ -5,7 +5,7 @@ use http::{HeaderMap, HeaderName};
 use super::{BadInput, Offset};
 use crate::{
     clock::Millis,
-    storage::{Lifetime, ProducerStamp},
+    storage::{Lifetime, ProducerStamp, RetentionPolicy},
 };
 
 macro_rules! names {
@@ -29,6 +29,12 @@ names! {
     STREAM_TTL = "stream-ttl";
     /// The moment at which a stream ends.
     STREAM_EXPIRES_AT = "stream-expires-at";
+    /// Seconds after which a stream gives up what was written to it. Not of the protocol.
+    STREAM_RETENTION_AGE = "stream-retention-age";
+    /// How many bytes before its tail a stream keeps. Not of the protocol.
+    STREAM_RETENTION_BYTES = "stream-retention-bytes";
+    /// The earliest offset that a stream keeps, if it has given something up. Not of the protocol.
+    STREAM_EARLIEST_OFFSET = "stream-earliest-offset";
     /// The path of the stream to fork.
     STREAM_FORKED_FROM = "stream-forked-from";
     /// Where to fork it.
@@ -91,6 +97,33 @@ pub fn lifetime(headers: &HeaderMap) -> Result<Option<Lifetime>, BadInput> {
         (None, Some(at)) => Ok(Some(Lifetime::ExpiresAt(parse_timestamp(at)?))),
         (None, None) => Ok(None),
     }
+}
+
+/// `Stream-Retention-Age` and `Stream-Retention-Bytes`, each a whole number from 1 on.
+///
+/// # Errors
+/// A value that is none.
+pub fn retention(headers: &HeaderMap) -> Result<Option<RetentionPolicy>, BadInput> {
+    let limit = |name: &HeaderName, shown: &'static str, largest: u64, reason: &str| {
+        let text = single(headers, name, shown)?;
+        let limit = text.map(|text| integer(text).filter(|limit| (1..=largest).contains(limit)).ok_or(()));
+        limit.transpose().map_err(|()| BadInput::new(shown, reason))
+    };
+    let policy = RetentionPolicy {
+        max_age_secs: limit(
+            &STREAM_RETENTION_AGE,
+            "Stream-Retention-Age",
+            MAX_TTL_SECS,
+            "must be a whole number of seconds from 1 on, such as 86400, without sign or leading zeros",
+        )?,
+        max_bytes: limit(
+            &STREAM_RETENTION_BYTES,
+            "Stream-Retention-Bytes",
+            MAX_SAFE_INTEGER,
+            "must be a whole number of bytes from 1 on, without sign or leading zeros",
+        )?,
+    };
+    Ok((policy != RetentionPolicy::default()).then_some(policy))
 }
 
 fn parse_ttl(text: &str) -> Result<u64, BadInput> {

@@ -34,5 +34,6 @@ mod producers;
 mod protocol;
 mod proxies;
 mod rails;
+mod retention;
 mod startup;
 mod tls;

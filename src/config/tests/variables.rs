@@ -18,6 +18,7 @@ fn another(key: &str) -> &'static str {
         "proxy.identity.mode" => "header",
         "proxy.identity.require_tls" => "false",
         "observability.format" => "json",
+        "retention.rules" => "[{ streams = \"a/*\", max_age_secs = 1 }]",
         // Everything else is a number or text, and takes a number as either.
         _ => "4711",
     }

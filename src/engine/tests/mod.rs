@@ -135,6 +135,7 @@ pub(super) fn plain() -> CreateRequest {
     CreateRequest {
         content_type: Some(ContentType::parse("text/plain").unwrap()),
         lifetime: None,
+        retention: None,
         closed: false,
         body: Bytes::new(),
         fork: None,

@@ -55,9 +55,9 @@ pub(in crate::storage::journaled) fn reclaim(db: &Database, on_disk: &DataFiles)
     Ok((freed, more))
 }
 
-fn first<V: redb::Value>(table: &Table<'_, u64, V>) -> Result<Option<(StreamId, V)>, redb::Error>
+fn first<V>(table: &Table<'_, u64, V>) -> Result<Option<(StreamId, V)>, redb::Error>
 where
-    for<'v> V: redb::Value<SelfType<'v> = V>,
+    V: for<'v> redb::Value<SelfType<'v> = V> + 'static,
 {
     Ok(table.first()?.map(|(id, value)| (id.value(), value.value())))
 }

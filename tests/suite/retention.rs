@@ -1,0 +1,377 @@
+//! Streams that keep a part of their past: readers are told what is gone, and the space comes back.
+
+use std::os::unix::fs::MetadataExt;
+
+use serde_json::Value;
+
+use super::support::{
+    http::Answer,
+    live::Sse,
+    server::{Server, Setup},
+    until,
+};
+
+fn modes() -> [Setup; 3] {
+    [
+        Setup::new(),
+        Setup::new().acid(),
+        Setup::new().acid().with("storage.mode", "file-durable"),
+    ]
+}
+
+/// Appends one message, and returns the offset behind it.
+fn say(server: &Server, name: &str, n: usize, padding: usize) -> String {
+    let message = serde_json::json!({ "n": n, "padding": "x".repeat(padding) });
+    server
+        .post(name)
+        .json(&message.to_string())
+        .send()
+        .expect(204)
+        .next_offset()
+}
+
+/// The numbers of the messages from an offset on.
+fn numbers(server: &Server, name: &str, offset: &str) -> Vec<u64> {
+    let (mut numbers, mut offset) = (Vec::new(), offset.to_owned());
+    loop {
+        let answer = server.get(&format!("{name}?offset={offset}")).send().expect(200);
+        let messages: Vec<Value> = serde_json::from_slice(&answer.body).unwrap();
+        numbers.extend(messages.iter().map(|message| message["n"].as_u64().unwrap()));
+        offset = answer.next_offset();
+        if answer.header("stream-up-to-date").is_some() {
+            return numbers;
+        }
+    }
+}
+
+fn given_up(answer: &Answer) -> String {
+    assert!(answer.problem(410).contains("does not keep"), "{}", answer.text());
+    answer.header("stream-earliest-offset").unwrap().to_owned()
+}
+
+#[test]
+fn a_stream_keeps_no_more_than_its_size() {
+    for setup in modes() {
+        let server = setup.start();
+        let put = || server.put("s").json("").header("stream-retention-bytes", "100000");
+        put().send().expect(201);
+        let mut offsets = vec![server.head("s").send().expect(200).next_offset()];
+        for n in 0..100 {
+            offsets.push(say(&server, "s", n, 5_000));
+        }
+        let kept = numbers(&server, "s", "-1");
+        let first = *kept.first().unwrap();
+        assert_eq!(kept, (first..100).collect::<Vec<_>>(), "a gap");
+        assert!((15..=20).contains(&kept.len()), "{}", kept.len());
+        // What is gone is said to be gone, and where to go on.
+        let earliest = given_up(&server.get(&format!("s?offset={}", offsets[3])).send());
+        given_up(&server.get(&format!("s?offset={}", offsets[0])).send());
+        given_up(&server.get(&format!("s?live=long-poll&offset={}", offsets[3])).send());
+        given_up(&server.get(&format!("s?live=sse&offset={}", offsets[3])).send());
+        assert_eq!(numbers(&server, "s", &earliest), kept);
+        let head = server.head("s").send().expect(200);
+        assert_eq!(head.header("stream-earliest-offset"), Some(earliest.as_str()));
+        assert_eq!(head.header("stream-retention-bytes"), Some("100000"));
+        assert_eq!(head.next_offset(), offsets[100]);
+        // The same again finds it, another retention does not.
+        put().send().expect(200);
+        server.put("s").json("").send().problem(409);
+        server
+            .put("s")
+            .json("")
+            .header("stream-retention-bytes", "5")
+            .send()
+            .problem(409);
+        assert!(server.metric("ds_stored_bytes") < 110_000.0);
+    }
+}
+
+#[test]
+fn what_was_given_up_stays_given_up_across_a_restart_and_the_stream_goes_on() {
+    for setup in modes().into_iter().skip(1) {
+        let server = setup.start();
+        server
+            .put("s")
+            .json("")
+            .header("stream-retention-bytes", "100000")
+            .send()
+            .expect(201);
+        let first = say(&server, "s", 0, 5_000);
+        for n in 1..60 {
+            say(&server, "s", n, 5_000);
+        }
+        let kept = numbers(&server, "s", "-1");
+        server.kill();
+        let server = setup.start();
+        assert_eq!(numbers(&server, "s", "-1"), kept);
+        given_up(&server.get(&format!("s?offset={first}")).send());
+        for n in 60..120 {
+            say(&server, "s", n, 5_000);
+        }
+        let kept = numbers(&server, "s", "-1");
+        assert_eq!(kept.last(), Some(&119));
+        assert!(kept.len() <= 20);
+        server.stop();
+        let server = setup.start();
+        assert_eq!(numbers(&server, "s", "-1"), kept);
+    }
+}
+
+#[test]
+fn what_is_too_old_is_given_up_without_a_request_coming_by() {
+    for setup in modes() {
+        let server = setup.start();
+        server
+            .put("s")
+            .json("")
+            .header("stream-retention-age", "1")
+            .send()
+            .expect(201);
+        let behind = say(&server, "s", 0, 10);
+        let tail = say(&server, "s", 1, 10);
+        until("both to be given up", || server.metric("ds_stored_bytes") == 0.0);
+        given_up(&server.get(&format!("s?offset={behind}")).send());
+        let head = server.head("s").send().expect(200);
+        assert_eq!(head.header("stream-earliest-offset"), Some(tail.as_str()));
+        assert_eq!(head.header("stream-retention-age"), Some("1"));
+        // There is a stream all the same, and it goes on.
+        assert_eq!(server.content("s"), "[]");
+        say(&server, "s", 2, 10);
+        assert_eq!(numbers(&server, "s", "-1"), [2]);
+        assert_eq!(numbers(&server, "s", &tail), [2]);
+    }
+}
+
+#[test]
+fn a_reader_at_the_edge_misses_nothing_and_one_left_behind_is_told() {
+    let server = Setup::new().acid().start();
+    server
+        .put("s")
+        .json("")
+        .header("stream-retention-bytes", "20000")
+        .send()
+        .expect(201);
+    let start = say(&server, "s", 0, 10);
+    let mut edge = server.sse("s", &start);
+    for n in 1..50 {
+        say(&server, "s", n, 2_000);
+        let messages: Vec<Value> = serde_json::from_str(&edge.data()).unwrap();
+        assert_eq!(messages[0]["n"], n);
+    }
+    // It resumes from where it was.
+    given_up(&server.get(&format!("s?live=sse&offset={start}")).send());
+    let from_now: Sse = server.sse("s", "now");
+    drop(from_now);
+}
+
+#[test]
+fn rules_hold_for_names_that_match_also_for_streams_that_are_there() {
+    let rules = r#"[{ streams = "logs/*", max_bytes = 20000 }, { streams = "*", max_age_secs = 1 }]"#;
+    let setup = Setup::new().acid();
+    let server = setup.start();
+    for name in ["logs/a", "other", "own"] {
+        let put = server.put(name).json("");
+        let put = if name == "own" {
+            put.header("stream-retention-age", "86400")
+        } else {
+            put
+        };
+        put.send().expect(201);
+        for n in 0..30 {
+            say(&server, name, n, 2_000);
+        }
+    }
+    server.stop();
+    let server = setup.with("retention.rules", rules).start();
+    until("the rule to be applied to what is there", || {
+        numbers(&server, "other", "-1").is_empty() && numbers(&server, "logs/a", "-1").len() <= 10
+    });
+    assert_eq!(numbers(&server, "own", "-1").len(), 30, "its own retention comes first");
+    for n in 30..60 {
+        say(&server, "logs/a", n, 2_000);
+        assert!(numbers(&server, "logs/a", "-1").len() <= 10);
+    }
+    let head = server.head("logs/a").send().expect(200);
+    assert_eq!(head.header("stream-retention-bytes"), Some("20000"));
+    assert_eq!(head.header("stream-retention-age"), None, "the first rule that matches");
+}
+
+#[test]
+fn a_fork_keeps_what_it_inherited() {
+    for setup in modes() {
+        let server = setup.start();
+        server
+            .put("s")
+            .json("")
+            .header("stream-retention-bytes", "20000")
+            .send()
+            .expect(201);
+        for n in 0..5 {
+            say(&server, "s", n, 2_000);
+        }
+        server
+            .fork("f", "s")
+            .header("stream-retention-bytes", "9000000")
+            .send()
+            .expect(201);
+        for n in 5..50 {
+            say(&server, "s", n, 2_000);
+        }
+        assert!(numbers(&server, "s", "-1").len() <= 10);
+        assert_eq!(numbers(&server, "f", "-1"), [0, 1, 2, 3, 4]);
+        say(&server, "f", 100, 10);
+        assert_eq!(numbers(&server, "f", "-1"), [0, 1, 2, 3, 4, 100]);
+        // One that begins where something was given up has what was there then.
+        let kept = numbers(&server, "s", "-1");
+        server.fork("g", "s").send().expect(201);
+        assert_eq!(numbers(&server, "g", "-1"), kept);
+        for n in 50..80 {
+            say(&server, "s", n, 2_000);
+            say(&server, "g", n, 2_000);
+        }
+        assert_eq!(numbers(&server, "s", "-1"), numbers(&server, "g", "-1"));
+        for name in ["f", "g"] {
+            server.delete(name).send().expect(204);
+        }
+        say(&server, "s", 80, 2_000);
+        until("what only forks read to go", || {
+            server.metric("ds_stored_bytes") < 21_000.0
+        });
+        // Before the beginning there is nothing to fork.
+        let gone = "0000000000000000_0000000000000100";
+        server
+            .fork("h", "s")
+            .header("stream-fork-offset", gone)
+            .send()
+            .problem(400);
+        server
+            .fork("h", "s")
+            .header("stream-fork-offset", "-1")
+            .send()
+            .expect(201);
+        assert_eq!(server.content("h"), "[]");
+    }
+}
+
+#[test]
+fn text_is_cut_between_characters_and_bytes_anywhere() {
+    let server = Setup::new().acid().start();
+    for (name, content_type) in [("text", "text/plain"), ("bytes", "application/octet-stream")] {
+        let put = server.put(name).header("content-type", content_type);
+        put.header("stream-retention-bytes", "1000").send().expect(201);
+        for _ in 0..100 {
+            let post = server.post(name).header("content-type", content_type);
+            post.body("äöü€x".repeat(3).into_bytes()).send().expect(204);
+        }
+        let kept = server.get(name).send().expect(200).body;
+        assert!((900..=1000).contains(&kept.len()), "{}", kept.len());
+        if name == "text" {
+            String::from_utf8(kept).unwrap();
+        }
+    }
+}
+
+#[test]
+fn one_message_larger_than_the_limit_is_kept_until_the_next() {
+    let server = Setup::new().start();
+    server
+        .put("s")
+        .json("")
+        .header("stream-retention-bytes", "100")
+        .send()
+        .expect(201);
+    say(&server, "s", 0, 10);
+    say(&server, "s", 1, 5_000);
+    assert_eq!(numbers(&server, "s", "-1"), [1]);
+    say(&server, "s", 2, 10);
+    assert_eq!(numbers(&server, "s", "-1"), [2]);
+}
+
+#[test]
+fn a_limit_on_streams_counts_what_is_kept() {
+    let server = Setup::new().with("limits.max_stream_bytes", 50_000).start();
+    server
+        .put("s")
+        .json("")
+        .header("stream-retention-bytes", "20000")
+        .send()
+        .expect(201);
+    for n in 0..100 {
+        say(&server, "s", n, 2_000);
+    }
+}
+
+#[test]
+fn the_blocks_of_a_large_stream_come_back_to_the_disk() {
+    let setup = Setup::new().acid().with("storage.mode", "file-fast");
+    let server = setup.start();
+    server
+        .put("s")
+        .json("")
+        .header("stream-retention-bytes", "1000000")
+        .send()
+        .expect(201);
+    for n in 0..400 {
+        say(&server, "s", n, 50_000);
+    }
+    until("the space of what is gone", || {
+        used(&setup.data_dir().join("data")) < 8_000_000
+    });
+    let kept = numbers(&server, "s", "-1");
+    assert_eq!(kept.last(), Some(&399));
+    assert!((18..=20).contains(&kept.len()), "{}", kept.len());
+}
+
+/// How much of the disk is used by what is in a directory.
+fn used(dir: &std::path::Path) -> u64 {
+    let entries = std::fs::read_dir(dir).unwrap().map(Result::unwrap);
+    let sizes = entries.map(|entry| {
+        let metadata = entry.metadata().unwrap();
+        if metadata.is_dir() {
+            used(&entry.path())
+        } else {
+            512 * metadata.blocks()
+        }
+    });
+    sizes.sum()
+}
+
+#[test]
+fn a_retention_that_is_none_is_refused_by_name() {
+    let server = Setup::new().start();
+    for (header, value) in [
+        ("stream-retention-age", "0"),
+        ("stream-retention-age", "-1"),
+        ("stream-retention-age", "1d"),
+        ("stream-retention-age", "99999999999999999999"),
+        ("stream-retention-bytes", "0"),
+        ("stream-retention-bytes", "1e3"),
+        ("stream-retention-bytes", ""),
+    ] {
+        let answer = server.put("s").text("x").header(header, value).send();
+        assert!(answer.problem(400).to_lowercase().contains(header), "{}", answer.text());
+        server.head("s").send().expect(404);
+    }
+}
+
+#[test]
+fn a_rule_that_is_none_stops_the_start_and_says_why() {
+    for (rules, why) in [
+        (r#"[{ max_bytes = 1 }]"#, "a rule needs `streams`"),
+        (r#"[{ streams = "a" }]"#, "`max_age_secs`, `max_bytes` or both"),
+        (r#"[{ streams = "a", max_bytes = 0 }]"#, "max_bytes: must be at least 1"),
+        (
+            r#"[{ streams = "a", max_age_sec = 1 }]"#,
+            "did you mean \"max_age_secs\"?",
+        ),
+        (
+            r#"[{ streams = "a", max_bytes = "x" }]"#,
+            "max_bytes: expected a whole number",
+        ),
+        (r#"["a"]"#, "rules such as"),
+    ] {
+        let (code, _, error) = Setup::new().with("retention.rules", rules).run(&["check"]);
+        assert_eq!(code, 78, "{error}");
+        assert!(error.contains(why) && error.contains("RETENTION__RULES"), "{error}");
+    }
+}
