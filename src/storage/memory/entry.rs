@@ -13,16 +13,33 @@ use crate::{
 /// One stream.
 #[derive(Debug)]
 pub(super) struct Entry {
-    start: Position,
     created_at: Millis,
-    touched_at: Millis,
-    lifetime: Lifetime,
-    /// 0: never.
-    due_at: Millis,
     content_type: Symbol,
     closed: bool,
+    timed: Option<Box<Timed>>,
     rare: Option<Box<Rare>>,
     segments: Option<Box<Segments>>,
+}
+
+/// What streams have that end by themselves, and forks.
+#[derive(Debug, PartialEq, Eq)]
+struct Timed {
+    start: Position,
+    touched_at: Millis,
+    lifetime: Lifetime,
+    due_at: Option<Millis>,
+}
+
+impl Timed {
+    /// What a stream has that lives for ever from 0 on.
+    fn plain(created_at: Millis) -> Self {
+        Self {
+            start: 0,
+            touched_at: created_at,
+            lifetime: Lifetime::Unlimited,
+            due_at: None,
+        }
+    }
 }
 
 /// What most streams do not have.
@@ -55,13 +72,10 @@ impl Rare {
 impl Entry {
     pub(super) fn new(record: &StreamRecord, types: &mut ContentTypes) -> Self {
         let mut entry = Self {
-            start: record.start,
             created_at: 0,
-            touched_at: 0,
-            lifetime: Lifetime::Unlimited,
-            due_at: 0,
             content_type: Symbol(0),
             closed: false,
+            timed: None,
             rare: None,
             segments: None,
         };
@@ -82,12 +96,14 @@ impl Entry {
             retention: record.retention.clone(),
             producers: self.rare.take().map(|rare| rare.producers).unwrap_or_default(),
         };
-        self.start = record.start;
+        let timed = Timed {
+            start: record.start,
+            touched_at: record.touched_at,
+            lifetime: record.lifetime,
+            due_at: record.due_at,
+        };
         self.created_at = record.created_at;
-        self.touched_at = record.touched_at;
-        self.lifetime = record.lifetime;
-        // A moment of 0 is as long past as one of 1.
-        self.due_at = record.due_at.map_or(0, |at| at.max(1));
+        self.timed = (timed != Timed::plain(record.created_at)).then(|| Box::new(timed));
         self.content_type = symbol.unwrap_or(Symbol(0));
         self.closed = record.closed;
         self.rare = (!rare.is_empty()).then(|| Box::new(rare));
@@ -95,16 +111,18 @@ impl Entry {
 
     pub(super) fn record(&self, id: StreamId, types: &ContentTypes) -> StreamRecord {
         let rare = self.rare.as_deref();
+        let plain = Timed::plain(self.created_at);
+        let timed = self.timed.as_deref().unwrap_or(&plain);
         StreamRecord {
             id,
-            start: self.start,
+            start: timed.start,
             content_type: rare
                 .and_then(|rare| rare.content_type.clone())
                 .unwrap_or_else(|| types.text(self.content_type).to_owned()),
             created_at: self.created_at,
-            lifetime: self.lifetime,
-            touched_at: self.touched_at,
-            due_at: self.due_at(),
+            lifetime: timed.lifetime,
+            touched_at: timed.touched_at,
+            due_at: timed.due_at,
             closed: self.closed,
             closed_by: rare.and_then(|rare| rare.closed_by.clone()),
             stream_seq: rare.and_then(|rare| rare.stream_seq.clone()),
@@ -116,13 +134,14 @@ impl Entry {
     }
 
     pub(super) fn due_at(&self) -> Option<Millis> {
-        (self.due_at != 0).then_some(self.due_at)
+        self.timed.as_ref()?.due_at
     }
 
     /// See [`StreamRecord::first`].
     pub(super) fn first(&self) -> Position {
         let past = self.rare.as_ref().and_then(|rare| rare.retention.as_ref());
-        self.start.max(past.map_or(0, |past| past.given_up))
+        let start = self.timed.as_ref().map_or(0, |timed| timed.start);
+        start.max(past.map_or(0, |past| past.given_up))
     }
 
     pub(super) fn tail(&self) -> Position {
@@ -218,6 +237,6 @@ mod tests {
 
     #[test]
     fn an_entry_is_small() {
-        assert!(size_of::<Entry>() <= 80, "{}", size_of::<Entry>());
+        assert!(size_of::<Entry>() <= 40, "{}", size_of::<Entry>());
     }
 }
