@@ -7,7 +7,7 @@
 use std::{sync::Arc, time::Duration};
 
 use parking_lot::{Condvar, Mutex, MutexGuard};
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
 
 use super::{
     Limits,
@@ -83,6 +83,46 @@ struct Core {
     ids: Ids,
     /// Streams of which a failed commit has left unknown whether they are still as published.
     doubtful: Vec<Arc<Stream>>,
+    answers: Answers,
+}
+
+/// Who waits for an outcome, and the outcome.
+type Answer = (oneshot::Sender<Outcome>, Outcome);
+
+/// How outcomes get to those who wait.
+///
+/// To wake a task from a thread outside the runtime may mean to wake a worker, and costs a
+/// switch to it; from inside it costs next to nothing. So a batch of answers goes to one task,
+/// which hands them out. There are never more of them than callers.
+#[derive(Default)]
+struct Answers(Option<mpsc::UnboundedSender<Vec<Answer>>>);
+
+impl Answers {
+    /// Has them handed out by a task of this runtime.
+    fn by_task() -> Self {
+        let (sender, mut batches) = mpsc::unbounded_channel::<Vec<Answer>>();
+        tokio::spawn(async move {
+            while let Some(batch) = batches.recv().await {
+                batch.into_iter().for_each(hand_out);
+            }
+        });
+        Self(Some(sender))
+    }
+
+    fn give(&self, answers: impl Iterator<Item = Answer>) {
+        match &self.0 {
+            None => answers.for_each(hand_out),
+            Some(task) => {
+                // If the runtime has gone, so have they.
+                let _ = task.send(answers.collect());
+            }
+        }
+    }
+}
+
+fn hand_out((reply, outcome): Answer) {
+    // Who has gone does not wait for an answer.
+    let _ = reply.send(outcome);
 }
 
 /// Ids for new streams, set aside in blocks.
@@ -122,6 +162,8 @@ impl Committer {
             metrics,
             ids: Ids::default(),
             doubtful: Vec::new(),
+            // Whoever brings a command to a store that does not block is a task already.
+            answers: if inline { Answers::default() } else { Answers::by_task() },
         };
         Self {
             queue: Mutex::default(),
@@ -303,9 +345,8 @@ impl Core {
         let error = match committed {
             Ok(()) => {
                 tx.publish();
-                for (request, outcome) in requests.into_iter().zip(outcomes) {
-                    request.answer(outcome);
-                }
+                let answers = requests.into_iter().zip(outcomes);
+                self.answers.give(answers.filter_map(|(request, outcome)| Some((request.reply?, outcome))));
                 return;
             }
             Err(error) => error,
@@ -359,8 +400,7 @@ impl Core {
 impl Request {
     fn answer(self, outcome: Outcome) {
         if let Some(reply) = self.reply {
-            // Who has gone does not wait for an answer.
-            let _ = reply.send(outcome);
+            hand_out((reply, outcome));
         }
     }
 
