@@ -346,7 +346,8 @@ impl Core {
             Ok(()) => {
                 tx.publish();
                 let answers = requests.into_iter().zip(outcomes);
-                self.answers.give(answers.filter_map(|(request, outcome)| Some((request.reply?, outcome))));
+                self.answers
+                    .give(answers.filter_map(|(request, outcome)| Some((request.reply?, outcome))));
                 return;
             }
             Err(error) => error,
