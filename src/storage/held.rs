@@ -1,9 +1,9 @@
-use std::ops::Range;
+use std::{ops::Range, path::Path};
 
 use bytes::Bytes;
 
 use super::{
-    Change, CommitError, Position, ProducerState, Storage, StorageError, Stored, StreamId, Usage, lock::DirLock,
+    Change, CommitError, Position, ProducerState, Storage, StorageError, Stored, StreamId, Usage, lock::DirLock, tools,
 };
 use crate::{clock::Millis, protocol::StreamName};
 
@@ -62,6 +62,10 @@ impl Storage for Held {
 
     fn blocking(&self) -> bool {
         self.storage.blocking()
+    }
+
+    fn backup(&self, target: &Path, progress: &mut tools::Progress<'_>) -> Result<tools::Report, StorageError> {
+        self.storage.backup(target, progress)
     }
 }
 

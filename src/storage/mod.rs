@@ -18,7 +18,7 @@ pub mod memory;
 mod segments;
 pub mod tools;
 
-use std::ops::Range;
+use std::{ops::Range, path::Path};
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -340,5 +340,15 @@ pub trait Storage: Send + Sync + 'static {
     /// called on async workers.
     fn blocking(&self) -> bool {
         true
+    }
+
+    /// Copies the store as it is at this moment to a new directory that a server can start on,
+    /// while others go on reading and writing. `progress` hears how far it is, and may end it.
+    ///
+    /// # Errors
+    /// When the store keeps nothing in a directory, cannot be read, or the target cannot be
+    /// written; then there is no target.
+    fn backup(&self, _target: &Path, _progress: &mut tools::Progress<'_>) -> Result<tools::Report, StorageError> {
+        Err(tools::no_directory())
     }
 }

@@ -26,18 +26,9 @@ impl AcidStorage {
         let options = Options::acid(usize::try_from(cache_bytes).unwrap_or(usize::MAX));
         JournaledStore::open(Arc::new(disk), options).map(Self)
     }
-
-    /// Copies the store as it is at this moment to an empty directory that a server can start
-    /// on. Others may go on reading and writing.
-    ///
-    /// # Errors
-    /// When the store cannot be read or the target cannot be written.
-    pub fn backup(&self, target: &Path) -> Result<tools::Report, StorageError> {
-        tools::backup(&self.0, target, StorageMode::Acid)
-    }
 }
 
-delegate_storage!(AcidStorage);
+delegate_storage!(AcidStorage, StorageMode::Acid);
 
 #[cfg(test)]
 mod tests;

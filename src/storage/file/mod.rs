@@ -28,18 +28,9 @@ impl FileStorage {
         let options = Options::file(sync, max_open_files);
         JournaledStore::open(Arc::new(disk), options).map(Self)
     }
-
-    /// Copies the store as it is at this moment to an empty directory that a server can start
-    /// on. Others may go on reading and writing.
-    ///
-    /// # Errors
-    /// When the store cannot be read or the target cannot be written.
-    pub fn backup(&self, target: &Path) -> Result<tools::Report, StorageError> {
-        tools::backup(&self.0, target, StorageMode::FileDurable)
-    }
 }
 
-delegate_storage!(FileStorage);
+delegate_storage!(FileStorage, StorageMode::FileDurable);
 
 #[cfg(test)]
 mod tests;

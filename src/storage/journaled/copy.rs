@@ -1,13 +1,18 @@
 //! A store as it is at one moment: to be checked, or copied while it goes on.
 
-use std::{collections::HashSet, ops::Bound, sync::Arc};
+use std::{
+    collections::HashSet,
+    ops::{Bound, ControlFlow},
+    sync::Arc,
+};
 
 use bytes::Bytes;
 
 use super::{
     JournaledStore,
-    base::{Snapshot, schema::storage_error},
+    base::{Snapshot, guarded, schema::storage_error},
     files,
+    memtable::Memtable,
 };
 use crate::{
     protocol::StreamName,
@@ -16,6 +21,10 @@ use crate::{
 
 /// How much of a stream is read at a time.
 const CHUNK: u64 = 1024 * 1024;
+
+/// So many names in a row that cannot be read end the search for more: a damaged index may
+/// have no end.
+const MAX_UNREADABLE: usize = 1000;
 
 /// What was found, or copied.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -26,6 +35,25 @@ pub struct Report {
     pub bytes: u64,
     /// What is wrong, in words.
     pub problems: Vec<String>,
+}
+
+/// Is told now and then how far a copy is, and says whether to go on.
+pub type Progress<'p> = dyn FnMut(&Report) -> ControlFlow<()> + 'p;
+
+/// Why a stream was not copied.
+enum Failure {
+    /// It cannot be read. The next one may be.
+    Source(StorageError),
+    /// The copy cannot be written, or is not wanted any more.
+    Target(StorageError),
+}
+
+impl From<Failure> for StorageError {
+    fn from(failure: Failure) -> Self {
+        match failure {
+            Failure::Source(error) | Failure::Target(error) => error,
+        }
+    }
 }
 
 /// The store at one moment. While it lives, nothing that it needs is cleared away.
@@ -56,24 +84,55 @@ impl JournaledStore {
     /// Copies everything into an empty store, ids and positions included. Others may write
     /// meanwhile; the copy is of the moment of the call. With `salvage`, what cannot be read is
     /// left out and reported instead of ending it.
-    pub(crate) fn copy_to(&self, target: &Self, salvage: bool) -> Result<Report, StorageError> {
+    pub(crate) fn copy_to(
+        &self,
+        target: &Self,
+        salvage: bool,
+        progress: &mut Progress<'_>,
+    ) -> Result<Report, StorageError> {
         let frozen = self.freeze()?;
         let mut report = Report::default();
+        let mut unreadable = 0;
         let failed = |error| storage_error("reading the index", error);
-        for row in frozen.index.records(Bound::Unbounded).map_err(failed)? {
-            let copied = row.map_err(failed).and_then(|(name, record)| {
-                report.streams += 1;
-                frozen.copy_stream(target, &name, &record, &mut report, salvage)
-            });
+        let mut rows = frozen.index.records(Bound::Unbounded).map_err(failed)?;
+        let mut copying = Copying {
+            from: &frozen,
+            to: target,
+            salvage,
+            report: &mut report,
+            progress,
+        };
+        loop {
+            let row = guarded("reading the index", || rows.next().transpose().map_err(failed));
+            let copied = match row {
+                Ok(None) => break,
+                Ok(Some((name, record))) => copying.stream(&name, &record),
+                Err(error) => Err(Failure::Source(error)),
+            };
             match copied {
-                Err(error) if salvage => report.problems.push(error.to_string()),
-                copied => copied?,
+                Ok(()) => unreadable = 0,
+                Err(Failure::Source(error)) if salvage => {
+                    unreadable += 1;
+                    copying.report.problems.push(error.to_string());
+                }
+                Err(failure) => return Err(failure.into()),
+            }
+            if unreadable > MAX_UNREADABLE {
+                let problem = "the rest of the index cannot be read";
+                copying.report.problems.push(problem.to_owned());
+                break;
             }
         }
         target.reserve_ids(frozen.next_id).map_err(not_written)?;
         let mut writer = target.writer.lock();
         target.checkpoint(&mut writer).map_err(not_written)?;
         Ok(report)
+    }
+
+    /// Forgets what has not reached the index: nobody needs it, and the disk may be full.
+    pub(crate) fn discard(self) {
+        self.writer.lock().journal.restart();
+        self.view.write().mem = Memtable::default();
     }
 
     /// Looks whether everything fits together. Changes nothing but what a checkpoint does.
@@ -118,68 +177,96 @@ impl JournaledStore {
     }
 }
 
-impl Frozen<'_> {
-    fn copy_stream(
-        &self,
-        target: &JournaledStore,
-        name: &StreamName,
-        record: &StreamRecord,
-        report: &mut Report,
-        salvage: bool,
-    ) -> Result<(), StorageError> {
-        let failed = |error| storage_error(&format!("reading `{name}`"), error);
-        let put = Change::Put {
+/// A copy under way.
+struct Copying<'c, 's> {
+    from: &'c Frozen<'s>,
+    to: &'c JournaledStore,
+    salvage: bool,
+    report: &'c mut Report,
+    progress: &'c mut Progress<'c>,
+}
+
+impl Copying<'_, '_> {
+    fn stream(&mut self, name: &StreamName, record: &StreamRecord) -> Result<(), Failure> {
+        self.write(vec![Change::Put {
             name: name.clone(),
             record: record.clone(),
-        };
-        target.commit(&[put]).map_err(not_written)?;
-        let mut at = record.first();
-        let tail = self.index.tail(record.id).map_err(failed)?.unwrap_or(at);
-        while at < tail {
-            let end = tail.min(at + CHUNK);
-            let read = self.store.read_indexed(&self.index, record.id, at..end, Bytes::new());
-            let data = match read.map_err(failed) {
-                Ok(data) if data.len() as u64 == end - at => data,
-                Ok(data) => {
-                    let got = at + data.len() as u64;
-                    let problem = format!("`{name}` ends at {got}, not at {tail}");
-                    if !salvage {
-                        return Err(StorageError::Corrupt(problem));
-                    }
-                    report.problems.push(problem);
-                    data
-                }
-                Err(error) if salvage => {
-                    report.problems.push(format!("`{name}` from {at} on: {error}"));
-                    break;
-                }
-                Err(error) => return Err(error),
-            };
-            let len = data.len() as u64;
-            let append = Change::Append {
-                id: record.id,
-                at,
-                data: vec![data],
-            };
-            target.commit(&[append]).map_err(not_written)?;
-            report.bytes += len;
-            at += len;
-            if at < end {
-                break;
-            }
-        }
-        let mut producers = Vec::new();
-        for row in self.index.producers(record.id).map_err(failed)? {
-            let (producer, state) = row.map_err(failed)?;
-            producers.push(Change::Producer {
-                id: record.id,
-                producer,
-                state,
-            });
-        }
-        target.commit(&producers).map_err(not_written)
+        }])?;
+        self.report.streams += 1;
+        self.bytes(name, record)?;
+        let producers = self.read(name, |frozen| {
+            let rows = frozen.index.producers(record.id)?;
+            rows.map(|row| {
+                let (producer, state) = row?;
+                let id = record.id;
+                Ok(Change::Producer { id, producer, state })
+            })
+            .collect::<Result<Vec<_>, redb::Error>>()
+        })?;
+        self.write(producers)
     }
 
+    fn bytes(&mut self, name: &StreamName, record: &StreamRecord) -> Result<(), Failure> {
+        let id = record.id;
+        let mut at = record.first();
+        let tail = self.read(name, |frozen| frozen.index.tail(id))?.unwrap_or(at);
+        while at < tail {
+            let end = tail.min(at + CHUNK);
+            let read = self.read(name, |frozen| {
+                frozen.store.read_indexed(&frozen.index, id, at..end, Bytes::new())
+            });
+            let data = match read {
+                Err(Failure::Source(error)) if self.salvage => {
+                    self.report.problems.push(format!("`{name}` from {at} on: {error}"));
+                    return Ok(());
+                }
+                read => read?,
+            };
+            let got = at + data.len() as u64;
+            self.report.bytes += data.len() as u64;
+            let data = vec![data];
+            self.write(vec![Change::Append { id, at, data }])?;
+            if got < end {
+                let problem = format!("`{name}` ends at {got}, not at {tail}");
+                if !self.salvage {
+                    return Err(Failure::Source(StorageError::Corrupt(problem)));
+                }
+                self.report.problems.push(problem);
+                return Ok(());
+            }
+            at = got;
+        }
+        Ok(())
+    }
+
+    fn read<T>(
+        &self,
+        name: &StreamName,
+        read: impl FnOnce(&Frozen<'_>) -> Result<T, redb::Error>,
+    ) -> Result<T, Failure> {
+        let context = format!("reading `{name}`");
+        guarded(&context, || {
+            read(self.from).map_err(|error| storage_error(&context, error))
+        })
+        .map_err(Failure::Source)
+    }
+
+    fn write(&mut self, batch: Vec<Change>) -> Result<(), Failure> {
+        if (self.progress)(self.report).is_break() {
+            return Err(Failure::Target(StorageError::Io {
+                context: "copying".to_owned(),
+                source: std::io::Error::new(std::io::ErrorKind::Interrupted, "ended before it was complete"),
+            }));
+        }
+        self.to.commit(&batch).map_err(|error| match error {
+            // Two streams of one id.
+            error @ CommitError::TailMoved { .. } => Failure::Source(not_written(error)),
+            error => Failure::Target(not_written(error)),
+        })
+    }
+}
+
+impl Frozen<'_> {
     /// Where a stream's bytes begin: what was given up of its past may be gone or not.
     fn begin(&self, record: &StreamRecord, run: Option<Position>) -> Result<Position, redb::Error> {
         if record.first() == record.start {

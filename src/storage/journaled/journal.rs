@@ -287,6 +287,12 @@ impl Journal {
     }
 }
 
+/// Puts an empty journal in the place of one that cannot be read.
+pub(crate) fn replace(disk: &dyn Disk, salt: u64) -> io::Result<()> {
+    disk.remove(FILE_NAME)?;
+    create(disk, &*disk.open(FILE_NAME)?, salt)
+}
+
 /// Writes the head of a new journal: magic, format, salt, and a checksum of the three.
 fn create(disk: &dyn Disk, file: &dyn DiskFile, salt: u64) -> io::Result<()> {
     let mut head = Vec::with_capacity(usize::try_from(FIRST_RECORD).unwrap_or(0));

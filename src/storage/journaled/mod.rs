@@ -14,7 +14,7 @@ pub(crate) mod disk;
 mod entry;
 mod files;
 mod frame;
-mod journal;
+pub(crate) mod journal;
 mod memtable;
 mod read;
 mod view;
@@ -181,7 +181,7 @@ impl Drop for JournaledStore {
 
 /// Makes a store out of a struct around a [`JournaledStore`].
 macro_rules! delegate_storage {
-    ($store:ty) => {
+    ($store:ty, $mode:expr) => {
         impl Storage for $store {
             fn get(&self, name: &StreamName) -> Result<Option<Stored>, StorageError> {
                 self.0.get(name)
@@ -222,6 +222,10 @@ macro_rules! delegate_storage {
 
             fn usage(&self) -> Usage {
                 self.0.usage()
+            }
+
+            fn backup(&self, target: &Path, progress: &mut tools::Progress<'_>) -> Result<tools::Report, StorageError> {
+                tools::backup(&self.0, target, $mode, progress)
             }
         }
     };

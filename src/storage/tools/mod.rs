@@ -1,56 +1,37 @@
-//! Tools for a data directory that no server is using: check, copy to another mode or another
-//! place, and get out of a damaged one what can be read.
+//! Tools for a data directory: check, copy to another mode or another place, and get out of a
+//! damaged one what can be read.
 //!
 //! None of them changes the directory that it reads: what opening it would change (a journal to
 //! be applied, an index to be repaired) happens in memory. Each wants the directory's lock, so
-//! that nobody writes meanwhile.
+//! that nobody writes meanwhile; a backup of a store that is in use is asked of the store
+//! ([`Storage::backup`](super::Storage::backup)).
 
 mod overlay;
+mod target;
 
-use std::{path::Path, sync::Arc};
+use std::{io, path::Path, sync::Arc};
 
-use self::overlay::Overlay;
-pub use super::journaled::copy::Report;
+use self::{overlay::Overlay, target::Target};
+pub use super::journaled::copy::{Progress, Report};
 use super::{
     StorageError,
-    journaled::{JournaledStore, Options, base, disk::Directory},
+    journaled::{JournaledStore, Options, base, disk::Directory, journal},
     lock::DirLock,
 };
-use crate::config::StorageMode;
+use crate::{clock, config::StorageMode};
 
-/// Memory for parts of the index that a tool reads.
+/// Memory for parts of the index that a tool reads or writes.
 const CACHE_BYTES: usize = 64 * 1024 * 1024;
 
-fn open_to_read(source: &DirLock) -> Result<JournaledStore, StorageError> {
-    let disk = Arc::new(Overlay::on(source.dir()));
-    let options = Options {
-        cache_bytes: CACHE_BYTES,
-        ..Options::default()
-    };
-    JournaledStore::open(disk, options)
-}
+/// What is said of an index whose pages are not as they were written.
+const ALTERED: &str = "pages of the index do not match their checksums, or its allocator was off";
 
-fn create(target: &Path, mode: StorageMode) -> Result<JournaledStore, StorageError> {
-    let refused = |what: &str| StorageError::Io {
-        context: target.display().to_string(),
-        source: std::io::Error::new(std::io::ErrorKind::InvalidInput, what),
-    };
-    let disk = Directory::create(target)?;
-    let mut entries = std::fs::read_dir(target).map_err(|source| StorageError::Io {
-        context: target.display().to_string(),
-        source,
-    })?;
-    if entries.next().is_some() {
-        return Err(refused("the target directory is not empty"));
-    }
-    let options = match mode {
-        StorageMode::Memory => return Err(refused("the memory mode keeps nothing in a directory")),
-        StorageMode::Acid => Options::acid(CACHE_BYTES),
-        // It is synced when it is complete, and nobody waits for less.
-        StorageMode::FileFast | StorageMode::FileDurable => Options::file(false, 64),
-    };
-    let options = Options { sync: false, ..options };
-    JournaledStore::open(Arc::new(disk), options)
+/// Whether a directory holds a store, damaged or not.
+///
+/// # Errors
+/// When that cannot be seen.
+pub fn holds_store(dir: &Path) -> io::Result<bool> {
+    Ok(dir.join(base::FILE_NAME).try_exists()? || dir.join(journal::FILE_NAME).try_exists()?)
 }
 
 /// Verifies the checksums of journal and index, and that records, bytes, files and what is due
@@ -61,37 +42,141 @@ fn create(target: &Path, mode: StorageMode) -> Result<JournaledStore, StorageErr
 /// is in the report.
 pub fn check(source: &DirLock) -> Result<Report, StorageError> {
     let whole = base::verify(Arc::new(Overlay::on(source.dir())), CACHE_BYTES)?;
-    let mut report = open_to_read(source)?.inspect()?;
+    let store = open_to_read(source, true)?;
+    let mut report = base::guarded("reading the index", || store.inspect())?;
     if !whole {
-        let problem = "pages of the index do not match their checksums, or its allocator was off";
-        report.problems.insert(0, problem.to_owned());
+        report.problems.insert(0, ALTERED.to_owned());
     }
     Ok(report)
 }
 
-/// Copies everything to an empty directory in the layout of a mode; names, ids, positions and
-/// producers stay as they are.
+/// Copies everything to a new or empty directory in the layout of a mode; names, ids, positions
+/// and producers stay as they are.
 ///
 /// # Errors
-/// When the source is damaged or the target cannot be written.
-pub fn migrate(source: &DirLock, target: &Path, mode: StorageMode) -> Result<Report, StorageError> {
-    open_to_read(source)?.copy_to(&create(target, mode)?, false)
+/// When the source is damaged or the target cannot be written; then there is no target.
+pub fn migrate(
+    source: &DirLock,
+    target: &Path,
+    mode: StorageMode,
+    progress: &mut Progress<'_>,
+) -> Result<Report, StorageError> {
+    if !base::verify(Arc::new(Overlay::on(source.dir())), CACHE_BYTES)? {
+        return Err(StorageError::Corrupt(ALTERED.to_owned()));
+    }
+    copy(&open_to_read(source, true)?, target, mode, false, progress)
 }
 
-/// Copies what can be read of a damaged directory to an empty one, and reports what cannot.
+/// Copies what can be read of a damaged directory to a new or empty one, and reports what cannot.
 ///
 /// # Errors
-/// When nothing can be read, or the target cannot be written.
-pub fn salvage(source: &DirLock, target: &Path, mode: StorageMode) -> Result<Report, StorageError> {
-    open_to_read(source)?.copy_to(&create(target, mode)?, true)
+/// When nothing can be read, or the target cannot be written; then there is no target.
+pub fn salvage(
+    source: &DirLock,
+    target: &Path,
+    mode: StorageMode,
+    progress: &mut Progress<'_>,
+) -> Result<Report, StorageError> {
+    let mut problems = Vec::new();
+    match base::verify(Arc::new(Overlay::on(source.dir())), CACHE_BYTES) {
+        Ok(true) => {}
+        Ok(false) => problems.push(format!("{ALTERED}: what was in them is copied as it can be read")),
+        Err(error) => problems.push(error.to_string()),
+    }
+    let store = open_damaged(source, &mut problems)?;
+    let mut report = copy(&store, target, mode, true, progress)?;
+    problems.append(&mut report.problems);
+    Ok(Report { problems, ..report })
 }
 
-/// Copies a store that is in use to an empty directory, as it is at this moment.
+/// Copies a store that is in use to a new or empty directory, as it is at this moment.
 ///
 /// # Errors
-/// When the store cannot be read or the target cannot be written.
-pub(super) fn backup(store: &JournaledStore, target: &Path, mode: StorageMode) -> Result<Report, StorageError> {
-    store.copy_to(&create(target, mode)?, false)
+/// When the store cannot be read or the target cannot be written; then there is no target.
+pub(super) fn backup(
+    store: &JournaledStore,
+    target: &Path,
+    mode: StorageMode,
+    progress: &mut Progress<'_>,
+) -> Result<Report, StorageError> {
+    copy(store, target, mode, false, progress)
+}
+
+/// What a store without a directory says to a backup.
+pub(super) fn no_directory() -> StorageError {
+    refused("this store", "is not kept in a directory, so there is nothing to copy")
+}
+
+fn refused(what: &str, why: &str) -> StorageError {
+    StorageError::Io {
+        context: what.to_owned(),
+        source: io::Error::new(io::ErrorKind::InvalidInput, why),
+    }
+}
+
+/// With `strict`, a journal that is damaged somewhere is not opened; without, what is in front of
+/// the damage counts.
+fn open_to_read(source: &DirLock, strict: bool) -> Result<JournaledStore, StorageError> {
+    open_overlay(Overlay::on(source.dir()), strict)
+}
+
+fn open_overlay(disk: Overlay, strict: bool) -> Result<JournaledStore, StorageError> {
+    let options = Options {
+        cache_bytes: CACHE_BYTES,
+        sync: strict,
+        ..Options::default()
+    };
+    JournaledStore::open(Arc::new(disk), options)
+}
+
+/// Opens as much as can be: all of it, else up to the damage in the journal, else without the
+/// journal.
+fn open_damaged(source: &DirLock, problems: &mut Vec<String>) -> Result<JournaledStore, StorageError> {
+    let damage = match open_to_read(source, true) {
+        Err(StorageError::Corrupt(damage)) => damage,
+        opened => return opened,
+    };
+    if let Ok(store) = open_to_read(source, false) {
+        problems.push(format!("{damage}: what was written from there on is lost"));
+        return Ok(store);
+    }
+    let disk = Overlay::on(source.dir());
+    journal::replace(&disk, clock::random_between(1, u64::MAX)).map_err(|source| StorageError::Io {
+        context: "reading without the journal".to_owned(),
+        source,
+    })?;
+    let store = open_overlay(disk, false)?;
+    problems.push(format!("{damage}: what only the journal had is lost"));
+    Ok(store)
+}
+
+fn copy(
+    source: &JournaledStore,
+    target: &Path,
+    mode: StorageMode,
+    salvage: bool,
+    progress: &mut Progress<'_>,
+) -> Result<Report, StorageError> {
+    let options = match mode {
+        StorageMode::Memory => return Err(no_directory()),
+        StorageMode::Acid => Options::acid(CACHE_BYTES),
+        StorageMode::FileFast | StorageMode::FileDurable => Options::file(false, 64),
+    };
+    // Nobody waits for a single batch: it is synced when it is complete.
+    let options = Options { sync: false, ..options };
+    let target = Target::create(target)?;
+    let store = JournaledStore::open(Arc::new(Directory::existing(target.dir())), options)?;
+    match source.copy_to(&store, salvage, progress) {
+        Ok(report) => {
+            drop(store);
+            target.complete()?;
+            Ok(report)
+        }
+        Err(error) => {
+            store.discard();
+            Err(error)
+        }
+    }
 }
 
 #[cfg(test)]

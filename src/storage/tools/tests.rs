@@ -1,4 +1,4 @@
-use std::{collections::BTreeMap, fs, os::unix::fs::FileExt, path::PathBuf};
+use std::{collections::BTreeMap, fs, ops::ControlFlow, os::unix::fs::FileExt, path::PathBuf};
 
 use super::*;
 use crate::storage::{
@@ -8,6 +8,11 @@ use crate::storage::{
     file::FileStorage,
     lock,
 };
+
+/// Nobody wants a copy to end.
+fn on(_: &Report) -> ControlFlow<()> {
+    ControlFlow::Continue(())
+}
 
 fn files_below(dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     let mut found = BTreeMap::new();
@@ -66,13 +71,13 @@ fn a_copy_in_another_mode_is_the_same() {
     let lock = lock::acquire(&dir.path().join("from")).unwrap();
     for mode in [StorageMode::Acid, StorageMode::FileDurable] {
         let to = dir.path().join(format!("{mode:?}"));
-        let report = migrate(&lock, &to, mode).unwrap();
+        let report = migrate(&lock, &to, mode, &mut on).unwrap();
         assert_eq!(report.streams, model.streams.len() as u64);
         assert_eq!(to.join("data").exists(), mode == StorageMode::FileDurable);
         let copy = AcidStorage::open(&to, 1 << 20).unwrap();
         model.compare(&copy).unwrap();
         assert!(copy.reserve_ids(1).unwrap() > ids);
-        assert!(migrate(&lock, &to, mode).is_err(), "the target has something");
+        assert!(migrate(&lock, &to, mode, &mut on).is_err(), "the target has something");
     }
 }
 
@@ -89,7 +94,7 @@ fn a_backup_is_of_one_moment_while_others_write() {
         let to = dir.path().join(format!("backup-{round}"));
         let mut moments = vec![model.clone()];
         std::thread::scope(|scope| {
-            let copying = scope.spawn(|| store.backup(&to).unwrap());
+            let copying = scope.spawn(|| store.backup(&to, &mut on).unwrap());
             while !copying.is_finished() {
                 store.commit(&driver.batch(&mut model, 9_000)).unwrap();
                 store.maintain().unwrap();
@@ -130,8 +135,8 @@ fn damage_is_reported_and_what_is_sound_is_saved() {
     ] {
         assert!(problems.contains(part), "{problems}");
     }
-    assert!(migrate(&lock, &dir.path().join("strict"), StorageMode::Acid).is_err());
-    let report = salvage(&lock, &dir.path().join("saved"), StorageMode::Acid).unwrap();
+    assert!(migrate(&lock, &dir.path().join("strict"), StorageMode::Acid, &mut on).is_err());
+    let report = salvage(&lock, &dir.path().join("saved"), StorageMode::Acid, &mut on).unwrap();
     assert!(report.problems.len() >= 2, "{report:?}");
     let saved = AcidStorage::open(&dir.path().join("saved"), 1 << 20).unwrap();
     assert_eq!(saved.usage().streams, 3);

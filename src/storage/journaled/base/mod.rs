@@ -59,21 +59,19 @@ impl Index {
     /// whatever writes to it leaves its allocator's state behind (see [`write`]).
     pub(super) fn open(&self) -> Result<(Database, Totals), StorageError> {
         const CONTEXT: &str = "opening the index";
-        // On a database that a disk has torn, redb may stumble over itself.
-        let opened = catch_unwind(AssertUnwindSafe(|| {
-            let db = self.open_database()?;
-            let found = match read_totals(&db)? {
-                Err(1) => {
-                    upgrade(&db)?;
-                    read_totals(&db)?
-                }
-                found => found,
-            };
-            Ok((db, found))
-        }));
-        let (db, found) = opened
-            .map_err(|_| StorageError::Corrupt(format!("{CONTEXT}: what is in it makes no sense")))?
-            .map_err(|error| storage_error(CONTEXT, error))?;
+        let (db, found) = guarded(CONTEXT, || {
+            let opened = self.open_database().and_then(|db| {
+                let found = match read_totals(&db)? {
+                    Err(1) => {
+                        upgrade(&db)?;
+                        read_totals(&db)?
+                    }
+                    found => found,
+                };
+                Ok((db, found))
+            });
+            opened.map_err(|error| storage_error(CONTEXT, error))
+        })?;
         match found {
             Ok(totals) => Ok((db, totals)),
             Err(found) if found > FORMAT => Err(StorageError::NewerFormat {
@@ -117,10 +115,17 @@ pub(crate) fn verify(disk: Arc<dyn Disk>, cache_bytes: usize) -> Result<bool, St
         unsynced: Arc::default(),
     };
     let (mut db, _) = index.open()?;
-    let checked = catch_unwind(AssertUnwindSafe(|| db.check_integrity()));
-    checked
-        .map_err(|_| StorageError::Corrupt("checking the index: what is in it makes no sense".to_owned()))?
-        .map_err(|error| storage_error("checking the index", error.into()))
+    const CONTEXT: &str = "checking the index";
+    guarded(CONTEXT, || {
+        db.check_integrity()
+            .map_err(|error| storage_error(CONTEXT, error.into()))
+    })
+}
+
+/// Runs what reads an index. On one that a disk has torn, redb may stumble over itself.
+pub(crate) fn guarded<T>(context: &str, read: impl FnOnce() -> Result<T, StorageError>) -> Result<T, StorageError> {
+    catch_unwind(AssertUnwindSafe(read))
+        .map_err(|_| StorageError::Corrupt(format!("{context}: what is in it makes no sense")))?
 }
 
 /// The totals, or the format that is not ours.

@@ -4,19 +4,20 @@ mod faults;
 mod real;
 mod sim;
 
-use std::ops::Range;
+use std::{ops::Range, path::Path};
 
 use bytes::Bytes;
 
 use super::JournaledStore;
 use crate::{
     clock::Millis,
+    config::StorageMode,
     protocol::StreamName,
-    storage::{Change, CommitError, Position, ProducerState, Storage, StorageError, Stored, StreamId, Usage},
+    storage::{Change, CommitError, Position, ProducerState, Storage, StorageError, Stored, StreamId, Usage, tools},
 };
 
 /// The core as a store of its own.
 #[derive(Debug)]
 struct Simulated(JournaledStore);
 
-delegate_storage!(Simulated);
+delegate_storage!(Simulated, StorageMode::Acid);
