@@ -31,6 +31,7 @@ pub mod auth;
 pub mod cli;
 pub mod clock;
 pub mod config;
+mod control;
 pub mod engine;
 pub mod gate;
 pub mod http;

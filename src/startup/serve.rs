@@ -6,12 +6,14 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::{Phase, StartupError, descriptors, storage};
 use crate::{
-    config::{Config, Loaded, TransportMode},
+    config::{Config, Loaded, StorageConfig, StorageMode, TransportMode},
+    control::{self, Control},
     engine::{Engine, Limits},
     gate::Gate,
     http::{self, App, Settings},
     listener::{Listener, Server, TlsContext, TlsContextError, build_acme_context, build_tls_context, check_tls_files},
     proxy::ProxyTrust,
+    storage::Storage,
     telemetry::Metrics,
 };
 
@@ -49,8 +51,9 @@ pub async fn serve(loaded: Loaded) -> Result<(), StartupError> {
             return Ok(());
         }
     };
-    let engine = Engine::start(storage, Limits::of(&config), metrics)
+    let engine = Engine::start(Arc::clone(&storage), Limits::of(&config), metrics)
         .map_err(|error| StartupError::with_source(Phase::StartServer, "the committer could not be started", error))?;
+    let control = control(&config.storage, storage, &server);
     app.ready(engine.clone());
     tracing::info!(storage = ?config.storage.mode, streams = engine.usage().streams, "serving");
 
@@ -64,6 +67,9 @@ pub async fn serve(loaded: Loaded) -> Result<(), StartupError> {
         () = signals.stop() => None,
     };
     engine.stop().await;
+    if let Some(control) = control {
+        control.ended().await;
+    }
     drop((engine, app, server));
     match drained {
         Some(0) => tracing::info!("stopped"),
@@ -74,6 +80,24 @@ pub async fn serve(loaded: Loaded) -> Result<(), StartupError> {
         None => tracing::warn!("stopped at once, because a second signal asked for it"),
     }
     Ok(())
+}
+
+/// A store in a directory can be asked for a backup. Without that it serves all the same.
+fn control(section: &StorageConfig, storage: Arc<dyn Storage>, server: &Server) -> Option<Control> {
+    if section.mode == StorageMode::Memory {
+        return None;
+    }
+    match control::serve(&section.data_dir, storage, server.stopping()) {
+        Ok(control) => Some(control),
+        Err(error) => {
+            tracing::warn!(
+                dir = %section.data_dir.display(),
+                %error,
+                "no control socket in the data directory: `storage backup` needs this server stopped"
+            );
+            None
+        }
+    }
 }
 
 fn load_keys(config: &Config) -> Result<Gate, StartupError> {
