@@ -6,6 +6,7 @@ pub mod explain;
 pub mod healthcheck;
 pub mod keys;
 mod run;
+pub mod storage;
 pub mod token;
 
 pub use run::{Failure, run};

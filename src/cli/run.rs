@@ -4,7 +4,7 @@ use std::ffi::OsString;
 
 use clap::{Parser, Subcommand};
 
-use super::{CliError, ConfigArgs, check, config, explain, healthcheck, keys, token};
+use super::{CliError, ConfigArgs, check, config, explain, healthcheck, keys, storage, token};
 use crate::{
     config::{Config, Loaded},
     startup::{self, StartupError},
@@ -42,6 +42,7 @@ enum Command {
     Explain(explain::ExplainArgs),
     /// Ask the running server whether it is up; exit 0 if it is.
     Healthcheck(healthcheck::HealthcheckArgs),
+    Storage(storage::StorageArgs),
 }
 
 /// What a failed command leaves behind.
@@ -118,6 +119,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> Result<u8, Failure>
             explain::Verdict::Allowed => Ok(0),
             explain::Verdict::Refused => Ok(1),
         },
+        Command::Storage(args) => Ok(storage::run(&args, &options, out)?),
         Command::Healthcheck(args) => Ok(healthcheck::run(&args, || Ok(load()?.config), out).map(|()| 0)?),
     }
 }
