@@ -9,7 +9,7 @@ use std::{
 };
 
 use tokio::{
-    io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader},
+    io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, BufReader},
     net::{UnixListener, UnixStream},
     sync::{Semaphore, watch},
     task::{JoinHandle, JoinSet},
@@ -26,7 +26,7 @@ const MAX_CONVERSATIONS: usize = 8;
 /// How long the other side may take to send its line, or to take one.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// How often a copy says how far it is, which also shows whether anybody still listens.
+/// How often a copy says how far it is.
 const PROGRESS: Duration = Duration::from_secs(1);
 
 /// How long to rest when a conversation cannot be accepted, for want of descriptors mostly.
@@ -153,14 +153,18 @@ impl Desk {
                 }
             })
         });
+        let (mut their_side, mut our_side) = stream.split();
+        let mut more = [0; 1];
         let mut tick = interval(PROGRESS);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
                 done = &mut copying => return done.unwrap_or_else(|error| Err(failed(error))),
+                // Nothing more is to come, but the end.
+                _ = their_side.read(&mut more), if !unwanted.is_cancelled() => unwanted.cancel(),
                 _ = tick.tick(), if !unwanted.is_cancelled() => {
                     let (streams, bytes) = *heard.borrow();
-                    if send(stream, &Answer::Progress { streams, bytes }).await.is_err() {
+                    if send(&mut our_side, &Answer::Progress { streams, bytes }).await.is_err() {
                         unwanted.cancel();
                     }
                 }
@@ -192,7 +196,7 @@ async fn read(stream: &mut UnixStream) -> Result<Request, String> {
     serde_json::from_slice(&line).map_err(|error| format!("the request is not known here: {error}"))
 }
 
-async fn send(stream: &mut UnixStream, answer: &Answer) -> io::Result<()> {
+async fn send(stream: &mut (impl AsyncWrite + Unpin), answer: &Answer) -> io::Result<()> {
     let mut line = serde_json::to_vec(answer)?;
     line.push(b'\n');
     timeout(PATIENCE, stream.write_all(&line)).await?

@@ -15,9 +15,11 @@
 mod support;
 
 mod acme;
+mod backup;
 mod bad_input;
 mod cli;
 mod clients;
+mod containers;
 mod crash;
 mod embed;
 mod expiry;
@@ -36,4 +38,5 @@ mod proxies;
 mod rails;
 mod retention;
 mod startup;
+mod storage_tools;
 mod tls;

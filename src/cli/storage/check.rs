@@ -31,8 +31,9 @@ pub(super) fn run(place: &Place, out: &mut dyn Write) -> Result<u8, CliError> {
             .map_err(|error| CliError::Usage(format!("{} could not be checked: {error}", place.dir.display())))?,
     };
     writeln!(out, "data_dir   {}", place.dir.display())?;
+    writeln!(out, "streams    {}\nbytes      {}", report.streams, report.bytes)?;
     if report.problems.is_empty() {
-        writeln!(out, "streams    {}\nbytes      {}\nok", report.streams, report.bytes)?;
+        writeln!(out, "ok")?;
         return Ok(0);
     }
     for problem in &report.problems {

@@ -23,9 +23,6 @@ use crate::{clock, config::StorageMode};
 /// Memory for parts of the index that a tool reads or writes.
 const CACHE_BYTES: usize = 64 * 1024 * 1024;
 
-/// What is said of an index whose pages are not as they were written.
-const ALTERED: &str = "pages of the index do not match their checksums, or its allocator was off";
-
 /// Whether a directory holds a store, damaged or not.
 ///
 /// # Errors
@@ -41,12 +38,19 @@ pub fn holds_store(dir: &Path) -> io::Result<bool> {
 /// When the directory cannot be read at all, or is too damaged to be opened. What else is wrong
 /// is in the report.
 pub fn check(source: &DirLock) -> Result<Report, StorageError> {
-    let whole = base::verify(Arc::new(Overlay::on(source.dir())), CACHE_BYTES)?;
-    let store = open_to_read(source, true)?;
+    let altered = altered(source)?;
+    let store = match (open_to_read(source, true), altered.clone()) {
+        (Err(StorageError::Corrupt(damage)), Some(altered)) => {
+            let problems = vec![altered, damage];
+            return Ok(Report {
+                problems,
+                ..Report::default()
+            });
+        }
+        (opened, _) => opened?,
+    };
     let mut report = base::guarded("reading the index", || store.inspect())?;
-    if !whole {
-        report.problems.insert(0, ALTERED.to_owned());
-    }
+    report.problems.splice(0..0, altered);
     Ok(report)
 }
 
@@ -61,8 +65,8 @@ pub fn migrate(
     mode: StorageMode,
     progress: &mut Progress<'_>,
 ) -> Result<Report, StorageError> {
-    if !base::verify(Arc::new(Overlay::on(source.dir())), CACHE_BYTES)? {
-        return Err(StorageError::Corrupt(ALTERED.to_owned()));
+    if let Some(altered) = altered(source)? {
+        return Err(StorageError::Corrupt(altered));
     }
     copy(&open_to_read(source, true)?, target, mode, false, progress)
 }
@@ -77,12 +81,8 @@ pub fn salvage(
     mode: StorageMode,
     progress: &mut Progress<'_>,
 ) -> Result<Report, StorageError> {
-    let mut problems = Vec::new();
-    match base::verify(Arc::new(Overlay::on(source.dir())), CACHE_BYTES) {
-        Ok(true) => {}
-        Ok(false) => problems.push(format!("{ALTERED}: what was in them is copied as it can be read")),
-        Err(error) => problems.push(error.to_string()),
-    }
+    let altered = altered(source)?.map(|altered| format!("{altered}: what is in it is copied as it can be read"));
+    let mut problems = Vec::from_iter(altered);
     let store = open_damaged(source, &mut problems)?;
     let mut report = copy(&store, target, mode, true, progress)?;
     problems.append(&mut report.problems);
@@ -111,6 +111,16 @@ fn refused(what: &str, why: &str) -> StorageError {
     StorageError::Io {
         context: what.to_owned(),
         source: io::Error::new(io::ErrorKind::InvalidInput, why),
+    }
+}
+
+/// In what way the index is not as it was written.
+fn altered(source: &DirLock) -> Result<Option<String>, StorageError> {
+    match base::verify(Arc::new(Overlay::on(source.dir())), CACHE_BYTES) {
+        Ok(true) => Ok(None),
+        Ok(false) => Ok(Some("the index does not match its checksums".to_owned())),
+        Err(StorageError::Corrupt(how)) => Ok(Some(format!("the index does not match its checksums ({how})"))),
+        Err(error) => Err(error),
     }
 }
 

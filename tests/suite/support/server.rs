@@ -123,7 +123,13 @@ impl Setup {
     /// Starts it and waits until it listens.
     #[track_caller]
     pub fn launch(&self) -> Server {
-        let mut child = self.command().spawn().unwrap();
+        self.launch_by(self.command())
+    }
+
+    /// Starts it by a command that becomes it, and waits until it listens.
+    #[track_caller]
+    pub fn launch_by(&self, mut command: Command) -> Server {
+        let mut child = command.spawn().unwrap();
         let log = Log::of(child.stderr.take().unwrap());
         let public = log.address("public");
         let internal = self

@@ -1,0 +1,438 @@
+//! `storage backup`, of a running server above all, and the socket by which it is asked.
+
+use std::{
+    fs,
+    io::{BufRead as _, BufReader, Write as _},
+    os::unix::{
+        fs::{FileTypeExt as _, PermissionsExt as _, symlink},
+        net::UnixStream,
+    },
+    path::{Path, PathBuf},
+    sync::atomic::{AtomicBool, AtomicUsize, Ordering},
+};
+
+use serde_json::{Value, json};
+
+use super::support::{
+    PATIENCE,
+    http::Connection,
+    namespaces,
+    server::{Server, Setup},
+    until,
+};
+
+const WRITERS: usize = 8;
+const STREAMS: usize = 4;
+
+fn on_disk(mode: &str) -> Setup {
+    Setup::new()
+        .acid()
+        .with("storage.mode", mode)
+        .with("limits.max_stream_bytes", 0)
+}
+
+fn backup(setup: &Setup, to: &Path) -> (i32, String, String) {
+    setup.run(&["storage", "backup", "--to", to.to_str().unwrap()])
+}
+
+#[track_caller]
+fn backs_up(setup: &Setup, to: &Path) -> String {
+    let (code, out, error) = backup(setup, to);
+    assert_eq!((code, error.as_str()), (0, ""), "{out}");
+    out
+}
+
+/// A server on a copy.
+fn on_copy(setup: &Setup, to: &Path) -> Setup {
+    setup.clone().with("storage.data_dir", to.display())
+}
+
+fn socket(setup: &Setup) -> PathBuf {
+    setup.data_dir().join("control.sock")
+}
+
+/// A conversation by hand.
+struct Talk(BufReader<UnixStream>);
+
+impl Talk {
+    fn open(setup: &Setup) -> Self {
+        let stream = UnixStream::connect(socket(setup)).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        Self(BufReader::new(stream))
+    }
+
+    fn say(&mut self, text: &[u8]) -> &mut Self {
+        // The answer may come before all is said.
+        let _ = self.0.get_mut().write_all(text);
+        self
+    }
+
+    fn ask(&mut self, to: &Path) -> &mut Self {
+        let request = json!({"backup": {"to": to}});
+        self.say(format!("{request}\n").as_bytes())
+    }
+
+    /// The next answer; `None` at the end.
+    fn hear(&mut self) -> Option<Value> {
+        let mut line = String::new();
+        match self.0.read_line(&mut line) {
+            Ok(0) | Err(_) => None,
+            Ok(_) => Some(serde_json::from_str(&line).unwrap()),
+        }
+    }
+
+    /// What comes last.
+    #[track_caller]
+    fn end(&mut self) -> Value {
+        let mut last = None;
+        while let Some(answer) = self.hear() {
+            last = Some(answer);
+        }
+        last.expect("an answer")
+    }
+
+    #[track_caller]
+    fn error(&mut self) -> String {
+        let end = self.end();
+        end["error"].as_str().unwrap_or_else(|| panic!("{end}")).to_owned()
+    }
+}
+
+/// So much that a copy of it takes a while.
+fn fill(server: &Server, mebibytes: usize) {
+    let body = vec![b'x'; 1 << 20];
+    server.text_stream("large", "");
+    let mut connection = Connection::open(server.public);
+    for _ in 0..mebibytes {
+        let request = server.post("large").header("content-type", "text/plain");
+        let answer = request.body(body.clone()).send_on(&mut connection).unwrap();
+        answer.expect(204);
+    }
+}
+
+/// Appends numbered messages to one of the streams until told to stop.
+fn write(server: &Server, writer: usize, acknowledged: &AtomicUsize, stop: &AtomicBool) {
+    let stream = format!("s{}", writer % STREAMS);
+    let mut connection = Connection::open(server.public);
+    for n in 0.. {
+        if stop.load(Ordering::SeqCst) {
+            return;
+        }
+        let message = format!("[[{writer},{n}]]");
+        let request = server
+            .post(&stream)
+            .json(&message)
+            .producer(&format!("w{writer}"), 0, n);
+        request.send_on(&mut connection).unwrap().expect(200);
+        acknowledged.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+/// How many messages of each writer a server has: each once and in order.
+#[track_caller]
+fn written(server: &Server) -> [usize; WRITERS] {
+    let mut seen = [0; WRITERS];
+    for stream in 0..STREAMS {
+        let mut offset = "-1".to_owned();
+        loop {
+            let answer = server.get(&format!("s{stream}?offset={offset}")).send().expect(200);
+            for message in answer.json().as_array().unwrap() {
+                let number = |at: usize| usize::try_from(message[at].as_u64().unwrap()).unwrap();
+                let writer = number(0);
+                assert_eq!(number(1), seen[writer], "writer {writer} is out of order");
+                seen[writer] += 1;
+            }
+            offset = answer.next_offset();
+            if answer.header("stream-up-to-date").is_some() {
+                break;
+            }
+        }
+    }
+    seen
+}
+
+#[test]
+fn a_backup_under_load_has_all_that_was_acknowledged_before() {
+    for mode in ["acid", "file-durable", "file-fast"] {
+        let setup = on_disk(mode);
+        let server = setup.start();
+        fill(&server, 24);
+        for stream in 0..STREAMS {
+            server.put(&format!("s{stream}")).json("").send().expect(201);
+        }
+        let acknowledged: [AtomicUsize; WRITERS] = Default::default();
+        let counts = || acknowledged.each_ref().map(|count| count.load(Ordering::SeqCst));
+        let stop = AtomicBool::new(false);
+        let to = setup.dir.path().join("backup");
+        let before = std::thread::scope(|scope| {
+            for (writer, acknowledged) in acknowledged.iter().enumerate() {
+                let (server, stop) = (&server, &stop);
+                scope.spawn(move || write(server, writer, acknowledged, stop));
+            }
+            until("writes", || counts().iter().all(|count| *count > 20));
+            let before = counts();
+            let mut talk = Talk::open(&setup);
+            talk.ask(&to);
+            let asked = talk.hear().expect("an answer");
+            assert!(asked["progress"]["bytes"].is_u64(), "{asked}");
+            // Everybody is served meanwhile.
+            let during = counts();
+            until("writes during the backup", || {
+                let now = counts();
+                (0..WRITERS).all(|writer| now[writer] > during[writer])
+            });
+            let done = talk.end();
+            assert_eq!(done["done"]["streams"], STREAMS + 1, "{done}");
+            stop.store(true, Ordering::SeqCst);
+            before
+        });
+        let after = written(&server);
+        server.stop();
+        let copy = on_copy(&setup, &to);
+        let (code, out, _) = copy.run(&["storage", "check"]);
+        assert_eq!(code, 0, "{out}");
+        let server = copy.start();
+        let kept = written(&server);
+        for writer in 0..WRITERS {
+            assert!(
+                (before[writer]..=after[writer]).contains(&kept[writer]),
+                "{mode}: of writer {writer} {before:?} were acknowledged before, {kept:?} are in the backup"
+            );
+            let next = kept[writer] as u64;
+            let stream = format!("s{}", writer % STREAMS);
+            let request = server
+                .post(&stream)
+                .json("[0]")
+                .producer(&format!("w{writer}"), 0, next - 1);
+            request.send().expect(204);
+        }
+        let tail = server.head("large").send().expect(200).next_offset();
+        assert!(tail.ends_with(&(24 << 20).to_string()), "{tail}");
+    }
+}
+
+#[test]
+fn a_backup_needs_no_server() {
+    for mode in ["acid", "file-durable"] {
+        let setup = on_disk(mode);
+        let server = setup.start();
+        server.text_stream("s", &"x".repeat(100_000));
+        let running = setup.dir.path().join("running");
+        let out = backs_up(&setup, &running);
+        assert_eq!(
+            out,
+            format!("copied     1 streams with 100000 bytes to {}\n", running.display())
+        );
+        server.post("s").text("y").send().expect(204);
+        server.kill();
+        let stopped = setup.dir.path().join("stopped");
+        backs_up(&setup, &stopped);
+        for (copy, len) in [(running, 100_000), (stopped, 100_001)] {
+            assert_eq!(copy.join("data").exists(), mode == "file-durable");
+            let server = on_copy(&setup, &copy).start();
+            assert_eq!(server.content("s").len(), len);
+            server.post("s").text("z").send().expect(204);
+        }
+    }
+}
+
+#[test]
+fn there_is_one_backup_at_a_time_and_none_without_a_listener() {
+    let setup = on_disk("acid");
+    let server = setup.start();
+    fill(&server, 64);
+    let (first, second) = (setup.dir.path().join("first"), setup.dir.path().join("second"));
+    let mut talk = Talk::open(&setup);
+    talk.ask(&first).hear().expect("progress");
+    let refusal = Talk::open(&setup).ask(&second).error();
+    assert!(refusal.contains("another backup is being made"), "{refusal}");
+    assert!(!second.exists());
+    // Who asked is gone: nobody would know that it is complete.
+    drop(talk);
+    server.log.wait_for("the backup failed");
+    until("the rest to be removed", || !first.with_extension("partial").exists());
+    assert!(!first.exists());
+    backs_up(&setup, &second);
+}
+
+#[test]
+fn a_stop_ends_a_backup() {
+    let setup = on_disk("file-durable");
+    let mut server = setup.start();
+    fill(&server, 64);
+    let to = setup.dir.path().join("backup");
+    let mut talk = Talk::open(&setup);
+    talk.ask(&to).hear().expect("progress");
+    server.signal("TERM");
+    let error = talk.error();
+    assert!(error.contains("the server is stopping"), "{error}");
+    assert_eq!(server.wait().code(), Some(0));
+    assert!(!to.exists() && !to.with_extension("partial").exists());
+    assert!(!socket(&setup).exists(), "the socket is left behind");
+    server.log.wait_for("stopped");
+}
+
+#[test]
+fn a_killed_backup_is_not_taken_for_one() {
+    let setup = on_disk("file-durable");
+    let server = setup.start();
+    fill(&server, 32);
+    let to = setup.dir.path().join("backup");
+    let mut talk = Talk::open(&setup);
+    talk.ask(&to).hear().expect("progress");
+    server.kill();
+    assert_eq!(talk.hear(), None);
+    assert!(!to.exists() && to.with_extension("partial").exists());
+    let server = setup.start();
+    // The socket of the one that was killed has been replaced.
+    let (code, _, error) = backup(&setup, &to);
+    assert_eq!(code, 1);
+    assert!(
+        error.contains("backup.partial: is there already") && error.contains("remove it"),
+        "{error}"
+    );
+    fs::remove_dir_all(to.with_extension("partial")).unwrap();
+    backs_up(&setup, &to);
+    drop(server);
+}
+
+#[test]
+fn the_server_says_why_it_cannot() {
+    let setup = on_disk("acid");
+    let server = setup.start();
+    server.text_stream("s", "x");
+    let dir = setup.dir.path();
+    fs::create_dir(dir.join("full")).unwrap();
+    fs::write(dir.join("full/file"), "x").unwrap();
+    for (to, part) in [
+        ("full", "is not empty"),
+        ("no/where", "is not there"),
+        ("data/x", "is in the data directory"),
+    ] {
+        let (code, out, error) = backup(&setup, &dir.join(to));
+        assert_eq!((code, out.as_str()), (1, ""), "{error}");
+        assert!(error.contains(part), "{error}");
+    }
+    server.text_stream("t", "unharmed");
+    // Without its socket it cannot be asked.
+    fs::remove_file(socket(&setup)).unwrap();
+    let (code, _, error) = backup(&setup, &dir.join("backup"));
+    assert_eq!(code, 1);
+    let holder = format!("is held by process {} on ", server.pid());
+    assert!(
+        error.contains(&holder) && error.contains("control socket does not answer"),
+        "{error}"
+    );
+}
+
+#[test]
+fn a_full_disk_under_a_backup_says_so_and_harms_nobody() {
+    let setup = on_disk("file-durable");
+    let disk = setup.dir.path().join("disk");
+    fs::create_dir(&disk).unwrap();
+    let mount = format!("mount -t tmpfs -o size=4m none {}", disk.display());
+    let server = setup.launch_by(namespaces::command(&setup, "-m", &mount));
+    server.log.wait_for("serving");
+    fill(&server, 8);
+    // The server sees another disk there than whoever asks.
+    let (code, out, error) = backup(&setup, &disk.join("backup"));
+    assert_eq!((code, out.as_str()), (1, ""), "{error}");
+    assert!(
+        error.contains("the disk has") || error.contains("No space left"),
+        "{error}"
+    );
+    server.post("large").text("goes on").send().expect(204);
+    // All of it was removed: a smaller one fits.
+    server.delete("large").send().expect(204);
+    server.text_stream("small", "x");
+    backs_up(&setup, &disk.join("backup"));
+    assert_eq!(fs::read_dir(&disk).unwrap().count(), 0);
+}
+
+#[test]
+fn the_socket_is_its_owners_and_comes_and_goes_with_the_server() {
+    let setup = on_disk("acid");
+    let server = setup.start();
+    let metadata = fs::symlink_metadata(socket(&setup)).unwrap();
+    assert!(metadata.file_type().is_socket());
+    assert_eq!(metadata.permissions().mode() & 0o777, 0o600);
+    server.stop();
+    assert!(!socket(&setup).exists());
+    // Whatever is in its place was left behind; a link is not followed.
+    let elsewhere = setup.dir.path().join("elsewhere");
+    fs::write(&elsewhere, "x").unwrap();
+    symlink(&elsewhere, socket(&setup)).unwrap();
+    let server = setup.start();
+    backs_up(&setup, &setup.dir.path().join("backup"));
+    assert_eq!(fs::read(&elsewhere).unwrap(), b"x");
+    drop(server);
+}
+
+#[test]
+fn without_a_socket_it_serves_all_the_same() {
+    let setup = on_disk("acid");
+    fs::create_dir_all(socket(&setup)).unwrap();
+    let server = setup.start();
+    let warning = server.log.wait_for("no control socket in the data directory");
+    assert!(warning.contains("WARN"), "{warning}");
+    server.text_stream("s", "x");
+    server.stop();
+    let memory = Setup::new();
+    memory.start().stop();
+    assert!(!memory.data_dir().exists());
+}
+
+#[test]
+fn a_long_path_is_no_hindrance() {
+    let setup = on_disk("acid");
+    let deep = setup.dir.path().join("d".repeat(120)).join("e".repeat(120));
+    let setup = setup.with("storage.data_dir", deep.display());
+    let server = setup.start();
+    server.text_stream("s", "x");
+    assert!(deep.join("control.sock").exists(), "{}", server.log.text());
+    let to = setup.dir.path().join("f".repeat(120));
+    backs_up(&setup, &to);
+    server.stop();
+    assert!(!deep.join("control.sock").exists());
+    assert_eq!(on_copy(&setup, &to).start().content("s"), "x");
+}
+
+#[test]
+fn nonsense_on_the_socket_is_refused() {
+    let setup = on_disk("acid");
+    let server = setup.start();
+    server.text_stream("s", "x");
+    let to = setup.dir.path().join("backup");
+    let long = vec![b'x'; 1 << 20];
+    for (said, part) in [
+        (&b"\n"[..], "is not known here"),
+        (b"{\n", "is not known here"),
+        (b"\xff\xfe\0\n", "is not known here"),
+        (b"{\"erase\":{}}\n", "is not known here"),
+        (b"{\"backup\":{}}\n", "is not known here"),
+        (b"{\"backup\":{\"to\":\"/x\",\"force\":true}}\n", "is not known here"),
+        (
+            b"{\"backup\":{\"to\":\"relative\"}}\n",
+            "relative is not an absolute path",
+        ),
+        (b"{\"backup\":{\"to\":\"/\"}}\n", "cannot be the name"),
+        (b"{\"backup\":{\"to\":\"/a\\u0000b\"}}\n", ""),
+        (b"GET / HTTP/1.1\r\n\r\n", "is not known here"),
+        (&long, "longer than 16384 bytes"),
+    ] {
+        let error = Talk::open(&setup).say(said).error();
+        assert!(error.contains(part), "{error}");
+    }
+    // Who goes away in the middle, and more of those who say nothing than there is room for.
+    Talk::open(&setup).say(b"{\"backup\"");
+    let silent: Vec<Talk> = (0..12).map(|_| Talk::open(&setup)).collect();
+    let mut waiting = Talk::open(&setup);
+    waiting.ask(&to);
+    server.post("s").text("y").send().expect(204);
+    assert_eq!(waiting.end()["done"]["streams"], 1);
+    for mut talk in silent {
+        let error = talk.error();
+        assert!(error.contains("no request came within"), "{error}");
+    }
+    assert_eq!(server.content("s"), "xy");
+}

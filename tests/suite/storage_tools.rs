@@ -1,0 +1,462 @@
+//! `storage check`, `repair` and `migrate`, on directories that no server holds.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    os::unix::fs::{FileExt as _, MetadataExt as _, PermissionsExt as _},
+    path::{Path, PathBuf},
+};
+
+use super::support::{
+    http::Answer,
+    server::{Server, Setup, run},
+    unprivileged::{self, Net},
+};
+
+const MODES: [&str; 3] = ["acid", "file-durable", "file-fast"];
+
+fn on_disk(mode: &str) -> Setup {
+    Setup::new().acid().with("storage.mode", mode)
+}
+
+fn storage(setup: &Setup, arguments: &[&str]) -> (i32, String, String) {
+    setup.run(&[&["storage"], arguments].concat())
+}
+
+#[track_caller]
+fn succeeds(setup: &Setup, arguments: &[&str]) -> String {
+    let (code, out, error) = storage(setup, arguments);
+    assert_eq!((code, error.as_str()), (0, ""), "{out}");
+    out
+}
+
+/// The command says this and does nothing.
+#[track_caller]
+fn refused(setup: &Setup, arguments: &[&str], part: &str) {
+    let (code, out, error) = storage(setup, arguments);
+    assert_eq!((code, out.as_str()), (1, ""), "{error}");
+    assert!(error.starts_with("durable-streams-server: "), "{error}");
+    assert!(error.contains(part), "{part:?} is missing: {error}");
+    assert_eq!(error.lines().count(), 1, "{error}");
+}
+
+fn path(setup: &Setup, name: &str) -> String {
+    setup.dir.path().join(name).to_str().unwrap().to_owned()
+}
+
+/// The same server on another directory.
+fn moved(setup: &Setup, to: &str, mode: &str) -> Setup {
+    setup.clone().with("storage.data_dir", to).with("storage.mode", mode)
+}
+
+/// Everything in a directory but who holds it.
+fn files(dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+    let mut found = BTreeMap::new();
+    for entry in fs::read_dir(dir).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            found.extend(files(&path));
+        } else if !path.ends_with("LOCK") && !path.ends_with("control.sock") {
+            found.insert(path.clone(), fs::read(path).unwrap());
+        }
+    }
+    found
+}
+
+fn flip(file: &Path, at: u64) {
+    let file = fs::OpenOptions::new().read(true).write(true).open(file).unwrap();
+    let mut byte = [0];
+    file.read_exact_at(&mut byte, at).unwrap();
+    file.write_all_at(&[byte[0] ^ 0x10], at).unwrap();
+}
+
+/// Where a text stands in a file.
+fn find(file: &Path, text: &str) -> u64 {
+    let content = fs::read(file).unwrap();
+    let at = content.windows(text.len()).position(|window| window == text.as_bytes());
+    at.unwrap_or_else(|| panic!("{text:?} is not in {}", file.display())) as u64
+}
+
+const STREAMS: [&str; 6] = ["json", "large", "closed", "ttl", "fork", "p"];
+
+/// One of each.
+fn fill(server: &Server) {
+    server.put("json").json(r#"[{"a":1},{"a":2}]"#).send().expect(201);
+    server.text_stream("large", &"0123456789".repeat(20_000));
+    server.post("large").text("the end").send().expect(204);
+    server.text_stream("closed", "abc");
+    server.post("closed").header("stream-closed", "true").send().expect(204);
+    let ttl = server.put("ttl").header("stream-ttl", "3600").text("x");
+    ttl.send().expect(201);
+    server.fork("fork", "large").send().expect(201);
+    server.post("fork").text(" of the fork").send().expect(204);
+    server.text_stream("p", "");
+    server.post("p").producer("p", 3, 0).text("a").send().expect(200);
+    server.post("p").producer("p", 3, 1).text("b").send().expect(200);
+    server.text_stream("deleted", "x");
+    server.delete("deleted").send().expect(204);
+}
+
+/// What a client sees of all of it.
+fn seen(server: &Server) -> Vec<(Answer, String)> {
+    let of = |name: &str| {
+        let mut head = server.head(name).send().expect(200);
+        head.headers
+            .retain(|(name, _)| name != "date" && name != "x-request-id");
+        (head, server.content(name))
+    };
+    STREAMS.map(of).into()
+}
+
+#[track_caller]
+fn assert_same(server: &Server, before: &[(Answer, String)]) {
+    for (name, (now, before)) in STREAMS.iter().zip(seen(server).iter().zip(before)) {
+        assert_eq!(now.0.headers, before.0.headers, "{name}");
+        assert!(now.1 == before.1, "the content of {name} is another");
+    }
+    server.get("deleted").send().expect(404);
+    // Offsets that clients hold are good, and producers go on where they were.
+    let large = server.get("large").send().expect(200);
+    let tail = large.next_offset();
+    server.post("large").text("!").send().expect(204);
+    assert_eq!(server.content(&format!("large?offset={tail}")), "!");
+    server.post("p").producer("p", 3, 1).text("b").send().expect(204);
+    server.post("p").producer("p", 2, 0).text("a").send().expect(403);
+    server.post("p").producer("p", 3, 2).text("c").send().expect(200);
+    server.post("closed").text("more").send().expect(409);
+    // Ids are not given out again.
+    server.text_stream("new", "of its own");
+    assert_eq!(server.content("new"), "of its own");
+    assert_eq!(server.content("p"), "abc");
+}
+
+#[test]
+fn a_whole_directory_is_found_whole_and_left_alone() {
+    for mode in MODES {
+        let setup = on_disk(mode);
+        let server = setup.start();
+        fill(&server);
+        // With everything still in the journal.
+        server.kill();
+        for _ in 0..2 {
+            let before = files(&setup.data_dir());
+            let out = succeeds(&setup, &["check"]);
+            let dir = setup.data_dir();
+            assert!(out.starts_with(&format!("data_dir   {}\n", dir.display())), "{out}");
+            assert!(out.contains("streams    6\n") && out.ends_with("\nok\n"), "{out}");
+            assert!(files(&dir) == before, "{mode}: a file was changed");
+            // Now with everything in the index.
+            setup.start().stop();
+        }
+    }
+}
+
+#[test]
+fn a_held_directory_is_left_to_its_server_and_named_as_at_a_start() {
+    let setup = on_disk("acid");
+    let server = setup.start();
+    let (_, _, error) = setup.clone().with("storage.lock_wait_secs", 0).run(&[]);
+    let held = error.lines().last().unwrap().strip_prefix("[start_server] ").unwrap();
+    assert!(
+        held.contains(&format!("is held by process {} on ", server.pid())),
+        "{held}"
+    );
+    let to = path(&setup, "copy");
+    for arguments in [
+        &["check"][..],
+        &["repair", "--to", &to],
+        &["migrate", "--to", &to, "--mode", "acid"],
+    ] {
+        refused(&setup, arguments, &format!("{held}; stop that server first"));
+    }
+    assert!(!Path::new(&to).exists());
+    server.text_stream("s", "unharmed");
+}
+
+#[test]
+fn every_mode_migrates_to_every_other() {
+    for from in MODES {
+        for to in MODES.into_iter().filter(|to| *to != from) {
+            let setup = on_disk(from);
+            let server = setup.start();
+            fill(&server);
+            let before = seen(&server);
+            server.stop();
+            let kept = files(&setup.data_dir());
+            let target = path(&setup, "migrated");
+            let out = succeeds(&setup, &["migrate", "--to", &target, "--mode", to]);
+            assert!(out.contains("copied     6 streams"), "{out}");
+            assert!(out.contains(&format!("set storage.mode to {to} and storage.data_dir to {target}")));
+            assert!(files(&setup.data_dir()) == kept, "the source was changed");
+            let spilt = Path::new(&target).join("data").exists();
+            assert_eq!(spilt, to != "acid", "{from} to {to}");
+            let setup = moved(&setup, &target, to);
+            succeeds(&setup, &["check"]);
+            let server = setup.start();
+            assert_same(&server, &before);
+            server.stop();
+            succeeds(&setup, &["check"]);
+        }
+    }
+}
+
+#[test]
+fn a_flipped_bit_in_the_index_is_found_and_the_rest_is_saved() {
+    for mode in MODES {
+        let setup = on_disk(mode);
+        let server = setup.start();
+        fill(&server);
+        server.text_stream("spoiled", &format!("{}needle{}", "x".repeat(4000), "y".repeat(4000)));
+        server.stop();
+        let index = setup.data_dir().join("index.redb");
+        flip(&index, find(&index, "needle"));
+        let damaged = files(&setup.data_dir());
+        let (code, out, error) = storage(&setup, &["check"]);
+        assert_eq!((code, error.as_str()), (1, ""), "{out}");
+        assert!(
+            out.contains("problem    ") && out.contains("storage repair --to DIR"),
+            "{out}"
+        );
+        let to = path(&setup, "repaired");
+        // What is damaged is not made to look whole.
+        refused(&setup, &["migrate", "--to", &to, "--mode", "acid"], "checksums");
+        refused(&setup, &["backup", "--to", &to], "checksums");
+        let out = succeeds(&setup, &["repair", "--to", &to]);
+        assert!(out.contains("problem    ") && out.contains("next       "), "{out}");
+        assert!(files(&setup.data_dir()) == damaged, "the source was changed");
+        let repaired = moved(&setup, &to, mode);
+        succeeds(&repaired, &["check"]);
+        let server = repaired.start();
+        assert_eq!(server.content("closed"), "abc");
+        assert!(server.content("large").ends_with("the end"));
+    }
+}
+
+#[test]
+fn a_damaged_journal_does_not_take_the_index_along() {
+    let setup = on_disk("file-durable");
+    let server = setup.start();
+    server.text_stream("before", "in the index");
+    server.stop();
+    let server = setup.start();
+    for (name, text) in [
+        ("first", "first text"),
+        ("second", "second text"),
+        ("third", "third text"),
+    ] {
+        server.text_stream(name, text);
+    }
+    server.kill();
+    let journal = setup.data_dir().join("journal");
+    // A record in the middle; then the head, without which none can be read.
+    for (at, problem, kept) in [
+        (find(&journal, "second text"), "of the journal is damaged, record", true),
+        (3, "the head of the journal", false),
+    ] {
+        flip(&journal, at);
+        let (code, out, _) = storage(&setup, &["check"]);
+        assert_eq!(code, 1);
+        assert!(out.contains(problem), "{out}");
+        let to = path(&setup, &format!("repaired-{at}"));
+        let out = succeeds(&setup, &["repair", "--to", &to, "--mode", "acid"]);
+        assert!(out.contains(problem) && out.contains("is lost"), "{out}");
+        let server = moved(&setup, &to, "acid").start();
+        assert_eq!(server.content("before"), "in the index");
+        server.get("first").send().expect(if kept { 200 } else { 404 });
+        server.get("third").send().expect(404);
+        server.text_stream("third", "again");
+    }
+}
+
+#[test]
+fn a_missing_data_file_is_named() {
+    let setup = on_disk("file-durable");
+    let server = setup.start();
+    fill(&server);
+    server.stop();
+    let data = files(&setup.data_dir().join("data"));
+    let (file, content) = data.first_key_value().unwrap();
+    for (content, problem) in [
+        (Some(&content[..70_000]), "`large` has 70000 bytes"),
+        (None, "`large` is missing"),
+    ] {
+        match content {
+            Some(content) => fs::write(file, content).unwrap(),
+            None => fs::remove_file(file).unwrap(),
+        }
+        let (code, out, _) = storage(&setup, &["check"]);
+        assert_eq!(code, 1);
+        assert!(out.contains(problem), "{out}");
+    }
+    let to = path(&setup, "repaired");
+    let out = succeeds(&setup, &["repair", "--to", &to]);
+    assert!(out.contains("`large`"), "{out}");
+    let server = moved(&setup, &to, "acid").start();
+    assert_eq!(server.content("closed"), "abc");
+}
+
+/// Whatever is damaged, the tools end and say something.
+#[test]
+fn no_flipped_bit_makes_a_tool_stumble() {
+    let setup = on_disk("acid");
+    let server = setup.start();
+    fill(&server);
+    server.stop();
+    let server = setup.start();
+    server.post("json").json("[3]").send().expect(204);
+    server.kill();
+    let whole = files(&setup.data_dir());
+    let mut random = 7u64;
+    for round in 0..24 {
+        for (path, content) in &whole {
+            fs::write(path, content).unwrap();
+        }
+        let (path, content) = whole.iter().nth(round % 2).unwrap();
+        // Where there is something: most of the index's file is free.
+        let written: Vec<usize> = (0..content.len()).filter(|at| content[*at] != 0).collect();
+        random = random
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        let at = written[usize::try_from(random >> 33).unwrap() % written.len()];
+        flip(path, at as u64);
+        let said = format!("a bit at {at} of {}", path.display());
+        let (code, out, error) = storage(&setup, &["check"]);
+        assert!(matches!(code, 0 | 1), "{said}: {out}{error}");
+        let to = setup.dir.path().join(format!("repaired-{round}"));
+        let (code, out, error) = storage(&setup, &["repair", "--to", to.to_str().unwrap()]);
+        match code {
+            0 => assert!(out.contains("copied     "), "{said}: {out}"),
+            1 => assert!(!to.exists() && error.contains("damaged"), "{said}: {error}"),
+            _ => panic!("{said}: {error}"),
+        }
+    }
+}
+
+#[test]
+fn a_copy_goes_where_nothing_is() {
+    let setup = on_disk("acid");
+    let server = setup.start();
+    fill(&server);
+    server.stop();
+    let dir = setup.dir.path();
+    fs::create_dir(dir.join("full")).unwrap();
+    fs::write(dir.join("full/file"), "x").unwrap();
+    fs::write(dir.join("file"), "x").unwrap();
+    for command in [&["backup"][..], &["repair"], &["migrate", "--mode", "acid"]] {
+        let to = |to: &str, part: &str| {
+            let to = path(&setup, to);
+            refused(&setup, &[command, &["--to", &to]].concat(), part);
+        };
+        to("full", "full: is not empty");
+        to("file", "file: is not a directory");
+        to("no/where", "no: is not there");
+        to("data/copy", "is in the data directory");
+        fs::create_dir(dir.join("left.partial")).unwrap();
+        to("left", "left.partial: is there already");
+        fs::remove_dir(dir.join("left.partial")).unwrap();
+        fs::create_dir(dir.join("empty")).unwrap();
+        succeeds(&setup, &[command, &["--to", "empty"]].concat());
+        assert!(dir.join("empty/index.redb").exists());
+        assert_eq!(
+            fs::metadata(dir.join("empty")).unwrap().permissions().mode() & 0o777,
+            0o700
+        );
+        fs::remove_dir_all(dir.join("empty")).unwrap();
+    }
+    assert_eq!(fs::read(dir.join("full/file")).unwrap(), b"x");
+}
+
+#[test]
+fn what_is_no_store_is_said_and_stays_as_it_is() {
+    let memory = Setup::new();
+    for command in [&["check"][..], &["backup", "--to", "x"]] {
+        refused(&memory, command, "storage.mode is memory");
+    }
+    let setup = on_disk("acid");
+    refused(&setup, &["check"], "data does not exist");
+    fs::create_dir(setup.data_dir()).unwrap();
+    refused(&setup, &["check"], "data holds no streams");
+    assert_eq!(fs::read_dir(setup.data_dir()).unwrap().count(), 0);
+    // A directory can be named whatever the configuration says.
+    setup.start().stop();
+    let data = path(&setup, "data");
+    let mut memory = memory;
+    memory.dir = setup.dir.clone();
+    assert!(succeeds(&memory, &["check", "--data-dir", &data]).ends_with("ok\n"));
+}
+
+#[test]
+fn a_full_disk_under_a_copy_says_so_and_leaves_nothing() {
+    let setup = on_disk("file-durable");
+    let server = setup.start();
+    fill(&server);
+    server.stop();
+    // A limit on the size of files is what every system has.
+    let to = path(&setup, "copy");
+    for command in ["backup", "repair", "migrate --mode acid"] {
+        let mut limited = setup.command();
+        let script = format!("trap '' XFSZ; ulimit -f 400; exec \"$0\" storage {command} --to {to}");
+        let mut shell = std::process::Command::new("/bin/sh");
+        shell.args(["-c", &script]).arg(limited.get_program());
+        shell.envs(&setup.variables).current_dir(setup.dir.path());
+        shell
+            .stdout(std::process::Stdio::piped())
+            .stderr(std::process::Stdio::piped());
+        limited = shell;
+        let (code, out, error) = run(limited);
+        assert_eq!((code, out.as_str()), (1, ""), "{error}");
+        assert!(error.contains(&to) && error.contains("File too large"), "{error}");
+        let left: Vec<_> = fs::read_dir(setup.dir.path()).unwrap().collect();
+        assert_eq!(left.len(), 1, "{left:?}");
+    }
+}
+
+#[test]
+fn without_permission_it_says_so() {
+    let setup = on_disk("acid");
+    let server = setup.start();
+    server.text_stream("s", "x");
+    server.stop();
+    let root = fs::metadata("/proc/self").unwrap().uid() == 0;
+    let asked = |to: &str, directory: &Path| {
+        let mut command = unprivileged::command(&setup, Net::Shared);
+        fs::set_permissions(setup.dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
+        command.args(["storage", "backup", "--to", to]);
+        if !root {
+            fs::set_permissions(directory, fs::Permissions::from_mode(0o555)).unwrap();
+        }
+        let (code, _, error) = run(command);
+        fs::set_permissions(directory, fs::Permissions::from_mode(0o755)).unwrap();
+        assert_eq!(code, 1, "{error}");
+        error
+    };
+    // Somebody else's data directory.
+    if root {
+        let error = asked(&path(&setup, "copy"), setup.dir.path());
+        assert!(error.contains("run this as the server's user"), "{error}");
+        for file in ["", "LOCK", "journal", "index.redb"] {
+            std::os::unix::fs::chown(setup.data_dir().join(file), Some(65534), Some(65534)).unwrap();
+        }
+    }
+    let target = setup.dir.path().join("target");
+    fs::create_dir(&target).unwrap();
+    let error = asked(target.join("copy").to_str().unwrap(), &target);
+    assert!(error.contains("copy.partial: Permission denied"), "{error}");
+}
+
+#[test]
+fn the_commands_have_help_that_an_operator_can_act_on() {
+    let commands: [(&[&str], &[&str]); 5] = [
+        (&[], &["check", "repair", "migrate", "backup", "--data-dir", "--config"]),
+        (&["check"], &["Exit 0 when it is whole, 1 when it is damaged"]),
+        (&["repair"], &["--to", "--mode", "file-durable"]),
+        (&["migrate"], &["--to", "--mode", "acid", "file-fast"]),
+        (&["backup"], &["--to", "same container", "DIR.partial"]),
+    ];
+    for (command, words) in commands {
+        let help = succeeds(&Setup::new(), &[command, &["--help"]].concat());
+        for word in words {
+            assert!(help.contains(word), "{command:?} does not name {word}:\n{help}");
+        }
+    }
+}

@@ -1,0 +1,39 @@
+//! Servers in namespaces of their own, as containers have them.
+
+use std::process::{Command, Stdio};
+
+use super::server::{BIN, Setup};
+
+/// A command that becomes the server in namespaces of its own, named by `unshare`'s flags, after
+/// the lines of `script` have run there. Ends with whoever started it.
+///
+/// # Panics
+/// Where namespaces may not be made, saying so.
+#[track_caller]
+pub fn command(setup: &Setup, flags: &str, script: &str) -> Command {
+    let flags = [flags, "--fork", "--kill-child=KILL"];
+    let tried = Command::new("unshare").args(flags).arg("true").output();
+    let said = match &tried {
+        Ok(output) if output.status.success() => None,
+        Ok(output) => Some(String::from_utf8_lossy(&output.stderr).into_owned()),
+        Err(error) => Some(error.to_string()),
+    };
+    if let Some(said) = said {
+        panic!(
+            "this test needs `unshare {}` (util-linux, as root; containers need CAP_SYS_ADMIN): {said}",
+            flags[0]
+        );
+    }
+    let mut command = Command::new("unshare");
+    command
+        .args(flags)
+        .args(["sh", "-c", &format!("set -e\n{script}\nexec \"$0\"\n"), BIN])
+        .current_dir(setup.dir.path())
+        .env_clear()
+        .envs(&setup.variables)
+        .env("PATH", std::env::var("PATH").unwrap())
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    command
+}
