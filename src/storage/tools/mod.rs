@@ -20,8 +20,11 @@ use super::{
 };
 use crate::{clock, config::StorageMode};
 
-/// Memory for parts of the index that a tool reads or writes.
+/// Memory for parts of the index that a tool reads.
 const CACHE_BYTES: usize = 64 * 1024 * 1024;
+
+/// Memory for parts of the index of a copy: a running server makes one beside its work.
+const COPY_CACHE_BYTES: usize = 16 * 1024 * 1024;
 
 /// Whether a directory holds a store, damaged or not.
 ///
@@ -169,7 +172,7 @@ fn copy(
 ) -> Result<Report, StorageError> {
     let options = match mode {
         StorageMode::Memory => return Err(no_directory()),
-        StorageMode::Acid => Options::acid(CACHE_BYTES),
+        StorageMode::Acid => Options::acid(COPY_CACHE_BYTES),
         StorageMode::FileFast | StorageMode::FileDurable => Options::file(false, 64),
     };
     // Nobody waits for a single batch: it is synced when it is complete.
