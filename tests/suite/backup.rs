@@ -342,6 +342,8 @@ fn a_full_disk_under_a_backup_says_so_and_harms_nobody() {
         "{error}"
     );
     server.post("large").text("goes on").send().expect(204);
+    let (_, _, error) = backup(&setup, &disk);
+    assert!(error.contains("disk: is a mount point"), "{error}");
     // All of it was removed: a smaller one fits.
     server.delete("large").send().expect(204);
     server.text_stream("small", "x");

@@ -5,11 +5,12 @@ use std::{
     fs,
     os::unix::fs::{FileExt as _, MetadataExt as _, PermissionsExt as _},
     path::{Path, PathBuf},
+    process::{Command, Stdio},
 };
 
 use super::support::{
     http::Answer,
-    server::{Server, Setup, run},
+    server::{BIN, Server, Setup, run},
     unprivileged::{self, Net},
 };
 
@@ -38,6 +39,18 @@ fn refused(setup: &Setup, arguments: &[&str], part: &str) {
     assert!(error.starts_with("durable-streams-server: "), "{error}");
     assert!(error.contains(part), "{part:?} is missing: {error}");
     assert_eq!(error.lines().count(), 1, "{error}");
+}
+
+/// Runs a command under a limit that a shell sets.
+fn limited(setup: &Setup, limit: &str, arguments: &str) -> (i32, String, String) {
+    let mut shell = Command::new("/bin/sh");
+    shell
+        .args(["-c", &format!("{limit}; exec \"$0\" storage {arguments}"), BIN])
+        .current_dir(setup.dir.path())
+        .envs(&setup.variables)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    run(shell)
 }
 
 fn path(setup: &Setup, name: &str) -> String {
@@ -394,21 +407,38 @@ fn a_full_disk_under_a_copy_says_so_and_leaves_nothing() {
     // A limit on the size of files is what every system has.
     let to = path(&setup, "copy");
     for command in ["backup", "repair", "migrate --mode acid"] {
-        let mut limited = setup.command();
-        let script = format!("trap '' XFSZ; ulimit -f 400; exec \"$0\" storage {command} --to {to}");
-        let mut shell = std::process::Command::new("/bin/sh");
-        shell.args(["-c", &script]).arg(limited.get_program());
-        shell.envs(&setup.variables).current_dir(setup.dir.path());
-        shell
-            .stdout(std::process::Stdio::piped())
-            .stderr(std::process::Stdio::piped());
-        limited = shell;
-        let (code, out, error) = run(limited);
+        let arguments = format!("{command} --to {to}");
+        let (code, out, error) = limited(&setup, "trap '' XFSZ; ulimit -f 400", &arguments);
         assert_eq!((code, out.as_str()), (1, ""), "{error}");
         assert!(error.contains(&to) && error.contains("File too large"), "{error}");
         let left: Vec<_> = fs::read_dir(setup.dir.path()).unwrap().collect();
         assert_eq!(left.len(), 1, "{left:?}");
     }
+}
+
+#[test]
+fn many_data_files_need_few_descriptors() {
+    const STREAMS: usize = 400;
+    let setup = on_disk("file-fast");
+    let server = setup.start();
+    let large = "x".repeat(70_000);
+    for n in 0..STREAMS {
+        server.text_stream(&format!("s{n}"), &large);
+    }
+    server.stop();
+    // With something for each of them in the journal.
+    let server = setup.start();
+    for n in 0..STREAMS {
+        server.post(&format!("s{n}")).text("y").send().expect(204);
+    }
+    server.kill();
+    for command in ["check", "backup --to copy"] {
+        let (code, out, error) = limited(&setup, "ulimit -n 250", command);
+        assert_eq!((code, error.as_str()), (0, ""), "{out}");
+    }
+    let server = moved(&setup, &path(&setup, "copy"), "acid").start();
+    assert_eq!(server.content("s7").len(), 70_001);
+    assert!(server.content("s399").ends_with("xy"));
 }
 
 #[test]

@@ -61,7 +61,7 @@ pub(crate) trait DiskFile: Send + Sync + Debug {
 }
 
 /// A directory of the operating system.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Directory {
     root: PathBuf,
 }

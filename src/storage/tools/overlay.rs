@@ -1,7 +1,7 @@
 //! A directory that is read, and changed in memory only.
 
 use std::{
-    collections::{BTreeMap, HashMap, hash_map::Entry},
+    collections::{BTreeMap, HashMap},
     fs::File,
     io::{self, IoSlice},
     os::unix::fs::FileExt,
@@ -9,11 +9,14 @@ use std::{
     sync::Arc,
 };
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 
 use crate::storage::journaled::disk::{Directory, Disk, DiskFile};
 
 const PAGE: usize = 4096;
+
+/// So many files are kept at hand before those that nobody uses are let go.
+const MAX_KEPT: usize = 128;
 
 /// A directory under a layer of changes that are never written to it.
 #[derive(Debug)]
@@ -35,6 +38,9 @@ impl Overlay {
 impl Disk for Overlay {
     fn open(&self, path: &str) -> io::Result<Arc<dyn DiskFile>> {
         let mut files = self.files.lock();
+        if files.len() > MAX_KEPT {
+            files.retain(|_, file| file.as_ref().is_none_or(OverlayFile::stays));
+        }
         if let Some(Some(file)) = files.get(path) {
             return Ok(Arc::clone(file) as Arc<dyn DiskFile>);
         }
@@ -46,8 +52,11 @@ impl Disk for Overlay {
             .as_ref()
             .map_or(Ok(0), |file| file.metadata().map(|data| data.len()))?;
         let file = Arc::new(OverlayFile {
-            below,
+            origin: below.is_some().then(|| path.to_owned()),
+            directory: self.directory.clone(),
             state: Mutex::new(State {
+                changed: below.is_none(),
+                below,
                 len,
                 below_len: len,
                 pages: HashMap::new(),
@@ -80,6 +89,9 @@ impl Disk for Overlay {
         self.open(from)?;
         let mut files = self.files.lock();
         let file = files.insert(from.to_owned(), None).flatten();
+        if let Some(file) = &file {
+            file.state.lock().changed = true;
+        }
         files.insert(to.to_owned(), file);
         Ok(())
     }
@@ -99,27 +111,42 @@ impl Disk for Overlay {
 
 #[derive(Debug)]
 struct OverlayFile {
-    below: Option<File>,
+    /// The file below, if there is one.
+    origin: Option<String>,
+    directory: Directory,
     state: Mutex<State>,
 }
 
 #[derive(Debug)]
 struct State {
+    /// The file below while it is open.
+    below: Option<File>,
     len: u64,
     /// How much of the file below still counts.
     below_len: u64,
     pages: HashMap<u64, Box<[u8; PAGE]>>,
+    /// Whether it is other than what its name says below.
+    changed: bool,
 }
 
 impl OverlayFile {
-    /// A page as it is below.
-    fn below(&self, number: u64, below_len: u64, page: &mut [u8; PAGE]) -> io::Result<()> {
-        let start = number * PAGE as u64;
-        let len = usize::try_from(below_len.saturating_sub(start)).map_or(PAGE, |len| len.min(PAGE));
-        if let (Some(file), Some(part)) = (&self.below, page.get_mut(..len)) {
-            file.read_exact_at(part, start)?;
+    /// Whether it must be kept. If nobody uses it, it gives back its descriptor.
+    fn stays(self: &Arc<Self>) -> bool {
+        if Arc::strong_count(self) > 1 {
+            return true;
         }
-        Ok(())
+        let mut state = self.state.lock();
+        state.below = None;
+        state.changed
+    }
+
+    /// Sees to it that the file below is open, if there is one.
+    fn state(&self) -> io::Result<MutexGuard<'_, State>> {
+        let mut state = self.state.lock();
+        if let (None, Some(origin)) = (&state.below, &self.origin) {
+            state.below = self.directory.open_to_read(origin)?;
+        }
+        Ok(state)
     }
 
     /// Calls `visit` for every page that a range touches: its number, and which part of it.
@@ -140,6 +167,18 @@ impl OverlayFile {
     }
 }
 
+impl State {
+    /// A page as it is below.
+    fn below(&self, number: u64, page: &mut [u8; PAGE]) -> io::Result<()> {
+        let start = number * PAGE as u64;
+        let len = usize::try_from(self.below_len.saturating_sub(start)).map_or(PAGE, |len| len.min(PAGE));
+        if let (Some(file), Some(part)) = (&self.below, page.get_mut(..len)) {
+            file.read_exact_at(part, start)?;
+        }
+        Ok(())
+    }
+}
+
 impl DiskFile for OverlayFile {
     fn len(&self) -> io::Result<u64> {
         Ok(self.state.lock().len)
@@ -154,11 +193,12 @@ impl DiskFile for OverlayFile {
         }
         state.below_len = state.below_len.min(len);
         state.len = len;
+        state.changed = true;
         Ok(())
     }
 
     fn read_at(&self, out: &mut [u8], offset: u64) -> io::Result<()> {
-        let state = self.state.lock();
+        let state = self.state()?;
         if offset + out.len() as u64 > state.len {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
@@ -168,7 +208,7 @@ impl DiskFile for OverlayFile {
             let page = match state.pages.get(&number) {
                 Some(page) => page,
                 None => {
-                    self.below(number, state.below_len, &mut fresh)?;
+                    state.below(number, &mut fresh)?;
                     &fresh
                 }
             };
@@ -180,20 +220,17 @@ impl DiskFile for OverlayFile {
     }
 
     fn write_at(&self, pieces: &mut [IoSlice<'_>], offset: u64) -> io::Result<()> {
-        let mut state = self.state.lock();
+        let mut state = self.state()?;
+        state.changed = true;
         let mut at = offset;
         for piece in pieces {
-            let below_len = state.below_len;
             Self::pages(at, piece.len(), |number, inside, outside| {
-                let page = match state.pages.entry(number) {
-                    Entry::Occupied(page) => page.into_mut(),
-                    Entry::Vacant(free) => {
-                        let mut fresh = Box::new([0; PAGE]);
-                        self.below(number, below_len, &mut fresh)?;
-                        free.insert(fresh)
-                    }
-                };
-                let page = page.get_mut(inside);
+                if !state.pages.contains_key(&number) {
+                    let mut fresh = Box::new([0; PAGE]);
+                    state.below(number, &mut fresh)?;
+                    state.pages.insert(number, fresh);
+                }
+                let page = state.pages.get_mut(&number).and_then(|page| page.get_mut(inside));
                 if let (Some(to), Some(from)) = (page, piece.get(outside)) {
                     to.copy_from_slice(from);
                 }
