@@ -1,23 +1,15 @@
-//! `storage backup`, of a running server above all, and the socket by which it is asked.
+//! `storage backup`, of a running server above all.
 
 use std::{
     fs,
-    io::{BufRead as _, BufReader, Write as _},
-    os::unix::{
-        fs::{FileTypeExt as _, PermissionsExt as _, symlink},
-        net::UnixStream,
-    },
-    path::{Path, PathBuf},
     sync::atomic::{AtomicBool, AtomicUsize, Ordering},
 };
 
-use serde_json::{Value, json};
-
 use super::support::{
-    PATIENCE,
     http::Connection,
     namespaces,
     server::{Server, Setup},
+    storage::{self, Talk, backs_up, backup, on_copy, socket},
     until,
 };
 
@@ -25,77 +17,7 @@ const WRITERS: usize = 8;
 const STREAMS: usize = 4;
 
 fn on_disk(mode: &str) -> Setup {
-    Setup::new()
-        .acid()
-        .with("storage.mode", mode)
-        .with("limits.max_stream_bytes", 0)
-}
-
-fn backup(setup: &Setup, to: &Path) -> (i32, String, String) {
-    setup.run(&["storage", "backup", "--to", to.to_str().unwrap()])
-}
-
-#[track_caller]
-fn backs_up(setup: &Setup, to: &Path) -> String {
-    let (code, out, error) = backup(setup, to);
-    assert_eq!((code, error.as_str()), (0, ""), "{out}");
-    out
-}
-
-/// A server on a copy.
-fn on_copy(setup: &Setup, to: &Path) -> Setup {
-    setup.clone().with("storage.data_dir", to.display())
-}
-
-fn socket(setup: &Setup) -> PathBuf {
-    setup.data_dir().join("control.sock")
-}
-
-/// A conversation by hand.
-struct Talk(BufReader<UnixStream>);
-
-impl Talk {
-    fn open(setup: &Setup) -> Self {
-        let stream = UnixStream::connect(socket(setup)).unwrap();
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        Self(BufReader::new(stream))
-    }
-
-    fn say(&mut self, text: &[u8]) -> &mut Self {
-        // The answer may come before all is said.
-        let _ = self.0.get_mut().write_all(text);
-        self
-    }
-
-    fn ask(&mut self, to: &Path) -> &mut Self {
-        let request = json!({"backup": {"to": to}});
-        self.say(format!("{request}\n").as_bytes())
-    }
-
-    /// The next answer; `None` at the end.
-    fn hear(&mut self) -> Option<Value> {
-        let mut line = String::new();
-        match self.0.read_line(&mut line) {
-            Ok(0) | Err(_) => None,
-            Ok(_) => Some(serde_json::from_str(&line).unwrap()),
-        }
-    }
-
-    /// What comes last.
-    #[track_caller]
-    fn end(&mut self) -> Value {
-        let mut last = None;
-        while let Some(answer) = self.hear() {
-            last = Some(answer);
-        }
-        last.expect("an answer")
-    }
-
-    #[track_caller]
-    fn error(&mut self) -> String {
-        let end = self.end();
-        end["error"].as_str().unwrap_or_else(|| panic!("{end}")).to_owned()
-    }
+    storage::on_disk(mode).with("limits.max_stream_bytes", 0)
 }
 
 /// So much that a copy of it takes a while.
@@ -349,92 +271,4 @@ fn a_full_disk_under_a_backup_says_so_and_harms_nobody() {
     server.text_stream("small", "x");
     backs_up(&setup, &disk.join("backup"));
     assert_eq!(fs::read_dir(&disk).unwrap().count(), 0);
-}
-
-#[test]
-fn the_socket_is_its_owners_and_comes_and_goes_with_the_server() {
-    let setup = on_disk("acid");
-    let server = setup.start();
-    let metadata = fs::symlink_metadata(socket(&setup)).unwrap();
-    assert!(metadata.file_type().is_socket());
-    assert_eq!(metadata.permissions().mode() & 0o777, 0o600);
-    server.stop();
-    assert!(!socket(&setup).exists());
-    // Whatever is in its place was left behind; a link is not followed.
-    let elsewhere = setup.dir.path().join("elsewhere");
-    fs::write(&elsewhere, "x").unwrap();
-    symlink(&elsewhere, socket(&setup)).unwrap();
-    let server = setup.start();
-    backs_up(&setup, &setup.dir.path().join("backup"));
-    assert_eq!(fs::read(&elsewhere).unwrap(), b"x");
-    drop(server);
-}
-
-#[test]
-fn without_a_socket_it_serves_all_the_same() {
-    let setup = on_disk("acid");
-    fs::create_dir_all(socket(&setup)).unwrap();
-    let server = setup.start();
-    let warning = server.log.wait_for("no control socket in the data directory");
-    assert!(warning.contains("WARN"), "{warning}");
-    server.text_stream("s", "x");
-    server.stop();
-    let memory = Setup::new();
-    memory.start().stop();
-    assert!(!memory.data_dir().exists());
-}
-
-#[test]
-fn a_long_path_is_no_hindrance() {
-    let setup = on_disk("acid");
-    let deep = setup.dir.path().join("d".repeat(120)).join("e".repeat(120));
-    let setup = setup.with("storage.data_dir", deep.display());
-    let server = setup.start();
-    server.text_stream("s", "x");
-    assert!(deep.join("control.sock").exists(), "{}", server.log.text());
-    let to = setup.dir.path().join("f".repeat(120));
-    backs_up(&setup, &to);
-    server.stop();
-    assert!(!deep.join("control.sock").exists());
-    assert_eq!(on_copy(&setup, &to).start().content("s"), "x");
-}
-
-#[test]
-fn nonsense_on_the_socket_is_refused() {
-    let setup = on_disk("acid");
-    let server = setup.start();
-    server.text_stream("s", "x");
-    let to = setup.dir.path().join("backup");
-    let long = vec![b'x'; 1 << 20];
-    for (said, part) in [
-        (&b"\n"[..], "is not known here"),
-        (b"{\n", "is not known here"),
-        (b"\xff\xfe\0\n", "is not known here"),
-        (b"{\"erase\":{}}\n", "is not known here"),
-        (b"{\"backup\":{}}\n", "is not known here"),
-        (b"{\"backup\":{\"to\":\"/x\",\"force\":true}}\n", "is not known here"),
-        (
-            b"{\"backup\":{\"to\":\"relative\"}}\n",
-            "relative is not an absolute path",
-        ),
-        (b"{\"backup\":{\"to\":\"/\"}}\n", "cannot be the name"),
-        (b"{\"backup\":{\"to\":\"/a\\u0000b\"}}\n", ""),
-        (b"GET / HTTP/1.1\r\n\r\n", "is not known here"),
-        (&long, "longer than 16384 bytes"),
-    ] {
-        let error = Talk::open(&setup).say(said).error();
-        assert!(error.contains(part), "{error}");
-    }
-    // Who goes away in the middle, and more of those who say nothing than there is room for.
-    Talk::open(&setup).say(b"{\"backup\"");
-    let silent: Vec<Talk> = (0..12).map(|_| Talk::open(&setup)).collect();
-    let mut waiting = Talk::open(&setup);
-    waiting.ask(&to);
-    server.post("s").text("y").send().expect(204);
-    assert_eq!(waiting.end()["done"]["streams"], 1);
-    for mut talk in silent {
-        let error = talk.error();
-        assert!(error.contains("no request came within"), "{error}");
-    }
-    assert_eq!(server.content("s"), "xy");
 }

@@ -1,96 +1,14 @@
 //! `storage check`, `repair` and `migrate`, on directories that no server holds.
 
-use std::{
-    collections::BTreeMap,
-    fs,
-    os::unix::fs::{FileExt as _, MetadataExt as _, PermissionsExt as _},
-    path::{Path, PathBuf},
-    process::{Command, Stdio},
-};
+use std::{fs, path::Path};
 
 use super::support::{
     http::Answer,
-    server::{BIN, Server, Setup, run},
-    unprivileged::{self, Net},
+    server::Server,
+    storage::{MODES, files, find, flip, moved, on_disk, path, refused, storage, succeeds},
 };
 
-const MODES: [&str; 3] = ["acid", "file-durable", "file-fast"];
-
-fn on_disk(mode: &str) -> Setup {
-    Setup::new().acid().with("storage.mode", mode)
-}
-
-fn storage(setup: &Setup, arguments: &[&str]) -> (i32, String, String) {
-    setup.run(&[&["storage"], arguments].concat())
-}
-
-#[track_caller]
-fn succeeds(setup: &Setup, arguments: &[&str]) -> String {
-    let (code, out, error) = storage(setup, arguments);
-    assert_eq!((code, error.as_str()), (0, ""), "{out}");
-    out
-}
-
-/// The command says this and does nothing.
-#[track_caller]
-fn refused(setup: &Setup, arguments: &[&str], part: &str) {
-    let (code, out, error) = storage(setup, arguments);
-    assert_eq!((code, out.as_str()), (1, ""), "{error}");
-    assert!(error.starts_with("durable-streams-server: "), "{error}");
-    assert!(error.contains(part), "{part:?} is missing: {error}");
-    assert_eq!(error.lines().count(), 1, "{error}");
-}
-
-/// Runs a command under a limit that a shell sets.
-fn limited(setup: &Setup, limit: &str, arguments: &str) -> (i32, String, String) {
-    let mut shell = Command::new("/bin/sh");
-    shell
-        .args(["-c", &format!("{limit}; exec \"$0\" storage {arguments}"), BIN])
-        .current_dir(setup.dir.path())
-        .envs(&setup.variables)
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped());
-    run(shell)
-}
-
-fn path(setup: &Setup, name: &str) -> String {
-    setup.dir.path().join(name).to_str().unwrap().to_owned()
-}
-
-/// The same server on another directory.
-fn moved(setup: &Setup, to: &str, mode: &str) -> Setup {
-    setup.clone().with("storage.data_dir", to).with("storage.mode", mode)
-}
-
-/// Everything in a directory but who holds it.
-fn files(dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
-    let mut found = BTreeMap::new();
-    for entry in fs::read_dir(dir).unwrap() {
-        let path = entry.unwrap().path();
-        if path.is_dir() {
-            found.extend(files(&path));
-        } else if !path.ends_with("LOCK") && !path.ends_with("control.sock") {
-            found.insert(path.clone(), fs::read(path).unwrap());
-        }
-    }
-    found
-}
-
-fn flip(file: &Path, at: u64) {
-    let file = fs::OpenOptions::new().read(true).write(true).open(file).unwrap();
-    let mut byte = [0];
-    file.read_exact_at(&mut byte, at).unwrap();
-    file.write_all_at(&[byte[0] ^ 0x10], at).unwrap();
-}
-
-/// Where a text stands in a file.
-fn find(file: &Path, text: &str) -> u64 {
-    let content = fs::read(file).unwrap();
-    let at = content.windows(text.len()).position(|window| window == text.as_bytes());
-    at.unwrap_or_else(|| panic!("{text:?} is not in {}", file.display())) as u64
-}
-
-const STREAMS: [&str; 6] = ["json", "large", "closed", "ttl", "fork", "p"];
+const STREAMS: [&str; 7] = ["json", "large", "closed", "ttl", "fork", "p", "kept"];
 
 /// One of each.
 fn fill(server: &Server) {
@@ -106,6 +24,13 @@ fn fill(server: &Server) {
     server.text_stream("p", "");
     server.post("p").producer("p", 3, 0).text("a").send().expect(200);
     server.post("p").producer("p", 3, 1).text("b").send().expect(200);
+    let kept = server.put("kept").header("stream-retention-bytes", "1000");
+    kept.text("").send().expect(201);
+    for _ in 0..5 {
+        server.post("kept").text(&"k".repeat(400)).send().expect(204);
+    }
+    let head = server.head("kept").send().expect(200);
+    assert!(head.header("stream-earliest-offset").is_some(), "{head:?}");
     server.text_stream("deleted", "x");
     server.delete("deleted").send().expect(204);
 }
@@ -156,7 +81,7 @@ fn a_whole_directory_is_found_whole_and_left_alone() {
             let out = succeeds(&setup, &["check"]);
             let dir = setup.data_dir();
             assert!(out.starts_with(&format!("data_dir   {}\n", dir.display())), "{out}");
-            assert!(out.contains("streams    6\n") && out.ends_with("\nok\n"), "{out}");
+            assert!(out.contains("streams    7\n") && out.ends_with("\nok\n"), "{out}");
             assert!(files(&dir) == before, "{mode}: a file was changed");
             // Now with everything in the index.
             setup.start().stop();
@@ -198,7 +123,7 @@ fn every_mode_migrates_to_every_other() {
             let kept = files(&setup.data_dir());
             let target = path(&setup, "migrated");
             let out = succeeds(&setup, &["migrate", "--to", &target, "--mode", to]);
-            assert!(out.contains("copied     6 streams"), "{out}");
+            assert!(out.contains("copied     7 streams"), "{out}");
             assert!(out.contains(&format!("set storage.mode to {to} and storage.data_dir to {target}")));
             assert!(files(&setup.data_dir()) == kept, "the source was changed");
             let spilt = Path::new(&target).join("data").exists();
@@ -341,152 +266,6 @@ fn no_flipped_bit_makes_a_tool_stumble() {
             0 => assert!(out.contains("copied     "), "{said}: {out}"),
             1 => assert!(!to.exists() && error.contains("damaged"), "{said}: {error}"),
             _ => panic!("{said}: {error}"),
-        }
-    }
-}
-
-#[test]
-fn a_copy_goes_where_nothing_is() {
-    let setup = on_disk("acid");
-    let server = setup.start();
-    fill(&server);
-    server.stop();
-    let dir = setup.dir.path();
-    fs::create_dir(dir.join("full")).unwrap();
-    fs::write(dir.join("full/file"), "x").unwrap();
-    fs::write(dir.join("file"), "x").unwrap();
-    for command in [&["backup"][..], &["repair"], &["migrate", "--mode", "acid"]] {
-        let to = |to: &str, part: &str| {
-            let to = path(&setup, to);
-            refused(&setup, &[command, &["--to", &to]].concat(), part);
-        };
-        to("full", "full: is not empty");
-        to("file", "file: is not a directory");
-        to("no/where", "no: is not there");
-        to("data/copy", "is in the data directory");
-        fs::create_dir(dir.join("left.partial")).unwrap();
-        to("left", "left.partial: is there already");
-        fs::remove_dir(dir.join("left.partial")).unwrap();
-        fs::create_dir(dir.join("empty")).unwrap();
-        succeeds(&setup, &[command, &["--to", "empty"]].concat());
-        assert!(dir.join("empty/index.redb").exists());
-        assert_eq!(
-            fs::metadata(dir.join("empty")).unwrap().permissions().mode() & 0o777,
-            0o700
-        );
-        fs::remove_dir_all(dir.join("empty")).unwrap();
-    }
-    assert_eq!(fs::read(dir.join("full/file")).unwrap(), b"x");
-}
-
-#[test]
-fn what_is_no_store_is_said_and_stays_as_it_is() {
-    let memory = Setup::new();
-    for command in [&["check"][..], &["backup", "--to", "x"]] {
-        refused(&memory, command, "storage.mode is memory");
-    }
-    let setup = on_disk("acid");
-    refused(&setup, &["check"], "data does not exist");
-    fs::create_dir(setup.data_dir()).unwrap();
-    refused(&setup, &["check"], "data holds no streams");
-    assert_eq!(fs::read_dir(setup.data_dir()).unwrap().count(), 0);
-    // A directory can be named whatever the configuration says.
-    setup.start().stop();
-    let data = path(&setup, "data");
-    let mut memory = memory;
-    memory.dir = setup.dir.clone();
-    assert!(succeeds(&memory, &["check", "--data-dir", &data]).ends_with("ok\n"));
-}
-
-#[test]
-fn a_full_disk_under_a_copy_says_so_and_leaves_nothing() {
-    let setup = on_disk("file-durable");
-    let server = setup.start();
-    fill(&server);
-    server.stop();
-    // A limit on the size of files is what every system has.
-    let to = path(&setup, "copy");
-    for command in ["backup", "repair", "migrate --mode acid"] {
-        let arguments = format!("{command} --to {to}");
-        let (code, out, error) = limited(&setup, "trap '' XFSZ; ulimit -f 400", &arguments);
-        assert_eq!((code, out.as_str()), (1, ""), "{error}");
-        assert!(error.contains(&to) && error.contains("File too large"), "{error}");
-        let left: Vec<_> = fs::read_dir(setup.dir.path()).unwrap().collect();
-        assert_eq!(left.len(), 1, "{left:?}");
-    }
-}
-
-#[test]
-fn many_data_files_need_few_descriptors() {
-    const STREAMS: usize = 400;
-    let setup = on_disk("file-fast");
-    let server = setup.start();
-    let large = "x".repeat(70_000);
-    for n in 0..STREAMS {
-        server.text_stream(&format!("s{n}"), &large);
-    }
-    server.stop();
-    // With something for each of them in the journal.
-    let server = setup.start();
-    for n in 0..STREAMS {
-        server.post(&format!("s{n}")).text("y").send().expect(204);
-    }
-    server.kill();
-    for command in ["check", "backup --to copy"] {
-        let (code, out, error) = limited(&setup, "ulimit -n 250", command);
-        assert_eq!((code, error.as_str()), (0, ""), "{out}");
-    }
-    let server = moved(&setup, &path(&setup, "copy"), "acid").start();
-    assert_eq!(server.content("s7").len(), 70_001);
-    assert!(server.content("s399").ends_with("xy"));
-}
-
-#[test]
-fn without_permission_it_says_so() {
-    let setup = on_disk("acid");
-    let server = setup.start();
-    server.text_stream("s", "x");
-    server.stop();
-    let root = fs::metadata("/proc/self").unwrap().uid() == 0;
-    let asked = |to: &str, directory: &Path| {
-        let mut command = unprivileged::command(&setup, Net::Shared);
-        fs::set_permissions(setup.dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
-        command.args(["storage", "backup", "--to", to]);
-        if !root {
-            fs::set_permissions(directory, fs::Permissions::from_mode(0o555)).unwrap();
-        }
-        let (code, _, error) = run(command);
-        fs::set_permissions(directory, fs::Permissions::from_mode(0o755)).unwrap();
-        assert_eq!(code, 1, "{error}");
-        error
-    };
-    // Somebody else's data directory.
-    if root {
-        let error = asked(&path(&setup, "copy"), setup.dir.path());
-        assert!(error.contains("run this as the server's user"), "{error}");
-        for file in ["", "LOCK", "journal", "index.redb"] {
-            std::os::unix::fs::chown(setup.data_dir().join(file), Some(65534), Some(65534)).unwrap();
-        }
-    }
-    let target = setup.dir.path().join("target");
-    fs::create_dir(&target).unwrap();
-    let error = asked(target.join("copy").to_str().unwrap(), &target);
-    assert!(error.contains("copy.partial: Permission denied"), "{error}");
-}
-
-#[test]
-fn the_commands_have_help_that_an_operator_can_act_on() {
-    let commands: [(&[&str], &[&str]); 5] = [
-        (&[], &["check", "repair", "migrate", "backup", "--data-dir", "--config"]),
-        (&["check"], &["Exit 0 when it is whole, 1 when it is damaged"]),
-        (&["repair"], &["--to", "--mode", "file-durable"]),
-        (&["migrate"], &["--to", "--mode", "acid", "file-fast"]),
-        (&["backup"], &["--to", "same container", "DIR.partial"]),
-    ];
-    for (command, words) in commands {
-        let help = succeeds(&Setup::new(), &[command, &["--help"]].concat());
-        for word in words {
-            assert!(help.contains(word), "{command:?} does not name {word}:\n{help}");
         }
     }
 }

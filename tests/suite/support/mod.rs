@@ -10,6 +10,7 @@ pub mod live;
 pub mod namespaces;
 pub mod peers;
 pub mod server;
+pub mod storage;
 pub mod tokens;
 pub mod unprivileged;
 
