@@ -31,7 +31,6 @@ pub mod auth;
 pub mod cli;
 pub mod clock;
 pub mod config;
-mod control;
 pub mod engine;
 pub mod gate;
 pub mod http;
@@ -42,6 +41,7 @@ pub mod startup;
 pub mod storage;
 pub mod telemetry;
 
+mod control;
 mod router;
 
 #[cfg(test)]
