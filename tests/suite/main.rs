@@ -28,6 +28,7 @@ mod keys;
 mod layers;
 mod life;
 mod limits;
+mod listing;
 mod metrics;
 mod names;
 mod producers;
