@@ -102,6 +102,12 @@ fn a_stream_is_listed_as_head_describes_it() {
             .send()
             .expect(201);
         server.put("shut").header("stream-closed", "true").send().expect(201);
+        let kept = server
+            .put("kept")
+            .text(&"x".repeat(100))
+            .header("stream-retention-age", "3600");
+        kept.header("stream-retention-bytes", "10").send().expect(201);
+        server.post("kept").text(&"y".repeat(10)).send().expect(204);
         server.fork("twig", "ttl").send().expect(201);
         server.post("ttl").text("def").send().expect(204);
 
@@ -116,14 +122,23 @@ fn a_stream_is_listed_as_head_describes_it() {
             let ttl = stream.get("ttl_seconds").map(ToString::to_string);
             assert_eq!(ttl, text("stream-ttl"), "{stream}");
             assert_eq!(member("expires_at"), text("stream-expires-at"), "{stream}");
+            let number = |name: &str| stream.get(name).map(ToString::to_string);
+            assert_eq!(
+                number("retention_age_seconds"),
+                text("stream-retention-age"),
+                "{stream}"
+            );
+            assert_eq!(number("retention_bytes"), text("stream-retention-bytes"), "{stream}");
+            assert_eq!(member("earliest_offset"), text("stream-earliest-offset"), "{stream}");
         }
-        assert_eq!(names(&page), ["at", "json", "shut", "ttl", "twig"]);
-        assert_eq!(page["streams"][4]["forked_from"], "ttl");
+        assert_eq!(names(&page), ["at", "json", "kept", "shut", "ttl", "twig"]);
+        assert!(page["streams"][2]["earliest_offset"].is_string(), "{page}");
+        assert_eq!(page["streams"][5]["forked_from"], "ttl");
         assert_eq!(
-            page["streams"][4]["fork_offset"],
+            page["streams"][5]["fork_offset"],
             server.fork("twig", "ttl").send().next_offset()
         );
-        assert!(page["streams"][3].get("forked_from").is_none());
+        assert!(page["streams"][4].get("forked_from").is_none());
     }
 }
 

@@ -37,4 +37,6 @@ mod proxies;
 mod rails;
 mod retention;
 mod startup;
+mod streams_cli;
 mod tls;
+mod transfer;
