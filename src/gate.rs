@@ -160,6 +160,7 @@ impl Gate {
             Route::OwnToken => return Ok(Admission::OwnToken),
             Route::Metrics if listener == Listener::Internal => return Ok(Admission::Public),
             Route::Metrics => (Operation::Metrics, None),
+            Route::List => (Operation::List, None),
             Route::Subscriptions => (Operation::Subscriptions, None),
             Route::Stream(operation, name) => (operation, Some(name)),
             Route::Unknown => {

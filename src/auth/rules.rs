@@ -25,6 +25,8 @@ pub enum Operation {
     Metadata,
     /// DELETE
     Delete,
+    /// The list of streams below `__ds`
+    List,
     /// The subscription API below `__ds`
     Subscriptions,
     /// `/metrics`
@@ -50,6 +52,7 @@ impl fmt::Display for Operation {
             Self::Read => "read",
             Self::Metadata => "metadata",
             Self::Delete => "delete",
+            Self::List => "list",
             Self::Subscriptions => "subscriptions",
             Self::Metrics => "metrics",
         })
@@ -182,6 +185,7 @@ fn check(principal: &Principal, operation: Operation, stream: Option<&StreamName
         | Operation::AppendAndClose
         | Operation::Close
         | Operation::Delete
+        | Operation::List
         | Operation::Subscriptions
         | Operation::Metrics => return Err(Denied::ServerOnly(operation)),
     };

@@ -262,6 +262,10 @@ impl Report<'_> {
                 self.line(Mark::Bad, "request", &text)?;
                 None
             }
+            Route::List => {
+                self.line(Mark::Note, "request", "list, which is about no one stream")?;
+                None
+            }
             other => {
                 self.line(Mark::Note, "request", &format!("{other:?}"))?;
                 None

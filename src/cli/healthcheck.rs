@@ -32,7 +32,9 @@ pub fn run(
 ) -> Result<(), Failure> {
     let address = match args.address {
         Some(address) => address,
-        None => plain_listener(&config()?)?,
+        None => plain_listener(&config()?).ok_or_else(|| {
+            failure("the public listener speaks TLS and there is no internal one to ask; give --address".into())
+        })?,
     };
     let timeout = Duration::from_secs(args.timeout.max(1));
     let status = ask(address, timeout).map_err(|error| failure(format!("{address} does not answer: {error}")))?;
@@ -49,14 +51,13 @@ fn failure(text: String) -> Failure {
     }
 }
 
-fn plain_listener(config: &Config) -> Result<SocketAddr, Failure> {
+/// Where the configured server can be asked from its own machine without TLS, if anywhere.
+pub(super) fn plain_listener(config: &Config) -> Option<SocketAddr> {
     if config.transport.mode == TransportMode::Http {
-        return Ok(reachable(config.server.bind_address));
+        return Some(reachable(config.server.bind_address));
     }
     let internal = config.internal.as_ref();
-    internal.map(|internal| reachable(internal.address())).ok_or_else(|| {
-        failure("the public listener speaks TLS and there is no internal one to ask; give --address".into())
-    })
+    internal.map(|internal| reachable(internal.address()))
 }
 
 /// A listener on all addresses is asked on the loopback one.

@@ -1,12 +1,17 @@
 //! The commands, one file each. Each writes to what it is given, so that it can be tested.
 
+mod archive;
 pub mod check;
 pub mod config;
 pub mod explain;
+pub mod export;
 pub mod healthcheck;
+pub mod import;
 pub mod keys;
+pub mod remote;
 mod run;
 pub mod storage;
+pub mod streams;
 pub mod token;
 
 pub use run::{Failure, run};
@@ -61,6 +66,9 @@ pub enum CliError {
         /// What the system said.
         source: std::io::Error,
     },
+    /// A server did not do what it was asked.
+    #[error(transparent)]
+    Remote(#[from] remote::RemoteError),
     /// For the reason that a start would fail for.
     #[error(transparent)]
     Startup(#[from] StartupError),
@@ -77,6 +85,14 @@ impl CliError {
             Self::Config(_) => 78,
             Self::Startup(error) => error.exit_code(),
             _ => 1,
+        }
+    }
+
+    /// What a command that only prints comes to: who has closed the pipe has read enough.
+    fn or_enough_read(result: Result<(), Self>) -> Result<(), Self> {
+        match result {
+            Err(Self::Output(error)) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+            result => result,
         }
     }
 

@@ -4,7 +4,7 @@ use std::ffi::OsString;
 
 use clap::{Parser, Subcommand};
 
-use super::{CliError, ConfigArgs, check, config, explain, healthcheck, keys, storage, token};
+use super::{CliError, ConfigArgs, check, config, explain, export, healthcheck, import, keys, storage, streams, token};
 use crate::{
     config::{Config, Loaded},
     startup::{self, StartupError},
@@ -43,6 +43,12 @@ enum Command {
     /// Ask the running server whether it is up; exit 0 if it is.
     Healthcheck(healthcheck::HealthcheckArgs),
     Storage(storage::StorageArgs),
+    /// List, show and delete the streams of a running server.
+    Streams(streams::StreamsArgs),
+    /// Write streams of a running server as JSON lines.
+    Export(export::ExportArgs),
+    /// Create streams on a running server from what `export` wrote.
+    Import(import::ImportArgs),
 }
 
 /// What a failed command leaves behind.
@@ -121,7 +127,26 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> Result<u8, Failure>
         },
         Command::Storage(args) => Ok(storage::run(&args, &options, out)?),
         Command::Healthcheck(args) => Ok(healthcheck::run(&args, || Ok(load()?.config), out).map(|()| 0)?),
+        Command::Streams(args) => {
+            let remote = args.remote().remote(|| Ok(load()?.config))?;
+            Ok(block_on(streams::run(&args, &remote, out)).map(|()| 0)?)
+        }
+        Command::Export(args) => {
+            let remote = args.remote.remote(|| Ok(load()?.config))?;
+            Ok(block_on(export::run(&args, &remote, out)).map(|()| 0)?)
+        }
+        Command::Import(args) => {
+            let remote = args.remote.remote(|| Ok(load()?.config))?;
+            Ok(block_on(import::run(&args, &remote, out)).map(|()| 0)?)
+        }
     }
+}
+
+/// Runs a command that asks a server.
+fn block_on<T>(command: impl Future<Output = Result<T, CliError>>) -> Result<T, CliError> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| CliError::Usage(format!("the runtime could not be started: {error}")))?;
+    runtime.block_on(command)
 }
 
 fn serve(loaded: Loaded) -> Result<(), Failure> {

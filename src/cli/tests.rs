@@ -226,6 +226,18 @@ fn explain_says_what_is_allowed() {
     let (printed, verdict) = pair.explain(&[&server, "POST", STREAM, "-H", "Stream-Closed: true"]);
     assert_eq!(verdict, Verdict::Allowed);
     assert!(printed.ends_with("ALLOWED: append and close\n"), "{printed}");
+    let (printed, verdict) = pair.explain(&[&server, "GET", "/v1/stream/__ds/streams?limit=1"]);
+    assert_eq!(verdict, Verdict::Allowed);
+    assert!(
+        printed.contains("about no one stream") && printed.ends_with("ALLOWED: list\n"),
+        "{printed}"
+    );
+    let (printed, verdict) = pair.explain(&[&token, "GET", "/v1/stream/__ds/streams"]);
+    assert_eq!(verdict, Verdict::Refused);
+    assert!(
+        printed.ends_with("REFUSED with 403: list needs a server token\n"),
+        "{printed}"
+    );
     let (printed, verdict) = pair.explain(&["none", "GET", "/up"]);
     assert_eq!(verdict, Verdict::Allowed, "{printed}");
 }

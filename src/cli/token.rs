@@ -1,6 +1,10 @@
 //! `token`
 
-use std::{fs, io::Write, path::PathBuf};
+use std::{
+    fs,
+    io::Write,
+    path::{Path, PathBuf},
+};
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use clap::Args;
@@ -52,17 +56,34 @@ pub struct TokenArgs {
 /// # Errors
 /// [`CliError`]
 pub fn run(args: &TokenArgs, auth: Option<&AuthConfig>, out: &mut dyn Write) -> Result<(), CliError> {
-    let key = read_key(args)?;
-    let header = match &args.kid {
+    let key = read_key(&args.key)?;
+    let claims = claims(args, auth, clock::now_secs())?;
+    writeln!(out, "{}", sign(&key, args.kid.as_deref(), &claims))?;
+    Ok(())
+}
+
+/// A token with these claims.
+pub(super) fn sign(key: &SigningKey, kid: Option<&str>, claims: &Value) -> String {
+    let header = match kid {
         Some(kid) => json!({"alg": "ES256", "typ": "JWT", "kid": kid}),
         None => json!({"alg": "ES256", "typ": "JWT"}),
     };
-    let claims = claims(args, auth, clock::now_secs())?;
     let encode = |part: &Value| URL_SAFE_NO_PAD.encode(part.to_string());
-    let signed = format!("{}.{}", encode(&header), encode(&claims));
+    let signed = format!("{}.{}", encode(&header), encode(claims));
     let signature: Signature = key.sign(signed.as_bytes());
-    writeln!(out, "{signed}.{}", URL_SAFE_NO_PAD.encode(signature.to_bytes()))?;
-    Ok(())
+    format!("{signed}.{}", URL_SAFE_NO_PAD.encode(signature.to_bytes()))
+}
+
+/// The claims of an app server's token that lasts from `now` for `lifetime` (both in seconds),
+/// as the configuration expects them.
+pub(super) fn server_claims(auth: Option<&AuthConfig>, now: u64, lifetime: u64) -> Value {
+    let mut claims = json!({"server": true, "iat": now, "exp": now.saturating_add(lifetime)});
+    if let (Some(auth), Some(claims)) = (auth, claims.as_object_mut()) {
+        for (claim, expected) in [("iss", &auth.issuer), ("aud", &auth.audience)] {
+            claims.extend(expected.first().map(|one| (claim.to_owned(), json!(one))));
+        }
+    }
+    claims
 }
 
 fn claims(args: &TokenArgs, auth: Option<&AuthConfig>, now: u64) -> Result<Value, CliError> {
@@ -120,9 +141,10 @@ fn seconds(text: &str) -> Result<u64, CliError> {
         })
 }
 
-fn read_key(args: &TokenArgs) -> Result<SigningKey, CliError> {
-    let path = args.key.display();
-    let text = fs::read_to_string(&args.key).map_err(|error| CliError::file(&args.key, error))?;
+/// Reads a private key.
+pub(super) fn read_key(file: &Path) -> Result<SigningKey, CliError> {
+    let path = file.display();
+    let text = fs::read_to_string(file).map_err(|error| CliError::file(file, error))?;
     let blocks = pem::blocks(&text).map_err(|problem| CliError::Usage(format!("{path}: {problem}")))?;
     // `openssl ecparam -genkey` puts the parameters in front of the key.
     let Some(block) = blocks.iter().find(|block| block.label.ends_with("PRIVATE KEY")) else {

@@ -14,7 +14,7 @@ const PREFIX: &str = "DS_";
 const DEEPEST: usize = 16;
 
 /// The variables that are in place of arguments, not of fields.
-const ARGUMENTS: [&str; 3] = ["DS_PROFILE", "DS_CONFIG", "DS_ENV"];
+const ARGUMENTS: [&str; 5] = ["DS_PROFILE", "DS_CONFIG", "DS_ENV", "DS_URL", "DS_TOKEN"];
 
 /// The variable of a key: `transport.tls.cert_path` → `DS_TRANSPORT__TLS__CERT_PATH`.
 pub(super) fn name_of(key: &str) -> String {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::{
-    Engine,
+    Engine, Shared,
     chunk::Chunk,
     errors::ReadError,
     retention,
@@ -58,6 +58,20 @@ pub struct Slice {
     pub closed: bool,
 }
 
+impl Shared {
+    /// What there is to know of a stream whose record and tail are these.
+    pub(super) fn describe(&self, name: &StreamName, record: &StreamRecord, tail: Position) -> Metadata {
+        Metadata {
+            content_type: record.content_type.clone(),
+            tail,
+            closed: record.closed,
+            lifetime: record.lifetime,
+            retention: retention::policy(record, &self.retention, name),
+            earliest: record.earliest(),
+        }
+    }
+}
+
 impl Engine {
     /// A stream's metadata. Does not count as a read for a sliding lifetime.
     ///
@@ -66,14 +80,7 @@ impl Engine {
     pub async fn metadata(&self, name: &StreamName) -> Result<Metadata, ReadError> {
         let stream = self.find_readable(name).await?;
         let (record, tail, _) = stream.record();
-        Ok(Metadata {
-            content_type: record.content_type.clone(),
-            tail,
-            closed: record.closed,
-            lifetime: record.lifetime,
-            retention: retention::policy(&record, &self.shared.retention, name),
-            earliest: record.earliest(),
-        })
+        Ok(self.shared.describe(name, &record, tail))
     }
 
     /// What is there from a position on, up to [`MAX_READ_BYTES`].

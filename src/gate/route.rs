@@ -14,6 +14,8 @@ pub enum Route {
     OwnToken,
     /// `/metrics`
     Metrics,
+    /// `__ds/streams`, the list of streams.
+    List,
     /// The rest of the subscription API.
     Subscriptions,
     /// An operation on the stream of this name, if it is one.
@@ -63,6 +65,7 @@ fn control_route(method: &Method, control: &str, reads: bool) -> Route {
     let segments: Vec<_> = control.split('/').skip(1).collect();
     match segments.as_slice() {
         ["jwks.json"] if reads => Route::Public,
+        ["streams"] if reads => Route::List,
         ["subscriptions", id, "callback" | "ack" | "release"] if !id.is_empty() && method == Method::POST => {
             Route::OwnToken
         }

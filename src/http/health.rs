@@ -61,12 +61,11 @@ pub(super) fn metrics(app: &App) -> Result<Response<Body>, Problem> {
 /// A path that is not there, or a method that its path does not have.
 pub(super) fn no_such_operation(app: &App, parts: &Parts) -> Problem {
     let path = parts.uri.path();
-    let is_stream = path
-        .strip_prefix(app.base())
-        .is_some_and(|rest| rest.starts_with('/') && !rest.starts_with("/__ds"));
-    let allowed = match path {
-        "/up" | "/healthz" | "/readyz" | "/metrics" => "GET, HEAD",
-        _ if is_stream => "GET, HEAD, POST, PUT, DELETE, OPTIONS",
+    let allowed = match (path, path.strip_prefix(app.base())) {
+        ("/up" | "/healthz" | "/readyz" | "/metrics", _) | (_, Some("/__ds/streams")) => "GET, HEAD",
+        (_, Some(rest)) if rest.starts_with('/') && !rest.starts_with("/__ds") => {
+            "GET, HEAD, POST, PUT, DELETE, OPTIONS"
+        }
         _ => return Problem::no_such_path(),
     };
     Problem::new(

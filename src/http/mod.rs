@@ -11,6 +11,7 @@ mod create;
 mod delete;
 mod head;
 mod health;
+mod list;
 mod live;
 mod long_poll;
 mod problem;
@@ -133,6 +134,7 @@ async fn granted(
         Operation::Read => read::handle(app, permit, parts).await,
         Operation::Metadata => ("metadata", head::handle(app, permit).await),
         Operation::Delete => ("delete", delete::handle(app, permit).await),
+        Operation::List => ("list", list::handle(app, parts).await),
         Operation::Metrics => ("metrics", health::metrics(app)),
         Operation::Subscriptions => ("none", Err(Problem::no_such_path())),
     }

@@ -49,7 +49,12 @@ impl ReadQuery {
     }
 }
 
-fn set<'q>(slot: &mut Option<Cow<'q, str>>, name: &'static str, value: Cow<'q, str>) -> Result<(), BadInput> {
+/// Fills a parameter's place, once.
+pub(super) fn set<'q>(
+    slot: &mut Option<Cow<'q, str>>,
+    name: &'static str,
+    value: Cow<'q, str>,
+) -> Result<(), BadInput> {
     match slot.replace(value) {
         None => Ok(()),
         Some(_) => Err(BadInput::new(name, "is given more than once")),

@@ -136,7 +136,11 @@ fn parse_ttl(text: &str) -> Result<u64, BadInput> {
     })
 }
 
-fn parse_timestamp(text: &str) -> Result<Millis, BadInput> {
+/// A moment in the form of `Stream-Expires-At`, RFC 3339.
+///
+/// # Errors
+/// Not of this form.
+pub fn parse_timestamp(text: &str) -> Result<Millis, BadInput> {
     let malformed = || {
         BadInput::new(
             "Stream-Expires-At",

@@ -12,7 +12,7 @@ const STREAM: &str = "gid://app/Room/1";
 #[test]
 fn every_command_has_help_that_names_its_options() {
     let setup = Setup::new();
-    let commands: [(&[&str], &[&str]); 9] = [
+    let commands: [(&[&str], &[&str]); 15] = [
         (
             &[],
             &[
@@ -23,6 +23,9 @@ fn every_command_has_help_that_names_its_options() {
                 "token",
                 "explain",
                 "healthcheck",
+                "streams",
+                "export",
+                "import",
                 "--config",
                 "--env",
                 "--profile",
@@ -39,6 +42,15 @@ fn every_command_has_help_that_names_its_options() {
         ),
         (&["explain"], &["TOKEN", "METHOD", "URL", "--header"]),
         (&["healthcheck"], &["--address", "--timeout"]),
+        (&["streams"], &["list", "show", "delete"]),
+        (
+            &["streams", "list"],
+            &["--json", "--limit", "--url", "--token", "DS_TOKEN", "--key", "--ca"],
+        ),
+        (&["streams", "show"], &["NAME", "--json"]),
+        (&["streams", "delete"], &["NAME", "--prefix", "--yes"]),
+        (&["export"], &["NAME", "--prefix", "--output", "--url", "DS_TOKEN"]),
+        (&["import"], &["FILE", "--only", "--replace", "--url", "DS_TOKEN"]),
     ];
     for (command, words) in commands {
         let arguments = [command, &["--help"]].concat();

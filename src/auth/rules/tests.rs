@@ -15,7 +15,7 @@ fn holder(read: bool, write: bool) -> Arc<Verified> {
     Arc::new(Verified::new(principal, 100))
 }
 
-const ALL: [Operation; 10] = [
+const ALL: [Operation; 11] = [
     Operation::Create,
     Operation::Fork,
     Operation::Append,
@@ -24,6 +24,7 @@ const ALL: [Operation; 10] = [
     Operation::Read,
     Operation::Metadata,
     Operation::Delete,
+    Operation::List,
     Operation::Subscriptions,
     Operation::Metrics,
 ];

@@ -3,6 +3,7 @@
 mod caching;
 mod failures;
 mod following;
+mod listing;
 mod schedule;
 
 use std::{

@@ -160,20 +160,27 @@ impl Setup {
 #[track_caller]
 pub fn run(mut command: Command) -> (i32, String, String) {
     let mut child = command.spawn().unwrap();
-    let mut error = child.stderr.take().unwrap();
-    let log = std::thread::spawn(move || {
-        let mut text = String::new();
-        error.read_to_string(&mut text).unwrap();
-        text
-    });
+    let (out, error) = (text_of(child.stdout.take()), text_of(child.stderr.take()));
     let mut status = None;
     until("the command to end", || {
         status = child.try_wait().unwrap();
         status.is_some()
     });
-    let mut out = String::new();
-    child.stdout.take().unwrap().read_to_string(&mut out).unwrap();
-    (status.unwrap().code().unwrap_or(-1), out, log.join().unwrap())
+    (
+        status.unwrap().code().unwrap_or(-1),
+        out.join().unwrap(),
+        error.join().unwrap(),
+    )
+}
+
+/// Reads along, so that nobody waits for room in a pipe.
+fn text_of(pipe: Option<impl Read + Send + 'static>) -> std::thread::JoinHandle<String> {
+    let mut pipe = pipe.unwrap();
+    std::thread::spawn(move || {
+        let mut text = String::new();
+        pipe.read_to_string(&mut text).unwrap();
+        text
+    })
 }
 
 /// What a server has logged.

@@ -110,6 +110,13 @@ impl Table {
             );
         }
         self.push("subscriptions", "PUT", subscription, vec![], Unauthorized);
+        let list = format!("{}/__ds/streams", self.base);
+        for method in ["GET", "HEAD"] {
+            for (token, expect) in tokens.iter().zip([no, no, no, yes]) {
+                self.push("the list of streams", method, list.clone(), vec![bearer(token)], expect);
+            }
+            self.push("the list of streams", method, list.clone(), vec![], Unauthorized);
+        }
         for path in ["/up", "/healthz", "/readyz"] {
             self.push("open to everybody", "GET", path.into(), vec![], Passes);
         }

@@ -1,0 +1,109 @@
+//! The lines of an export. Each is a JSON object: what a stream is, its content, its end; then
+//! the next stream. A stream without its end was cut off.
+
+use std::io::{self, Write};
+
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::value::RawValue;
+
+use super::remote::Metadata;
+use crate::protocol::StreamName;
+
+/// What a stream is: its first line.
+#[derive(Debug, Serialize)]
+pub(super) struct Header<'h> {
+    pub(super) stream: &'h StreamName,
+    #[serde(flatten)]
+    pub(super) metadata: &'h Metadata,
+    /// Different for each export, so that an import can tell what it has brought itself.
+    pub(super) export: &'h str,
+}
+
+/// A piece of content.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Content<'c> {
+    /// A message of a JSON stream.
+    Json(&'c RawValue),
+    /// Bytes that are UTF-8, of any other stream.
+    Text(&'c str),
+    /// Bytes, of any other stream.
+    Base64(String),
+}
+
+/// How much there was: a stream's last line.
+#[derive(Debug, Serialize)]
+pub(super) struct End {
+    pub(super) end: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) messages: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) bytes: Option<u64>,
+    pub(super) closed: bool,
+}
+
+/// Writes a line.
+pub(super) fn write(out: &mut dyn Write, line: &impl Serialize) -> io::Result<()> {
+    serde_json::to_writer(&mut *out, line)?;
+    out.write_all(b"\n")
+}
+
+/// A stream's first line, as it is read.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct HeaderLine {
+    pub(super) stream: StreamName,
+    pub(super) content_type: String,
+    #[serde(default)]
+    pub(super) offset: String,
+    #[serde(default)]
+    pub(super) closed: bool,
+    pub(super) ttl_seconds: Option<u64>,
+    pub(super) expires_at: Option<String>,
+    pub(super) retention_age_seconds: Option<u64>,
+    pub(super) retention_bytes: Option<u64>,
+    pub(super) earliest_offset: Option<String>,
+    /// Is part of what the line's hash is of, and needs no reading.
+    #[serde(rename = "export")]
+    _export: Option<String>,
+}
+
+/// Any other line, as it is read: each member that one of them may have.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct ContentLine {
+    /// `null` is a message.
+    #[serde(deserialize_with = "present")]
+    pub(super) json: Option<Box<RawValue>>,
+    pub(super) text: Option<String>,
+    pub(super) base64: Option<String>,
+    pub(super) end: Option<bool>,
+    pub(super) messages: Option<u64>,
+    pub(super) bytes: Option<u64>,
+    pub(super) closed: Option<bool>,
+}
+
+/// A line's content: a message, text, or base64.
+pub(super) type LineContent = (Option<Box<RawValue>>, Option<String>, Option<String>);
+
+impl ContentLine {
+    /// The content, if the line says nothing else.
+    pub(super) fn only_content(self) -> Option<LineContent> {
+        match self {
+            Self {
+                json,
+                text,
+                base64,
+                end: None,
+                messages: None,
+                bytes: None,
+                closed: None,
+            } => Some((json, text, base64)),
+            _ => None,
+        }
+    }
+}
+
+fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Box<RawValue>>, D::Error> {
+    Box::<RawValue>::deserialize(deserializer).map(Some)
+}

@@ -1,0 +1,196 @@
+//! `export`
+
+use std::{
+    fs::{self, File},
+    io::{BufWriter, Write},
+    path::{Path, PathBuf},
+};
+
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use bytes::Bytes;
+use clap::Args;
+use http::StatusCode;
+use serde_json::value::RawValue;
+
+use super::{
+    CliError,
+    archive::{Content, End, Header, write},
+    remote::{Chunk, Remote, RemoteArgs, RemoteError, Selection, shown},
+    streams::{Count, Pages},
+};
+use crate::{
+    clock,
+    protocol::{ContentType, Kind, StreamName},
+};
+
+/// Write streams of a running server as JSON lines, all of them unless some are named.
+///
+/// A stream begins with a line that says what it is, and ends with one that says how much of it
+/// there was. In between stands its content: a line {"json": ...} for each message of a JSON
+/// stream, lines {"text": "..."} of a text stream, lines {"base64": "..."} of any other.
+/// `import` reads it back.
+#[derive(Debug, Args)]
+pub struct ExportArgs {
+    #[command(flatten)]
+    selection: Selection,
+    /// Write to this file, which is there when it is complete. `-`, the default, is standard output.
+    #[arg(long, short, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+    #[command(flatten)]
+    pub(super) remote: RemoteArgs,
+}
+
+/// Runs `export`.
+///
+/// # Errors
+/// [`CliError`]; what was written by then is not complete.
+pub async fn run(args: &ExportArgs, remote: &Remote, out: &mut dyn Write) -> Result<(), CliError> {
+    let file = args.output.as_ref().filter(|path| path.as_os_str() != "-");
+    let Some(path) = file else {
+        let mut out = BufWriter::new(out);
+        let exported = export(args, remote, &mut out).await;
+        let flushed = exported.and_then(|_| Ok(out.flush()?));
+        return CliError::or_enough_read(flushed);
+    };
+    let partial = partial(path);
+    let written = to_file(args, remote, &partial).await;
+    let exported = match written {
+        Ok(exported) => exported,
+        Err(error) => {
+            // What is not complete is in nobody's way.
+            _ = fs::remove_file(&partial);
+            return Err(error);
+        }
+    };
+    fs::rename(&partial, path).map_err(|error| CliError::file(path, error))?;
+    writeln!(out, "{exported} exported to {}", path.display())?;
+    Ok(())
+}
+
+async fn to_file(args: &ExportArgs, remote: &Remote, path: &Path) -> Result<Count, CliError> {
+    let failed = |error| CliError::file(path, error);
+    let mut file = BufWriter::new(File::create(path).map_err(failed)?);
+    let exported = match export(args, remote, &mut file).await {
+        // It is the file, not standard output, that cannot be written.
+        Err(CliError::Output(error)) => return Err(failed(error)),
+        exported => exported?,
+    };
+    let file = file.into_inner().map_err(|error| failed(error.into_error()))?;
+    file.sync_all().map_err(failed)?;
+    Ok(exported)
+}
+
+/// Where a file is written until it is complete.
+fn partial(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".part");
+    name.into()
+}
+
+async fn export(args: &ExportArgs, remote: &Remote, out: &mut dyn Write) -> Result<Count, CliError> {
+    let export = clock::random_id();
+    let mut count = 0;
+    for name in &args.selection.names {
+        if !stream(remote, name, &export, out).await? {
+            return Err(CliError::Usage(format!("there is no stream {:?}", name.as_str())));
+        }
+        count += 1;
+    }
+    if args.selection.names.is_empty() {
+        let mut pages = Pages::new(args.selection.prefix.as_deref(), None);
+        while let Some(page) = pages.next(remote).await? {
+            for listed in page {
+                // One that has ended since it was listed is not there to be exported.
+                count += u64::from(stream(remote, &listed.name, &export, out).await?);
+            }
+        }
+    }
+    Ok(Count(count))
+}
+
+/// Writes a stream; `false` when there is none.
+async fn stream(remote: &Remote, name: &StreamName, export: &str, out: &mut dyn Write) -> Result<bool, CliError> {
+    let (Some(metadata), Some(mut chunk)) = (
+        unless_gone(remote.metadata(name).await)?,
+        unless_gone(remote.read(name, "-1").await)?,
+    ) else {
+        return Ok(false);
+    };
+    let kind = ContentType::parse(&metadata.content_type).map_or(Kind::Binary, |content_type| content_type.kind());
+    write(
+        out,
+        &Header {
+            stream: name,
+            metadata: &metadata,
+            export,
+        },
+    )?;
+    let mut written = 0;
+    loop {
+        written += content(remote, kind, &chunk, out)?;
+        if chunk.up_to_date {
+            break;
+        }
+        let next = remote.read(name, &chunk.next).await;
+        chunk = unless_gone(next)?.ok_or_else(|| {
+            CliError::Usage(format!(
+                "the stream {:?} ended, or gave up what was to come next, while it was exported; export again",
+                name.as_str()
+            ))
+        })?;
+    }
+    let is_json = kind == Kind::Json;
+    write(
+        out,
+        &End {
+            end: true,
+            messages: is_json.then_some(written),
+            bytes: (!is_json).then_some(written),
+            closed: chunk.closed,
+        },
+    )?;
+    Ok(true)
+}
+
+/// Writes a part of a stream. Answers how many messages (JSON) or bytes (others) that was.
+fn content(remote: &Remote, kind: Kind, chunk: &Chunk, out: &mut dyn Write) -> Result<u64, CliError> {
+    if kind == Kind::Json {
+        return messages(remote, &chunk.body, out);
+    }
+    if !chunk.body.is_empty() {
+        let line = match std::str::from_utf8(&chunk.body) {
+            Ok(text) if kind == Kind::Text => Content::Text(text),
+            _ => Content::Base64(STANDARD.encode(&chunk.body)),
+        };
+        write(out, &line)?;
+    }
+    Ok(chunk.body.len() as u64)
+}
+
+fn messages(remote: &Remote, body: &Bytes, out: &mut dyn Write) -> Result<u64, CliError> {
+    let strange = |error: serde_json::Error| RemoteError::Strange {
+        url: remote.base().to_owned(),
+        what: format!("a JSON stream that is read as no array: {}", shown(&error.to_string())),
+    };
+    let messages: Vec<&RawValue> = serde_json::from_slice(body).map_err(strange)?;
+    for message in &messages {
+        // Other servers may keep a message's line breaks, which can only stand between tokens.
+        if message.get().contains(['\n', '\r']) {
+            let message = RawValue::from_string(message.get().replace(['\n', '\r'], " ")).map_err(strange)?;
+            write(out, &Content::Json(&message))?;
+        } else {
+            write(out, &Content::Json(message))?;
+        }
+    }
+    Ok(messages.len() as u64)
+}
+
+/// `None` of what is not there any more.
+fn unless_gone<T>(result: Result<T, CliError>) -> Result<Option<T>, CliError> {
+    match result {
+        Err(CliError::Remote(error)) if matches!(error.status(), Some(StatusCode::NOT_FOUND | StatusCode::GONE)) => {
+            Ok(None)
+        }
+        result => result.map(Some),
+    }
+}

@@ -1,0 +1,236 @@
+//! Reads the lines of an export, and understands all of a line or nothing.
+
+use std::io::{BufRead, Read as _};
+
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use bytes::Bytes;
+use serde_json::value::RawValue;
+
+use crate::{
+    cli::{
+        archive::{ContentLine, HeaderLine},
+        remote::{Metadata, shown},
+    },
+    protocol::{BadInput, ContentType, Kind, StreamName, headers},
+};
+
+/// The longest line that is read: a message is in one.
+const MAX_LINE_BYTES: u64 = 256 * 1024 * 1024;
+
+/// What is wrong with an import's input, and in which line.
+#[derive(Debug, thiserror::Error)]
+pub enum InputError {
+    /// Not what has to be there.
+    #[error("line {line}: {what}")]
+    Malformed {
+        /// Which line; the first is 1.
+        line: u64,
+        /// What is wrong, and what was expected.
+        what: String,
+    },
+    /// It cannot be read.
+    #[error("line {line}: cannot be read: {source}")]
+    Unreadable {
+        /// Which line.
+        line: u64,
+        /// What the system said.
+        source: std::io::Error,
+    },
+}
+
+/// A stream's first line.
+#[derive(Debug)]
+pub(super) struct Header {
+    pub(super) stream: StreamName,
+    pub(super) metadata: Metadata,
+    /// The line as it stands there.
+    pub(super) text: Vec<u8>,
+}
+
+/// What a line says.
+#[derive(Debug)]
+pub(super) enum Item {
+    Header(Box<Header>),
+    Message(Box<RawValue>),
+    Bytes(Bytes),
+    End { closed: bool },
+}
+
+/// Reads lines.
+pub(super) struct Reader<R> {
+    input: R,
+    line: u64,
+    /// The stream that has begun and not ended.
+    inside: Option<Inside>,
+}
+
+struct Inside {
+    stream: StreamName,
+    began_in: u64,
+    is_json: bool,
+    /// Messages (JSON) or bytes (others) so far.
+    count: u64,
+}
+
+impl<R: BufRead> Reader<R> {
+    pub(super) fn new(input: R) -> Self {
+        Self {
+            input,
+            line: 0,
+            inside: None,
+        }
+    }
+
+    /// What the next line says; `None` behind the last, where no stream is left without its end.
+    pub(super) fn next(&mut self) -> Result<Option<Item>, InputError> {
+        self.line += 1;
+        let mut text = Vec::new();
+        let read = (&mut self.input).take(MAX_LINE_BYTES + 1).read_until(b'\n', &mut text);
+        read.map_err(|source| InputError::Unreadable {
+            line: self.line,
+            source,
+        })?;
+        if text.is_empty() {
+            return match &self.inside {
+                None => Ok(None),
+                Some(inside) => Err(self.malformed(format!(
+                    "the input ends within the stream {:?}, which began in line {}; expected more of its content or \
+                     its line {{\"end\":true,...}}. It was cut off",
+                    inside.stream.as_str(),
+                    inside.began_in
+                ))),
+            };
+        }
+        if text.len() as u64 > MAX_LINE_BYTES {
+            return Err(self.malformed(format!("is longer than {MAX_LINE_BYTES} bytes")));
+        }
+        // To the parser an array is a struct without the names.
+        if text.trim_ascii_start().first() != Some(&b'{') {
+            return Err(self.malformed(format!("is no JSON object; expected {}", self.expected())));
+        }
+        let whole = text.last() == Some(&b'\n');
+        let item = match &self.inside {
+            None => self.header(text, whole)?,
+            Some(_) => self.content(&text, whole)?,
+        };
+        Ok(Some(item))
+    }
+
+    fn malformed(&self, what: impl Into<String>) -> InputError {
+        InputError::Malformed {
+            line: self.line,
+            what: what.into(),
+        }
+    }
+
+    fn not_a_line(&self, error: &serde_json::Error, whole: bool) -> InputError {
+        if !whole {
+            return self.malformed("the input ends within this line; it was cut off");
+        }
+        let reason = error.to_string();
+        let reason = reason.split(" at line ").next().unwrap_or_default();
+        self.malformed(format!(
+            "column {}: {}; expected {}",
+            error.column(),
+            shown(reason),
+            self.expected()
+        ))
+    }
+
+    fn expected(&self) -> String {
+        match &self.inside {
+            None => "the first line of a stream, {\"stream\":\"name\",\"content_type\":\"...\",...}".into(),
+            Some(Inside { is_json: true, .. }) => "{\"json\":...} or {\"end\":true,...}".into(),
+            Some(_) => "{\"text\":\"...\"}, {\"base64\":\"...\"} or {\"end\":true,...}".into(),
+        }
+    }
+
+    fn header(&mut self, text: Vec<u8>, whole: bool) -> Result<Item, InputError> {
+        let line: HeaderLine = serde_json::from_slice(&text).map_err(|error| self.not_a_line(&error, whole))?;
+        let parsed = ContentType::parse(&line.content_type).map_err(|error| self.bad("content_type", &error))?;
+        if line.ttl_seconds.is_some() && line.expires_at.is_some() {
+            return Err(self.malformed("has both ttl_seconds and expires_at; expected one of them at most"));
+        }
+        if let Some(at) = &line.expires_at {
+            headers::parse_timestamp(at).map_err(|error| self.bad("expires_at", &error))?;
+        }
+        self.inside = Some(Inside {
+            stream: line.stream.clone(),
+            began_in: self.line,
+            is_json: parsed.kind() == Kind::Json,
+            count: 0,
+        });
+        let metadata = Metadata {
+            content_type: line.content_type,
+            offset: line.offset,
+            closed: line.closed,
+            ttl_seconds: line.ttl_seconds,
+            expires_at: line.expires_at,
+            retention_age_seconds: line.retention_age_seconds,
+            retention_bytes: line.retention_bytes,
+            earliest_offset: line.earliest_offset,
+        };
+        Ok(Item::Header(Box::new(Header {
+            stream: line.stream,
+            metadata,
+            text,
+        })))
+    }
+
+    fn bad(&self, member: &str, error: &BadInput) -> InputError {
+        self.malformed(format!("{member}: {}", error.reason))
+    }
+
+    fn content(&mut self, text: &[u8], whole: bool) -> Result<Item, InputError> {
+        let line: ContentLine = serde_json::from_slice(text).map_err(|error| self.not_a_line(&error, whole))?;
+        if line.end == Some(true) {
+            return self.end(&line);
+        }
+        let is_json = self.inside.as_ref().is_some_and(|inside| inside.is_json);
+        let (item, count) = match (line.only_content(), is_json) {
+            (Some((Some(message), None, None)), true) => (Item::Message(message), 1),
+            (Some((None, Some(text), None)), false) => {
+                let count = text.len() as u64;
+                (Item::Bytes(text.into()), count)
+            }
+            (Some((None, None, Some(text))), false) => {
+                let bytes = STANDARD
+                    .decode(text)
+                    .map_err(|error| self.malformed(format!("base64: {error}")))?;
+                let count = bytes.len() as u64;
+                (Item::Bytes(bytes.into()), count)
+            }
+            _ => return Err(self.malformed(format!("expected {}", self.expected()))),
+        };
+        if let Some(inside) = &mut self.inside {
+            inside.count += count;
+        }
+        Ok(item)
+    }
+
+    fn end(&mut self, line: &ContentLine) -> Result<Item, InputError> {
+        let found = self.inside.as_ref().map_or(0, |inside| inside.count);
+        let is_json = self.inside.as_ref().is_some_and(|inside| inside.is_json);
+        let (counted, unit) = if is_json {
+            (line.messages, "messages")
+        } else {
+            (line.bytes, "bytes")
+        };
+        if line.json.is_some() || line.text.is_some() || line.base64.is_some() {
+            return Err(self.malformed("is an end with content; expected one of both"));
+        }
+        let counted = counted.ok_or_else(|| self.malformed(format!("the member {unit} is missing")))?;
+        if counted != found {
+            return Err(self.malformed(format!(
+                "says that the stream has {counted} {unit}, but {found} stand above; lines are missing or were added"
+            )));
+        }
+        self.inside = None;
+        Ok(Item::End {
+            closed: line.closed.unwrap_or_default(),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests;
