@@ -56,7 +56,7 @@ pub(super) fn tag(stream: Identity, start: Position, end: Position, closed: bool
 }
 
 /// Whether `If-None-Match` names this tag (RFC 9110, section 13.1.2: weak comparison).
-pub(super) fn matches(if_none_match: Option<&HeaderValue>, tag: &str) -> bool {
+pub(crate) fn matches(if_none_match: Option<&HeaderValue>, tag: &str) -> bool {
     let Some(listed) = if_none_match.and_then(|value| value.to_str().ok()) else {
         return false;
     };

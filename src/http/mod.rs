@@ -5,7 +5,7 @@
 
 mod append;
 mod body;
-mod caching;
+pub(crate) mod caching;
 mod cors;
 mod create;
 mod delete;
@@ -15,7 +15,7 @@ mod list;
 mod live;
 mod long_poll;
 mod problem;
-mod query;
+pub(crate) mod query;
 mod read;
 mod respond;
 mod sse;

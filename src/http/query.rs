@@ -6,22 +6,22 @@ use crate::protocol::{BadInput, ReadFrom, cursor};
 
 /// What a read asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct ReadQuery {
-    pub(super) from: ReadFrom,
-    pub(super) live: Option<Live>,
-    pub(super) cursor: Option<u64>,
+pub(crate) struct ReadQuery {
+    pub(crate) from: ReadFrom,
+    pub(crate) live: Option<Live>,
+    pub(crate) cursor: Option<u64>,
 }
 
 /// How to wait for more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Live {
+pub(crate) enum Live {
     LongPoll,
     Sse,
 }
 
 impl ReadQuery {
     /// Reads a query. Parameters that the protocol does not know are left alone.
-    pub(super) fn parse(query: Option<&str>) -> Result<Self, BadInput> {
+    pub(crate) fn parse(query: Option<&str>) -> Result<Self, BadInput> {
         let (mut offset, mut live, mut client_cursor) = (None, None, None);
         for (name, value) in form_urlencoded::parse(query.unwrap_or_default().as_bytes()) {
             match &*name {

@@ -18,6 +18,9 @@ pub mod memory;
 mod segments;
 pub mod tools;
 
+#[cfg(any(test, fuzzing))]
+pub(crate) use journaled::fuzzing as fuzzing_journaled;
+
 use std::{ops::Range, path::Path};
 
 use bytes::Bytes;

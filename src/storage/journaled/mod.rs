@@ -14,6 +14,8 @@ pub(crate) mod disk;
 mod entry;
 mod files;
 mod frame;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 pub(crate) mod journal;
 mod memtable;
 mod read;
