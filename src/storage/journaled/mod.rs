@@ -137,6 +137,8 @@ impl JournaledStore {
         let snapshot = Snapshot::take(&db).map_err(|error| base::schema::storage_error("reading the index", error))?;
         let mut view = View::new(snapshot, &totals, 0);
         let next_id = view.replay(&recovered)?.max(totals.next_id);
+        // What was appended since has used it.
+        let credit = totals.credit.saturating_sub(2 * view.mem.cost());
         Ok(Self {
             files: DataFiles::new(Arc::clone(&disk), options.max_open_files),
             disk,
@@ -149,7 +151,7 @@ impl JournaledStore {
                 applied: totals.applied,
                 next_id,
                 garbage: totals.garbage,
-                credit: 0,
+                credit,
                 copies: 0,
                 retry_at: 0,
             }),
@@ -167,6 +169,7 @@ impl JournaledStore {
             next_id: writer.next_id,
             streams: usage.streams,
             bytes: usage.bytes,
+            credit: writer.credit,
             garbage: writer.garbage,
         }
     }

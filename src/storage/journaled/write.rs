@@ -74,8 +74,11 @@ impl JournaledStore {
         if !writer.garbage || writer.copies > 0 {
             return Ok(false);
         }
-        let (freed, more) = self.on_index(&mut writer, "giving space back", |db| base::reclaim(db, &self.files))?;
-        writer.credit += freed;
+        let credit = writer.credit;
+        let (credit, more) = self.on_index(&mut writer, "giving space back", |db| {
+            base::reclaim(db, &self.files, credit)
+        })?;
+        writer.credit = credit;
         writer.garbage = more;
         Ok(more)
     }

@@ -17,7 +17,7 @@ use self::{
     backend::{Backend, Unsynced},
     schema::{
         DATA, DUE, DataRead, DueRead, FILES, FORMAT, FilesRead, GARBAGE, GarbageRead, META, META_APPLIED, META_BYTES,
-        META_FORMAT, META_NEXT_ID, NAMES, NamesRead, PRODUCERS, ProducersRead, TRIMMED, storage_error,
+        META_CREDIT, META_FORMAT, META_NEXT_ID, NAMES, NamesRead, PRODUCERS, ProducersRead, TRIMMED, storage_error,
     },
 };
 pub(super) use self::{
@@ -42,6 +42,8 @@ pub(super) struct Totals {
     pub(super) next_id: u64,
     pub(super) streams: u64,
     pub(super) bytes: u64,
+    /// How much of the index's file is free for what the disk itself has no room for.
+    pub(super) credit: u64,
     /// Whether anything waits for [`reclaim`].
     pub(super) garbage: bool,
 }
@@ -142,6 +144,7 @@ fn read_totals(db: &Database) -> Result<Result<Totals, u64>, redb::Error> {
         next_id: number(META_NEXT_ID)?.max(1),
         streams: txn.open_table(NAMES)?.len()?,
         bytes: number(META_BYTES)?,
+        credit: number(META_CREDIT)?,
         garbage: !txn.open_table(GARBAGE)?.is_empty()? || !txn.open_table(TRIMMED)?.is_empty()?,
     }))
 }

@@ -2,7 +2,7 @@
 
 use redb::{Database, ReadableTable, ReadableTableMetadata, Table};
 
-use super::{DATA, FILES, GARBAGE, PRODUCERS, TRIMMED, schema::Data, write::begin};
+use super::{DATA, FILES, GARBAGE, META, META_CREDIT, PRODUCERS, TRIMMED, schema::Data, write::begin};
 use crate::storage::{Position, StreamId, journaled::files::DataFiles};
 
 /// How many rows one call removes at most.
@@ -19,11 +19,15 @@ struct Slice<'t> {
     freed: u64,
 }
 
-/// Removes some of what nobody reads any more. Returns how many bytes went, and whether more
-/// waits.
-pub(in crate::storage::journaled) fn reclaim(db: &Database, on_disk: &DataFiles) -> Result<(u64, bool), redb::Error> {
+/// Removes some of what nobody reads any more, and adds what that gives back to `credit`. Returns
+/// what it is then, and whether more waits.
+pub(in crate::storage::journaled) fn reclaim(
+    db: &Database,
+    on_disk: &DataFiles,
+    credit: u64,
+) -> Result<(u64, bool), redb::Error> {
     let txn = begin(db)?;
-    let (freed, more) = {
+    let (credit, more) = {
         let mut garbage = txn.open_table(GARBAGE)?;
         let mut producers = txn.open_table(PRODUCERS)?;
         let mut trimmed = txn.open_table(TRIMMED)?;
@@ -49,10 +53,12 @@ pub(in crate::storage::journaled) fn reclaim(db: &Database, on_disk: &DataFiles)
                 trimmed.remove(id)?;
             }
         }
-        (slice.freed, !garbage.is_empty()? || !trimmed.is_empty()?)
+        let credit = credit.saturating_add(slice.freed);
+        txn.open_table(META)?.insert(META_CREDIT, credit)?;
+        (credit, !garbage.is_empty()? || !trimmed.is_empty()?)
     };
     txn.commit()?;
-    Ok((freed, more))
+    Ok((credit, more))
 }
 
 fn first<V>(table: &Table<'_, u64, V>) -> Result<Option<(StreamId, V)>, redb::Error>

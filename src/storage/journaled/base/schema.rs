@@ -44,6 +44,9 @@ pub(super) const META_NEXT_ID: &str = "next_id";
 /// In [`META`]: the bytes of all streams.
 pub(super) const META_BYTES: &str = "bytes";
 
+/// In [`META`]: the bytes given back inside of the index since the disk last had room.
+pub(super) const META_CREDIT: &str = "credit";
+
 pub(super) type NamesRead = ReadOnlyTable<&'static str, &'static [u8]>;
 pub(super) type DataRead = ReadOnlyTable<(u64, u64), &'static [u8]>;
 pub(super) type FilesRead = ReadOnlyTable<u64, (u64, u64)>;

@@ -10,7 +10,8 @@ use std::collections::BTreeMap;
 use redb::{Database, ReadableTable, WriteTransaction};
 
 use super::{
-    DATA, DUE, FILES, GARBAGE, META, META_APPLIED, META_BYTES, META_NEXT_ID, NAMES, PRODUCERS, Run, TRIMMED, Totals,
+    DATA, DUE, FILES, GARBAGE, META, META_APPLIED, META_BYTES, META_CREDIT, META_NEXT_ID, NAMES, PRODUCERS, Run,
+    TRIMMED, Totals,
     schema::{Data, decode_record, encode_record},
 };
 use crate::storage::{Position, StreamId, journaled::memtable::Memtable, segments::Segments};
@@ -62,6 +63,7 @@ pub(in crate::storage::journaled) fn checkpoint(db: &Database, new: &Checkpoint<
         meta.insert(META_APPLIED, new.totals.applied)?;
         meta.insert(META_NEXT_ID, new.totals.next_id)?;
         meta.insert(META_BYTES, new.totals.bytes)?;
+        meta.insert(META_CREDIT, new.totals.credit)?;
     }
     txn.commit()?;
     Ok(())
