@@ -1,5 +1,7 @@
 //! One error enum for each operation. Each variant says what the caller must do.
 
+use std::io::ErrorKind;
+
 use crate::{
     protocol::BadInput,
     storage::{CommitError, Position, StorageError},
@@ -20,6 +22,9 @@ pub enum Unavailable {
     /// Another writer of the same store was faster: try again.
     #[error("another writer was faster")]
     Raced,
+    /// The store cannot be written to, only read: the operator has to let it.
+    #[error("the store cannot be written to: {0}")]
+    ReadOnly(String),
     /// The store failed; what it said is for the operator, not for the client.
     #[error("the store failed: {0}")]
     Failed(String),
@@ -36,9 +41,20 @@ impl From<&CommitError> for Unavailable {
         match error {
             CommitError::Full(what) => Self::Full(what.clone()),
             CommitError::TailMoved { .. } => Self::Raced,
+            CommitError::Storage(error) if is_read_only(error) => Self::ReadOnly(error.to_string()),
             CommitError::Storage(error) => Self::Failed(error.to_string()),
         }
     }
+}
+
+fn is_read_only(error: &StorageError) -> bool {
+    let StorageError::Io { source, .. } = error else {
+        return false;
+    };
+    matches!(
+        source.kind(),
+        ErrorKind::ReadOnlyFilesystem | ErrorKind::PermissionDenied
+    )
 }
 
 /// Why a stream was not created.

@@ -145,6 +145,10 @@ impl From<Unavailable> for Problem {
             Unavailable::Overloaded => Self::come_back("overloaded", "too many writes are waiting; try again"),
             Unavailable::Stopping => Self::come_back("stopping", "the server is stopping; try again"),
             Unavailable::Raced => Self::come_back("raced", "another writer was faster; try again"),
+            Unavailable::ReadOnly(cause) => {
+                let detail = "the server's data directory cannot be written to; what is there can be read";
+                Self::come_back("read-only", detail).caused_by(cause)
+            }
             Unavailable::Failed(cause) => {
                 let detail = "the server's store failed; its log says more under this request_id";
                 Self::new(StatusCode::INTERNAL_SERVER_ERROR, "store-failed", detail).caused_by(cause)
