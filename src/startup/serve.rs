@@ -23,12 +23,14 @@ use crate::{
 /// # Errors
 /// The phase of the start that failed.
 pub async fn serve(loaded: Loaded) -> Result<(), StartupError> {
-    let Loaded { config, warnings, .. } = loaded;
+    let Loaded {
+        mut config, warnings, ..
+    } = loaded;
     for warning in &warnings {
         tracing::warn!("{warning}");
     }
     let mut signals = Signals::new()?;
-    descriptors::raise_limit(config.limits.max_connections);
+    descriptors::share_out(&mut config);
     let gate = load_keys(&config)?;
     let speech = Speech::of(&config)?;
     let listeners = Listeners::bind(&config)?;
