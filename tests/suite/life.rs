@@ -349,3 +349,17 @@ fn takes_as_many_descriptors_as_the_system_grants() {
     };
     assert_eq!(soft, hard);
 }
+
+#[test]
+fn a_reader_goes_on_from_its_offset_after_a_kill() {
+    let setup = Setup::new().acid();
+    let server = setup.start();
+    server.text_stream("s", "abc");
+    let offset = server.get("s").send().expect(200).next_offset();
+    server.post("s").text("def").send().expect(204);
+    server.kill();
+    let server = setup.start();
+    assert_eq!(server.content(&format!("s?offset={offset}")), "def");
+    let mut sse = server.sse("s", &offset);
+    assert_eq!(sse.data(), "def");
+}

@@ -21,7 +21,6 @@ mod cli;
 mod clients;
 mod containers;
 mod control_socket;
-mod crash;
 mod embed;
 mod expiry;
 mod forks;

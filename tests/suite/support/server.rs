@@ -33,6 +33,7 @@ pub struct Setup {
     pub arguments: Vec<String>,
     pub signatory: Signatory,
     gated: bool,
+    descriptors: Option<u32>,
 }
 
 impl Setup {
@@ -44,6 +45,7 @@ impl Setup {
             arguments: Vec::new(),
             signatory: Signatory::new(7),
             gated: false,
+            descriptors: None,
         };
         setup.variable("DS_SERVER__BIND_ADDRESS", "127.0.0.1:0");
         setup.variable("RUST_LOG", "info");
@@ -64,9 +66,19 @@ impl Setup {
 
     /// On disk.
     pub fn acid(self) -> Self {
+        self.on_disk("acid")
+    }
+
+    /// In a mode of the storage, such as `file-durable`.
+    pub fn on_disk(self, mode: &str) -> Self {
         let data = self.data_dir();
-        self.with("storage.mode", "acid")
-            .with("storage.data_dir", data.display())
+        self.with("storage.mode", mode).with("storage.data_dir", data.display())
+    }
+
+    /// Allowed to open so many files, connections among them, and no more.
+    pub fn descriptors(mut self, most: u32) -> Self {
+        self.descriptors = Some(most);
+        self
     }
 
     /// Behind the gate.
@@ -100,7 +112,15 @@ impl Setup {
     }
 
     pub fn command(&self) -> Command {
-        let mut command = Command::new(BIN);
+        let mut command = match self.descriptors {
+            None => Command::new(BIN),
+            Some(most) => {
+                let mut shell = Command::new("sh");
+                let limited = format!("ulimit -n {most}; exec \"$0\" \"$@\"");
+                shell.args(["-c", &limited, BIN]);
+                shell
+            }
+        };
         command
             .args(&self.arguments)
             .current_dir(self.dir.path())

@@ -1,0 +1,205 @@
+//! A disk that fills up.
+
+use std::io;
+
+use super::{
+    Server, Setup,
+    disks::SmallDisk,
+    read_all,
+    support::{http::Connection, until},
+};
+
+const STREAMS: usize = 4;
+
+/// A stream and what was acknowledged of it.
+struct Kept {
+    name: String,
+    content: String,
+}
+
+impl Kept {
+    /// What comes next: numbered, so that nothing can be taken for something else.
+    fn next(&self, len: usize) -> String {
+        let line = format!("{}@{};", self.name, self.content.len());
+        line.repeat(len / line.len() + 1)
+    }
+
+    /// Appends; whether there was room.
+    fn append(&mut self, server: &Server, len: usize) -> bool {
+        let text = self.next(len);
+        let answer = server.post(&self.name).text(&text).send();
+        if answer.status == 204 {
+            self.content += &text;
+            return true;
+        }
+        assert!(answer.problem(507).contains("no room"), "{answer:?}");
+        false
+    }
+
+    #[track_caller]
+    fn check(&self, server: &Server) {
+        let (content, _) = read_all(server, &self.name);
+        assert!(
+            content == self.content.as_bytes(),
+            "{}: {} bytes instead of {}",
+            self.name,
+            content.len(),
+            self.content.len()
+        );
+    }
+}
+
+fn create(server: &Server, name: &str) -> Option<Kept> {
+    let answer = server.put(name).text("").send();
+    if answer.status != 201 {
+        answer.problem(507);
+        return None;
+    }
+    Some(Kept {
+        name: name.to_owned(),
+        content: String::new(),
+    })
+}
+
+/// Appends pieces of several sizes until none of them fits.
+fn fill(server: &Server, streams: &mut [Kept]) {
+    for len in [150_000, 20_000, 1_500, 100] {
+        let mut refused = 0;
+        for at in (0..STREAMS).cycle() {
+            if streams[at].append(server, len) {
+                refused = 0;
+            } else {
+                refused += 1;
+            }
+            if refused > 2 * STREAMS {
+                break;
+            }
+        }
+    }
+}
+
+fn check(server: &Server, streams: &[Kept]) {
+    streams.iter().for_each(|stream| stream.check(server));
+}
+
+/// Deletes a stream, and waits until its room can be used.
+fn make_room(server: &Server, streams: &mut [Kept], at: usize) {
+    let name = streams[at].name.clone();
+    server.delete(&name).send().expect(204);
+    server.get(&name).send().problem(404);
+    until("room for a stream again", || match create(server, &name) {
+        Some(stream) => {
+            streams[at] = stream;
+            true
+        }
+        None => false,
+    });
+    until("room for content again", || streams[at].append(server, 20_000));
+}
+
+/// All write at once while there is no room, until the server is killed.
+fn kill_while_full(server: Server, streams: &mut [Kept]) -> Vec<Option<String>> {
+    let before = refusals(&server);
+    let unanswered = std::thread::scope(|scope| {
+        let writers: Vec<_> = streams
+            .iter_mut()
+            .map(|stream| {
+                let server = &server;
+                scope.spawn(move || write_until_killed(server, stream))
+            })
+            .collect();
+        until("refusals", || refusals(&server) > before + 40);
+        server.signal("KILL");
+        writers.into_iter().map(|writer| writer.join().unwrap()).collect()
+    });
+    server.kill();
+    unanswered
+}
+
+fn refusals(server: &Server) -> usize {
+    server.log.text().matches("no room left").count()
+}
+
+/// Returns what was sent last, and not answered.
+fn write_until_killed(server: &Server, stream: &mut Kept) -> Option<String> {
+    let mut connection = Connection::try_open(server.public, None).ok()?;
+    for len in [9_000, 100, 70_000].into_iter().cycle() {
+        let text = stream.next(len);
+        let sent: io::Result<_> = server.post(&stream.name).text(&text).send_on(&mut connection);
+        match sent {
+            Ok(answer) if answer.status == 204 => stream.content += &text,
+            Ok(answer) => _ = answer.problem(507),
+            Err(_) => return Some(text),
+        }
+    }
+    None
+}
+
+/// What was not answered is there wholly or not at all.
+fn settle(server: &Server, streams: &mut [Kept], unanswered: Vec<Option<String>>) {
+    for (stream, text) in streams.iter_mut().zip(unanswered) {
+        let (content, _) = read_all(server, &stream.name);
+        if let Some(text) = text
+            && content.len() > stream.content.len()
+        {
+            stream.content += &text;
+        }
+    }
+    check(server, streams);
+}
+
+fn fills_up(mode: &str) {
+    let disk = SmallDisk::new(12);
+    let setup = Setup::new()
+        .on_disk(mode)
+        .with("storage.data_dir", disk.data_dir().display())
+        .with("limits.max_stream_bytes", 0);
+    let mut server = setup.start();
+    let mut streams: Vec<_> = (0..STREAMS)
+        .map(|number| create(&server, &format!("stream-{number}")).unwrap())
+        .collect();
+    for round in 0..4 {
+        fill(&server, &mut streams);
+        let content: usize = streams.iter().map(|stream| stream.content.len()).sum();
+        println!("{mode}, round {round}: {content} bytes fit");
+        assert!(content > 1_000_000, "a disk of 12 MiB takes more than {content} bytes");
+        check(&server, &streams);
+        server = match round {
+            0 => server,
+            1 => {
+                server.stop();
+                setup.start()
+            }
+            _ => {
+                let unanswered = kill_while_full(server, &mut streams);
+                let server = setup.start();
+                settle(&server, &mut streams, unanswered);
+                server
+            }
+        };
+        check(&server, &streams);
+        assert!(!streams[0].append(&server, 2_000_000), "there is room after a restart");
+        make_room(&server, &mut streams, round);
+        server.kill();
+        server = setup.start();
+        check(&server, &streams);
+        until("room after a restart", || streams[round].append(&server, 20_000));
+    }
+    server.stop();
+    check(&setup.start(), &streams);
+}
+
+#[test]
+fn acid_on_a_full_disk() {
+    fills_up("acid");
+}
+
+#[test]
+fn file_durable_on_a_full_disk() {
+    fills_up("file-durable");
+}
+
+#[test]
+fn file_fast_on_a_full_disk() {
+    fills_up("file-fast");
+}

@@ -1,0 +1,159 @@
+//! SIGKILL at any moment: what was acknowledged is there, whole, once and in order.
+
+use std::{
+    sync::atomic::{AtomicU64, Ordering},
+    time::Duration,
+};
+
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
+
+use super::{
+    Server, Setup, amount,
+    dice::Dice,
+    owned::Owned,
+    shared::{self, Line},
+    support::http::Connection,
+};
+
+const WRITERS: usize = 4;
+
+/// How many kills one directory sees, before another one begins anew.
+const LIFE: u64 = 12;
+
+/// Kills for each mode, unless `DS_TEST_KILLS` says how many.
+const KILLS: u64 = 12;
+
+struct Writer {
+    dice: Dice,
+    lines: Vec<Line>,
+    owned: Owned,
+}
+
+impl Writer {
+    fn new(number: usize, seed: u64) -> Self {
+        Self {
+            dice: Dice::new(seed ^ number as u64),
+            lines: Line::all(number),
+            owned: Owned::new(number),
+        }
+    }
+
+    /// Writes until the server is gone.
+    fn write(&mut self, server: &Server, acknowledged: impl Fn()) {
+        let Ok(mut connection) = Connection::try_open(server.public, None) else {
+            return;
+        };
+        loop {
+            let done = if self.dice.one_in(2) {
+                let line = usize::try_from(self.dice.below(self.lines.len() as u64)).unwrap();
+                self.lines[line].append(server, &mut connection, &mut self.dice)
+            } else {
+                self.owned.act(server, &mut connection, &mut self.dice)
+            };
+            match done {
+                Ok(()) => acknowledged(),
+                Err(_) => return,
+            }
+        }
+    }
+}
+
+/// Says how to see a failure again.
+struct Seed(u64);
+
+impl Drop for Seed {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("chance began with DS_TEST_SEED={}", self.0);
+        }
+    }
+}
+
+fn killed_again_and_again(mode: &str) {
+    let seed = Seed(Dice::seed());
+    let mut left = amount("DS_TEST_KILLS", KILLS);
+    for life in 0.. {
+        let kills = left.min(LIFE);
+        if kills == 0 {
+            break;
+        }
+        live(mode, seed.0.wrapping_add(life * 7919), kills);
+        left -= kills;
+    }
+}
+
+/// One directory, from its first start on.
+fn live(mode: &str, seed: u64, kills: u64) {
+    let setup = Setup::new().on_disk(mode).with("limits.max_stream_bytes", 0);
+    let mut dice = Dice::new(seed);
+    let mut writers: Vec<_> = (0..WRITERS).map(|number| Writer::new(number, seed)).collect();
+    let server = setup.start();
+    shared::create(&server);
+    server.kill();
+    for _ in 0..kills {
+        if dice.one_in(5) {
+            kill_while_it_starts(&setup, &mut dice);
+        }
+        let server = setup.start();
+        verify(&server, &mut writers);
+        kill_while_it_writes(&server, &mut writers, &mut dice);
+    }
+    let server = setup.start();
+    verify(&server, &mut writers);
+    server.stop();
+    verify(&setup.start(), &mut writers);
+}
+
+fn verify(server: &Server, writers: &mut [Writer]) {
+    shared::verify(server, writers.iter_mut().flat_map(|writer| &mut writer.lines));
+    for writer in writers {
+        writer.lines.iter_mut().for_each(|line| line.retry(server));
+        writer.owned.verify(server);
+    }
+}
+
+/// Ends it after a number of acknowledgements, a moment later.
+fn kill_while_it_writes(server: &Server, writers: &mut [Writer], dice: &mut Dice) {
+    let (enough, moment) = (1 + dice.below(400), Duration::from_micros(dice.below(4_000)));
+    let acknowledged = AtomicU64::new(0);
+    let pid = Pid::from_raw(i32::try_from(server.pid()).unwrap());
+    std::thread::scope(|scope| {
+        for writer in writers {
+            let acknowledged = &acknowledged;
+            scope.spawn(move || {
+                writer.write(server, || {
+                    if acknowledged.fetch_add(1, Ordering::SeqCst) + 1 == enough {
+                        std::thread::sleep(moment);
+                        kill(pid, Signal::SIGKILL).unwrap();
+                    }
+                });
+            });
+        }
+    });
+}
+
+/// Ends it somewhere between its first step and its first answer.
+fn kill_while_it_starts(setup: &Setup, dice: &mut Dice) {
+    let mut child = setup.command().spawn().unwrap();
+    std::thread::sleep(Duration::from_micros(dice.below(60_000)));
+    child.kill().unwrap();
+    child.wait().unwrap();
+}
+
+#[test]
+fn acid_loses_nothing_that_it_acknowledged() {
+    killed_again_and_again("acid");
+}
+
+#[test]
+fn file_durable_loses_nothing_that_it_acknowledged() {
+    killed_again_and_again("file-durable");
+}
+
+#[test]
+fn file_fast_loses_nothing_that_it_acknowledged() {
+    killed_again_and_again("file-fast");
+}

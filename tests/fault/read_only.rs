@@ -1,0 +1,132 @@
+//! A data directory that nobody may write to any more, under way and at a start.
+
+use super::{PERSISTENT, Server, Setup, disks::SmallDisk, read_all, support::until};
+
+/// A stream that others look at while the disk is broken.
+struct Kept(String);
+
+impl Kept {
+    fn create(server: &Server) -> Self {
+        let content = "line\n".repeat(30_000);
+        server.text_stream("s", &content);
+        server.text_stream("other", "abc");
+        Self(content)
+    }
+
+    #[track_caller]
+    fn append(&mut self, server: &Server) {
+        let line = format!("line {}\n", self.0.len());
+        server.post("s").text(&line).send().expect(204);
+        self.0 += &line;
+    }
+
+    #[track_caller]
+    fn check(&self, server: &Server) {
+        let (content, _) = read_all(server, "s");
+        assert!(
+            content == self.0.as_bytes(),
+            "{} bytes, not {}",
+            content.len(),
+            self.0.len()
+        );
+        assert_eq!(server.content("other"), "abc");
+    }
+}
+
+/// Every way to write is refused with a problem that says why, and nothing of it is done.
+#[track_caller]
+fn refuses_writes(server: &Server) {
+    let appended = server.post("s").text("x").send();
+    let created = server.put("new").text("x").send();
+    let forked = server.fork("fork", "s").send();
+    let closed = server.post("s").header("stream-closed", "true").send();
+    let deleted = server.delete("other").send();
+    for answer in [appended, created, forked, closed, deleted] {
+        let detail = answer.problem(503);
+        assert!(detail.contains("cannot be written"), "{detail}");
+    }
+    server.get("new").send().problem(404);
+    server.get("fork").send().problem(404);
+    server.raw("GET", "/up").send().expect(200);
+}
+
+/// Permissions are taken away and given back; the server stays.
+fn frozen(mode: &str) {
+    let disk = SmallDisk::ext4(24);
+    let setup = Setup::new()
+        .on_disk(mode)
+        .with("storage.data_dir", disk.data_dir().display());
+    let server = setup.start();
+    let mut kept = Kept::create(&server);
+    for round in 0..3 {
+        kept.append(&server);
+        disk.freeze(true);
+        refuses_writes(&server);
+        kept.check(&server);
+        let mut sse = server.sse("other", "-1");
+        assert_eq!(sse.data(), "abc");
+        refuses_writes(&server);
+        disk.freeze(false);
+        kept.append(&server);
+        kept.check(&server);
+        server.text_stream(&format!("new-{round}"), "x");
+    }
+    server.kill();
+    let server = setup.start();
+    kept.check(&server);
+    kept.append(&server);
+}
+
+#[test]
+fn a_frozen_directory_is_read_and_written_again_when_it_may_be() {
+    PERSISTENT.into_iter().for_each(frozen);
+}
+
+/// The file system gives up, as after an error of its disk. The server goes on reading; one that
+/// is started says what is wrong; after a repair everything is there.
+fn broken(mode: &str) {
+    let disk = SmallDisk::ext4(24);
+    let setup = Setup::new()
+        .on_disk(mode)
+        .with("storage.data_dir", disk.data_dir().display());
+    let server = setup.start();
+    let mut kept = Kept::create(&server);
+    kept.append(&server);
+    disk.break_down();
+    until("the file system to be read-only", || {
+        server.put("probe").send().status == 503
+    });
+    refuses_writes(&server);
+    kept.check(&server);
+    server.kill();
+
+    refuses_to_start(&setup);
+    disk.unmount();
+    disk.repair();
+    disk.mount("ro").unwrap();
+    refuses_to_start(&setup);
+    disk.unmount();
+    disk.mount("rw").unwrap();
+    let server = setup.start();
+    kept.check(&server);
+    kept.append(&server);
+    server.stop();
+    kept.check(&setup.start());
+}
+
+#[track_caller]
+fn refuses_to_start(setup: &Setup) {
+    let (code, _, said) = setup.run(&[]);
+    assert_eq!(code, 1, "{said}");
+    let errors: Vec<_> = said.lines().filter(|line| line.contains("[start_server]")).collect();
+    assert_eq!(errors.len(), 1, "{said}");
+    assert!(errors[0].contains("Read-only file system"), "{said}");
+    assert!(errors[0].contains(&setup.variables["DS_STORAGE__DATA_DIR"]), "{said}");
+}
+
+#[test]
+fn a_broken_file_system_is_read_and_good_again_after_a_repair() {
+    // What file-fast acknowledges may be in memory only when the file system gives up.
+    broken("acid");
+    broken("file-durable");
+}
