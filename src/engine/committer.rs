@@ -20,7 +20,7 @@ use super::{
 use crate::{
     clock,
     storage::{CommitError, Storage, StreamId},
-    telemetry::Metrics,
+    telemetry::{Metrics, Seldom},
 };
 
 /// Commands that may wait. Beyond that, writers are told to come back.
@@ -84,6 +84,7 @@ struct Core {
     /// Streams of which a failed commit has left unknown whether they are still as published.
     doubtful: Vec<Arc<Stream>>,
     answers: Answers,
+    failures: Seldom,
 }
 
 /// Who waits for an outcome, and the outcome.
@@ -162,6 +163,7 @@ impl Committer {
             metrics,
             ids: Ids::default(),
             doubtful: Vec::new(),
+            failures: Seldom::default(),
             // Whoever brings a command to a store that does not block is a task already.
             answers: if inline { Answers::default() } else { Answers::by_task() },
         };
@@ -367,8 +369,10 @@ impl Core {
                 self.process(second);
             }
             error => {
-                tracing::error!(%error, commands = requests.len(), "a batch was not committed");
                 let unavailable = Unavailable::from(&error);
+                if let Some(unsaid) = self.failures.now("commit") {
+                    tracing::error!(%error, commands = requests.len(), unsaid, "a batch was not committed");
+                }
                 for request in requests {
                     request.refuse(unavailable.clone());
                 }

@@ -1,6 +1,6 @@
 //! The only place where errors become answers: `application/problem+json` (RFC 9457).
 
-use std::borrow::Cow;
+use std::{borrow::Cow, sync::LazyLock};
 
 use axum::body::Body;
 use http::{HeaderName, HeaderValue, Response, StatusCode, header, request::Parts};
@@ -11,6 +11,7 @@ use crate::{
     engine::{AppendError, CreateError, DeleteError, ReadError, Unavailable},
     gate::Refusal,
     protocol::{BadInput, headers},
+    telemetry::Seldom,
 };
 
 /// An answer that is not what was asked for.
@@ -65,30 +66,44 @@ impl Problem {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, code, detail).with(header::RETRY_AFTER, number(secs))
     }
 
-    /// The answer. Failures of the server are logged with a number that the client gets too.
+    /// A failure of the server is logged, with a number that the client gets too. A state of the
+    /// server, such as a full disk, refuses many, and is logged now and then.
+    fn log(&self, request_id: &str, path: &str, operation: &str) {
+        static STATES: LazyLock<Seldom> = LazyLock::new(Seldom::default);
+        let (status, cause) = (self.status.as_u16(), self.cause.as_deref().unwrap_or_default());
+        let is_state = matches!(
+            self.status,
+            StatusCode::SERVICE_UNAVAILABLE | StatusCode::INSUFFICIENT_STORAGE
+        );
+        let said = if is_state { STATES.now(self.code) } else { Some(0) };
+        match said {
+            Some(unsaid) if self.status.is_server_error() => tracing::error!(
+                request_id,
+                operation,
+                http.response.status_code = status,
+                url.path = path,
+                cause,
+                unsaid,
+                "{}",
+                self.detail
+            ),
+            _ => tracing::debug!(
+                request_id,
+                operation,
+                http.response.status_code = status,
+                url.path = path,
+                cause,
+                "{}",
+                self.detail
+            ),
+        }
+    }
+
+    /// The answer.
     pub(super) fn respond(self, parts: &Parts, operation: &'static str) -> Response<Body> {
         let request_id = clock::random_id();
         let path = parts.uri.path();
-        if self.status.is_server_error() {
-            tracing::error!(
-                request_id,
-                operation,
-                http.response.status_code = self.status.as_u16(),
-                url.path = path,
-                cause = self.cause.as_deref().unwrap_or_default(),
-                "{}",
-                self.detail
-            );
-        } else {
-            tracing::debug!(
-                request_id,
-                operation,
-                http.response.status_code = self.status.as_u16(),
-                url.path = path,
-                "{}",
-                self.detail
-            );
-        }
+        self.log(&request_id, path, operation);
         let body = serde_json::json!({
             "type": format!("urn:durable-streams:problem:{}", self.code),
             "title": self.status.canonical_reason().unwrap_or("Error"),

@@ -2,5 +2,7 @@
 
 pub mod logs;
 mod metrics;
+mod seldom;
 
 pub use metrics::Metrics;
+pub use seldom::Seldom;

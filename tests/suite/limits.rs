@@ -94,3 +94,15 @@ fn many_creations_at_once_keep_to_the_limit() {
     });
     assert_eq!((created, server.metric("ds_streams")), (5, 5.0));
 }
+
+#[test]
+fn a_full_store_says_so_and_does_not_fill_the_log_with_it() {
+    let server = Setup::new().with("limits.max_memory_bytes", 10_000).start();
+    server.text_stream("s", "");
+    for _ in 0..50 {
+        server.post("s").text(&"x".repeat(20_000)).send().problem(507);
+    }
+    let log = server.log.text();
+    assert_eq!(log.matches("no room left for this").count(), 1, "{log}");
+    assert_eq!(log.matches("a batch was not committed").count(), 1, "{log}");
+}
