@@ -37,6 +37,10 @@ fn main() {
         &FileStorage::open(&dir.join("fast"), false, 512).unwrap(),
         4_000,
     );
+    println!("\nthe same 32 appends over several acid stores, each with its own journal and its share:");
+    for shards in [1, 2, 4] {
+        run_sharded(&dir.join(format!("shards-{shards}")), shards, 2_000);
+    }
     println!("\nopening 100,000 streams:");
     open_many("acid", |name| {
         Box::new(AcidStorage::open(&dir.join(name), 64 << 20).unwrap())
@@ -123,6 +127,53 @@ fn run(label: &str, store: &dyn Storage, batches: u64) {
         );
     }
     println!();
+}
+
+/// Whether shards would pay: what is gained by several syncs at once, and what it costs.
+fn run_sharded(dir: &std::path::Path, shards: u64, batches: u64) {
+    let stores: Vec<AcidStorage> = (0..shards)
+        .map(|shard| AcidStorage::open(&dir.join(shard.to_string()), 64 << 20).unwrap())
+        .collect();
+    let (share, streams) = (APPENDS_A_BATCH / shards, STREAMS / shards);
+    let payload = Bytes::from(vec![b'x'; 256]);
+    for store in &stores {
+        store.commit(&(1..=streams).map(put).collect::<Vec<_>>()).unwrap();
+    }
+    let (cpu, wall) = (cpu_seconds(), Instant::now());
+    // The threads' times count as long as they live, so all of them wait for the slowest.
+    let done = std::sync::Barrier::new(stores.len() + 1);
+    let cpu_used = std::thread::scope(|scope| {
+        for store in &stores {
+            let (payload, done) = (&payload, &done);
+            scope.spawn(move || {
+                for batch in 0..batches {
+                    let changes: Vec<Change> = (0..share)
+                        .map(|n| {
+                            let turn = batch * share + n;
+                            Change::Append {
+                                id: 1 + turn % streams,
+                                at: turn / streams * payload.len() as u64,
+                                data: vec![payload.clone()],
+                            }
+                        })
+                        .collect();
+                    store.commit(&changes).unwrap();
+                }
+                done.wait();
+                done.wait();
+            });
+        }
+        done.wait();
+        let used = cpu_seconds() - cpu;
+        done.wait();
+        used
+    });
+    let (wall, appends) = (wall.elapsed().as_secs_f64(), (batches * APPENDS_A_BATCH) as f64);
+    println!(
+        "  {shards} shards       commit {:6.2} us cpu {:7.2} us wall",
+        cpu_used / appends * 1e6,
+        wall / appends * 1e6
+    );
 }
 
 fn open_many(label: &str, open: impl Fn(&str) -> Box<dyn Storage>) {
