@@ -35,7 +35,8 @@ pub(crate) trait Disk: Send + Sync + Debug {
     /// Makes the names in a directory durable; `""` is the directory itself.
     fn sync_dir(&self, path: &str) -> io::Result<()>;
 
-    /// Makes everything durable that was written to any file.
+    /// Makes everything durable that was written to any file; `Unsupported` where the system
+    /// cannot in one call.
     fn sync_all(&self) -> io::Result<()>;
 
     /// How many bytes there is room for; `None` when that cannot be told.
@@ -136,8 +137,15 @@ impl Disk for Directory {
         File::open(self.root.join(path))?.sync_all()
     }
 
+    #[cfg(target_os = "linux")]
     fn sync_all(&self) -> io::Result<()> {
         Ok(rustix::fs::syncfs(File::open(&self.root)?)?)
+    }
+
+    /// `sync` of other systems does not wait for the disk.
+    #[cfg(not(target_os = "linux"))]
+    fn sync_all(&self) -> io::Result<()> {
+        Err(io::ErrorKind::Unsupported.into())
     }
 
     fn free(&self) -> Option<u64> {

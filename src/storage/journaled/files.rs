@@ -64,9 +64,7 @@ impl DataFiles {
 
     /// Makes files durable, and the names of those that are new.
     pub(super) fn sync(&self, written: &[StreamId], new: &[StreamId]) -> io::Result<()> {
-        if written.len() > SYNC_EACH {
-            self.disk.sync_all()?;
-        } else {
+        if written.len() <= SYNC_EACH || !self.synced_at_once()? {
             for id in written {
                 self.file(*id)?.sync()?;
             }
@@ -82,6 +80,14 @@ impl DataFiles {
             self.disk.sync_dir("")?;
         }
         Ok(())
+    }
+
+    /// Makes all files durable in one call, where the system can.
+    fn synced_at_once(&self) -> io::Result<bool> {
+        match self.disk.sync_all() {
+            Err(error) if error.kind() == io::ErrorKind::Unsupported => Ok(false),
+            done => done.map(|()| true),
+        }
     }
 
     /// How long a file is; `None` when it is missing.
