@@ -5,12 +5,13 @@ require "active_support/core_ext/object/blank"
 require "json"
 require "net/http"
 require "socket"
+require_relative "../support/real_server"
 
 # From `rails new` to an event in a reader's hands, with nothing edited in
 # between.
 class BinDevTest < ActiveSupport::TestCase
   setup do
-    @binary = ENV["DURABLE_STREAMS_BINARY"].presence || skip("DURABLE_STREAMS_BINARY names no server")
+    @binary = RealServer.binary
     @app = GeneratedApp.create
     2.times { @app.run("bin/rails", "generate", "durable_streams:install") }
     @app.run("bin/rails", "durable_streams:generate_keys")

@@ -8,7 +8,7 @@ require "fileutils"
 class GeneratedApp
   GEM_ROOT = File.expand_path("../..", __dir__)
 
-  GEMS = { "rails" => nil, "sqlite3" => nil, "puma" => nil, "durable_streams-rails" => { path: GEM_ROOT } }.freeze
+  GEMS = { "rails" => ENV["RAILS_PATH"], "sqlite3" => nil, "puma" => nil, "durable_streams-rails" => GEM_ROOT }.freeze
 
   attr_reader :root
 
@@ -23,9 +23,8 @@ class GeneratedApp
   end
 
   def build
-    run_in(@directory, "rails", "new", "blog", "--skip-bundle", "--skip-git", "--skip-asset-pipeline", "--skip-javascript",
-      "--skip-rubocop", "--skip-brakeman", "--skip-bootsnap", "--quiet", *@options)
-    write "Gemfile", GEMS.map { |name, options| "gem #{name.inspect}#{", path: #{options[:path].inspect}" if options}" }
+    new_app
+    write "Gemfile", GEMS.map { |name, path| "gem #{name.inspect}#{", path: #{path.inspect}" if path}" }
       .unshift("source \"https://rubygems.org\"").join("\n")
   end
 
@@ -70,18 +69,31 @@ class GeneratedApp
   end
 
   private
-    def run_in(directory, *command, env: {}, expect_success: true)
-      output, status = unbundled { Open3.capture2e(env, *command, chdir: directory) }
+    # By the Rails of the tests' own bundle.
+    def new_app
+      command = [ "bundle", "exec", "rails", "new", "blog", "--skip-bundle", "--skip-git", "--skip-asset-pipeline", "--skip-javascript",
+        "--skip-rubocop", "--skip-brakeman", "--skip-bootsnap", "--skip-ci", "--quiet", *@options ]
+      capture(command, directory: @directory)
+    end
+
+    def run_in(directory, *command, **options)
+      unbundled { capture(command, directory: directory, **options) }
+    end
+
+    def capture(command, directory:, env: {}, expect_success: true)
+      output, status = clean { Open3.capture2e(env, *command, chdir: directory) }
       raise "#{command.join(" ")} #{status}\n#{output}" if expect_success && !status.success?
       output
     end
 
     def unbundled(&block)
-      Bundler.with_unbundled_env do
-        clean = %w[ RAILS_ENV RACK_ENV CI DURABLE_STREAMS_BINARY DURABLE_STREAMS_VERSION DURABLE_STREAMS_CONFIG ].to_h { |name| [ name, ENV.delete(name) ] }
-        yield
-      ensure
-        ENV.update(clean.compact)
-      end
+      Bundler.with_unbundled_env { clean(&block) }
+    end
+
+    def clean
+      before = %w[ RAILS_ENV RACK_ENV CI DURABLE_STREAMS_BINARY DURABLE_STREAMS_VERSION DURABLE_STREAMS_CONFIG ].to_h { |name| [ name, ENV.delete(name) ] }
+      yield
+    ensure
+      ENV.update(before.compact)
     end
 end

@@ -13,7 +13,9 @@ class RealServer
   attr_reader :directory, :public_port, :internal_port
 
   def self.binary
-    ENV["DURABLE_STREAMS_BINARY"].presence
+    ENV["DURABLE_STREAMS_BINARY"].to_s.tap do |path|
+      raise "there is no server to test against: DURABLE_STREAMS_BINARY is #{path.empty? ? "not set" : "#{path}, which is no executable file"}. Build one with cargo build" unless File.file?(path) && File.executable?(path)
+    end
   end
 
   def initialize(verify_key:, storage: { "data_dir" => "data" }, allowed_ips: [ "127.0.0.1" ], **sections)

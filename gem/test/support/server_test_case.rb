@@ -3,7 +3,6 @@
 # A test that talks to the real server over its internal listener.
 class ServerTestCase < ActiveSupport::TestCase
   setup do
-    skip "DURABLE_STREAMS_BINARY names no server" unless RealServer.binary
     @before = [ DurableStreams.client_url, DurableStreams.server_url, DurableStreams.config.to_h.dup ]
     DurableStreams::Rails::Testing.disable!
   end
