@@ -27,11 +27,19 @@ class PumaPluginTest < ActiveSupport::TestCase
 
     assert_equal "200", Net::HTTP.get_response("127.0.0.1", "/up", @port).code
     Process.kill :TERM, @puma
-    Process.wait @puma
+    wait_for_end
     assert_raises(Errno::ESRCH) { Process.kill(0, second) }
   end
 
   private
+    def wait_for_end
+      400.times do
+        return if Process.wait(@puma, Process::WNOHANG)
+        sleep 0.05
+      end
+      flunk "Puma did not end:\n#{@app.read("tmp/puma.log")}"
+    end
+
     def wait_for_starts(count)
       starts = []
       400.times do
