@@ -4,6 +4,7 @@ require "digest"
 require "fileutils"
 require "rubygems/package"
 require "stringio"
+require "tmpdir"
 require "zlib"
 
 # RubyGems stamps what it packs with this time, in archives and gems alike.
@@ -11,24 +12,27 @@ ENV["SOURCE_DATE_EPOCH"] ||= "315532800"
 
 require_relative "../lib/durable_streams/rails/server_binary"
 
-# rake package builds the server for every platform, and of each build a
-# release archive and a gem that carries it, with one manifest of checksums.
-#
-# Needs Rust with cargo-zigbuild and zig (pip install ziglang), or binaries that
-# were built elsewhere in dist/PLATFORM/durable-streams-server.
+# rake package builds the server for every platform (script/build), and packs of
+# each a release archive and a gem that carries it, with one manifest of all
+# archives' checksums. What it makes is in pkg/: nothing in lib/ changes.
 module Packaging
   NAME    = DurableStreams::Rails::ServerBinary::NAME
   VERSION = DurableStreams::Rails::VERSION
   ROOT    = File.expand_path("..", __dir__)
+  PKG     = File.join(ROOT, "pkg")
 
-  # The archive's platform, what Rust and RubyGems call it.
-  Platform = Struct.new(:name, :target, :gem_platform) do
+  # What is uploaded beside the archives, and carried by the gems.
+  MANIFEST = File.join(PKG, "SHA256SUMS")
+
+  # The archive's platform, and RubyGems' name for it. A Linux gem without a
+  # libc in its name is for glibc and musl alike, as the static binary is.
+  Platform = Struct.new(:name, :gem_platform) do
     def binary
       File.join(ROOT, "dist", name, NAME)
     end
 
     def archive
-      File.join(ROOT, "pkg", "#{NAME}-#{VERSION}-#{name}.tar.gz")
+      File.join(PKG, "#{NAME}-#{VERSION}-#{name}.tar.gz")
     end
 
     def executable
@@ -41,10 +45,10 @@ module Packaging
   end
 
   PLATFORMS = [
-    Platform.new("linux-x86_64", "x86_64-unknown-linux-musl", "x86_64-linux"),
-    Platform.new("linux-arm64", "aarch64-unknown-linux-musl", "aarch64-linux"),
-    Platform.new("darwin-arm64", "aarch64-apple-darwin", "arm64-darwin"),
-    Platform.new("darwin-x86_64", "x86_64-apple-darwin", "x86_64-darwin")
+    Platform.new("linux-x86_64", "x86_64-linux"),
+    Platform.new("linux-arm64", "aarch64-linux"),
+    Platform.new("darwin-arm64", "arm64-darwin"),
+    Platform.new("darwin-x86_64", "x86_64-darwin")
   ].freeze
 
   module_function
@@ -57,34 +61,22 @@ module Packaging
     chosen.empty? ? PLATFORMS : PLATFORMS.select { |platform| chosen.include?(platform.name) }
   end
 
-  # Why the platform cannot be built here, or nil.
-  def obstacle(platform)
-    if !system("cargo", "zigbuild", "--help", out: File::NULL, err: File::NULL)
-      "cargo-zigbuild is missing: cargo install cargo-zigbuild && pip install ziglang"
-    elsif !`rustup target list --installed`.split.include?(platform.target)
-      "Rust does not know the target: rustup target add #{platform.target}"
-    end
+  # Returns whether all were built.
+  def build
+    system(File.join(ROOT, "script/build"), *platforms.map(&:name))
   end
 
-  def build(platform)
-    if (reason = obstacle(platform))
-      warn "package: #{platform.name} is not built: #{reason}"
-      return false
-    end
-
-    unless system("cargo", "zigbuild", "--release", "--locked", "--target", platform.target, "--bin", NAME, chdir: File.dirname(ROOT))
-      warn "package: #{platform.name} is not built: cargo failed, see above"
-      return false
-    end
-
-    FileUtils.mkdir_p File.dirname(platform.binary)
-    FileUtils.cp File.join(File.dirname(ROOT), "target", platform.target, "release", NAME), platform.binary
-    true
+  # The platforms that are in dist/, wherever they were built.
+  def built
+    built, missing = platforms.partition(&:built?)
+    missing.each { |platform| warn "package: no archive and no gem for #{platform.name}: dist/#{platform.name}/#{NAME} is not there" }
+    abort "package: nothing is built in dist/" if built.empty?
+    built
   end
 
   # The same bytes for the same binary, whenever and wherever it is packed.
   def archive(platform)
-    FileUtils.mkdir_p File.dirname(platform.archive)
+    FileUtils.mkdir_p PKG
     File.open(platform.archive, "wb") do |file|
       gzip = Zlib::GzipWriter.new(file, Zlib::BEST_COMPRESSION)
       gzip.mtime = Time.at(1)
@@ -98,51 +90,64 @@ module Packaging
     end
   end
 
-  # Checksums of earlier versions stay: an app may pin one.
+  # This version's archives as they are in pkg/, and those of the versions that
+  # were released before: an app may pin one.
   def write_manifest
-    manifest = DurableStreams::Rails::ServerBinary::MANIFEST
-    lines = File.exist?(manifest) ? File.readlines(manifest, chomp: true) : []
-    archives = platforms.select(&:built?).map(&:archive)
-    lines.reject! { |line| archives.any? { |path| line.end_with?("  #{File.basename(path)}") } }
-    lines.concat(archives.map { |path| "#{Digest::SHA256.file(path).hexdigest}  #{File.basename(path)}" })
-    File.write(manifest, lines.sort_by { |line| line.split.last }.map { |line| "#{line}\n" }.join)
+    released = DurableStreams::Rails::ServerBinary::MANIFEST
+    earlier = File.exist?(released) ? File.readlines(released, chomp: true) : []
+    earlier.reject! { |line| line.include?("  #{NAME}-#{VERSION}-") }
+    current = PLATFORMS.map(&:archive).select { |path| File.exist?(path) }
+      .map { |path| "#{Digest::SHA256.file(path).hexdigest}  #{File.basename(path)}" }
+    File.write MANIFEST, (earlier + current).sort_by { |line| line.split.last }.map { |line| "#{line}\n" }.join
   end
 
-  def build_gem(platform)
+  # The gem for every platform, or with +platform+ the one that carries its binary.
+  def build_gem(platform = nil)
     specification = Gem::Specification.load(File.join(ROOT, "durable_streams-rails.gemspec")).dup
+    contents = specification.files.to_h { |path| [ path, File.join(ROOT, path) ] }
+    contents["lib/durable_streams/rails/SHA256SUMS"] = MANIFEST
     if platform
-      FileUtils.mkdir_p File.join(ROOT, File.dirname(platform.executable))
-      FileUtils.cp platform.binary, File.join(ROOT, platform.executable)
       specification.platform = platform.gem_platform
-      specification.files += [ platform.executable ]
+      contents[platform.executable] = platform.binary
     end
-    Dir.chdir(ROOT) { FileUtils.mv Gem::Package.build(specification), "pkg" }
-  ensure
-    FileUtils.rm_rf File.join(ROOT, "exe", platform.gem_platform) if platform
+    specification.files = contents.keys
+
+    Dir.mktmpdir do |directory|
+      contents.each { |path, source| stage source, File.join(directory, path) }
+      Dir.chdir(directory) { FileUtils.mv Gem::Package.build(specification), PKG }
+    end
+  end
+
+  # Readable for everyone, whoever builds the gem.
+  def stage(source, path)
+    FileUtils.mkdir_p File.dirname(path)
+    FileUtils.cp source, path
+    File.chmod File.executable?(source) ? 0o755 : 0o644, path
   end
 end
 
 namespace :package do
-  desc "Build the server for every platform (PLATFORMS=linux-x86_64,…)"
+  desc "Build the server for every platform into dist/ (PLATFORMS=linux-x86_64,…)"
   task :build do
-    failed = Packaging.platforms.reject { |platform| platform.built? || Packaging.build(platform) }
-    abort "package: not built: #{failed.map(&:name).join(", ")}" if failed.any?
+    abort "package: not all is built, see above" unless Packaging.build
   end
 
   desc "Pack what is built in dist/ into release archives, with their checksums"
   task :archives do
-    built = Packaging.platforms.select(&:built?)
-    abort "package: nothing is built in dist/" if built.empty?
-    built.each { |platform| Packaging.archive(platform) }
+    Packaging.built.each { |platform| Packaging.archive(platform) }
     Packaging.write_manifest
   end
 
-  desc "Build the gem, and one for each platform that is built"
+  desc "Build the gem, and one for each platform that is built in dist/"
   task gems: :archives do
-    Packaging.build_gem(nil)
+    Packaging.build_gem
     Packaging.platforms.select(&:built?).each { |platform| Packaging.build_gem(platform) }
   end
 end
 
-desc "Build archives and gems for every platform"
-task package: %w[ package:build package:gems ]
+desc "Build archives and gems for every platform (PLATFORMS=linux-x86_64,…)"
+task :package do
+  complete = Packaging.build
+  Rake::Task["package:gems"].invoke
+  abort "package: not all is built, see above" unless complete
+end

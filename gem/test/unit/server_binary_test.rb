@@ -8,61 +8,106 @@ class ServerBinaryTest < ActiveSupport::TestCase
 
   setup do
     @root = Dir.mktmpdir
-    @archive = pack
-    @requests = []
-    @server = TCPServer.new("127.0.0.1", 0)
-    @env = { "DURABLE_STREAMS_DOWNLOAD_URL" => "http://127.0.0.1:#{@server.addr[1]}", "DURABLE_STREAMS_SHA256" => Digest::SHA256.hexdigest(@archive) }
-    @binary = DurableStreams::Rails::ServerBinary.new(root: @root, version: "9.9.9", env: @env, out: StringIO.new)
+    @mirror = Dir.mktmpdir
+    @server = ArchiveServer.new(@mirror)
+    @binary = server_binary
+    @archive = pack(@binary.archive)
+    write_manifest
   end
 
   teardown do
-    @thread&.kill
-    @server.close
-    FileUtils.rm_rf @root
+    @server.stop
+    FileUtils.rm_rf [ @root, @mirror ]
   end
 
   test "a download that broke off is resumed" do
-    answer [ 200, @archive.bytesize, @archive[0, 10_000] ], [ 206, @archive.bytesize - 10_000, @archive[10_000..] ]
-    error = assert_raises(DurableStreams::Rails::ServerBinary::Error) { @binary.download }
-    assert_match "could not be fetched", error.message
+    @server.break_off_after = 10_000
+    assert_match "could not be fetched", failure.message
+    assert_equal 10_000, File.size("#{@root}/bin/dist/#{@binary.archive}.partial")
     @binary.download
 
     assert_equal FAKE_SERVER, File.read(@binary.path)
     assert File.executable?(@binary.path)
-    assert_equal [ nil, "bytes=10000-" ], @requests.map { |request| request[/^Range: (\S+)/i, 1] }
+    assert_equal [ nil, "bytes=10000-" ], @server.ranges
     assert_equal [ File.basename(@binary.path) ], Dir.children(File.dirname(@binary.path))
   end
 
-  test "a mirror that has another file" do
-    answer [ 200, 5, "other" ], [ 404, 0, "" ]
-    assert_match "thrown away", assert_raises(DurableStreams::Rails::ServerBinary::Error) { @binary.download }.message
-    assert_match "answered 404", assert_raises(DurableStreams::Rails::ServerBinary::Error) { @binary.download }.message
+  test "where the other side cannot resume, all is fetched again" do
+    @server.break_off_after = 10_000
+    @server.resumes = false
+    assert_match "could not be fetched", failure.message
+    @binary.download
+
+    assert_equal FAKE_SERVER, File.read(@binary.path)
+  end
+
+  test "what was fetched and not unpacked is not fetched again" do
+    FileUtils.mkdir_p "#{@root}/bin/dist"
+    FileUtils.cp @archive, "#{@root}/bin/dist/#{@binary.archive}.partial"
+    @binary.download
+
+    assert_equal FAKE_SERVER, File.read(@binary.path)
+    assert_equal [ "bytes=#{File.size(@archive)}-" ], @server.ranges
+  end
+
+  test "an altered archive is refused" do
+    content = File.binread(@archive)
+    content.setbyte(content.bytesize / 2, content.getbyte(content.bytesize / 2) ^ 1)
+    File.binwrite(@archive, content)
+
+    assert_match(/has the checksum \h{64}, and should have \h{64}. It was thrown away/, failure.message)
+    assert_equal [], Dir.children("#{@root}/bin/dist")
+  end
+
+  test "the manifest counts, and not the variable" do
+    assert_raises(DurableStreams::Rails::ServerBinary::Error) { server_binary(version: "9.9.8", "DURABLE_STREAMS_SHA256" => "0" * 64).download }
+    server_binary("DURABLE_STREAMS_SHA256" => "0" * 64).download
+    assert_equal FAKE_SERVER, File.read(@binary.path)
+  end
+
+  test "an archive that is not there" do
+    File.delete @archive
+    assert_match "#{@server.url}/#{@binary.archive} answered 404", failure.message
     assert_not File.exist?(@binary.path)
+  end
+
+  test "a version that the manifest does not have" do
+    error = assert_raises(DurableStreams::Rails::ServerBinary::Error) { server_binary(version: "8.0.0").download }
+    assert_match(/no checksum is known for durable-streams-server-8.0.0-.*: this gem knows 9.9.9. Set DURABLE_STREAMS_SHA256/, error.message)
+    assert_equal [], @server.ranges
+  end
+
+  test "a copy of the gem without a manifest" do
+    File.delete "#{@root}/SHA256SUMS"
+    assert_match(/carries no checksums, as released gems do. Set DURABLE_STREAMS_SHA256/, failure.message)
+
+    server_binary("DURABLE_STREAMS_SHA256" => Digest::SHA256.file(@archive).hexdigest).download
+    assert_equal FAKE_SERVER, File.read(@binary.path)
   end
 
   test "a platform without a server" do
     DurableStreams::Rails::ServerBinary.stub :ruby_platform, "s390x-linux" do
-      assert_match "no server for s390x-linux", assert_raises(DurableStreams::Rails::ServerBinary::Error) { @binary.download }.message
+      assert_match "no server for s390x-linux", failure.message
     end
   end
 
   private
-    def pack
-      tar = StringIO.new("".b)
-      Gem::Package::TarWriter.new(tar) { |writer| writer.add_file_simple("durable-streams-server", 0o755, FAKE_SERVER.bytesize) { |entry| entry.write(FAKE_SERVER) } }
-      Zlib.gzip(tar.string)
+    def server_binary(version: "9.9.9", **env)
+      DurableStreams::Rails::ServerBinary.new(root: @root, version: version, manifest: "#{@root}/SHA256SUMS",
+        env: { "DURABLE_STREAMS_DOWNLOAD_URL" => @server.url, **env }, out: StringIO.new)
     end
 
-    def answer(*answers)
-      @thread = Thread.new do
-        answers.each do |status, length, body|
-          socket = @server.accept
-          request = +""
-          request << socket.gets until request.end_with?("\r\n\r\n")
-          @requests << request
-          socket.write "HTTP/1.1 #{status} Stub\r\nContent-Length: #{length}\r\nConnection: close\r\n\r\n", body
-          socket.close
-        end
-      end
+    def failure
+      assert_raises(DurableStreams::Rails::ServerBinary::Error) { @binary.download }
+    end
+
+    def pack(name)
+      tar = StringIO.new("".b)
+      Gem::Package::TarWriter.new(tar) { |writer| writer.add_file_simple("durable-streams-server", 0o755, FAKE_SERVER.bytesize) { |entry| entry.write(FAKE_SERVER) } }
+      File.join(@mirror, name).tap { |path| File.binwrite(path, Zlib.gzip(tar.string)) }
+    end
+
+    def write_manifest
+      File.write "#{@root}/SHA256SUMS", "#{Digest::SHA256.file(@archive).hexdigest}  #{File.basename(@archive)}\n"
     end
 end

@@ -22,7 +22,8 @@ module DurableStreams
       # Where releases are; each holds one archive for each platform.
       RELEASES = "https://github.com/durable-streams-rails/durable-streams-server/releases/download"
 
-      # The checksums of all released archives.
+      # The checksums of all released archives. rake package puts them into the
+      # gems; in the repository they are of the versions released so far.
       MANIFEST = File.expand_path("SHA256SUMS", __dir__)
 
       # Platform gems carry the binary here, in a directory for the platform.
@@ -117,12 +118,15 @@ module DurableStreams
 
         def checksum
           self.class.checksums(version, manifest: @manifest)[archive] || setting("DURABLE_STREAMS_SHA256") ||
-            raise(Error, "no checksum is known for #{archive}: this version of the gem knows #{known}. Set DURABLE_STREAMS_SHA256 if you know it, or DURABLE_STREAMS_BINARY to a binary of your own")
+            raise(Error, "no checksum is known for #{archive}: #{known}. Set DURABLE_STREAMS_SHA256 to the one in the release's SHA256SUMS, or DURABLE_STREAMS_BINARY to a binary of your own")
         end
 
         def known
-          versions = File.exist?(@manifest) ? File.read(@manifest).scan(/ #{NAME}-(\d[^-]*)-/).flatten.uniq : []
-          versions.any? ? versions.join(", ") : "no released version"
+          if File.exist?(@manifest)
+            "this gem knows #{File.read(@manifest).scan(/ #{NAME}-(\d[^-]*)-/).flatten.uniq.join(", ")}"
+          else
+            "this copy of the gem carries no checksums, as released gems do"
+          end
         end
 
         def fetch
