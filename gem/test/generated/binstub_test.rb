@@ -4,6 +4,7 @@ require "generated_helper"
 require "digest"
 require "rails"
 require "durable_streams/rails"
+require_relative "../support/archive_server"
 
 # bin/durable-streams, and the download task beside it.
 class BinstubTest < ActiveSupport::TestCase
@@ -44,6 +45,24 @@ class BinstubTest < ActiveSupport::TestCase
     assert_match "server #{@app.root} --config", binstub(mirror("DURABLE_STREAMS_SHA256" => @sha256))
     assert_equal [ "durable-streams-server-0.1.0" ], Dir.children(@app.expand("bin/dist"))
     assert_equal "server #{@app.root} --config config/durable_streams.yml --env development\n", binstub
+  end
+
+  test "goes on with what broke off" do
+    fetch_in_two = ->(resumes) do
+      FileUtils.rm_rf @app.expand("bin/dist")
+      server = ArchiveServer.new(@mirror)
+      server.resumes = resumes
+      server.break_off_after = 100
+      env = { "DURABLE_STREAMS_DOWNLOAD_URL" => server.url, "DURABLE_STREAMS_SHA256" => @sha256 }
+      assert_match "could not be fetched. What arrived is kept", binstub(env)
+      assert_match "server #{@app.root} --config", binstub(env)
+      server.ranges
+    ensure
+      server.stop
+    end
+
+    assert_equal [ nil, "bytes=100-" ], fetch_in_two.(true)
+    assert_equal [ nil, "bytes=100-", nil ], fetch_in_two.(false)
   end
 
   test "says where it looked" do
