@@ -15,7 +15,7 @@ class PumaPluginTest < ActiveSupport::TestCase
   end
 
   teardown do
-    Process.kill(:KILL, -@puma) rescue nil
+    Process.kill(:KILL, -@puma) && Process.wait(@puma) if @puma
     @app.delete
   end
 
@@ -27,17 +27,20 @@ class PumaPluginTest < ActiveSupport::TestCase
 
     assert_equal "200", Net::HTTP.get_response("127.0.0.1", "/up", @port).code
     Process.kill :TERM, @puma
-    wait_for_end
-    assert_raises(Errno::ESRCH) { Process.kill(0, second) }
+    # Not of Puma, which under load now and then waits for itself: its server
+    # thread closes the pipe that its signal handler is writing to.
+    wait_for_end_of second
   end
 
   private
-    def wait_for_end
+    def wait_for_end_of(pid)
       400.times do
-        return if Process.wait(@puma, Process::WNOHANG)
+        Process.kill(0, pid)
         sleep 0.05
+      rescue Errno::ESRCH
+        return
       end
-      flunk "Puma did not end:\n#{@app.read("tmp/puma.log")}"
+      flunk "the server outlived Puma:\n#{@app.read("tmp/puma.log")}"
     end
 
     def wait_for_starts(count)
