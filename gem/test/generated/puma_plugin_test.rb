@@ -34,7 +34,7 @@ class PumaPluginTest < ActiveSupport::TestCase
 
   private
     def wait_for_end_of(pid)
-      400.times do
+      1200.times do
         Process.kill(0, pid)
         sleep 0.05
       rescue Errno::ESRCH
@@ -45,7 +45,7 @@ class PumaPluginTest < ActiveSupport::TestCase
 
     def wait_for_starts(count)
       starts = []
-      400.times do
+      1200.times do
         starts = @app.exist?("tmp/starts") ? @app.read("tmp/starts").lines.map(&:to_i) : []
         break if starts.size >= count
         sleep 0.05
