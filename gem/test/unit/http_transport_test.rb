@@ -15,6 +15,12 @@ class HttpTransportTest < HttpTestCase
       JSON.parse(rest.first.body)
   end
 
+  test "sends what is not ASCII, small and large" do
+    [ "Grüße 👋", "ü" * 100_000 ].each { |text| broadcast(value: { body: text }) }
+
+    assert_equal [ "Grüße 👋", "ü" * 100_000 ], @server.events("notes").map { |event| event.dig("value", "body") }
+  end
+
   test "sends to the path of a Global ID, readable" do
     room = Room.create!(name: "A")
     broadcast([ room, "häuser & co" ])

@@ -3,6 +3,7 @@
 require "json"
 require "net/http/persistent"
 require "openssl"
+require "stringio"
 
 # Carries requests to the server over kept-alive connections, one pool for the
 # process. Every request is one that may be repeated: creating, closing and
@@ -26,7 +27,8 @@ class DurableStreams::Rails::HttpTransport
   JSON_TYPE = { "Content-Type" => "application/json" }.freeze # :nodoc:
 
   # A POST that knows how its headers are written, where Net::HTTP takes each
-  # name apart and puts it together again in each request.
+  # name apart and puts it together again in each request, and that leaves in one
+  # piece, where Net::HTTP's head wakes a server that still lacks the body.
   class Append < Net::HTTP::Post # :nodoc:
     WRITTEN = %w[
       Accept Accept-Encoding Authorization Connection Content-Length Content-Type Host
@@ -36,6 +38,12 @@ class DurableStreams::Rails::HttpTransport
     private
       def capitalize(name)
         WRITTEN[name] || super
+      end
+
+      def send_request_with_body(socket, version, path, body)
+        self.content_length = body.bytesize
+        write_header(head = StringIO.new, version, path)
+        socket.write(head.string << body)
       end
   end
 
