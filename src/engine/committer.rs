@@ -7,12 +7,14 @@
 use std::{sync::Arc, time::Duration};
 
 use parking_lot::{Condvar, Mutex, MutexGuard};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::oneshot;
 
 use super::{
     Limits,
+    answers::{Answers, hand_out},
     cache::StreamCache,
     errors::Unavailable,
+    gather::{Crowd, batches},
     request::{Command, Outcome},
     stream::Stream,
     transaction::{Context, Transaction},
@@ -27,14 +29,6 @@ use crate::{
 const MAX_QUEUE: usize = 100_000;
 /// How many bytes of content may wait: whoever sent them need not be there any more.
 const MAX_QUEUE_BYTES: usize = 256 * 1024 * 1024;
-/// How many commands one batch takes at most.
-const MAX_BATCH: usize = 4_096;
-/// How many bytes of content one batch takes at most, beyond its first command.
-const MAX_BATCH_BYTES: usize = 16 * 1024 * 1024;
-/// From how many commands in the last batch on the next one is waited for.
-const CROWD: usize = 4;
-/// How long it is waited for at most, and never longer than the last commit took.
-const MAX_GATHER: Duration = Duration::from_millis(1);
 /// Ids set aside at once.
 const ID_BLOCK: u64 = 1 << 16;
 /// How long writers may keep upkeep from its turn.
@@ -67,14 +61,6 @@ struct Queue {
     stopping: bool,
 }
 
-/// What the last batch teaches about the next: writers who were answered together tend to
-/// come back together, and one commit for all of them costs as much as one for the first.
-#[derive(Default)]
-struct Crowd {
-    last_batch: usize,
-    last_commit: Duration,
-}
-
 struct Core {
     storage: Arc<dyn Storage>,
     cache: Arc<StreamCache>,
@@ -85,45 +71,6 @@ struct Core {
     doubtful: Vec<Arc<Stream>>,
     answers: Answers,
     failures: Seldom,
-}
-
-/// Who waits for an outcome, and the outcome.
-type Answer = (oneshot::Sender<Outcome>, Outcome);
-
-/// How outcomes get to those who wait.
-///
-/// To wake a task from a thread outside the runtime may mean to wake a worker, and costs a
-/// switch to it; from inside it costs next to nothing. So a batch of answers goes to one task,
-/// which hands them out. There are never more of them than callers.
-#[derive(Default)]
-struct Answers(Option<mpsc::UnboundedSender<Vec<Answer>>>);
-
-impl Answers {
-    /// Has them handed out by a task of this runtime.
-    fn by_task() -> Self {
-        let (sender, mut batches) = mpsc::unbounded_channel::<Vec<Answer>>();
-        tokio::spawn(async move {
-            while let Some(batch) = batches.recv().await {
-                batch.into_iter().for_each(hand_out);
-            }
-        });
-        Self(Some(sender))
-    }
-
-    fn give(&self, answers: impl Iterator<Item = Answer>) {
-        match &self.0 {
-            None => answers.for_each(hand_out),
-            Some(task) => {
-                // If the runtime has gone, so have they.
-                let _ = task.send(answers.collect());
-            }
-        }
-    }
-}
-
-fn hand_out((reply, outcome): Answer) {
-    // Who has gone does not wait for an answer.
-    let _ = reply.send(outcome);
 }
 
 /// Ids for new streams, set aside in blocks.
@@ -273,20 +220,6 @@ impl Committer {
     }
 }
 
-impl Crowd {
-    fn size(&self) -> usize {
-        self.last_batch - self.last_batch / 8
-    }
-
-    fn patience(&self) -> Duration {
-        if self.last_batch < CROWD {
-            Duration::ZERO
-        } else {
-            self.last_commit.min(MAX_GATHER)
-        }
-    }
-}
-
 /// Leaves nobody waiting for a committer that has ended, however it did.
 struct End<'c>(&'c Committer);
 
@@ -303,23 +236,6 @@ impl Drop for End<'_> {
             request.refuse(Unavailable::Stopping);
         }
     }
-}
-
-/// Splits what has gathered into batches of bounded size.
-fn batches(requests: Vec<Request>) -> impl Iterator<Item = Vec<Request>> {
-    let mut requests = requests.into_iter().peekable();
-    std::iter::from_fn(move || {
-        let mut batch = vec![requests.next()?];
-        let mut bytes = 0;
-        while batch.len() < MAX_BATCH {
-            let Some(next) = requests.next_if(|next| bytes + next.command.bytes() <= MAX_BATCH_BYTES) else {
-                break;
-            };
-            bytes += next.command.bytes();
-            batch.push(next);
-        }
-        Some(batch)
-    })
 }
 
 impl Core {
@@ -418,7 +334,7 @@ impl Request {
 }
 
 impl Command {
-    fn bytes(&self) -> usize {
+    pub(super) fn bytes(&self) -> usize {
         match self {
             Self::Create { create, .. } => create.data.len(),
             Self::Append { append, .. } => append.data.len(),

@@ -4,6 +4,7 @@
 //! [`Storage`], which knows no rules. Everything that changes a stream goes
 //! through one committer; everything that reads one goes past it.
 
+mod answers;
 mod append;
 mod cache;
 mod chunk;
@@ -13,6 +14,7 @@ mod delete;
 mod errors;
 mod expiry;
 mod follow;
+mod gather;
 mod list;
 mod producers;
 mod read;

@@ -9,7 +9,8 @@ use std::{
 use super::support::{
     http::Connection,
     live::Event,
-    server::{Log, Server, Setup, run},
+    log::Log,
+    server::{Server, Setup, run},
     unprivileged::{self, Net},
     until,
 };

@@ -9,8 +9,8 @@ use std::{
 use super::{
     certs::Certs,
     http::{Answer, Connection},
+    log::Log,
     peers,
-    server::Log,
 };
 
 /// A request to a server at `localhost`.

@@ -7,6 +7,7 @@ pub mod curl;
 pub mod hostile;
 pub mod http;
 pub mod live;
+pub mod log;
 pub mod namespaces;
 pub mod peers;
 pub mod server;
