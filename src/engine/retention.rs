@@ -115,6 +115,19 @@ pub(super) fn appended(tx: &mut Transaction<'_>, slot: Slot, before: Position) {
     }
 }
 
+/// How many own bytes a stream keeps at most once `len` more were appended.
+pub(super) fn kept_with(tx: &Transaction<'_>, slot: Slot, len: u64) -> u64 {
+    let staged = tx.get(slot);
+    let record = &staged.record;
+    let kept = staged.tail.saturating_sub(record.start.max(record.earliest())) + len;
+    let policy = policy(record, &tx.context.limits.retention, &staged.stream.name);
+    match policy.and_then(|policy| policy.max_bytes) {
+        // What is too much goes, but not what the batch itself has appended.
+        Some(max_bytes) => kept.min(max_bytes.max(staged.tail - staged.base() + len)),
+        None => kept,
+    }
+}
+
 /// When a stream is due: sets a mark, and gives up what is too old. Where the rules have changed
 /// since the last append, also what is too much.
 pub(super) fn sweep(tx: &mut Transaction<'_>, slot: Slot) {

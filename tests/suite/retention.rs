@@ -302,6 +302,20 @@ fn a_limit_on_streams_counts_what_is_kept() {
 }
 
 #[test]
+fn a_stream_with_the_same_limit_and_retention_goes_on() {
+    let server = Setup::new().acid().with("limits.max_stream_bytes", 50_000).start();
+    let put = server.put("s").json("").header("stream-retention-bytes", "50000");
+    put.send().expect(201);
+    for n in 0..100 {
+        say(&server, "s", n, 2_000);
+    }
+    // What no retention makes room for is still too large.
+    let large = serde_json::json!("x".repeat(50_000)).to_string();
+    server.post("s").json(&large).send().problem(413);
+    assert_eq!(numbers(&server, "s", "-1").last(), Some(&99));
+}
+
+#[test]
 fn the_blocks_of_a_large_stream_come_back_to_the_disk() {
     let setup = Setup::new().acid().with("storage.mode", "file-fast");
     let server = setup.start();
