@@ -16,9 +16,9 @@ use super::{
     transaction::{Slot, Staged, Transaction},
 };
 use crate::{
-    clock::Millis,
+    clock::{self, Millis},
     protocol::{Kind, StreamName, json},
-    storage::{Mark, Position, Retention, RetentionPolicy, Storage, StorageError, StreamRecord},
+    storage::{Mark, Position, Retention, RetentionPolicy, Storage, StorageError, Stored, StreamRecord},
 };
 
 /// Into how many parts the age and the size are divided: one part more than that is kept at
@@ -268,6 +268,21 @@ pub(super) async fn apply_rules(engine: Weak<Shared>, rules: Arc<[RetentionRule]
     }
 }
 
+/// Whether a stream is to be looked at for the sake of a policy, and does not know of it yet.
+fn is_new(policy: RetentionPolicy, stored: &Stored, now: Millis) -> bool {
+    let size = stored.tail.saturating_sub(stored.record.earliest());
+    let past = stored.record.retention.as_deref();
+    let is_late = |max_age: Millis| {
+        let mark = past.and_then(|past| past.marks.first());
+        let latest = mark.map_or(now.saturating_add(step(max_age)), |mark| {
+            mark.at.saturating_add(max_age)
+        });
+        past.and_then(|past| past.due_at).is_none_or(|due_at| due_at > latest)
+    };
+    let ages = size > 0 && policy.max_age_secs.map(millis).is_some_and(is_late);
+    ages || policy.max_bytes.is_some_and(|max_bytes| size > max_bytes)
+}
+
 impl Engine {
     /// Looks at one page of streams. Returns the name of its last, unless it was the last page.
     async fn apply_rule(
@@ -284,10 +299,9 @@ impl Engine {
             .last()
             .map(|(name, _)| name.clone())
             .filter(|_| listed.len() == PAGE);
+        let now = clock::now_millis();
         let news = listed.into_iter().filter(|(name, stored)| {
-            let past = stored.record.retention.as_ref();
-            let waits = past.is_some_and(|past| past.due_at.is_some());
-            !waits && stored.tail > stored.record.earliest() && policy(&stored.record, &rules, name).is_some()
+            policy(&stored.record, &rules, name).is_some_and(|policy| is_new(policy, stored, now))
         });
         let waiting: Vec<_> = news.map(|(name, _)| self.enqueue(Command::Expire { name })).collect();
         for outcome in waiting {

@@ -316,6 +316,26 @@ fn a_stream_with_the_same_limit_and_retention_goes_on() {
 }
 
 #[test]
+fn a_rule_that_was_made_stricter_holds_from_the_next_start_on() {
+    let setup = Setup::new().acid();
+    let year = r#"[{ streams = "*", max_age_secs = 31536000, max_bytes = 1000000 }]"#;
+    let server = setup.clone().with("retention.rules", year).start();
+    for name in ["age", "size"] {
+        server.put(name).json("").send().expect(201);
+        for n in 0..10 {
+            say(&server, name, n, 2_000);
+        }
+    }
+    server.stop();
+    let stricter =
+        r#"[{ streams = "age", max_age_secs = 1 }, { streams = "*", max_age_secs = 31536000, max_bytes = 9000 }]"#;
+    let server = setup.with("retention.rules", stricter).start();
+    until("what is too old and too much now to be given up", || {
+        numbers(&server, "age", "-1").is_empty() && numbers(&server, "size", "-1").len() <= 4
+    });
+}
+
+#[test]
 fn the_blocks_of_a_large_stream_come_back_to_the_disk() {
     let setup = Setup::new().acid().with("storage.mode", "file-fast");
     let server = setup.start();
