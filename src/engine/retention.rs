@@ -158,6 +158,8 @@ pub(super) fn sweep(tx: &mut Transaction<'_>, slot: Slot) {
 
 /// Sets a mark at the tail, and gives up what lies below marks that are too old.
 fn age(past: &mut Retention, max_age: Millis, now: Millis, tail: Position) {
+    // A clock that was ahead and was set right is not to keep anything for so much longer.
+    past.marks.iter_mut().for_each(|mark| mark.at = mark.at.min(now));
     let expired = |mark: &Mark| mark.at.saturating_add(max_age) <= now;
     if let Some(mark) = past.marks.iter().rev().find(|mark| expired(mark)) {
         past.earliest = past.earliest.max(mark.position);
@@ -275,7 +277,7 @@ fn is_new(policy: RetentionPolicy, stored: &Stored, now: Millis) -> bool {
     let is_late = |max_age: Millis| {
         let mark = past.and_then(|past| past.marks.first());
         let latest = mark.map_or(now.saturating_add(step(max_age)), |mark| {
-            mark.at.saturating_add(max_age)
+            mark.at.min(now).saturating_add(max_age)
         });
         past.and_then(|past| past.due_at).is_none_or(|due_at| due_at > latest)
     };
