@@ -158,13 +158,15 @@ fn check_stream_seq(tx: &Transaction<'_>, slot: Slot, append: &PreparedAppend) -
 }
 
 fn check_size(tx: &Transaction<'_>, slot: Slot, append: &PreparedAppend) -> Result<(), AppendError> {
-    let staged = tx.get(slot);
-    let kept = staged.tail - staged.record.start.max(staged.record.earliest());
-    let size = kept + append.data.len() as u64;
-    match tx.context.limits.max_stream_bytes {
-        Some(limit) if size > limit && !append.data.is_empty() => Err(AppendError::TooLarge(limit)),
-        _ => Ok(()),
+    let Some(limit) = tx.context.limits.max_stream_bytes else {
+        return Ok(());
+    };
+    let len = append.data.len() as u64;
+    let kept = super::retention::kept_with(tx, slot, len);
+    if kept > limit && len > 0 {
+        return Err(AppendError::TooLarge(limit));
     }
+    Ok(())
 }
 
 fn answer(tx: &Transaction<'_>, slot: Slot, duplicate: bool, producer: Option<ProducerState>) -> Appended {

@@ -20,6 +20,8 @@ pub struct Follower {
     engine: Engine,
     reader: Reader,
     at: Position,
+    /// Nothing was read yet, and it may be read from wherever the stream begins.
+    at_beginning: bool,
 }
 
 /// Counts as a live reader of a stream for as long as it exists.
@@ -61,6 +63,7 @@ impl Engine {
             engine: self.clone(),
             reader,
             at,
+            at_beginning: from == ReadFrom::Beginning,
         };
         // A position that is none is refused here, where it can still be said with a status.
         // What was read for that is what the reader gets first.
@@ -121,6 +124,9 @@ impl Follower {
                     softly: gone == Gone::SoftDeleted,
                 });
             }
+            if self.at_beginning {
+                self.at = self.at.max(snapshot.earliest);
+            }
             if self.at < snapshot.earliest {
                 return Err(ReadError::GivenUp {
                     earliest: snapshot.earliest,
@@ -131,10 +137,11 @@ impl Follower {
                     Some(chunk) => chunk,
                     None => match self.engine.chunk(stream, self.at, snapshot.tail).await {
                         Err(ReadError::NotFound) => return Ok(Event::Gone { softly: false }),
+                        Err(ReadError::GivenUp { .. }) if self.at_beginning => continue,
                         read => read?,
                     },
                 };
-                self.at = chunk.end;
+                (self.at, self.at_beginning) = (chunk.end, false);
                 let up_to_date = chunk.end >= snapshot.tail;
                 return Ok(Event::Chunk {
                     chunk,

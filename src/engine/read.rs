@@ -90,11 +90,17 @@ impl Engine {
     pub async fn read(&self, name: &StreamName, from: ReadFrom) -> Result<Slice, ReadError> {
         let stream = self.find_readable(name).await?;
         self.touch(&stream, clock::now_millis());
-        let snapshot = stream.snapshot();
-        let start = resolve(from, &snapshot)?;
-        let chunk = match from {
-            ReadFrom::Now => None,
-            _ => Some(self.chunk(&stream, start, snapshot.tail).await?),
+        let (snapshot, start, chunk) = loop {
+            let snapshot = stream.snapshot();
+            let start = resolve(from, &snapshot)?;
+            if from == ReadFrom::Now {
+                break (snapshot, start, None);
+            }
+            match self.chunk(&stream, start, snapshot.tail).await {
+                // The beginning is wherever there is one now.
+                Err(ReadError::GivenUp { .. }) if from == ReadFrom::Beginning => {}
+                chunk => break (snapshot, start, Some(chunk?)),
+            }
         };
         let end = chunk.as_ref().map_or(start, |chunk| chunk.end);
         Ok(Slice {
@@ -173,17 +179,26 @@ fn load(
     tail: Position,
 ) -> Result<Chunk, ReadError> {
     let kind = stream.content_type.kind();
-    let (record, ..) = stream.record();
-    // The byte before tells whether a message starts here. One does at the earliest position,
-    // and the byte before that is gone.
-    let before = u64::from(kind == Kind::Json && start > record.earliest());
+    let (mut record, ..) = stream.record();
     let (mut end, mut searched) = (wanted, 0);
     loop {
+        // The byte before tells whether a message starts here. One does at the earliest position,
+        // and the byte before that is gone.
+        let before = u64::from(kind == Kind::Json && start > record.earliest());
         let mut bytes = stored(storage, &record, start - before, end)?;
-        // What was given up meanwhile may have been read as anything.
-        let earliest = stream.snapshot().earliest;
+        // What was given up meanwhile, or belonged to a stream that is not there any more, may
+        // have been read as anything.
+        let (now, _, gone) = stream.record();
+        let earliest = now.earliest();
+        if gone == Some(Gone::Deleted) {
+            return Err(ReadError::NotFound);
+        }
         if start < earliest {
             return Err(ReadError::GivenUp { earliest });
+        }
+        if start - before < earliest {
+            record = now;
+            continue;
         }
         if bytes.len() as u64 != end - start + before {
             // A stream that is deleted under a reader loses its bytes before it is told to go.

@@ -16,9 +16,9 @@ use super::{
     transaction::{Slot, Staged, Transaction},
 };
 use crate::{
-    clock::Millis,
+    clock::{self, Millis},
     protocol::{Kind, StreamName, json},
-    storage::{Mark, Position, Retention, RetentionPolicy, Storage, StorageError, StreamRecord},
+    storage::{Mark, Position, Retention, RetentionPolicy, Storage, StorageError, Stored, StreamRecord},
 };
 
 /// Into how many parts the age and the size are divided: one part more than that is kept at
@@ -115,6 +115,19 @@ pub(super) fn appended(tx: &mut Transaction<'_>, slot: Slot, before: Position) {
     }
 }
 
+/// How many own bytes a stream keeps at most once `len` more were appended.
+pub(super) fn kept_with(tx: &Transaction<'_>, slot: Slot, len: u64) -> u64 {
+    let staged = tx.get(slot);
+    let record = &staged.record;
+    let kept = staged.tail.saturating_sub(record.start.max(record.earliest())) + len;
+    let policy = policy(record, &tx.context.limits.retention, &staged.stream.name);
+    match policy.and_then(|policy| policy.max_bytes) {
+        // What is too much goes, but not what the batch itself has appended.
+        Some(max_bytes) => kept.min(max_bytes.max(staged.tail - staged.base() + len)),
+        None => kept,
+    }
+}
+
 /// When a stream is due: sets a mark, and gives up what is too old. Where the rules have changed
 /// since the last append, also what is too much.
 pub(super) fn sweep(tx: &mut Transaction<'_>, slot: Slot) {
@@ -145,6 +158,8 @@ pub(super) fn sweep(tx: &mut Transaction<'_>, slot: Slot) {
 
 /// Sets a mark at the tail, and gives up what lies below marks that are too old.
 fn age(past: &mut Retention, max_age: Millis, now: Millis, tail: Position) {
+    // A clock that was ahead and was set right is not to keep anything for so much longer.
+    past.marks.iter_mut().for_each(|mark| mark.at = mark.at.min(now));
     let expired = |mark: &Mark| mark.at.saturating_add(max_age) <= now;
     if let Some(mark) = past.marks.iter().rev().find(|mark| expired(mark)) {
         past.earliest = past.earliest.max(mark.position);
@@ -255,6 +270,21 @@ pub(super) async fn apply_rules(engine: Weak<Shared>, rules: Arc<[RetentionRule]
     }
 }
 
+/// Whether a stream is to be looked at for the sake of a policy, and does not know of it yet.
+fn is_new(policy: RetentionPolicy, stored: &Stored, now: Millis) -> bool {
+    let size = stored.tail.saturating_sub(stored.record.earliest());
+    let past = stored.record.retention.as_deref();
+    let is_late = |max_age: Millis| {
+        let mark = past.and_then(|past| past.marks.first());
+        let latest = mark.map_or(now.saturating_add(step(max_age)), |mark| {
+            mark.at.min(now).saturating_add(max_age)
+        });
+        past.and_then(|past| past.due_at).is_none_or(|due_at| due_at > latest)
+    };
+    let ages = size > 0 && policy.max_age_secs.map(millis).is_some_and(is_late);
+    ages || policy.max_bytes.is_some_and(|max_bytes| size > max_bytes)
+}
+
 impl Engine {
     /// Looks at one page of streams. Returns the name of its last, unless it was the last page.
     async fn apply_rule(
@@ -271,10 +301,9 @@ impl Engine {
             .last()
             .map(|(name, _)| name.clone())
             .filter(|_| listed.len() == PAGE);
+        let now = clock::now_millis();
         let news = listed.into_iter().filter(|(name, stored)| {
-            let past = stored.record.retention.as_ref();
-            let waits = past.is_some_and(|past| past.due_at.is_some());
-            !waits && stored.tail > stored.record.earliest() && policy(&stored.record, &rules, name).is_some()
+            policy(&stored.record, &rules, name).is_some_and(|policy| is_new(policy, stored, now))
         });
         let waiting: Vec<_> = news.map(|(name, _)| self.enqueue(Command::Expire { name })).collect();
         for outcome in waiting {

@@ -16,7 +16,6 @@ pub(super) async fn handle(app: &App, permit: &Permit, query: ReadQuery) -> Resu
     let _place = live::Place::take(app, "long-poll")?;
     let mut follower = app.running()?.follow(stream(permit)?, query.from).await?;
     let end = live::end(permit, Some(app.settings().long_poll_timeout)).unwrap_or_else(Instant::now);
-    let start = follower.position();
     let event = tokio::select! {
         biased;
         event = follower.next() => event?,
@@ -37,7 +36,7 @@ pub(super) async fn handle(app: &App, permit: &Permit, query: ReadQuery) -> Resu
                 // What comes after now is something else the next time.
                 answer.insert(header::CACHE_CONTROL, caching::NO_STORE);
             } else {
-                let tag = caching::tag(follower.identity(), start, chunk.end, closed);
+                let tag = caching::tag(follower.identity(), chunk.start, chunk.end, closed);
                 answer.insert(header::ETAG, respond::text(&tag));
                 answer.insert(header::CACHE_CONTROL, app.settings().caching.content());
             }

@@ -302,6 +302,40 @@ fn a_limit_on_streams_counts_what_is_kept() {
 }
 
 #[test]
+fn a_stream_with_the_same_limit_and_retention_goes_on() {
+    let server = Setup::new().acid().with("limits.max_stream_bytes", 50_000).start();
+    let put = server.put("s").json("").header("stream-retention-bytes", "50000");
+    put.send().expect(201);
+    for n in 0..100 {
+        say(&server, "s", n, 2_000);
+    }
+    // What no retention makes room for is still too large.
+    let large = serde_json::json!("x".repeat(50_000)).to_string();
+    server.post("s").json(&large).send().problem(413);
+    assert_eq!(numbers(&server, "s", "-1").last(), Some(&99));
+}
+
+#[test]
+fn a_rule_that_was_made_stricter_holds_from_the_next_start_on() {
+    let setup = Setup::new().acid();
+    let year = r#"[{ streams = "*", max_age_secs = 31536000, max_bytes = 1000000 }]"#;
+    let server = setup.clone().with("retention.rules", year).start();
+    for name in ["age", "size"] {
+        server.put(name).json("").send().expect(201);
+        for n in 0..10 {
+            say(&server, name, n, 2_000);
+        }
+    }
+    server.stop();
+    let stricter =
+        r#"[{ streams = "age", max_age_secs = 1 }, { streams = "*", max_age_secs = 31536000, max_bytes = 9000 }]"#;
+    let server = setup.with("retention.rules", stricter).start();
+    until("what is too old and too much now to be given up", || {
+        numbers(&server, "age", "-1").is_empty() && numbers(&server, "size", "-1").len() <= 4
+    });
+}
+
+#[test]
 fn the_blocks_of_a_large_stream_come_back_to_the_disk() {
     let setup = Setup::new().acid().with("storage.mode", "file-fast");
     let server = setup.start();

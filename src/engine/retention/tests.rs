@@ -93,6 +93,18 @@ fn a_stream_that_has_given_up_everything_is_never_due() {
 }
 
 #[test]
+fn a_clock_that_was_set_back_keeps_nothing_for_longer() {
+    let (wrong, right) = (1_000 * AGE, 10 * AGE);
+    let mut past = Retention::default();
+    age(&mut past, AGE, wrong, 5);
+    age(&mut past, AGE, right, 5);
+    assert_eq!(past.due_at, Some(right + AGE));
+    age(&mut past, AGE, right + STEP, 8);
+    age(&mut past, AGE, right + AGE + STEP, 8);
+    assert_eq!(past.earliest, 8);
+}
+
+#[test]
 fn the_store_keeps_what_forks_read() {
     let mut past = Retention {
         earliest: 10,

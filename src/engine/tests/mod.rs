@@ -5,6 +5,7 @@ mod failures;
 mod following;
 mod listing;
 mod schedule;
+mod trimming;
 
 use std::{
     ops::Range,
@@ -31,9 +32,9 @@ pub(super) enum Fault {
 
 type Hook = Mutex<Option<Box<dyn FnOnce() + Send>>>;
 
-/// A store in memory that counts as one that blocks, with places to interfere.
+/// A store, in memory unless said otherwise, that counts as one that blocks, with places to interfere.
 pub(super) struct Faulty {
-    pub(super) inner: InMemoryStorage,
+    pub(super) inner: Box<dyn Storage>,
     pub(super) fault: Mutex<Option<Fault>>,
     /// The next look at this name fails.
     pub(super) unreadable: Mutex<Option<StreamName>>,
@@ -44,8 +45,12 @@ pub(super) struct Faulty {
 
 impl Faulty {
     pub(super) fn new(max_bytes: u64) -> Arc<Self> {
+        Self::over(InMemoryStorage::new(max_bytes))
+    }
+
+    pub(super) fn over(inner: impl Storage) -> Arc<Self> {
         Arc::new(Self {
-            inner: InMemoryStorage::new(max_bytes),
+            inner: Box::new(inner),
             fault: Mutex::default(),
             unreadable: Mutex::default(),
             after_get: Mutex::default(),

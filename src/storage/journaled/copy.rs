@@ -193,7 +193,10 @@ impl Copying<'_, '_> {
             record: record.clone(),
         }])?;
         self.report.streams += 1;
-        self.bytes(name, record)?;
+        let end = self.bytes(name, record)?;
+        if end < record.earliest() {
+            self.begin_by(end, name, record)?;
+        }
         let producers = self.read(name, |frozen| {
             let rows = frozen.index.producers(record.id)?;
             rows.map(|row| {
@@ -206,7 +209,18 @@ impl Copying<'_, '_> {
         self.write(producers)
     }
 
-    fn bytes(&mut self, name: &StreamName, record: &StreamRecord) -> Result<(), Failure> {
+    /// Of a stream that has lost its end, what is left is there to be read, and what comes next too.
+    fn begin_by(&mut self, end: Position, name: &StreamName, record: &StreamRecord) -> Result<(), Failure> {
+        let (name, mut record) = (name.clone(), record.clone());
+        if let Some(past) = &mut record.retention {
+            past.earliest = end;
+            past.marks.clear();
+        }
+        self.write(vec![Change::Put { name, record }])
+    }
+
+    /// Copies a stream's bytes; returns where they end.
+    fn bytes(&mut self, name: &StreamName, record: &StreamRecord) -> Result<Position, Failure> {
         let id = record.id;
         let mut at = record.first();
         let tail = self.read(name, |frozen| frozen.index.tail(id))?.unwrap_or(at);
@@ -218,7 +232,7 @@ impl Copying<'_, '_> {
             let data = match read {
                 Err(Failure::Source(error)) if self.salvage => {
                     self.report.problems.push(format!("`{name}` from {at} on: {error}"));
-                    return Ok(());
+                    return Ok(at);
                 }
                 read => read?,
             };
@@ -232,11 +246,11 @@ impl Copying<'_, '_> {
                     return Err(Failure::Source(StorageError::Corrupt(problem)));
                 }
                 self.report.problems.push(problem);
-                return Ok(());
+                return Ok(got);
             }
             at = got;
         }
-        Ok(())
+        Ok(at)
     }
 
     fn read<T>(

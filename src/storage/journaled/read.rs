@@ -25,10 +25,7 @@ use crate::{
 impl JournaledStore {
     pub(crate) fn get(&self, name: &StreamName) -> Result<Option<Stored>, StorageError> {
         self.look("reading a record", |view| {
-            let record = match view.mem.names.get(name) {
-                Some(record) => record.clone(),
-                None => view.index.record(name)?,
-            };
+            let record = view.record(name)?;
             record.map(|record| view.stored(record)).transpose()
         })
     }

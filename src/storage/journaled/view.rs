@@ -37,6 +37,13 @@ impl View {
         }
     }
 
+    pub(super) fn record(&self, name: &StreamName) -> Result<Option<StreamRecord>, redb::Error> {
+        match self.mem.names.get(name) {
+            Some(record) => Ok(record.clone()),
+            None => self.index.record(name),
+        }
+    }
+
     /// Where a stream ends.
     pub(super) fn tail(&self, id: StreamId) -> Result<Option<Position>, redb::Error> {
         match self.mem.tail(id) {
@@ -59,6 +66,22 @@ impl View {
             names: HashMap::new(),
         };
         Ok(checker.check(batch)?.map(|()| checker.known))
+    }
+
+    /// Whether a batch makes room, by removing streams or giving up their past, and adds nothing.
+    pub(super) fn makes_room(&self, batch: &[Change]) -> Result<bool, redb::Error> {
+        let mut makes_room = false;
+        for change in batch {
+            match change {
+                Change::Remove { .. } => makes_room = true,
+                Change::Put { name, record } => match self.record(name)? {
+                    Some(old) if old.id == record.id => makes_room |= old.first() < record.first(),
+                    _ => return Ok(false),
+                },
+                Change::Append { .. } | Change::Producer { .. } => return Ok(false),
+            }
+        }
+        Ok(makes_room)
     }
 
     /// Does what a batch says that was checked.

@@ -15,7 +15,8 @@ use super::{
 };
 use crate::storage::{Change, CommitError, StorageError, StreamId};
 
-/// What is left free on the disk, so that streams can still be deleted when it is full.
+/// What is left free on the disk, so that streams can still be deleted, and give up their past,
+/// when it is full.
 const RESERVE: u64 = 1024 * 1024;
 
 /// What a change may cost on the way to the disk besides its bytes: pages of the index.
@@ -33,7 +34,13 @@ impl JournaledStore {
         let content = Encoded::batch(batch).map_err(|error| StorageError::Corrupt(error.to_string()))?;
         if batch.iter().any(|change| !matches!(change, Change::Remove { .. })) {
             let cost = 2 * content.len() + CHANGE_COST * batch.len() as u64;
-            self.check_room(&mut writer, cost, content.len())?;
+            if let Err(refused) = self.check_room(&mut writer, cost, content.len()) {
+                let makes_room = |view: &View| view.makes_room(batch);
+                let is_full = matches!(refused, CommitError::Full(_));
+                if !is_full || !self.twice_on_view(&mut writer, "reading the index", makes_room)? {
+                    return Err(refused);
+                }
+            }
         }
         if self.view.read().mem.cost() > OVERDUE * self.options.checkpoint_bytes {
             self.checkpoint(&mut writer)?;

@@ -6,7 +6,7 @@
 mod entry;
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap, hash_map},
     ops::{Bound, Range},
     sync::atomic::{AtomicU64, Ordering},
 };
@@ -175,8 +175,10 @@ impl State {
         for change in batch {
             match change {
                 Change::Put { name, record } => {
-                    if !self.streams.contains_key(&record.id) && !tails.contains_key(&record.id) {
-                        tails.insert(record.id, Some(record.first()));
+                    if let Some(entry) = self.streams.get(&record.id) {
+                        shrinkage += record.first().saturating_sub(entry.first()).min(entry.len());
+                    } else if let hash_map::Entry::Vacant(tail) = tails.entry(record.id) {
+                        tail.insert(Some(record.first()));
                         growth += stream_cost(name);
                     }
                 }

@@ -1,5 +1,8 @@
 use super::*;
-use crate::storage::contract::{Subject, append, contract, put, record, remove};
+use crate::storage::{
+    Retention,
+    contract::{Subject, append, contract, put, record, remove},
+};
 
 struct Memory;
 
@@ -51,6 +54,27 @@ fn records_are_written_when_the_store_is_full() {
     ));
     store.commit(&[put("a", closed)]).unwrap();
     assert!(store.commit(&[put("b", record(2))]).is_err());
+}
+
+#[test]
+fn what_a_stream_gives_up_is_room_for_what_comes_with_it() {
+    let store = InMemoryStorage::new(10_000);
+    store
+        .commit(&[put("a", record(1)), append(1, 0, vec![1; 8000])])
+        .unwrap();
+    let past = Retention {
+        earliest: 4000,
+        given_up: 4000,
+        ..Retention::default()
+    };
+    let shortened = StreamRecord {
+        retention: Some(Box::new(past)),
+        ..record(1)
+    };
+    let more = |len| [put("a", shortened.clone()), append(1, 8000, vec![2; len])];
+    assert!(matches!(store.commit(&more(7000)), Err(CommitError::Full(_))));
+    store.commit(&more(5000)).unwrap();
+    assert_eq!(store.usage().bytes, 9000);
 }
 
 #[test]

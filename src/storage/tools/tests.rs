@@ -2,7 +2,7 @@ use std::{collections::BTreeMap, fs, ops::ControlFlow, os::unix::fs::FileExt, pa
 
 use super::*;
 use crate::storage::{
-    Storage,
+    Retention, Storage, StreamRecord,
     acid::AcidStorage,
     contract::{Driver, Model, append, put, record, scratch},
     file::FileStorage,
@@ -141,6 +141,37 @@ fn damage_is_reported_and_what_is_sound_is_saved() {
     let saved = AcidStorage::open(&dir.path().join("saved"), 1 << 20).unwrap();
     assert_eq!(saved.usage().streams, 3);
     assert_eq!(saved.read(3, 0..300_000).unwrap().len(), 200_000);
+}
+
+#[test]
+fn a_saved_stream_does_not_begin_behind_its_end() {
+    let dir = scratch();
+    let from = dir.path().join("from");
+    let store = FileStorage::open(&from, true, 4).unwrap();
+    // Its forks read what it has given up.
+    let past = Retention {
+        earliest: 150_000,
+        ..Retention::default()
+    };
+    let source = StreamRecord {
+        forks: 1,
+        retention: Some(Box::new(past)),
+        ..record(1)
+    };
+    store
+        .commit(&[put("s", source), append(1, 0, vec![b'x'; 200_000])])
+        .unwrap();
+    drop(store);
+    let file = fs::OpenOptions::new()
+        .write(true)
+        .open(from.join("data/01/0000000000000001"))
+        .unwrap();
+    file.set_len(50_000).unwrap();
+    let lock = lock::acquire(&from).unwrap();
+    salvage(&lock, &dir.path().join("saved"), StorageMode::Acid, &mut on).unwrap();
+    let saved = AcidStorage::open(&dir.path().join("saved"), 1 << 20).unwrap();
+    let stored = saved.list("s", None, 1).unwrap().remove(0).1;
+    assert!(stored.record.earliest() <= stored.tail, "{stored:?}");
 }
 
 #[test]

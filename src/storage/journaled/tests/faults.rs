@@ -15,7 +15,7 @@ use super::{
 use crate::{
     protocol::StreamName,
     storage::{
-        CommitError, Storage, StorageError, StreamId,
+        CommitError, Position, Retention, Storage, StorageError, StreamId, StreamRecord,
         contract::{Driver, Model, append, put, record, remove},
         journaled::{JournaledStore, Options, disk::Disk, journal},
     },
@@ -348,6 +348,41 @@ fn a_full_disk_is_survived() {
             }
         }
     });
+}
+
+#[test]
+fn a_full_disk_has_room_again_when_streams_give_up_their_past() {
+    for_seeds(6, |seed| {
+        let disk = SimDisk::new(seed);
+        let store = open(&disk, &options(seed)).unwrap();
+        disk.set_capacity(disk.used() + 3 * 1024 * 1024);
+        store.commit(&[put("a", record(1))]).unwrap();
+        let mut tail = 0;
+        for _ in 0..3 {
+            while let Ok(()) = store.commit(&[append(1, tail, vec![7; 5000])]) {
+                tail += 5000;
+            }
+            store.commit(&[put("a", kept_from(tail - 5000))]).unwrap();
+            while store.maintain().unwrap() {}
+            store.commit(&[append(1, tail, vec![7; 5000])]).unwrap();
+            tail += 5000;
+            let kept = store.read(1, tail - 10_000..tail).unwrap();
+            assert!(kept.len() == 10_000 && kept.iter().all(|byte| *byte == 7));
+        }
+    });
+}
+
+/// A record that has given up what is below a position.
+fn kept_from(position: Position) -> StreamRecord {
+    let past = Retention {
+        earliest: position,
+        given_up: position,
+        ..Retention::default()
+    };
+    StreamRecord {
+        retention: Some(Box::new(past)),
+        ..record(1)
+    }
 }
 
 /// The directory becomes read-only under way: everything can be read, nothing is written, and
