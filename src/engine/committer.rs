@@ -33,6 +33,8 @@ const MAX_QUEUE_BYTES: usize = 256 * 1024 * 1024;
 const ID_BLOCK: u64 = 1 << 16;
 /// How long writers may keep upkeep from its turn.
 const UPKEEP_AT_LEAST: Duration = Duration::from_secs(1);
+/// How long nothing may happen before upkeep has a look.
+const UPKEEP_IDLE: Duration = Duration::from_secs(60);
 /// How long to rest when upkeep fails.
 const UPKEEP_RETRY: Duration = Duration::from_secs(1);
 
@@ -167,7 +169,6 @@ impl Committer {
         let mut crowd = Crowd::default();
         let mut upkeep = clock::instant();
         while let Some(requests) = self.take(rest, &crowd) {
-            rest = Duration::MAX;
             let mut core = self.core.lock();
             if !requests.is_empty() {
                 crowd.last_batch = requests.len();
@@ -182,15 +183,16 @@ impl Committer {
                 continue;
             }
             upkeep = clock::instant();
-            match core.storage.maintain() {
-                Ok(true) => rest = Duration::ZERO,
-                Ok(false) if self.inline => rest = UPKEEP_RETRY,
-                Ok(false) => {}
+            rest = match core.storage.maintain() {
+                Ok(true) => Duration::ZERO,
+                Ok(false) if self.inline => UPKEEP_RETRY,
+                // What waits for the end of a backup has nobody who says so.
+                Ok(false) => UPKEEP_IDLE,
                 Err(error) => {
                     tracing::warn!(%error, "the store's upkeep failed; trying again");
-                    rest = UPKEEP_RETRY;
+                    UPKEEP_RETRY
                 }
-            }
+            };
         }
     }
 
@@ -212,9 +214,7 @@ impl Committer {
     fn wait(&self, queue: &mut MutexGuard<'_, Queue>, wanted: usize, longest: Duration) {
         queue.wanted = wanted;
         let missing = |queue: &mut Queue| queue.requests.len() < wanted && !queue.stopping;
-        if longest == Duration::MAX {
-            self.filled.wait_while(queue, missing);
-        } else if longest > Duration::ZERO {
+        if longest > Duration::ZERO {
             self.filled.wait_while_for(queue, missing, longest);
         }
     }

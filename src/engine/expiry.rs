@@ -18,6 +18,7 @@ use crate::{
     clock::{self, Millis},
     protocol::StreamName,
     storage::Lifetime,
+    telemetry::Seldom,
 };
 
 /// How often due streams are looked for.
@@ -31,6 +32,7 @@ const MIN_TOUCH_MILLIS: Millis = 1_000;
 /// Looks for streams whose time is over, and forgets those that nobody uses, for as long
 /// as the engine lives.
 pub(super) async fn sweep(engine: Weak<Shared>, stopped: CancellationToken) {
+    let failures = Seldom::default();
     let mut ticks = tokio::time::interval(SWEEP_INTERVAL);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
@@ -40,8 +42,10 @@ pub(super) async fn sweep(engine: Weak<Shared>, stopped: CancellationToken) {
         }
         let Some(shared) = engine.upgrade() else { return };
         let engine = Engine { shared };
-        if let Err(error) = engine.expire_due().await {
-            tracing::warn!(%error, "could not look for expired streams; trying again");
+        if let Err(error) = engine.expire_due().await
+            && let Some(unsaid) = failures.now("sweep")
+        {
+            tracing::warn!(%error, unsaid, "could not look for expired streams; trying again");
         }
         engine.forget_idle();
     }

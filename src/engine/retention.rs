@@ -8,10 +8,13 @@
 //! Readers are told first (`earliest`); the store gives the bytes back when no fork reads them
 //! any more (`given_up`).
 
-use std::sync::{Arc, Weak};
+use std::{
+    sync::{Arc, Weak},
+    time::Duration,
+};
 
 use super::{
-    Engine, Shared, read,
+    Engine, Shared, Unavailable, read,
     request::Command,
     transaction::{Slot, Staged, Transaction},
 };
@@ -27,6 +30,8 @@ const PARTS: u64 = 16;
 const MIN_STEP: Millis = 1_000;
 /// How much is read at first to find where a message ends.
 const WINDOW: u64 = 64 * 1024;
+/// How long to rest when rules cannot be applied, because the disk is full or much waits.
+const RETRY: Duration = Duration::from_secs(10);
 /// How many streams are looked at together when rules are new.
 const PAGE: usize = 256;
 
@@ -258,12 +263,13 @@ pub(super) async fn apply_rules(engine: Weak<Shared>, rules: Arc<[RetentionRule]
         let (prefix, mut after): (Arc<str>, _) = (rule.prefix().into(), None);
         loop {
             let Some(shared) = engine.upgrade() else { return };
-            match (Engine { shared }).apply_rule(&rules, &prefix, after.take()).await {
+            match (Engine { shared }).apply_rule(&rules, &prefix, after.clone()).await {
                 Ok(Some(last)) => after = Some(last),
                 Ok(None) => break,
+                Err(Unavailable::Stopping) => return,
                 Err(error) => {
-                    tracing::warn!(%error, rule = %rule.streams, "retention could not be applied to all streams");
-                    break;
+                    tracing::warn!(%error, rule = %rule.streams, "retention waits to be applied; trying again");
+                    tokio::time::sleep(RETRY).await;
                 }
             }
         }
@@ -292,7 +298,7 @@ impl Engine {
         rules: &Arc<[RetentionRule]>,
         prefix: &Arc<str>,
         after: Option<StreamName>,
-    ) -> Result<Option<StreamName>, super::Unavailable> {
+    ) -> Result<Option<StreamName>, Unavailable> {
         let (storage, rules, prefix) = (Arc::clone(&self.shared.storage), Arc::clone(rules), Arc::clone(prefix));
         let listed = self
             .blocking(move || storage.list(&prefix, after.as_ref().map(StreamName::as_str), PAGE))
