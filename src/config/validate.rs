@@ -176,6 +176,15 @@ impl Checker<'_> {
             );
             self.fail(&["limits.max_body_bytes", "limits.max_inflight_bytes"], message);
         }
+        let largest = limits.max_stream_bytes;
+        let kept = self.config.retention.rules.iter().filter_map(|rule| rule.max_bytes);
+        if largest > 0 && kept.clone().any(|kept| kept > largest) {
+            let message = format!(
+                "a rule keeps more than limits.max_stream_bytes ({largest}): a stream is refused more (413) before the \
+                 rule gives anything up"
+            );
+            self.warn(&["retention.rules"], message);
+        }
     }
 
     /// Far beyond these, a number of seconds is a number of milliseconds.

@@ -257,3 +257,18 @@ fn a_broken_value_brings_no_further_problems() {
         "[load_config] server.toml:2: transport.mode: \"tsl\" is not one of http, tls, mtls (did you mean \"tls\"?)"
     );
 }
+
+#[test]
+fn a_rule_that_is_never_reached_is_warned_of() {
+    let rules = |limit: u64| {
+        let rules = "[retention]\nrules = [{ streams = \"*\", max_bytes = 2000 }]\n";
+        let place = toml(&format!("{rules}[limits]\nmax_stream_bytes = {limit}\n"));
+        let warnings = place.ok().warnings;
+        warnings
+            .iter()
+            .any(|warning| warning.to_string().contains("a rule keeps more"))
+    };
+    assert!(rules(1000));
+    assert!(!rules(2000));
+    assert!(!rules(0));
+}
