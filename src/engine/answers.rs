@@ -31,8 +31,13 @@ impl Answers {
         match &self.0 {
             None => answers.for_each(hand_out),
             Some(task) => {
-                // If the runtime has gone, so have they.
-                let _ = task.send(answers.collect());
+                let mut answers: Vec<Answer> = answers.collect();
+                if answers.len() > 1 {
+                    // If the runtime has gone, so have they.
+                    let _ = task.send(answers);
+                } else if let Some(only) = answers.pop() {
+                    hand_out(only);
+                }
             }
         }
     }

@@ -1,6 +1,9 @@
 //! A disk that fills up.
 
-use std::io;
+use std::{
+    io,
+    sync::atomic::{AtomicUsize, Ordering::Relaxed},
+};
 
 use super::{
     Server, Setup,
@@ -99,16 +102,16 @@ fn make_room(server: &Server, streams: &mut [Kept], at: usize) {
 
 /// All write at once while there is no room, until the server is killed.
 fn kill_while_full(server: Server, streams: &mut [Kept]) -> Vec<Option<String>> {
-    let before = refusals(&server);
+    let refused = AtomicUsize::new(0);
     let unanswered = std::thread::scope(|scope| {
         let writers: Vec<_> = streams
             .iter_mut()
             .map(|stream| {
-                let server = &server;
-                scope.spawn(move || write_until_killed(server, stream))
+                let (server, refused) = (&server, &refused);
+                scope.spawn(move || write_until_killed(server, stream, refused))
             })
             .collect();
-        until("refusals", || refusals(&server) > before + 40);
+        until("refusals", || refused.load(Relaxed) > 40);
         server.signal("KILL");
         writers.into_iter().map(|writer| writer.join().unwrap()).collect()
     });
@@ -116,19 +119,18 @@ fn kill_while_full(server: Server, streams: &mut [Kept]) -> Vec<Option<String>> 
     unanswered
 }
 
-fn refusals(server: &Server) -> usize {
-    server.log.text().matches("no room left").count()
-}
-
 /// Returns what was sent last, and not answered.
-fn write_until_killed(server: &Server, stream: &mut Kept) -> Option<String> {
+fn write_until_killed(server: &Server, stream: &mut Kept, refused: &AtomicUsize) -> Option<String> {
     let mut connection = Connection::try_open(server.public, None).ok()?;
     for len in [9_000, 100, 70_000].into_iter().cycle() {
         let text = stream.next(len);
         let sent: io::Result<_> = server.post(&stream.name).text(&text).send_on(&mut connection);
         match sent {
             Ok(answer) if answer.status == 204 => stream.content += &text,
-            Ok(answer) => _ = answer.problem(507),
+            Ok(answer) => {
+                answer.problem(507);
+                refused.fetch_add(1, Relaxed);
+            }
             Err(_) => return Some(text),
         }
     }
