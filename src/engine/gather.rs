@@ -10,8 +10,11 @@ const MAX_BATCH: usize = 4_096;
 const MAX_BATCH_BYTES: usize = 16 * 1024 * 1024;
 /// From how many commands in the last batch on the next one is waited for.
 const CROWD: usize = 4;
-/// How long it is waited for at most, and never longer than the last commit took.
+/// How long it is waited for at most, and never longer than [`PATIENCE`] commits take.
 const MAX_GATHER: Duration = Duration::from_millis(1);
+/// What one commit more would cost everybody, a little wait saves: with 32 writers on a fast
+/// disk a quarter of the commits, at the same throughput.
+const PATIENCE: u32 = 3;
 
 /// What the last batch teaches about the next: writers who were answered together tend to
 /// come back together, and one commit for all of them costs as much as one for the first.
@@ -32,7 +35,7 @@ impl Crowd {
         if self.last_batch < CROWD {
             Duration::ZERO
         } else {
-            self.last_commit.min(MAX_GATHER)
+            (PATIENCE * self.last_commit).min(MAX_GATHER)
         }
     }
 }
