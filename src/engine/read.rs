@@ -239,18 +239,22 @@ fn load(
     }
 }
 
+/// Whether a character of UTF-8 begins with this byte.
+pub(super) fn starts_character(byte: u8) -> bool {
+    (byte as i8) >= -0x40
+}
+
 /// How many of the bytes can be sent without tearing a message or a character apart.
 fn whole(kind: Kind, bytes: &[u8]) -> usize {
     match kind {
         Kind::Json => json::whole_messages(bytes),
         Kind::Binary => bytes.len(),
         Kind::Text => {
-            let starts_character = |byte: &u8| (*byte as i8) >= -0x40;
             let last = bytes
                 .iter()
                 .rev()
                 .take(4)
-                .position(starts_character)
+                .position(|byte| starts_character(*byte))
                 .map_or(bytes.len(), |back| bytes.len() - 1 - back);
             match std::str::from_utf8(bytes.get(last..).unwrap_or_default()) {
                 Err(error) if error.error_len().is_none() && last > 0 => last,

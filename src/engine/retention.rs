@@ -232,7 +232,9 @@ fn boundary(
         let bytes = read::stored(storage, record, from, end)?;
         let found = match kind {
             Kind::Json => json::end_of(1, &bytes).ok(),
-            Kind::Text | Kind::Binary => (1..bytes.len()).find(|at| starts_character(bytes.get(*at))),
+            Kind::Text | Kind::Binary => {
+                (1..bytes.len()).find(|at| bytes.get(*at).is_some_and(|byte| read::starts_character(*byte)))
+            }
         };
         match found {
             Some(at) => return Ok(from + at as u64),
@@ -240,10 +242,6 @@ fn boundary(
             None => len *= 2,
         }
     }
-}
-
-fn starts_character(byte: Option<&u8>) -> bool {
-    byte.is_some_and(|byte| (*byte as i8) >= -0x40)
 }
 
 /// Lets the store give up what no fork reads.

@@ -8,6 +8,8 @@ use std::{
 
 use tempfile::TempDir;
 
+use super::Setup;
+
 /// A mounted file system. Unmounted when dropped.
 pub struct SmallDisk {
     dir: TempDir,
@@ -66,6 +68,13 @@ impl SmallDisk {
 
     pub fn data_dir(&self) -> PathBuf {
         self.path().join("data")
+    }
+
+    /// A server that keeps its streams here.
+    pub fn setup(&self, mode: &str) -> Setup {
+        Setup::new()
+            .on_disk(mode)
+            .with("storage.data_dir", self.data_dir().display())
     }
 
     /// Mounts it.

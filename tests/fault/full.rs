@@ -6,7 +6,7 @@ use std::{
 };
 
 use super::{
-    Server, Setup,
+    Server,
     disks::SmallDisk,
     read_all,
     support::{http::Connection, until},
@@ -152,10 +152,7 @@ fn settle(server: &Server, streams: &mut [Kept], unanswered: Vec<Option<String>>
 
 fn fills_up(mode: &str) {
     let disk = SmallDisk::new(12);
-    let setup = Setup::new()
-        .on_disk(mode)
-        .with("storage.data_dir", disk.data_dir().display())
-        .with("limits.max_stream_bytes", 0);
+    let setup = disk.setup(mode).with("limits.max_stream_bytes", 0);
     let mut server = setup.start();
     let mut streams: Vec<_> = (0..STREAMS)
         .map(|number| create(&server, &format!("stream-{number}")).unwrap())

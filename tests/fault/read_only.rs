@@ -53,9 +53,7 @@ fn refuses_writes(server: &Server) {
 /// Permissions are taken away and given back; the server stays.
 fn frozen(mode: &str) {
     let disk = SmallDisk::ext4(24);
-    let setup = Setup::new()
-        .on_disk(mode)
-        .with("storage.data_dir", disk.data_dir().display());
+    let setup = disk.setup(mode);
     let server = setup.start();
     let mut kept = Kept::create(&server);
     for round in 0..3 {
@@ -86,9 +84,7 @@ fn a_frozen_directory_is_read_and_written_again_when_it_may_be() {
 /// is started says what is wrong; after a repair everything is there.
 fn broken(mode: &str) {
     let disk = SmallDisk::ext4(24);
-    let setup = Setup::new()
-        .on_disk(mode)
-        .with("storage.data_dir", disk.data_dir().display());
+    let setup = disk.setup(mode);
     let server = setup.start();
     let mut kept = Kept::create(&server);
     kept.append(&server);

@@ -1,9 +1,6 @@
 //! Servers in namespaces of their own, as containers have them.
 
-use std::{
-    os::unix::fs::MetadataExt as _,
-    process::{Command, Stdio},
-};
+use std::{os::unix::fs::MetadataExt as _, process::Command};
 
 use super::server::{BIN, Setup};
 
@@ -34,13 +31,8 @@ pub fn command(setup: &Setup, flags: &str, script: &str) -> Command {
     let mut command = Command::new("unshare");
     command
         .args(flags)
-        .args(["sh", "-c", &format!("set -e\n{script}\nexec \"$0\"\n"), BIN])
-        .current_dir(setup.dir.path())
-        .env_clear()
-        .envs(&setup.variables)
-        .env("PATH", std::env::var("PATH").unwrap())
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped());
+        .args(["sh", "-c", &format!("set -e\n{script}\nexec \"$0\"\n"), BIN]);
+    setup.equip(&mut command);
+    command.env("PATH", std::env::var("PATH").unwrap());
     command
 }

@@ -120,15 +120,21 @@ impl Setup {
                 shell
             }
         };
+        command.args(&self.arguments);
+        self.equip(&mut command);
         command
-            .args(&self.arguments)
+    }
+
+    /// Gives a process what a server has, however it becomes one: directory, variables, and
+    /// pipes that somebody reads.
+    pub fn equip(&self, command: &mut Command) {
+        command
             .current_dir(self.dir.path())
             .env_clear()
             .envs(&self.variables)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
-        command
     }
 
     /// Starts it and waits until it serves.

@@ -31,16 +31,9 @@ pub fn command(setup: &Setup, net: Net) -> Command {
         words.splice(0..0, ["unshare", "--net"]);
     }
     let mut command = Command::new(words[0]);
-    command
-        .args(&words[1..])
-        .arg(program)
-        .current_dir(setup.dir.path())
-        .env_clear()
-        .envs(&setup.variables)
-        .env("PATH", std::env::var("PATH").unwrap())
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped());
+    command.args(&words[1..]).arg(program);
+    setup.equip(&mut command);
+    command.env("PATH", std::env::var("PATH").unwrap());
     command
 }
 
