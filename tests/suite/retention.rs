@@ -19,6 +19,12 @@ fn modes() -> [Setup; 3] {
     ]
 }
 
+/// Creates the stream `s` of messages, with a retention.
+#[track_caller]
+fn create(server: &Server, header: &str, limit: &str) {
+    server.put("s").json("").header(header, limit).send().expect(201);
+}
+
 /// Appends one message, and returns the offset behind it.
 fn say(server: &Server, name: &str, n: usize, padding: usize) -> String {
     let message = serde_json::json!({ "n": n, "padding": "x".repeat(padding) });
@@ -90,12 +96,7 @@ fn a_stream_keeps_no_more_than_its_size() {
 fn what_was_given_up_stays_given_up_across_a_restart_and_the_stream_goes_on() {
     for setup in modes().into_iter().skip(1) {
         let server = setup.start();
-        server
-            .put("s")
-            .json("")
-            .header("stream-retention-bytes", "100000")
-            .send()
-            .expect(201);
+        create(&server, "stream-retention-bytes", "100000");
         let first = say(&server, "s", 0, 5_000);
         for n in 1..60 {
             say(&server, "s", n, 5_000);
@@ -121,12 +122,7 @@ fn what_was_given_up_stays_given_up_across_a_restart_and_the_stream_goes_on() {
 fn what_is_too_old_is_given_up_without_a_request_coming_by() {
     for setup in modes() {
         let server = setup.start();
-        server
-            .put("s")
-            .json("")
-            .header("stream-retention-age", "1")
-            .send()
-            .expect(201);
+        create(&server, "stream-retention-age", "1");
         let behind = say(&server, "s", 0, 10);
         let tail = say(&server, "s", 1, 10);
         until("both to be given up", || server.metric("ds_stored_bytes") == 0.0);
@@ -145,12 +141,7 @@ fn what_is_too_old_is_given_up_without_a_request_coming_by() {
 #[test]
 fn a_reader_at_the_edge_misses_nothing_and_one_left_behind_is_told() {
     let server = Setup::new().acid().start();
-    server
-        .put("s")
-        .json("")
-        .header("stream-retention-bytes", "20000")
-        .send()
-        .expect(201);
+    create(&server, "stream-retention-bytes", "20000");
     let start = say(&server, "s", 0, 10);
     let mut edge = server.sse("s", &start);
     for n in 1..50 {
@@ -200,12 +191,7 @@ fn rules_hold_for_names_that_match_also_for_streams_that_are_there() {
 fn a_fork_keeps_what_it_inherited() {
     for setup in modes() {
         let server = setup.start();
-        server
-            .put("s")
-            .json("")
-            .header("stream-retention-bytes", "20000")
-            .send()
-            .expect(201);
+        create(&server, "stream-retention-bytes", "20000");
         for n in 0..5 {
             say(&server, "s", n, 2_000);
         }
@@ -274,12 +260,7 @@ fn text_is_cut_between_characters_and_bytes_anywhere() {
 #[test]
 fn one_message_larger_than_the_limit_is_kept_until_the_next() {
     let server = Setup::new().start();
-    server
-        .put("s")
-        .json("")
-        .header("stream-retention-bytes", "100")
-        .send()
-        .expect(201);
+    create(&server, "stream-retention-bytes", "100");
     say(&server, "s", 0, 10);
     say(&server, "s", 1, 5_000);
     assert_eq!(numbers(&server, "s", "-1"), [1]);
@@ -290,12 +271,7 @@ fn one_message_larger_than_the_limit_is_kept_until_the_next() {
 #[test]
 fn a_limit_on_streams_counts_what_is_kept() {
     let server = Setup::new().with("limits.max_stream_bytes", 50_000).start();
-    server
-        .put("s")
-        .json("")
-        .header("stream-retention-bytes", "20000")
-        .send()
-        .expect(201);
+    create(&server, "stream-retention-bytes", "20000");
     for n in 0..100 {
         say(&server, "s", n, 2_000);
     }
@@ -339,12 +315,7 @@ fn a_rule_that_was_made_stricter_holds_from_the_next_start_on() {
 fn the_blocks_of_a_large_stream_come_back_to_the_disk() {
     let setup = Setup::new().acid().with("storage.mode", "file-fast");
     let server = setup.start();
-    server
-        .put("s")
-        .json("")
-        .header("stream-retention-bytes", "1000000")
-        .send()
-        .expect(201);
+    create(&server, "stream-retention-bytes", "1000000");
     for n in 0..400 {
         say(&server, "s", n, 50_000);
     }
