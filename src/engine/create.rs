@@ -1,5 +1,7 @@
 //! Create (section 5.1).
 
+use bytes::Bytes;
+
 use super::{
     Engine, delete,
     errors::CreateError,
@@ -7,7 +9,7 @@ use super::{
     request::{Command, CreateRequest, Created, Outcome, PreparedCreate},
     retention,
     stream::{Gone, deadline},
-    transaction::{Slot, Staged, Transaction},
+    transaction::{Slot, Staged, Transaction, stored_len},
 };
 use crate::{
     protocol::{BadInput, ContentType, Framing, Kind, Past, StreamName, json},
@@ -146,10 +148,11 @@ fn compare(existing: &Staged, create: &PreparedCreate) -> Result<Created, Create
 
 fn check_limits(tx: &Transaction<'_>, create: &PreparedCreate) -> Result<(), CreateError> {
     let limits = tx.context.limits;
+    let framing = framing(create);
+    let stored = |content: &Bytes| stored_len(framing, content.len() as u64);
+    let len = stored(&create.prefix()) + stored(&create.data);
     match (limits.max_stream_bytes, limits.max_streams) {
-        (Some(limit), _) if (create.data.len() + create.prefix().len()) as u64 > limit => {
-            Err(CreateError::TooLarge(limit))
-        }
+        (Some(limit), _) if len > limit => Err(CreateError::TooLarge(limit)),
         (_, Some(limit)) if tx.streams() >= limit => Err(CreateError::TooManyStreams(limit)),
         _ => Ok(()),
     }
@@ -186,13 +189,20 @@ fn record(
     })
 }
 
+/// How the new stream keeps its appends: as its source does, or apart where they are not messages.
+fn framing(create: &PreparedCreate) -> Framing {
+    if let Some(Ok(point)) = create.fork.as_ref().map(|fork| &fork.at) {
+        return point.source.record().0.framing;
+    }
+    match create.content_type.as_ref().map_or(Kind::Binary, ContentType::kind) {
+        Kind::Json => Framing::NONE,
+        Kind::Text | Kind::Binary => Framing::NEW,
+    }
+}
+
 /// A stream of which nothing is known but its content type.
 pub(super) fn blank(create: &PreparedCreate) -> StreamRecord {
     let content_type = create.content_type.clone().unwrap_or_else(ContentType::default_type);
-    let framing = match content_type.kind() {
-        Kind::Json => Framing::NONE,
-        Kind::Text | Kind::Binary => Framing::NEW,
-    };
     StreamRecord {
         id: 0,
         start: 0,
@@ -209,7 +219,7 @@ pub(super) fn blank(create: &PreparedCreate) -> StreamRecord {
         soft_deleted: false,
         lives: Vec::new(),
         renewed: None,
-        framing,
+        framing: framing(create),
         retention: None,
     }
 }

@@ -251,7 +251,6 @@ pub(super) fn fork_of(source: &mut StreamRecord, create: &PreparedCreate) -> Str
     source.forks += 1;
     let mut record = StreamRecord {
         lifetime: source.lifetime,
-        framing: source.framing,
         retention: Some(Box::new(Retention {
             policy: source.retention.as_ref().and_then(|past| past.policy),
             earliest: source.earliest(),

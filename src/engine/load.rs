@@ -231,6 +231,30 @@ pub(super) fn append_at(
     Ok(AppendAt { end, len, first })
 }
 
+/// Whole frames from `start` on: those up to `wanted`, and one at least.
+pub(super) fn frames(
+    storage: &dyn Storage,
+    stream: &Stream,
+    start: Position,
+    wanted: Position,
+    tail: Position,
+) -> Result<Bytes, ReadError> {
+    let first = append_at(storage, stream, start, tail, 0)?;
+    let load = Load {
+        storage,
+        stream,
+        start,
+        tail,
+    };
+    let (record, ..) = stream.record();
+    let mut run = load.own_run(&record, start, wanted.max(first.end))?;
+    let mut frames = frame::frames(&run, record.framing);
+    frames.by_ref().for_each(drop);
+    let whole = frames.at();
+    run.truncate(whole);
+    Ok(run)
+}
+
 /// A stream's bytes, wherever they are: below a fork's start they are other streams'.
 pub(super) fn stored(
     storage: &dyn Storage,

@@ -23,6 +23,7 @@ mod producers;
 mod read;
 mod request;
 mod retention;
+mod stored;
 mod stream;
 mod text;
 mod transaction;
@@ -41,6 +42,7 @@ pub use list::{Listed, Listing};
 pub use read::{MAX_READ_BYTES, Metadata, Slice};
 pub use request::{AppendRequest, Appended, CreateRequest, Created, ForkRequest};
 pub use retention::RetentionRule;
+pub use stored::StoredPart;
 
 use cache::StreamCache;
 use committer::{Committer, Request};

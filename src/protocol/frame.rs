@@ -8,6 +8,12 @@
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
+/// The media type of a stream as it is stored: messages, each followed by `,` and a line feed, or
+/// bytes whose appends are not kept apart.
+pub const STORED: &str = "application/vnd.durable-streams.stored";
+/// The media type of a stream as it is stored, in frames.
+pub const STORED_APPENDS: &str = "application/vnd.durable-streams.stored; appends=framed";
+
 /// The longest that a frame's header can be.
 pub const MAX_HEADER: usize = 8;
 
@@ -21,6 +27,8 @@ impl Framing {
     pub const NONE: Self = Self(0);
     /// Of a new stream: frames of up to 64 KiB, until a longer one comes.
     pub const NEW: Self = Self(16);
+    /// Frames of any length, where something else bounds them.
+    pub const ANY: Self = Self(63);
 
     /// Whether appends are frames.
     #[must_use]
@@ -42,18 +50,6 @@ impl Framing {
         }
         let bits = len.checked_next_power_of_two().map_or(63, u64::trailing_zeros);
         Self(u8::try_from(bits).unwrap_or(63))
-    }
-
-    /// As one byte.
-    #[must_use]
-    pub fn to_byte(self) -> u8 {
-        self.0
-    }
-
-    /// What [`Self::to_byte`] gave.
-    #[must_use]
-    pub fn from_byte(byte: u8) -> Self {
-        Self(byte)
     }
 }
 
@@ -187,7 +183,7 @@ mod tests {
             "longer than any append"
         );
         assert_eq!(read_header(&[0xff; 64], framing), Header::None);
-        assert_eq!(read_header(&[0xff; 64], Framing::from_byte(255)), Header::None);
+        assert_eq!(read_header(&[0xff; 64], Framing(255)), Header::None);
     }
 
     #[test]
