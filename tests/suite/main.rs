@@ -21,6 +21,7 @@ mod cli;
 mod clients;
 mod containers;
 mod control_socket;
+mod damage;
 mod embed;
 mod expiry;
 mod forks;
