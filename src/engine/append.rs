@@ -13,7 +13,7 @@ use super::{
     transaction::{Slot, Transaction},
 };
 use crate::{
-    protocol::{BadInput, StreamName, json},
+    protocol::{BadInput, StreamName},
     storage::{ProducerStamp, ProducerState},
 };
 
@@ -25,44 +25,44 @@ impl Engine {
     /// See [`AppendError`]; nothing was appended then.
     pub async fn append(&self, name: &StreamName, request: AppendRequest) -> Result<Appended, AppendError> {
         let stream = self.find(name).await?.ok_or(AppendError::NotFound)?;
-        let append = prepare(&stream, request)?;
+        let append = self.prepare_append(&stream, request).await?;
         let outcome = self.submit(Command::Append { stream, append }).await?;
         match outcome {
             Outcome::Appended(result) => result,
             other => Err(other.unexpected().into()),
         }
     }
-}
 
-fn prepare(stream: &Stream, request: AppendRequest) -> Result<PreparedAppend, AppendError> {
-    let AppendRequest {
-        content_type,
-        body,
-        close,
-        producer,
-        stream_seq,
-    } = request;
-    let content_type_matches = if body.is_empty() {
-        if !close {
-            return Err(BadInput::new("body", "is empty; only a request with `Stream-Closed: true` may be").into());
-        }
-        true
-    } else {
-        let given = content_type.ok_or_else(|| BadInput::new("Content-Type", "is missing"))?;
-        given.matches(&stream.content_type)
-    };
-    let data = if content_type_matches {
-        json::stored_form(stream.content_type.kind(), body, false)?
-    } else {
-        Bytes::new()
-    };
-    Ok(PreparedAppend {
-        data,
-        content_type_matches,
-        close,
-        producer,
-        stream_seq,
-    })
+    async fn prepare_append(&self, stream: &Stream, request: AppendRequest) -> Result<PreparedAppend, AppendError> {
+        let AppendRequest {
+            content_type,
+            body,
+            close,
+            producer,
+            stream_seq,
+        } = request;
+        let content_type_matches = if body.is_empty() {
+            if !close {
+                return Err(BadInput::new("body", "is empty; only a request with `Stream-Closed: true` may be").into());
+            }
+            true
+        } else {
+            let given = content_type.ok_or_else(|| BadInput::new("Content-Type", "is missing"))?;
+            given.matches(&stream.content_type)
+        };
+        let data = if content_type_matches {
+            self.stored_form(stream.content_type.kind(), body, false).await??
+        } else {
+            Bytes::new()
+        };
+        Ok(PreparedAppend {
+            data,
+            content_type_matches,
+            close,
+            producer,
+            stream_seq,
+        })
+    }
 }
 
 /// Judges an append in the order that section 5.2 recommends: a stale or repeated producer,

@@ -43,7 +43,7 @@ impl Engine {
             .as_ref()
             .or(inherited)
             .map_or(Kind::Binary, ContentType::kind);
-        let data = json::stored_form(kind, body, true)?;
+        let data = self.stored_form(kind, body, true).await??;
         let create = PreparedCreate {
             content_type,
             lifetime,

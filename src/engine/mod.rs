@@ -16,6 +16,7 @@ mod expiry;
 mod follow;
 mod gather;
 mod list;
+mod offload;
 mod producers;
 mod read;
 mod request;
@@ -52,7 +53,7 @@ use crate::{
 };
 
 /// What one stream, and all of them, may hold; `None`: no limit.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct Limits {
     /// The bytes of one stream.
     pub max_stream_bytes: Option<u64>,
@@ -60,6 +61,8 @@ pub struct Limits {
     pub max_streams: Option<u64>,
     /// Memory for recently read data.
     pub cache_bytes: u64,
+    /// How deep the arrays and objects of one JSON message may nest.
+    pub max_json_depth: usize,
     /// How much of their past streams keep that were not created with a retention of their own.
     pub retention: Arc<[RetentionRule]>,
 }
@@ -75,6 +78,7 @@ struct Shared {
     cache: Arc<StreamCache>,
     chunks: Cache<(StreamId, Position, Position), Arc<Chunk>, ByWeight>,
     committer: Arc<Committer>,
+    offload: offload::Offload,
     retention: Arc<[RetentionRule]>,
     thread: Mutex<Option<std::thread::JoinHandle<()>>>,
     stopped: CancellationToken,
@@ -89,6 +93,20 @@ impl Weighter<(StreamId, Position, Position), Arc<Chunk>> for ByWeight {
     }
 }
 
+impl Default for Limits {
+    /// No limit that is not needed to work at all.
+    fn default() -> Self {
+        let defaults = crate::config::LimitsConfig::default();
+        Self {
+            max_stream_bytes: None,
+            max_streams: None,
+            cache_bytes: 0,
+            max_json_depth: defaults.max_json_depth,
+            retention: Arc::default(),
+        }
+    }
+}
+
 impl Limits {
     /// What `config` says; 0 is no limit there.
     #[must_use]
@@ -98,6 +116,7 @@ impl Limits {
             max_stream_bytes: limit(config.limits.max_stream_bytes),
             max_streams: limit(config.limits.max_streams),
             cache_bytes: config.storage.cache_bytes,
+            max_json_depth: config.limits.max_json_depth,
             retention: config.retention.rules.iter().map(RetentionRule::of).collect(),
         }
     }
@@ -126,6 +145,7 @@ impl Engine {
     pub fn start(storage: Arc<dyn Storage>, limits: Limits, metrics: Arc<Metrics>) -> std::io::Result<Self> {
         let cache = Arc::new(StreamCache::new());
         let (retention, cache_bytes) = (Arc::clone(&limits.retention), limits.cache_bytes);
+        let offload = offload::Offload::new(limits.max_json_depth);
         let committer = Arc::new(Committer::new(
             Arc::clone(&storage),
             Arc::clone(&cache),
@@ -148,6 +168,7 @@ impl Engine {
             cache,
             chunks,
             committer,
+            offload,
             retention,
             thread: Mutex::new(Some(thread)),
             stopped: CancellationToken::new(),

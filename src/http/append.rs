@@ -26,7 +26,8 @@ pub(super) async fn handle(app: &App, permit: &Permit, parts: &Parts, body: Body
     let has_producer = producer.is_some();
     let request = AppendRequest {
         content_type,
-        body: received.bytes.clone(),
+        // Given away, so that it is freed once the engine has brought it into its stored form.
+        body: received.bytes,
         close,
         producer,
         stream_seq,

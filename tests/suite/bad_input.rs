@@ -172,6 +172,9 @@ fn creating() -> Vec<Bad> {
         "\"\\ud800",
         "[[[",
         "\u{feff}1",
+        "NaN",
+        "\"\\ud800\"",
+        "[1e999]",
     ] {
         cases.push(body("PUT", "new", content));
     }

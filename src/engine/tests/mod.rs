@@ -3,6 +3,7 @@
 mod caching;
 mod failures;
 mod following;
+mod large;
 mod listing;
 mod schedule;
 mod trimming;
