@@ -23,6 +23,7 @@ mod request;
 mod retention;
 mod stream;
 mod transaction;
+mod writers;
 
 use std::sync::Arc;
 
@@ -44,6 +45,7 @@ use committer::{Committer, Request};
 use request::{Command, Outcome};
 pub use stream::Identity;
 use stream::Stream;
+pub use writers::WriterScope;
 
 use crate::{
     clock,
@@ -59,6 +61,8 @@ pub struct Limits {
     pub max_stream_bytes: Option<u64>,
     /// How many streams there may be.
     pub max_streams: Option<u64>,
+    /// How many producers a stream remembers, of those without a scope and of all scopes together.
+    pub max_producers_per_stream: usize,
     /// Memory for recently read data.
     pub cache_bytes: u64,
     /// How deep the arrays and objects of one JSON message may nest.
@@ -100,6 +104,7 @@ impl Default for Limits {
         Self {
             max_stream_bytes: None,
             max_streams: None,
+            max_producers_per_stream: defaults.max_producers_per_stream,
             cache_bytes: 0,
             max_json_depth: defaults.max_json_depth,
             retention: Arc::default(),
@@ -115,6 +120,7 @@ impl Limits {
         Self {
             max_stream_bytes: limit(config.limits.max_stream_bytes),
             max_streams: limit(config.limits.max_streams),
+            max_producers_per_stream: config.limits.max_producers_per_stream,
             cache_bytes: config.storage.cache_bytes,
             max_json_depth: config.limits.max_json_depth,
             retention: config.retention.rules.iter().map(RetentionRule::of).collect(),

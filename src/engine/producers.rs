@@ -1,7 +1,7 @@
 //! Idempotent producers (section 5.2.1).
 
 use super::errors::AppendError;
-use crate::storage::{ProducerStamp, ProducerState};
+use crate::storage::{Position, ProducerStamp, ProducerState};
 
 /// What a producer's request is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -12,8 +12,12 @@ pub(super) enum Verdict {
     Duplicate(ProducerState),
 }
 
-/// Judges a request by where its producer stands.
-pub(super) fn judge(known: Option<ProducerState>, stamp: &ProducerStamp) -> Result<Verdict, AppendError> {
+/// Judges a request by where its producer stands. `closed_at`: where the stream ends, if it is closed.
+pub(super) fn judge(
+    known: Option<ProducerState>,
+    stamp: &ProducerStamp,
+    closed_at: Option<Position>,
+) -> Result<Verdict, AppendError> {
     let requested = ProducerState {
         epoch: stamp.epoch,
         seq: stamp.seq,
@@ -25,7 +29,10 @@ pub(super) fn judge(known: Option<ProducerState>, stamp: &ProducerStamp) -> Resu
         };
     };
     if stamp.epoch < known.epoch {
-        return Err(AppendError::StaleEpoch { current: known.epoch });
+        return Err(AppendError::StaleEpoch {
+            current: known.epoch,
+            closed_at,
+        });
     }
     if stamp.epoch > known.epoch {
         return if stamp.seq == 0 {
@@ -54,6 +61,10 @@ mod tests {
             epoch,
             seq,
         }
+    }
+
+    fn judge(known: Option<ProducerState>, stamp: &ProducerStamp) -> Result<Verdict, AppendError> {
+        super::judge(known, stamp, Some(7))
     }
 
     #[test]
@@ -94,7 +105,10 @@ mod tests {
         let known = ProducerState { epoch: 1, seq: 4 };
         assert!(matches!(
             judge(Some(known), &stamp(0, 5)),
-            Err(AppendError::StaleEpoch { current: 1 })
+            Err(AppendError::StaleEpoch {
+                current: 1,
+                closed_at: Some(7)
+            })
         ));
         assert!(matches!(judge(Some(known), &stamp(2, 1)), Err(AppendError::EpochStart)));
         assert_eq!(

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     protocol::StreamName,
-    storage::{Change, Position, ProducerState, Retention, StreamId, StreamRecord},
+    storage::{Change, Position, ProducerState, Progress, Retention, StreamId, StreamRecord, WriterState},
 };
 
 /// Pieces from this size on are written from where they lie; smaller ones are cheaper to copy.
@@ -18,6 +18,7 @@ const SHARE_FROM: usize = 4 * 1024;
 
 /// What is in the journal, as written.
 #[derive(Serialize)]
+#[cfg_attr(not(test), allow(dead_code))] // variants that are no longer written keep the numbers of the others
 enum EntryRef<'a> {
     Put(&'a StreamName, &'a StreamRecord),
     Append(StreamId, Position, u64),
@@ -25,6 +26,7 @@ enum EntryRef<'a> {
     Remove(&'a StreamName, StreamId),
     NextId(StreamId),
     PutWithRetention(&'a StreamName, &'a StreamRecord, &'a Retention),
+    Writer(StreamId, &'a str, Option<&'a WriterState>),
 }
 
 /// The same, as read. The order of the variants is the format.
@@ -36,6 +38,7 @@ enum EntryOwned {
     Remove(StreamName, StreamId),
     NextId(StreamId),
     PutWithRetention(StreamName, StreamRecord, Box<Retention>),
+    Writer(StreamId, String, Option<WriterState>),
 }
 
 /// What a journal record says.
@@ -73,8 +76,8 @@ impl Encoded {
                     encoded.entry(&EntryRef::Append(*id, *at, len))?;
                     data.iter().for_each(|piece| encoded.bytes(piece));
                 }
-                Change::Producer { id, producer, state } => {
-                    encoded.entry(&EntryRef::Producer(*id, producer, *state))?;
+                Change::Writer { id, key, state } => {
+                    encoded.entry(&EntryRef::Writer(*id, key, state.as_ref()))?;
                 }
                 Change::Remove { name, id } => encoded.entry(&EntryRef::Remove(name, *id))?,
             }
@@ -149,7 +152,15 @@ pub(super) fn decode(content: &Bytes) -> Result<Decoded, String> {
                     data: vec![data],
                 }
             }
-            EntryOwned::Producer(id, producer, state) => Change::Producer { id, producer, state },
+            EntryOwned::Producer(id, key, state) => Change::Writer {
+                id,
+                key,
+                state: Some(WriterState {
+                    progress: Progress::Producer(state),
+                    used_at: 0,
+                }),
+            },
+            EntryOwned::Writer(id, key, state) => Change::Writer { id, key, state },
             EntryOwned::Remove(name, id) => Change::Remove { name, id },
             EntryOwned::NextId(next) => {
                 decoded.next_id = next;
@@ -182,6 +193,18 @@ mod tests {
                 assert_eq!(format!("{decoded:?}"), format!("{original:?}"));
             }
         }
+    }
+
+    #[test]
+    fn producers_of_earlier_versions_are_read() {
+        let state = ProducerState { epoch: 3, seq: 9 };
+        let mut encoded = Encoded::default();
+        encoded.entry(&EntryRef::Producer(7, "p", state)).unwrap();
+        let content: Vec<u8> = encoded.parts().flatten().copied().collect();
+        assert_eq!(content[0], 2);
+        let decoded = decode(&Bytes::from(content)).unwrap().batch;
+        let expected = crate::storage::contract::producer(7, "p", state, 0);
+        assert_eq!(format!("{decoded:?}"), format!("{:?}", [expected]));
     }
 
     #[test]

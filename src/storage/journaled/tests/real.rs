@@ -11,9 +11,9 @@ use std::{
 };
 
 use crate::storage::{
-    Change, CommitError, Storage, StorageError,
+    Change, CommitError, ProducerState, Progress, Storage, StorageError, WriterState,
     acid::AcidStorage,
-    contract::{Driver, Model, append, name, put, record, remove, scratch},
+    contract::{Driver, Model, append, name, producer, put, record, remove, scratch, writer},
     file::FileStorage,
     journaled::{JournaledStore, Options, base, disk::Directory, journal},
 };
@@ -141,26 +141,53 @@ fn newer_formats_are_refused_by_their_number() {
 
     let dir = scratch();
     drop(acid(dir.path()));
-    base::set_format(&dir.path().join(base::FILE_NAME), 3);
+    base::set_format(&dir.path().join(base::FILE_NAME), 4);
     let error = AcidStorage::open(dir.path(), 0).unwrap_err();
     assert!(
-        matches!(error, StorageError::NewerFormat { found: 3, supported: 2 }),
+        matches!(error, StorageError::NewerFormat { found: 4, supported: 3 }),
         "{error}"
     );
 }
 
 #[test]
-fn an_index_of_the_format_before_is_taken_over() {
+fn an_index_of_an_earlier_format_is_taken_over() {
+    for format in [1, 2] {
+        let dir = scratch();
+        let store = acid(dir.path());
+        let state = ProducerState { epoch: 3, seq: 9 };
+        let known = |n: u64| producer(1, &format!("p{n}"), state, 5);
+        store.commit(&[put("a", record(1)), append(1, 0, "old")]).unwrap();
+        store.commit(&(0..3).map(known).collect::<Vec<_>>()).unwrap();
+        store
+            .commit(&[put("b", record(2)), producer(2, "p", state, 5)])
+            .unwrap();
+        drop(store);
+        base::make_earlier(&dir.path().join(base::FILE_NAME), format);
+        let store = acid(dir.path());
+        assert_eq!(&store.read(1, 0..10).unwrap()[..], b"old");
+        assert_eq!(store.writers(1).unwrap().len(), 3);
+        let taken_over = WriterState {
+            progress: Progress::Producer(state),
+            used_at: 0,
+        };
+        assert_eq!(writer(&store, 2, "p"), Some(taken_over));
+        drop(store);
+        let found = base::format(&dir.path().join(base::FILE_NAME));
+        assert_eq!(found, 3);
+    }
+}
+
+#[test]
+fn of_very_many_producers_of_an_earlier_format_some_are_taken_over() {
     let dir = scratch();
     let store = acid(dir.path());
-    store.commit(&[put("a", record(1)), append(1, 0, "old")]).unwrap();
+    let state = ProducerState { epoch: 0, seq: 0 };
+    let all: Vec<Change> = (0..1500).map(|n| producer(1, &format!("p{n}"), state, 5)).collect();
+    store.commit(&[put("a", record(1))]).unwrap();
+    store.commit(&all).unwrap();
     drop(store);
-    base::make_format_1(&dir.path().join(base::FILE_NAME));
-    let store = acid(dir.path());
-    assert_eq!(&store.read(1, 0..10).unwrap()[..], b"old");
-    drop(store);
-    let found = base::format(&dir.path().join(base::FILE_NAME));
-    assert_eq!(found, 2);
+    base::make_earlier(&dir.path().join(base::FILE_NAME), 2);
+    assert_eq!(acid(dir.path()).writers(1).unwrap().len(), 1000);
 }
 
 #[test]
