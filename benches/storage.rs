@@ -60,6 +60,7 @@ fn record(id: u64) -> StreamRecord {
         closed: false,
         closed_by: None,
         stream_seq: None,
+        writer: None,
         fork: None,
         forks: 0,
         soft_deleted: false,
