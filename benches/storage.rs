@@ -60,7 +60,6 @@ fn record(id: u64) -> StreamRecord {
         closed: false,
         closed_by: None,
         stream_seq: None,
-        writer: None,
         fork: None,
         forks: 0,
         soft_deleted: false,
