@@ -17,7 +17,7 @@ use arc_swap::ArcSwap;
 
 pub use candidates::candidates;
 pub use keys::{KeySet, KeysError};
-pub use principal::{Principal, Verified};
+pub use principal::{Principal, Verified, WriterDigest};
 pub(crate) use rules::OpenServer;
 pub use rules::{Denied, Operation, Permit, authorize};
 pub use token::{Expectations, TokenError};
@@ -92,7 +92,7 @@ impl Authenticator {
             current.cache.remove(token);
             return Err(TokenError::Expired);
         }
-        let verified = Arc::new(token::verify(token, &current.keys, &self.expectations, now)?);
+        let verified = Arc::new(token::verify(token, &current.keys, &self.expectations, now)?.of_token(token));
         current.cache.insert(token, Arc::clone(&verified));
         Ok(verified)
     }

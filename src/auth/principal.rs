@@ -1,4 +1,9 @@
+use aws_lc_rs::digest::{Context, SHA256};
+
 use crate::protocol::StreamName;
+
+/// Names a writer without naming it.
+pub type WriterDigest = [u8; 16];
 
 /// Who a verified token speaks for (DESIGN section 4).
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,11 +50,36 @@ impl Principal {
 pub struct Verified {
     principal: Principal,
     expires_at: u64,
+    writer: Option<WriterDigest>,
 }
 
 impl Verified {
     pub(super) fn new(principal: Principal, expires_at: u64) -> Self {
-        Self { principal, expires_at }
+        Self {
+            principal,
+            expires_at,
+            writer: None,
+        }
+    }
+
+    /// Names the writer of a client's token: its `identity`, which may have many tokens one after
+    /// the other, or without one the token itself.
+    pub(super) fn of_token(mut self, token: &str) -> Self {
+        self.writer = match &self.principal {
+            Principal::Server { .. } => None,
+            Principal::Client {
+                identity: Some(identity),
+                ..
+            } => Some(writer_digest("identity", identity)),
+            Principal::Client { identity: None, .. } => Some(writer_digest("token", token)),
+        };
+        self
+    }
+
+    /// What sets the holder's producers apart from everybody else's; `None`: nothing.
+    #[must_use]
+    pub fn writer(&self) -> Option<WriterDigest> {
+        self.writer
     }
 
     /// Who it is.
@@ -63,5 +93,45 @@ impl Verified {
     #[must_use]
     pub fn expires_at(&self) -> u64 {
         self.expires_at
+    }
+}
+
+/// Kept with streams: a change would make every client a new writer.
+fn writer_digest(kind: &str, text: &str) -> WriterDigest {
+    let mut context = Context::new(&SHA256);
+    for part in [kind, ":", text] {
+        context.update(part.as_bytes());
+    }
+    let mut digest = WriterDigest::default();
+    digest
+        .iter_mut()
+        .zip(context.finish().as_ref())
+        .for_each(|(to, from)| *to = *from);
+    digest
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn writer(identity: Option<&str>, token: &str) -> Option<WriterDigest> {
+        let principal = Principal::Client {
+            stream: StreamName::new("s").unwrap(),
+            read: false,
+            write: true,
+            identity: identity.map(str::to_owned),
+        };
+        Verified::new(principal, 0).of_token(token).writer()
+    }
+
+    #[test]
+    fn a_writer_is_its_identity_or_else_its_token() {
+        assert_eq!(writer(Some("7"), "a"), writer(Some("7"), "b"));
+        assert_ne!(writer(Some("7"), "a"), writer(Some("8"), "a"));
+        assert_eq!(writer(None, "a"), writer(None, "a"));
+        assert_ne!(writer(None, "a"), writer(None, "b"));
+        assert_ne!(writer(Some("a"), "a"), writer(None, "a"));
+        let server = Verified::new(Principal::Server { name: None }, 0);
+        assert_eq!(server.of_token("a").writer(), None);
     }
 }

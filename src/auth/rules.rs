@@ -1,6 +1,6 @@
 use std::{fmt, sync::Arc};
 
-use super::{Principal, Verified};
+use super::{Principal, Verified, WriterDigest};
 use crate::{
     config::{AuthConfig, AuthMode},
     protocol::StreamName,
@@ -118,6 +118,13 @@ impl Permit {
     #[must_use]
     pub fn identity(&self) -> Option<&str> {
         self.principal().and_then(Principal::identity)
+    }
+
+    /// What sets its holder's producers and `Stream-Seq` apart from everybody else's; `None` for app
+    /// servers and on an open server, which share theirs.
+    #[must_use]
+    pub fn writer(&self) -> Option<WriterDigest> {
+        self.holder.as_deref().and_then(Verified::writer)
     }
 
     /// The first second (since the Unix epoch) at which it counts no more; a live read ends

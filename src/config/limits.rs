@@ -20,6 +20,14 @@ pub struct LimitsConfig {
     /// `limits.max_inflight_bytes`: request bodies held at one moment, all connections
     /// together; more is answered with 503. Default 268435456 (256 MiB).
     pub max_inflight_bytes: u64,
+    /// `limits.max_json_depth`: how deep the arrays and objects of one JSON message may nest, 1 to
+    /// 1000; deeper ones are answered with 400. Default 64: readers see messages inside of one
+    /// more array, and common parsers stop at 100.
+    pub max_json_depth: usize,
+    /// `limits.max_producers_per_stream`: how many producers a stream remembers, 1 to 100000, those
+    /// of server tokens and those of client tokens counted apart. The one unused for longest is
+    /// forgotten first. Default 1000.
+    pub max_producers_per_stream: usize,
 }
 
 impl Default for LimitsConfig {
@@ -33,6 +41,8 @@ impl Default for LimitsConfig {
             max_connections: 20_000,
             max_live_readers: 15_000,
             max_inflight_bytes: 256 * 1024 * 1024,
+            max_json_depth: 64,
+            max_producers_per_stream: 1000,
         }
     }
 }
@@ -46,4 +56,6 @@ section!(LimitsConfig {
     max_connections,
     max_live_readers,
     max_inflight_bytes,
+    max_json_depth,
+    max_producers_per_stream,
 });

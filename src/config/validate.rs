@@ -46,6 +46,7 @@ pub(super) fn check(config: &Config, origins: &Origins, rules: &Rules, report: &
     checker.cors_origins();
     checker.auth(rules);
     checker.numbers();
+    checker.limit_ranges();
     checker.log_filter();
     checker.open_server();
 }
@@ -119,6 +120,24 @@ impl Checker<'_> {
                 &["auth"],
                 "there is none: anyone who reaches this server may do everything",
             );
+        }
+    }
+
+    /// Limits that are too narrow to work with, or too wide to bound anything.
+    fn limit_ranges(&mut self) {
+        let limits = &self.config.limits;
+        let ranges = [
+            ("limits.max_json_depth", limits.max_json_depth, 1000),
+            (
+                "limits.max_producers_per_stream",
+                limits.max_producers_per_stream,
+                100_000,
+            ),
+        ];
+        for (key, value, max) in ranges {
+            if !(1..=max).contains(&value) {
+                self.fail(&[key], format!("must be from 1 to {max}, not {value}"));
+            }
         }
     }
 

@@ -18,6 +18,7 @@ use super::{
     request::{Command, Outcome},
     stream::Stream,
     transaction::{Context, Transaction},
+    writers::WriterTables,
 };
 use crate::{
     clock,
@@ -72,6 +73,7 @@ struct Core {
     limits: Limits,
     metrics: Arc<Metrics>,
     ids: Ids,
+    writers: WriterTables,
     /// Streams of which a failed commit has left unknown whether they are still as published.
     doubtful: Vec<Arc<Stream>>,
     answers: Answers,
@@ -115,6 +117,7 @@ impl Committer {
             limits,
             metrics,
             ids: Ids::default(),
+            writers: WriterTables::default(),
             doubtful: Vec::new(),
             failures: Seldom::default(),
             // Whoever brings a command to a store that does not block is a task already.
@@ -187,6 +190,7 @@ impl Committer {
                 continue;
             }
             upkeep = clock::instant();
+            core.writers.trim(clock::now_millis());
             rest = match core.storage.maintain() {
                 Ok(true) => Duration::ZERO,
                 Ok(false) if self.inline => UPKEEP_RETRY,
@@ -260,7 +264,8 @@ impl Core {
             limits: &self.limits,
             now: clock::now_millis(),
         };
-        let mut tx = Transaction::new(context, &mut self.ids);
+        self.writers.trim(context.now);
+        let mut tx = Transaction::new(context, &mut self.ids, &mut self.writers);
         let outcomes: Vec<Outcome> = requests.iter().map(|request| tx.apply(&request.command)).collect();
         let batch = tx.batch();
         let committed = if batch.is_empty() {

@@ -1,10 +1,12 @@
 //! Create (section 5.1).
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 
 use super::{
     Engine, delete,
-    errors::CreateError,
+    errors::{CreateError, Unavailable},
     fork::{MAX_LINEAGE, fork_of, is_at, stage_source},
     request::{Command, CreateRequest, Created, Outcome, PreparedCreate},
     retention,
@@ -12,7 +14,7 @@ use super::{
     transaction::{Slot, Staged, Transaction, stored_len},
 };
 use crate::{
-    protocol::{BadInput, ContentType, Framing, Kind, Past, StreamName, json},
+    protocol::{BadInput, ContentType, Framing, Kind, Past, StreamName},
     storage::{Life, Lifetime, Retention, StreamId, StreamRecord},
 };
 
@@ -46,7 +48,7 @@ impl Engine {
             .as_ref()
             .or(inherited)
             .map_or(Kind::Binary, ContentType::kind);
-        let data = json::stored_form(kind, body, true)?;
+        let data = self.stored_form(kind, body, true).await??;
         let create = PreparedCreate {
             content_type,
             lifetime,
@@ -80,7 +82,7 @@ pub(super) fn stage(
             delete::remove(tx, slot)?;
         }
         match tx.get(slot).gone {
-            None => return compare(tx.get(slot), create),
+            None => return compare(tx, slot, create),
             Some(Gone::SoftDeleted) => return Err(CreateError::SoftDeleted),
             Some(Gone::Deleted) => {}
         }
@@ -103,22 +105,18 @@ pub(super) fn stage(
 }
 
 /// Whether what exists is what was asked for (section 5.1).
-fn compare(existing: &Staged, create: &PreparedCreate) -> Result<Created, CreateError> {
+fn compare(tx: &mut Transaction<'_>, slot: Slot, create: &PreparedCreate) -> Result<Created, CreateError> {
+    let lifetime_differs = lifetime_differs(tx, slot, create)?;
+    let existing = tx.get(slot);
     let record = &existing.record;
     let is_fork = create.fork.is_some();
     let content_type_differs = match &create.content_type {
         Some(content_type) => !content_type.matches(&existing.stream.content_type),
         None => !is_fork && !ContentType::default_type().matches(&existing.stream.content_type),
     };
-    let lifetime_differs = match create.lifetime {
-        Some(lifetime) => lifetime != record.lifetime,
-        None => !is_fork && record.lifetime != Lifetime::Unlimited,
-    };
+    // No retention is what clients ask for that do not know of it, so it matches any.
     let policy = record.retention.as_ref().and_then(|past| past.policy);
-    let retention_differs = match create.retention {
-        Some(retention) => Some(retention) != policy,
-        None => !is_fork && policy.is_some(),
-    };
+    let retention_differs = create.retention.is_some() && create.retention != policy;
     let fork_differs = match (&record.fork, create.fork.as_ref().map(|fork| &fork.request)) {
         (None, None) => false,
         (Some(fork), Some(request)) => {
@@ -144,6 +142,24 @@ fn compare(existing: &Staged, create: &PreparedCreate) -> Result<Created, Create
         Some((_, what)) => Err(CreateError::Exists(what)),
         None => Ok(answer(existing, false)),
     }
+}
+
+/// A fork that is asked for without a lifetime is one with its source's (section 4.2).
+fn lifetime_differs(tx: &mut Transaction<'_>, slot: Slot, create: &PreparedCreate) -> Result<bool, Unavailable> {
+    let record = Arc::clone(&tx.get(slot).record);
+    let wanted = match (create.lifetime, &create.fork, &record.fork) {
+        (Some(lifetime), ..) => lifetime,
+        (None, None, _) => Lifetime::Unlimited,
+        (None, Some(_), None) => return Ok(false),
+        (None, Some(_), Some(fork)) => {
+            let source = tx.find(&fork.source)?.map(|source| Arc::clone(&tx.get(source).record));
+            match source.filter(|source| source.id == fork.source_id) {
+                Some(source) => source.lifetime,
+                None => return Ok(false),
+            }
+        }
+    };
+    Ok(wanted != record.lifetime)
 }
 
 fn check_limits(tx: &Transaction<'_>, create: &PreparedCreate) -> Result<(), CreateError> {

@@ -112,17 +112,21 @@ pub enum AppendError {
     /// Send the stream's content type.
     #[error("the stream has content type {0}")]
     ContentType(String),
-    /// `Stream-Seq` must grow.
-    #[error("Stream-Seq is not greater than the last one, {last:?}")]
+    /// `Stream-Seq` must grow. Clients look for the words "Sequence conflict".
+    #[error("Sequence conflict: Stream-Seq is not greater than the last one, {last:?}")]
     SeqRegression {
         /// The last one.
         last: String,
+        /// Where the stream ends.
+        tail: Offset,
     },
-    /// A younger incarnation of the producer has taken over.
+    /// A producer of a later epoch has taken over.
     #[error("the producer's epoch is {current} by now")]
     StaleEpoch {
         /// Its epoch.
         current: u64,
+        /// Where the stream ends, if it is closed.
+        closed_at: Option<Offset>,
     },
     /// A new epoch starts at sequence number 0.
     #[error("Producer-Seq: a new epoch starts at 0")]

@@ -19,6 +19,7 @@ mod fork;
 mod gather;
 mod list;
 mod load;
+mod offload;
 mod producers;
 mod read;
 mod request;
@@ -27,6 +28,7 @@ mod stored;
 mod stream;
 mod text;
 mod transaction;
+mod writers;
 
 use std::sync::Arc;
 
@@ -49,6 +51,7 @@ use committer::{Committer, Request};
 use request::{Command, Outcome};
 pub use stream::Identity;
 use stream::Stream;
+pub use writers::WriterScope;
 
 use crate::{
     clock,
@@ -58,14 +61,18 @@ use crate::{
 };
 
 /// What one stream, and all of them, may hold; `None`: no limit.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct Limits {
     /// The bytes of one stream.
     pub max_stream_bytes: Option<u64>,
     /// How many streams there may be.
     pub max_streams: Option<u64>,
+    /// How many producers a stream remembers, of those without a scope and of all scopes together.
+    pub max_producers_per_stream: usize,
     /// Memory for recently read data.
     pub cache_bytes: u64,
+    /// How deep the arrays and objects of one JSON message may nest.
+    pub max_json_depth: usize,
     /// How much of their past streams keep that were not created with a retention of their own.
     pub retention: Arc<[RetentionRule]>,
 }
@@ -81,6 +88,7 @@ struct Shared {
     cache: Arc<StreamCache>,
     chunks: Cache<(StreamId, Position, Position), Arc<Chunk>, ByWeight>,
     committer: Arc<Committer>,
+    offload: offload::Offload,
     retention: Arc<[RetentionRule]>,
     thread: Mutex<Option<std::thread::JoinHandle<()>>>,
     stopped: CancellationToken,
@@ -95,6 +103,21 @@ impl Weighter<(StreamId, Position, Position), Arc<Chunk>> for ByWeight {
     }
 }
 
+impl Default for Limits {
+    /// No limit that is not needed to work at all.
+    fn default() -> Self {
+        let defaults = crate::config::LimitsConfig::default();
+        Self {
+            max_stream_bytes: None,
+            max_streams: None,
+            max_producers_per_stream: defaults.max_producers_per_stream,
+            cache_bytes: 0,
+            max_json_depth: defaults.max_json_depth,
+            retention: Arc::default(),
+        }
+    }
+}
+
 impl Limits {
     /// What `config` says; 0 is no limit there.
     #[must_use]
@@ -103,7 +126,9 @@ impl Limits {
         Self {
             max_stream_bytes: limit(config.limits.max_stream_bytes),
             max_streams: limit(config.limits.max_streams),
+            max_producers_per_stream: config.limits.max_producers_per_stream,
             cache_bytes: config.storage.cache_bytes,
+            max_json_depth: config.limits.max_json_depth,
             retention: config.retention.rules.iter().map(RetentionRule::of).collect(),
         }
     }
@@ -132,6 +157,7 @@ impl Engine {
     pub fn start(storage: Arc<dyn Storage>, limits: Limits, metrics: Arc<Metrics>) -> std::io::Result<Self> {
         let cache = Arc::new(StreamCache::new());
         let (retention, cache_bytes) = (Arc::clone(&limits.retention), limits.cache_bytes);
+        let offload = offload::Offload::new(limits.max_json_depth);
         let committer = Arc::new(Committer::new(
             Arc::clone(&storage),
             Arc::clone(&cache),
@@ -154,6 +180,7 @@ impl Engine {
             cache,
             chunks,
             committer,
+            offload,
             retention,
             thread: Mutex::new(Some(thread)),
             stopped: CancellationToken::new(),

@@ -1,7 +1,10 @@
 //! Idempotent producers (section 5.2.1).
 
 use super::errors::AppendError;
-use crate::storage::{ProducerStamp, ProducerState};
+use crate::{
+    protocol::Offset,
+    storage::{ProducerStamp, ProducerState},
+};
 
 /// What a producer's request is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -12,8 +15,12 @@ pub(super) enum Verdict {
     Duplicate(ProducerState),
 }
 
-/// Judges a request by where its producer stands.
-pub(super) fn judge(known: Option<ProducerState>, stamp: &ProducerStamp) -> Result<Verdict, AppendError> {
+/// Judges a request by where its producer stands. `closed_at`: where the stream ends, if it is closed.
+pub(super) fn judge(
+    known: Option<ProducerState>,
+    stamp: &ProducerStamp,
+    closed_at: Option<Offset>,
+) -> Result<Verdict, AppendError> {
     let requested = ProducerState {
         epoch: stamp.epoch,
         seq: stamp.seq,
@@ -25,7 +32,10 @@ pub(super) fn judge(known: Option<ProducerState>, stamp: &ProducerStamp) -> Resu
         };
     };
     if stamp.epoch < known.epoch {
-        return Err(AppendError::StaleEpoch { current: known.epoch });
+        return Err(AppendError::StaleEpoch {
+            current: known.epoch,
+            closed_at,
+        });
     }
     if stamp.epoch > known.epoch {
         return if stamp.seq == 0 {
@@ -48,12 +58,21 @@ pub(super) fn judge(known: Option<ProducerState>, stamp: &ProducerStamp) -> Resu
 mod tests {
     use super::*;
 
+    const TAIL: Offset = Offset {
+        incarnation: 1,
+        position: 7,
+    };
+
     fn stamp(epoch: u64, seq: u64) -> ProducerStamp {
         ProducerStamp {
             id: "p".into(),
             epoch,
             seq,
         }
+    }
+
+    fn judge(known: Option<ProducerState>, stamp: &ProducerStamp) -> Result<Verdict, AppendError> {
+        super::judge(known, stamp, Some(TAIL))
     }
 
     #[test]
@@ -94,7 +113,10 @@ mod tests {
         let known = ProducerState { epoch: 1, seq: 4 };
         assert!(matches!(
             judge(Some(known), &stamp(0, 5)),
-            Err(AppendError::StaleEpoch { current: 1 })
+            Err(AppendError::StaleEpoch {
+                current: 1,
+                closed_at: Some(TAIL)
+            })
         ));
         assert!(matches!(judge(Some(known), &stamp(2, 1)), Err(AppendError::EpochStart)));
         assert_eq!(

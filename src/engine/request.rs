@@ -5,6 +5,7 @@ use bytes::Bytes;
 use super::{
     errors::{AppendError, CreateError, DeleteError, Unavailable},
     stream::Stream,
+    writers::WriterScope,
 };
 use crate::{
     protocol::{ContentType, Offset, Past, StreamName},
@@ -68,6 +69,8 @@ pub struct AppendRequest {
     pub producer: Option<ProducerStamp>,
     /// `Stream-Seq`
     pub stream_seq: Option<String>,
+    /// Whose producer and `Stream-Seq` it is, where they are apart from everybody else's.
+    pub writer: Option<WriterScope>,
 }
 
 /// What is true after an append.
@@ -137,8 +140,10 @@ pub(super) struct PreparedAppend {
     pub(super) data: Bytes,
     pub(super) content_type_matches: bool,
     pub(super) close: bool,
+    /// With the key that the producer is kept under instead of its id.
     pub(super) producer: Option<ProducerStamp>,
     pub(super) stream_seq: Option<String>,
+    pub(super) writer: Option<WriterScope>,
 }
 
 /// What the committer answers.

@@ -131,6 +131,13 @@ pub(super) fn kept_with(tx: &Transaction<'_>, slot: Slot, len: u64) -> u64 {
     }
 }
 
+/// Whether a stream gives up its past for its size.
+pub(super) fn limits_size(tx: &Transaction<'_>, slot: Slot) -> bool {
+    let staged = tx.get(slot);
+    let policy = policy(&staged.record, &tx.context.limits.retention, &staged.stream.name);
+    policy.is_some_and(|policy| policy.max_bytes.is_some())
+}
+
 /// When a stream is due: sets a mark, and gives up what is too old. Where the rules have changed
 /// since the last append, also what is too much.
 pub(super) fn sweep(tx: &mut Transaction<'_>, slot: Slot) {
@@ -143,7 +150,8 @@ pub(super) fn sweep(tx: &mut Transaction<'_>, slot: Slot) {
     }
     let before = staged.record.retention.as_deref().cloned().unwrap_or_default();
     let mut past = before.clone();
-    match policy.and_then(|policy| policy.max_age_secs).map(millis) {
+    let max_age = policy.and_then(|policy| policy.max_age_secs).map(millis);
+    match max_age {
         Some(max_age) => age(&mut past, max_age, now, tail),
         None => {
             past.marks.clear();
@@ -151,6 +159,12 @@ pub(super) fn sweep(tx: &mut Transaction<'_>, slot: Slot) {
         }
     }
     settle(&mut past, forks);
+    if let Some(max_age) = max_age.filter(|_| past.earliest > before.earliest)
+        && let Err(error) = tx.forget_unused_writers(slot, now.saturating_sub(max_age))
+    {
+        let name = &tx.get(slot).stream.name;
+        tracing::warn!(%error, stream = %name, "unused producers could not be forgotten; trying again");
+    }
     if past != before {
         *past_mut(tx.get_mut(slot)) = past;
     }

@@ -1,7 +1,7 @@
 //! A stream in memory: what is published of it, and who waits for more.
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::VecDeque,
     sync::{
         Arc, OnceLock,
         atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed},
@@ -19,14 +19,12 @@ use super::{
 use crate::{
     clock::Millis,
     protocol::{ContentType, Offset, ReadFrom, StreamName},
-    storage::{Lifetime, Position, ProducerState, Stored, StreamId, StreamRecord},
+    storage::{Lifetime, Position, Stored, StreamId, StreamRecord},
 };
 
 /// What live readers of one stream may share in memory; who is further behind reads the store.
 const RECENT_BYTES: usize = 256 * 1024;
 const RECENT_CHUNKS: usize = 64;
-/// Producers whose state one stream keeps in memory; the others are looked up.
-const PRODUCERS_KEPT: usize = 64;
 
 /// A stream that somebody uses right now. Idle ones are not in memory.
 ///
@@ -57,7 +55,6 @@ struct State {
     tail: Position,
     gone: Option<Gone>,
     record: Arc<StreamRecord>,
-    producers: HashMap<String, ProducerState>,
     recent: VecDeque<Arc<Chunk>>,
     recent_bytes: usize,
 }
@@ -104,7 +101,6 @@ pub(super) struct Update {
     pub(super) gone: Option<Gone>,
     /// What was appended, each with how many bytes it takes in the store.
     pub(super) appends: Vec<(usize, Bytes)>,
-    pub(super) producers: Vec<(String, ProducerState)>,
 }
 
 impl Stream {
@@ -126,7 +122,6 @@ impl Stream {
                 tail,
                 gone: record.soft_deleted.then_some(Gone::SoftDeleted),
                 record: Arc::new(record),
-                producers: HashMap::new(),
                 recent: VecDeque::new(),
                 recent_bytes: 0,
             }),
@@ -190,10 +185,6 @@ impl Stream {
         Ok(offset.position.min(now.tail))
     }
 
-    pub(super) fn known_producer(&self, id: &str) -> Option<ProducerState> {
-        self.state.lock().producers.get(id).copied()
-    }
-
     /// The chunk that begins at `at`, if live readers share it right now.
     pub(super) fn recent(&self, at: Position) -> Option<Arc<Chunk>> {
         let state = self.state.lock();
@@ -218,10 +209,6 @@ impl Stream {
             let (whole, len) = joined.whole;
             state.remember(chunk.torn_after(start + whole as u64, len));
         }
-        if state.producers.len() + update.producers.len() > PRODUCERS_KEPT {
-            state.producers.clear();
-        }
-        state.producers.extend(update.producers);
         state.tail = update.tail;
         state.gone = update.gone;
         state.record = update.record;
@@ -232,7 +219,6 @@ impl Stream {
     /// Takes over what the store has, where that is not what is published; `None`: nothing.
     pub(super) fn correct(&self, stored: Option<Stored>) {
         let mut state = self.state.lock();
-        state.producers.clear();
         match stored {
             Some(Stored { record, tail }) => {
                 if tail != state.tail {

@@ -10,11 +10,12 @@ use super::{
     errors::Unavailable,
     request::{Command, Outcome},
     stream::{Gone, Stream, Update},
+    writers::{WriterTables, Writers},
 };
 use crate::{
     clock::Millis,
     protocol::{Framing, Offset, StreamName, frame},
-    storage::{Batch, Change, Position, ProducerState, Storage, Stored, StreamId, StreamRecord},
+    storage::{Batch, Change, Position, Progress, Storage, Stored, StreamId, StreamRecord, WriterState},
 };
 
 /// What the committer works with.
@@ -32,6 +33,7 @@ pub(super) struct Transaction<'c> {
     by_id: HashMap<StreamId, usize>,
     created: HashMap<StreamName, usize>,
     next_id: &'c mut super::committer::Ids,
+    writers: &'c mut WriterTables,
 }
 
 /// Where a staged stream stands in the batch.
@@ -46,7 +48,7 @@ pub(super) struct Staged {
     pub(super) gone: Option<Gone>,
     base: Position,
     appends: Vec<(usize, Bytes)>,
-    producers: Vec<(String, ProducerState)>,
+    writers: HashMap<String, Option<WriterState>>,
     new: bool,
     record_changed: bool,
     /// Had gone before the batch.
@@ -63,7 +65,7 @@ impl Staged {
             gone,
             base: tail,
             appends: vec![],
-            producers: vec![],
+            writers: HashMap::new(),
             new: false,
             record_changed: false,
             gone_before: gone == Some(Gone::Deleted),
@@ -110,11 +112,6 @@ impl Staged {
         Arc::make_mut(&mut self.record)
     }
 
-    pub(super) fn set_producer(&mut self, id: String, state: ProducerState) {
-        self.producers.retain(|(known, _)| *known != id);
-        self.producers.push((id, state));
-    }
-
     pub(super) fn soft_delete(&mut self) {
         self.record_mut().soft_deleted = true;
         self.record_mut().due_at = None;
@@ -142,11 +139,11 @@ impl Staged {
                 data: self.data(),
             });
         }
-        for (producer, state) in &self.producers {
-            batch.push(Change::Producer {
+        for (key, state) in &self.writers {
+            batch.push(Change::Writer {
                 id,
-                producer: producer.clone(),
-                state: *state,
+                key: key.clone(),
+                state: state.clone(),
             });
         }
     }
@@ -161,13 +158,18 @@ pub(super) fn stored_len(framing: Framing, len: u64) -> u64 {
 }
 
 impl<'c> Transaction<'c> {
-    pub(super) fn new(context: Context<'c>, next_id: &'c mut super::committer::Ids) -> Self {
+    pub(super) fn new(
+        context: Context<'c>,
+        next_id: &'c mut super::committer::Ids,
+        writers: &'c mut WriterTables,
+    ) -> Self {
         Self {
             context,
             staged: Vec::new(),
             by_id: HashMap::new(),
             created: HashMap::new(),
             next_id,
+            writers,
         }
     }
 
@@ -246,19 +248,32 @@ impl<'c> Transaction<'c> {
         &mut self.staged[slot.0]
     }
 
-    /// Where a producer stands as the batch leaves it.
-    pub(super) fn producer(&self, slot: Slot, id: &str) -> Result<Option<ProducerState>, Unavailable> {
-        let staged = self.get(slot);
-        if let Some((_, state)) = staged.producers.iter().find(|(known, _)| known == id) {
-            return Ok(Some(*state));
-        }
-        if staged.new {
-            return Ok(None);
-        }
-        match staged.stream.known_producer(id) {
-            Some(state) => Ok(Some(state)),
-            None => Ok(self.context.storage.producer(staged.stream.id, id)?),
-        }
+    /// A stream's writers as the batch leaves them.
+    pub(super) fn writers(&mut self, slot: Slot) -> Result<&Writers, Unavailable> {
+        let id = self.get(slot).stream.id;
+        Ok(self.writers.load(id, self.context.storage, self.context.now)?)
+    }
+
+    /// Notes where a writer stands now. The stream's writers were looked at before.
+    pub(super) fn set_writer(&mut self, slot: Slot, key: String, progress: Progress) {
+        let used_at = self.context.now;
+        let state = WriterState { progress, used_at };
+        let limit = self.context.limits.max_producers_per_stream;
+        let id = self.get(slot).stream.id;
+        let evicted = self.writers.set(id, &key, state.clone(), limit);
+        let staged = self.get_mut(slot);
+        staged.writers.insert(key, Some(state));
+        staged.writers.extend(evicted.into_iter().map(|key| (key, None)));
+    }
+
+    /// Forgets the writers of a stream that were unused since `before`.
+    pub(super) fn forget_unused_writers(&mut self, slot: Slot, before: Millis) -> Result<(), Unavailable> {
+        self.writers(slot)?;
+        let id = self.get(slot).stream.id;
+        let forgotten = self.writers.forget_unused(id, before);
+        let staged = self.get_mut(slot);
+        staged.writers.extend(forgotten.into_iter().map(|key| (key, None)));
+        Ok(())
     }
 
     pub(super) fn next_id(&mut self) -> Result<StreamId, Unavailable> {
@@ -283,8 +298,12 @@ impl<'c> Transaction<'c> {
         batch
     }
 
-    /// The streams that the batch is about, besides those that it would have created.
+    /// Gives up the batch. Returns the streams that it was about, besides those that it would have
+    /// created.
     pub(super) fn into_streams(self) -> Vec<Arc<Stream>> {
+        for staged in &self.staged {
+            self.writers.drop_table(staged.stream.id);
+        }
         self.staged
             .into_iter()
             .filter(|staged| !staged.new)
@@ -302,13 +321,12 @@ impl<'c> Transaction<'c> {
                 tail,
                 gone,
                 appends,
-                producers,
+                writers,
                 new,
                 record_changed,
                 ..
             } = staged;
-            let unchanged =
-                !record_changed && appends.is_empty() && producers.is_empty() && gone != Some(Gone::Deleted);
+            let unchanged = !record_changed && appends.is_empty() && writers.is_empty() && gone != Some(Gone::Deleted);
             if unchanged {
                 continue;
             }
@@ -317,9 +335,9 @@ impl<'c> Transaction<'c> {
                 tail,
                 gone,
                 appends,
-                producers,
             });
             if gone == Some(Gone::Deleted) {
+                self.writers.drop_table(stream.id);
                 cache.remove(&stream);
             } else if new {
                 cache.insert_committed(stream);

@@ -1,35 +1,35 @@
 //! `POST`: append, close, and both in one step (sections 5.2 and 5.3).
 
 use axum::body::Body;
-use http::{Response, StatusCode, header, request::Parts};
+use http::{HeaderMap, Response, StatusCode, header, request::Parts};
 
 use super::{App, Problem, body, respond, stream};
 use crate::{
     auth::{Operation, Permit},
-    engine::AppendRequest,
-    protocol::{ContentType, headers},
+    engine::{AppendRequest, WriterScope},
+    protocol::{BadInput, ContentType, headers},
 };
 
 pub(super) async fn handle(app: &App, permit: &Permit, parts: &Parts, body: Body) -> Result<Response<Body>, Problem> {
     let name = stream(permit)?;
-    let content_type = headers::single(&parts.headers, &header::CONTENT_TYPE, "Content-Type")?;
+    let content_type = content_type(&parts.headers);
     let close = headers::closes(&parts.headers) && permit.covers(Operation::Close);
     let producer = headers::producer(&parts.headers)?;
     let stream_seq = headers::stream_seq(&parts.headers)?;
+    // What has no content is a close, whatever content type a library attached to it (section 5.2).
+    let content_type = if close { content_type } else { Ok(content_type?) };
     let received = body::receive(app, &parts.headers, body).await?;
-    // A request without content is a close, whatever content type a library attached to it.
-    let content_type = match content_type {
-        Some(text) if !text.is_empty() && !received.bytes.is_empty() => Some(ContentType::parse(text)?),
-        _ => None,
-    };
+    let content_type = if received.bytes.is_empty() { None } else { content_type? };
     let length = received.bytes.len() as u64;
     let has_producer = producer.is_some();
     let request = AppendRequest {
         content_type,
-        body: received.bytes.clone(),
+        // Given away, so that it is freed once the engine has brought it into its stored form.
+        body: received.bytes,
         close,
         producer,
         stream_seq,
+        writer: permit.writer().map(WriterScope::new),
     };
     let appended = app.running()?.append(name, request).await?;
 
@@ -50,4 +50,9 @@ pub(super) async fn handle(app: &App, permit: &Permit, parts: &Parts, body: Body
         app.metrics().appended(length);
     }
     Ok(response)
+}
+
+fn content_type(headers: &HeaderMap) -> Result<Option<ContentType>, BadInput> {
+    let text = headers::single(headers, &header::CONTENT_TYPE, "Content-Type")?;
+    text.filter(|text| !text.is_empty()).map(ContentType::parse).transpose()
 }

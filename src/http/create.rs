@@ -33,7 +33,7 @@ pub(super) async fn handle(app: &App, permit: &Permit, parts: &Parts, body: Body
         lifetime,
         retention,
         closed: headers::closes(&parts.headers),
-        body: received.bytes.clone(),
+        body: received.bytes,
         fork,
         past: past::past(&parts.headers)?,
     };

@@ -10,7 +10,7 @@ use crate::{
     clock,
     engine::{AppendError, CreateError, DeleteError, ReadError, Unavailable},
     gate::Refusal,
-    protocol::{BadInput, headers},
+    protocol::{BadInput, Offset, headers},
     telemetry::Seldom,
 };
 
@@ -44,6 +44,11 @@ impl Problem {
     pub(super) fn with(mut self, name: HeaderName, value: HeaderValue) -> Self {
         self.headers.push((name, value));
         self
+    }
+
+    fn closed_at(self, tail: Offset) -> Self {
+        self.with(headers::STREAM_CLOSED, HeaderValue::from_static("true"))
+            .with(headers::STREAM_NEXT_OFFSET, offset(tail))
     }
 
     fn caused_by(mut self, cause: String) -> Self {
@@ -240,13 +245,19 @@ impl From<AppendError> for Problem {
         match error {
             AppendError::NotFound => not_found(&error),
             AppendError::Gone => gone(&error),
-            AppendError::Closed { tail } => conflict("closed", &error)
-                .with(headers::STREAM_CLOSED, HeaderValue::from_static("true"))
-                .with(headers::STREAM_NEXT_OFFSET, offset(tail)),
+            AppendError::Closed { tail } => conflict("closed", &error).closed_at(tail),
             AppendError::ContentType(_) => conflict("content-type", &error),
-            AppendError::SeqRegression { .. } => conflict("sequence", &error),
-            AppendError::StaleEpoch { current } => Self::new(StatusCode::FORBIDDEN, "stale-epoch", error.to_string())
-                .with(headers::PRODUCER_EPOCH, number(current)),
+            AppendError::SeqRegression { tail, .. } => {
+                conflict("sequence", &error).with(headers::STREAM_NEXT_OFFSET, offset(tail))
+            }
+            AppendError::StaleEpoch { current, closed_at } => {
+                let problem = Self::new(StatusCode::FORBIDDEN, "stale-epoch", error.to_string())
+                    .with(headers::PRODUCER_EPOCH, number(current));
+                match closed_at {
+                    Some(tail) => problem.closed_at(tail),
+                    None => problem,
+                }
+            }
             AppendError::EpochStart => Self::new(StatusCode::BAD_REQUEST, "epoch-start", error.to_string()),
             AppendError::SeqGap { expected, received } => conflict("producer-gap", &error)
                 .with(headers::PRODUCER_EXPECTED_SEQ, number(expected))

@@ -30,13 +30,19 @@ impl ContentType {
     /// Reads a `Content-Type`.
     ///
     /// # Errors
-    /// Not of the form `type/subtype`, or unreasonably long.
+    /// Not of the form `type/subtype`, or longer than 255 bytes.
     pub fn parse(text: &str) -> Result<Self, BadInput> {
         let text = text.trim();
         let essence = essence(text);
+        if text.len() > MAX_BYTES {
+            return Err(BadInput::new(
+                "Content-Type",
+                format!("is longer than {MAX_BYTES} bytes"),
+            ));
+        }
         let is_token = |part: &str| !part.is_empty() && part.bytes().all(is_token_byte);
         match essence.split_once('/') {
-            Some((main, sub)) if is_token(main) && is_token(sub) && text.len() <= MAX_BYTES => Ok(Self {
+            Some((main, sub)) if is_token(main) && is_token(sub) => Ok(Self {
                 kind: kind_of(essence),
                 text: text.to_owned(),
             }),

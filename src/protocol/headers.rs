@@ -78,12 +78,16 @@ pub fn single<'h>(headers: &'h HeaderMap, name: &HeaderName, shown: &'static str
     Ok(Some(text.trim()))
 }
 
-/// `Stream-Closed`: only `true`, in any case, says so; every other value is as good as none
-/// (section 4.1).
+/// `Stream-Closed`: only `true`, in any case, closes; every other value is as good as none
+/// (section 4.1). A header that is repeated, or joined with commas by a proxy (RFC 9110, section
+/// 5.3), closes if all of its values do.
 #[must_use]
 pub fn closes(headers: &HeaderMap) -> bool {
-    let says_so = |value: &http::HeaderValue| value.as_bytes().trim_ascii().eq_ignore_ascii_case(b"true");
-    headers.get_all(STREAM_CLOSED).iter().any(says_so)
+    let lines = headers.get_all(STREAM_CLOSED).iter();
+    let mut values = lines
+        .flat_map(|line| line.as_bytes().split(|byte| *byte == b','))
+        .peekable();
+    values.peek().is_some() && values.all(|value| value.trim_ascii().eq_ignore_ascii_case(b"true"))
 }
 
 /// `Stream-TTL` and `Stream-Expires-At`, at most one of them (section 5.1).

@@ -8,12 +8,14 @@
 //! start when a line feed stands before it, and that messages are counted by
 //! counting line feeds.
 
-use bytes::Bytes;
-use serde_json::value::RawValue;
+mod scanner;
 
+use bytes::Bytes;
+
+use self::scanner::Scanner;
 use super::{BadInput, Kind};
 
-/// What stands behind each message.
+/// The separator after each message.
 const SEPARATOR: &[u8] = b",\n";
 
 /// A body in the form in which a stream of this kind keeps it: messages flattened, all else as it
@@ -21,48 +23,60 @@ const SEPARATOR: &[u8] = b",\n";
 ///
 /// # Errors
 /// As [`flatten`].
-pub fn stored_form(kind: Kind, body: Bytes, allow_empty: bool) -> Result<Bytes, BadInput> {
+pub fn stored_form(kind: Kind, body: Bytes, allow_empty: bool, max_depth: usize) -> Result<Bytes, BadInput> {
     match kind {
-        Kind::Json if !body.is_empty() => flatten(&body, allow_empty),
+        Kind::Json if !body.is_empty() => flatten(&body, allow_empty, max_depth),
         Kind::Json | Kind::Text | Kind::Binary => Ok(body),
     }
 }
 
 /// A body's messages in the form in which they are kept: one level of array is flattened
-/// (section 9.1.2).
+/// (section 9.1.2). Takes one pass, and no more memory than the result.
 ///
 /// # Errors
-/// Not JSON, or, unless `allow_empty`, an array without elements (section 9.1.3).
-pub fn flatten(body: &Bytes, allow_empty: bool) -> Result<Bytes, BadInput> {
-    let not_json = |error: serde_json::Error| BadInput::new("body", format!("is not valid JSON: {error}"));
-    let is_array = body.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'[');
-    if !is_array {
-        let value: &RawValue = serde_json::from_slice(body).map_err(not_json)?;
-        return Ok(stored(&[value], body.len()));
+/// Not JSON, or JSON that common parsers refuse (see [`scanner`]), such as a message whose arrays
+/// and objects nest deeper than `max_depth`; or, unless `allow_empty`, an array without elements
+/// (section 9.1.3).
+pub fn flatten(body: &[u8], allow_empty: bool, max_depth: usize) -> Result<Bytes, BadInput> {
+    let mut scanner = Scanner::new(body, max_depth)?;
+    scanner.skip_whitespace();
+    let mut stored = Vec::new();
+    if scanner.skip_byte(b'[') {
+        // Each comma between messages becomes a separator, which is one byte longer.
+        stored.reserve_exact(body.len() + body.iter().filter(|byte| **byte == b',').count());
+        scanner.skip_whitespace();
+        let mut more = !scanner.skip_byte(b']');
+        if !more && !allow_empty {
+            return Err(BadInput::new(
+                "body",
+                "is an empty JSON array; an append needs at least one message",
+            ));
+        }
+        while more {
+            push(&mut stored, scanner.message()?);
+            scanner.skip_whitespace();
+            more = scanner.next_element()?;
+        }
+    } else {
+        let message = scanner.message()?;
+        stored.reserve_exact(message.text.len() + SEPARATOR.len());
+        push(&mut stored, message);
     }
-    let values: Vec<&RawValue> = serde_json::from_slice(body).map_err(not_json)?;
-    if values.is_empty() && !allow_empty {
-        return Err(BadInput::new(
-            "body",
-            "is an empty JSON array; an append needs at least one message",
-        ));
-    }
-    Ok(stored(&values, body.len()))
+    scanner.finish()?;
+    Ok(stored.into_boxed_slice().into())
 }
 
-fn stored(values: &[&RawValue], body_len: usize) -> Bytes {
-    let mut out = Vec::with_capacity(body_len + values.len() + SEPARATOR.len());
-    for value in values {
-        let start = out.len();
-        out.extend_from_slice(value.get().as_bytes());
-        for byte in out.iter_mut().skip(start) {
+fn push(stored: &mut Vec<u8>, message: scanner::Message<'_>) {
+    let start = stored.len();
+    stored.extend_from_slice(message.text);
+    if message.has_line_breaks {
+        for byte in stored.iter_mut().skip(start) {
             if matches!(byte, b'\n' | b'\r') {
                 *byte = b' ';
             }
         }
-        out.extend_from_slice(SEPARATOR);
     }
-    out.into()
+    stored.extend_from_slice(SEPARATOR);
 }
 
 /// A run of whole messages as an array.

@@ -3,7 +3,7 @@ use std::{ops::Range, path::Path};
 use bytes::Bytes;
 
 use super::{
-    Change, CommitError, Position, ProducerState, Storage, StorageError, Stored, StreamId, Usage, lock::DirLock, tools,
+    Change, CommitError, Position, Storage, StorageError, Stored, StreamId, Usage, WriterState, lock::DirLock, tools,
 };
 use crate::{clock::Millis, protocol::StreamName};
 
@@ -28,8 +28,8 @@ impl Storage for Held {
         self.storage.get(name)
     }
 
-    fn producer(&self, id: StreamId, producer: &str) -> Result<Option<ProducerState>, StorageError> {
-        self.storage.producer(id, producer)
+    fn writers(&self, id: StreamId) -> Result<Vec<(String, WriterState)>, StorageError> {
+        self.storage.writers(id)
     }
 
     fn list(&self, prefix: &str, after: Option<&str>, limit: usize) -> Result<Vec<(StreamName, Stored)>, StorageError> {

@@ -211,6 +211,39 @@ pub struct ProducerState {
     pub seq: u64,
 }
 
+/// Where one of a stream's writers stands.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WriterState {
+    /// What the writer has written.
+    pub progress: Progress,
+    /// When it last wrote; 0 where that is unknown.
+    pub used_at: Millis,
+}
+
+/// What a writer has written.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Progress {
+    /// Of an idempotent producer.
+    Producer(ProducerState),
+    /// The last `Stream-Seq`, of a writer with sequences of its own.
+    Sequence(Box<str>),
+}
+
+impl WriterState {
+    /// The bytes that a writer occupies besides its key.
+    pub const OVERHEAD: u64 = 128;
+
+    /// The bytes that it occupies under `key`, in memory as well as on disk.
+    #[must_use]
+    pub fn size(&self, key: &str) -> u64 {
+        let text = match &self.progress {
+            Progress::Producer(_) => 0,
+            Progress::Sequence(seq) => seq.len(),
+        };
+        Self::OVERHEAD + (key.len() + text) as u64
+    }
+}
+
 /// A record, and where its bytes end.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Stored {
@@ -240,16 +273,16 @@ pub enum Change {
         /// The bytes, in order; the pieces have no meaning of their own.
         data: Vec<Bytes>,
     },
-    /// Sets where a producer stands.
-    Producer {
+    /// Sets where a writer stands, or forgets it.
+    Writer {
         /// On which stream.
         id: StreamId,
-        /// `Producer-Id`
-        producer: String,
-        /// Its new state.
-        state: ProducerState,
+        /// The writer.
+        key: String,
+        /// Its new state; `None`: it is forgotten.
+        state: Option<WriterState>,
     },
-    /// Forgets a stream: its record at once, its bytes and producers at leisure
+    /// Forgets a stream: its record at once, its bytes and writers at leisure
     /// (see [`Storage::maintain`]).
     Remove {
         /// Its name.
@@ -335,11 +368,11 @@ pub trait Storage: Send + Sync + 'static {
     /// When the store cannot be read.
     fn get(&self, name: &StreamName) -> Result<Option<Stored>, StorageError>;
 
-    /// Where a producer stands on a stream.
+    /// Where a stream's writers stand, by key, in no order. The caller bounds how many there are.
     ///
     /// # Errors
     /// When the store cannot be read.
-    fn producer(&self, id: StreamId, producer: &str) -> Result<Option<ProducerState>, StorageError>;
+    fn writers(&self, id: StreamId) -> Result<Vec<(String, WriterState)>, StorageError>;
 
     /// Streams whose names begin with `prefix`, in the order of their names' bytes, behind
     /// `after`, at most `limit`.

@@ -172,6 +172,9 @@ fn creating() -> Vec<Bad> {
         "\"\\ud800",
         "[[[",
         "\u{feff}1",
+        "NaN",
+        "\"\\ud800\"",
+        "[1e999]",
     ] {
         cases.push(body("PUT", "new", content));
     }
@@ -183,6 +186,12 @@ fn appending() -> Vec<Bad> {
         bad("Content-Type", "POST", &[]),
         bad("Content-Type", "POST", &[("content-type", "plain")]),
         bad("Content-Type", "POST", &[TEXT, TEXT]),
+        bad("Content-Type", "POST", &[TEXT, TEXT, ("stream-closed", "true")]),
+        bad(
+            "Content-Type",
+            "POST",
+            &[("content-type", "plain"), ("stream-closed", "true")],
+        ),
         bad("Stream-Seq", "POST", &[TEXT, ("stream-seq", "")]),
         bad("Stream-Seq", "POST", &[TEXT, ("stream-seq", "1"), ("stream-seq", "2")]),
         bad("Producer-Id", "POST", &[TEXT, ID]),

@@ -1,6 +1,9 @@
 //! Forks: what they inherit, and how they and their sources end.
 
-use super::support::server::{BASE, Server, Setup};
+use super::support::{
+    http::Request,
+    server::{BASE, Server, Setup},
+};
 
 fn on_disk_and_in_memory(test: impl Fn(&Server)) {
     test(&Setup::new().start());
@@ -142,6 +145,45 @@ fn asking_again_for_a_fork_finds_it_even_without_its_source() {
         server.put("f").text("x").send().problem(409);
         assert_eq!(server.content("f"), "abcd");
     });
+}
+
+#[test]
+fn asking_again_for_a_fork_with_another_lifetime_is_a_conflict() {
+    const TTL: (&str, &str) = ("stream-ttl", "100");
+    const OTHER: (&str, &str) = ("stream-ttl", "200");
+    const AT: (&str, &str) = ("stream-expires-at", "2099-01-01T00:00:00Z");
+    let server = Setup::new().start();
+    let with = |request: Request, header: Option<(&str, &str)>| match header {
+        Some((name, value)) => request.header(name, value),
+        None => request,
+    };
+    let lifetimes = [None, Some(TTL), Some(OTHER), Some(AT)];
+    for (n, source) in [None, Some(TTL), Some(AT)].into_iter().enumerate() {
+        with(server.put(&format!("s{n}")).text("a"), source).send().expect(201);
+        for (m, first) in lifetimes.into_iter().enumerate() {
+            let fork = |lifetime| with(server.fork(&format!("f{n}{m}"), &format!("s{n}")), lifetime).send();
+            fork(first).expect(201);
+            for again in lifetimes {
+                // Without one, it is the source's.
+                let same = again.or(source) == first.or(source);
+                assert_eq!(
+                    fork(again).status,
+                    if same { 200 } else { 409 },
+                    "{source:?} {first:?} {again:?}"
+                );
+            }
+        }
+        // Nor after the source was deleted.
+        server.delete(&format!("s{n}")).send().expect(204);
+        for (m, first) in lifetimes.into_iter().enumerate() {
+            let again = server.fork(&format!("f{n}{m}"), &format!("s{n}")).send().status;
+            assert_eq!(
+                again,
+                if first.or(source) == source { 200 } else { 409 },
+                "{source:?} {first:?}"
+            );
+        }
+    }
 }
 
 #[test]

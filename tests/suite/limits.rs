@@ -24,20 +24,14 @@ fn a_full_stream_says_so_and_stays_readable() {
 
 #[test]
 fn a_producer_refused_for_room_may_try_again() {
-    let server = Setup::new().with("limits.max_stream_bytes", 11).start();
+    let server = Setup::new().with("limits.max_stream_bytes", 1000).start();
     server.text_stream("s", "");
-    server
-        .post("s")
-        .text("12345678901")
-        .producer("p", 0, 0)
-        .send()
-        .problem(413);
-    server
-        .post("s")
-        .text("1234567890")
-        .producer("p", 0, 0)
-        .send()
-        .expect(200);
+    let send = |len: usize| server.post("s").text(&"x".repeat(len)).producer("p", 0, 0).send();
+    send(1001).problem(413);
+    // What is remembered of the producer counts as well.
+    send(1000).problem(413);
+    send(800).expect(200);
+    send(800).expect(204);
 }
 
 #[test]
@@ -106,4 +100,66 @@ fn a_full_store_says_so_and_does_not_fill_the_log_with_it() {
     let log = server.log.text();
     assert_eq!(log.matches("no room left for this").count(), 1, "{log}");
     assert_eq!(log.matches("a batch was not committed").count(), 1, "{log}");
+}
+
+#[test]
+fn bodies_take_memory_of_about_their_size() {
+    const LEN: usize = 10 * 1000 * 1000;
+    let pair = |piece: &str| format!("[{}1]", piece.repeat((LEN - 3) / piece.len()));
+    let bodies = [
+        ("an array of tiny messages", pair("1,")),
+        ("one long array", format!("[{}]", pair("1,"))),
+        ("empty strings", pair("\"\",")),
+        ("empty objects", pair("{},")),
+        ("one long string", format!("\"{}\"", "x".repeat(LEN - 2))),
+        ("escapes", format!("\"{}\"", "\\u0041".repeat(LEN / 6 - 1))),
+        (
+            "members of one name",
+            format!("{{{}\"a\":1}}", "\"a\":1,".repeat(LEN / 6 - 2)),
+        ),
+        ("whitespace", format!("1{}", " \n".repeat(LEN / 2 - 1))),
+        ("too deep", "[".repeat(LEN)),
+    ];
+    for (what, body) in bodies {
+        for create in [true, false] {
+            let server = Setup::new().with("limits.max_stream_bytes", 2 * LEN).start();
+            if !create {
+                server.put("s").json("").send().expect(201);
+            }
+            let before = server.memory_kib();
+            let request = if create { server.put("s") } else { server.post("s") };
+            let status = request.json(&body).send().status;
+            assert!(
+                matches!((what, status), ("too deep", 400) | (_, 201 | 204)),
+                "{what}: {status}"
+            );
+            // The body as it comes, the body in one piece, and what is stored: up to 1.5 times that.
+            let taken = (server.peak_memory_kib() - before) * 1024 / LEN as u64;
+            assert!(taken < 5, "{what}: takes {taken} times its size");
+        }
+    }
+}
+
+#[test]
+fn the_depth_of_messages_is_configurable() {
+    for depth in [1, 64, 1000] {
+        let server = Setup::new().with("limits.max_json_depth", depth).start();
+        server.put("s").json("").send().expect(201);
+        let message = |depth: usize| format!("{}1{}", "[".repeat(depth), "]".repeat(depth));
+        server
+            .post("s")
+            .json(&format!("[{}]", message(depth)))
+            .send()
+            .expect(204);
+        let detail = server
+            .post("s")
+            .json(&format!("[{}]", message(depth + 1)))
+            .send()
+            .problem(400);
+        let expected = format!("nests deeper than {depth} levels at byte {}", depth + 1);
+        assert!(detail.contains(&expected), "{detail}");
+        server.put("new").json(&message(depth + 2)).send().problem(400);
+        server.get("new").send().problem(404);
+        assert_eq!(server.content("s"), format!("[{}]", message(depth)));
+    }
 }

@@ -2,7 +2,7 @@
 
 use super::support::{
     live::{Event, Sse},
-    server::Setup,
+    server::{Server, Setup},
     until,
 };
 
@@ -58,6 +58,16 @@ fn a_refused_last_append_does_not_close() {
     close(server.post("j").text("x")).problem(409);
     close(server.post("j").json("1111111111111")).problem(413);
     close(server.post("j").json("2").producer("p", 0, 7)).problem(409);
+    for values in [["true", "false"], ["false", "true"], ["true", "1"], ["true", ""]] {
+        let [one, two] = values;
+        let twice = server
+            .post("j")
+            .header("stream-closed", one)
+            .header("stream-closed", two);
+        twice.send().problem(400);
+        let joined = server.post("j").header("stream-closed", &values.join(", "));
+        joined.send().problem(400);
+    }
     let answer = server.get("j").send().expect(200);
     assert_eq!((answer.text().as_str(), answer.header("stream-closed")), ("[1]", None));
 }
@@ -78,6 +88,61 @@ fn the_request_that_closed_may_be_repeated_by_its_producer() {
     assert_eq!(last().expect(204).next_offset(), tail);
     server.post("s").text("x").producer("p", 0, 1).send().problem(409);
     assert_eq!(server.content("s"), "end");
+}
+
+#[test]
+fn a_close_without_content_may_have_any_content_type() {
+    let close = |server: &Server, types: &[&str]| {
+        let request = server.post("s").header("stream-closed", "true");
+        let request = types
+            .iter()
+            .fold(request, |request, kind| request.header("content-type", kind));
+        request.send()
+    };
+    for types in [
+        &["application/json"] as &[&str],
+        &[""],
+        &["nonsense"],
+        &["text/plain", "application/json"],
+        &["te\u{e9}xt/plain"],
+        &[&"x".repeat(1000)],
+    ] {
+        let server = Setup::new().start();
+        server.text_stream("s", "abc");
+        // Neither when it closes nor when it is repeated.
+        for _ in 0..2 {
+            let closed = close(&server, types).expect(204);
+            assert_eq!(closed.header("stream-closed"), Some("true"), "{types:?}");
+        }
+    }
+}
+
+#[test]
+fn refused_writers_are_told_where_the_stream_ends() {
+    let server = Setup::new().start();
+    let tail = server.text_stream("s", "abc");
+    let seq = |seq: &str| server.post("s").text("x").header("stream-seq", seq).send();
+    let tail_after = seq("b").expect(204).next_offset();
+    assert_ne!(tail, tail_after);
+    for stale in ["a", "b"] {
+        let conflict = seq(stale);
+        // The official PHP client knows it by these words.
+        let detail = conflict.problem(409);
+        assert!(detail.starts_with("Sequence conflict"), "{detail}");
+        assert_eq!(conflict.next_offset(), tail_after);
+        assert_eq!(conflict.header("stream-closed"), None);
+    }
+    server.post("s").text("y").producer("p", 1, 0).send().expect(200);
+    let stale = || server.post("s").text("z").producer("p", 0, 0).send();
+    let open = stale();
+    open.problem(403);
+    assert_eq!(open.header("stream-closed"), None);
+    let closed = server.post("s").header("stream-closed", "true").send().expect(204);
+    let refused = stale();
+    refused.problem(403);
+    assert_eq!(refused.header("producer-epoch"), Some("1"));
+    assert_eq!(refused.header("stream-closed"), Some("true"));
+    assert_eq!(refused.next_offset(), closed.next_offset());
 }
 
 #[test]
@@ -236,10 +301,10 @@ fn json_is_kept_as_it_was_written() {
     let server = Setup::new().start();
     server
         .put("j")
-        .json(r#"[1.0, 1e400, 12345678901234567890123, "\u00fc", {"b":1,"a":2,"a":3}, null]"#)
+        .json(r#"[1.0, 1e300, 12345678901234567890123, "\u00fc", {"b":1,"a":2,"a":3}, null]"#)
         .send()
         .expect(201);
-    let expected = "[1.0,\n1e400,\n12345678901234567890123,\n\"\\u00fc\",\n{\"b\":1,\"a\":2,\"a\":3},\nnull]";
+    let expected = "[1.0,\n1e300,\n12345678901234567890123,\n\"\\u00fc\",\n{\"b\":1,\"a\":2,\"a\":3},\nnull]";
     assert_eq!(server.content("j"), expected);
     server.put("nested").json("[[1],[[2]]]").send().expect(201);
     assert_eq!(server.content("nested"), "[[1],\n[[2]]]");

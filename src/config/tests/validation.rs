@@ -234,6 +234,18 @@ fn numbers_and_levels() {
 }
 
 #[test]
+fn limits_stay_in_their_ranges() {
+    refused(
+        "[limits]\nmax_json_depth = 0\nmax_producers_per_stream = 100001\n",
+        &[
+            "server.toml:2: limits.max_json_depth: must be from 1 to 1000, not 0",
+            "server.toml:3: limits.max_producers_per_stream: must be from 1 to 100000, not 100001",
+        ],
+    );
+    toml("[limits]\nmax_json_depth = 1000\nmax_producers_per_stream = 1\n").ok();
+}
+
+#[test]
 fn auth_needs_its_key() {
     refused(
         "[auth]\nissuer = \"https://your-app.com\"\n",

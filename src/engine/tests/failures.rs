@@ -172,3 +172,46 @@ async fn a_stop_writes_down_when_streams_were_read() {
     engine.stop().await;
     assert!(storage.inner.get(&stream).unwrap().unwrap().record.touched_at > created);
 }
+
+async fn produce(engine: &Engine, stream: &StreamName, seq: u64) -> Result<Appended, AppendError> {
+    let request = AppendRequest {
+        content_type: Some(ContentType::parse("text/plain").unwrap()),
+        body: Bytes::from_static(b"x"),
+        close: false,
+        producer: Some(ProducerStamp {
+            id: "p".into(),
+            epoch: 0,
+            seq,
+        }),
+        stream_seq: None,
+        writer: None,
+    };
+    engine.append(stream, request).await
+}
+
+#[tokio::test]
+async fn a_producer_stands_where_the_store_says_after_a_failed_commit() {
+    let storage = Faulty::new(0);
+    let engine = start(Arc::clone(&storage) as _);
+    let stream = name("a");
+    engine.create(&stream, plain()).await.unwrap();
+    *storage.fault.lock() = Some(Fault::Refused);
+    assert!(produce(&engine, &stream, 0).await.is_err());
+    assert!(!produce(&engine, &stream, 0).await.unwrap().duplicate);
+    *storage.fault.lock() = Some(Fault::Landed);
+    assert!(produce(&engine, &stream, 1).await.is_err());
+    assert!(produce(&engine, &stream, 1).await.unwrap().duplicate);
+    assert_eq!(content(&engine, &stream).await.unwrap(), "xx");
+}
+
+#[tokio::test]
+async fn a_stream_created_anew_knows_no_producers() {
+    let storage = Faulty::new(0);
+    let engine = start(Arc::clone(&storage) as _);
+    let stream = name("a");
+    for _ in 0..2 {
+        engine.create(&stream, plain()).await.unwrap();
+        assert!(!produce(&engine, &stream, 0).await.unwrap().duplicate);
+        engine.delete(&stream).await.unwrap();
+    }
+}

@@ -62,6 +62,7 @@ async fn followers_see_each_byte_once() {
         close: true,
         producer: None,
         stream_seq: None,
+        writer: None,
     };
     engine.append(&stream, close).await.unwrap();
     let whole = content(&engine, &stream).await.unwrap();

@@ -3,6 +3,7 @@
 mod caching;
 mod failures;
 mod following;
+mod large;
 mod listing;
 mod schedule;
 mod trimming;
@@ -18,7 +19,9 @@ use super::*;
 use crate::{
     clock::Millis,
     protocol::{ContentType, ReadFrom},
-    storage::{Change, CommitError, Lifetime, ProducerState, StorageError, Stored, memory::InMemoryStorage},
+    storage::{
+        Change, CommitError, Lifetime, ProducerStamp, StorageError, Stored, WriterState, memory::InMemoryStorage,
+    },
 };
 
 /// What the next commit comes to.
@@ -81,8 +84,8 @@ impl Storage for Faulty {
         found
     }
 
-    fn producer(&self, id: StreamId, producer: &str) -> Result<Option<ProducerState>, StorageError> {
-        self.inner.producer(id, producer)
+    fn writers(&self, id: StreamId) -> Result<Vec<(String, WriterState)>, StorageError> {
+        self.inner.writers(id)
     }
 
     fn list(&self, prefix: &str, after: Option<&str>, limit: usize) -> Result<Vec<(StreamName, Stored)>, StorageError> {
@@ -168,6 +171,7 @@ pub(super) async fn append(engine: &Engine, name: &StreamName, text: &str) -> Re
         close: false,
         producer: None,
         stream_seq: None,
+        writer: None,
     };
     engine.append(name, request).await
 }

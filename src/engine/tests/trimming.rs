@@ -25,6 +25,7 @@ async fn say(engine: &Engine, name: &StreamName, content_type: &str, body: &str)
         close: false,
         producer: None,
         stream_seq: None,
+        writer: None,
     };
     engine.append(name, request).await.unwrap();
 }

@@ -19,6 +19,18 @@ fn only_true_closes() {
     ] {
         assert_eq!(closes(&headers(&[("stream-closed", value)])), closes_it, "{value:?}");
     }
+    for (one, two, closes_it) in [
+        ("true", "true", true),
+        ("True", " true", true),
+        ("true", "false", false),
+        ("false", "true", false),
+        ("true", "", false),
+    ] {
+        let repeated = headers(&[("stream-closed", one), ("stream-closed", two)]);
+        assert_eq!(closes(&repeated), closes_it, "{one:?} {two:?}");
+        let joined = format!("{one}, {two}");
+        assert_eq!(closes(&headers(&[("stream-closed", &joined)])), closes_it, "{joined:?}");
+    }
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::{ops::Range, path::Path, sync::Arc};
 use bytes::Bytes;
 
 use super::{
-    Change, CommitError, Position, ProducerState, Storage, StorageError, Stored, StreamId, Usage,
+    Change, CommitError, Position, Storage, StorageError, Stored, StreamId, Usage, WriterState,
     journaled::{JournaledStore, Options, delegate_storage, disk::Directory},
     tools,
 };

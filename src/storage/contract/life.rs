@@ -1,7 +1,9 @@
 //! Batches are whole, and what is removed is gone.
 
-use super::{Subject, append, drain, get, put, record, remove};
-use crate::storage::{Change, CommitError, ProducerState, Retention, Storage, Stored, StreamRecord, Usage};
+use super::{Subject, append, drain, get, producer, producer_state, put, record, remove, writer};
+use crate::storage::{
+    Change, CommitError, ProducerState, Progress, Retention, Storage, Stored, StreamRecord, Usage, WriterState,
+};
 
 pub(crate) fn a_batch_is_refused_whole<S: Subject>() {
     let subject = S::new();
@@ -25,11 +27,7 @@ pub(crate) fn a_batch_is_refused_whole<S: Subject>() {
             put("b", record(2)),
             append(2, 0, "new"),
             put("a", closed.clone()),
-            Change::Producer {
-                id: 1,
-                producer: "p".to_owned(),
-                state,
-            },
+            producer(1, "p", state, 1),
             wrong.clone(),
             append(1, 5, "late"),
         ];
@@ -51,7 +49,7 @@ pub(crate) fn a_batch_is_refused_whole<S: Subject>() {
                 tail: 5
             }
         );
-        assert_eq!(store.producer(1, "p").unwrap(), None);
+        assert_eq!(producer_state(&store, 1, "p"), None);
         assert_eq!(store.due(u64::MAX, 10).unwrap(), vec![]);
         assert_eq!(store.usage(), before);
     }
@@ -72,11 +70,7 @@ pub(crate) fn a_removed_stream_is_gone_and_its_name_free<S: Subject>() {
         ..record(1)
     };
     let state = ProducerState { epoch: 1, seq: 1 };
-    let producer = |id| Change::Producer {
-        id,
-        producer: "p".to_owned(),
-        state,
-    };
+    let producer = |id| super::producer(id, "p", state, 1);
     store
         .commit(&[put("a", due), append(1, 0, "old"), producer(1)])
         .unwrap();
@@ -91,9 +85,9 @@ pub(crate) fn a_removed_stream_is_gone_and_its_name_free<S: Subject>() {
     store.commit(&[put("a", record(2)), append(2, 0, "new")]).unwrap();
     drain(&store);
     assert_eq!(&store.read(2, 0..10).unwrap()[..], b"new");
-    assert_eq!(store.producer(2, "p").unwrap(), None);
+    assert_eq!(producer_state(&store, 2, "p"), None);
     assert!(store.read(1, 0..10).unwrap().is_empty());
-    assert_eq!(store.producer(1, "p").unwrap(), None);
+    assert_eq!(producer_state(&store, 1, "p"), None);
     // Away and back in one batch.
     store
         .commit(&[remove("a", 2), put("a", record(3)), append(3, 0, "third"), producer(3)])
@@ -107,7 +101,7 @@ pub(crate) fn a_removed_stream_is_gone_and_its_name_free<S: Subject>() {
         }
     );
     assert_eq!(&store.read(3, 0..10).unwrap()[..], b"third");
-    assert_eq!(store.producer(3, "p").unwrap(), Some(state));
+    assert_eq!(producer_state(&store, 3, "p"), Some(state));
     // There and away in one batch.
     store
         .commit(&[put("b", record(4)), append(4, 0, "short"), remove("b", 4)])
@@ -177,14 +171,19 @@ pub(crate) fn due_streams_come_soonest_first<S: Subject>() {
     assert_eq!(due(u64::MAX, 10), ["a", "c"]);
 }
 
-pub(crate) fn producers_are_kept_by_stream<S: Subject>() {
+pub(crate) fn writers_are_kept_by_stream<S: Subject>() {
     let subject = S::new();
-    let store = subject.open();
+    let mut store = subject.open();
     store.commit(&[put("a", record(1)), put("b", record(2))]).unwrap();
-    let set = |id: u64, producer: &str, epoch: u64, seq: u64| Change::Producer {
-        id,
-        producer: producer.to_owned(),
-        state: ProducerState { epoch, seq },
+    let set = |id: u64, key: &str, epoch: u64, seq: u64| producer(id, key, ProducerState { epoch, seq }, seq);
+    let sequence = |text: &str| WriterState {
+        progress: Progress::Sequence(text.into()),
+        used_at: 3,
+    };
+    let write = |key: &str, state: Option<WriterState>| Change::Writer {
+        id: 1,
+        key: key.to_owned(),
+        state,
     };
     store
         .commit(&[
@@ -193,16 +192,41 @@ pub(crate) fn producers_are_kept_by_stream<S: Subject>() {
             set(2, "p", 7, u64::MAX),
             set(1, "p", 0, 1),
             set(1, "", 2, 2),
+            write("\0s", Some(sequence("b"))),
+            write("unknown", None),
         ])
         .unwrap();
-    let state = |id, producer| store.producer(id, producer).unwrap().map(|s| (s.epoch, s.seq));
-    assert_eq!(state(1, "p"), Some((0, 1)));
-    assert_eq!(state(1, "q"), Some((1, 5)));
-    assert_eq!(state(1, ""), Some((2, 2)));
-    assert_eq!(state(2, "p"), Some((7, u64::MAX)));
-    assert_eq!(state(2, "q"), None);
-    store.commit(&[set(1, "p", 1, 0)]).unwrap();
-    assert_eq!(state(1, "p"), Some((1, 0)));
+    let check = |store: &S::Store| {
+        let state = |id, key| producer_state(store, id, key).map(|state| (state.epoch, state.seq));
+        assert_eq!(state(1, "p"), Some((0, 1)));
+        assert_eq!(state(1, "q"), Some((1, 5)));
+        assert_eq!(state(1, ""), Some((2, 2)));
+        assert_eq!(state(2, "p"), Some((7, u64::MAX)));
+        assert_eq!(writer(store, 1, "\0s"), Some(sequence("b")));
+        assert_eq!(writer(store, 1, "q").unwrap().used_at, 5);
+        assert_eq!(
+            (store.writers(1).unwrap().len(), store.writers(2).unwrap().len()),
+            (4, 1)
+        );
+    };
+    check(&store);
+    if S::LASTING {
+        drop(store);
+        store = subject.open();
+        check(&store);
+    }
+    let changes = [set(1, "p", 1, 0), write("q", None), write("\0s", Some(sequence("c")))];
+    store.commit(&changes).unwrap();
+    for _ in 0..2 {
+        assert_eq!(producer_state(&store, 1, "p").map(|state| state.epoch), Some(1));
+        assert_eq!(writer(&store, 1, "q"), None);
+        assert_eq!(writer(&store, 1, "\0s"), Some(sequence("c")));
+        assert_eq!(store.writers(1).unwrap().len(), 3);
+        if S::LASTING {
+            drop(store);
+            store = subject.open();
+        }
+    }
 }
 
 pub(crate) fn maintain_gives_space_back<S: Subject>() {
@@ -215,14 +239,7 @@ pub(crate) fn maintain_gives_space_back<S: Subject>() {
         store.commit(&[put(&format!("s{id}"), record(id))]).unwrap();
         for n in 0..20u64 {
             store
-                .commit(&[
-                    append(id, n * 10_000, &piece),
-                    Change::Producer {
-                        id,
-                        producer: format!("p{n}"),
-                        state,
-                    },
-                ])
+                .commit(&[append(id, n * 10_000, &piece), producer(id, &format!("p{n}"), state, n)])
                 .unwrap();
         }
     }
@@ -233,7 +250,7 @@ pub(crate) fn maintain_gives_space_back<S: Subject>() {
     assert_eq!(store.usage(), Usage { streams: 1, bytes: 4 });
     for id in 2..20u64 {
         assert!(store.read(id, 0..u64::from(u32::MAX)).unwrap().is_empty());
-        assert_eq!(store.producer(id, "p3").unwrap(), None);
+        assert_eq!(producer_state(&store, id, "p3"), None);
     }
     assert_eq!(&store.read(1, 0..10).unwrap()[..], b"kept");
     assert!(!store.maintain().unwrap());

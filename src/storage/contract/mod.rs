@@ -8,8 +8,11 @@ mod scale;
 use bytes::Bytes;
 
 pub(crate) use self::{life::*, model::*, records::*, scale::*};
-use super::{Change, Lifetime, Storage, Stored, StreamId, StreamRecord};
-use crate::protocol::{Framing, StreamName};
+use super::{Change, Lifetime, ProducerState, Progress, Storage, Stored, StreamId, StreamRecord, WriterState};
+use crate::{
+    clock::Millis,
+    protocol::{Framing, StreamName},
+};
 
 /// A kind of store under test. It lives as long as this value does.
 pub(crate) trait Subject {
@@ -56,7 +59,7 @@ macro_rules! contract {
             a_removed_stream_is_gone_and_its_name_free,
             a_name_given_to_another_id_forgets_the_first,
             due_streams_come_soonest_first,
-            producers_are_kept_by_stream,
+            writers_are_kept_by_stream,
             maintain_gives_space_back,
             a_past_that_was_given_up_is_not_kept,
             usage_counts,
@@ -109,6 +112,33 @@ pub(crate) fn append(id: StreamId, at: u64, data: impl AsRef<[u8]>) -> Change {
         id,
         at,
         data: vec![Bytes::copy_from_slice(data.as_ref())],
+    }
+}
+
+pub(crate) fn producer(id: StreamId, key: &str, state: ProducerState, used_at: Millis) -> Change {
+    Change::Writer {
+        id,
+        key: key.to_owned(),
+        state: Some(WriterState {
+            progress: Progress::Producer(state),
+            used_at,
+        }),
+    }
+}
+
+/// Where a stream's writer stands.
+pub(crate) fn writer(store: &impl Storage, id: StreamId, key: &str) -> Option<WriterState> {
+    let writers = store.writers(id).unwrap();
+    writers
+        .into_iter()
+        .find(|(known, _)| known == key)
+        .map(|(_, state)| state)
+}
+
+fn producer_state(store: &impl Storage, id: StreamId, key: &str) -> Option<ProducerState> {
+    match writer(store, id, key)?.progress {
+        Progress::Producer(state) => Some(state),
+        Progress::Sequence(_) => None,
     }
 }
 

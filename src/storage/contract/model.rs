@@ -3,10 +3,10 @@
 use std::collections::HashMap;
 
 use super::{append, name, put, record, remove};
-use crate::storage::{Change, ProducerState, Retention, Storage, StorageError, StreamRecord};
+use crate::storage::{Change, ProducerState, Progress, Retention, Storage, StorageError, StreamRecord, WriterState};
 
-/// A stream's record, bytes and producers.
-type Kept = (StreamRecord, Vec<u8>, HashMap<String, ProducerState>);
+/// A stream's record, bytes and writers.
+type Kept = (StreamRecord, Vec<u8>, HashMap<String, WriterState>);
 
 /// A model of what a store holds.
 #[derive(Debug, Default, Clone, PartialEq)]
@@ -23,7 +23,7 @@ impl Model {
     pub(crate) fn compare(&self, store: &dyn Storage) -> Result<(), String> {
         let same = |what: &str, same: bool| if same { Ok(()) } else { Err(what.to_owned()) };
         let failed = |error: StorageError| format!("{error:?}");
-        for (text, (record, bytes, producers)) in &self.streams {
+        for (text, (record, bytes, writers)) in &self.streams {
             let stored = store.get(&name(text)).map_err(failed)?;
             let stored = stored.ok_or_else(|| format!("`{text}` is lost"))?;
             same(&format!("the record of `{text}`"), stored.record == *record)?;
@@ -34,13 +34,11 @@ impl Model {
             )?;
             let read = store.read(record.id, record.first()..tail).map_err(failed)?;
             same(&format!("the bytes of `{text}`"), read == *bytes)?;
-            for (producer, state) in producers {
-                let found = store.producer(record.id, producer).map_err(failed)?;
-                same(
-                    &format!("producer {producer} of `{text}`: {found:?}"),
-                    found == Some(*state),
-                )?;
-            }
+            let found = store.writers(record.id).map_err(failed)?;
+            same(
+                &format!("the writers of `{text}`: {found:?}"),
+                found.into_iter().collect::<HashMap<_, _>>() == *writers,
+            )?;
         }
         let mut names: Vec<&str> = self.streams.keys().map(String::as_str).collect();
         names.sort_unstable();
@@ -87,6 +85,19 @@ impl Driver {
         (self.state >> 11) % limit
     }
 
+    fn writer(&mut self) -> Option<WriterState> {
+        let progress = match self.below(4) {
+            0 => return None,
+            1 => Progress::Sequence(self.below(1000).to_string().into()),
+            _ => Progress::Producer(ProducerState {
+                epoch: self.below(3),
+                seq: self.below(100),
+            }),
+        };
+        let used_at = self.below(1000);
+        Some(WriterState { progress, used_at })
+    }
+
     /// Changes `model` and returns the batch that does the same to a store.
     pub(crate) fn batch(&mut self, model: &mut Model, max_append: u64) -> Vec<Change> {
         let steps = 1 + self.below(12);
@@ -94,7 +105,7 @@ impl Driver {
         for _ in 0..steps {
             let text = format!("room/{}", self.below(24));
             let kind = self.below(20);
-            let Some((record, bytes, producers)) = model.streams.get_mut(&text) else {
+            let Some((record, bytes, writers)) = model.streams.get_mut(&text) else {
                 let id = self.next_id;
                 self.next_id += 1;
                 let record = StreamRecord {
@@ -139,17 +150,13 @@ impl Driver {
                     batch.push(append(record.id, record.first() + bytes.len() as u64, &data));
                     bytes.extend_from_slice(&data);
                     if kind < 6 {
-                        let producer = format!("p{}", self.below(3));
-                        let state = ProducerState {
-                            epoch: self.below(3),
-                            seq: self.below(100),
-                        };
-                        batch.push(Change::Producer {
-                            id: record.id,
-                            producer: producer.clone(),
-                            state,
-                        });
-                        producers.insert(producer, state);
+                        let (id, key) = (record.id, format!("p{}", self.below(3)));
+                        let state = self.writer();
+                        match state.clone() {
+                            Some(state) => _ = writers.insert(key.clone(), state),
+                            None => _ = writers.remove(&key),
+                        }
+                        batch.push(Change::Writer { id, key, state });
                     }
                 }
             }

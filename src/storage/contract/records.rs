@@ -15,7 +15,7 @@ pub(crate) fn an_empty_store_has_nothing<S: Subject>() {
     assert_eq!(get(&store, "a"), None);
     assert_eq!(store.list("", None, 10).unwrap(), vec![]);
     assert_eq!(store.due(u64::MAX, 10).unwrap(), vec![]);
-    assert_eq!(store.producer(1, "p").unwrap(), None);
+    assert_eq!(super::producer_state(&store, 1, "p"), None);
     assert!(store.read(1, 0..100).unwrap().is_empty());
     assert_eq!(store.usage().streams, 0);
     assert_eq!(store.usage().bytes, 0);

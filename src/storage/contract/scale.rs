@@ -153,11 +153,7 @@ pub(crate) fn everything_is_there_after_opening_again<S: Subject>() {
         .commit(&[
             put("a", closed.clone()),
             append(1, 0, "hello"),
-            Change::Producer {
-                id: 1,
-                producer: "p".to_owned(),
-                state,
-            },
+            super::producer(1, "p", state, 1),
             put("gone", record(2)),
             append(2, 0, "bye"),
         ])
@@ -174,7 +170,7 @@ pub(crate) fn everything_is_there_after_opening_again<S: Subject>() {
             }
         );
         assert_eq!(&store.read(1, 0..100).unwrap()[..], b"hello world");
-        assert_eq!(store.producer(1, "p").unwrap(), Some(state));
+        assert_eq!(super::producer_state(&store, 1, "p"), Some(state));
         assert_eq!(store.due(77, 10).unwrap(), [name("a")]);
         assert_eq!(get(&store, "gone"), None);
         drain(&store);

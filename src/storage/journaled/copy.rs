@@ -203,16 +203,16 @@ impl Copying<'_, '_> {
         if end < tail {
             self.begin_anew(end, name, record)?;
         }
-        let producers = self.read(name, |frozen| {
-            let rows = frozen.index.producers(record.id)?;
+        let writers = self.read(name, |frozen| {
+            let rows = frozen.index.writers(record.id)?;
             rows.map(|row| {
-                let (producer, state) = row?;
-                let id = record.id;
-                Ok(Change::Producer { id, producer, state })
+                let (key, state) = row?;
+                let (id, state) = (record.id, Some(state));
+                Ok(Change::Writer { id, key, state })
             })
             .collect::<Result<Vec<_>, redb::Error>>()
         })?;
-        self.write(producers)
+        self.write(writers)
     }
 
     /// Of a stream that has lost its end, what is left is there to be read, and what comes next too,

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::earlier::EarlierRecord;
 use crate::{
     protocol::StreamName,
-    storage::{Change, Position, ProducerState, Retention, StreamId, StreamRecord},
+    storage::{Change, Position, ProducerState, Progress, Retention, StreamId, StreamRecord, WriterState},
 };
 
 /// Pieces from this size on are written from where they lie; smaller ones are cheaper to copy.
@@ -28,6 +28,7 @@ enum EntryRef<'a> {
     NextId(StreamId),
     PutEarlierWithRetention(&'a StreamName, &'a EarlierRecord, &'a Retention),
     Put(&'a StreamName, &'a StreamRecord),
+    Writer(StreamId, &'a str, Option<&'a WriterState>),
 }
 
 /// The same, as read. The order of the variants is the format.
@@ -40,6 +41,7 @@ enum EntryOwned {
     NextId(StreamId),
     PutEarlierWithRetention(StreamName, EarlierRecord, Box<Retention>),
     Put(StreamName, StreamRecord),
+    Writer(StreamId, String, Option<WriterState>),
 }
 
 /// What a journal record says.
@@ -74,8 +76,8 @@ impl Encoded {
                     encoded.entry(&EntryRef::Append(*id, *at, len))?;
                     data.iter().for_each(|piece| encoded.bytes(piece));
                 }
-                Change::Producer { id, producer, state } => {
-                    encoded.entry(&EntryRef::Producer(*id, producer, *state))?;
+                Change::Writer { id, key, state } => {
+                    encoded.entry(&EntryRef::Writer(*id, key, state.as_ref()))?;
                 }
                 Change::Remove { name, id } => encoded.entry(&EntryRef::Remove(name, *id))?,
             }
@@ -154,7 +156,15 @@ pub(super) fn decode(content: &Bytes) -> Result<Decoded, String> {
                     data: vec![data],
                 }
             }
-            EntryOwned::Producer(id, producer, state) => Change::Producer { id, producer, state },
+            EntryOwned::Producer(id, key, state) => Change::Writer {
+                id,
+                key,
+                state: Some(WriterState {
+                    progress: Progress::Producer(state),
+                    used_at: 0,
+                }),
+            },
+            EntryOwned::Writer(id, key, state) => Change::Writer { id, key, state },
             EntryOwned::Remove(name, id) => Change::Remove { name, id },
             EntryOwned::NextId(next) => {
                 decoded.next_id = next;
@@ -210,6 +220,18 @@ mod tests {
         record.retention = Some(Box::new(retention));
         let trimmed = crate::storage::contract::put("a", record);
         assert_eq!(format!("{decoded:?}"), format!("{:?}", [plain, trimmed]));
+    }
+
+    #[test]
+    fn producers_of_earlier_versions_are_read() {
+        let state = ProducerState { epoch: 3, seq: 9 };
+        let mut encoded = Encoded::default();
+        encoded.entry(&EntryRef::Producer(7, "p", state)).unwrap();
+        let content: Vec<u8> = encoded.parts().flatten().copied().collect();
+        assert_eq!(content[0], 2);
+        let decoded = decode(&Bytes::from(content)).unwrap().batch;
+        let expected = crate::storage::contract::producer(7, "p", state, 0);
+        assert_eq!(format!("{decoded:?}"), format!("{:?}", [expected]));
     }
 
     #[test]

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use crate::{
     clock::Millis,
     protocol::StreamName,
-    storage::{Change, Position, ProducerState, StreamId, StreamRecord, segments::Segments},
+    storage::{Change, Position, StreamId, StreamRecord, WriterState, segments::Segments},
 };
 
 /// What one entry of the table counts for against the size of a checkpoint, besides its bytes.
@@ -41,7 +41,8 @@ pub(super) struct Grown {
     pub(super) indexed: bool,
     /// Whether its data file has been found to be as long as the index says.
     pub(super) verified: bool,
-    pub(super) producers: BTreeMap<Box<str>, ProducerState>,
+    /// Writers that have written; `None`: forgotten.
+    pub(super) writers: BTreeMap<Box<str>, Option<WriterState>>,
 }
 
 impl Grown {
@@ -50,7 +51,7 @@ impl Grown {
             segments: Segments::starting_at(start),
             indexed,
             verified: !indexed,
-            producers: BTreeMap::new(),
+            writers: BTreeMap::new(),
         }
     }
 }
@@ -88,18 +89,6 @@ impl Memtable {
         }
     }
 
-    /// Where a producer stands; `Some(None)` when its stream was removed, `None` when the index knows.
-    pub(super) fn producer(&self, id: StreamId, producer: &str) -> Option<Option<ProducerState>> {
-        match self.streams.get(&id) {
-            Some(grown) => match grown.producers.get(producer) {
-                Some(state) => Some(Some(*state)),
-                None if grown.indexed => None,
-                None => Some(None),
-            },
-            None => self.removed.contains(&id).then_some(None),
-        }
-    }
-
     /// Names and records from `from` on.
     pub(super) fn records(&self, from: Bound<&str>) -> impl Iterator<Item = (&StreamName, Option<&StreamRecord>)> {
         let range = self.names.range::<str, _>((from, Bound::Unbounded));
@@ -112,9 +101,9 @@ impl Memtable {
         match change {
             Change::Put { name, record } => self.put(name, record, known),
             Change::Append { id, data, .. } => self.append(*id, data, known),
-            Change::Producer { id, producer, state } => {
+            Change::Writer { id, key, state } => {
                 if let Some(grown) = self.grown(*id, known) {
-                    grown.producers.insert(producer.as_str().into(), *state);
+                    grown.writers.insert(key.as_str().into(), state.clone());
                     self.cost += ENTRY_COST;
                 }
                 Effect::default()

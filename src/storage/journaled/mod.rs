@@ -193,8 +193,8 @@ macro_rules! delegate_storage {
                 self.0.get(name)
             }
 
-            fn producer(&self, id: StreamId, producer: &str) -> Result<Option<ProducerState>, StorageError> {
-                self.0.producer(id, producer)
+            fn writers(&self, id: StreamId) -> Result<Vec<(String, WriterState)>, StorageError> {
+                self.0.writers(id)
             }
 
             fn list(

@@ -20,7 +20,7 @@ use super::{
 use crate::{
     clock::Millis,
     protocol::StreamName,
-    storage::{Position, ProducerState, StorageError, Stored, StreamId},
+    storage::{Position, StorageError, Stored, StreamId, WriterState},
 };
 
 impl JournaledStore {
@@ -31,11 +31,8 @@ impl JournaledStore {
         })
     }
 
-    pub(crate) fn producer(&self, id: StreamId, producer: &str) -> Result<Option<ProducerState>, StorageError> {
-        self.look("reading a producer", |view| match view.mem.producer(id, producer) {
-            Some(known) => Ok(known),
-            None => view.index.producer(id, producer),
-        })
+    pub(crate) fn writers(&self, id: StreamId) -> Result<Vec<(String, WriterState)>, StorageError> {
+        self.look("reading writers", |view| view.writers(id))
     }
 
     pub(crate) fn list(

@@ -1,6 +1,9 @@
 //! The store at one moment, and how a batch changes it.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
 
 use super::{
     base::{Snapshot, Totals, schema::storage_error},
@@ -11,7 +14,7 @@ use super::{
 };
 use crate::{
     protocol::StreamName,
-    storage::{Change, CommitError, Position, StorageError, Stored, StreamId, StreamRecord, Usage},
+    storage::{Change, CommitError, Position, StorageError, Stored, StreamId, StreamRecord, Usage, WriterState},
 };
 
 /// What the index has, and what it does not have yet.
@@ -53,6 +56,25 @@ impl View {
         }
     }
 
+    /// Where a stream's writers stand.
+    pub(super) fn writers(&self, id: StreamId) -> Result<Vec<(String, WriterState)>, redb::Error> {
+        if self.mem.removed.contains(&id) {
+            return Ok(Vec::new());
+        }
+        let changed = self.mem.streams.get(&id);
+        let mut writers: BTreeMap<String, WriterState> = match changed {
+            Some(grown) if !grown.indexed => BTreeMap::new(),
+            _ => self.index.writers(id)?.collect::<Result<_, _>>()?,
+        };
+        for (key, state) in changed.into_iter().flat_map(|grown| &grown.writers) {
+            match state {
+                Some(state) => _ = writers.insert((**key).to_owned(), state.clone()),
+                None => _ = writers.remove(&**key),
+            }
+        }
+        Ok(writers.into_iter().collect())
+    }
+
     pub(super) fn stored(&self, record: StreamRecord) -> Result<Stored, redb::Error> {
         let tail = self.tail(record.id)?.unwrap_or_else(|| record.first());
         Ok(Stored { record, tail })
@@ -85,7 +107,8 @@ impl View {
                     Some(old) if old.id == record.id => makes_room |= old.first() < record.first(),
                     _ => return Ok(false),
                 },
-                Change::Append { .. } | Change::Producer { .. } => return Ok(false),
+                Change::Writer { state: None, .. } => {}
+                Change::Append { .. } | Change::Writer { state: Some(_), .. } => return Ok(false),
             }
         }
         Ok(makes_room)
@@ -155,7 +178,7 @@ impl<'b> Checker<'_, 'b> {
                     let len: u64 = data.iter().map(|piece| piece.len() as u64).sum();
                     self.tails.insert(*id, Some(at + len));
                 }
-                Change::Producer { id, .. } => {
+                Change::Writer { id, .. } => {
                     self.tail(*id)?;
                 }
                 Change::Remove { name, id } => {

@@ -7,7 +7,7 @@ use crate::{
     clock::Millis,
     protocol::Framing,
     storage::{
-        Fork, Life, Lifetime, Position, ProducerStamp, ProducerState, Retention, StreamId, StreamRecord,
+        Fork, Life, Lifetime, Position, ProducerStamp, Retention, StreamId, StreamRecord, WriterState,
         segments::Segments,
     },
 };
@@ -58,7 +58,7 @@ struct Rare {
     lives: Vec<Life>,
     renewed: Option<u64>,
     retention: Option<Box<Retention>>,
-    producers: HashMap<Box<str>, ProducerState>,
+    writers: HashMap<Box<str>, WriterState>,
 }
 
 impl Rare {
@@ -72,7 +72,7 @@ impl Rare {
             && self.lives.is_empty()
             && self.renewed.is_none()
             && self.retention.is_none()
-            && self.producers.is_empty()
+            && self.writers.is_empty()
     }
 }
 
@@ -91,7 +91,7 @@ impl Entry {
         entry
     }
 
-    /// Takes over a record; bytes and producers stay.
+    /// Takes over a record; bytes and writers stay.
     pub(super) fn replace(&mut self, record: &StreamRecord, types: &mut ContentTypes) {
         let symbol = types.symbol(&record.content_type);
         let rare = Rare {
@@ -104,7 +104,7 @@ impl Entry {
             lives: record.lives.clone(),
             renewed: record.renewed,
             retention: record.retention.clone(),
-            producers: self.rare.take().map(|rare| rare.producers).unwrap_or_default(),
+            writers: self.rare.take().map(|rare| rare.writers).unwrap_or_default(),
         };
         let timed = Timed {
             start: record.start,
@@ -188,26 +188,30 @@ impl Entry {
             .get_or_insert_with(|| Box::new(Segments::starting_at(first)))
     }
 
-    pub(super) fn producer(&self, producer: &str) -> Option<ProducerState> {
-        self.rare.as_ref()?.producers.get(producer).copied()
+    pub(super) fn writer(&self, key: &str) -> Option<&WriterState> {
+        self.rare.as_ref()?.writers.get(key)
     }
 
-    /// Returns whether the producer is new.
-    pub(super) fn set_producer(&mut self, producer: &str, state: ProducerState) -> bool {
+    /// Sets where a writer stands, or forgets it. Returns where it stood.
+    pub(super) fn set_writer(&mut self, key: &str, state: Option<WriterState>) -> Option<WriterState> {
+        let Some(state) = state else {
+            return self.rare.as_mut()?.writers.remove(key);
+        };
         let rare = self.rare.get_or_insert_default();
-        if let Some(known) = rare.producers.get_mut(producer) {
-            *known = state;
-            return false;
+        match rare.writers.get_mut(key) {
+            Some(known) => Some(std::mem::replace(known, state)),
+            None => rare.writers.insert(key.into(), state),
         }
-        rare.producers.insert(producer.into(), state);
-        true
     }
 
-    /// The ids of its producers.
-    pub(super) fn producers(&self) -> impl Iterator<Item = &str> {
-        self.rare
-            .iter()
-            .flat_map(|rare| rare.producers.keys().map(AsRef::as_ref))
+    pub(super) fn writers(&self) -> impl Iterator<Item = (&str, &WriterState)> {
+        let writers = self.rare.iter().flat_map(|rare| &rare.writers);
+        writers.map(|(key, state)| (&**key, state))
+    }
+
+    /// The bytes that its writers occupy.
+    pub(super) fn writers_size(&self) -> u64 {
+        self.writers().map(|(key, state)| state.size(key)).sum()
     }
 }
 

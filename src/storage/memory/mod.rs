@@ -15,16 +15,11 @@ use bytes::Bytes;
 use parking_lot::RwLock;
 
 use self::entry::{ContentTypes, Entry};
-use super::{
-    Change, CommitError, Position, ProducerState, Storage, StorageError, Stored, StreamId, StreamRecord, Usage,
-};
+use super::{Change, CommitError, Position, Storage, StorageError, Stored, StreamId, StreamRecord, Usage, WriterState};
 use crate::{clock::Millis, protocol::StreamName};
 
 /// What a stream costs besides its name and its bytes.
 const STREAM_OVERHEAD: u64 = 160;
-
-/// What a producer costs besides its id.
-const PRODUCER_OVERHEAD: u64 = 64;
 
 /// A [`Storage`] in memory.
 #[derive(Debug)]
@@ -66,9 +61,10 @@ impl Storage for InMemoryStorage {
         Ok(state.names.get(name).and_then(|id| state.stored(*id)))
     }
 
-    fn producer(&self, id: StreamId, producer: &str) -> Result<Option<ProducerState>, StorageError> {
+    fn writers(&self, id: StreamId) -> Result<Vec<(String, WriterState)>, StorageError> {
         let state = self.state.read();
-        Ok(state.streams.get(&id).and_then(|entry| entry.producer(producer)))
+        let writers = state.streams.get(&id).into_iter().flat_map(Entry::writers);
+        Ok(writers.map(|(key, state)| (key.to_owned(), state.clone())).collect())
     }
 
     fn list(&self, prefix: &str, after: Option<&str>, limit: usize) -> Result<Vec<(StreamName, Stored)>, StorageError> {
@@ -194,15 +190,14 @@ impl State {
                     growth += len;
                     tails.insert(*id, Some(at + len));
                 }
-                Change::Producer { id, producer, .. } => {
-                    let known = self.streams.get(id).and_then(|entry| entry.producer(producer));
-                    if known.is_none() {
-                        growth += producer_cost(producer);
-                    }
+                Change::Writer { id, key, state } => {
+                    let known = self.streams.get(id).and_then(|entry| entry.writer(key));
+                    growth += state.as_ref().map_or(0, |state| state.size(key));
+                    shrinkage += known.map_or(0, |known| known.size(key));
                 }
                 Change::Remove { name, id } => {
                     if let Some(entry) = self.streams.get(id) {
-                        shrinkage += entry.len() + stream_cost(name);
+                        shrinkage += entry.len() + stream_cost(name) + entry.writers_size();
                     }
                     tails.insert(*id, None);
                 }
@@ -223,10 +218,11 @@ impl State {
                 self.payload += segments.tail() - before;
                 None
             }
-            Change::Producer { id, producer, state } => {
-                if self.streams.get_mut(id)?.set_producer(producer, *state) {
-                    self.overhead += producer_cost(producer);
-                }
+            Change::Writer { id, key, state } => {
+                let entry = self.streams.get_mut(id)?;
+                self.overhead += state.as_ref().map_or(0, |state| state.size(key));
+                let before = entry.set_writer(key, state.clone());
+                self.overhead -= before.map_or(0, |before| before.size(key));
                 None
             }
             Change::Remove { name, id } => {
@@ -275,17 +271,13 @@ impl State {
             self.due.remove(&(due_at, name.clone()));
         }
         self.payload -= entry.len();
-        self.overhead -= stream_cost(name) + entry.producers().map(producer_cost).sum::<u64>();
+        self.overhead -= stream_cost(name) + entry.writers_size();
         Some(entry)
     }
 }
 
 fn stream_cost(name: &StreamName) -> u64 {
     STREAM_OVERHEAD + name.as_str().len() as u64
-}
-
-fn producer_cost(producer: &str) -> u64 {
-    PRODUCER_OVERHEAD + producer.len() as u64
 }
 
 #[cfg(test)]

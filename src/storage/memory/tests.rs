@@ -1,7 +1,7 @@
 use super::*;
 use crate::storage::{
-    Retention,
-    contract::{Subject, append, contract, put, record, remove},
+    ProducerState, Retention,
+    contract::{Subject, append, contract, producer, put, record, remove},
 };
 
 struct Memory;
@@ -86,11 +86,7 @@ fn what_is_removed_is_given_back_in_full() {
             .commit(&[
                 put(&format!("s{id}"), record(id)),
                 append(id, 0, "x"),
-                Change::Producer {
-                    id,
-                    producer: "p".to_owned(),
-                    state,
-                },
+                producer(id, "p", state, 1),
             ])
             .unwrap();
     }

@@ -11,14 +11,14 @@ use std::{
     sync::Arc,
 };
 
-use redb::{Builder, Database, ReadableDatabase, ReadableTableMetadata};
+use redb::{Builder, Database, ReadableDatabase, ReadableTable, ReadableTableMetadata};
 
 use self::{
     backend::{Backend, Unsynced},
     schema::{
         DATA, DUE, DataRead, DueRead, FILES, FORMAT, FilesRead, GARBAGE, GarbageRead, HOLES, HolesRead, META,
-        META_APPLIED, META_BYTES, META_CREDIT, META_FORMAT, META_NEXT_ID, NAMES, NamesRead, PRODUCERS, ProducersRead,
-        TRIMMED, storage_error,
+        META_APPLIED, META_BYTES, META_CREDIT, META_FORMAT, META_NEXT_ID, NAMES, NamesRead, PRODUCERS, TRIMMED,
+        WRITERS, WritersRead, encode_writer, storage_error,
     },
 };
 pub(super) use self::{
@@ -27,7 +27,7 @@ pub(super) use self::{
     write::{Checkpoint, checkpoint},
 };
 use super::disk::Disk;
-use crate::storage::StorageError;
+use crate::storage::{ProducerState, Progress, StorageError, WriterState};
 
 /// The index's file.
 pub(crate) const FILE_NAME: &str = "index.redb";
@@ -158,7 +158,7 @@ fn initialize(db: &Database) -> Result<(), redb::Error> {
         txn.open_table(NAMES)?;
         txn.open_table(DATA)?;
         txn.open_table(FILES)?;
-        txn.open_table(PRODUCERS)?;
+        txn.open_table(WRITERS)?;
         txn.open_table(DUE)?;
         txn.open_table(GARBAGE)?;
         txn.open_table(TRIMMED)?;
@@ -168,15 +168,39 @@ fn initialize(db: &Database) -> Result<(), redb::Error> {
     Ok(())
 }
 
-/// Makes format 3 of an earlier one. Format 1 has no table of trimmed streams, neither has one of
-/// holes, and both have other records, which can still be read. An older version refuses the index afterwards, instead of
-/// stumbling over what it does not know.
+/// Makes format 3 of an earlier one. Format 1 has no table of trimmed streams; neither has one of
+/// holes, both have producers instead of writers, and other records, which can still be read. An
+/// older version refuses the index afterwards, instead of stumbling over what it does not know.
 fn upgrade(db: &Database) -> Result<(), redb::Error> {
     let txn = write::begin(db)?;
     txn.open_table(TRIMMED)?;
     txn.open_table(HOLES)?;
+    upgrade_producers(&txn)?;
     txn.open_table(META)?.insert(META_FORMAT, FORMAT)?;
     txn.commit()?;
+    Ok(())
+}
+
+/// Makes writers of producers. Earlier versions remembered any number of them for a stream.
+fn upgrade_producers(txn: &redb::WriteTransaction) -> Result<(), redb::Error> {
+    const MAX_PER_STREAM: usize = 1000;
+    {
+        let producers = txn.open_table(PRODUCERS)?;
+        let mut writers = txn.open_table(WRITERS)?;
+        let (mut stream, mut count) = (0, 0);
+        for row in producers.iter()? {
+            let (key, state) = row?;
+            let ((id, producer), (epoch, seq)) = (key.value(), state.value());
+            count = if id == stream { count + 1 } else { 1 };
+            stream = id;
+            if count <= MAX_PER_STREAM {
+                let progress = Progress::Producer(ProducerState { epoch, seq });
+                let state = encode_writer(&WriterState { progress, used_at: 0 })?;
+                writers.insert((id, producer), state.as_slice())?;
+            }
+        }
+    }
+    txn.delete_table(PRODUCERS)?;
     Ok(())
 }
 
@@ -192,7 +216,6 @@ pub(super) fn set_format(path: &std::path::Path, format: u64) {
 /// Makes the index one of an earlier format, with the records of that format.
 #[cfg(test)]
 pub(super) fn make_earlier(path: &std::path::Path, format: u64) {
-    use redb::ReadableTable as _;
     let db = Database::open(path).unwrap();
     let txn = db.begin_write().unwrap();
     if format == 1 {
@@ -214,6 +237,18 @@ pub(super) fn make_earlier(path: &std::path::Path, format: u64) {
                 .unwrap();
         }
     }
+    {
+        let mut producers = txn.open_table(PRODUCERS).unwrap();
+        let writers = txn.open_table(WRITERS).unwrap();
+        for row in writers.iter().unwrap() {
+            let (key, state) = row.unwrap();
+            let state = schema::decode_writer(0, state.value()).unwrap();
+            if let Progress::Producer(ProducerState { epoch, seq }) = state.progress {
+                producers.insert(key.value(), (epoch, seq)).unwrap();
+            }
+        }
+    }
+    assert!(txn.delete_table(WRITERS).unwrap());
     txn.commit().unwrap();
     drop(db);
     set_format(path, format);

@@ -6,13 +6,14 @@ use bytes::BytesMut;
 use redb::{Database, ReadableDatabase, ReadableTable, ReadableTableMetadata};
 
 use super::{
-    DATA, DUE, DataRead, DueRead, FILES, FilesRead, GARBAGE, GarbageRead, HOLES, HolesRead, NAMES, NamesRead,
-    PRODUCERS, ProducersRead, schema::decode_record,
+    DATA, DUE, DataRead, DueRead, FILES, FilesRead, GARBAGE, GarbageRead, HOLES, HolesRead, NAMES, NamesRead, WRITERS,
+    WritersRead,
+    schema::{decode_record, decode_writer},
 };
 use crate::{
     clock::Millis,
     protocol::StreamName,
-    storage::{Position, ProducerState, StreamId, StreamRecord},
+    storage::{Position, StreamId, StreamRecord, WriterState},
 };
 
 /// The index at one moment.
@@ -21,7 +22,7 @@ pub(in crate::storage::journaled) struct Snapshot {
     data: DataRead,
     /// `None` when no stream has a file.
     files: Option<FilesRead>,
-    producers: ProducersRead,
+    writers: WritersRead,
     due: DueRead,
     /// `None` when no removed stream waits.
     garbage: Option<GarbageRead>,
@@ -48,7 +49,7 @@ impl Snapshot {
             names: txn.open_table(NAMES)?,
             data: txn.open_table(DATA)?,
             files: (!files.is_empty()?).then_some(files),
-            producers: txn.open_table(PRODUCERS)?,
+            writers: txn.open_table(WRITERS)?,
             due: txn.open_table(DUE)?,
             garbage: (!garbage.is_empty()?).then_some(garbage),
             holes: (!holes.is_empty()?).then_some(holes),
@@ -97,27 +98,15 @@ impl Snapshot {
         }))
     }
 
-    pub(in crate::storage::journaled) fn producer(
+    /// Where a stream's writers stand.
+    pub(in crate::storage::journaled) fn writers(
         &self,
         id: StreamId,
-        producer: &str,
-    ) -> Result<Option<ProducerState>, redb::Error> {
-        Ok(self.producers.get((id, producer))?.map(|row| {
-            let (epoch, seq) = row.value();
-            ProducerState { epoch, seq }
-        }))
-    }
-
-    /// Where a stream's producers stand.
-    pub(in crate::storage::journaled) fn producers(
-        &self,
-        id: StreamId,
-    ) -> Result<impl Iterator<Item = Result<(String, ProducerState), redb::Error>>, redb::Error> {
-        let rows = self.producers.range((id, "")..(id.saturating_add(1), ""))?;
-        Ok(rows.map(|row| {
+    ) -> Result<impl Iterator<Item = Result<(String, WriterState), redb::Error>>, redb::Error> {
+        let rows = self.writers.range((id, "")..(id.saturating_add(1), ""))?;
+        Ok(rows.map(move |row| {
             let (key, state) = row?;
-            let (epoch, seq) = state.value();
-            Ok((key.value().1.to_owned(), ProducerState { epoch, seq }))
+            Ok((key.value().1.to_owned(), decode_writer(id, state.value())?))
         }))
     }
 

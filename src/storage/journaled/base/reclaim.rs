@@ -2,7 +2,7 @@
 
 use redb::{Database, ReadableTable, ReadableTableMetadata, Table};
 
-use super::{DATA, FILES, GARBAGE, HOLES, META, META_CREDIT, PRODUCERS, TRIMMED, schema::Data, write::begin};
+use super::{DATA, FILES, GARBAGE, HOLES, META, META_CREDIT, TRIMMED, WRITERS, schema::Data, write::begin};
 use crate::storage::{Position, StreamId, journaled::files::DataFiles};
 
 /// How many rows one call removes at most.
@@ -29,7 +29,7 @@ pub(in crate::storage::journaled) fn reclaim(
     let txn = begin(db)?;
     let (credit, more) = {
         let mut garbage = txn.open_table(GARBAGE)?;
-        let mut producers = txn.open_table(PRODUCERS)?;
+        let mut writers = txn.open_table(WRITERS)?;
         let mut trimmed = txn.open_table(TRIMMED)?;
         let mut holes = txn.open_table(HOLES)?;
         let mut slice = Slice {
@@ -43,7 +43,7 @@ pub(in crate::storage::journaled) fn reclaim(
             let Some(id) = first(&garbage)?.map(|(id, ())| id) else {
                 break;
             };
-            if slice.remove(id, &mut producers)? {
+            if slice.remove(id, &mut writers)? {
                 garbage.remove(id)?;
                 trimmed.remove(id)?;
                 holes.remove(id)?;
@@ -75,7 +75,7 @@ impl Slice<'_> {
     fn remove(
         &mut self,
         id: StreamId,
-        producers: &mut Table<'_, (u64, &'static str), (u64, u64)>,
+        writers: &mut Table<'_, (u64, &'static str), &'static [u8]>,
     ) -> Result<bool, redb::Error> {
         if self.files.get(id)?.is_some() {
             // Before the row that names it: a crash in between leaves a row without a file,
@@ -87,12 +87,12 @@ impl Slice<'_> {
             self.remove_row(id, start)?;
         }
         let mut known = Vec::new();
-        for row in producers.range((id, "")..(id.saturating_add(1), ""))?.take(self.left) {
+        for row in writers.range((id, "")..(id.saturating_add(1), ""))?.take(self.left) {
             known.push(row?.0.value().1.to_owned());
         }
         self.left -= known.len();
-        for producer in known {
-            producers.remove((id, producer.as_str()))?;
+        for key in known {
+            writers.remove((id, key.as_str()))?;
         }
         Ok(self.take_one())
     }

@@ -2,7 +2,7 @@
 
 use redb::{ReadOnlyTable, Table, TableDefinition};
 
-use crate::storage::{Retention, StorageError, StreamRecord, journaled::earlier::EarlierRecord};
+use crate::storage::{Retention, StorageError, StreamRecord, WriterState, journaled::earlier::EarlierRecord};
 
 /// The format that this version writes, and the newest that it reads. It reads 1 and 2 as well.
 pub(crate) const FORMAT: u64 = 3;
@@ -17,13 +17,16 @@ pub(super) const DATA: TableDefinition<'_, (u64, u64), &[u8]> = TableDefinition:
 /// Stream → where its data file begins, and how many bytes of the file count.
 pub(super) const FILES: TableDefinition<'_, u64, (u64, u64)> = TableDefinition::new("files");
 
-/// Stream and producer → epoch and sequence number.
+/// Stream and writer → where it stands (see [`encode_writer`]).
+pub(super) const WRITERS: TableDefinition<'_, (u64, &str), &[u8]> = TableDefinition::new("writers");
+
+/// Formats 1 and 2: stream and producer → epoch and sequence number.
 pub(super) const PRODUCERS: TableDefinition<'_, (u64, &str), (u64, u64)> = TableDefinition::new("producers");
 
 /// When a stream is due, and its name.
 pub(super) const DUE: TableDefinition<'_, (u64, &str), ()> = TableDefinition::new("due");
 
-/// Removed streams whose bytes and producers are still there.
+/// Removed streams whose bytes and writers are still there.
 pub(super) const GARBAGE: TableDefinition<'_, u64, ()> = TableDefinition::new("garbage");
 
 /// Streams that have given up a part of their past and still hold it → the first position kept.
@@ -54,7 +57,7 @@ pub(super) const META_CREDIT: &str = "credit";
 pub(super) type NamesRead = ReadOnlyTable<&'static str, &'static [u8]>;
 pub(super) type DataRead = ReadOnlyTable<(u64, u64), &'static [u8]>;
 pub(super) type FilesRead = ReadOnlyTable<u64, (u64, u64)>;
-pub(super) type ProducersRead = ReadOnlyTable<(u64, &'static str), (u64, u64)>;
+pub(super) type WritersRead = ReadOnlyTable<(u64, &'static str), &'static [u8]>;
 pub(super) type DueRead = ReadOnlyTable<(u64, &'static str), ()>;
 pub(super) type GarbageRead = ReadOnlyTable<u64, ()>;
 pub(super) type HolesRead = ReadOnlyTable<u64, (u64, u64)>;
@@ -97,6 +100,15 @@ pub(super) fn decode_record(name: &str, bytes: &[u8]) -> Result<StreamRecord, re
         None => return Err(damaged("empty".to_owned())),
     };
     decoded.map_err(|error| damaged(error.to_string()))
+}
+
+pub(super) fn encode_writer(state: &WriterState) -> Result<Vec<u8>, redb::Error> {
+    postcard::to_extend(state, Vec::new())
+        .map_err(|error| redb::Error::Corrupted(format!("a writer cannot be written: {error}")))
+}
+
+pub(super) fn decode_writer(id: u64, bytes: &[u8]) -> Result<WriterState, redb::Error> {
+    postcard::from_bytes(bytes).map_err(|error| redb::Error::Corrupted(format!("a writer of stream {id}: {error}")))
 }
 
 /// What redb says, in the store's terms.

@@ -10,9 +10,9 @@ use std::{collections::BTreeMap, ops::Range};
 use redb::{Database, ReadableTable, WriteTransaction};
 
 use super::{
-    DATA, DUE, FILES, GARBAGE, HOLES, META, META_APPLIED, META_BYTES, META_CREDIT, META_NEXT_ID, NAMES, PRODUCERS, Run,
-    TRIMMED, Totals,
-    schema::{Data, decode_record, encode_record},
+    DATA, DUE, FILES, GARBAGE, HOLES, META, META_APPLIED, META_BYTES, META_CREDIT, META_NEXT_ID, NAMES, Run, TRIMMED,
+    Totals, WRITERS,
+    schema::{Data, decode_record, encode_record, encode_writer},
 };
 use crate::storage::{Position, StreamId, journaled::memtable::Memtable, segments::Segments};
 
@@ -108,15 +108,18 @@ fn write_records(txn: &WriteTransaction, mem: &Memtable) -> Result<(), redb::Err
 fn write_streams(txn: &WriteTransaction, new: &Checkpoint<'_>) -> Result<(), redb::Error> {
     let mut data = txn.open_table(DATA)?;
     let mut files = txn.open_table(FILES)?;
-    let mut producers = txn.open_table(PRODUCERS)?;
+    let mut writers = txn.open_table(WRITERS)?;
     for (&id, grown) in &new.mem.streams {
         if let Some(run) = new.runs.get(&id) {
             files.insert(id, (run.start, run.len))?;
         } else if !grown.indexed || grown.segments.tail() > grown.segments.start() {
             write_rows(&mut data, id, &grown.segments)?;
         }
-        for (producer, state) in &grown.producers {
-            producers.insert((id, &**producer), (state.epoch, state.seq))?;
+        for (key, state) in &grown.writers {
+            match state {
+                Some(state) => _ = writers.insert((id, &**key), encode_writer(state)?.as_slice())?,
+                None => _ = writers.remove((id, &**key))?,
+            }
         }
     }
     Ok(())

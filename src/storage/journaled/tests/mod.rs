@@ -13,7 +13,7 @@ use crate::{
     clock::Millis,
     config::StorageMode,
     protocol::StreamName,
-    storage::{Change, CommitError, Position, ProducerState, Storage, StorageError, Stored, StreamId, Usage, tools},
+    storage::{Change, CommitError, Position, Storage, StorageError, Stored, StreamId, Usage, WriterState, tools},
 };
 
 /// The core as a store of its own.

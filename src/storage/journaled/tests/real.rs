@@ -11,9 +11,10 @@ use std::{
 };
 
 use crate::storage::{
-    Change, CommitError, Fork, Inherited, Life, Retention, Storage, StorageError, StreamRecord,
+    Change, CommitError, Fork, Inherited, Life, ProducerState, Progress, Retention, Storage, StorageError,
+    StreamRecord, WriterState,
     acid::AcidStorage,
-    contract::{Driver, Model, append, name, put, record, remove, scratch},
+    contract::{Driver, Model, append, name, producer, put, record, remove, scratch, writer},
     file::FileStorage,
     journaled::{JournaledStore, Options, base, disk::Directory, journal},
 };
@@ -181,6 +182,47 @@ fn an_index_of_an_earlier_format_is_taken_over() {
         drop(store);
         assert_eq!(base::format(&index), 3);
     }
+}
+
+#[test]
+fn producers_of_an_earlier_format_are_taken_over() {
+    for format in [1, 2] {
+        let dir = scratch();
+        let store = acid(dir.path());
+        let state = ProducerState { epoch: 3, seq: 9 };
+        let known = |n: u64| producer(1, &format!("p{n}"), state, 5);
+        store.commit(&[put("a", record(1)), append(1, 0, "old")]).unwrap();
+        store.commit(&(0..3).map(known).collect::<Vec<_>>()).unwrap();
+        store
+            .commit(&[put("b", record(2)), producer(2, "p", state, 5)])
+            .unwrap();
+        drop(store);
+        base::make_earlier(&dir.path().join(base::FILE_NAME), format);
+        let store = acid(dir.path());
+        assert_eq!(&store.read(1, 0..10).unwrap()[..], b"old");
+        assert_eq!(store.writers(1).unwrap().len(), 3);
+        let taken_over = WriterState {
+            progress: Progress::Producer(state),
+            used_at: 0,
+        };
+        assert_eq!(writer(&store, 2, "p"), Some(taken_over));
+        drop(store);
+        let found = base::format(&dir.path().join(base::FILE_NAME));
+        assert_eq!(found, 3);
+    }
+}
+
+#[test]
+fn of_very_many_producers_of_an_earlier_format_some_are_taken_over() {
+    let dir = scratch();
+    let store = acid(dir.path());
+    let state = ProducerState { epoch: 0, seq: 0 };
+    let all: Vec<Change> = (0..1500).map(|n| producer(1, &format!("p{n}"), state, 5)).collect();
+    store.commit(&[put("a", record(1))]).unwrap();
+    store.commit(&all).unwrap();
+    drop(store);
+    base::make_earlier(&dir.path().join(base::FILE_NAME), 2);
+    assert_eq!(acid(dir.path()).writers(1).unwrap().len(), 1000);
 }
 
 #[test]

@@ -1,0 +1,200 @@
+//! What streams remember of their writers: where idempotent producers stand (section 5.2.1), and
+//! the last `Stream-Seq` of writers that have sequences of their own (section 5.2).
+//!
+//! Only the committer uses it, so a stream's writers are read from the store once, changed here
+//! while a batch is put together, and dropped if that batch fails.
+
+mod tables;
+
+use std::collections::{HashMap, hash_map::Entry};
+
+pub(super) use self::tables::WriterTables;
+use crate::{
+    clock::Millis,
+    storage::{ProducerState, Progress, WriterState},
+};
+
+/// One part in so many of a stream's writers is forgotten at once when there are too many, so
+/// that not every append has to look for the oldest.
+const EVICTED_PART: usize = 16;
+/// How many are forgotten at once at most.
+const MAX_EVICTED: usize = 1024;
+/// One scope may have one part in so many of the writers that all scopes together may have.
+const SCOPE_PART: usize = 16;
+/// What a scope may have at least.
+const MIN_SCOPE_WRITERS: usize = 4;
+
+/// Sets one writer's producers and `Stream-Seq` apart from everybody else's: writers of different
+/// scopes neither fence nor see one another. Writers without a scope share one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct WriterScope([u8; 16]);
+
+impl WriterScope {
+    /// The scope of whoever has this digest. Kept with the stream, so it must not change
+    /// from one request to the next.
+    #[must_use]
+    pub fn new(digest: [u8; 16]) -> Self {
+        Self(digest)
+    }
+}
+
+/// The first byte of scoped keys. No header value contains it, so no producer can be called so.
+const SCOPED: char = '\0';
+/// How many bytes of a scoped key name the scope.
+const SCOPE_LEN: usize = 1 + 2 * 16;
+
+/// The key that a producer is kept under.
+pub(super) fn producer_key(scope: Option<WriterScope>, id: String) -> String {
+    match scope {
+        Some(scope) => scope_key(scope) + &id,
+        None => id,
+    }
+}
+
+/// The key that a scope's `Stream-Seq` is kept under. No producer has it, because their ids are not
+/// empty.
+pub(super) fn scope_key(WriterScope(digest): WriterScope) -> String {
+    format!("{SCOPED}{:032x}", u128::from_be_bytes(digest))
+}
+
+fn scope_of(key: &str) -> Option<&str> {
+    key.starts_with(SCOPED).then(|| key.get(..SCOPE_LEN)).flatten()
+}
+
+/// The bytes that one stream's writers can occupy at most.
+pub(super) fn max_size(limit: usize) -> u64 {
+    const MAX_KEY: u64 = SCOPE_LEN as u64 + 256;
+    const MAX_SEQUENCE: u64 = 256;
+    2 * limit as u64 * (WriterState::OVERHEAD + MAX_KEY + MAX_SEQUENCE)
+}
+
+/// The writers of one stream.
+#[derive(Debug, Default)]
+pub(super) struct Writers {
+    known: HashMap<Box<str>, Known>,
+    /// How many writers each scope has.
+    scopes: HashMap<Box<str>, usize>,
+    /// How many all scopes have.
+    scoped: usize,
+    size: u64,
+    uses: u64,
+}
+
+#[derive(Debug)]
+struct Known {
+    state: WriterState,
+    /// Later uses have greater numbers.
+    last_use: u64,
+}
+
+impl Writers {
+    fn of(mut stored: Vec<(String, WriterState)>) -> Self {
+        stored.sort_by_key(|(_, state)| state.used_at);
+        let mut writers = Self::default();
+        for (key, state) in stored {
+            writers.insert(key.into(), state);
+        }
+        writers
+    }
+
+    /// The bytes that they occupy.
+    pub(super) fn size(&self) -> u64 {
+        self.size
+    }
+
+    /// Where a producer stands.
+    pub(super) fn producer(&self, key: &str) -> Option<ProducerState> {
+        match self.known.get(key)?.state.progress {
+            Progress::Producer(state) => Some(state),
+            Progress::Sequence(_) => None,
+        }
+    }
+
+    /// A scope's last `Stream-Seq`.
+    pub(super) fn sequence(&self, key: &str) -> Option<&str> {
+        match &self.known.get(key)?.state.progress {
+            Progress::Sequence(seq) => Some(seq),
+            Progress::Producer(_) => None,
+        }
+    }
+
+    /// Notes where a writer stands. Returns the writers that were forgotten for it, those unused
+    /// for longest first: `limit` are kept without a scope, and as many of all scopes together.
+    fn set(&mut self, key: &str, state: WriterState, limit: usize) -> Vec<String> {
+        self.insert(key.into(), state);
+        let share = (limit / SCOPE_PART).max(MIN_SCOPE_WRITERS).min(limit);
+        let unscoped = self.known.len() - self.scoped;
+        match scope_of(key) {
+            None => self.evict(unscoped, limit, |key| scope_of(key).is_none()),
+            Some(scope) => {
+                let own = self.scopes.get(scope).copied().unwrap_or(0);
+                let mut evicted = self.evict(own, share, |key| scope_of(key) == Some(scope));
+                evicted.extend(self.evict(self.scoped, limit, |key| scope_of(key).is_some()));
+                evicted
+            }
+        }
+    }
+
+    /// Forgets the writers unused since `before`. Returns them.
+    fn forget_unused(&mut self, before: Millis) -> Vec<String> {
+        let unused = self.known.iter().filter(|(_, known)| known.state.used_at < before);
+        let unused: Vec<String> = unused.map(|(key, _)| (**key).to_owned()).collect();
+        unused.iter().for_each(|key| self.remove(key));
+        unused
+    }
+
+    fn evict(&mut self, count: usize, limit: usize, may_go: impl Fn(&str) -> bool) -> Vec<String> {
+        if count <= limit {
+            return Vec::new();
+        }
+        let number = (count - limit).max(limit / EVICTED_PART).min(MAX_EVICTED);
+        let candidates = self.known.iter().filter(|(key, _)| may_go(key));
+        let mut oldest: Vec<(u64, &str)> = candidates.map(|(key, known)| (known.last_use, &**key)).collect();
+        if number < oldest.len() {
+            oldest.select_nth_unstable(number);
+            oldest.truncate(number);
+        }
+        let evicted: Vec<String> = oldest.into_iter().map(|(_, key)| key.to_owned()).collect();
+        evicted.iter().for_each(|key| self.remove(key));
+        evicted
+    }
+
+    fn insert(&mut self, key: Box<str>, state: WriterState) {
+        self.uses += 1;
+        self.size += state.size(&key);
+        let known = Known {
+            state,
+            last_use: self.uses,
+        };
+        match self.known.entry(key) {
+            Entry::Occupied(mut entry) => {
+                let before = entry.insert(known);
+                self.size -= before.state.size(entry.key());
+            }
+            Entry::Vacant(entry) => {
+                if let Some(scope) = scope_of(entry.key()) {
+                    self.scoped += 1;
+                    *self.scopes.entry(scope.into()).or_default() += 1;
+                }
+                entry.insert(known);
+            }
+        }
+    }
+
+    fn remove(&mut self, key: &str) {
+        let Some(known) = self.known.remove(key) else { return };
+        self.size -= known.state.size(key);
+        if let Some(scope) = scope_of(key) {
+            self.scoped -= 1;
+            if let Some(count) = self.scopes.get_mut(scope) {
+                *count -= 1;
+                if *count == 0 {
+                    self.scopes.remove(scope);
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,347 @@
+//! A strict check of JSON texts (RFC 8259) that builds no values.
+//!
+//! A message that some readers' parsers refuse would make the whole stream unreadable for
+//! them, so the check also refuses what the RFC allows and common parsers do not read
+//! (RFC 8259, sections 8.2 and 9):
+//!
+//! - nesting beyond a limit: Ruby stops at 100 levels, Python at about 1000, Go at 10,000;
+//! - numbers beyond the range of a double, such as `1e999`: errors in Go and Rust, `Infinity`
+//!   in JavaScript and Python, which is not JSON when they write it again. Integers of more
+//!   than 4300 digits are errors in Python;
+//! - numbers of more than [`MAX_NUMBER_BYTES`]: errors in Jackson (Java);
+//! - escaped surrogates without their other half, such as `\ud800`: errors in Rust, replaced
+//!   in Go, and not encodable as UTF-8 in Python.
+//!
+//! Accepted: duplicate keys (parsers keep the last), empty keys, and integers beyond 2^53
+//! (JavaScript rounds them).
+
+use crate::protocol::BadInput;
+
+/// The longest number, in bytes.
+const MAX_NUMBER_BYTES: usize = 1000;
+
+/// Integers of up to so many digits are within the range of a double.
+const SAFE_DIGITS: usize = 308;
+
+/// One message of a body.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Message<'t> {
+    /// As it was written.
+    pub(super) text: &'t [u8],
+    /// Whether there are line feeds or carriage returns between its tokens.
+    pub(super) has_line_breaks: bool,
+}
+
+/// A position in a JSON text.
+#[derive(Debug)]
+pub(super) struct Scanner<'t> {
+    text: &'t [u8],
+    at: usize,
+    max_depth: usize,
+    /// The arrays and objects around the current position, outermost first.
+    open: Vec<Container>,
+    has_line_breaks: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Container {
+    Array,
+    Object,
+}
+
+impl<'t> Scanner<'t> {
+    /// A scanner at the beginning of a text.
+    ///
+    /// # Errors
+    /// The text is not UTF-8.
+    pub(super) fn new(text: &'t [u8], max_depth: usize) -> Result<Self, BadInput> {
+        if let Err(error) = std::str::from_utf8(text) {
+            return Err(not_json("invalid UTF-8", error.valid_up_to()));
+        }
+        Ok(Self {
+            text,
+            at: 0,
+            max_depth,
+            open: Vec::new(),
+            has_line_breaks: false,
+        })
+    }
+
+    pub(super) fn skip_whitespace(&mut self) {
+        while let Some(byte @ (b' ' | b'\t' | b'\n' | b'\r')) = self.peek() {
+            self.has_line_breaks |= matches!(byte, b'\n' | b'\r');
+            self.at += 1;
+        }
+    }
+
+    /// Skips `byte` if it is the next one.
+    pub(super) fn skip_byte(&mut self, byte: u8) -> bool {
+        let found = self.peek() == Some(byte);
+        self.at += usize::from(found);
+        found
+    }
+
+    /// Skips what separates elements of an array; `false`: the array has ended.
+    pub(super) fn next_element(&mut self) -> Result<bool, BadInput> {
+        match self.peek() {
+            Some(b',') => {
+                self.at += 1;
+                self.skip_whitespace();
+                Ok(true)
+            }
+            Some(b']') => {
+                self.at += 1;
+                Ok(false)
+            }
+            _ => Err(self.not_json("expected `,` or `]`")),
+        }
+    }
+
+    /// One value with everything in it, from its first byte.
+    pub(super) fn message(&mut self) -> Result<Message<'t>, BadInput> {
+        let start = self.at;
+        self.has_line_breaks = false;
+        loop {
+            if self.begin_value()? && self.end_value()? {
+                return Ok(Message {
+                    text: self.text.get(start..self.at).unwrap_or_default(),
+                    has_line_breaks: self.has_line_breaks,
+                });
+            }
+        }
+    }
+
+    /// The text ends here.
+    pub(super) fn finish(&mut self) -> Result<(), BadInput> {
+        self.skip_whitespace();
+        match self.peek() {
+            None => Ok(()),
+            Some(_) => Err(self.not_json("unexpected text after the value")),
+        }
+    }
+
+    /// Reads a value, or the beginning of an array or object that has elements. Returns whether
+    /// the value is complete; otherwise its first element comes next.
+    fn begin_value(&mut self) -> Result<bool, BadInput> {
+        match self.peek() {
+            Some(b'[') => {
+                self.enter(Container::Array)?;
+                let empty = self.skip_byte(b']');
+                if empty {
+                    self.open.pop();
+                }
+                Ok(empty)
+            }
+            Some(b'{') => {
+                self.enter(Container::Object)?;
+                let empty = self.skip_byte(b'}');
+                if empty {
+                    self.open.pop();
+                } else {
+                    self.key()?;
+                }
+                Ok(empty)
+            }
+            Some(b'"') => self.string().map(|()| true),
+            Some(b'-' | b'0'..=b'9') => self.number().map(|()| true),
+            Some(b't') => self.word(b"true"),
+            Some(b'f') => self.word(b"false"),
+            Some(b'n') => self.word(b"null"),
+            _ => Err(self.not_json("expected a value")),
+        }
+    }
+
+    /// After a value: closes what ends with it. Returns whether the outermost value has ended;
+    /// otherwise the next element comes next.
+    fn end_value(&mut self) -> Result<bool, BadInput> {
+        while let Some(container) = self.open.last().copied() {
+            self.skip_whitespace();
+            let more = match (container, self.peek()) {
+                (Container::Array, _) => self.next_element()?,
+                (Container::Object, Some(b',')) => {
+                    self.at += 1;
+                    self.skip_whitespace();
+                    self.key()?;
+                    true
+                }
+                (Container::Object, Some(b'}')) => {
+                    self.at += 1;
+                    false
+                }
+                (Container::Object, _) => return Err(self.not_json("expected `,` or `}`")),
+            };
+            if more {
+                return Ok(false);
+            }
+            self.open.pop();
+        }
+        Ok(true)
+    }
+
+    fn enter(&mut self, container: Container) -> Result<(), BadInput> {
+        if self.open.len() >= self.max_depth {
+            let max = self.max_depth;
+            let reason = format!("has a message that nests deeper than {max} levels at byte {}", self.at);
+            return Err(BadInput::new("body", reason));
+        }
+        self.open.push(container);
+        self.at += 1;
+        self.skip_whitespace();
+        Ok(())
+    }
+
+    /// A member's name, and the colon after it.
+    fn key(&mut self) -> Result<(), BadInput> {
+        if self.peek() != Some(b'"') {
+            return Err(self.not_json("expected a member's name in quotes"));
+        }
+        self.string()?;
+        self.skip_whitespace();
+        if !self.skip_byte(b':') {
+            return Err(self.not_json("expected `:`"));
+        }
+        self.skip_whitespace();
+        Ok(())
+    }
+
+    fn word(&mut self, word: &[u8]) -> Result<bool, BadInput> {
+        if !self.rest().starts_with(word) {
+            return Err(self.not_json("expected a value"));
+        }
+        self.at += word.len();
+        Ok(true)
+    }
+
+    fn string(&mut self) -> Result<(), BadInput> {
+        self.at += 1;
+        loop {
+            let plain = self
+                .rest()
+                .iter()
+                .position(|byte| matches!(byte, b'"' | b'\\' | ..0x20));
+            self.at += plain.unwrap_or(self.rest().len());
+            match self.peek() {
+                Some(b'"') => {
+                    self.at += 1;
+                    return Ok(());
+                }
+                Some(b'\\') => self.escape()?,
+                Some(_) => return Err(self.not_json("unescaped control character in a string")),
+                None => return Err(self.not_json("unfinished string")),
+            }
+        }
+    }
+
+    fn escape(&mut self) -> Result<(), BadInput> {
+        match self.rest().get(1) {
+            Some(b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't') => {
+                self.at += 2;
+                Ok(())
+            }
+            Some(b'u') => self.unicode_escape(),
+            _ => Err(self.not_json("invalid escape")),
+        }
+    }
+
+    fn unicode_escape(&mut self) -> Result<(), BadInput> {
+        let unit = |rest: &[u8]| hex(rest.strip_prefix(b"\\u")?.get(..4)?);
+        let invalid = self.not_json("invalid escape");
+        match unit(self.rest()).ok_or(invalid)? {
+            0xd800..=0xdbff => {
+                let second = self.rest().get(6..).and_then(unit);
+                if !second.is_some_and(|second| (0xdc00..=0xdfff).contains(&second)) {
+                    return Err(self.not_portable("an escaped surrogate without its other half"));
+                }
+                self.at += 12;
+            }
+            0xdc00..=0xdfff => return Err(self.not_portable("an escaped surrogate without its other half")),
+            _ => self.at += 6,
+        }
+        Ok(())
+    }
+
+    fn number(&mut self) -> Result<(), BadInput> {
+        let start = self.at;
+        self.skip_byte(b'-');
+        let digits = match self.peek() {
+            Some(b'0') => {
+                self.at += 1;
+                1
+            }
+            _ => self.digits()?,
+        };
+        if self.skip_byte(b'.') {
+            self.digits()?;
+        }
+        let has_exponent = self.skip_byte(b'e') || self.skip_byte(b'E');
+        if has_exponent {
+            let _ = self.skip_byte(b'+') || self.skip_byte(b'-');
+            self.digits()?;
+        }
+        if matches!(self.peek(), Some(b'0'..=b'9')) {
+            return Err(self.not_json("a number with a leading zero"));
+        }
+        let text = self.text.get(start..self.at).unwrap_or_default();
+        if text.len() > MAX_NUMBER_BYTES {
+            self.at = start;
+            return Err(self.not_portable(&format!("a number of more than {MAX_NUMBER_BYTES} bytes")));
+        }
+        if (has_exponent || digits > SAFE_DIGITS) && !is_finite(text) {
+            self.at = start;
+            return Err(self.not_portable("a number beyond the range of a double (about 1.8e308)"));
+        }
+        Ok(())
+    }
+
+    /// One or more digits; returns how many.
+    fn digits(&mut self) -> Result<usize, BadInput> {
+        let rest = self.rest();
+        let count = rest
+            .iter()
+            .position(|byte| !byte.is_ascii_digit())
+            .unwrap_or(rest.len());
+        self.at += count;
+        if count == 0 {
+            return Err(self.not_json("expected a digit"));
+        }
+        Ok(count)
+    }
+
+    fn peek(&self) -> Option<u8> {
+        self.text.get(self.at).copied()
+    }
+
+    fn rest(&self) -> &'t [u8] {
+        self.text.get(self.at..).unwrap_or_default()
+    }
+
+    fn not_json(&self, problem: &str) -> BadInput {
+        not_json(problem, self.at)
+    }
+
+    fn not_portable(&self, problem: &str) -> BadInput {
+        let at = self.at;
+        BadInput::new(
+            "body",
+            format!("has {problem} at byte {at}, which common JSON parsers refuse"),
+        )
+    }
+}
+
+fn not_json(problem: &str, at: usize) -> BadInput {
+    BadInput::new("body", format!("is not valid JSON: {problem} at byte {at}"))
+}
+
+/// Four hexadecimal digits.
+fn hex(digits: &[u8]) -> Option<u32> {
+    digits
+        .iter()
+        .try_fold(0, |value, digit| Some(value * 16 + char::from(*digit).to_digit(16)?))
+}
+
+fn is_finite(number: &[u8]) -> bool {
+    let parsed = std::str::from_utf8(number)
+        .ok()
+        .and_then(|text| text.parse::<f64>().ok());
+    parsed.is_some_and(f64::is_finite)
+}
