@@ -20,7 +20,7 @@ use super::{
 };
 use crate::{
     clock::{self, Millis},
-    protocol::{Kind, StreamName, json},
+    protocol::{Kind, StreamName, json, name::canonical},
     storage::{Mark, Position, Retention, RetentionPolicy, Storage, StorageError, Stored, StreamRecord},
 };
 
@@ -38,7 +38,7 @@ const PAGE: usize = 256;
 /// What a configuration says of the streams whose names match.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RetentionRule {
-    /// A name in which `*` stands for any run of characters.
+    /// The key of a name, in which `*` stands for any run of characters.
     pub streams: String,
     /// How much of their past they keep.
     pub policy: RetentionPolicy,
@@ -48,7 +48,7 @@ impl RetentionRule {
     /// A rule of the configuration.
     pub(super) fn of(rule: &crate::config::RetentionRule) -> Self {
         Self {
-            streams: rule.streams.clone(),
+            streams: canonical(&rule.streams).into_owned(),
             policy: RetentionPolicy {
                 max_age_secs: rule.max_age_secs,
                 max_bytes: rule.max_bytes,
@@ -87,7 +87,7 @@ impl RetentionRule {
 pub(super) fn policy(record: &StreamRecord, rules: &[RetentionRule], name: &StreamName) -> Option<RetentionPolicy> {
     let own = record.retention.as_ref().and_then(|past| past.policy);
     own.or_else(|| {
-        let rule = rules.iter().find(|rule| rule.matches(name.as_str()));
+        let rule = rules.iter().find(|rule| rule.matches(name.key()));
         rule.map(|rule| rule.policy)
     })
 }
@@ -299,7 +299,7 @@ impl Engine {
     ) -> Result<Option<StreamName>, Unavailable> {
         let (storage, rules, prefix) = (Arc::clone(&self.shared.storage), Arc::clone(rules), Arc::clone(prefix));
         let listed = self
-            .blocking(move || storage.list(&prefix, after.as_ref().map(StreamName::as_str), PAGE))
+            .blocking(move || storage.list(&prefix, after.as_ref().map(StreamName::key), PAGE))
             .await??;
         let last = listed
             .last()

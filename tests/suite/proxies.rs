@@ -143,7 +143,7 @@ fn a_peer_that_is_no_trusted_proxy_is_not_believed() {
                 .expect(201);
             location(&answer).to_owned()
         };
-        assert_eq!(put("a", [127, 0, 0, 9]), format!("http://streams.test{BASE}/a"));
+        assert_eq!(put("a", [127, 0, 0, 9]), format!("{BASE}/a"));
         let line = answered(&server, &format!("{BASE}/a"));
         assert_eq!(line["client.address"], CLIENT);
         // The very same from the proxy's address.
@@ -189,6 +189,13 @@ fn merged_slashes_do_not_part_a_signed_url_from_its_stream() {
             assert_eq!((answer.status, answer.text().as_str()), (200, "hello"), "{name}: {url}");
             through(&nginx, &certs, &target("offset=-1")).send().problem(401);
         }
+        // An app server behind the proxy makes no second stream by it.
+        let twice = through(&nginx, &certs, &format!("{BASE}/{STREAM}"))
+            .header("authorization", &format!("Bearer {}", server.server_token()))
+            .method("PUT")
+            .text("hello");
+        twice.send().expect(200);
+        assert_eq!(server.metric("ds_streams"), 1.0, "{name}");
         // Merging leads to no other stream.
         let other = format!("{BASE}/gid://app/Room/2/messages?token={token}");
         assert_eq!(through(&nginx, &certs, &other).send().status, 403, "{name}");

@@ -4,6 +4,7 @@ mod backend;
 mod read;
 mod reclaim;
 pub(super) mod schema;
+mod spelling;
 mod write;
 
 use std::{
@@ -70,6 +71,9 @@ impl Index {
                     }
                     found => found,
                 };
+                if found.is_ok() {
+                    spelling::settle(&db)?;
+                }
                 Ok((db, found))
             });
             opened.map_err(|error| storage_error(CONTEXT, error))
@@ -163,7 +167,7 @@ fn initialize(db: &Database) -> Result<(), redb::Error> {
         txn.open_table(TRIMMED)?;
     }
     txn.commit()?;
-    Ok(())
+    spelling::settle(db)
 }
 
 /// Makes format 2 of format 1, which has no table of trimmed streams. What is in the others
@@ -176,6 +180,9 @@ fn upgrade(db: &Database) -> Result<(), redb::Error> {
     txn.commit()?;
     Ok(())
 }
+
+#[cfg(test)]
+pub(super) use spelling::make_former;
 
 /// Pretends that another version wrote the index.
 #[cfg(test)]
