@@ -240,9 +240,15 @@ fn without_a_proxy_the_connection_speaks_for_itself() {
         "https://localhost:4437 192.0.2.1"
     );
 
-    let mut absolute = request("192.0.2.1", &[]);
-    *absolute.uri_mut() = "http://outer.test/a".parse().unwrap();
-    assert_eq!(settle(ForwardedHeaders::None, absolute), "http://outer.test 192.0.2.1");
+    // Nobody vouches for a name that leads elsewhere.
+    for (named, expected) in [("10.0.0.7:80", "http://10.0.0.7:80 192.0.2.1"), ("outer.test", " 192.0.2.1")] {
+        let mut absolute = request("192.0.2.1", &[]);
+        *absolute.uri_mut() = format!("http://{named}/a").parse().unwrap();
+        assert_eq!(settle(ForwardedHeaders::None, absolute), expected);
+        let mut hosted = request("192.0.2.1", &[]);
+        hosted.headers_mut().insert("host", named.parse().unwrap());
+        assert_eq!(settle(ForwardedHeaders::None, hosted), expected);
+    }
 
     let mut hostless = request("192.0.2.1", &[]);
     hostless.headers_mut().insert("host", "a b".parse().unwrap());

@@ -333,6 +333,44 @@ fn a_proxy_without_a_certificate_gets_nothing_from_an_mtls_server() {
     assert!(!server.log.text().contains("\"answered\""));
 }
 
+/// A name of several parts loses a slash in each; a token and an app server reach the same stream.
+#[test]
+fn a_haproxy_that_merges_slashes_leads_to_the_same_streams() {
+    let server = Setup::new().gated().start();
+    let certs = Certs::new(server.dir());
+    let name = "gid://app/Room/1/gid://app/User/2";
+    let pem = ["pem", "key"].map(|end| std::fs::read_to_string(certs.path(&format!("server.{end}"))).unwrap());
+    certs.write("server.both", &pem.concat());
+    let haproxy = Proxy::haproxy(
+        server.dir(),
+        &format!("ssl crt {}", certs.text("server.both")),
+        "  http-request set-path %[path,regsub(//+,/,g)]",
+        &format!("  server one {}", server.public),
+    );
+    let path = format!("{BASE}/{name}");
+    let bearer = format!("Bearer {}", server.server_token());
+    let put = |through_proxy: bool| match through_proxy {
+        true => through(&haproxy, &certs, &path)
+            .header("authorization", &bearer)
+            .method("PUT")
+            .text("hello")
+            .send(),
+        false => server
+            .raw("PUT", &path)
+            .token(&server.server_token())
+            .text("hello")
+            .send(),
+    };
+    put(true).expect(201);
+    put(false).expect(200);
+    put(true).expect(200);
+    assert_eq!(server.metric("ds_streams"), 1.0);
+    let token = server.client_token(name, &["read"]);
+    let read = format!("{path}?token={token}");
+    assert_eq!(through(&haproxy, &certs, &read).send().expect(200).text(), "hello");
+    assert_eq!(server.raw("GET", &read).send().expect(200).text(), "hello");
+}
+
 /// HAProxy speaks HTTP/2 on both sides, which nginx cannot do behind.
 #[test]
 fn haproxy_to_mtls_over_http2() {
