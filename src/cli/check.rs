@@ -6,7 +6,7 @@ use crate::{
     auth::KeySet,
     cli::CliError,
     config::{AuthMode, Config, ConfigLoadOptions, Loaded, StorageMode, TransportMode},
-    startup::{Phase, StartupError},
+    startup::{self, Phase, StartupError},
 };
 
 /// A look at what the configuration points at: what it found when all is well, else
@@ -43,7 +43,9 @@ pub fn run_with(options: &ConfigLoadOptions, probes: &[(Phase, Probe)], out: &mu
     if let Some((phase, problems)) = failed {
         return Err(StartupError::several(phase, problems).into());
     }
-    lines.extend(loaded.warnings.iter().map(|warning| format!("warning    {warning}")));
+    let exposed = startup::exposures(&loaded.config).into_iter();
+    let warnings = loaded.warnings.iter().map(ToString::to_string).chain(exposed);
+    lines.extend(warnings.map(|warning| format!("warning    {warning}")));
     lines.push("ok".into());
     writeln!(out, "{}", lines.join("\n"))?;
     Ok(())

@@ -241,7 +241,10 @@ fn without_a_proxy_the_connection_speaks_for_itself() {
     );
 
     // Nobody vouches for a name that leads elsewhere.
-    for (named, expected) in [("10.0.0.7:80", "http://10.0.0.7:80 192.0.2.1"), ("outer.test", " 192.0.2.1")] {
+    for (named, expected) in [
+        ("10.0.0.7:80", "http://10.0.0.7:80 192.0.2.1"),
+        ("outer.test", " 192.0.2.1"),
+    ] {
         let mut absolute = request("192.0.2.1", &[]);
         *absolute.uri_mut() = format!("http://{named}/a").parse().unwrap();
         assert_eq!(settle(ForwardedHeaders::None, absolute), expected);

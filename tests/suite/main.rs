@@ -32,6 +32,7 @@ mod life;
 mod limits;
 mod listing;
 mod metrics;
+mod modes;
 mod names;
 mod producers;
 mod protocol;
