@@ -15,7 +15,9 @@ use super::support::{
 /// The command with a umask that takes nothing from anybody.
 fn generous(setup: &Setup, arguments: &[&str]) -> Command {
     let mut command = Command::new("sh");
-    command.args(["-c", "umask 000; exec \"$0\" \"$@\"", BIN]).args(arguments);
+    command
+        .args(["-c", "umask 000; exec \"$0\" \"$@\"", BIN])
+        .args(arguments);
     setup.equip(&mut command);
     command
 }
@@ -62,7 +64,10 @@ fn a_data_directory_and_what_is_copied_from_it_are_private() {
         all_private(&setup.data_dir());
 
         let backup = setup.dir.path().join("backup");
-        let (code, _, error) = run(generous(&setup, &["storage", "backup", "--to", &backup.display().to_string()]));
+        let (code, _, error) = run(generous(
+            &setup,
+            &["storage", "backup", "--to", &backup.display().to_string()],
+        ));
         assert_eq!(code, 0, "{error}");
         all_private(&backup);
         server.stop();
@@ -84,14 +89,24 @@ fn a_directory_that_others_may_look_into_is_warned_of_and_used() {
     fs::write(data.join("LOCK"), "").unwrap();
     fs::set_permissions(data.join("LOCK"), fs::Permissions::from_mode(0o666)).unwrap();
     let (code, out, _) = setup.run(&["check"]);
-    assert!(code == 0 && out.contains("has the mode 0755, so other users may look into it"), "{out}");
+    assert!(
+        code == 0 && out.contains("has the mode 0755, so other users may look into it"),
+        "{out}"
+    );
     let server = setup.start();
-    server.log.wait_for("has the mode 0755, so other users may look into it: chmod -R go-rwx");
+    server
+        .log
+        .wait_for("has the mode 0755, so other users may look into it: chmod -R go-rwx");
     server.put("a").text("x").send().expect(201);
     // Whoever can open the lock file can keep the server from starting.
     assert_eq!(mode(&data.join("LOCK")), 0o600);
     let made = everything(&data);
-    assert!(made.iter().filter(|path| path.is_file()).all(|path| mode(path) == 0o600), "{made:?}");
+    assert!(
+        made.iter()
+            .filter(|path| path.is_file())
+            .all(|path| mode(path) == 0o600),
+        "{made:?}"
+    );
 }
 
 #[test]
@@ -120,10 +135,16 @@ fn generated_keys_are_private_whatever_the_umask() {
     let (code, _, error) = run(generous(&setup, &["keys", "generate", "--out", "keys"]));
     assert_eq!(code, 0, "{error}");
     let at = |name: &str| setup.dir.path().join("keys").join(name);
-    assert_eq!((mode(&at("signing_key.pem")), mode(&at("verify_key.pem"))), (0o600, 0o644));
+    assert_eq!(
+        (mode(&at("signing_key.pem")), mode(&at("verify_key.pem"))),
+        (0o600, 0o644)
+    );
     // A key that anybody may write to is anybody's.
     fs::set_permissions(at("verify_key.pem"), fs::Permissions::from_mode(0o666)).unwrap();
     let setup = setup.clone().with("auth.verify_key", at("verify_key.pem").display());
     let (code, out, _) = setup.run(&["check"]);
-    assert!(code == 0 && out.contains("any user may add a key of their own"), "{out}");
+    assert!(
+        code == 0 && out.contains("any user may add a key of their own"),
+        "{out}"
+    );
 }
