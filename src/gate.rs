@@ -2,20 +2,22 @@
 //!
 //! Identity comes first: before the body is read, before the stream is looked
 //! up, and before its name is judged, so that nobody without a token learns
-//! anything from an answer (DESIGN section 4).
+//! anything from an answer.
 
 mod route;
 
-use std::sync::Arc;
+use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, request::Parts};
 
 use crate::{
     auth::{
-        Authenticator, Denied, KeysError, OpenServer, Operation, Permit, TokenError, Verified, authorize, candidates,
+        Authenticator, Denied, KeysError, OpenServer, Operation, Permit, TokenError, Unverified, Verified, authorize,
+        candidates,
     },
     config::Config,
     protocol::NameError,
+    proxy::Origin,
 };
 
 pub use route::{Route, route};
@@ -56,15 +58,35 @@ pub enum Refusal {
     /// 403: the token counts and does not reach this far.
     #[error(transparent)]
     Denied(#[from] Denied),
+    /// 429: the address sent too many tokens that did not verify.
+    #[error("too many tokens from this address did not verify; try again in {} s", whole_secs(*.0))]
+    FailedTooOften(Duration),
+    /// 429: the token was refused too often.
+    #[error("this token was refused too often; try again in {} s", whole_secs(*.0))]
+    RefusedTooOften(Duration),
+}
+
+fn whole_secs(time: Duration) -> u64 {
+    time.as_secs_f64().ceil().max(1.0) as u64
 }
 
 impl Refusal {
-    /// 401 or 403.
+    /// 401, 403 or 429.
     #[must_use]
     pub fn status(&self) -> StatusCode {
         match self {
             Self::NoToken | Self::BadToken(_) => StatusCode::UNAUTHORIZED,
             Self::Denied(_) => StatusCode::FORBIDDEN,
+            Self::FailedTooOften(_) | Self::RefusedTooOften(_) => StatusCode::TOO_MANY_REQUESTS,
+        }
+    }
+
+    /// The `Retry-After` of a 429, in seconds.
+    #[must_use]
+    pub fn retry_after(&self) -> Option<u64> {
+        match self {
+            Self::FailedTooOften(time) | Self::RefusedTooOften(time) => Some(whole_secs(*time)),
+            Self::NoToken | Self::BadToken(_) | Self::Denied(_) => None,
         }
     }
 
@@ -80,7 +102,7 @@ impl Refusal {
                 let challenge = format!("Bearer error=\"invalid_token\", error_description=\"{description}\"");
                 Some(HeaderValue::try_from(challenge).unwrap_or(plain))
             }
-            Self::Denied(_) => None,
+            Self::Denied(_) | Self::FailedTooOften(_) | Self::RefusedTooOften(_) => None,
         }
     }
 
@@ -141,10 +163,16 @@ impl Gate {
     /// # Errors
     /// [`Refusal`]
     pub fn admit_parts(&self, parts: &Parts, listener: Listener) -> Result<Admission, Refusal> {
-        self.admit(&parts.method, &parts.uri, &parts.headers, listener)
+        // The peers of the internal listener were chosen by the operator, and share addresses.
+        let client = match listener {
+            Listener::Public => parts.extensions.get::<Origin>().and_then(|origin| origin.client_ip),
+            Listener::Internal => None,
+        };
+        self.admit(&parts.method, &parts.uri, &parts.headers, listener, client)
     }
 
-    /// Who is asking, for what, and whether they may.
+    /// Who is asking, for what, and whether they may. A `client` whose tokens keep failing is
+    /// slowed down.
     ///
     /// # Errors
     /// [`Refusal`]
@@ -154,6 +182,7 @@ impl Gate {
         uri: &Uri,
         headers: &HeaderMap,
         listener: Listener,
+        client: Option<IpAddr>,
     ) -> Result<Admission, Refusal> {
         let (operation, name) = match route(method, uri.path(), &self.base, headers) {
             Route::Public => return Ok(Admission::Public),
@@ -165,7 +194,7 @@ impl Gate {
             Route::Stream(operation, name) => (operation, Some(name)),
             Route::Unknown => {
                 if let Policy::Jwt(authenticator) = &self.policy {
-                    identify(authenticator, uri.query(), headers)?;
+                    identify(authenticator, uri.query(), headers, client)?;
                 }
                 return Ok(Admission::NoSuchOperation);
             }
@@ -174,8 +203,14 @@ impl Gate {
         let permit = match &self.policy {
             Policy::Open(open) => Permit::open(*open, operation, stream),
             Policy::Jwt(authenticator) => {
-                let holder = identify(authenticator, uri.query(), headers)?;
-                authorize(&holder, operation, stream)?
+                let holder = identify(authenticator, uri.query(), headers, client)?;
+                match authorize(&holder, operation, stream) {
+                    Ok(permit) => permit,
+                    Err(denied) => {
+                        authenticator.count_refusal(&holder).map_err(Refusal::RefusedTooOften)?;
+                        return Err(denied.into());
+                    }
+                }
             }
         };
         Ok(match name {
@@ -185,11 +220,20 @@ impl Gate {
     }
 }
 
-fn identify(authenticator: &Authenticator, query: Option<&str>, headers: &HeaderMap) -> Result<Arc<Verified>, Refusal> {
+fn identify(
+    authenticator: &Authenticator,
+    query: Option<&str>,
+    headers: &HeaderMap,
+    client: Option<IpAddr>,
+) -> Result<Arc<Verified>, Refusal> {
     let tokens = candidates(query, headers)?;
     authenticator
-        .verify_first(&tokens)
-        .map_err(|error| error.map_or(Refusal::NoToken, Refusal::BadToken))
+        .verify_first(&tokens, client)
+        .map_err(|error| match error {
+            Unverified::NoToken => Refusal::NoToken,
+            Unverified::Bad(error) => Refusal::BadToken(error),
+            Unverified::Throttled(time) => Refusal::FailedTooOften(time),
+        })
 }
 
 #[cfg(test)]

@@ -38,6 +38,7 @@ pub mod fuzzing;
 pub mod gate;
 pub mod http;
 pub mod listener;
+mod private_files;
 pub mod protocol;
 pub mod proxy;
 pub mod startup;

@@ -1,11 +1,12 @@
 use std::{hash::RandomState, sync::Arc};
 
+use aws_lc_rs::digest;
 use quick_cache::{
     UnitWeighter,
     sync::{Cache, DefaultLifecycle},
 };
 
-use super::Verified;
+use super::{TokenError, Verified};
 
 type Entries = Cache<Box<str>, Arc<Verified>, UnitWeighter, RandomState>;
 
@@ -52,6 +53,43 @@ impl TokenCache {
     pub(super) fn len(&self) -> usize {
         self.entries.as_ref().map_or(0, Cache::len)
     }
+}
+
+/// Tokens that failed that are kept.
+const MAX_FAILED: usize = 4096;
+
+/// A bounded memory of tokens that can never verify with the keys it belongs to, so that one
+/// sent again costs no signature check. Kept by SHA-256, because a token may be 8 KiB long.
+pub(super) struct FailedTokens(Cache<Digest, TokenError, UnitWeighter, RandomState>);
+
+/// A token's SHA-256.
+pub(super) type Digest = [u8; 32];
+
+impl FailedTokens {
+    pub(super) fn new() -> Self {
+        Self(Cache::with(
+            MAX_FAILED,
+            MAX_FAILED as u64,
+            UnitWeighter,
+            RandomState::new(),
+            DefaultLifecycle::default(),
+        ))
+    }
+
+    pub(super) fn get(&self, token: &Digest) -> Option<TokenError> {
+        self.0.get(token)
+    }
+
+    pub(super) fn insert(&self, token: Digest, error: TokenError) {
+        self.0.insert(token, error);
+    }
+}
+
+pub(super) fn digest_of(token: &str) -> Digest {
+    let hash = digest::digest(&digest::SHA256, token.as_bytes());
+    let mut bytes = Digest::default();
+    bytes.iter_mut().zip(hash.as_ref()).for_each(|(to, from)| *to = *from);
+    bytes
 }
 
 #[cfg(test)]

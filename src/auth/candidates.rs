@@ -6,7 +6,7 @@ use percent_encoding::percent_decode_str;
 use super::TokenError;
 
 /// The tokens that a request offers, in the order in which they are tried: the query parameter
-/// `token`, then `Authorization: Bearer` with the scheme in any case (DESIGN section 4).
+/// `token`, then `Authorization: Bearer` with the scheme in any case (RFC 9110 section 11.1).
 ///
 /// Each place may hold one token. Two in the same place are refused, because whatever stands in
 /// front of this server may have looked at the other one.

@@ -1,28 +1,39 @@
 //! The public keys that tokens are verified with.
 //!
 //! `auth.verify_key` is a PEM file with one or several P-256 public keys, a
-//! directory of `*.pem` files, or a JWKS file (DESIGN section 4). A key's `kid`
-//! is its file's stem in a directory, what the JWKS says, or else its RFC 7638
+//! directory of `*.pem` files, or a JWKS file (RFC 7517). A key's `kid` is its
+//! file's stem in a directory, what the JWKS says, or else its RFC 7638
 //! thumbprint.
+//!
+//! A file, PEM block or JWKS member that cannot be used is left out with a note
+//! as long as the others give a key.
 
 mod files;
 mod jwks;
 pub(crate) mod pem;
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use aws_lc_rs::{
     digest,
     signature::{ECDSA_P256_SHA256_FIXED, ParsedPublicKey},
 };
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use tokio_util::sync::CancellationToken;
 
 use super::TokenError;
 
 pub use files::KeyFiles;
 
+/// The most keys that one token is checked against: those of its `kid`, or all keys for a token
+/// without one. A signature check costs as much as a whole request.
+pub(crate) const MAX_KEYS_TRIED: usize = 4;
+
 /// Why the keys cannot be used. Every text names the file and what to do.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, thiserror::Error)]
 pub enum KeysError {
     /// `auth.verify_key` is empty.
     #[error("auth.verify_key is not set: name a PEM file with the public key, a directory of them, or a JWKS file")]
@@ -33,7 +44,7 @@ pub enum KeysError {
         /// Which one.
         path: PathBuf,
         /// What the system said.
-        source: std::io::Error,
+        source: Arc<std::io::Error>,
     },
     /// The file is far too large to be a key.
     #[error("{} is larger than 1 MiB, which no key file is; check auth.verify_key", .path.display())]
@@ -47,6 +58,12 @@ pub enum KeysError {
         /// Which one.
         path: PathBuf,
     },
+    /// A name in the directory that is no regular file.
+    #[error("{}: this is no regular file", .path.display())]
+    NotAFile {
+        /// Which one.
+        path: PathBuf,
+    },
     /// A file that is no usable public key.
     #[error("{}: {problem}", .path.display())]
     Unusable {
@@ -55,6 +72,33 @@ pub enum KeysError {
         /// What it is, and what to do.
         problem: KeyProblem,
     },
+}
+
+impl KeysError {
+    /// The file or directory that it is about.
+    fn path(&self) -> Option<&Path> {
+        match self {
+            Self::NotSet => None,
+            Self::Read { path, .. }
+            | Self::TooLarge { path }
+            | Self::EmptyDirectory { path }
+            | Self::NotAFile { path }
+            | Self::Unusable { path, .. } => Some(path),
+        }
+    }
+
+    /// Whether the file was read and says by itself that no key counts. Any other problem may be
+    /// a file that is just being written.
+    fn withdraws_all(&self) -> bool {
+        matches!(
+            self,
+            Self::EmptyDirectory { .. }
+                | Self::Unusable {
+                    problem: KeyProblem::NoneUsable { .. },
+                    ..
+                }
+        )
+    }
 }
 
 /// What is wrong with one key file.
@@ -124,6 +168,7 @@ pub struct VerifyKey {
     thumbprint: String,
     source: PathBuf,
     key: ParsedPublicKey,
+    withdrawn: CancellationToken,
 }
 
 impl VerifyKey {
@@ -139,6 +184,7 @@ impl VerifyKey {
             thumbprint,
             source: source.to_owned(),
             key,
+            withdrawn: CancellationToken::new(),
         })
     }
 
@@ -160,6 +206,16 @@ impl VerifyKey {
         &self.source
     }
 
+    /// Cancelled when the key is no longer among the configured ones.
+    #[must_use]
+    pub fn withdrawn(&self) -> &CancellationToken {
+        &self.withdrawn
+    }
+
+    fn is_same(&self, other: &Self) -> bool {
+        self.kid == other.kid && self.thumbprint == other.thumbprint
+    }
+
     /// Whether `signature` (r and s, 32 bytes each) is this key's over `message`.
     pub(super) fn verifies(&self, message: &[u8], signature: &[u8]) -> bool {
         signature.len() == 64 && self.key.verify_sig(message, signature).is_ok()
@@ -177,17 +233,20 @@ pub(crate) fn thumbprint(point: &[u8]) -> String {
     URL_SAFE_NO_PAD.encode(digest::digest(&digest::SHA256, canonical.as_bytes()))
 }
 
-/// All keys that a token may be signed with; never empty.
+/// All keys that a token may be signed with. Empty only when every key was withdrawn from a
+/// running server.
+#[derive(Default)]
 pub struct KeySet {
-    keys: Vec<VerifyKey>,
+    keys: Vec<Arc<VerifyKey>>,
     notes: Vec<String>,
+    problems: Vec<KeysError>,
 }
 
 impl KeySet {
     /// Reads what `path` names.
     ///
     /// # Errors
-    /// [`KeysError`], which names the file and what to do.
+    /// [`KeysError`], which names the file and what to do, when there is no key.
     pub fn load(path: &Path) -> Result<Self, KeysError> {
         Self::parse(&KeyFiles::read(path)?)
     }
@@ -195,21 +254,62 @@ impl KeySet {
     /// The keys in files that were read already.
     ///
     /// # Errors
-    /// [`KeysError`], which names the file and what to do.
+    /// [`KeysError`], which names the file and what to do, when there is no key.
     pub fn parse(files: &KeyFiles) -> Result<Self, KeysError> {
-        let mut set = Self {
-            keys: Vec::new(),
-            notes: Vec::new(),
-        };
-        for (path, bytes) in files.iter() {
-            let kid = files.is_directory().then(|| stem(path)).flatten();
-            set.add_file(path, kid.as_deref(), bytes)
-                .map_err(|problem| KeysError::Unusable {
-                    path: path.to_owned(),
-                    problem,
-                })?;
+        let mut set = Self::gather(files);
+        if set.keys.is_empty() && !set.problems.is_empty() {
+            return Err(set.problems.swap_remove(0));
         }
         Ok(set)
+    }
+
+    /// The keys that count after `self` when the files are now `files`. A key that is in both
+    /// stays the same object. A file that is there and cannot be used keeps the keys it had; a
+    /// file that is gone, or an empty JWKS or directory, takes its keys along.
+    pub(super) fn renewed(&self, files: &KeyFiles) -> Self {
+        let mut set = Self::gather(files);
+        for key in &mut set.keys {
+            if let Some(same) = self
+                .keys
+                .iter()
+                .find(|old| old.is_same(key) && old.source == key.source)
+            {
+                *key = Arc::clone(same);
+            }
+        }
+        for problem in &set.problems {
+            if problem.withdraws_all() {
+                continue;
+            }
+            let path = problem.path();
+            let kept = self.keys.iter().filter(|old| path == Some(old.source()));
+            let kept: Vec<_> = kept
+                .filter(|old| !set.keys.iter().any(|key| key.is_same(old)))
+                .cloned()
+                .collect();
+            set.keys.extend(kept);
+        }
+        set
+    }
+
+    fn gather(files: &KeyFiles) -> Self {
+        let mut set = Self::default();
+        if files.is_empty() {
+            let path = files.path().to_owned();
+            set.problems.push(KeysError::EmptyDirectory { path });
+        }
+        for (path, content) in files.iter() {
+            let kid = files.is_directory().then(|| stem(path)).flatten();
+            let added = content.and_then(|bytes| {
+                set.add_file(path, kid.as_deref(), bytes)
+                    .map_err(|problem| KeysError::Unusable {
+                        path: path.to_owned(),
+                        problem,
+                    })
+            });
+            set.problems.extend(added.err());
+        }
+        set
     }
 
     fn add_file(&mut self, path: &Path, kid: Option<&str>, bytes: &[u8]) -> Result<(), KeyProblem> {
@@ -221,52 +321,85 @@ impl KeySet {
         if text.trim_start().starts_with(['{', '[']) {
             return jwks::read(text, path, self);
         }
-        for point in pem::public_points(text)? {
-            self.keys
-                .push(VerifyKey::from_point(kid.map(str::to_owned), &point, path)?);
+        let found = pem::public_points(text)?.into_iter().map(|point| {
+            let point = point?;
+            VerifyKey::from_point(kid.map(str::to_owned), &point, path)
+        });
+        let (good, bad): (Vec<_>, Vec<_>) = found.partition(Result::is_ok);
+        let mut bad = bad.into_iter().filter_map(Result::err);
+        if good.is_empty() {
+            return Err(bad.next().unwrap_or(KeyProblem::NoPem));
         }
+        let notes = bad.map(|problem| format!("{}: a key is left out: {problem}", path.display()));
+        self.notes.extend(notes);
+        good.into_iter().flatten().for_each(|key| self.add(key));
         Ok(())
     }
 
-    /// The keys that a token with this `kid` in its header may be signed with.
+    /// Adds a key, unless it is there already or too many have its `kid`.
+    fn add(&mut self, key: VerifyKey) {
+        let name = format!("{}: the key {:?}", key.source.display(), key.kid);
+        if self.keys.iter().any(|other| other.is_same(&key)) {
+            self.notes.push(format!("{name} is there twice"));
+        } else if self.keys.iter().filter(|other| other.kid == key.kid).count() >= MAX_KEYS_TRIED {
+            let note = format!("{name} is left out: {MAX_KEYS_TRIED} keys have this kid already; give each its own");
+            self.notes.push(note);
+        } else {
+            self.keys.push(Arc::new(key));
+        }
+    }
+
+    /// The keys that a token with this `kid` in its header may be signed with, at most
+    /// [`MAX_KEYS_TRIED`].
     ///
     /// With a single key an unknown `kid` is tried against it; with several it is refused. A
-    /// token without `kid` is tried against each.
-    pub(super) fn for_kid<'a>(&'a self, kid: Option<&str>) -> Result<Vec<&'a VerifyKey>, TokenError> {
-        let all = || self.keys.iter().collect();
-        let Some(kid) = kid else { return Ok(all()) };
-        let named: Vec<_> = self.keys.iter().filter(|key| key.kid == kid).collect();
-        match (named.is_empty(), self.keys.len()) {
-            (false, _) => Ok(named),
-            (true, 1) => Ok(all()),
-            (true, _) => Err(TokenError::UnknownKey),
+    /// token without `kid` is tried against each, unless there are too many to try.
+    pub(super) fn for_kid<'a>(&'a self, kid: Option<&str>) -> Result<Vec<&'a Arc<VerifyKey>>, TokenError> {
+        let named: Vec<_> = self.keys.iter().filter(|key| Some(key.kid()) == kid).collect();
+        match (kid, named.len(), self.keys.len()) {
+            (_, _, 0) => Err(TokenError::NoKeys),
+            (Some(_), 1.., _) => Ok(named),
+            (_, _, 1) | (None, _, ..=MAX_KEYS_TRIED) => Ok(self.keys.iter().collect()),
+            (Some(_), ..) => Err(TokenError::UnknownKey),
+            (None, ..) => Err(TokenError::KidMissing),
         }
     }
 
     /// The keys, in the order of their files.
-    #[must_use]
-    pub fn keys(&self) -> &[VerifyKey] {
-        &self.keys
+    pub fn keys(&self) -> impl ExactSizeIterator<Item = &VerifyKey> {
+        self.keys.iter().map(AsRef::as_ref)
     }
 
-    /// What was left out, for the log.
+    /// Whether there is no key, so that no token counts.
     #[must_use]
-    pub fn notes(&self) -> &[String] {
-        &self.notes
+    pub fn is_empty(&self) -> bool {
+        self.keys.is_empty()
+    }
+
+    /// What was left out and why, for the log.
+    pub fn notes(&self) -> impl Iterator<Item = String> {
+        let problems = self.problems.iter().map(ToString::to_string);
+        self.notes.iter().cloned().chain(problems)
+    }
+
+    /// Whether every file could be used.
+    pub(super) fn is_complete(&self) -> bool {
+        self.problems.iter().all(KeysError::withdraws_all)
     }
 
     /// Whether both sets verify the same tokens.
     pub(super) fn same_keys(&self, other: &Self) -> bool {
-        let names = |set: &Self| {
-            let mut names: Vec<_> = set
-                .keys
-                .iter()
-                .map(|key| (key.kid.clone(), key.thumbprint.clone()))
-                .collect();
-            names.sort_unstable();
-            names
+        let has_all = |one: &Self, other: &Self| {
+            let mut keys = one.keys.iter();
+            keys.all(|key| other.keys.iter().any(|same| same.is_same(key)))
         };
-        names(self) == names(other)
+        has_all(self, other) && has_all(other, self)
+    }
+
+    /// Ends what the keys that are not in `next` were used for.
+    pub(super) fn withdraw_all_but(&self, next: &Self) {
+        let gone = |key: &&Arc<VerifyKey>| !next.keys.iter().any(|kept| Arc::ptr_eq(kept, key));
+        self.keys.iter().filter(gone).for_each(|key| key.withdrawn.cancel());
     }
 }
 

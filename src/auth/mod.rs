@@ -1,19 +1,21 @@
 //! Who is asking and what they may do: keys, token verification, rules.
 //!
-//! The rules are those of DESIGN section 4. Nothing here knows of HTTP beyond
-//! the two places where a token may stand ([`candidates`]).
+//! Nothing here knows of HTTP beyond the two places where a token may stand
+//! ([`candidates`]).
 
 mod cache;
 mod candidates;
 pub mod keys;
 mod principal;
 mod rules;
+mod throttle;
 pub mod token;
 mod watch;
 
-use std::{path::PathBuf, sync::Arc};
+use std::{net::IpAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use arc_swap::ArcSwap;
+use tokio::sync::Notify;
 
 pub use candidates::candidates;
 pub use keys::{KeySet, KeysError};
@@ -23,8 +25,10 @@ pub use rules::{Denied, Operation, Permit, authorize};
 pub use token::{Expectations, TokenError};
 
 use crate::{clock, config::AuthConfig};
-use cache::TokenCache;
+use cache::{FailedTokens, TokenCache, digest_of};
 use keys::KeyFiles;
+use throttle::{FailedChecks, Rate};
+use token::Token;
 
 /// Verifies tokens against the configured keys and remembers those that hold.
 pub struct Authenticator {
@@ -34,6 +38,21 @@ pub struct Authenticator {
     path: PathBuf,
     cache_size: usize,
     reload_secs: u64,
+    /// Asks the watch to look at the files at once.
+    reload: Arc<Notify>,
+    failures: Rate,
+    failed_checks: FailedChecks,
+}
+
+/// Why no token of a request counts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Unverified {
+    /// There is none.
+    NoToken,
+    /// The first one's fault.
+    Bad(TokenError),
+    /// The client's tokens failed too often: none that is not remembered is looked at for so long.
+    Throttled(Duration),
 }
 
 /// One set of keys together with what was verified by it.
@@ -45,6 +64,18 @@ struct Generation {
     files: KeyFiles,
     keys: KeySet,
     cache: TokenCache,
+    failed: FailedTokens,
+}
+
+impl Generation {
+    fn new(files: KeyFiles, keys: KeySet, cache_size: usize) -> Self {
+        Self {
+            files,
+            keys,
+            cache: TokenCache::new(cache_size),
+            failed: FailedTokens::new(),
+        }
+    }
 }
 
 impl Authenticator {
@@ -58,16 +89,18 @@ impl Authenticator {
         for note in keys.notes() {
             tracing::warn!("{note}");
         }
+        let failures = Rate {
+            per_minute: config.max_failures_per_minute,
+        };
         Ok(Arc::new(Self {
-            current: ArcSwap::from_pointee(Generation {
-                files,
-                keys,
-                cache: TokenCache::new(config.cache_size),
-            }),
+            current: ArcSwap::from_pointee(Generation::new(files, keys, config.cache_size)),
             expectations: Expectations::from(config),
             path: config.verify_key.clone(),
             cache_size: config.cache_size,
             reload_secs: config.reload_secs,
+            reload: Arc::default(),
+            failures,
+            failed_checks: FailedChecks::new(failures),
         }))
     }
 
@@ -84,32 +117,91 @@ impl Authenticator {
     /// # Errors
     /// [`TokenError`], the reason that the client may read.
     pub fn verify_at(&self, token: &str, now: u64) -> Result<Arc<Verified>, TokenError> {
+        self.verify_for(None, token, now).map_err(|error| match error {
+            Unverified::Bad(error) => error,
+            // Nobody is charged who is not named.
+            Unverified::NoToken | Unverified::Throttled(_) => TokenError::Signature,
+        })
+    }
+
+    /// Of several candidate tokens the first that verifies; else the first one's fault. A
+    /// `client` whose tokens failed too often gets no further signature check for a while;
+    /// tokens that are remembered count all the same.
+    ///
+    /// # Errors
+    /// [`Unverified`]
+    pub fn verify_first<T: AsRef<str>>(
+        &self,
+        tokens: &[T],
+        client: Option<IpAddr>,
+    ) -> Result<Arc<Verified>, Unverified> {
+        let now = clock::now_secs();
+        let mut fault = Unverified::NoToken;
+        for token in tokens {
+            match self.verify_for(client, token.as_ref(), now) {
+                Ok(verified) => return Ok(verified),
+                Err(error) if fault == Unverified::NoToken || matches!(error, Unverified::Throttled(_)) => {
+                    fault = error;
+                }
+                Err(_) => {}
+            }
+        }
+        Err(fault)
+    }
+
+    fn verify_for(&self, client: Option<IpAddr>, token: &str, now: u64) -> Result<Arc<Verified>, Unverified> {
         let current = self.current.load();
         if let Some(verified) = current.cache.get(token) {
             if now < verified.expires_at() {
                 return Ok(verified);
             }
             current.cache.remove(token);
-            return Err(TokenError::Expired);
+            current.failed.insert(digest_of(token), TokenError::Expired);
+            return Err(Unverified::Bad(TokenError::Expired));
         }
-        let verified = Arc::new(token::verify(token, &current.keys, &self.expectations, now)?.of_token(token));
-        current.cache.insert(token, Arc::clone(&verified));
-        Ok(verified)
-    }
-
-    /// Of several candidate tokens the first that verifies; else the first one's error.
-    ///
-    /// # Errors
-    /// `None` when there is no candidate at all.
-    pub fn verify_first<T: AsRef<str>>(&self, tokens: &[T]) -> Result<Arc<Verified>, Option<TokenError>> {
-        let mut first_error = None;
-        for token in tokens {
-            match self.verify(token.as_ref()) {
-                Ok(verified) => return Ok(verified),
-                Err(error) => _ = first_error.get_or_insert(error),
+        let parsed = Token::parse(token).map_err(Unverified::Bad)?;
+        let digest = digest_of(token);
+        if let Some(error) = current.failed.get(&digest) {
+            return Err(Unverified::Bad(error));
+        }
+        let charge = self
+            .failed_checks
+            .charge(client, parsed.checks(&current.keys))
+            .map_err(Unverified::Throttled)?;
+        match token::verify(&parsed, &current.keys, &self.expectations, now) {
+            Ok(verified) => {
+                charge.give_back();
+                let verified = Arc::new(verified.of_token(token));
+                current.cache.insert(token, Arc::clone(&verified));
+                Ok(verified)
+            }
+            Err(error) => {
+                if error.is_final() {
+                    current.failed.insert(digest, error.clone());
+                }
+                Err(Unverified::Bad(error))
             }
         }
-        Err(first_error)
+    }
+
+    /// Counts that `holder` was refused (403), or says how long it is to wait, because a client
+    /// that repeats the same refused request at once would do so for ever.
+    ///
+    /// # Errors
+    /// The time to wait.
+    pub fn count_refusal(&self, holder: &Verified) -> Result<(), Duration> {
+        holder.count_refusal(self.failures)
+    }
+
+    /// Has the key files read now instead of at the next look; takes effect with [`Authenticator::watch`].
+    pub fn reload_now(&self) {
+        self.reload.notify_one();
+    }
+
+    /// Whether no key is left, so that every token is refused.
+    #[must_use]
+    pub fn has_no_keys(&self) -> bool {
+        self.current.load().keys.is_empty()
     }
 
     /// How many tokens are remembered at the moment.
@@ -123,12 +215,13 @@ impl Authenticator {
         look(&self.current.load().keys)
     }
 
+    /// Puts new keys in force, and then ends what the withdrawn ones were used for: whoever
+    /// comes back is judged by the new ones.
     fn replace_keys(&self, files: KeyFiles, keys: KeySet) {
-        self.current.store(Arc::new(Generation {
-            files,
-            keys,
-            cache: TokenCache::new(self.cache_size),
-        }));
+        let old = self.current.load_full();
+        self.current
+            .store(Arc::new(Generation::new(files, keys, self.cache_size)));
+        old.keys.withdraw_all_but(&self.current.load().keys);
     }
 }
 

@@ -1,11 +1,15 @@
-use aws_lc_rs::digest::{Context, SHA256};
+use std::{sync::LazyLock, time::Duration};
 
+use aws_lc_rs::digest::{Context, SHA256};
+use tokio_util::sync::CancellationToken;
+
+use super::throttle::{Rate, Refusals};
 use crate::protocol::StreamName;
 
-/// Names a writer without naming it.
+/// Identifies a writer without revealing it.
 pub type WriterDigest = [u8; 16];
 
-/// Who a verified token speaks for (DESIGN section 4).
+/// Who a verified token speaks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Principal {
     /// An app server, which may do everything.
@@ -46,20 +50,30 @@ impl Principal {
 /// A principal whose token was verified, and until when that holds.
 ///
 /// Only [`super::token`] makes one.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug)]
 pub struct Verified {
     principal: Principal,
     expires_at: u64,
+    key_withdrawn: CancellationToken,
+    refusals: Refusals,
     writer: Option<WriterDigest>,
 }
 
 impl Verified {
     pub(super) fn new(principal: Principal, expires_at: u64) -> Self {
+        static NEVER: LazyLock<CancellationToken> = LazyLock::new(CancellationToken::new);
         Self {
             principal,
             expires_at,
+            key_withdrawn: NEVER.clone(),
+            refusals: Refusals::none(),
             writer: None,
         }
+    }
+
+    /// Ends with its key as well.
+    pub(super) fn until(self, key_withdrawn: CancellationToken) -> Self {
+        Self { key_withdrawn, ..self }
     }
 
     /// Names the writer of a client's token: its `identity`, which may have many tokens one after
@@ -94,8 +108,26 @@ impl Verified {
     pub fn expires_at(&self) -> u64 {
         self.expires_at
     }
+
+    /// Cancelled when the key that verified the token is withdrawn. A live read ends then.
+    #[must_use]
+    pub fn key_withdrawn(&self) -> &CancellationToken {
+        &self.key_withdrawn
+    }
+
+    /// Counts a refusal (403), or says how long the token is to wait for the next.
+    pub(super) fn count_refusal(&self, rate: Rate) -> Result<(), Duration> {
+        self.refusals.count(rate)
+    }
 }
 
+impl PartialEq for Verified {
+    fn eq(&self, other: &Self) -> bool {
+        (&self.principal, self.expires_at) == (&other.principal, other.expires_at)
+    }
+}
+
+impl Eq for Verified {}
 /// Kept with streams: a change would make every client a new writer.
 fn writer_digest(kind: &str, text: &str) -> WriterDigest {
     let mut context = Context::new(&SHA256);

@@ -1,5 +1,7 @@
 use std::{fmt, sync::Arc};
 
+use tokio_util::sync::CancellationToken;
+
 use super::{Principal, Verified, WriterDigest};
 use crate::{
     config::{AuthConfig, AuthMode},
@@ -134,6 +136,13 @@ impl Permit {
         self.holder.as_deref().map(Verified::expires_at)
     }
 
+    /// Cancelled when the key that verified its token is withdrawn; a live read ends then.
+    /// `None` on an open server.
+    #[must_use]
+    pub fn key_withdrawn(&self) -> Option<&CancellationToken> {
+        self.holder.as_deref().map(Verified::key_withdrawn)
+    }
+
     /// The permit of a server that asks nobody for a token; `gate.rs` gives it out.
     pub(crate) fn open(_: OpenServer, operation: Operation, stream: Option<&StreamName>) -> Self {
         Self {
@@ -158,7 +167,7 @@ impl OpenServer {
     }
 }
 
-/// The rules table of DESIGN section 4.
+/// The rules table of `docs/limits.md`.
 ///
 /// `stream` is the one that the request names; `None` where it names none, or where what it
 /// names is no stream name, which a client's claim can never equal.
@@ -196,7 +205,7 @@ fn check(principal: &Principal, operation: Operation, stream: Option<&StreamName
         | Operation::Subscriptions
         | Operation::Metrics => return Err(Denied::ServerOnly(operation)),
     };
-    // Byte for byte: no prefixes, no patterns, no case folding.
+    // The whole name: no prefixes, no patterns, no case folding. Runs of slashes count as one.
     if stream != Some(own) {
         return Err(Denied::OtherStream);
     }

@@ -43,12 +43,92 @@ fn the_first_token_that_verifies_counts() {
     let now = clock::now_secs();
     let good = signatory.token(&client(now, STREAM, &["read"]));
     let old = signatory.token(&client(now - 5000, STREAM, &["read"]));
-    assert!(authenticator.verify_first(&[&old, &good]).is_ok());
+    assert!(authenticator.verify_first(&[&old, &good], None).is_ok());
     assert_eq!(
-        authenticator.verify_first(&[old.as_str(), "x"]),
-        Err(Some(TokenError::Expired))
+        authenticator.verify_first(&[old.as_str(), "x"], None),
+        Err(Unverified::Bad(TokenError::Expired))
     );
-    assert_eq!(authenticator.verify_first::<&str>(&[]), Err(None));
+    assert_eq!(authenticator.verify_first::<&str>(&[], None), Err(Unverified::NoToken));
+}
+
+#[test]
+fn an_address_whose_tokens_fail_is_slowed_down_and_remembered_tokens_count_all_the_same() {
+    let signatory = Signatory::new(1);
+    let authenticator = authenticator(&signatory, 10);
+    let claims = client(clock::now_secs(), STREAM, &["read"]);
+    let stranger = Signatory::new(2);
+    let ask = |token: &str, client: &str| authenticator.verify_first(&[token], Some(client.parse().unwrap()));
+    let forged = |number: u32| stranger.token_with_kid(&number.to_string(), &claims);
+    let throttled = |result| matches!(result, Err(Unverified::Throttled(_)));
+    let good = signatory.token(&claims);
+    assert!(ask(&good, "192.0.2.1").is_ok());
+    // The same one again costs nothing.
+    for _ in 0..1000 {
+        assert_eq!(
+            ask(&forged(0), "192.0.2.1"),
+            Err(Unverified::Bad(TokenError::Signature))
+        );
+    }
+    let refused = (1..)
+        .take_while(|number| !throttled(ask(&forged(*number), "192.0.2.1")))
+        .count();
+    assert!((118..=125).contains(&refused), "{refused}");
+    assert!(ask(&good, "192.0.2.1").is_ok());
+    let fresh = signatory.token_with_kid("fresh", &claims);
+    assert!(throttled(ask(&fresh, "192.0.2.1")));
+    assert!(ask(&fresh, "192.0.2.2").is_ok());
+    // What needs no signature check is answered as ever.
+    assert!(matches!(
+        ask("x", "192.0.2.1"),
+        Err(Unverified::Bad(TokenError::Malformed(_)))
+    ));
+    // A remembered one in the second place counts although the first is not looked at.
+    let both = [forged(9999), good];
+    assert!(
+        authenticator
+            .verify_first(&both, Some("192.0.2.1".parse().unwrap()))
+            .is_ok()
+    );
+}
+
+#[test]
+fn good_tokens_are_never_slowed_down() {
+    let signatory = Signatory::new(1);
+    let authenticator = authenticator(&signatory, 0);
+    let claims = client(clock::now_secs(), STREAM, &["read"]);
+    for number in 0..300 {
+        let token = signatory.token_with_kid(&number.to_string(), &claims);
+        assert!(
+            authenticator
+                .verify_first(&[token], Some("192.0.2.1".parse().unwrap()))
+                .is_ok()
+        );
+    }
+}
+
+#[test]
+fn a_token_that_is_not_valid_yet_is_looked_at_again() {
+    let signatory = Signatory::new(1);
+    let authenticator = authenticator(&signatory, 10);
+    let token = signatory.token(&client(1000, STREAM, &["read"]));
+    assert_eq!(authenticator.verify_at(&token, 900), Err(TokenError::IssuedInFuture));
+    assert!(authenticator.verify_at(&token, 1000).is_ok());
+}
+
+#[test]
+fn a_token_that_is_refused_over_and_over_waits() {
+    let signatory = Signatory::new(1);
+    let authenticator = authenticator(&signatory, 10);
+    let holder = |stream: &str| {
+        let token = signatory.token(&client(clock::now_secs(), stream, &["read"]));
+        authenticator.verify(&token).unwrap()
+    };
+    let (one, other) = (holder("a"), holder("b"));
+    let refused = (0..).take_while(|_| authenticator.count_refusal(&one).is_ok()).count();
+    assert!((120..=125).contains(&refused), "{refused}");
+    assert!(authenticator.count_refusal(&other).is_ok());
+    // The token is the same one the next time.
+    assert!(authenticator.count_refusal(&holder("a")).is_err());
 }
 
 /// `cargo test --release --lib -- --ignored --nocapture cost_of_a_check`

@@ -1,6 +1,6 @@
 //! Verification of one token, in steps that `explain` can walk through too.
 //!
-//! The rules are those of DESIGN section 4 on top of RFC 7515 and RFC 7519:
+//! On top of RFC 7515 and RFC 7519:
 //! ES256 whatever the header says, nothing in the header but `kid` counts, and
 //! a claim of the wrong type is a refusal rather than a default.
 
@@ -44,6 +44,12 @@ pub enum TokenError {
     /// `kid` names none of several keys.
     #[error("the token's kid names an unknown key")]
     UnknownKey,
+    /// No `kid`, and more keys than are tried.
+    #[error("the token's header has no kid, and the server has too many keys to try each")]
+    KidMissing,
+    /// Every key was withdrawn.
+    #[error("the server has no key to verify tokens with")]
+    NoKeys,
     /// No key made this signature.
     #[error("the token's signature does not verify")]
     Signature,
@@ -96,6 +102,13 @@ pub struct Expectations {
     pub leeway: u64,
 }
 
+impl TokenError {
+    /// Whether the same token fails for the same reason at any later time.
+    pub(super) fn is_final(&self) -> bool {
+        !matches!(self, Self::NotYetValid | Self::IssuedInFuture)
+    }
+}
+
 impl From<&AuthConfig> for Expectations {
     fn from(config: &AuthConfig) -> Self {
         Self {
@@ -106,17 +119,17 @@ impl From<&AuthConfig> for Expectations {
     }
 }
 
-/// All steps: what `token` proves at `now`.
+/// The steps after [`Token::parse`]: what `token` proves at `now`.
 pub(super) fn verify(
-    token: &str,
+    token: &Token<'_>,
     keys: &KeySet,
     expectations: &Expectations,
     now: u64,
 ) -> Result<Verified, TokenError> {
-    let token = Token::parse(token)?;
-    token.signer(keys)?;
+    let key = token.signer(keys)?;
     // Only now: nobody learns what a claim should be by sending unsigned ones.
-    token.claims()?.accept(expectations, now)
+    let verified = token.claims()?.accept(expectations, now)?;
+    Ok(verified.until(key.withdrawn().clone()))
 }
 
 /// A token in compact form with an acceptable header; not yet trusted.
@@ -176,10 +189,16 @@ impl<'a> Token<'a> {
     pub fn signer<'k>(&self, keys: &'k KeySet) -> Result<&'k VerifyKey, TokenError> {
         let candidates = keys.for_kid(self.kid())?;
         let signature = decode(self.signature, "its signature is not base64url")?;
-        candidates
+        let signer = candidates
             .into_iter()
-            .find(|key| key.verifies(self.signed.as_bytes(), &signature))
-            .ok_or(TokenError::Signature)
+            .find(|key| key.verifies(self.signed.as_bytes(), &signature));
+        signer.map(AsRef::as_ref).ok_or(TokenError::Signature)
+    }
+
+    /// How many signatures [`Token::signer`] may check.
+    pub(super) fn checks(&self, keys: &KeySet) -> u32 {
+        let keys = keys.for_kid(self.kid()).map_or(0, |keys| keys.len());
+        u32::try_from(keys).unwrap_or(u32::MAX)
     }
 
     /// The claims, each of its right type. They mean nothing unless [`Token::signer`] found one.

@@ -5,10 +5,7 @@ use std::{
 
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
-use super::{
-    Authenticator,
-    keys::{KeyFiles, KeySet},
-};
+use super::{Authenticator, keys::KeyFiles};
 
 /// How long changed files must hold still before they are read: most tools write a file in
 /// several steps, and half a key is not worth a warning.
@@ -17,23 +14,30 @@ const SETTLE: Duration = Duration::from_millis(100);
 impl Authenticator {
     /// Keeps the keys as the files are, for as long as it is polled; spawn it once.
     ///
-    /// Files that cannot be used leave the keys as they are and are reported once.
+    /// A file that cannot be used keeps the keys it had, and is reported once; a key that is
+    /// gone is withdrawn.
     pub async fn watch(self: Arc<Self>) {
-        if self.reload_secs == 0 {
-            return;
-        }
-        let period = Duration::from_secs(self.reload_secs);
+        // Without a period the files are read when somebody asks for it.
+        let period = Duration::from_secs(if self.reload_secs == 0 {
+            86_400
+        } else {
+            self.reload_secs
+        });
         self.watch_every(period, SETTLE).await;
     }
 
     pub(super) async fn watch_every(self: Arc<Self>, period: Duration, settle: Duration) {
         let mut watcher = Watcher::new(&self);
-        // Nobody verifies tokens any more when only this task would keep the keys alive.
+        let reload = Arc::clone(&self.reload);
+        // The keys are not kept alive by this task alone.
         drop(self);
         let mut ticks = interval(period);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
-            ticks.tick().await;
+            tokio::select! {
+                _ = ticks.tick() => {}
+                () = reload.notified() => {}
+            }
             let Some(mut now) = watcher.read().await else { return };
             if now == watcher.seen {
                 continue;
@@ -99,27 +103,39 @@ impl Watcher {
             return Change::None;
         }
         self.seen = now.clone();
-        let parsed = now.and_then(|files| {
-            let keys = KeySet::parse(&files).map_err(|error| error.to_string())?;
-            Ok((files, keys))
-        });
-        let (files, keys) = match parsed {
-            Ok(new) => new,
+        let files = match now {
+            Ok(files) => files,
             Err(error) => {
-                tracing::warn!("the changed key files cannot be used, so the old keys stay in force: {error}");
+                tracing::warn!("the changed key files cannot be read, so the old keys stay in force: {error}");
                 return Change::Kept;
             }
         };
+        let old = authenticator.current.load_full();
+        let keys = old.keys.renewed(&files);
         for note in keys.notes() {
             tracing::warn!("{note}");
         }
-        if keys.same_keys(&authenticator.current.load().keys) {
-            tracing::info!("the key files changed; the keys are the same");
-            return Change::SameKeys;
+        let complete = keys.is_complete();
+        if !complete {
+            tracing::warn!("changed key files that cannot be used: the old keys stay in force for them");
         }
-        let kids: Vec<_> = keys.keys().iter().map(|key| key.kid().to_owned()).collect();
+        if keys.same_keys(&old.keys) {
+            if complete {
+                tracing::info!("the key files changed; the keys are the same");
+                return Change::SameKeys;
+            }
+            return Change::Kept;
+        }
+        let kids: Vec<_> = keys.keys().map(|key| key.kid().to_owned()).collect();
         authenticator.replace_keys(files, keys);
-        tracing::info!(?kids, "the key files changed; the new keys are in force");
+        if kids.is_empty() {
+            tracing::error!(
+                path = %authenticator.path.display(),
+                "auth.verify_key holds no key any longer: every token is refused until one is put there"
+            );
+        } else {
+            tracing::info!(?kids, "the key files changed; the new keys are in force");
+        }
         Change::Replaced
     }
 }

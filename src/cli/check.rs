@@ -3,9 +3,10 @@
 use std::{io::Write, path::Path};
 
 use crate::{
+    auth::KeySet,
     cli::CliError,
     config::{AuthMode, Config, ConfigLoadOptions, Loaded, StorageMode, TransportMode},
-    startup::{Phase, StartupError},
+    startup::{self, Phase, StartupError},
 };
 
 /// A look at what the configuration points at: what it found when all is well, else
@@ -42,7 +43,9 @@ pub fn run_with(options: &ConfigLoadOptions, probes: &[(Phase, Probe)], out: &mu
     if let Some((phase, problems)) = failed {
         return Err(StartupError::several(phase, problems).into());
     }
-    lines.extend(loaded.warnings.iter().map(|warning| format!("warning    {warning}")));
+    let exposed = startup::exposures(&loaded.config).into_iter();
+    let warnings = loaded.warnings.iter().map(ToString::to_string).chain(exposed);
+    lines.extend(warnings.map(|warning| format!("warning    {warning}")));
     lines.push("ok".into());
     writeln!(out, "{}", lines.join("\n"))?;
     Ok(())
@@ -91,21 +94,19 @@ fn gated(config: &Config) -> bool {
     config.auth.as_ref().is_some_and(|auth| auth.mode == AuthMode::Jwt)
 }
 
-/// The verification keys are there and can be read; what they hold is for their loader to say.
+/// The keys that tokens are verified with, and what was left out of their files.
 fn key_files(config: &Config) -> Result<Vec<String>, Vec<String>> {
     let Some(auth) = config.auth.as_ref().filter(|_| gated(config)) else {
         return Ok(Vec::new());
     };
     let path = &auth.verify_key;
-    let readable = if path.is_dir() {
-        std::fs::read_dir(path).map(drop).map_err(|error| error.to_string())
-    } else {
-        open_file(path)
-    };
-    match readable {
-        Ok(()) => Ok(vec![format!("auth       tokens verified by {}", path.display())]),
-        Err(reason) => Err(vec![format!("auth.verify_key: {}: {reason}", path.display())]),
+    if !path.is_dir() {
+        open_file(path).map_err(|reason| vec![format!("auth.verify_key: {}: {reason}", path.display())])?;
     }
+    let keys = KeySet::load(path).map_err(|error| vec![format!("auth.verify_key: {error}")])?;
+    let mut lines = vec![format!("auth       tokens verified by {}", path.display())];
+    lines.extend(keys.notes().map(|note| format!("warning    {note}")));
+    Ok(lines)
 }
 
 /// The TLS files are there, are files and can be read.

@@ -58,7 +58,7 @@ pub fn run(args: &ExplainArgs, config: &Config, out: &mut dyn Write) -> Result<V
     if let Ok(value) = HeaderValue::try_from(format!("Bearer {}", request.token)) {
         headers.insert(AUTHORIZATION, value);
     }
-    let admitted = gate.admit(&request.method, &request.uri, &headers, Listener::Public);
+    let admitted = gate.admit(&request.method, &request.uri, &headers, Listener::Public, None);
     let (verdict, words) = match admitted {
         Ok(Admission::Granted(permit)) => (Verdict::Allowed, format!("ALLOWED: {}", permit.operation())),
         Ok(Admission::Public) => (Verdict::Allowed, "ALLOWED: this needs no token".into()),
@@ -176,7 +176,7 @@ impl Report<'_> {
             let found = authenticator.with_keys(|keys| match token.signer(keys) {
                 Ok(key) => Ok(format!("made by {} (kid {})", key.source().display(), key.kid())),
                 Err(error) => {
-                    let kids: Vec<_> = keys.keys().iter().map(|key| key.kid()).collect();
+                    let kids: Vec<_> = keys.keys().map(|key| key.kid()).collect();
                     Err(format!("{error}; the configured keys are {}", kids.join(", ")))
                 }
             });

@@ -1,7 +1,7 @@
 //! `export`
 
 use std::{
-    fs::{self, File},
+    fs,
     io::{BufWriter, Write},
     path::{Path, PathBuf},
 };
@@ -19,7 +19,7 @@ use super::{
     streams::{Count, Pages},
 };
 use crate::{
-    clock,
+    clock, private_files,
     protocol::{ContentType, Framing, Kind, StreamName, frame, json},
 };
 
@@ -69,7 +69,8 @@ pub async fn run(args: &ExportArgs, remote: &Remote, out: &mut dyn Write) -> Res
 
 async fn to_file(args: &ExportArgs, remote: &Remote, path: &Path) -> Result<Count, CliError> {
     let failed = |error| CliError::file(path, error);
-    let mut file = BufWriter::new(File::create(path).map_err(failed)?);
+    private_files::remove_left_over(path).map_err(failed)?;
+    let mut file = BufWriter::new(private_files::create_new(path).map_err(failed)?);
     let exported = match export(args, remote, &mut file).await {
         // It is the file, not standard output, that cannot be written.
         Err(CliError::Output(error)) => return Err(failed(error)),

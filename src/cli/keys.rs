@@ -14,7 +14,7 @@ use p256::{
 };
 
 use super::CliError;
-use crate::auth::keys::thumbprint;
+use crate::{auth::keys::thumbprint, private_files};
 
 /// Make keys for signing and verifying tokens.
 #[derive(Debug, Args)]
@@ -116,14 +116,7 @@ fn is_file_name(kid: &str) -> bool {
 }
 
 fn create(path: &Path, content: &[u8], mode: u32) -> Result<(), CliError> {
-    let mut options = fs::OpenOptions::new();
-    options.write(true).create_new(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, mode);
-    #[cfg(not(unix))]
-    let _ = mode;
-    options
-        .open(path)
+    private_files::create_with(path, mode)
         .and_then(|mut file| file.write_all(content).and_then(|()| file.sync_all()))
         .map_err(|error| CliError::file(path, error))
 }

@@ -78,7 +78,7 @@ pub enum CliError {
 }
 
 impl CliError {
-    /// 78 for configuration, 1 for the rest (DESIGN section 6).
+    /// 78 for configuration, 1 for the rest.
     #[must_use]
     pub fn exit_code(&self) -> u8 {
         match self {

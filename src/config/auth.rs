@@ -28,6 +28,10 @@ pub struct AuthConfig {
     pub leeway_secs: u64,
     /// `auth.cache_size`: how many verified tokens are remembered. Default 10000.
     pub cache_size: usize,
+    /// `auth.max_failures_per_minute`: how many tokens of one client address may fail to verify
+    /// in a minute, and how often one token may be refused (403), before further ones are
+    /// answered 429. Default 120; 0: any number.
+    pub max_failures_per_minute: u32,
     /// `auth.reload_secs`: how often the key files are looked at for changes. Default 2.
     pub reload_secs: u64,
 }
@@ -41,6 +45,7 @@ impl Default for AuthConfig {
             audience: Vec::new(),
             leeway_secs: 5,
             cache_size: 10_000,
+            max_failures_per_minute: 120,
             reload_secs: 2,
         }
     }
@@ -53,6 +58,7 @@ section!(AuthConfig {
     audience,
     leeway_secs,
     cache_size,
+    max_failures_per_minute,
     reload_secs,
 });
 choices!(AuthMode {

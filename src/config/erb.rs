@@ -11,8 +11,11 @@ use super::{
 };
 
 /// What every refusal says.
-const UNDERSTOOD: &str =
-    "only <%= ENV[\"X\"] %>, <%= ENV.fetch(\"X\") %> and <%= ENV.fetch(\"X\", \"default\") %> are understood";
+const UNDERSTOOD: &str = "only <%= ENV[\"X\"] %>, <%= ENV[\"X\"] || \"default\" %>, <%= ENV.fetch(\"X\") %>, \
+                          <%= ENV.fetch(\"X\", \"default\") %> and <%= ENV.fetch(\"X\") { \"default\" } %> are understood";
+
+/// The most that the variables' values may add up to in one file.
+const MOST_BYTES: usize = 1024 * 1024;
 
 /// Around a tag's number. Private use: a file has no reason to hold them.
 const OPEN: char = '\u{e000}';
@@ -23,7 +26,8 @@ const CLOSE: char = '\u{e001}';
 enum Tag {
     /// `ENV["X"]`: empty when not set.
     Lookup(String),
-    /// `ENV.fetch("X")`, `ENV.fetch("X", default)`
+    /// `ENV.fetch("X")`, and with a default: `ENV.fetch("X", default)`, `ENV.fetch("X") { default }`,
+    /// `ENV["X"] || default`
     Fetch(String, Option<String>),
 }
 
@@ -92,32 +96,47 @@ impl Template {
     }
 
     /// Puts the variables' values in place of the marks, in every value of the table.
+    pub(super) fn fill_in(&self, table: &mut Table, variables: &BTreeMap<String, String>, report: &mut Report) {
+        let mut filling = Filling {
+            template: self,
+            variables,
+            report,
+            left: MOST_BYTES,
+        };
+        filling.table(table, "");
+    }
+}
+
+/// A template whose marks are being replaced.
+struct Filling<'a> {
+    template: &'a Template,
+    variables: &'a BTreeMap<String, String>,
+    report: &'a mut Report,
+    /// How many bytes the values may still add.
+    left: usize,
+}
+
+impl Filling<'_> {
     /// `section` is the table's key, with a dot after it, for reports.
-    pub(super) fn fill_in(
-        &self,
-        table: &mut Table,
-        section: &str,
-        variables: &BTreeMap<String, String>,
-        report: &mut Report,
-    ) {
+    fn table(&mut self, table: &mut Table, section: &str) {
         for (name, value) in table {
             if name.contains(OPEN) {
-                report.problem(&value.origin, "", "ERB cannot stand in a key");
+                self.report.problem(&value.origin, "", "ERB cannot stand in a key");
             }
-            self.fill_in_value(value, &format!("{section}{name}"), variables, report);
+            self.value(value, &format!("{section}{name}"));
         }
     }
 
-    fn fill_in_value(&self, value: &mut Value, key: &str, variables: &BTreeMap<String, String>, report: &mut Report) {
+    fn value(&mut self, value: &mut Value, key: &str) {
         match &mut value.data {
-            Data::Table(table) => self.fill_in(table, &format!("{key}."), variables, report),
+            Data::Table(table) => self.table(table, &format!("{key}.")),
             Data::List(items) => {
                 for item in items {
-                    self.fill_in_value(item, key, variables, report);
+                    self.value(item, key);
                 }
             }
             Data::Text(text) | Data::Plain(text) if text.contains(OPEN) => {
-                let text = self.evaluate(text, &value.origin, key, variables, report);
+                let text = self.evaluate(text, &value.origin, key);
                 value.data = match text.trim() {
                     "" => Data::Null,
                     text => Data::Plain(text.into()),
@@ -127,60 +146,77 @@ impl Template {
         }
     }
 
-    fn evaluate(
-        &self,
-        text: &str,
-        origin: &Origin,
-        key: &str,
-        variables: &BTreeMap<String, String>,
-        report: &mut Report,
-    ) -> String {
+    fn evaluate(&mut self, text: &str, origin: &Origin, key: &str) -> String {
         let mut result = String::new();
         let mut pieces = text.split(OPEN);
         result.push_str(pieces.next().unwrap_or_default());
         for piece in pieces {
             let (number, after) = piece.split_once(CLOSE).unwrap_or((piece, ""));
-            let tag = number.parse().ok().and_then(|number: usize| self.tags.get(number));
-            match tag {
-                Some(Tag::Lookup(name)) => match variables.get(name) {
-                    Some(text) => result.push_str(text),
-                    None => report.warn(origin, key, format!("the variable {name} is not set; taken as empty")),
-                },
-                Some(Tag::Fetch(name, default)) => match variables.get(name).or(default.as_ref()) {
-                    Some(text) => result.push_str(text),
-                    None => {
-                        // What it would have said is not known.
-                        report.unreadable = true;
-                        report.problem(
-                            origin,
-                            key,
-                            format!("the variable {name} is not set and has no default"),
-                        );
-                    }
-                },
-                None => {}
+            let number: Option<usize> = number.parse().ok();
+            if let Some(tag) = number.and_then(|number| self.template.tags.get(number)) {
+                result.push_str(&self.expand(tag, origin, key));
             }
             result.push_str(after);
         }
         result
     }
+
+    fn expand(&mut self, tag: &Tag, origin: &Origin, key: &str) -> String {
+        let (name, text) = match tag {
+            Tag::Lookup(name) => (name, self.variables.get(name)),
+            Tag::Fetch(name, default) => (name, self.variables.get(name).or(default.as_ref())),
+        };
+        let Some(text) = text else {
+            match tag {
+                Tag::Lookup(_) => {
+                    let message = format!("the variable {name} is not set; taken as empty");
+                    self.report.warn(origin, key, message);
+                }
+                Tag::Fetch(..) => {
+                    // What it would have said is not known.
+                    self.report.unreadable = true;
+                    let message = format!("the variable {name} is not set and has no default");
+                    self.report.problem(origin, key, message);
+                }
+            }
+            return String::new();
+        };
+        let Some(left) = self.left.checked_sub(text.len()) else {
+            if !self.report.unreadable {
+                self.report.unreadable = true;
+                let message = format!("the variables' values are longer than {MOST_BYTES} bytes together");
+                self.report.problem(origin, key, message);
+            }
+            return String::new();
+        };
+        self.left = left;
+        text.clone()
+    }
 }
 
 fn parse_expression(code: &str) -> Option<Tag> {
     let rest = code.strip_prefix("ENV")?;
-    if let Some(inner) = rest.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
-        let (name, after) = parse_string(inner.trim())?;
-        return after.is_empty().then_some(Tag::Lookup(name));
+    if let Some(inner) = rest.strip_prefix('[') {
+        let (name, after) = parse_string(inner.trim_start())?;
+        let after = after.trim_start().strip_prefix(']')?.trim();
+        return match after.strip_prefix("||") {
+            Some(default) => Some(Tag::Fetch(name, Some(parse_default(default.trim())?))),
+            None => after.is_empty().then_some(Tag::Lookup(name)),
+        };
     }
-    let inner = rest.strip_prefix(".fetch")?.trim_start();
-    let inner = inner.strip_prefix('(')?.strip_suffix(')')?;
-    let (name, after) = parse_string(inner.trim())?;
+    let inner = rest.strip_prefix(".fetch")?.trim_start().strip_prefix('(')?;
+    let (name, after) = parse_string(inner.trim_start())?;
     let after = after.trim_start();
-    if after.is_empty() {
-        return Some(Tag::Fetch(name, None));
+    if let Some(block) = after.strip_prefix(')') {
+        let block = block.trim();
+        if block.is_empty() {
+            return Some(Tag::Fetch(name, None));
+        }
+        let default = block.strip_prefix('{')?.strip_suffix('}')?;
+        return Some(Tag::Fetch(name, Some(parse_default(default.trim())?)));
     }
-    let default = parse_default(after.strip_prefix(',')?.trim())?;
-    Some(Tag::Fetch(name, Some(default)))
+    let default = after.strip_prefix(',')?.strip_suffix(')')?;
+    Some(Tag::Fetch(name, Some(parse_default(default.trim())?)))
 }
 
 /// A string without escapes or interpolation, and what follows it.

@@ -20,8 +20,25 @@ pub struct HttpConfig {
     /// `http.stream_base_path`: where the protocol is mounted. Default `/v1/stream`
     /// (the Rails form's default is `/v1/streams`).
     pub stream_base_path: String,
+    /// `http.public_url`: scheme, host and port by which clients reach the server, such as
+    /// `https://streams.example.com`, for `Location`. Default: that of `transport.acme.domain`,
+    /// else what a trusted proxy says, else `Location` is a path. The `Host` of a request is
+    /// used only where it names the client's own machine or network.
+    pub public_url: Option<String>,
     /// `http.cache`: who may cache reads. Default: `private` with the gate on, else `public`.
     pub cache: CachePolicy,
+}
+
+impl HttpConfig {
+    /// What `Location` begins with; `None`: what is known of the request.
+    #[must_use]
+    pub(crate) fn origin(&self, domain: Option<&str>, port: u16) -> Option<String> {
+        let automatic = || match (domain?, port) {
+            (domain, 443) => Some(format!("https://{domain}")),
+            (domain, port) => Some(format!("https://{domain}:{port}")),
+        };
+        self.public_url.clone().or_else(automatic)
+    }
 }
 
 impl Default for HttpConfig {
@@ -29,6 +46,7 @@ impl Default for HttpConfig {
         Self {
             cors_origins: "*".into(),
             stream_base_path: "/v1/stream".into(),
+            public_url: None,
             cache: CachePolicy::Auto,
         }
     }
@@ -37,6 +55,7 @@ impl Default for HttpConfig {
 section!(HttpConfig {
     cors_origins,
     stream_base_path,
+    public_url,
     cache,
 });
 choices!(CachePolicy {

@@ -13,6 +13,7 @@ use std::{
 use super::{
     Config, erb,
     problem::{Report, Stage, did_you_mean},
+    reader,
     sources::Origins,
     value::{Data, Origin, Table, Value, fill, find, quote, remove},
     yaml,
@@ -70,8 +71,9 @@ pub(super) fn translate(form: &Form<'_>, report: &mut Report) -> Option<Table> {
         }
     };
     let mut section = pick(root, form, report)?;
-    template.fill_in(&mut section, "", form.variables, report);
+    template.fill_in(&mut section, form.variables, report);
     let mut translation = Translation { table: section, report };
+    translation.certificates(form.overrides);
     translation.rows();
     translation.listener();
     translation.leftovers("tls");
@@ -98,28 +100,21 @@ pub(super) fn settle(config: &mut Config, origins: &Origins) {
     }
 }
 
+/// The environment's section over the section `shared`, as Rails' `config_for` merges them.
 fn pick(root: Value, form: &Form<'_>, report: &mut Report) -> Option<Table> {
     let Data::Table(mut sections) = root.data else {
         let message = format!("expected a section for each environment, found {}", root.data);
         report.unreadable(form.path, 1, message);
         return None;
     };
-    match sections.remove(form.env) {
-        Some(Value {
-            data: Data::Table(section),
-            ..
-        }) => Some(section),
-        Some(Value { data: Data::Null, .. }) => Some(Table::new()),
-        Some(other) => {
-            report.unreadable = true;
-            report.problem(
-                &other.origin,
-                form.env,
-                other.data.wrong_type("a section with keys of its own").message,
-            );
-            None
+    let shared = sections.remove(SHARED).map(|shared| table_of(shared, SHARED, report));
+    match (sections.remove(form.env), shared) {
+        (Some(section), shared) => {
+            let section = table_of(section, form.env, report)?;
+            Some(merge(shared.flatten().unwrap_or_default(), section))
         }
-        None => {
+        (None, Some(shared)) => shared,
+        (None, None) => {
             let names: Vec<&str> = sections.keys().map(String::as_str).collect();
             let message = format!(
                 "no section {} (--env, RAILS_ENV); there are: {}{}",
@@ -137,12 +132,65 @@ fn pick(root: Value, form: &Form<'_>, report: &mut Report) -> Option<Table> {
     }
 }
 
+/// The section that holds for every environment.
+const SHARED: &str = "shared";
+
+fn table_of(section: Value, name: &str, report: &mut Report) -> Option<Table> {
+    match section.data {
+        Data::Table(table) => Some(table),
+        Data::Null => Some(Table::new()),
+        other => {
+            report.unreadable = true;
+            let message = other.wrong_type("a section with keys of its own").message;
+            report.problem(&section.origin, name, message);
+            None
+        }
+    }
+}
+
+/// `over` laid over `under`, section by section.
+fn merge(mut under: Table, over: Table) -> Table {
+    for (key, mut value) in over {
+        if let Data::Table(over) = &mut value.data
+            && let Some(Value {
+                data: Data::Table(under),
+                ..
+            }) = under.get_mut(&key)
+        {
+            *over = merge(std::mem::take(under), std::mem::take(over));
+        }
+        under.insert(key, value);
+    }
+    under
+}
+
 struct Translation<'a> {
     table: Table,
     report: &'a mut Report,
 }
 
 impl Translation<'_> {
+    /// A certificate that is named but empty would leave the listener without TLS.
+    fn certificates(&mut self, overrides: &Table) {
+        for (section, field, schema) in [
+            (&["tls"][..], "cert", "cert_path"),
+            (&["tls"], "key", "key_path"),
+            (&["transport", "tls"], "cert_path", "cert_path"),
+            (&["transport", "tls"], "key_path", "key_path"),
+        ] {
+            let Some(Data::Table(fields)) = find(&self.table, section).map(|section| &section.data) else {
+                continue;
+            };
+            let empty = fields.get(field).filter(|value| reader::is_empty(value));
+            if let Some(value) = empty
+                && find(overrides, &["transport", "tls", schema]).is_none()
+            {
+                let key = format!("{}.{field}", section.join("."));
+                self.report.push(Stage::Validate, &value.origin, &key, reader::EMPTY);
+            }
+        }
+    }
+
     fn rows(&mut self) {
         for (from, to, convert) in ROWS {
             let Some(value) = remove(&mut self.table, from) else {

@@ -42,6 +42,24 @@ pub(super) fn all_keys() -> Vec<String> {
 /// After so many problems, unknown keys are reported without suggestions.
 const MOST_SUGGESTIONS: usize = 100;
 
+/// Keys that must not be given without a value: their default is weaker than what was meant.
+const NEVER_EMPTY: [&str; 4] = ["auth.issuer", "auth.audience", "http.cors_origins", "transport.mode"];
+
+/// Why such a key is refused.
+pub(super) const EMPTY: &str =
+    "is given but empty, which would switch its protection off; give it a value, or remove it";
+
+/// Whether a key is there and says nothing.
+pub(super) fn is_empty(value: &Value) -> bool {
+    match &value.data {
+        Data::Null => true,
+        Data::Text(text) => text.trim().is_empty(),
+        Data::Plain(text) => text.trim().trim_matches(',').is_empty(),
+        Data::List(items) => items.is_empty(),
+        _ => false,
+    }
+}
+
 struct Frame<'a> {
     table: &'a Table,
     known: Vec<&'static str>,
@@ -61,6 +79,11 @@ impl<'a> Reader<'a> {
         let frame = self.frames.last_mut()?;
         frame.known.push(name);
         frame.table.get(name).filter(|value| value.data != Data::Null)
+    }
+
+    /// The value under a name, also when it is nothing.
+    fn given(&self, name: &str) -> Option<&'a Value> {
+        self.frames.last()?.table.get(name)
     }
 
     fn key(&self, name: &str) -> String {
@@ -199,10 +222,17 @@ impl Walker for Reader<'_> {
     }
 
     fn leaf(&mut self, name: &'static str, leaf: &mut dyn Leaf) {
+        let key = self.key(name);
+        if NEVER_EMPTY.contains(&key.as_str())
+            && let Some(value) = self.given(name).filter(|value| is_empty(value))
+        {
+            self.take(name);
+            self.refuse(value, &key, Refusal::new(Stage::Validate, EMPTY.into()));
+            return;
+        }
         let Some(value) = self.take(name) else {
             return;
         };
-        let key = self.key(name);
         match leaf.set(value) {
             Ok(()) => self.origins.set(&key, &value.origin),
             Err(refusals) => {

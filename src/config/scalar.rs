@@ -38,7 +38,7 @@ macro_rules! whole_numbers {
     )+};
 }
 
-whole_numbers!(u16, u64, usize);
+whole_numbers!(u16, u32, u64, usize);
 
 impl Scalar for bool {
     fn read(data: &Data) -> Result<Self, Refusal> {

@@ -97,6 +97,10 @@ impl<T: Scalar> Leaf for Vec<T> {
     }
 
     fn show(&self) -> Option<String> {
+        // An empty list is written like no list: some keys must not be given empty.
+        if self.is_empty() {
+            return None;
+        }
         let items: Vec<String> = self.iter().map(Scalar::show).collect();
         Some(format!("[{}]", items.join(", ")))
     }

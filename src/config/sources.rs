@@ -101,6 +101,13 @@ impl Config {
     /// Every problem of every source, at once.
     pub fn load(options: &ConfigLoadOptions) -> Result<Loaded, LoadError> {
         let mut loader = Loader::new(options);
+        if let Some(path) = options.config_path.as_deref().filter(|path| is_caddyfile(path)) {
+            let message = "is a Caddyfile, which configures the Caddy server: this server reads TOML, or \
+                           config/durable_streams.yml with --env for a Rails app; \
+                           the section \"Configuration\" of the README has both";
+            loader.report.unreadable(&display(path), 0, message);
+            return loader.finish();
+        }
         let yaml = options.config_path.as_deref().filter(|path| is_yaml(path));
         match yaml {
             Some(path) => loader.rails_layers(path),
@@ -108,6 +115,22 @@ impl Config {
         }
         loader.finish()
     }
+}
+
+/// By its name, or by a line that only a Caddyfile has.
+fn is_caddyfile(path: &Path) -> bool {
+    let name = path.file_name().unwrap_or_default().to_string_lossy().to_lowercase();
+    if name.ends_with(".caddyfile") || name.split('.').next() == Some("caddyfile") {
+        return true;
+    }
+    const DIRECTIVES: [&str; 6] = ["durable_streams", "reverse_proxy", "route", "handle", "jwtauth", "tls"];
+    let is_block = |line: &str| {
+        let (Some(first), Some("{")) = (line.split_whitespace().next(), line.split_whitespace().last()) else {
+            return false;
+        };
+        DIRECTIVES.contains(&first) || first.starts_with(':') && first.len() > 1
+    };
+    !is_yaml(path) && read_bounded(path).is_ok_and(|text| text.lines().any(is_block))
 }
 
 fn is_yaml(path: &Path) -> bool {

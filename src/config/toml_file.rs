@@ -18,6 +18,14 @@ pub(super) fn parse(text: &str, path: &Arc<str>, report: &mut Report) -> Option<
         report.unreadable(path, line, format!("a key of more than {MOST_PARTS} parts"));
         return None;
     }
+    if let Some(line) = too_many_values(text) {
+        report.unreadable(
+            path,
+            line,
+            format!("more than {MOST_VALUES} values: this is no configuration file"),
+        );
+        return None;
+    }
     let lines = LineStarts::of(text);
     let (table, errors) = DeTable::parse_recoverable(text);
     for error in &errors {
@@ -78,6 +86,24 @@ fn data_from(value: &DeValue<'_>, locate: Locate<'_>) -> Data {
         ),
         DeValue::Table(table) => Data::Table(table_from(table, locate)),
     }
+}
+
+/// More than any configuration has: a value takes a hundred times the two bytes that it may be.
+const MOST_VALUES: usize = 50_000;
+
+/// The line with one value too many, counted by what stands between values, which may also
+/// stand in texts and comments.
+fn too_many_values(text: &str) -> Option<usize> {
+    let mut left = MOST_VALUES;
+    let spent = |line: &str| {
+        let between = line.bytes().filter(|byte| matches!(byte, b',' | b'=' | b'[' | b'{'));
+        match left.checked_sub(between.count()) {
+            Some(rest) => left = rest,
+            None => return true,
+        }
+        false
+    };
+    text.lines().position(spent).map(|line| line + 1)
 }
 
 /// More than any key has.

@@ -43,6 +43,7 @@ pub(super) fn check(config: &Config, origins: &Origins, rules: &Rules, report: &
     checker.identity();
     checker.internal();
     checker.base_path();
+    checker.public_url();
     checker.cors_origins();
     checker.auth(rules);
     checker.numbers();
@@ -113,13 +114,22 @@ impl Checker<'_> {
         }
     }
 
-    /// A server that anyone may use says so, unless it will not even start.
+    /// A server that is open because nobody said otherwise, unless it will not even start.
     fn open_server(&mut self) {
         if self.config.auth.is_none() && self.report.problems.is_empty() {
-            self.warn(
-                &["auth"],
-                "there is none: anyone who reaches this server may do everything",
+            let pages = match self.config.http.cors_origins.trim() {
+                "*" => ", and so may any web page that is open in a browser that reaches it",
+                _ => "",
+            };
+            let message = format!(
+                "there is none: anyone who reaches {} may read, write and delete every stream{pages}. \
+                 Set auth.verify_key to the public key of the app that signs tokens, or \
+                 server.bind_address = \"127.0.0.1:{}\" for this machine alone; \
+                 auth.mode = \"none\" keeps the server open and ends this warning",
+                self.config.server.bind_address,
+                self.config.server.bind_address.port()
             );
+            self.warn(&["auth"], message);
         }
     }
 

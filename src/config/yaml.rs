@@ -11,6 +11,10 @@ use super::value::{Data, Origin, Table, Value};
 
 /// More than any configuration has; aliases count as often as they are used.
 const MOST_VALUES: usize = 10_000;
+/// More bytes than any configuration takes in memory, copies for anchors and aliases included.
+const MOST_BYTES: usize = 4 * 1024 * 1024;
+/// About what a value takes besides its text.
+const VALUE_BYTES: usize = 128;
 /// Deeper than any configuration is.
 const DEEPEST: usize = 32;
 
@@ -28,6 +32,7 @@ pub(super) fn parse(text: &str, path: &Arc<str>) -> Result<Value, YamlError> {
         open: Vec::new(),
         anchors: HashMap::new(),
         values: 0,
+        bytes: 0,
         documents: 0,
         root: None,
     };
@@ -56,9 +61,30 @@ enum Open {
         key: Option<Key>,
         anchor: usize,
         line: usize,
-        size: usize,
+        cost: Cost,
         depth: usize,
     },
+}
+
+/// What a copy of a value adds to the configuration.
+#[derive(Debug, Clone, Copy)]
+struct Cost {
+    values: usize,
+    bytes: usize,
+}
+
+impl Cost {
+    fn of_one(text: &str) -> Self {
+        let bytes = VALUE_BYTES + text.len();
+        Self { values: 1, bytes }
+    }
+
+    fn and(self, other: Self) -> Self {
+        Self {
+            values: self.values + other.values,
+            bytes: self.bytes + other.bytes,
+        }
+    }
 }
 
 struct Key {
@@ -71,7 +97,7 @@ struct Key {
 #[derive(Clone)]
 struct Node {
     value: Value,
-    size: usize,
+    cost: Cost,
     depth: usize,
     plain: bool,
 }
@@ -81,6 +107,7 @@ struct Builder<'a> {
     open: Vec<Open>,
     anchors: HashMap<usize, Node>,
     values: usize,
+    bytes: usize,
     documents: usize,
     root: Option<Value>,
 }
@@ -99,27 +126,26 @@ impl Builder<'_> {
             }
             Event::Scalar(text, style, anchor, tag) => {
                 let plain = style == ScalarStyle::Plain && tag.is_none();
+                let cost = Cost::of_one(&text);
+                self.spend(cost, line)?;
                 let data = scalar(text.into_owned(), plain);
                 let value = Value::new(data, Origin::file(self.path, line));
                 let node = Node {
                     value,
-                    size: 1,
+                    cost,
                     depth: 1,
                     plain,
                 };
                 self.finished(node, anchor, line)?;
             }
             Event::Alias(anchor) => {
-                let Some(node) = self.anchors.get(&anchor) else {
+                let Some(cost) = self.anchors.get(&anchor).map(|node| node.cost) else {
                     return Err(error(line, "an alias inside of what it names"));
                 };
-                // Counted before it is copied.
-                self.values += node.size;
-                if self.values > MOST_VALUES {
-                    return Err(error(line, format!("more than {MOST_VALUES} values, aliases included")));
+                self.spend(cost, line)?;
+                if let Some(node) = self.anchors.get(&anchor).cloned() {
+                    self.finished(node, 0, line)?;
                 }
-                let node = node.clone();
-                self.finished(node, 0, line)?;
             }
             Event::SequenceStart(_, anchor, _) => self.begin(
                 Open::List {
@@ -136,7 +162,7 @@ impl Builder<'_> {
                     key: None,
                     anchor,
                     line,
-                    size: 1,
+                    cost: Cost::of_one(""),
                     depth: 0,
                 },
                 line,
@@ -151,6 +177,7 @@ impl Builder<'_> {
         if self.open.len() >= DEEPEST {
             return Err(too_deep(line));
         }
+        self.spend(Cost::of_one(""), line)?;
         self.open.push(open);
         Ok(())
     }
@@ -158,48 +185,59 @@ impl Builder<'_> {
     fn end(&mut self) -> Result<(), YamlError> {
         match self.open.pop() {
             Some(Open::List { items, anchor, line }) => {
-                let size = 1 + items.iter().map(|item| item.size).sum::<usize>();
+                let cost = items.iter().map(|item| item.cost).fold(Cost::of_one(""), Cost::and);
                 let depth = 1 + items.iter().map(|item| item.depth).max().unwrap_or(0);
                 let data = Data::List(items.into_iter().map(|item| item.value).collect());
-                self.finished(self.node(data, line, size, depth), anchor, line)
+                self.finished(self.node(data, line, cost, depth), anchor, line)
             }
             Some(Open::Map {
                 mut table,
                 merged,
                 anchor,
                 line,
-                size,
+                cost,
                 depth,
                 ..
             }) => {
                 for (key, value) in merged.into_iter().flatten() {
                     table.entry(key).or_insert(value);
                 }
-                self.finished(self.node(Data::Table(table), line, size, depth + 1), anchor, line)
+                self.finished(self.node(Data::Table(table), line, cost, depth + 1), anchor, line)
             }
             None => Ok(()),
         }
     }
 
-    fn node(&self, data: Data, line: usize, size: usize, depth: usize) -> Node {
+    fn node(&self, data: Data, line: usize, cost: Cost, depth: usize) -> Node {
         Node {
             value: Value::new(data, Origin::file(self.path, line)),
-            size,
+            cost,
             depth,
             plain: false,
         }
     }
 
+    /// Counts a value before it is made or copied.
+    fn spend(&mut self, cost: Cost, line: usize) -> Result<(), YamlError> {
+        self.values = self.values.saturating_add(cost.values);
+        self.bytes = self.bytes.saturating_add(cost.bytes);
+        if self.values > MOST_VALUES {
+            return Err(error(line, format!("more than {MOST_VALUES} values, aliases included")));
+        }
+        if self.bytes > MOST_BYTES {
+            let message = format!("more than {} MiB, aliases included", MOST_BYTES / 1024 / 1024);
+            return Err(error(line, message));
+        }
+        Ok(())
+    }
+
     /// Hands a finished node to the one that it stands in.
     fn finished(&mut self, node: Node, anchor: usize, at: usize) -> Result<(), YamlError> {
-        self.values += 1;
-        if self.values > MOST_VALUES {
-            return Err(error(at, format!("more than {MOST_VALUES} values, aliases included")));
-        }
         if node.depth + self.open.len() > DEEPEST {
             return Err(too_deep(at));
         }
         if anchor != 0 {
+            self.spend(Cost { values: 0, ..node.cost }, at)?;
             self.anchors.insert(anchor, node.clone());
         }
         match self.open.last_mut() {
@@ -209,11 +247,11 @@ impl Builder<'_> {
                 table,
                 merged,
                 key,
-                size,
+                cost,
                 depth,
                 ..
             }) => {
-                *size += node.size;
+                *cost = cost.and(node.cost);
                 *depth = (*depth).max(node.depth);
                 match key.take() {
                     None => *key = Some(key_from(node, at)?),

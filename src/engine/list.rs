@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     clock::{self, Millis},
-    protocol::{Offset, StreamName},
+    protocol::{Offset, StreamName, name::canonical},
     storage::{StorageError, Stored},
 };
 
@@ -19,7 +19,7 @@ const PAGE: usize = 256;
 /// How many records one listing looks at. Those that it does not show cost as much as the others.
 const MAX_LOOKED_AT: usize = 4096;
 
-/// Streams in the order of their names' bytes.
+/// Streams in the order of their names' keys.
 #[derive(Debug, Clone, Default)]
 pub struct Listing {
     /// Those that can be read, and not more than were asked for.
@@ -48,6 +48,10 @@ impl Engine {
     /// See [`Unavailable`].
     pub async fn list(&self, prefix: String, after: Option<String>, limit: usize) -> Result<Listing, Unavailable> {
         let shared = Arc::clone(&self.shared);
+        let (prefix, after) = (
+            canonical(&prefix).into_owned(),
+            after.map(|after| canonical(&after).into_owned()),
+        );
         // Also where the store is memory: a page of records is more than a worker should wait for.
         self.blocking(move || shared.list(&prefix, after, limit))
             .await?
@@ -71,7 +75,7 @@ impl Shared {
                     listing.next = listing.streams.last().map(|last| last.name.clone());
                     return Ok(listing);
                 }
-                after = Some(name.as_str().to_owned());
+                after = Some(name.key().to_owned());
                 listing.streams.extend(self.listed(name, stored, now));
             }
             if last_page {

@@ -20,7 +20,7 @@ use super::{
 };
 use crate::{
     clock::{self, Millis},
-    protocol::StreamName,
+    protocol::{StreamName, name::canonical},
     storage::{Mark, Position, Retention, RetentionPolicy, Stored, StreamRecord},
 };
 
@@ -36,7 +36,7 @@ const PAGE: usize = 256;
 /// What a configuration says of the streams whose names match.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RetentionRule {
-    /// A name in which `*` stands for any run of characters.
+    /// The key of a name, in which `*` stands for any run of characters.
     pub streams: String,
     /// How much of their past they keep.
     pub policy: RetentionPolicy,
@@ -46,7 +46,7 @@ impl RetentionRule {
     /// A rule of the configuration.
     pub(super) fn of(rule: &crate::config::RetentionRule) -> Self {
         Self {
-            streams: rule.streams.clone(),
+            streams: canonical(&rule.streams).into_owned(),
             policy: RetentionPolicy {
                 max_age_secs: rule.max_age_secs,
                 max_bytes: rule.max_bytes,
@@ -85,7 +85,7 @@ impl RetentionRule {
 pub(super) fn policy(record: &StreamRecord, rules: &[RetentionRule], name: &StreamName) -> Option<RetentionPolicy> {
     let own = record.retention.as_ref().and_then(|past| past.policy);
     own.or_else(|| {
-        let rule = rules.iter().find(|rule| rule.matches(name.as_str()));
+        let rule = rules.iter().find(|rule| rule.matches(name.key()));
         rule.map(|rule| rule.policy)
     })
 }
@@ -279,7 +279,7 @@ impl Engine {
     ) -> Result<Option<StreamName>, Unavailable> {
         let (storage, rules, prefix) = (Arc::clone(&self.shared.storage), Arc::clone(rules), Arc::clone(prefix));
         let listed = self
-            .blocking(move || storage.list(&prefix, after.as_ref().map(StreamName::as_str), PAGE))
+            .blocking(move || storage.list(&prefix, after.as_ref().map(StreamName::key), PAGE))
             .await??;
         let last = listed
             .last()

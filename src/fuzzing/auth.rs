@@ -65,7 +65,7 @@ fn key_set() -> &'static KeySet {
 pub fn keys(data: &[u8]) {
     with_file("keys.pem", data, |path| match KeySet::load(path) {
         Ok(keys) => {
-            assert!(!keys.keys().is_empty());
+            assert!(!keys.is_empty());
             for key in keys.keys() {
                 assert_eq!(key.thumbprint().len(), 43);
             }

@@ -39,7 +39,7 @@ fn admit(gate: &Gate, method: &str, target: &str, headers: &[(&str, &str)]) -> R
         })
         .collect();
     let method = method.parse().unwrap();
-    gate.admit(&method, &target.parse().unwrap(), &headers, Listener::Public)
+    gate.admit(&method, &target.parse().unwrap(), &headers, Listener::Public, None)
 }
 
 fn outcome(gate: &Gate, case: &Case) -> Expect {
@@ -158,9 +158,9 @@ fn metrics_are_for_the_internal_listener_or_a_server() {
     let signatory = Signatory::new(1);
     let gate = gate(&signatory);
     let (get, uri, none) = (Method::GET, Uri::from_static("/metrics"), HeaderMap::new());
-    let refused = gate.admit(&get, &uri, &none, Listener::Public);
+    let refused = gate.admit(&get, &uri, &none, Listener::Public, None);
     assert_eq!(refused.unwrap_err(), Refusal::NoToken);
-    let inside = gate.admit(&get, &uri, &none, Listener::Internal);
+    let inside = gate.admit(&get, &uri, &none, Listener::Internal, None);
     assert!(matches!(inside, Ok(Admission::Public)));
 
     let token = signatory.token(&server(clock::now_secs()));

@@ -49,7 +49,7 @@ pub(super) async fn handle(app: &App, permit: &Permit, parts: &Parts, body: Body
     answer.insert(headers::STREAM_NEXT_OFFSET, respond::offset(created.tail));
     respond::set_closed(answer, created.closed);
     if created.new
-        && let Some(location) = location(parts)
+        && let Some(location) = location(app, parts)
     {
         answer.insert(header::LOCATION, location);
     }
@@ -75,17 +75,18 @@ fn source_name(base: &str, path: &str) -> Result<StreamName, BadInput> {
     StreamName::from_path(below).map_err(|error| bad(error.to_string()))
 }
 
-/// The new stream's URL as the client knows it, whatever stands in between.
-fn location(parts: &Parts) -> Option<HeaderValue> {
+/// The new stream's URL: absolute as far as the host is configured or believed, else its path
+/// (RFC 9110 section 10.2.2).
+fn location(app: &App, parts: &Parts) -> Option<HeaderValue> {
     let original = parts.extensions.get::<axum::extract::OriginalUri>();
     let path = original.map_or(parts.uri.path(), |original| original.0.path());
-    let base = match parts.extensions.get::<Origin>() {
-        Some(origin) => origin.base_url(),
-        None => parts
-            .headers
-            .get(header::HOST)
-            .and_then(|host| Some(format!("http://{}", host.to_str().ok()?)))
-            .unwrap_or_default(),
+    let believed = || {
+        parts
+            .extensions
+            .get::<Origin>()
+            .map(Origin::base_url)
+            .unwrap_or_default()
     };
+    let base = app.settings().origin.clone().unwrap_or_else(believed);
     HeaderValue::try_from(format!("{base}{path}")).ok()
 }

@@ -4,8 +4,12 @@ use axum::body::Body;
 use http::{HeaderValue, Method, Response, StatusCode, header, request::Parts};
 
 use super::{App, Problem, caching};
+use crate::protocol::{NameError, StreamName};
 
 const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
+
+const READY_AND_OPEN: &str =
+    "ready\nopen: no auth is configured; anyone who reaches this address may read, write and delete\n";
 
 fn text(body: impl Into<Body>) -> Response<Body> {
     let mut response = Response::new(body.into());
@@ -18,7 +22,12 @@ fn text(body: impl Into<Body>) -> Response<Body> {
 pub(super) fn respond(app: &App, parts: &Parts) -> Result<Response<Body>, Problem> {
     match parts.uri.path() {
         "/up" | "/healthz" => Ok(text("ok\n")),
+        "/readyz" if app.is_ready() && app.gate().is_open() => Ok(text(READY_AND_OPEN)),
         "/readyz" if app.is_ready() => Ok(text("ready\n")),
+        "/readyz" if app.has_no_keys() => Err(Problem::come_back(
+            "no-keys",
+            "every token is refused, because auth.verify_key holds no key; put one there",
+        )),
         "/readyz" => Err(Problem::come_back("not-ready", "the server is starting or stopping")),
         _ => Err(Problem::no_such_path()),
     }
@@ -61,9 +70,10 @@ pub(super) fn metrics(app: &App) -> Result<Response<Body>, Problem> {
 /// A path that is not there, or a method that its path does not have.
 pub(super) fn no_such_operation(app: &App, parts: &Parts) -> Problem {
     let path = parts.uri.path();
-    let allowed = match (path, path.strip_prefix(app.base())) {
-        ("/up" | "/healthz" | "/readyz" | "/metrics", _) | (_, Some("/__ds/streams")) => "GET, HEAD",
-        (_, Some(rest)) if rest.starts_with('/') && !rest.starts_with("/__ds") => {
+    let below = path.strip_prefix(app.base()).and_then(|rest| rest.strip_prefix('/'));
+    let allowed = match (path, below) {
+        ("/up" | "/healthz" | "/readyz" | "/metrics", _) | (_, Some("__ds/streams")) => "GET, HEAD",
+        (_, Some(name)) if StreamName::from_path(name) != Err(NameError::Reserved) => {
             "GET, HEAD, POST, PUT, DELETE, OPTIONS"
         }
         _ => return Problem::no_such_path(),

@@ -5,6 +5,7 @@ use std::{sync::Arc, time::Duration};
 
 use prometheus::IntGauge;
 use tokio::{sync::OwnedSemaphorePermit, time::Instant};
+use tokio_util::sync::WaitForCancellationFutureOwned;
 
 use super::{App, Problem};
 use crate::{auth::Permit, clock};
@@ -44,4 +45,9 @@ pub(super) fn end(permit: &Permit, longest: Option<Duration>) -> Option<Instant>
         (None, None) => return None,
     };
     Instant::now().checked_add(left)
+}
+
+/// Ends when the key that verified the permit's token is withdrawn; never on an open server.
+pub(super) fn key_withdrawn(permit: &Permit) -> WaitForCancellationFutureOwned {
+    permit.key_withdrawn().cloned().unwrap_or_default().cancelled_owned()
 }

@@ -18,6 +18,8 @@ pub(super) async fn handle(app: &App, permit: &Permit, query: ReadQuery) -> Resu
     let end = live::end(permit, Some(app.settings().long_poll_timeout)).unwrap_or_else(Instant::now);
     let event = tokio::select! {
         biased;
+        // The client is told with a status when it asks again.
+        () = live::key_withdrawn(permit) => return Ok(nothing(&follower, query.cursor)),
         event = follower.next() => event?,
         () = tokio::time::sleep_until(end) => return Ok(nothing(&follower, query.cursor)),
         () = app.stopping().cancelled() => {

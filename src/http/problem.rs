@@ -142,15 +142,16 @@ impl From<BadInput> for Problem {
 
 impl From<Refusal> for Problem {
     fn from(refusal: Refusal) -> Self {
-        let code = if refusal.status() == StatusCode::UNAUTHORIZED {
-            "unauthorized"
-        } else {
-            "forbidden"
+        let code = match refusal.status() {
+            StatusCode::UNAUTHORIZED => "unauthorized",
+            StatusCode::TOO_MANY_REQUESTS => "too-many-refusals",
+            _ => "forbidden",
         };
         let problem = Self::new(refusal.status(), code, refusal.detail());
-        match refusal.www_authenticate() {
-            Some(challenge) => problem.with(header::WWW_AUTHENTICATE, challenge),
-            None => problem,
+        match (refusal.www_authenticate(), refusal.retry_after()) {
+            (Some(challenge), _) => problem.with(header::WWW_AUTHENTICATE, challenge),
+            (None, Some(secs)) => problem.with(header::RETRY_AFTER, number(secs)),
+            (None, None) => problem,
         }
     }
 }

@@ -36,6 +36,7 @@ pub(super) async fn handle(app: &App, permit: &Permit, query: ReadQuery) -> Resu
         heartbeat: app.settings().sse_heartbeat,
         timer: tokio::time::sleep(Duration::ZERO),
         stopping: app.stopping().clone().cancelled_owned(),
+        key_withdrawn: live::key_withdrawn(permit),
         _place: place,
     });
     let events = stream::unfold(reader, |mut reader| async move {
@@ -71,6 +72,8 @@ pin_project_lite::pin_project! {
         timer: Sleep,
         #[pin]
         stopping: WaitForCancellationFutureOwned,
+        #[pin]
+        key_withdrawn: WaitForCancellationFutureOwned,
         _place: live::Place,
     }
 }
@@ -145,6 +148,8 @@ impl Reader {
                 *this.phase = Phase::Over;
                 Some(encode::retry(clock::jittered(RETRY)).into())
             }
+            // A client that comes back is told with a status.
+            () = &mut this.key_withdrawn => None,
             () = &mut this.timer => {
                 if this.end.is_some_and(|end| end <= Instant::now()) {
                     return None;

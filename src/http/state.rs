@@ -45,6 +45,8 @@ struct Inner {
 pub struct Settings {
     /// `http.stream_base_path`
     pub base: String,
+    /// What `Location` begins with, when the configuration says it.
+    pub origin: Option<String>,
     /// `http.cors_origins`
     pub cors_origins: String,
     /// Who may cache reads.
@@ -77,6 +79,10 @@ impl Settings {
         let sse_lifetime = connection.sse_reconnect_interval_secs;
         Self {
             base: config.http.stream_base_path.trim_end_matches('/').to_owned(),
+            origin: config.http.origin(
+                config.transport.acme.domain.as_deref(),
+                config.server.bind_address.port(),
+            ),
             cors_origins: config.http.cors_origins.clone(),
             caching,
             max_body_bytes: config.limits.max_body_bytes,
@@ -165,7 +171,12 @@ impl App {
 
     pub(super) fn is_ready(&self) -> bool {
         let writes = self.engine().is_some_and(Engine::takes_writes);
-        writes && self.inner.ready.load(Relaxed) && !self.inner.stopping.is_cancelled()
+        writes && self.inner.ready.load(Relaxed) && !self.inner.stopping.is_cancelled() && !self.has_no_keys()
+    }
+
+    /// Whether every token is refused, because the last key was withdrawn.
+    pub(super) fn has_no_keys(&self) -> bool {
+        self.inner.gate.authenticator().is_some_and(|auth| auth.has_no_keys())
     }
 
     pub(super) fn stopping(&self) -> &CancellationToken {

@@ -1,6 +1,12 @@
 //! Stream names.
 
-use std::{fmt, sync::Arc};
+use std::{
+    borrow::Cow,
+    cmp::Ordering,
+    fmt,
+    hash::{Hash, Hasher},
+    sync::Arc,
+};
 
 use percent_encoding::percent_decode_str;
 
@@ -13,11 +19,18 @@ pub const RESERVED_SEGMENT: &str = "__ds";
 /// A valid stream name: UTF-8, 1 to 1024 bytes, no control characters, no `.`
 /// or `..` segment, and not under the reserved `__ds`.
 ///
-/// Holding one is the proof that these rules were checked. Slashes are kept as
-/// they are, so `gid://app/Room/1` is a name; a proxy that merged its slashes
-/// to `gid:/app/Room/1` is undone here.
-#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct StreamName(Arc<str>);
+/// Holding one is the proof that these rules were checked.
+///
+/// Proxies merge slashes, so names that differ only in the length of their runs of slashes are
+/// the same name: `gid://app/Room/1` and `gid:/app/Room/1`. They are compared, ordered and stored
+/// by their [key](Self::key); [`Self::as_str`] is the spelling that the name was made with, except
+/// that a merged `gid:/` is `gid://` again.
+#[derive(Clone)]
+pub struct StreamName {
+    /// The key, and after it the spelling if that is another.
+    text: Arc<str>,
+    key_len: u16,
+}
 
 /// Why a text is not a stream name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -32,7 +45,7 @@ pub enum NameError {
     #[error("the stream name is not UTF-8 after percent-decoding")]
     NotUtf8,
     /// A `%` that two hexadecimal digits do not follow.
-    #[error("the stream name has a `%` without two hexadecimal digits behind it")]
+    #[error("the stream name has a `%` without two hexadecimal digits after it")]
     BadEscape,
     /// A control character, such as a NUL or a line break.
     #[error("the stream name has a control character")]
@@ -71,32 +84,98 @@ impl StreamName {
         if text.len() > MAX_NAME_BYTES {
             return Err(NameError::TooLong);
         }
+        let (key, spelling) = (canonical(text), restored(text));
+        if spelling.len() > MAX_NAME_BYTES || key.len() > MAX_NAME_BYTES {
+            return Err(NameError::TooLong);
+        }
         if text.chars().any(char::is_control) {
             return Err(NameError::Control);
         }
-        if text.split('/').any(|segment| segment == "." || segment == "..") {
+        if key.split('/').any(|segment| segment == "." || segment == "..") {
             return Err(NameError::DotSegment);
         }
-        if text.split('/').next() == Some(RESERVED_SEGMENT) {
+        if key.trim_start_matches('/').split('/').next() == Some(RESERVED_SEGMENT) {
             return Err(NameError::Reserved);
         }
-        Ok(match text.strip_prefix("gid:/") {
-            Some(rest) if !rest.starts_with('/') && !rest.is_empty() => {
-                let repaired = format!("gid://{rest}");
-                if repaired.len() > MAX_NAME_BYTES {
-                    return Err(NameError::TooLong);
-                }
-                Self(repaired.into())
-            }
-            _ => Self(text.into()),
+        Ok(Self {
+            key_len: u16::try_from(key.len()).map_err(|_| NameError::TooLong)?,
+            text: match *key == *spelling {
+                true => key.into(),
+                false => format!("{key}{spelling}").into(),
+            },
         })
     }
 
-    /// The name's text.
+    /// The name as it was spelled when it was made.
     #[must_use]
     pub fn as_str(&self) -> &str {
-        &self.0
+        match self.text.split_at_checked(self.key_len.into()) {
+            Some((_, spelling)) if !spelling.is_empty() => spelling,
+            _ => &self.text,
+        }
     }
+
+    /// What names are compared, ordered and stored by, see [`canonical`].
+    #[must_use]
+    pub fn key(&self) -> &str {
+        self.text.get(..self.key_len.into()).unwrap_or_default()
+    }
+}
+
+/// A name, the beginning of one, or a pattern of names in the form in which they are compared:
+/// each run of slashes is two after a colon (as in `gid://`), and one anywhere else. The form of
+/// a beginning is the beginning of the form.
+#[must_use]
+pub fn canonical(text: &str) -> Cow<'_, str> {
+    if is_canonical(text) {
+        return Cow::Borrowed(text);
+    }
+    let mut form = String::with_capacity(text.len() + 1);
+    for c in text.chars() {
+        match c {
+            '/' if form.ends_with(':') => form.push_str("//"),
+            '/' if form.ends_with('/') => {}
+            c => form.push(c),
+        }
+    }
+    Cow::Owned(form)
+}
+
+/// A spelling in which proxies left one slash of a `gid://`.
+fn restored(text: &str) -> Cow<'_, str> {
+    if !text.contains("gid:/") {
+        return Cow::Borrowed(text);
+    }
+    let mut whole = String::with_capacity(text.len() + 1);
+    let mut rest = text;
+    while let Some((before, after)) = rest.split_once("gid:/") {
+        whole.push_str(before);
+        let begins = whole.is_empty() || whole.ends_with('/');
+        let merged = begins && !after.starts_with('/') && !after.is_empty();
+        whole.push_str(if merged { "gid://" } else { "gid:/" });
+        rest = after;
+    }
+    whole.push_str(rest);
+    Cow::Owned(whole)
+}
+
+/// Whether each run of slashes has its length already. Most names do.
+fn is_canonical(text: &str) -> bool {
+    let mut before = 0;
+    let mut bytes = text.bytes().peekable();
+    while let Some(byte) = bytes.next() {
+        if byte == b'/' {
+            let mut run = 1;
+            while bytes.next_if_eq(&b'/').is_some() {
+                run += 1;
+            }
+            if run != if before == b':' { 2 } else { 1 } {
+                return false;
+            }
+        }
+        before = byte;
+    }
+    true
 }
 
 fn escapes_are_whole(text: &str) -> bool {
@@ -112,9 +191,43 @@ fn escapes_are_whole(text: &str) -> bool {
     true
 }
 
+impl PartialEq for StreamName {
+    fn eq(&self, other: &Self) -> bool {
+        self.key() == other.key()
+    }
+}
+
+impl Eq for StreamName {}
+
+impl PartialOrd for StreamName {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for StreamName {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.key().cmp(other.key())
+    }
+}
+
+impl Hash for StreamName {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.key().hash(state);
+    }
+}
+
+// Equality, order and hash are those of the key, as `Borrow` asks.
+impl std::borrow::Borrow<str> for StreamName {
+    fn borrow(&self) -> &str {
+        self.key()
+    }
+}
+
+/// The spelling.
 impl serde::Serialize for StreamName {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(&self.0)
+        serializer.serialize_str(self.as_str())
     }
 }
 
@@ -127,26 +240,13 @@ impl<'de> serde::Deserialize<'de> for StreamName {
 
 impl fmt::Display for StreamName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(self.as_str())
     }
 }
 
 impl fmt::Debug for StreamName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Debug::fmt(&*self.0, f)
-    }
-}
-
-// Equality, order and hash are those of the text, as `Borrow` asks.
-impl std::borrow::Borrow<str> for StreamName {
-    fn borrow(&self) -> &str {
-        &self.0
-    }
-}
-
-impl AsRef<str> for StreamName {
-    fn as_ref(&self) -> &str {
-        &self.0
+        fmt::Debug::fmt(self.as_str(), f)
     }
 }
 

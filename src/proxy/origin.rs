@@ -1,5 +1,5 @@
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 
 use http::HeaderValue;
 
@@ -53,10 +53,32 @@ impl Host {
         (!bytes.is_empty() && bytes.len() <= 261 && bytes.iter().all(fits)).then(|| Self(value.clone()))
     }
 
+    /// Whether it names the client's own machine or network, so that it cannot lead anybody to a
+    /// stranger.
+    pub(super) fn is_local(&self) -> bool {
+        let host = host_of(self.as_str());
+        let is_private = |ip: IpAddr| match ip.to_canonical() {
+            IpAddr::V4(ip) => ip.is_loopback() || ip.is_private() || ip.is_link_local(),
+            IpAddr::V6(ip) => ip.is_loopback() || ip.is_unique_local() || ip.is_unicast_link_local(),
+        };
+        host.eq_ignore_ascii_case("localhost") || host.parse().is_ok_and(is_private)
+    }
+
     pub(super) fn parse(text: &str) -> Result<Self, Malformed> {
         let value = HeaderValue::from_str(text).map_err(|_| Malformed)?;
         Self::new(&value).ok_or(Malformed)
     }
+}
+
+/// The host without its port, and IPv6 without its brackets.
+fn host_of(text: &str) -> &str {
+    if let Some((ip, _)) = text.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
+        return ip;
+    }
+    if text.parse::<Ipv6Addr>().is_ok() {
+        return text;
+    }
+    text.split_once(':').map_or(text, |(host, _)| host)
 }
 
 impl fmt::Debug for Host {
@@ -71,7 +93,8 @@ impl fmt::Debug for Host {
 pub struct Origin {
     /// The scheme that the client used.
     pub scheme: Scheme,
-    /// The host that it named; `None` when it named none, or none that could stand in a URL.
+    /// The host that a trusted proxy named, else the one that the request names if that is local
+    /// to the client; `None` when there is none, or none that could stand in a URL.
     pub host: Option<Host>,
     /// Its address; `None` when the application is embedded in a server that does not say.
     pub client_ip: Option<IpAddr>,

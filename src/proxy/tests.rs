@@ -21,7 +21,7 @@ fn config(forwarded_headers: ForwardedHeaders) -> ProxyConfig {
 }
 
 fn request(peer: &str, headers: &[(&str, &str)]) -> Request<()> {
-    let mut request = Request::builder().uri("/a").header("host", "inner:4437");
+    let mut request = Request::builder().uri("/a").header("host", "localhost:4437");
     for &(name, value) in headers {
         request = request.header(name, value);
     }
@@ -57,7 +57,7 @@ fn rfc7239(lines: &[&str]) -> String {
 }
 
 /// Nothing was believed.
-const DIRECT: &str = "http://inner:4437 10.0.0.1";
+const DIRECT: &str = "http://localhost:4437 10.0.0.1";
 
 #[test]
 fn x_forwarded_is_read_from_the_right() {
@@ -67,31 +67,31 @@ fn x_forwarded_is_read_from_the_right() {
             "https://a.test 192.0.2.7",
         ),
         (&[], DIRECT),
-        (&[("proto", "https")], "https://inner:4437 10.0.0.1"),
+        (&[("proto", "https")], "https://localhost:4437 10.0.0.1"),
         // What the client itself had written stands to the left of what the proxy saw.
-        (&[("for", "1.1.1.1, 192.0.2.7")], "http://inner:4437 192.0.2.7"),
+        (&[("for", "1.1.1.1, 192.0.2.7")], "http://localhost:4437 192.0.2.7"),
         (
             &[("for", "1.1.1.1"), ("for", "192.0.2.7")],
-            "http://inner:4437 192.0.2.7",
+            "http://localhost:4437 192.0.2.7",
         ),
-        (&[("for", "rubbish, 192.0.2.7")], "http://inner:4437 192.0.2.7"),
+        (&[("for", "rubbish, 192.0.2.7")], "http://localhost:4437 192.0.2.7"),
         (
             &[("for", "127.0.0.1, 192.0.2.7, 10.0.0.2")],
-            "http://inner:4437 192.0.2.7",
+            "http://localhost:4437 192.0.2.7",
         ),
-        (&[("for", "10.0.0.3, 10.0.0.2")], "http://inner:4437 10.0.0.3"),
-        (&[("for", "192.0.2.7:5000")], "http://inner:4437 192.0.2.7"),
-        (&[("for", "[2001:db8::1]:5000")], "http://inner:4437 2001:db8::1"),
-        (&[("for", "2001:db8::1, fd00::2")], "http://inner:4437 2001:db8::1"),
-        (&[("for", "::ffff:192.0.2.7")], "http://inner:4437 192.0.2.7"),
+        (&[("for", "10.0.0.3, 10.0.0.2")], "http://localhost:4437 10.0.0.3"),
+        (&[("for", "192.0.2.7:5000")], "http://localhost:4437 192.0.2.7"),
+        (&[("for", "[2001:db8::1]:5000")], "http://localhost:4437 2001:db8::1"),
+        (&[("for", "2001:db8::1, fd00::2")], "http://localhost:4437 2001:db8::1"),
+        (&[("for", "::ffff:192.0.2.7")], "http://localhost:4437 192.0.2.7"),
         // As many as hops, or one for all.
         (
             &[("for", "192.0.2.7, 10.0.0.2"), ("proto", "https, http")],
-            "https://inner:4437 192.0.2.7",
+            "https://localhost:4437 192.0.2.7",
         ),
         (
             &[("for", "192.0.2.7, 10.0.0.2"), ("proto", "HTTPS")],
-            "https://inner:4437 192.0.2.7",
+            "https://localhost:4437 192.0.2.7",
         ),
         (
             &[("for", "192.0.2.7"), ("host", "[2001:db8::1]:8443")],
@@ -129,7 +129,7 @@ fn forwarded_is_read_from_the_right() {
         ),
         (
             &["For=\"192.0.2.7:80\" ; Proto=HTTPS; by=10.0.0.1"],
-            "https://inner:4437 192.0.2.7",
+            "https://localhost:4437 192.0.2.7",
         ),
         (
             &["for=\"[2001:db8::1]:80\";host=\"a.test:8443\""],
@@ -139,25 +139,25 @@ fn forwarded_is_read_from_the_right() {
             &["for=1.1.1.1;host=evil.test, for=192.0.2.7;host=a.test"],
             "http://a.test 192.0.2.7",
         ),
-        (&["for=1.1.1.1", "for=192.0.2.7"], "http://inner:4437 192.0.2.7"),
+        (&["for=1.1.1.1", "for=192.0.2.7"], "http://localhost:4437 192.0.2.7"),
         (
             &["for=192.0.2.7;proto=https, for=10.0.0.2;proto=http"],
-            "https://inner:4437 192.0.2.7",
+            "https://localhost:4437 192.0.2.7",
         ),
         (
             &["for=192.0.2.7, for=unknown;proto=https"],
-            "https://inner:4437 10.0.0.1",
+            "https://localhost:4437 10.0.0.1",
         ),
         (
             &["for=192.0.2.7, for=_hidden, for=10.0.0.2"],
-            "http://inner:4437 10.0.0.2",
+            "http://localhost:4437 10.0.0.2",
         ),
         (&["proto=https;host=a.test"], "https://a.test 10.0.0.1"),
-        (&[", ,for=192.0.2.7;;ext=1;,"], "http://inner:4437 192.0.2.7"),
-        (&["for=\"192.0.2.\\7\""], "http://inner:4437 192.0.2.7"),
+        (&[", ,for=192.0.2.7;;ext=1;,"], "http://localhost:4437 192.0.2.7"),
+        (&["for=\"192.0.2.\\7\""], "http://localhost:4437 192.0.2.7"),
         (
             &["host=\"a,for=1.1.1.1\";for=rubbish, for=192.0.2.7"],
-            "http://inner:4437 192.0.2.7",
+            "http://localhost:4437 192.0.2.7",
         ),
         (&[], DIRECT),
         (&[""], DIRECT),
@@ -208,7 +208,7 @@ fn nobody_else_is_believed_and_nothing_of_theirs_is_passed_on() {
         ForwardedHeaders::Forwarded,
     ] {
         for stranger in ["10.0.1.1", "192.0.2.1", "::1"] {
-            let expected = format!("http://inner:4437 {stranger}");
+            let expected = format!("http://localhost:4437 {stranger}");
             assert_eq!(settle(kind, request(stranger, &all)), expected);
         }
     }
@@ -224,7 +224,7 @@ fn nobody_else_is_believed_and_nothing_of_theirs_is_passed_on() {
     assert_eq!(request.headers().len(), 1);
     assert_eq!(
         request.extensions().get::<Origin>().unwrap().base_url(),
-        "http://inner:4437"
+        "http://localhost:4437"
     );
 }
 
@@ -235,11 +235,23 @@ fn without_a_proxy_the_connection_speaks_for_itself() {
         client_cert: false,
         http2: false,
     });
-    assert_eq!(settle(ForwardedHeaders::None, direct), "https://inner:4437 192.0.2.1");
+    assert_eq!(
+        settle(ForwardedHeaders::None, direct),
+        "https://localhost:4437 192.0.2.1"
+    );
 
-    let mut absolute = request("192.0.2.1", &[]);
-    *absolute.uri_mut() = "http://outer.test/a".parse().unwrap();
-    assert_eq!(settle(ForwardedHeaders::None, absolute), "http://outer.test 192.0.2.1");
+    // Nobody vouches for a name that leads elsewhere.
+    for (named, expected) in [
+        ("10.0.0.7:80", "http://10.0.0.7:80 192.0.2.1"),
+        ("outer.test", " 192.0.2.1"),
+    ] {
+        let mut absolute = request("192.0.2.1", &[]);
+        *absolute.uri_mut() = format!("http://{named}/a").parse().unwrap();
+        assert_eq!(settle(ForwardedHeaders::None, absolute), expected);
+        let mut hosted = request("192.0.2.1", &[]);
+        hosted.headers_mut().insert("host", named.parse().unwrap());
+        assert_eq!(settle(ForwardedHeaders::None, hosted), expected);
+    }
 
     let mut hostless = request("192.0.2.1", &[]);
     hostless.headers_mut().insert("host", "a b".parse().unwrap());

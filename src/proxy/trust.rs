@@ -66,7 +66,7 @@ impl ProxyTrust {
         });
         let origin = Origin {
             scheme,
-            host: claims.host.or_else(|| host(request)),
+            host: claims.host.or_else(|| host(request).filter(Host::is_local)),
             client_ip: claims.client_ip.or(peer),
         };
         let headers = request.headers_mut();

@@ -2,10 +2,12 @@
 
 mod descriptors;
 mod error;
+mod exposure;
 mod serve;
 mod storage;
 
 pub use error::{Phase, StartupError};
+pub use exposure::exposures;
 pub use serve::serve;
 
 #[cfg(test)]

@@ -29,6 +29,9 @@ pub async fn serve(loaded: Loaded) -> Result<(), StartupError> {
     for warning in &warnings {
         tracing::warn!("{warning}");
     }
+    for exposed in super::exposures(&config) {
+        tracing::warn!("{exposed}");
+    }
     let mut signals = Signals::new()?;
     descriptors::share_out(&mut config);
     let gate = load_keys(&config)?;

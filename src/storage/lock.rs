@@ -6,7 +6,7 @@
 
 use std::{
     fmt,
-    fs::{File, OpenOptions, TryLockError},
+    fs::{File, TryLockError},
     io::{self, Read, Seek, SeekFrom, Write},
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
@@ -15,7 +15,10 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use crate::clock::{self, Millis};
+use crate::{
+    clock::{self, Millis},
+    private_files,
+};
 
 /// The lock's file in the data directory.
 pub const LOCK_FILE: &str = "LOCK";
@@ -125,7 +128,7 @@ pub fn acquire(dir: &Path) -> Result<DirLock, LockError> {
             source,
         }
     };
-    std::fs::create_dir_all(dir).map_err(|source| {
+    private_files::create_dir_all(dir).map_err(|source| {
         let what = if dir.exists() {
             "it is not a directory"
         } else {
@@ -135,13 +138,9 @@ pub fn acquire(dir: &Path) -> Result<DirLock, LockError> {
     })?;
     let path = dir.join(LOCK_FILE);
     loop {
-        let mut file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(&path)
-            .map_err(unusable("it is not writable"))?;
+        let mut file = private_files::open_or_create(&path).map_err(unusable("it is not writable"))?;
+        // Whoever can open it can lock it.
+        _ = private_files::tighten(&file);
         match file.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {

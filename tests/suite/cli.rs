@@ -271,7 +271,7 @@ fn an_open_server_says_so_in_one_warning() {
     let server = Setup::new().start();
     let warnings = server.log.text().matches("WARN").count();
     assert_eq!(warnings, 1, "{}", server.log.text());
-    server.log.wait_for("anyone who reaches this server may do everything");
+    server.log.wait_for("may read, write and delete every stream");
     server.raw("PUT", &format!("{BASE}/s")).text("x").send().expect(201);
 }
 

@@ -15,6 +15,11 @@ fn gated() -> Setup {
     Setup::new().gated().internal("127.0.0.1")
 }
 
+/// For more bad tokens from one address than anybody is let through with.
+fn unlimited() -> Setup {
+    gated().with("auth.max_failures_per_minute", 0)
+}
+
 fn send(server: &Server, case: &Case, internal: bool) -> Answer {
     let to = if internal { server.internal() } else { server.public };
     let mut request = Request::new(to, case.method, &case.target);
@@ -61,7 +66,7 @@ fn secrets(cases: &[Case]) -> BTreeSet<String> {
 
 /// Puts the whole table to a server that logs everything; what it says must hold no token.
 fn put_table(format: &str, internal: bool) {
-    let server = gated().logging("trace", format).start();
+    let server = unlimited().logging("trace", format).start();
     let cases: Vec<Case> = Table::new(BASE, &server.signatory, now())
         .cases()
         .into_iter()
@@ -276,4 +281,68 @@ fn what_passes_the_gate_is_private() {
         "{answer:?}"
     );
     assert_eq!(answer.header("x-content-type-options"), Some("nosniff"));
+}
+
+/// Each costs a signature check, unless the address has had too many.
+#[test]
+fn forged_tokens_are_answered_429_after_a_while_and_good_ones_go_on() {
+    let server = gated().with("auth.max_failures_per_minute", 20).start();
+    server.put(STREAM).text("a").send().expect(201);
+    let path = format!("{BASE}/{STREAM}");
+    let reader = server.client_token(STREAM, &["read"]);
+    let read = |token: &str| server.raw("GET", &path).token(token).send();
+    read(&reader).expect(200);
+    let stranger = Signatory::new(9);
+    let forged = |number: u32| stranger.token_with_kid(&number.to_string(), &server_claims(now()));
+    let mut statuses: Vec<u16> = (0..30).map(|number| read(&forged(number)).status).collect();
+    let first = statuses.iter().position(|status| *status == 429).unwrap();
+    assert!((18..=22).contains(&first), "{statuses:?}");
+    assert!(statuses.drain(..first).all(|status| status == 401), "401 until then");
+    let foreign = server.raw("GET", &path).header("origin", "https://app.test");
+    let refused = foreign.token(&forged(99)).send();
+    assert!(refused.problem(429).contains("did not verify; try again in"));
+    let wait: u64 = refused.header("retry-after").unwrap().parse().unwrap();
+    assert!((1..=60).contains(&wait), "{wait}");
+    assert_eq!(refused.header("access-control-allow-origin"), Some("*"));
+    // A second candidate is not free either.
+    let both = server
+        .raw("GET", &format!("{path}?token={}", forged(100)))
+        .token(&forged(101));
+    both.send().problem(429);
+    // What is remembered, and what comes from elsewhere, goes on.
+    read(&reader).expect(200);
+    server
+        .raw("GET", &path)
+        .from([127, 0, 0, 7])
+        .token(&server.client_token(STREAM, &["read"]))
+        .send()
+        .expect(200);
+    // App servers chose each other.
+    for number in 0..30 {
+        let inside = Request::new(server.internal(), "GET", &path).token(&forged(200 + number));
+        inside.send().problem(401);
+    }
+}
+
+/// A client that is refused may ask again at once, for ever.
+#[test]
+fn a_token_that_is_refused_over_and_over_is_slowed_down() {
+    let server = gated().with("auth.max_failures_per_minute", 20).start();
+    let path = format!("{BASE}/{STREAM}");
+    let writer = server.client_token("another", &["write"]);
+    let post = |token: &str| server.raw("POST", &path).token(token).text("x").send();
+    let statuses: Vec<u16> = (0..30).map(|_| post(&writer).status).collect();
+    let first = statuses.iter().position(|status| *status == 429).unwrap();
+    assert!((18..=22).contains(&first), "{statuses:?}");
+    let refused = post(&writer);
+    assert!(refused.problem(429).contains("refused too often") && refused.header("retry-after").is_some());
+    post(&server.client_token("yet another", &["write"])).problem(403);
+    // What it may do, it may do.
+    server.put("another").text("x").send().expect(201);
+    server
+        .raw("POST", &format!("{BASE}/another"))
+        .token(&writer)
+        .text("x")
+        .send()
+        .expect(204);
 }

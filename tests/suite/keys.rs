@@ -152,3 +152,97 @@ fn a_long_poll_ends_with_its_token() {
     server.raw("GET", &target).send().expect(204);
     assert!(started.elapsed().as_secs() < 12, "went on for {:?}", started.elapsed());
 }
+
+/// Keys in a directory, by kid.
+fn with_directory(kids: &[(&str, u8)]) -> (Setup, std::path::PathBuf) {
+    let setup = Setup::new().gated().with("auth.reload_secs", 1);
+    let keys = setup.dir.path().join("keys");
+    fs::create_dir(&keys).unwrap();
+    for (kid, seed) in kids {
+        fs::write(keys.join(format!("{kid}.pem")), Signatory::new(*seed).public_pem()).unwrap();
+    }
+    let setup = setup.with("auth.verify_key", keys.display());
+    (setup, keys)
+}
+
+#[test]
+fn a_withdrawn_key_ends_the_live_reads_that_were_opened_with_it() {
+    let (setup, keys) = with_directory(&[("one", 1), ("two", 2)]);
+    let server = setup.start();
+    let (one, two) = (Signatory::new(1), Signatory::new(2));
+    let path = format!("{BASE}/{STREAM}");
+    let admin = one.token_with_kid("one", &server_claims(now()));
+    let put = server.raw("PUT", &path).token(&admin).text("a").send().expect(201);
+    let reader = |signatory: &Signatory, kid: &str| signatory.token_with_kid(kid, &client(now(), STREAM, &["read"]));
+    let open = |token: &str| {
+        let mut sse = Sse::open(&server.raw("GET", &format!("{path}?live=sse&offset=-1&token={token}")));
+        assert_eq!(sse.data(), "a");
+        sse
+    };
+    let (mut old, mut kept) = (open(&reader(&two, "two")), open(&reader(&one, "one")));
+    let target = format!("{path}?live=long-poll&offset={}", put.next_offset());
+    let long_poll = server.raw("GET", &target).token(&reader(&two, "two"));
+    std::thread::scope(|scope| {
+        let polled = scope.spawn(|| long_poll.send());
+        fs::remove_file(keys.join("two.pem")).unwrap();
+        let started = std::time::Instant::now();
+        let rest = old.remainder();
+        assert!(!rest.iter().any(|event| matches!(event, Event::Data(_))), "{rest:?}");
+        // A poll that came after the change is refused.
+        assert!(matches!(polled.join().unwrap().status, 204 | 401));
+        assert!(started.elapsed().as_secs() < 12, "after {:?}", started.elapsed());
+    });
+    server.raw("POST", &path).token(&admin).text("b").send().expect(204);
+    assert_eq!(kept.data(), "b");
+    server.raw("GET", &path).token(&reader(&two, "two")).send().problem(401);
+}
+
+#[test]
+fn a_directory_without_keys_refuses_everybody_and_says_so() {
+    let (setup, keys) = with_directory(&[("one", 1)]);
+    let server = setup.start();
+    let token = Signatory::new(1).token_with_kid("one", &server_claims(now()));
+    let ask = || server.raw("HEAD", &format!("{BASE}/s")).token(&token).send();
+    ask().expect(404);
+    fs::remove_file(keys.join("one.pem")).unwrap();
+    server.log.wait_for("every token is refused until one is put there");
+    let refused = server.raw("GET", &format!("{BASE}/s")).token(&token).send();
+    assert!(
+        refused
+            .problem(401)
+            .contains("the server has no key to verify tokens with")
+    );
+    let ready = server.raw("GET", "/readyz").send();
+    assert!(ready.problem(503).contains("auth.verify_key holds no key"));
+    server.raw("GET", "/up").send().expect(200);
+    fs::write(keys.join("one.pem"), Signatory::new(1).public_pem()).unwrap();
+    until("the key to be back", || ask().status == 404);
+    server.raw("GET", "/readyz").send().expect(200);
+}
+
+#[test]
+fn keys_that_cannot_be_used_are_left_out_with_a_warning_and_check_says_so() {
+    let (setup, keys) = with_directory(&[("one", 1)]);
+    let private = Signatory::new(3).private_pem();
+    fs::write(keys.join("private.pem"), &private).unwrap();
+    fs::write(keys.join("broken.pem"), "broken").unwrap();
+    let (code, out, _) = setup.run(&["check"]);
+    assert_eq!(code, 0, "{out}");
+    assert!(
+        out.contains("broken.pem") && out.contains("this is a private key"),
+        "{out}"
+    );
+    let server = setup.start();
+    server.log.wait_for("private.pem: this is a private key");
+    server.log.wait_for("broken.pem: this is neither PEM");
+    let secret = private.lines().nth(1).unwrap();
+    assert!(!out.contains(secret) && !server.log.text().contains(secret));
+
+    let file = setup.dir.path().join("jwks.json");
+    let members = serde_json::json!({"keys": [Signatory::new(1).jwk(), {"kid": "x"}]});
+    fs::write(&file, members.to_string()).unwrap();
+    let setup = setup.clone().with("auth.verify_key", file.display());
+    let (code, out, _) = setup.run(&["check"]);
+    assert!(code == 0 && out.contains("key 2 (kid \"x\") is left out"), "{out}");
+    setup.start().log.wait_for("key 2 (kid \"x\") is left out");
+}

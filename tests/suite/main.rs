@@ -33,6 +33,7 @@ mod life;
 mod limits;
 mod listing;
 mod metrics;
+mod modes;
 mod names;
 mod offsets;
 mod producers;

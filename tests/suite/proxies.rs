@@ -143,7 +143,7 @@ fn a_peer_that_is_no_trusted_proxy_is_not_believed() {
                 .expect(201);
             location(&answer).to_owned()
         };
-        assert_eq!(put("a", [127, 0, 0, 9]), format!("http://streams.test{BASE}/a"));
+        assert_eq!(put("a", [127, 0, 0, 9]), format!("{BASE}/a"));
         let line = answered(&server, &format!("{BASE}/a"));
         assert_eq!(line["client.address"], CLIENT);
         // The very same from the proxy's address.
@@ -189,6 +189,13 @@ fn merged_slashes_do_not_part_a_signed_url_from_its_stream() {
             assert_eq!((answer.status, answer.text().as_str()), (200, "hello"), "{name}: {url}");
             through(&nginx, &certs, &target("offset=-1")).send().problem(401);
         }
+        // An app server behind the proxy makes no second stream by it.
+        let twice = through(&nginx, &certs, &format!("{BASE}/{STREAM}"))
+            .header("authorization", &format!("Bearer {}", server.server_token()))
+            .method("PUT")
+            .text("hello");
+        twice.send().expect(200);
+        assert_eq!(server.metric("ds_streams"), 1.0, "{name}");
         // Merging leads to no other stream.
         let other = format!("{BASE}/gid://app/Room/2/messages?token={token}");
         assert_eq!(through(&nginx, &certs, &other).send().status, 403, "{name}");
@@ -324,6 +331,44 @@ fn a_proxy_without_a_certificate_gets_nothing_from_an_mtls_server() {
     let status = through(&nginx, &certs, &format!("{BASE}/a")).send().status;
     assert!(matches!(status, 400 | 502), "{status}: {}", nginx.log());
     assert!(!server.log.text().contains("\"answered\""));
+}
+
+/// A name of several parts loses a slash in each; a token and an app server reach the same stream.
+#[test]
+fn a_haproxy_that_merges_slashes_leads_to_the_same_streams() {
+    let server = Setup::new().gated().start();
+    let certs = Certs::new(server.dir());
+    let name = "gid://app/Room/1/gid://app/User/2";
+    let pem = ["pem", "key"].map(|end| std::fs::read_to_string(certs.path(&format!("server.{end}"))).unwrap());
+    certs.write("server.both", &pem.concat());
+    let haproxy = Proxy::haproxy(
+        server.dir(),
+        &format!("ssl crt {}", certs.text("server.both")),
+        "  http-request set-path %[path,regsub(//+,/,g)]",
+        &format!("  server one {}", server.public),
+    );
+    let path = format!("{BASE}/{name}");
+    let bearer = format!("Bearer {}", server.server_token());
+    let put = |through_proxy: bool| match through_proxy {
+        true => through(&haproxy, &certs, &path)
+            .header("authorization", &bearer)
+            .method("PUT")
+            .text("hello")
+            .send(),
+        false => server
+            .raw("PUT", &path)
+            .token(&server.server_token())
+            .text("hello")
+            .send(),
+    };
+    put(true).expect(201);
+    put(false).expect(200);
+    put(true).expect(200);
+    assert_eq!(server.metric("ds_streams"), 1.0);
+    let token = server.client_token(name, &["read"]);
+    let read = format!("{path}?token={token}");
+    assert_eq!(through(&haproxy, &certs, &read).send().expect(200).text(), "hello");
+    assert_eq!(server.raw("GET", &read).send().expect(200).text(), "hello");
 }
 
 /// HAProxy speaks HTTP/2 on both sides, which nginx cannot do behind.

@@ -12,64 +12,95 @@ const MAX_FILE_BYTES: u64 = 1024 * 1024;
 ///
 /// Contents, not modification times, say whether something changed: key files
 /// are small, and a file replaced within one tick of the clock still counts.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct KeyFiles {
+    /// What `auth.verify_key` names.
+    path: PathBuf,
     directory: bool,
-    files: Vec<(PathBuf, Vec<u8>)>,
+    files: Vec<(PathBuf, Result<Vec<u8>, KeysError>)>,
 }
 
 impl KeyFiles {
-    /// Reads the file, or every `*.pem` of the directory, that `path` names.
+    /// Reads the file, or every `*.pem` of the directory, that `path` names. A file of a
+    /// directory that cannot be read is kept as its error.
     ///
     /// Names that begin with a dot are passed over: editors and Kubernetes volumes keep their
     /// own things under them.
     ///
     /// # Errors
-    /// [`KeysError`], which names the file and what to do.
+    /// [`KeysError`], which names the file and what to do, when `path` cannot be read.
     pub fn read(path: &Path) -> Result<Self, KeysError> {
         if path.as_os_str().is_empty() {
             return Err(KeysError::NotSet);
         }
         let directory = fs::metadata(path).map_err(|source| unreadable(path, source))?.is_dir();
-        if !directory {
-            return Ok(Self {
-                directory,
-                files: vec![(path.to_owned(), read_file(path)?)],
-            });
-        }
-        let mut names = Vec::new();
-        for entry in fs::read_dir(path).map_err(|source| unreadable(path, source))? {
-            let file = entry.map_err(|source| unreadable(path, source))?.path();
-            let hidden = file
-                .file_name()
-                .is_none_or(|name| name.as_encoded_bytes().starts_with(b"."));
-            if !hidden && file.extension().is_some_and(|extension| extension == "pem") && file.is_file() {
-                names.push(file);
-            }
-        }
-        if names.is_empty() {
-            return Err(KeysError::EmptyDirectory { path: path.to_owned() });
-        }
-        names.sort_unstable();
-        let files = names
-            .into_iter()
-            .map(|file| read_file(&file).map(|bytes| (file, bytes)))
-            .collect::<Result<_, _>>()?;
-        Ok(Self { directory, files })
+        let files = if directory {
+            pem_files(path)?
+        } else {
+            vec![(path.to_owned(), Ok(read_file(path)?))]
+        };
+        let path = path.to_owned();
+        Ok(Self { path, directory, files })
     }
 
-    pub(super) fn iter(&self) -> impl Iterator<Item = (&Path, &[u8])> {
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&Path, Result<&[u8], KeysError>)> {
         self.files
             .iter()
-            .map(|(path, bytes)| (path.as_path(), bytes.as_slice()))
+            .map(|(path, content)| (path.as_path(), content.as_deref().map_err(Clone::clone)))
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
     }
 
     pub(super) fn is_directory(&self) -> bool {
         self.directory
     }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.files.is_empty()
+    }
+}
+
+impl PartialEq for KeyFiles {
+    /// Errors are compared by what they say.
+    fn eq(&self, other: &Self) -> bool {
+        let shown = |content: &Result<Vec<u8>, KeysError>| content.as_ref().map_err(ToString::to_string).cloned();
+        let same = |one: &(PathBuf, _), two: &(PathBuf, _)| one.0 == two.0 && shown(&one.1) == shown(&two.1);
+        self.path == other.path
+            && self.directory == other.directory
+            && self.files.len() == other.files.len()
+            && self.files.iter().zip(&other.files).all(|(one, two)| same(one, two))
+    }
+}
+
+/// Every `*.pem` of a directory, in the order of their names.
+fn pem_files(directory: &Path) -> Result<Vec<(PathBuf, Result<Vec<u8>, KeysError>)>, KeysError> {
+    let mut paths = Vec::new();
+    for entry in fs::read_dir(directory).map_err(|source| unreadable(directory, source))? {
+        let file = entry.map_err(|source| unreadable(directory, source))?.path();
+        let hidden = file
+            .file_name()
+            .is_none_or(|name| name.as_encoded_bytes().starts_with(b"."));
+        if !hidden && file.extension().is_some_and(|extension| extension == "pem") && !file.is_dir() {
+            paths.push(file);
+        }
+    }
+    paths.sort_unstable();
+    Ok(paths
+        .into_iter()
+        .map(|file| {
+            let content = read_file(&file);
+            (file, content)
+        })
+        .collect())
 }
 
 fn read_file(path: &Path) -> Result<Vec<u8>, KeysError> {
+    // Opening a pipe would wait for a writer.
+    if !fs::metadata(path).map_err(|source| unreadable(path, source))?.is_file() {
+        return Err(KeysError::NotAFile { path: path.to_owned() });
+    }
     let mut bytes = Vec::new();
     fs::File::open(path)
         .and_then(|file| file.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes))
@@ -83,6 +114,6 @@ fn read_file(path: &Path) -> Result<Vec<u8>, KeysError> {
 fn unreadable(path: &Path, source: std::io::Error) -> KeysError {
     KeysError::Read {
         path: path.to_owned(),
-        source,
+        source: source.into(),
     }
 }

@@ -9,7 +9,8 @@ use super::{KeyProblem, KeySet, VerifyKey};
 
 #[derive(Deserialize)]
 struct Jwks {
-    keys: Vec<Jwk>,
+    /// Read one by one, so that one of a wrong shape does not spoil the others.
+    keys: Vec<serde_json::Value>,
 }
 
 #[derive(Deserialize)]
@@ -29,39 +30,27 @@ struct Jwk {
     alg: Option<String>,
     #[serde(default)]
     key_ops: Option<Vec<String>>,
-    /// Never used: its presence says that this is a private key.
-    #[serde(default)]
-    d: Option<serde::de::IgnoredAny>,
 }
 
-/// Adds the usable keys of a JWKS to `set`, and a note for each other one.
+/// Adds the usable keys of a JWKS to `set`, and a note for each other one (RFC 7517 section 5:
+/// implementations should ignore keys that they cannot use).
 pub(super) fn read(text: &str, path: &Path, set: &mut KeySet) -> Result<(), KeyProblem> {
     let jwks: Jwks = serde_json::from_str(text).map_err(|error| KeyProblem::NotJwks {
         // Without the position and the offending text: only what kind of thing is wrong.
         detail: match error.classify() {
-            serde_json::error::Category::Data => {
-                "it needs `{\"keys\": [...]}` with a `kty` in each entry, all of the right types".into()
-            }
+            serde_json::error::Category::Data => "it needs `{\"keys\": [...]}`".into(),
             _ => format!("the JSON is broken in line {}", error.line()),
         },
     })?;
     let mut notes = Vec::new();
-    let before = set.keys.len();
-    for (index, jwk) in jwks.keys.iter().enumerate() {
-        if jwk.d.is_some() {
-            return Err(KeyProblem::PrivateKey {
-                label: format!("the JWK member `d` of {}", name(index, jwk)),
-            });
-        }
-        match unusable(jwk) {
-            Some(why) => notes.push(format!("{} is left out: {why}", name(index, jwk))),
-            None => {
-                let point = point(jwk).ok_or(KeyProblem::NotOnCurve)?;
-                set.keys.push(VerifyKey::from_point(jwk.kid.clone(), &point, path)?);
-            }
+    let mut keys = Vec::new();
+    for (index, member) in jwks.keys.iter().enumerate() {
+        match key(member, path) {
+            Ok(key) => keys.push(key),
+            Err(why) => notes.push(format!("{} is left out: {why}", name(index, member))),
         }
     }
-    if set.keys.len() == before {
+    if keys.is_empty() {
         return Err(KeyProblem::NoneUsable {
             notes: match notes.is_empty() {
                 true => "; its `keys` are empty".into(),
@@ -69,13 +58,28 @@ pub(super) fn read(text: &str, path: &Path, set: &mut KeySet) -> Result<(), KeyP
             },
         });
     }
+    keys.into_iter().for_each(|key| set.add(key));
     set.notes
         .extend(notes.into_iter().map(|note| format!("{}: {note}", path.display())));
     Ok(())
 }
 
-fn name(index: usize, jwk: &Jwk) -> String {
-    match &jwk.kid {
+/// The key of a member, or why it cannot be used. Nothing of a private key is repeated.
+fn key(member: &serde_json::Value, path: &Path) -> Result<VerifyKey, String> {
+    if member.get("d").is_some() {
+        let label = "the JWK member `d`".into();
+        return Err(KeyProblem::PrivateKey { label }.to_string());
+    }
+    let jwk = Jwk::deserialize(member).map_err(|_| "a member is missing or has the wrong type".to_owned())?;
+    if let Some(why) = unusable(&jwk) {
+        return Err(why);
+    }
+    let point = point(&jwk).ok_or_else(|| KeyProblem::NotOnCurve.to_string())?;
+    VerifyKey::from_point(jwk.kid, &point, path).map_err(|problem| problem.to_string())
+}
+
+fn name(index: usize, member: &serde_json::Value) -> String {
+    match member.get("kid").and_then(serde_json::Value::as_str) {
         Some(kid) => format!("key {} (kid {kid:?})", index + 1),
         None => format!("key {}", index + 1),
     }

@@ -54,9 +54,17 @@ pub(crate) fn blocks(text: &str) -> Result<Vec<Block>, KeyProblem> {
     Ok(found)
 }
 
-/// The points of all public keys in a PEM text; anything else in it is an error that says what it is.
-pub(super) fn public_points(text: &str) -> Result<Vec<Vec<u8>>, KeyProblem> {
-    blocks(text)?.into_iter().map(public_point).collect()
+/// The point of each public key in a PEM text, or what the block is instead. A private key
+/// spoils the text: it must not lie on a verifying server.
+pub(super) fn public_points(text: &str) -> Result<Vec<Result<Vec<u8>, KeyProblem>>, KeyProblem> {
+    let mut points = Vec::new();
+    for block in blocks(text)? {
+        match public_point(block) {
+            Err(private @ KeyProblem::PrivateKey { .. }) => return Err(private),
+            point => points.push(point),
+        }
+    }
+    Ok(points)
 }
 
 fn public_point(block: Block) -> Result<Vec<u8>, KeyProblem> {

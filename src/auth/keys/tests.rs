@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use super::*;
+use crate::auth::token::Token;
 use crate::test_support::tokens::{STREAM, Signatory, client};
 
 fn write(directory: &TempDir, name: &str, content: impl AsRef<[u8]>) -> PathBuf {
@@ -20,7 +21,7 @@ fn load(content: impl AsRef<[u8]>) -> Result<KeySet, String> {
 }
 
 fn kids(set: &KeySet) -> Vec<&str> {
-    set.keys().iter().map(VerifyKey::kid).collect()
+    set.keys().map(VerifyKey::kid).collect()
 }
 
 fn pem(label: &str, der: &[u8]) -> String {
@@ -112,14 +113,12 @@ fn a_jwks_is_taken_for_what_it_can_do() {
     ]});
     let set = load(jwks.to_string()).unwrap();
     assert_eq!(set.keys().len(), 2);
-    assert_eq!(set.keys()[0].kid(), "a");
-    assert_eq!(set.keys()[1].kid(), set.keys()[1].thumbprint());
-    assert_eq!(set.notes().len(), 6, "{:?}", set.notes());
-    assert!(
-        set.notes()[0].contains(r#"key 3 (kid "enc") is left out: its use"#),
-        "{:?}",
-        set.notes()
-    );
+    assert_eq!(set.keys[0].kid(), "a");
+    assert_eq!(set.keys[1].kid(), set.keys[1].thumbprint());
+    let notes: Vec<_> = set.notes().collect();
+    assert_eq!(notes.len(), 6, "{notes:?}");
+    let first = r#"key 3 (kid "enc") is left out: its use"#;
+    assert!(notes[0].contains(first), "{notes:?}");
 }
 
 #[test]
@@ -205,7 +204,9 @@ fn kid_picks_among_several_keys() {
     write(&directory, "two.pem", two.public_pem());
     let set = KeySet::load(directory.path()).unwrap();
     let claims = client(100, STREAM, &["read"]);
-    let verify = |token: String| super::super::token::verify(&token, &set, &Default::default(), 100).map(|_| ());
+    let verify = |token: String| {
+        super::super::token::verify(&Token::parse(&token).unwrap(), &set, &Default::default(), 100).map(|_| ())
+    };
     assert_eq!(verify(one.token_with_kid("one", &claims)), Ok(()));
     assert_eq!(verify(two.token_with_kid("two", &claims)), Ok(()));
     assert_eq!(verify(two.token_with_kid("one", &claims)), Err(TokenError::Signature));
@@ -218,4 +219,94 @@ fn kid_picks_among_several_keys() {
     // No kid: whichever fits.
     assert_eq!(verify(two.token(&claims)), Ok(()));
     assert_eq!(verify(Signatory::new(3).token(&claims)), Err(TokenError::Signature));
+}
+
+#[test]
+fn no_token_is_checked_against_more_than_a_few_keys() {
+    let claims = client(100, STREAM, &["read"]);
+    let pems =
+        |seeds: std::ops::RangeInclusive<u8>| seeds.map(|seed| Signatory::new(seed).public_pem()).collect::<String>();
+    let checks = |set: &KeySet, token: String| Token::parse(&token).unwrap().signer(set).map(|_| ());
+    let tried = |set: &KeySet, kid: Option<&str>| set.for_kid(kid).map(|keys| keys.len());
+
+    let four = load(pems(1..=4)).unwrap();
+    assert_eq!(tried(&four, None), Ok(4));
+    assert_eq!(checks(&four, Signatory::new(4).token(&claims)), Ok(()));
+    assert_eq!(tried(&four, Some("unknown")), Err(TokenError::UnknownKey));
+
+    let twenty = load(pems(1..=20)).unwrap();
+    assert_eq!(
+        checks(&twenty, Signatory::new(1).token(&claims)),
+        Err(TokenError::KidMissing)
+    );
+    let kid = twenty.keys[19].kid().to_owned();
+    assert_eq!(tried(&twenty, Some(&kid)), Ok(1));
+    assert_eq!(
+        checks(&twenty, Signatory::new(20).token_with_kid(&kid, &claims)),
+        Ok(())
+    );
+
+    // Keys of one kid: as many as are tried, and a key once.
+    let jwk = |seed: u8| {
+        let mut jwk = Signatory::new(seed).jwk();
+        jwk["kid"] = json!("same");
+        jwk
+    };
+    let members: Vec<_> = [1, 1, 2, 3, 4, 5].into_iter().map(jwk).collect();
+    let shared = load(json!({"keys": members}).to_string()).unwrap();
+    assert_eq!(tried(&shared, Some("same")), Ok(4));
+    let notes: Vec<_> = shared.notes().collect();
+    assert!(
+        notes[0].contains("there twice") && notes[1].contains("have this kid already"),
+        "{notes:?}"
+    );
+}
+
+#[test]
+fn what_cannot_be_used_is_left_out_and_the_others_count() {
+    let good = Signatory::new(1);
+    let mut private = Signatory::new(2).jwk();
+    private["d"] = json!("c2VjcmV0");
+    let mut off_curve = good.jwk();
+    off_curve["y"] = off_curve["x"].clone();
+    for (bad, why) in [
+        (json!({"kid": "x"}), "is missing or has the wrong type"),
+        (json!({"kty": 7}), "is missing or has the wrong type"),
+        (
+            json!({"kty": "EC", "crv": "P-256", "kid": ["x"]}),
+            "is missing or has the wrong type",
+        ),
+        (json!("x"), "is missing or has the wrong type"),
+        (json!(null), "is missing or has the wrong type"),
+        (off_curve, "not on P-256"),
+        (private, "this is a private key"),
+    ] {
+        let set = load(json!({"keys": [bad, good.jwk()]}).to_string()).unwrap();
+        let notes: Vec<_> = set.notes().collect();
+        assert_eq!((set.keys.len(), notes.len()), (1, 1), "{bad} {notes:?}");
+        assert!(notes[0].contains(why) && !notes[0].contains("c2VjcmV0"), "{notes:?}");
+    }
+    let rsa = spki(RSA, b"x") + &good.public_pem();
+    let set = load(rsa).unwrap();
+    assert_eq!(set.keys.len(), 1);
+    assert!(set.notes().next().unwrap().contains("an RSA public key"));
+}
+
+#[test]
+fn a_file_of_a_directory_that_cannot_be_used_is_left_out() {
+    let directory = tempfile::tempdir().unwrap();
+    write(&directory, "good.pem", Signatory::new(1).public_pem());
+    write(&directory, "private.pem", Signatory::new(2).private_pem());
+    write(&directory, "garbage.pem", "garbage");
+    write(&directory, "large.pem", vec![b'\n'; 1024 * 1024 + 1]);
+    write(&directory, "rsa.pem", spki(RSA, b"x"));
+    std::os::unix::fs::symlink("nowhere", directory.path().join("dangling.pem")).unwrap();
+    nix::unistd::mkfifo(&directory.path().join("pipe.pem"), nix::sys::stat::Mode::S_IRUSR).unwrap();
+    let set = KeySet::load(directory.path()).unwrap();
+    assert_eq!(kids(&set), ["good"]);
+    let notes: Vec<_> = set.notes().collect();
+    assert_eq!(notes.len(), 6, "{notes:?}");
+    let private = Signatory::new(2).private_pem();
+    let secret = private.lines().nth(1).unwrap();
+    assert!(notes.iter().all(|note| !note.contains(secret)));
 }

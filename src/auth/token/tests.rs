@@ -14,7 +14,7 @@ fn keys() -> KeySet {
 
 fn check(claims: &Value, expectations: &Expectations) -> Result<u64, TokenError> {
     let token = Signatory::new(1).token(claims);
-    verify(&token, &keys(), expectations, NOW).map(|verified| verified.expires_at())
+    verify(&Token::parse(&token)?, &keys(), expectations, NOW).map(|verified| verified.expires_at())
 }
 
 fn strict() -> Expectations {
@@ -93,5 +93,6 @@ fn issuer_and_audience_count_only_when_configured() {
 #[test]
 fn unsigned_claims_are_not_judged() {
     let token = Signatory::new(2).token(&json!({"exp": "nonsense"}));
+    let token = Token::parse(&token).unwrap();
     assert_eq!(verify(&token, &keys(), &strict(), NOW), Err(TokenError::Signature));
 }

@@ -103,3 +103,129 @@ async fn the_watch_picks_up_a_change_by_itself() {
     tokio::time::timeout(Duration::from_secs(10), both).await.unwrap();
     watch.abort();
 }
+
+/// A directory of keys, and what its files become: the kids that count then.
+#[tokio::test]
+async fn a_directory_keeps_what_is_there_and_withdraws_what_is_gone() {
+    let directory = tempfile::tempdir().unwrap();
+    let write = |name: &str, content: &str| fs::write(directory.path().join(name), content).unwrap();
+    let remove = |name: &str| fs::remove_file(directory.path().join(name)).unwrap();
+    let (one, two) = (Signatory::new(1), Signatory::new(2));
+    write("one.pem", &one.public_pem());
+    write("two.pem", &two.public_pem());
+    let authenticator = Authenticator::load(&AuthConfig {
+        verify_key: directory.path().to_owned(),
+        ..AuthConfig::default()
+    })
+    .unwrap();
+    let mut watcher = Watcher::new(&authenticator);
+    let claims = client(clock::now_secs(), STREAM, &["read"]);
+    let verified = authenticator.verify(&two.token_with_kid("two", &claims)).unwrap();
+    let kept = authenticator.verify(&one.token_with_kid("one", &claims)).unwrap();
+    let kids = || authenticator.with_keys(|keys| keys.keys().map(|key| key.kid().to_owned()).collect::<Vec<_>>());
+
+    write("one.pem", "half a k");
+    assert_eq!(watcher.apply(watcher.read().await.unwrap()), Change::Kept);
+    assert_eq!(kids().len(), 2);
+    // A private key by mistake: no new key, and the other one is still withdrawn.
+    write("three.pem", &Signatory::new(3).private_pem());
+    remove("two.pem");
+    assert_eq!(watcher.apply(watcher.read().await.unwrap()), Change::Replaced);
+    assert_eq!(kids(), ["one"]);
+    assert!(verified.key_withdrawn().is_cancelled() && !kept.key_withdrawn().is_cancelled());
+    // The key of a file that is broken stays the same one when the file is mended.
+    write("one.pem", &one.public_pem());
+    assert_eq!(watcher.apply(watcher.read().await.unwrap()), Change::Kept);
+    assert!(!kept.key_withdrawn().is_cancelled());
+    write("one.pem", &Signatory::new(4).public_pem());
+    assert_eq!(watcher.apply(watcher.read().await.unwrap()), Change::Replaced);
+    assert!(kept.key_withdrawn().is_cancelled());
+
+    remove("one.pem");
+    remove("three.pem");
+    assert_eq!(watcher.apply(watcher.read().await.unwrap()), Change::Replaced);
+    assert!(authenticator.has_no_keys());
+    let refused = authenticator.verify(&one.token_with_kid("one", &claims));
+    assert_eq!(refused.err(), Some(TokenError::NoKeys));
+    write("one.pem", &one.public_pem());
+    assert_eq!(watcher.apply(watcher.read().await.unwrap()), Change::Replaced);
+    assert!(authenticator.verify(&one.token_with_kid("one", &claims)).is_ok());
+}
+
+#[tokio::test]
+async fn a_jwks_withdraws_what_it_no_longer_holds() {
+    let jwks = |members: &[serde_json::Value]| serde_json::json!({"keys": members}).to_string();
+    let member = |seed: u8| {
+        let mut jwk = Signatory::new(seed).jwk();
+        jwk["kid"] = seed.to_string().into();
+        jwk
+    };
+    let odd = serde_json::json!({"kid": "x"});
+    for (after, count) in [
+        (jwks(&[member(1), odd.clone()]), 1),
+        (jwks(&[member(3)]), 1),
+        (jwks(&[]), 0),
+        (jwks(&[odd]), 0),
+        ("{\"keys\": [".to_owned(), 2),
+        ("{}".to_owned(), 2),
+    ] {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("jwks.json");
+        fs::write(&path, jwks(&[member(1), member(2)])).unwrap();
+        let authenticator = Authenticator::load(&AuthConfig {
+            verify_key: path.clone(),
+            ..AuthConfig::default()
+        })
+        .unwrap();
+        let mut watcher = Watcher::new(&authenticator);
+        fs::write(&path, &after).unwrap();
+        watcher.apply(watcher.read().await.unwrap());
+        assert_eq!(authenticator.with_keys(|keys| keys.keys().len()), count, "{after}");
+    }
+}
+
+#[tokio::test]
+async fn a_mounted_secret_is_swapped_by_its_symlink() {
+    let directory = tempfile::tempdir().unwrap();
+    let at = |name: &str| directory.path().join(name);
+    let (old, new) = (Signatory::new(1), Signatory::new(2));
+    for (data, signatory) in [("..1", &old), ("..2", &new)] {
+        fs::create_dir(at(data)).unwrap();
+        fs::write(at(data).join("main.pem"), signatory.public_pem()).unwrap();
+    }
+    std::os::unix::fs::symlink("..1", at("..data")).unwrap();
+    std::os::unix::fs::symlink("..data/main.pem", at("main.pem")).unwrap();
+    let authenticator = Authenticator::load(&AuthConfig {
+        verify_key: directory.path().to_owned(),
+        ..AuthConfig::default()
+    })
+    .unwrap();
+    let mut watcher = Watcher::new(&authenticator);
+    std::os::unix::fs::symlink("..2", at("..new")).unwrap();
+    fs::rename(at("..new"), at("..data")).unwrap();
+    assert_eq!(watcher.apply(watcher.read().await.unwrap()), Change::Replaced);
+    let holds = |signatory: &Signatory| {
+        let token = signatory.token(&client(clock::now_secs(), STREAM, &["read"]));
+        authenticator.verify(&token).is_ok()
+    };
+    assert!(holds(&new) && !holds(&old));
+}
+
+#[tokio::test]
+async fn a_reload_that_is_asked_for_comes_at_once() {
+    let (old, new) = (Signatory::new(1), Signatory::new(2));
+    let setup = Setup::new(&old);
+    let watch = Arc::clone(&setup.authenticator).watch_every(Duration::from_secs(3600), Duration::from_millis(1));
+    let watch = tokio::spawn(watch);
+    // The first look is at the start.
+    sleep(Duration::from_millis(50)).await;
+    fs::write(&setup.path, new.public_pem()).unwrap();
+    setup.authenticator.reload_now();
+    let taken = async {
+        while !setup.holds(&new) {
+            sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), taken).await.unwrap();
+    watch.abort();
+}

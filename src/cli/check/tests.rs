@@ -3,6 +3,7 @@ use std::{collections::BTreeMap, fs, path::Path};
 use crate::cli::*;
 use crate::config::*;
 use crate::startup::{Phase, StartupError};
+use crate::test_support::tokens::Signatory;
 
 fn options(directory: &Path, config: &str) -> ConfigLoadOptions {
     let path = directory.join("server.toml");
@@ -28,7 +29,7 @@ fn check(directory: &Path, config: &str) -> Result<String, StartupError> {
 fn check_says_what_it_found() {
     let directory = tempfile::tempdir().unwrap();
     let key = directory.path().join("key.pem");
-    fs::write(&key, "-").unwrap();
+    fs::write(&key, Signatory::new(1).public_pem()).unwrap();
     let config = format!(
         "[auth]\nverify_key = {key:?}\n[internal]\nport = 1\nbind = \"10.0.0.5\"\nallowed_ips = [\"10.0.0.4\"]\n[storage]\nmode = \"acid\"\n"
     );
@@ -72,6 +73,27 @@ fn check_misses_files_and_refuses_directories() {
         )
     );
     assert_eq!(error.exit_code(), 78);
+}
+
+#[test]
+fn check_looks_into_the_keys() {
+    let directory = tempfile::tempdir().unwrap();
+    let key = directory.path().join("key.pem");
+    let config = format!("[auth]\nverify_key = {key:?}\n");
+    fs::write(&key, "-").unwrap();
+    let error = check(directory.path(), &config).unwrap_err();
+    assert!(error.to_string().contains("[load_keys] auth.verify_key: "), "{error}");
+    assert_eq!(error.exit_code(), 78);
+    fs::write(
+        &key,
+        serde_json::json!({"keys": [{"kid": "x"}, Signatory::new(1).jwk()]}).to_string(),
+    )
+    .unwrap();
+    let text = check(directory.path(), &config).unwrap();
+    assert!(
+        text.contains("warning    ") && text.contains("key 1 (kid \"x\") is left out"),
+        "{text}"
+    );
 }
 
 #[test]

@@ -5,7 +5,12 @@ mod credentials;
 mod error;
 mod operations;
 
-use std::path::PathBuf;
+use std::{
+    fs::File,
+    io::{BufRead, BufReader},
+    net::IpAddr,
+    path::PathBuf,
+};
 
 use reqwest::Url;
 
@@ -15,7 +20,7 @@ pub(super) use error::shown;
 pub(super) use operations::{Batch, Chunk, Created, Form, Listed, Metadata, Probe, Stamp};
 
 use super::{CliError, healthcheck};
-use crate::{config::Config, protocol::StreamName, startup::StartupError};
+use crate::{auth::token::MAX_TOKEN_BYTES, config::Config, protocol::StreamName, startup::StartupError};
 use credentials::Credentials;
 
 /// Which server, and in whose name.
@@ -26,10 +31,13 @@ pub struct RemoteArgs {
     /// the configuration's public listener or, where that speaks TLS, the internal one.
     #[arg(long, env = "DS_URL")]
     pub url: Option<String>,
-    /// A server token, as `token --server` makes it. Better in the variable, where the list of
-    /// processes does not show it.
+    /// A server token, as `token --server` makes it; `-` reads it from the first line of standard
+    /// input. The list of processes shows what is given here, but not the variable.
     #[arg(long, env = "DS_TOKEN", hide_env_values = true)]
     pub token: Option<String>,
+    /// A file whose first line is the token.
+    #[arg(long, value_name = "FILE", conflicts_with = "key")]
+    pub token_file: Option<PathBuf>,
     /// Instead of a token: the private key, in PEM, to sign tokens with as they are needed, with
     /// the issuer and the audience of the configuration.
     #[arg(long, value_name = "FILE")]
@@ -37,6 +45,9 @@ pub struct RemoteArgs {
     /// Names the key, for a server that has several.
     #[arg(long, requires = "key")]
     pub kid: Option<String>,
+    /// Send the token over plain HTTP to a public host, where anyone on the way can read it.
+    #[arg(long)]
+    pub insecure: bool,
     /// Certificates, in PEM, to trust an https server by, instead of the system's.
     #[arg(long, value_name = "FILE")]
     pub ca: Option<PathBuf>,
@@ -62,13 +73,64 @@ impl RemoteArgs {
             (None, None) => return Err(CliError::Usage("give --url".into())),
         };
         let auth = config.and_then(|config| config.auth);
-        let credentials = match (&self.key, given(&self.token)) {
+        let credentials = match (&self.key, self.given_token()?) {
             (Some(key), _) => Credentials::signing(key, self.kid.clone(), auth)?,
             (None, Some(token)) => Credentials::token(token.trim())?,
             (None, None) => Credentials::None,
         };
+        if !credentials.are_none() && !self.insecure && is_readable_on_the_way(&base) {
+            return Err(CliError::Usage(format!(
+                "--url: {base} is plain HTTP to a public host, and anyone on the way could read the token; \
+                 use https, or --insecure if you know the way"
+            )));
+        }
         Remote::new(base, credentials, self.ca.as_deref())
     }
+}
+
+impl RemoteArgs {
+    /// The token, from wherever it is given. The file comes first: the variable may be meant for
+    /// all commands.
+    fn given_token(&self) -> Result<Option<String>, CliError> {
+        if let Some(file) = &self.token_file {
+            let reader = File::open(file).map_err(|error| CliError::file(file, error))?;
+            return first_line(BufReader::new(reader), &format!("--token-file {}", file.display())).map(Some);
+        }
+        match self.token.as_deref().map(str::trim) {
+            None | Some("") => Ok(None),
+            Some("-") => first_line(std::io::stdin().lock(), "--token -").map(Some),
+            Some(token) => Ok(Some(token.to_owned())),
+        }
+    }
+}
+
+/// A token on a line. What follows is left to whoever reads on.
+fn first_line(reader: impl BufRead, source: &str) -> Result<String, CliError> {
+    const LONGEST: u64 = MAX_TOKEN_BYTES as u64 + 2;
+    let mut line = String::new();
+    let read = reader.take(LONGEST).read_line(&mut line);
+    read.map_err(|error| CliError::Usage(format!("{source}: {error}")))?;
+    match line.trim() {
+        "" => Err(CliError::Usage(format!(
+            "{source}: there is no token in its first line"
+        ))),
+        token => Ok(token.to_owned()),
+    }
+}
+
+/// Whether a request crosses networks that are not one's own without TLS. A name of one label
+/// and the reserved ones cannot be public (RFC 6761, RFC 6762, ICANN's `internal`).
+fn is_readable_on_the_way(url: &Url) -> bool {
+    let host = url.host_str().unwrap_or_default().trim_matches(['[', ']', '.']);
+    let is_own = match host.parse::<IpAddr>().map(|ip| ip.to_canonical()) {
+        Ok(IpAddr::V4(ip)) => ip.is_loopback() || ip.is_private() || ip.is_link_local(),
+        Ok(IpAddr::V6(ip)) => ip.is_loopback() || ip.is_unique_local() || ip.is_unicast_link_local(),
+        Err(_) => match host.rsplit_once('.') {
+            None => true,
+            Some((_, last)) => matches!(last, "localhost" | "local" | "internal"),
+        },
+    };
+    url.scheme() == "http" && !is_own
 }
 
 fn parse_url(text: &str) -> Result<Url, CliError> {

@@ -72,3 +72,71 @@ fn by_default_it_is_the_configured_server() {
     };
     assert_eq!(url(domain).unwrap(), "https://streams.test:4437/v1/stream");
 }
+
+#[test]
+fn a_token_is_not_sent_over_plain_http_to_a_public_host() {
+    let remote = |url: &str, insecure: bool| {
+        let args = RemoteArgs {
+            token: Some("a.b.c".into()),
+            insecure,
+            ..args(url)
+        };
+        args.remote(no_configuration)
+            .map(|_| ())
+            .map_err(|error| error.to_string())
+    };
+    for public in [
+        "http://streams.test/v1/streams",
+        "http://192.0.2.7:4437",
+        "http://[2001:db8::1]/v1",
+        "http://localhost.evil.test/v1",
+        "http://127.0.0.1.evil.test/v1",
+        "http://10.0.0.1.nip.io/v1",
+        "http://[::ffff:192.0.2.7]/v1",
+    ] {
+        let said = remote(public, false).unwrap_err();
+        assert!(
+            said.contains("use https, or --insecure") && !said.contains("a.b.c"),
+            "{said}"
+        );
+        assert_eq!(remote(public, true), Ok(()), "{public}");
+    }
+    for fine in [
+        "https://streams.test/v1",
+        "http://localhost:4437",
+        "http://app.localhost",
+        "http://127.0.0.1:4437",
+        "http://[::1]:4437",
+        "http://10.0.0.5:4438/v1",
+        "http://192.168.1.2",
+        "http://[fd00::1]/v1",
+        "http://streams:4438",
+        "http://streams.internal",
+        "http://nas.local",
+    ] {
+        assert_eq!(remote(fine, false), Ok(()), "{fine}");
+    }
+    // An open server is sent no token.
+    assert!(args("http://streams.test/v1").remote(no_configuration).is_ok());
+}
+
+#[test]
+fn a_token_comes_from_the_first_line_of_a_file() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("token");
+    let token = |content: &str| {
+        std::fs::write(&file, content).unwrap();
+        let args = RemoteArgs {
+            token: Some("from.the.variable".into()),
+            token_file: Some(file.clone()),
+            ..args("https://streams.test/v1")
+        };
+        args.given_token().map_err(|error| error.to_string())
+    };
+    assert_eq!(token("a.b.c\nnot this\n"), Ok(Some("a.b.c".into())));
+    assert_eq!(token("  a.b.c \r\n"), Ok(Some("a.b.c".into())));
+    assert!(token("\n").unwrap_err().contains("there is no token in its first line"));
+    assert!(token("").unwrap_err().contains("--token-file"));
+    let read = |text: &str| first_line(text.as_bytes(), "--token -");
+    assert_eq!(read("a.b.c\n{}\n").unwrap(), "a.b.c");
+}

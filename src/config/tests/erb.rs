@@ -27,6 +27,24 @@ fn erb_forms() {
 }
 
 #[test]
+fn defaults_may_be_written_in_any_of_rubys_ways() {
+    for form in [
+        "ENV.fetch(\"P\", 5000)",
+        "ENV.fetch(\"P\") { 5000 }",
+        "ENV.fetch('P') { \"5000\" }",
+        "ENV.fetch('P'){5_000}",
+        "ENV[\"P\"] || 5000",
+        "ENV['P']||'5000'",
+        "ENV[ 'P' ] || 5000",
+    ] {
+        let place = open(&format!("  port: <%= {form} %>"));
+        assert_eq!(place.ok().config.server.bind_address.port(), 5000, "{form}");
+        let place = place.var("P", "6000");
+        assert_eq!(place.ok().config.server.bind_address.port(), 6000, "{form}");
+    }
+}
+
+#[test]
 fn what_a_variable_holds_is_never_structure() {
     for value in [
         "/d\n  limits:\n    max_streams: 5",
@@ -48,7 +66,7 @@ fn what_a_variable_holds_is_never_structure() {
 #[test]
 fn other_erb_is_refused_with_its_line() {
     let place = open(
-        "  port: <%= Rails.application.credentials.port %>\n<% if true %>\n  bind: <%= ENV.fetch(\"X\") { 5 } %>\n  route: <%= `id` %>\n  domain: <%= ENV[\"X\n",
+        "  port: <%= Rails.application.credentials.port %>\n<% if true %>\n  bind: <%= ENV.fetch(\"X\") { id } %>\n  route: <%= `id` %>\n  domain: <%= ENV[\"X\n",
     );
     let error = place.error();
     for line in [
@@ -61,7 +79,12 @@ fn other_erb_is_refused_with_its_line() {
         assert!(error.contains(line), "{line} in {error}");
     }
     for tag in [
-        "ENV[\"X\"] || 5",
+        "ENV[\"X\"] || x",
+        "ENV[\"X\"] or 5",
+        "ENV[\"X\"] || 5 || 6",
+        "ENV.fetch(\"X\") { |x| 5 }",
+        "ENV.fetch(\"X\") { 5",
+        "ENV.fetch(\"X\", 1) { 5 }",
         "ENV[X]",
         "ENV.fetch(\"#{1}\")",
         "ENV.fetch(\"X\", [1])",

@@ -113,10 +113,17 @@ fn prod_refuses_to_be_open_by_oversight() {
 #[test]
 fn an_open_server_says_so_once() {
     let warnings = Place::new().warnings();
-    assert_eq!(
-        warnings,
-        ["auth: there is none: anyone who reaches this server may do everything"]
-    );
+    assert_eq!(warnings.len(), 1);
+    for words in [
+        "auth: there is none: anyone who reaches 0.0.0.0:4437 may read, write and delete every stream",
+        "any web page that is open in a browser",
+        "Set auth.verify_key",
+        "127.0.0.1:4437",
+    ] {
+        assert!(warnings[0].contains(words), "{warnings:?}");
+    }
+    let own_pages = Place::new().var("DS_HTTP__CORS_ORIGINS", "https://app.test").warnings();
+    assert!(!own_pages[0].contains("web page"), "{own_pages:?}");
     assert!(toml("[auth]\nmode = \"none\"\n").warnings().is_empty());
 }
 

@@ -115,6 +115,35 @@ fn deep_toml_is_refused_not_run_into() {
 }
 
 #[test]
+fn toml_of_too_many_values_is_refused() {
+    let many = format!("[storage]\nmode = [{}]\n", "1,".repeat(400_000));
+    let error = toml(&many).error();
+    assert!(error.contains("server.toml:2: more than 50000 values"), "{error}");
+}
+
+#[test]
+fn a_caddyfile_is_recognised() {
+    let caddyfile = "{\n\tadmin off\n\tauto_https off\n}\n\n:4437 {\n\troute /v1/streams/* {\n\t\tdurable_streams {\n\t\t\tdata_dir ./data\n\t\t}\n\t}\n}\n";
+    for name in [
+        "Caddyfile",
+        "Caddyfile.production",
+        "prod.caddyfile",
+        "server.toml",
+        "server.conf",
+    ] {
+        let error = Place::new().config(name, caddyfile).error();
+        assert_eq!(error.lines().count(), 1, "{error}");
+        let start = format!("[load_config] {name}: is a Caddyfile, which configures the Caddy server: ");
+        assert!(
+            error.starts_with(&start) && error.contains("config/durable_streams.yml"),
+            "{error}"
+        );
+    }
+    // Broken TOML stays broken TOML.
+    assert!(toml("[server\nport = {\n").error().contains("TOML syntax"));
+}
+
+#[test]
 fn reports_show_no_secrets_and_stay_short() {
     let place = toml(
         "[server]\nbind_address = \"https://ops:hunter2@host/\"\n[http]\ncache = \"-----BEGIN EC PRIVATE KEY-----\\nabc\"\n",

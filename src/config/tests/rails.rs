@@ -130,7 +130,8 @@ fn a_rails_file_without_auth_is_refused() {
 
 #[test]
 fn domains() {
-    let config = open("  domain: streams.example.com:8443").ok().config;
+    const DATA: &str = "  storage: {data_dir: /d}\n";
+    let config = open(&format!("{DATA}  domain: streams.example.com:8443")).ok().config;
     assert_eq!(config.server.bind_address, "0.0.0.0:8443".parse().unwrap());
     assert_eq!(config.transport.mode, TransportMode::Tls);
     assert_eq!(config.transport.acme.domain.as_deref(), Some("streams.example.com"));
@@ -146,7 +147,7 @@ fn domains() {
         "a.b:99999",
         "-a.b",
     ] {
-        let error = open(&format!("  domain: {bad}")).error();
+        let error = open(&format!("  domain: {bad}\n{DATA}")).error();
         assert!(
             error.starts_with("[validate_config] config/durable_streams.yml:2: domain: "),
             "{error}"
@@ -161,7 +162,7 @@ fn domains() {
 
 #[test]
 fn a_port_beside_a_domain_is_pointed_out() {
-    let place = open("  port: 4437\n  domain: streams.example.com");
+    let place = open("  port: 4437\n  domain: streams.example.com\n  storage: {data_dir: /d}");
     assert_eq!(place.ok().config.server.bind_address.port(), 443);
     assert_eq!(
         place.warnings(),
@@ -352,6 +353,22 @@ fn bombs_are_refused() {
     assert!(rails("test", &bomb).error().contains("more than 10000 values"));
     let deep = format!("test: {}{}\n", "[".repeat(50_000), "]".repeat(50_000));
     assert!(rails("test", &deep).error().contains("yml:1: "));
+    // Few values, many bytes: by aliases, by anchors in anchors, by merge keys.
+    let large = "x".repeat(100_000);
+    let aliases = format!("a: &a {large}\ntest: [{}]\n", vec!["*a"; 1000].join(", "));
+    let anchors = format!(
+        "test: {} {large}{}\n",
+        (0..25).map(|n| format!("&a{n} [")).collect::<String>(),
+        "]".repeat(25)
+    );
+    let anchors = format!("{anchors}again: [{}]\n", vec!["*a0"; 20].join(", "));
+    let fields: String = (0..10).map(|n| format!("{}{n}: 1, ", "x".repeat(1000))).collect();
+    let merges: String = (0..500).map(|n| format!("t{n}: {{<<: *a}}\n")).collect();
+    let keys = format!("a: &a {{{fields}}}\n{merges}");
+    for bomb in [aliases, anchors, keys] {
+        let error = rails("test", &bomb).error();
+        assert!(error.contains("more than 4 MiB, aliases included"), "{error}");
+    }
     let chain: String = (1..60).map(|n| format!("a{n}: &a{n} [*a{}]\n", n - 1)).collect();
     assert!(
         rails("test", &format!("a0: &a0 [1]\n{chain}"))
@@ -387,4 +404,97 @@ fn an_internal_listener_that_nobody_reaches_is_pointed_out() {
             .warnings()
             .is_empty()
     );
+}
+
+#[test]
+fn the_shared_section_holds_for_every_environment() {
+    let text = "\
+shared:
+  port: 4000
+  auth: {verify_key: /shared.pem, issuer: https://a.test}
+  limits: {max_streams: 7}
+production:
+  port: 5000
+  auth: {verify_key: /production.pem}
+staging:
+";
+    let config = |env: &str| rails(env, text).ok().config;
+    let production = config("production");
+    assert_eq!(production.server.bind_address.port(), 5000);
+    assert_eq!(production.limits.max_streams, 7);
+    let auth = production.auth.unwrap();
+    assert_eq!(auth.verify_key, PathBuf::from("/production.pem"));
+    assert_eq!(auth.issuer, ["https://a.test"]);
+    // An environment without a section of its own has the shared one, as in Rails.
+    for env in ["staging", "test"] {
+        assert_eq!(config(env).server.bind_address.port(), 4000, "{env}");
+    }
+    let error = rails("test", "shared: 5\ntest: {port: 1, auth: {mode: none}}\n").error();
+    assert!(error.contains("yml:1: shared: expected a section"), "{error}");
+    let error = rails("prod", "production: {port: 1}\n").error();
+    assert!(error.contains("there are: production"), "{error}");
+}
+
+#[test]
+fn what_is_given_but_empty_is_an_error() {
+    let auth = |lines: &str| format!("test:\n  auth:\n    verify_key: /k\n{lines}");
+    for lines in [
+        "    issuer:\n",
+        "    issuer: ''\n",
+        "    issuer: '  '\n",
+        "    issuer: []\n",
+        "    issuer: <%= ENV['X'] %>\n",
+        "    issuer: <%= ENV.fetch('X', '') %>\n",
+    ] {
+        for key in ["issuer", "audience"] {
+            let error = rails("test", &auth(&lines.replace("issuer", key))).error();
+            assert!(
+                error.contains(&format!("yml:4: auth.{key}: is given but empty")),
+                "{lines} {error}"
+            );
+        }
+    }
+    for lines in [
+        "    issuer: ['']\n",
+        "    issuer: [a, '']\n",
+        "    issuer: [<%= ENV['X'] %>]\n",
+    ] {
+        let error = rails("test", &auth(lines)).error();
+        assert!(error.contains("yml:4: auth.issuer: "), "{lines} {error}");
+    }
+    for (lines, key) in [
+        (
+            "  tls:\n    cert: <%= ENV['X'] %>\n    key: <%= ENV['Y'] %>",
+            "tls.cert",
+        ),
+        ("  tls:\n    cert:\n", "tls.cert"),
+        ("  tls:\n    cert: /c\n    key:\n", "tls.key"),
+        (
+            "  transport:\n    tls: {cert_path: '', key_path: ''}\n",
+            "transport.tls.cert_path",
+        ),
+        ("  transport:\n    mode:\n", "transport.mode"),
+        ("  http:\n    cors_origins: <%= ENV['X'] %>\n", "http.cors_origins"),
+    ] {
+        let error = open(lines).error();
+        assert!(error.contains(&format!("{key}: is given but empty")), "{lines} {error}");
+    }
+    for (lines, words) in [
+        ("  internal:\n    allowed_ips: []\n", "needs internal.allowed_ips"),
+        (
+            "  internal:\n    allowed_ips: <%= ENV['X'] %>\n",
+            "needs internal.allowed_ips",
+        ),
+        (
+            "  proxy: {enabled: true, forwarded_headers: forwarded, trusted_proxies: []}\n",
+            "needs proxy.trusted_proxies",
+        ),
+        (
+            "  transport: {mode: mtls, tls: {cert_path: /c, key_path: /k, client_ca_path: }}\n",
+            "needs transport.tls.client_ca_path",
+        ),
+    ] {
+        let error = open(lines).error();
+        assert!(error.contains(words), "{lines} {error}");
+    }
 }

@@ -193,8 +193,19 @@ fn cors_origins() {
 
 #[test]
 fn automatic_https() {
-    let acme = "[transport.acme]\ndomain = \"streams.example.com\"\n";
-    toml(&format!("{acme}[transport]\nmode = \"tls\"\n")).ok();
+    let lost = "[transport.acme]\ndomain = \"streams.example.com\"\n";
+    refused(
+        &format!("{lost}[transport]\nmode = \"tls\"\n"),
+        &[
+            "server.toml:2: transport.acme.domain: automatic HTTPS needs storage.data_dir (or transport.acme.cache_dir), where the account and the certificate are kept: without it every start orders another one, and the CA's limits are soon reached",
+        ],
+    );
+    toml(&format!("{lost}cache_dir = \"/acme\"\n[transport]\nmode = \"tls\"\n")).ok();
+    toml(&format!(
+        "{lost}[transport]\nmode = \"tls\"\n[storage]\ndata_dir = \"/d\"\n"
+    ))
+    .ok();
+    let acme = &format!("{lost}cache_dir = \"/acme\"\n");
     refused(
         acme,
         &["server.toml:2: transport.acme.domain: automatic HTTPS needs transport.mode = \"tls\", not \"http\""],
@@ -213,6 +224,29 @@ fn automatic_https() {
             "server.toml:3: transport.acme.contact: \"mailto:a@b.c\" is not a mail address (without \"mailto:\")",
         ],
     );
+}
+
+#[test]
+fn the_public_url_is_an_origin() {
+    let with = |url: &str| toml(&format!("[http]\npublic_url = {url:?}\n"));
+    for good in [
+        "https://streams.example.com",
+        "http://localhost:4437",
+        "https://[2001:db8::1]:8443",
+    ] {
+        assert_eq!(with(good).ok().config.http.public_url.as_deref(), Some(good));
+    }
+    for bad in [
+        "streams.example.com",
+        "https://a.test/",
+        "https://a.test/v1",
+        "ftp://a.test",
+        "https://u@a.test",
+        "https://",
+    ] {
+        let error = with(bad).error();
+        assert!(error.contains("server.toml:2: http.public_url: "), "{bad} {error}");
+    }
 }
 
 #[test]

@@ -110,3 +110,42 @@ fn other_programs_variables_are_left_alone() {
         ["DS_FRIENDS: no setting of this server has this name; ignored"]
     );
 }
+
+#[test]
+fn an_empty_variable_switches_no_protection_off() {
+    for (name, key) in [
+        ("DS_AUTH__ISSUER", "auth.issuer"),
+        ("DS_AUTH__AUDIENCE", "auth.audience"),
+        ("DS_HTTP__CORS_ORIGINS", "http.cors_origins"),
+        ("DS_TRANSPORT__MODE", "transport.mode"),
+        ("DS_AUTH__VERIFY_KEY", "auth.verify_key"),
+        ("DS_AUTH__MODE", "auth.mode"),
+    ] {
+        for value in ["", "  ", ",", "[]"] {
+            let place = toml("[auth]\nverify_key = \"/k\"\nissuer = \"a\"\naudience = \"b\"\n").var(name, value);
+            // The other keys take these for values.
+            if value.len() == 1 && !key.starts_with("auth.issuer") && !key.starts_with("auth.audience") || value == "[]"
+            {
+                continue;
+            }
+            let error = place.error();
+            assert!(error.contains(&format!("{name}: {key}: ")), "{name}={value:?} {error}");
+        }
+    }
+    let error = toml("[auth]\nverify_key = \"/k\"\nissuer = []\n").error();
+    assert!(
+        error.contains("server.toml:3: auth.issuer: is given but empty"),
+        "{error}"
+    );
+}
+
+#[test]
+fn long_values_of_many_tags_are_refused() {
+    let tags = "<%= ENV['X'] %>".repeat(1000);
+    let text = format!("test:\n  domain: {tags}\n  auth: {{mode: none}}\n");
+    let error = rails("test", &text).var("X", &"x".repeat(100_000)).error();
+    assert!(
+        error.contains("longer than 1048576 bytes together") && error.len() < 1000,
+        "{error}"
+    );
+}

@@ -14,6 +14,20 @@ impl Checker<'_> {
         }
     }
 
+    pub(super) fn public_url(&mut self) {
+        let Some(url) = &self.config.http.public_url else {
+            return;
+        };
+        let is_http = url.starts_with("http://") || url.starts_with("https://");
+        if !is_http || !is_origin(url) {
+            let message = format!(
+                "{} is not scheme, host and port without a path, such as \"https://streams.example.com\"",
+                quote(url)
+            );
+            self.fail(&["http.public_url"], message);
+        }
+    }
+
     pub(super) fn cors_origins(&mut self) {
         let origins = &self.config.http.cors_origins;
         if origins.trim() == "*" {

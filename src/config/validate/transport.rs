@@ -1,7 +1,11 @@
 //! How the public listener speaks.
 
 use super::Checker;
-use crate::config::{HttpVersion, TransportMode, schema::Scalar, value::quote};
+use crate::config::{
+    HttpVersion, TransportMode,
+    schema::Scalar,
+    value::{Origin, quote},
+};
 
 const MODE: &str = "transport.mode";
 
@@ -105,6 +109,12 @@ impl Checker<'_> {
                     self.config.transport.mode.show()
                 );
                 self.fail(&[DOMAIN, MODE], message);
+            }
+            if acme.cache_dir.is_none() && *self.origins.of("storage.data_dir") == Origin::Default {
+                let message = "automatic HTTPS needs storage.data_dir (or transport.acme.cache_dir), where the account \
+                               and the certificate are kept: without it every start orders another one, and the \
+                               CA's limits are soon reached";
+                self.fail(&[DOMAIN, "storage.data_dir"], message);
             }
             for (key, given) in [
                 ("transport.tls.cert_path", tls.cert_path.is_some()),

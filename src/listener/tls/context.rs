@@ -10,7 +10,7 @@ use rustls::server::{NoClientAuth, ResolvesServerCert, WebPkiClientVerifier};
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::{ConfigBuilder, RootCertStore, ServerConfig, SupportedProtocolVersion, WantsVerifier, version};
 
-use super::acme::Order;
+use super::acme::Certification;
 use super::files::{Contents, Source, Sources, TlsFileError};
 use crate::config::{TlsConfig, TlsVersion, TransportConfig};
 
@@ -82,7 +82,7 @@ pub struct TlsContext {
     /// The files that it came from, to look at again.
     pub(super) origin: Option<Arc<Origin>>,
     /// What gets its certificates, instead of files.
-    pub(super) order: Option<Order>,
+    pub(super) certification: Option<Certification>,
 }
 
 /// Where a context came from.
@@ -116,7 +116,7 @@ pub fn build_tls_context(transport: &TransportConfig) -> Result<TlsContext, TlsC
         current: Arc::new(ArcSwap::new(build(&origin.sources, &origin.contents, &origin.tls)?)),
         challenge: None,
         origin: Some(Arc::new(origin)),
-        order: None,
+        certification: None,
     })
 }
 

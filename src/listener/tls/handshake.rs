@@ -9,7 +9,7 @@ use super::TlsContext;
 use crate::listener::TlsInfo;
 
 /// The name by which an ACME server asks for a challenge's certificate (RFC 8737, section 3).
-const ACME_TLS_ALPN: &[u8] = b"acme-tls/1";
+pub(super) const ACME_TLS_ALPN: &[u8] = b"acme-tls/1";
 
 /// A connection after its handshake.
 pub(in crate::listener) struct Secured<I> {

@@ -50,7 +50,7 @@ impl Watcher {
     fn report(&mut self, look: Look) {
         match look {
             // Files that went wrong and came back as they were deserve a word too.
-            Look::Same if self.complaint.take().is_some() => tracing::info!("TLS files are in order again"),
+            Look::Same if self.complaint.take().is_some() => tracing::info!("TLS files are in certification again"),
             Look::Same => {}
             Look::Changed => {
                 self.complaint = None;
@@ -70,8 +70,8 @@ impl Watcher {
 /// connections what changed. Broken files change nothing and are reported once. Goes on for
 /// ever. A context that ACME gets its certificates for is kept supplied instead.
 pub(in crate::listener) async fn watch(context: TlsContext) {
-    if let Some(order) = context.order {
-        return keep_certified(order).await;
+    if let Some(certification) = context.certification {
+        return keep_certified(certification).await;
     }
     let Some(origin) = context.origin.clone() else {
         return;

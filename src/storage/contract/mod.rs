@@ -55,6 +55,7 @@ macro_rules! contract {
             streams_do_not_mix,
             a_fork_begins_where_it_branches_off,
             lists_are_sorted_and_paged,
+            a_stream_keeps_its_creators_spelling,
             a_batch_is_refused_whole,
             a_removed_stream_is_gone_and_its_name_free,
             a_name_given_to_another_id_forgets_the_first,

@@ -2,12 +2,12 @@
 
 use bytes::Bytes;
 
-use super::{Subject, append, drain, get, name, put, record};
-use crate::protocol::Framing;
+use super::{Subject, append, drain, get, name, put, record, remove};
 use crate::storage::{
     Change, CommitError, Fork, Inherited, Life, Lifetime, Mark, ProducerStamp, Retention, RetentionPolicy, Storage,
     Stored, StreamRecord,
 };
+use crate::{clock::Millis, protocol::Framing};
 
 pub(crate) fn an_empty_store_has_nothing<S: Subject>() {
     let subject = S::new();
@@ -241,4 +241,43 @@ pub(crate) fn lists_are_sorted_and_paged<S: Subject>() {
         all.extend(page);
     }
     assert_eq!(all, sorted);
+}
+
+pub(crate) fn a_stream_keeps_its_creators_spelling<S: Subject>() {
+    let subject = S::new();
+    let mut store = subject.open();
+    let due = |at| StreamRecord {
+        due_at: Some(at),
+        ..record(1)
+    };
+    store.commit(&[put("a//b", due(7)), append(1, 0, "x")]).unwrap();
+    store.commit(&[put("c", record(2))]).unwrap();
+    let names = |store: &S::Store, prefix: &str| -> Vec<String> {
+        let found = store.list(prefix, None, 100).unwrap();
+        found.into_iter().map(|(name, _)| name.as_str().to_owned()).collect()
+    };
+    for at in 8..11 {
+        if S::LASTING {
+            drop(store);
+            store = subject.open();
+        }
+        store.commit(&[put("a/b", due(at))]).unwrap();
+        store.commit(&[put("a///b", due(at)), append(1, at - 7, "x")]).unwrap();
+        assert_eq!(get(&store, "a/b").unwrap().tail, at - 6);
+        assert_eq!(names(&store, ""), ["a//b", "c"]);
+        assert_eq!(names(&store, "a/"), ["a//b"]);
+        assert_eq!(store.due(at - 1, 10).unwrap(), []);
+        assert_eq!(store.due(at, 10).unwrap(), [name("a/b")]);
+        assert_eq!(store.usage().streams, 2);
+    }
+    // The next stream of that name has another creator, whether or not the first was removed.
+    store.commit(&[remove("a/b", 1), put("a/b", record(3))]).unwrap();
+    assert_eq!(names(&store, ""), ["a/b", "c"]);
+    store.commit(&[put("a////b", record(4))]).unwrap();
+    if S::LASTING {
+        drop(store);
+        store = subject.open();
+    }
+    assert_eq!(names(&store, ""), ["a////b", "c"]);
+    assert_eq!(store.due(Millis::MAX, 10).unwrap(), []);
 }

@@ -3,14 +3,14 @@
 
 use std::{
     fmt::Debug,
-    fs::{File, OpenOptions},
+    fs::File,
     io::{self, IoSlice},
     os::unix::fs::FileExt,
     path::{Path, PathBuf},
     sync::Arc,
 };
 
-use crate::storage::StorageError;
+use crate::{private_files, storage::StorageError};
 
 /// How many pieces one write takes at most, as POSIX systems have it.
 const MAX_PIECES: usize = 1024;
@@ -83,7 +83,7 @@ impl Directory {
 
     /// A directory, which is made when it is missing.
     pub(crate) fn create(root: &Path) -> Result<Self, StorageError> {
-        std::fs::create_dir_all(root).map_err(|source| StorageError::Io {
+        private_files::create_dir_all(root).map_err(|source| StorageError::Io {
             context: format!("creating {}", root.display()),
             source,
         })?;
@@ -94,12 +94,10 @@ impl Directory {
 impl Disk for Directory {
     fn open(&self, path: &str) -> io::Result<Arc<dyn DiskFile>> {
         let path = self.root.join(path);
-        let mut options = OpenOptions::new();
-        options.read(true).write(true).create(true).truncate(false);
-        let file = match options.open(&path) {
+        let file = match private_files::open_or_create(&path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                std::fs::create_dir_all(path.parent().unwrap_or(&self.root))?;
-                options.open(&path)?
+                private_files::create_dir_all(path.parent().unwrap_or(&self.root))?;
+                private_files::open_or_create(&path)?
             }
             // What became read-only under way can still be read.
             Err(error) if is_read_only(&error) => File::open(&path).map_err(|_| error)?,

@@ -142,10 +142,19 @@ impl Memtable {
 
     fn put(&mut self, name: &StreamName, record: &StreamRecord, known: &Known) -> Effect {
         let mut effect = Effect::default();
-        let old = match self.names.insert(name.clone(), Some(record.clone())) {
-            Some(old) => old,
-            None => known.records.get(name).cloned(),
+        let (spelled, old) = match self.names.remove_entry(name) {
+            Some((spelled, old)) => (Some(spelled), old),
+            None => known
+                .records
+                .get_key_value(name)
+                .map_or((None, None), |(spelled, old)| {
+                    (Some(spelled.clone()), Some(old.clone()))
+                }),
         };
+        // A stream keeps the spelling of its creator.
+        let same = old.as_ref().is_some_and(|old| old.id == record.id);
+        let spelled = spelled.filter(|_| same).unwrap_or_else(|| name.clone());
+        self.names.insert(spelled, Some(record.clone()));
         self.cost += ENTRY_COST;
         if let Some(due_at) = old.as_ref().and_then(|old| old.due_at) {
             self.due.remove(&(due_at, name.clone()));

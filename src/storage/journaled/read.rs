@@ -69,7 +69,7 @@ impl JournaledStore {
                     let Some((name, record)) = changed.next() else { break };
                     (name.clone(), record.cloned())
                 };
-                if !name.as_str().starts_with(prefix) {
+                if !name.key().starts_with(prefix) {
                     break;
                 }
                 if let Some(record) = record {

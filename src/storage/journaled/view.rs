@@ -226,7 +226,9 @@ impl<'b> Checker<'_, 'b> {
             None => {
                 let record: Option<StreamRecord> = self.view.index.record(name)?;
                 let id = record.as_ref().map(|record| record.id);
-                self.known.records.extend(record.map(|record| (name.clone(), record)));
+                if let Some(record) = record {
+                    self.known.records.insert(self.view.index.spelled(name)?, record);
+                }
                 id
             }
         };

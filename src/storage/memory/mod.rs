@@ -76,7 +76,7 @@ impl Storage for InMemoryStorage {
         Ok(state
             .names
             .range::<str, _>((from, Bound::Unbounded))
-            .take_while(|(name, _)| name.as_str().starts_with(prefix))
+            .take_while(|(name, _)| name.key().starts_with(prefix))
             .filter_map(|(name, id)| Some((name.clone(), state.stored(*id)?)))
             .take(limit)
             .collect())
@@ -236,9 +236,14 @@ impl State {
     }
 
     fn put(&mut self, name: &StreamName, record: &StreamRecord) -> Option<Entry> {
-        let replaced = match self.names.insert(name.clone(), record.id) {
-            Some(old) if old != record.id => self.forget(name, old),
-            _ => None,
+        // A stream keeps the spelling of its creator.
+        let replaced = match self.names.get(name) {
+            Some(old) if *old == record.id => None,
+            _ => {
+                let old = self.names.remove(name);
+                self.names.insert(name.clone(), record.id);
+                old.and_then(|old| self.forget(name, old))
+            }
         };
         let before = if let Some(entry) = self.streams.get_mut(&record.id) {
             let (before, kept) = (entry.due_at(), entry.len());
@@ -277,7 +282,7 @@ impl State {
 }
 
 fn stream_cost(name: &StreamName) -> u64 {
-    STREAM_OVERHEAD + name.as_str().len() as u64
+    STREAM_OVERHEAD + name.key().len() as u64
 }
 
 #[cfg(test)]

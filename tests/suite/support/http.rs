@@ -132,7 +132,10 @@ impl Request {
     }
 
     fn bytes(&self, close: bool) -> Vec<u8> {
-        let mut head = format!("{} {} HTTP/1.1\r\nhost: streams.test\r\n", self.method, self.target);
+        let mut head = format!("{} {} HTTP/1.1\r\n", self.method, self.target);
+        if !self.headers.iter().any(|(name, _)| name == "host") {
+            head.push_str("host: streams.test\r\n");
+        }
         for (name, value) in &self.headers {
             let _ = write!(head, "{name}: {value}\r\n");
         }

@@ -4,6 +4,7 @@ mod backend;
 mod read;
 mod reclaim;
 pub(super) mod schema;
+mod spelling;
 mod write;
 
 use std::{
@@ -71,6 +72,9 @@ impl Index {
                     }
                     found => found,
                 };
+                if found.is_ok() {
+                    spelling::settle(&db)?;
+                }
                 Ok((db, found))
             });
             opened.map_err(|error| storage_error(CONTEXT, error))
@@ -165,7 +169,7 @@ fn initialize(db: &Database) -> Result<(), redb::Error> {
         txn.open_table(HOLES)?;
     }
     txn.commit()?;
-    Ok(())
+    spelling::settle(db)
 }
 
 /// Makes format 3 of an earlier one. Format 1 has no table of trimmed streams; neither has one of
@@ -203,6 +207,9 @@ fn upgrade_producers(txn: &redb::WriteTransaction) -> Result<(), redb::Error> {
     txn.delete_table(PRODUCERS)?;
     Ok(())
 }
+
+#[cfg(test)]
+pub(super) use spelling::make_former;
 
 /// Pretends that another version wrote the index.
 #[cfg(test)]

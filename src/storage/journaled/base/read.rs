@@ -9,6 +9,7 @@ use super::{
     DATA, DUE, DataRead, DueRead, FILES, FilesRead, GARBAGE, GarbageRead, HOLES, HolesRead, NAMES, NamesRead, WRITERS,
     WritersRead,
     schema::{decode_record, decode_writer},
+    spelling::{self, SpellingsRead},
 };
 use crate::{
     clock::Millis,
@@ -19,6 +20,8 @@ use crate::{
 /// The index at one moment.
 pub(in crate::storage::journaled) struct Snapshot {
     names: NamesRead,
+    /// `None` when every name is spelled as it is stored.
+    spellings: Option<SpellingsRead>,
     data: DataRead,
     /// `None` when no stream has a file.
     files: Option<FilesRead>,
@@ -47,6 +50,7 @@ impl Snapshot {
         let holes = txn.open_table(HOLES)?;
         Ok(Self {
             names: txn.open_table(NAMES)?,
+            spellings: spelling::open(&txn)?,
             data: txn.open_table(DATA)?,
             files: (!files.is_empty()?).then_some(files),
             writers: txn.open_table(WRITERS)?,
@@ -57,8 +61,19 @@ impl Snapshot {
     }
 
     pub(in crate::storage::journaled) fn record(&self, name: &StreamName) -> Result<Option<StreamRecord>, redb::Error> {
-        let found = self.names.get(name.as_str())?;
-        found.map(|row| decode_record(name.as_str(), row.value())).transpose()
+        let found = self.names.get(name.key())?;
+        found.map(|row| decode_record(name.key(), row.value())).transpose()
+    }
+
+    /// A name as its stream's creator spelled it.
+    pub(in crate::storage::journaled) fn spelled(&self, name: &StreamName) -> Result<StreamName, redb::Error> {
+        let spelling = self.spellings.as_ref().map(|table| table.get(name.key())).transpose()?;
+        parse_name(
+            spelling
+                .flatten()
+                .as_ref()
+                .map_or(name.key(), |spelling| spelling.value()),
+        )
     }
 
     /// Where the stream's bytes end; `None` when there is no such stream.
@@ -137,7 +152,7 @@ impl Snapshot {
 
     /// Whether the index says that a name is due then.
     pub(in crate::storage::journaled) fn is_due(&self, at: Millis, name: &StreamName) -> Result<bool, redb::Error> {
-        Ok(self.due.get((at, name.as_str()))?.is_some())
+        Ok(self.due.get((at, name.key()))?.is_some())
     }
 
     /// Records by name, from `from` on.
@@ -147,8 +162,9 @@ impl Snapshot {
     ) -> Result<impl Iterator<Item = Result<(StreamName, StreamRecord), redb::Error>>, redb::Error> {
         let rows = self.names.range::<&str>((from, Bound::Unbounded))?;
         Ok(rows.map(|row| {
-            let (name, record) = row?;
-            Ok((parse_name(name.value())?, decode_record(name.value(), record.value())?))
+            let (key, record) = row?;
+            let name = self.spelled(&parse_name(key.value())?)?;
+            Ok((name, decode_record(key.value(), record.value())?))
         }))
     }
 

@@ -13,6 +13,7 @@ use super::{
     DATA, DUE, FILES, GARBAGE, HOLES, META, META_APPLIED, META_BYTES, META_CREDIT, META_NEXT_ID, NAMES, Run, TRIMMED,
     Totals, WRITERS,
     schema::{Data, decode_record, encode_record, encode_writer},
+    spelling::{self, SPELLINGS},
 };
 use crate::storage::{Position, StreamId, journaled::memtable::Memtable, segments::Segments};
 
@@ -82,8 +83,13 @@ pub(in crate::storage::journaled) fn checkpoint(db: &Database, new: &Checkpoint<
 fn write_records(txn: &WriteTransaction, mem: &Memtable) -> Result<(), redb::Error> {
     let mut names = txn.open_table(NAMES)?;
     let mut due = txn.open_table(DUE)?;
+    let mut spellings = txn.open_table(SPELLINGS)?;
     for (name, record) in &mem.names {
-        let name = name.as_str();
+        match record {
+            Some(_) => spelling::write(&mut spellings, name)?,
+            None => drop(spellings.remove(name.key())?),
+        }
+        let name = name.key();
         let old = match record {
             Some(record) => names.insert(name, encode_record(record)?.as_slice())?,
             None => names.remove(name)?,

@@ -226,6 +226,39 @@ fn of_very_many_producers_of_an_earlier_format_some_are_taken_over() {
 }
 
 #[test]
+fn names_of_a_former_version_are_found_by_any_spelling() {
+    let dir = scratch();
+    let due = crate::storage::StreamRecord {
+        due_at: Some(5),
+        ..record(2)
+    };
+    let store = acid(dir.path());
+    store
+        .commit(&[put("gid://app/1", record(1)), append(1, 0, "one")])
+        .unwrap();
+    store.commit(&[put("a/b", due), append(2, 0, "two")]).unwrap();
+    store
+        .commit(&[put("c/d", record(3)), put("c/e", record(4)), append(4, 0, "four")])
+        .unwrap();
+    drop(store);
+    // To the former version these were different streams.
+    let index = dir.path().join(base::FILE_NAME);
+    base::make_former(&index, &[("a/b", "a//b"), ("c/e", "c//d")]);
+    for _ in 0..2 {
+        let store = acid(dir.path());
+        let tail = |text: &str| store.get(&name(text)).unwrap().map(|stored| stored.tail);
+        assert_eq!(tail("gid:/app/1"), Some(3));
+        assert_eq!((tail("a/b"), tail("a///b")), (Some(3), Some(3)));
+        assert_eq!((tail("c/d"), tail("c/d~4")), (Some(0), Some(4)), "both are kept");
+        assert_eq!(store.due(5, 10).unwrap(), [name("a/b")]);
+        let listed = store.list("", None, 10).unwrap();
+        let listed: Vec<_> = listed.iter().map(|(name, _)| name.as_str()).collect();
+        assert_eq!(listed, ["a//b", "c/d", "c/d~4", "gid://app/1"]);
+        drop(store);
+    }
+}
+
+#[test]
 fn files_that_are_not_ours_are_refused() {
     for file in [base::FILE_NAME, journal::FILE_NAME] {
         let dir = scratch();

@@ -14,6 +14,9 @@ impl Table {
             "gid:%2F%2Fapp%2fRoom/1/messages",
             "gid:/app/Room/1/messages",
             "%67id://app/Room/1/messages",
+            // Runs of slashes count as one, because proxies merge them.
+            "gid:///app/Room/1/messages",
+            "gid://app//Room/1/messages",
         ];
         let others = [
             "gid://app/room/1/messages",
@@ -25,8 +28,6 @@ impl Table {
             "gid://app/Room/1/messages/x",
             "gid://app/Room/10/messages",
             "/gid://app/Room/1/messages",
-            "gid:///app/Room/1/messages",
-            "gid://app//Room/1/messages",
             "gid:%252F%252Fapp/Room/1/messages",
             "gid://app/Room/1/messages%20",
             "gid://app/Room/1/messages;x",

@@ -1,0 +1,205 @@
+//! Peers that keep failing are slowed down: an address whose tokens do not verify, because each
+//! costs a signature check, and a token that is refused over and over.
+
+use std::{
+    hash::RandomState,
+    net::{IpAddr, Ipv6Addr},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use parking_lot::Mutex;
+use quick_cache::{
+    UnitWeighter,
+    sync::{Cache, DefaultLifecycle},
+};
+
+use crate::clock;
+
+/// Client addresses that are kept. The one that has been asked about the least is dropped for a
+/// new one, and starts anew.
+const MAX_ADDRESSES: usize = 16 * 1024;
+
+/// How many failures are let through at once, and how fast they are forgotten: a minute's worth
+/// each (`auth.max_failures_per_minute`). 0: any number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Rate {
+    pub(super) per_minute: u32,
+}
+
+/// A token bucket, counted from empty to full.
+#[derive(Debug)]
+struct Bucket {
+    spent: f64,
+    at: Instant,
+}
+
+impl Bucket {
+    fn new(now: Instant) -> Self {
+        Self { spent: 0.0, at: now }
+    }
+
+    /// Adds `cost`, or says how long there is no room for a failure.
+    fn take(&mut self, cost: u32, rate: Rate, now: Instant) -> Result<(), Duration> {
+        let (room, per_second) = (f64::from(rate.per_minute), f64::from(rate.per_minute) / 60.0);
+        let passed = now.saturating_duration_since(self.at).as_secs_f64();
+        self.spent = (self.spent - passed * per_second).max(0.0);
+        self.at = now;
+        let over = self.spent + 1.0 - room;
+        if over > 0.0 && rate.per_minute > 0 {
+            return Err(Duration::from_secs_f64(over / per_second));
+        }
+        self.spent += f64::from(cost);
+        Ok(())
+    }
+
+    fn give_back(&mut self, cost: u32) {
+        self.spent = (self.spent - f64::from(cost)).max(0.0);
+    }
+}
+
+/// Failed signature checks by client address.
+pub(super) struct FailedChecks {
+    rate: Rate,
+    addresses: Cache<IpAddr, Arc<Mutex<Bucket>>, UnitWeighter, RandomState>,
+}
+
+/// Checks that were paid for in advance. Given back when they turn out not to have failed.
+pub(super) struct Charge(Option<(Arc<Mutex<Bucket>>, u32)>);
+
+impl FailedChecks {
+    pub(super) fn new(rate: Rate) -> Self {
+        let addresses = Cache::with(
+            MAX_ADDRESSES,
+            MAX_ADDRESSES as u64,
+            UnitWeighter,
+            RandomState::new(),
+            DefaultLifecycle::default(),
+        );
+        Self { rate, addresses }
+    }
+
+    /// Charges an address for `checks` before they are made. Nobody is charged for a request
+    /// whose client is not known.
+    pub(super) fn charge(&self, client: Option<IpAddr>, checks: u32) -> Result<Charge, Duration> {
+        self.charge_at(client, checks, clock::instant())
+    }
+
+    fn charge_at(&self, client: Option<IpAddr>, checks: u32, now: Instant) -> Result<Charge, Duration> {
+        let Some(client) = client.filter(|_| checks > 0 && self.rate.per_minute > 0) else {
+            return Ok(Charge(None));
+        };
+        let new = || Ok::<_, std::convert::Infallible>(Arc::new(Mutex::new(Bucket::new(now))));
+        let Ok(bucket) = self.addresses.get_or_insert_with(&site(client), new);
+        bucket.lock().take(checks, self.rate, now)?;
+        Ok(Charge(Some((bucket, checks))))
+    }
+
+    #[cfg(test)]
+    fn len(&self) -> usize {
+        self.addresses.len()
+    }
+}
+
+impl Charge {
+    pub(super) fn give_back(self) {
+        if let Some((bucket, checks)) = self.0 {
+            bucket.lock().give_back(checks);
+        }
+    }
+}
+
+/// An address as far as it tells sites apart: whoever has an IPv6 address has its whole /64.
+fn site(client: IpAddr) -> IpAddr {
+    match client.to_canonical() {
+        IpAddr::V6(ip) => IpAddr::V6(Ipv6Addr::from_bits(ip.to_bits() & !u128::from(u64::MAX))),
+        v4 => v4,
+    }
+}
+
+/// How often one token was refused what it asked for. Lives as long as the token is remembered.
+#[derive(Debug)]
+pub(super) struct Refusals(Mutex<Option<Bucket>>);
+
+impl Refusals {
+    pub(super) const fn none() -> Self {
+        Self(Mutex::new(None))
+    }
+
+    /// Counts a refusal, or says how long the token is to wait.
+    pub(super) fn count(&self, rate: Rate) -> Result<(), Duration> {
+        let now = clock::instant();
+        self.0.lock().get_or_insert_with(|| Bucket::new(now)).take(1, rate, now)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const RATE: Rate = Rate { per_minute: 6 };
+
+    fn ip(text: &str) -> Option<IpAddr> {
+        Some(text.parse().unwrap())
+    }
+
+    #[test]
+    fn an_address_has_a_minutes_worth_and_gets_it_back_over_a_minute() {
+        let (checks, start) = (FailedChecks::new(RATE), clock::instant());
+        let charge = |millis| {
+            checks
+                .charge_at(ip("192.0.2.1"), 1, start + Duration::from_millis(millis))
+                .err()
+        };
+        for _ in 0..6 {
+            assert_eq!(charge(0), None);
+        }
+        assert_eq!(charge(0), Some(Duration::from_secs(10)));
+        assert_eq!(charge(9_000), Some(Duration::from_secs(1)));
+        assert_eq!(charge(10_001), None);
+        assert!(charge(10_001).is_some());
+        assert_eq!((0..7).filter(|_| charge(100_000).is_none()).count(), 6);
+    }
+
+    #[test]
+    fn a_check_that_did_not_fail_costs_nothing() {
+        let (checks, now) = (FailedChecks::new(RATE), clock::instant());
+        for _ in 0..100 {
+            checks.charge_at(ip("192.0.2.1"), 4, now).ok().unwrap().give_back();
+        }
+    }
+
+    #[test]
+    fn addresses_of_one_site_share_and_others_do_not() {
+        let (checks, now) = (FailedChecks::new(Rate { per_minute: 1 }), clock::instant());
+        let refused = |text| checks.charge_at(ip(text), 1, now).is_err();
+        for (first, other, shared) in [
+            ("192.0.2.1", "192.0.2.2", false),
+            ("198.51.100.1", "::ffff:198.51.100.1", true),
+            ("2001:db8::1", "2001:db8::2", true),
+            ("2001:db8:0:1::1", "2001:db8:0:2::1", false),
+        ] {
+            assert!(!refused(first), "{first}");
+            assert_eq!(refused(other), shared, "{first} {other}");
+        }
+        // A client that nobody knows is nobody's neighbour.
+        assert!((0..10).all(|_| checks.charge_at(None, 1, now).is_ok()));
+    }
+
+    #[test]
+    fn the_table_is_bounded() {
+        let (checks, now) = (FailedChecks::new(RATE), clock::instant());
+        for number in 0..200_000_u32 {
+            let client = IpAddr::V4(number.into());
+            assert!(checks.charge_at(Some(client), 1, now).is_ok());
+        }
+        assert!(checks.len() <= MAX_ADDRESSES + 1024, "{}", checks.len());
+    }
+
+    #[test]
+    fn a_rate_of_zero_limits_nothing() {
+        let off = Rate { per_minute: 0 };
+        let (checks, refusals) = (FailedChecks::new(off), Refusals::none());
+        assert!((0..1000).all(|_| checks.charge(ip("192.0.2.1"), 4).is_ok() && refusals.count(off).is_ok()));
+    }
+}

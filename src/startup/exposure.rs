@@ -1,0 +1,46 @@
+//! Files that other users of the machine may read or write and should not. They are warned of,
+//! and used all the same: who else is on the machine is for the operator to know.
+
+use std::path::Path;
+
+use crate::{
+    config::{AuthMode, Config, StorageMode},
+    private_files::exposure,
+};
+
+const READABLE: u32 = 0o077;
+/// A group may share TLS keys, as Debian's `ssl-cert` does.
+const READABLE_BY_ALL: u32 = 0o007;
+const WRITABLE_BY_ALL: u32 = 0o002;
+
+/// A sentence for each of them.
+#[must_use]
+pub fn exposures(config: &Config) -> Vec<String> {
+    let mut found = Vec::new();
+    let acme = &config.transport.acme;
+    let automatic = acme.domain.is_some();
+    if config.storage.mode != StorageMode::Memory || automatic && acme.cache_dir.is_none() {
+        found.extend(directory("storage.data_dir", &config.storage.data_dir));
+    }
+    if let Some(dir) = acme.cache_dir.as_ref().filter(|_| automatic) {
+        found.extend(directory("transport.acme.cache_dir", dir));
+    }
+    if let Some(key) = &config.transport.tls.key_path {
+        let advice = "so other users may read the private key: chmod o-rwx it";
+        found.extend(exposure("transport.tls.key_path", key, READABLE_BY_ALL, advice));
+    }
+    let auth = config.auth.as_ref().filter(|auth| auth.mode == AuthMode::Jwt);
+    if let Some(auth) = auth {
+        let advice = "so any user may add a key of their own: chmod o-w it";
+        found.extend(exposure("auth.verify_key", &auth.verify_key, WRITABLE_BY_ALL, advice));
+    }
+    found
+}
+
+fn directory(key: &str, dir: &Path) -> Option<String> {
+    let advice = format!(
+        "so other users may look into it: chmod -R go-rwx {}, once, with the server stopped",
+        dir.display()
+    );
+    exposure(key, dir, READABLE, &advice)
+}

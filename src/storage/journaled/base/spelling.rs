@@ -1,0 +1,127 @@
+//! How names were spelled, and the keys of indexes of former versions.
+//!
+//! Names are keys in the form in which they are compared ([`canonical`]). The spelling of a
+//! stream's creator has a row of its own where it is another, which is seldom.
+
+use redb::{Database, ReadableDatabase, ReadableTable, ReadableTableMetadata, TableDefinition, TableError};
+
+use super::{DUE, META, NAMES, schema::decode_record, write};
+use crate::protocol::{StreamName, name::canonical};
+
+/// Name → its spelling, where that is not the name itself.
+pub(super) const SPELLINGS: TableDefinition<'_, &str, &str> = TableDefinition::new("spellings");
+
+pub(super) type SpellingsRead = redb::ReadOnlyTable<&'static str, &'static str>;
+
+/// In [`META`]: 1 when every name is in the form in which names are compared.
+const META_CANONICAL: &str = "canonical_names";
+
+/// The spellings; `None` when there are none.
+pub(super) fn open(txn: &redb::ReadTransaction) -> Result<Option<SpellingsRead>, redb::Error> {
+    match txn.open_table(SPELLINGS) {
+        Ok(table) if table.is_empty()? => Ok(None),
+        Ok(table) => Ok(Some(table)),
+        Err(TableError::TableDoesNotExist(_)) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Brings the names of an index that a former version wrote into the form in which they are
+/// compared: that version took `a//b` for another stream than `a/b`.
+pub(super) fn settle(db: &Database) -> Result<(), redb::Error> {
+    let others = {
+        let txn = db.begin_read()?;
+        if txn.open_table(META)?.get(META_CANONICAL)?.is_some() {
+            return Ok(());
+        }
+        let mut others = Vec::new();
+        for row in txn.open_table(NAMES)?.iter()? {
+            let (name, _) = row?;
+            if canonical(name.value()) != name.value() {
+                others.push(name.value().to_owned());
+            }
+        }
+        others
+    };
+    let nothing_to_do = others.is_empty();
+    match rename(db, &others) {
+        // A full disk keeps nobody from reading; the next start looks again.
+        Err(error) if nothing_to_do => {
+            tracing::debug!(%error, "could not note that all names are settled");
+            Ok(())
+        }
+        done => done,
+    }
+}
+
+fn rename(db: &Database, others: &[String]) -> Result<(), redb::Error> {
+    let txn = write::begin(db)?;
+    {
+        let mut names = txn.open_table(NAMES)?;
+        let mut due = txn.open_table(DUE)?;
+        let mut spellings = txn.open_table(SPELLINGS)?;
+        for old in others {
+            let Some(row) = names.remove(old.as_str())?.map(|row| row.value().to_vec()) else {
+                continue;
+            };
+            let record = decode_record(old, &row)?;
+            let key = canonical(old);
+            let taken = key.is_empty() || names.get(&*key)?.is_some();
+            let key = if taken {
+                // Two streams of former versions that are one name now: the second is kept
+                // under a name of its own.
+                let free = canonical(&format!("{key}~{}", record.id)).into_owned();
+                tracing::warn!(
+                    stream = old,
+                    now = free,
+                    "renamed, because another stream's name differs from it in slashes only"
+                );
+                free
+            } else {
+                spellings.insert(&*key, old.as_str())?;
+                key.into_owned()
+            };
+            names.insert(key.as_str(), row.as_slice())?;
+            if let Some(at) = record.due_at {
+                due.remove((at, old.as_str()))?;
+                due.insert((at, key.as_str()), ())?;
+            }
+        }
+    }
+    txn.open_table(META)?.insert(META_CANONICAL, 1)?;
+    txn.commit()?;
+    Ok(())
+}
+
+/// Notes how a name is spelled.
+pub(super) fn write(
+    table: &mut redb::Table<'_, &'static str, &'static str>,
+    name: &StreamName,
+) -> Result<(), redb::Error> {
+    if name.as_str() == name.key() {
+        table.remove(name.key())?;
+    } else {
+        table.insert(name.key(), name.as_str())?;
+    }
+    Ok(())
+}
+
+/// Makes the index one whose names a former version wrote.
+#[cfg(test)]
+pub(in crate::storage::journaled) fn make_former(path: &std::path::Path, renamed: &[(&str, &str)]) {
+    let db = Database::open(path).unwrap();
+    let txn = db.begin_write().unwrap();
+    txn.delete_table(SPELLINGS).unwrap();
+    txn.open_table(META).unwrap().remove(META_CANONICAL).unwrap();
+    for (now, former) in renamed {
+        let mut names = txn.open_table(NAMES).unwrap();
+        let row = names.remove(*now).unwrap().unwrap().value().to_vec();
+        names.insert(*former, row.as_slice()).unwrap();
+        let mut due = txn.open_table(DUE).unwrap();
+        if let Some(at) = decode_record(former, &row).unwrap().due_at {
+            due.remove((at, *now)).unwrap();
+            due.insert((at, *former), ()).unwrap();
+        }
+    }
+    txn.commit().unwrap();
+}

@@ -1,0 +1,150 @@
+//! What is written to disk is for the server's user alone, whatever the umask.
+
+use std::{
+    fs,
+    os::unix::fs::{PermissionsExt as _, symlink},
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use super::support::{
+    server::{BASE, BIN, Setup, run},
+    until,
+};
+
+/// The command with a umask that takes nothing from anybody.
+fn generous(setup: &Setup, arguments: &[&str]) -> Command {
+    let mut command = Command::new("sh");
+    command
+        .args(["-c", "umask 000; exec \"$0\" \"$@\"", BIN])
+        .args(arguments);
+    setup.equip(&mut command);
+    command
+}
+
+fn mode(path: &Path) -> u32 {
+    fs::symlink_metadata(path).unwrap().permissions().mode() & 0o777
+}
+
+/// Everything below a directory, with itself.
+fn everything(dir: &Path) -> Vec<PathBuf> {
+    let mut found = vec![dir.to_owned()];
+    for entry in fs::read_dir(dir).unwrap() {
+        let path = entry.unwrap().path();
+        match path.is_dir() {
+            true => found.extend(everything(&path)),
+            false => found.push(path),
+        }
+    }
+    found
+}
+
+#[track_caller]
+fn all_private(dir: &Path) {
+    let wide: Vec<_> = everything(dir)
+        .into_iter()
+        .filter(|path| mode(path) != if path.is_dir() { 0o700 } else { 0o600 })
+        .map(|path| format!("{} {:o}", path.display(), mode(&path)))
+        .collect();
+    assert!(wide.is_empty(), "{wide:?}");
+}
+
+#[test]
+fn a_data_directory_and_what_is_copied_from_it_are_private() {
+    for kind in ["acid", "file-durable", "file-fast"] {
+        let setup = Setup::new().on_disk(kind);
+        let server = setup.launch_by(generous(&setup, &[]));
+        server.log.wait_for("serving");
+        // Large enough for a data file of its own.
+        server.put("a").text(&"x".repeat(300_000)).send().expect(201);
+        for _ in 0..20 {
+            server.post("a").text(&"x".repeat(300_000)).send().expect(204);
+        }
+        until("the control socket", || setup.data_dir().join("control.sock").exists());
+        all_private(&setup.data_dir());
+
+        let backup = setup.dir.path().join("backup");
+        let (code, _, error) = run(generous(
+            &setup,
+            &["storage", "backup", "--to", &backup.display().to_string()],
+        ));
+        assert_eq!(code, 0, "{error}");
+        all_private(&backup);
+        server.stop();
+        all_private(&setup.data_dir());
+        let migrated = setup.dir.path().join("migrated");
+        let to = migrated.display().to_string();
+        let (code, _, error) = run(generous(&setup, &["storage", "migrate", "--to", &to, "--mode", "acid"]));
+        assert_eq!(code, 0, "{error}");
+        all_private(&migrated);
+    }
+}
+
+#[test]
+fn a_directory_that_others_may_look_into_is_warned_of_and_used() {
+    let setup = Setup::new().acid();
+    let data = setup.data_dir();
+    fs::create_dir(&data).unwrap();
+    fs::set_permissions(&data, fs::Permissions::from_mode(0o755)).unwrap();
+    fs::write(data.join("LOCK"), "").unwrap();
+    fs::set_permissions(data.join("LOCK"), fs::Permissions::from_mode(0o666)).unwrap();
+    let (code, out, _) = setup.run(&["check"]);
+    assert!(
+        code == 0 && out.contains("has the mode 0755, so other users may look into it"),
+        "{out}"
+    );
+    let server = setup.start();
+    server
+        .log
+        .wait_for("has the mode 0755, so other users may look into it: chmod -R go-rwx");
+    server.put("a").text("x").send().expect(201);
+    // Whoever can open the lock file can keep the server from starting.
+    assert_eq!(mode(&data.join("LOCK")), 0o600);
+    let made = everything(&data);
+    assert!(
+        made.iter()
+            .filter(|path| path.is_file())
+            .all(|path| mode(path) == 0o600),
+        "{made:?}"
+    );
+}
+
+#[test]
+fn an_export_is_private_and_follows_no_link() {
+    let setup = Setup::new();
+    let server = setup.start();
+    server.put("a").text("secret").send().expect(201);
+    let at = |name: &str| setup.dir.path().join(name);
+    fs::write(at("victim"), "untouched").unwrap();
+    for link in ["out.jsonl", "out.jsonl.part"] {
+        symlink(at("victim"), at(link)).unwrap();
+    }
+    let url = format!("http://{}{BASE}", server.public);
+    let arguments = ["export", "--url", &url, "--output", "out.jsonl"];
+    let (code, _, error) = run(generous(&setup, &arguments));
+    assert_eq!(code, 0, "{error}");
+    assert_eq!(fs::read_to_string(at("victim")).unwrap(), "untouched");
+    assert_eq!(mode(&at("out.jsonl")), 0o600);
+    assert!(fs::read_to_string(at("out.jsonl")).unwrap().contains("secret"));
+    assert!(!at("out.jsonl.part").exists());
+}
+
+#[test]
+fn generated_keys_are_private_whatever_the_umask() {
+    let setup = Setup::new();
+    let (code, _, error) = run(generous(&setup, &["keys", "generate", "--out", "keys"]));
+    assert_eq!(code, 0, "{error}");
+    let at = |name: &str| setup.dir.path().join("keys").join(name);
+    assert_eq!(
+        (mode(&at("signing_key.pem")), mode(&at("verify_key.pem"))),
+        (0o600, 0o644)
+    );
+    // A key that anybody may write to is anybody's.
+    fs::set_permissions(at("verify_key.pem"), fs::Permissions::from_mode(0o666)).unwrap();
+    let setup = setup.clone().with("auth.verify_key", at("verify_key.pem").display());
+    let (code, out, _) = setup.run(&["check"]);
+    assert!(
+        code == 0 && out.contains("any user may add a key of their own"),
+        "{out}"
+    );
+}
