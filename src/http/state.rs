@@ -57,6 +57,8 @@ pub struct Settings {
     pub max_live_readers: usize,
     /// `transport.connection.body_timeout_secs`
     pub body_timeout: Duration,
+    /// `transport.connection.body_total_timeout_secs`
+    pub body_total_timeout: Duration,
     /// `transport.connection.long_poll_timeout_secs`
     pub long_poll_timeout: Duration,
     /// `transport.connection.sse_reconnect_interval_secs`; `None`: an SSE read is not ended.
@@ -85,6 +87,7 @@ impl Settings {
                 .min(Semaphore::MAX_PERMITS),
             max_live_readers: config.limits.max_live_readers.min(Semaphore::MAX_PERMITS),
             body_timeout: Duration::from_secs(connection.body_timeout_secs),
+            body_total_timeout: Duration::from_secs(connection.body_total_timeout_secs),
             long_poll_timeout: Duration::from_secs(connection.long_poll_timeout_secs),
             sse_lifetime: (sse_lifetime > 0).then(|| Duration::from_secs(sse_lifetime)),
             sse_heartbeat: Duration::from_secs(connection.sse_heartbeat_secs.max(1)),
