@@ -3,15 +3,15 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use hyper::server::conn::http1;
-use hyper_util::rt::TokioTimer;
 use ipnet::IpNet;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::accept::{Gatehouse, accept_all};
-use super::budget::Budget;
 use super::drain::{Drained, Signal};
+use super::places::Connections;
+use super::responses::Budget;
 use super::throttle::Throttle;
 use super::tls::watch;
 use super::{App, Listener, TlsContext};
@@ -37,13 +37,17 @@ pub(super) struct Shared {
     pub(super) http1: http1::Builder,
     pub(super) max_header_bytes: usize,
     pub(super) timeouts: Timeouts,
-    pub(super) budget: Budget,
+    pub(super) connections: Connections,
+    /// `limits.max_response_bytes`
+    pub(super) responses: Arc<Budget>,
+    pub(super) max_response_bytes_per_connection: u64,
     /// Take nothing new, finish what is under way.
     pub(super) stop: Signal,
     /// The time to finish is over.
     pub(super) cut: Signal,
     pub(super) tasks: TaskTracker,
     pub(super) full: Throttle,
+    pub(super) crowded: Throttle,
     pub(super) refused: Throttle,
     pub(super) accept_failed: Throttle,
     cut_count: AtomicUsize,
@@ -64,8 +68,10 @@ impl Drop for Open {
 /// How long a peer may take for what.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Timeouts {
-    /// A request's head, from the moment that one is waited for.
+    /// A connection's first request, and the rest of a head that has begun.
     pub(super) header: Duration,
+    /// The next request.
+    pub(super) idle: Duration,
     /// The next bytes of an answer.
     pub(super) write: Duration,
     /// A TLS handshake.
@@ -97,14 +103,16 @@ impl Server {
     pub fn new(limits: &LimitsConfig, connection: &ConnectionConfig) -> Self {
         let timeouts = Timeouts {
             header: Duration::from_secs(connection.header_timeout_secs),
+            idle: Duration::from_secs(connection.idle_timeout_secs),
             write: Duration::from_secs(connection.write_timeout_secs),
             handshake: Duration::from_secs(connection.handshake_timeout_secs),
         };
         let mut http1 = http1::Builder::new();
         http1
-            .timer(TokioTimer::new())
-            // Runs from the moment a head is waited for: it also ends silent and idle connections.
-            .header_read_timeout(timeouts.header)
+            // `Watched` has the timeouts.
+            .header_read_timeout(None)
+            // Clients may end their side with their last request.
+            .half_close(true)
             .max_header_size(limits.max_header_bytes)
             .max_buf_size(limits.max_header_bytes.max(BUFFER).max(MIN_BUFFER));
         Self {
@@ -112,11 +120,14 @@ impl Server {
                 http1,
                 max_header_bytes: limits.max_header_bytes,
                 timeouts,
-                budget: Budget::new(limits.max_connections),
+                connections: Connections::new(limits.max_connections, limits.connections_per_address()),
+                responses: Arc::new(Budget::new(limits.max_response_bytes)),
+                max_response_bytes_per_connection: limits.max_response_bytes_per_connection,
                 stop: Signal::default(),
                 cut: Signal::default(),
                 tasks: TaskTracker::new(),
                 full: Throttle::default(),
+                crowded: Throttle::default(),
                 refused: Throttle::default(),
                 accept_failed: Throttle::default(),
                 cut_count: AtomicUsize::new(0),
@@ -130,6 +141,16 @@ impl Server {
     pub fn counting(mut self, metrics: Arc<Metrics>) -> Self {
         if let Some(shared) = Arc::get_mut(&mut self.shared) {
             shared.metrics = Some(metrics);
+        }
+        self
+    }
+
+    /// Counts no connections of these peers against `limits.max_connections_per_address`: each
+    /// stands for many clients. Before it serves anything.
+    #[must_use]
+    pub fn trusting(mut self, proxies: &[IpNet]) -> Self {
+        if let Some(shared) = Arc::get_mut(&mut self.shared) {
+            shared.connections.exempt(proxies);
         }
         self
     }

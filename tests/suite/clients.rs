@@ -130,7 +130,7 @@ fn a_head_is_cut_when_it_does_not_come_in_time() {
 
 #[test]
 fn an_idle_connection_is_let_go() {
-    let server = start(Setup::new().with("transport.connection.header_timeout_secs", 1));
+    let server = start(Setup::new().with("transport.connection.idle_timeout_secs", 1));
     let (lived, answer) = cut_after(&server, "GET /up HTTP/1.1\r\nhost: x\r\n\r\n", "");
     assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
     assert!(lived < Duration::from_secs(10), "lived for {lived:?}");

@@ -280,6 +280,7 @@ async fn a_stop_does_not_wait_for_a_mute_peer() {
     let files = Files::new();
     let mut patient = hasty();
     patient.header_timeout_secs = 60;
+    patient.idle_timeout_secs = 60;
     let server = Server::new(&LimitsConfig::default(), &patient);
     let listener = bind("127.0.0.1:0");
     let address = listener.address();

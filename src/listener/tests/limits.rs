@@ -11,6 +11,7 @@ use crate::listener::Server;
 fn crowd(max_connections: usize) -> LimitsConfig {
     LimitsConfig {
         max_connections,
+        max_connections_per_address: Some(0),
         ..LimitsConfig::default()
     }
 }

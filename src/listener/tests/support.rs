@@ -27,6 +27,7 @@ pub(super) fn bind(address: &str) -> Listener {
 pub(super) fn hasty() -> ConnectionConfig {
     ConnectionConfig {
         header_timeout_secs: 1,
+        idle_timeout_secs: 1,
         write_timeout_secs: 1,
         handshake_timeout_secs: 1,
         ..ConnectionConfig::default()
