@@ -14,6 +14,7 @@ mod watch;
 use std::{path::PathBuf, sync::Arc};
 
 use arc_swap::ArcSwap;
+use tokio::sync::Notify;
 
 pub use candidates::candidates;
 pub use keys::{KeySet, KeysError};
@@ -34,6 +35,8 @@ pub struct Authenticator {
     path: PathBuf,
     cache_size: usize,
     reload_secs: u64,
+    /// Asks [`Authenticator::watch`] to look at the files at once.
+    reload: Arc<Notify>,
 }
 
 /// One set of keys together with what was verified by it.
@@ -68,7 +71,13 @@ impl Authenticator {
             path: config.verify_key.clone(),
             cache_size: config.cache_size,
             reload_secs: config.reload_secs,
+            reload: Arc::default(),
         }))
+    }
+
+    /// Looks at the key files at once instead of after `auth.reload_secs`.
+    pub fn reload(&self) {
+        self.reload.notify_one();
     }
 
     /// What `token` proves, now.

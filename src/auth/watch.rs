@@ -28,14 +28,21 @@ impl Authenticator {
 
     pub(super) async fn watch_every(self: Arc<Self>, period: Duration, settle: Duration) {
         let mut watcher = Watcher::new(&self);
+        let reload = Arc::clone(&self.reload);
         // Nobody verifies tokens any more when only this task would keep the keys alive.
         drop(self);
         let mut ticks = interval(period);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
-            ticks.tick().await;
+            let asked = tokio::select! {
+                _ = ticks.tick() => false,
+                () = reload.notified() => true,
+            };
             let Some(mut now) = watcher.read().await else { return };
             if now == watcher.seen {
+                if asked {
+                    tracing::info!("the key files have not changed");
+                }
                 continue;
             }
             loop {

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use hyper::server::conn::http1;
 use ipnet::IpNet;
+use tokio::sync::Notify;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -46,6 +47,8 @@ pub(super) struct Shared {
     /// The time to finish is over.
     pub(super) cut: Signal,
     pub(super) tasks: TaskTracker,
+    /// Has the TLS files looked at at once.
+    reload: Arc<Notify>,
     pub(super) full: Throttle,
     pub(super) crowded: Throttle,
     pub(super) refused: Throttle,
@@ -126,6 +129,7 @@ impl Server {
                 stop: Signal::default(),
                 cut: Signal::default(),
                 tasks: TaskTracker::new(),
+                reload: Arc::default(),
                 full: Throttle::default(),
                 crowded: Throttle::default(),
                 refused: Throttle::default(),
@@ -166,8 +170,9 @@ impl Server {
     pub fn serve_tls<S: App>(&self, listener: Listener, context: TlsContext, app: S) {
         let stop = self.stopping();
         let watched = context.clone();
+        let reload = Arc::clone(&self.shared.reload);
         self.shared.tasks.spawn(async move {
-            stop.run_until_cancelled(watch(watched)).await;
+            stop.run_until_cancelled(watch(watched, reload)).await;
         });
         self.serve(listener, app, Gatehouse::tls(context));
     }
@@ -182,6 +187,11 @@ impl Server {
         self.shared
             .tasks
             .spawn(accept_all(listener, gatehouse, app, Arc::clone(&self.shared)));
+    }
+
+    /// Looks at the TLS files at once instead of after `transport.tls.reload_secs`.
+    pub fn reload_certificates(&self) {
+        self.shared.reload.notify_one();
     }
 
     /// Cancelled when the server begins to stop: what would otherwise go on for long (live
