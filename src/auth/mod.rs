@@ -104,6 +104,11 @@ impl Authenticator {
         }))
     }
 
+    /// Looks at the key files at once instead of after `auth.reload_secs`.
+    pub fn reload(&self) {
+        self.reload.notify_one();
+    }
+
     /// What `token` proves, now.
     ///
     /// # Errors

@@ -116,6 +116,13 @@ impl Permit {
         self.holder.as_deref().map(Verified::principal)
     }
 
+    /// What the token that it was given for proves, the same for each request with that token as
+    /// long as the token is remembered. `None` on an open server.
+    #[must_use]
+    pub(crate) fn holder(&self) -> Option<&Arc<Verified>> {
+        self.holder.as_ref()
+    }
+
     /// The name that the app gave to whoever holds it.
     #[must_use]
     pub fn identity(&self) -> Option<&str> {

@@ -34,12 +34,15 @@ impl Authenticator {
         let mut ticks = interval(period);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
-            tokio::select! {
-                _ = ticks.tick() => {}
-                () = reload.notified() => {}
-            }
+            let asked = tokio::select! {
+                _ = ticks.tick() => false,
+                () = reload.notified() => true,
+            };
             let Some(mut now) = watcher.read().await else { return };
             if now == watcher.seen {
+                if asked {
+                    tracing::info!("the key files have not changed");
+                }
                 continue;
             }
             loop {

@@ -48,6 +48,14 @@ pub struct ProxyConfig {
     pub identity: IdentityConfig,
 }
 
+impl ProxyConfig {
+    /// The proxies that are believed; none unless `proxy.enabled`.
+    #[must_use]
+    pub fn trusted(&self) -> &[IpNet] {
+        if self.enabled { &self.trusted_proxies } else { &[] }
+    }
+}
+
 impl Default for IdentityConfig {
     fn default() -> Self {
         Self {

@@ -70,11 +70,16 @@ pub struct ConnectionConfig {
     /// `transport.connection.sse_reconnect_interval_secs`: an SSE read is ended after about
     /// this long, so that CDNs can collapse readers (section 10.2). Default 60; 0: never.
     pub sse_reconnect_interval_secs: u64,
-    /// `transport.connection.header_timeout_secs`: for a request's head, and for an idle
-    /// kept-alive connection. Default 30.
+    /// `transport.connection.header_timeout_secs`: for a request's head, and for the first request
+    /// of a connection. Default 30.
     pub header_timeout_secs: u64,
-    /// `transport.connection.body_timeout_secs`: for a whole request body. Default 30.
+    /// `transport.connection.idle_timeout_secs`: for the next request on a connection that has
+    /// served one. More than proxies keep their connections idle (nginx: 60). Default 75.
+    pub idle_timeout_secs: u64,
+    /// `transport.connection.body_timeout_secs`: for the next piece of a request body. Default 30.
     pub body_timeout_secs: u64,
+    /// `transport.connection.body_total_timeout_secs`: for a whole request body. Default 900.
+    pub body_total_timeout_secs: u64,
     /// `transport.connection.write_timeout_secs`: a reader that takes nothing for this long is
     /// dropped. Default 30.
     pub write_timeout_secs: u64,
@@ -143,7 +148,9 @@ impl Default for ConnectionConfig {
             long_poll_timeout_secs: 30,
             sse_reconnect_interval_secs: 60,
             header_timeout_secs: 30,
+            idle_timeout_secs: 75,
             body_timeout_secs: 30,
+            body_total_timeout_secs: 900,
             write_timeout_secs: 30,
             handshake_timeout_secs: 10,
             sse_heartbeat_secs: 15,
@@ -184,7 +191,9 @@ section!(ConnectionConfig {
     long_poll_timeout_secs,
     sse_reconnect_interval_secs,
     header_timeout_secs,
+    idle_timeout_secs,
     body_timeout_secs,
+    body_total_timeout_secs,
     write_timeout_secs,
     handshake_timeout_secs,
     sse_heartbeat_secs,

@@ -160,6 +160,11 @@ impl Checker<'_> {
             ("limits.max_connections", limits.max_connections as u64),
             ("limits.max_live_readers", limits.max_live_readers as u64),
             ("limits.max_inflight_bytes", limits.max_inflight_bytes),
+            ("limits.max_response_bytes", limits.max_response_bytes),
+            (
+                "limits.max_response_bytes_per_connection",
+                limits.max_response_bytes_per_connection,
+            ),
             (
                 "transport.connection.long_poll_timeout_secs",
                 connection.long_poll_timeout_secs,
@@ -168,7 +173,12 @@ impl Checker<'_> {
                 "transport.connection.header_timeout_secs",
                 connection.header_timeout_secs,
             ),
+            ("transport.connection.idle_timeout_secs", connection.idle_timeout_secs),
             ("transport.connection.body_timeout_secs", connection.body_timeout_secs),
+            (
+                "transport.connection.body_total_timeout_secs",
+                connection.body_total_timeout_secs,
+            ),
             ("transport.connection.write_timeout_secs", connection.write_timeout_secs),
             (
                 "transport.connection.handshake_timeout_secs",
@@ -235,7 +245,12 @@ impl Checker<'_> {
                 "transport.connection.header_timeout_secs",
                 connection.header_timeout_secs,
             ),
+            ("transport.connection.idle_timeout_secs", connection.idle_timeout_secs),
             ("transport.connection.body_timeout_secs", connection.body_timeout_secs),
+            (
+                "transport.connection.body_total_timeout_secs",
+                connection.body_total_timeout_secs,
+            ),
             ("transport.connection.write_timeout_secs", connection.write_timeout_secs),
             (
                 "transport.connection.handshake_timeout_secs",

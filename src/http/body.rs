@@ -1,90 +1,121 @@
-//! Request bodies, bounded in size, in time, and in what all of them hold together.
+//! Request bodies, bounded in size, in time, and in the memory that all of them occupy.
+
+use std::sync::Arc;
 
 use axum::body::Body;
-use bytes::{Bytes, BytesMut};
-use http::{HeaderMap, StatusCode, header};
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, StatusCode, header};
 use http_body_util::BodyExt;
-use tokio::sync::OwnedSemaphorePermit;
+use tokio::{sync::OwnedSemaphorePermit, time::timeout};
 
 use super::{App, Problem};
 
-/// A body of up to this size is copied out of the connection's buffer, which is far larger
-/// and would otherwise live as long as the body does.
-const COPIED_BYTES: usize = 16 * 1024;
+/// A body that is announced as no longer than this gets its memory at once.
+const FIRST_ALLOCATION: usize = 16 * 1024;
 
-/// A body, and its share of what may be held.
+/// The least that is allocated for a body whose length is unknown.
+const MIN_ALLOCATION: usize = 1024;
+
+/// A body, and the memory that is charged for it.
 pub(super) struct Received {
     pub(super) bytes: Bytes,
-    _share: Option<OwnedSemaphorePermit>,
+    _charge: Option<OwnedSemaphorePermit>,
 }
 
 /// Reads a body. One that is announced as too large is refused before it is read.
 pub(super) async fn receive(app: &App, headers: &HeaderMap, body: Body) -> Result<Received, Problem> {
     let limit = app.settings().max_body_bytes;
-    if announced(headers)? > limit {
+    let announced = announced(headers)?;
+    if announced > limit {
         return Err(too_large(limit));
     }
-    match tokio::time::timeout(app.settings().body_timeout, collect(app, body, limit)).await {
+    let buffer = Buffer {
+        app,
+        limit: usize::try_from(limit).unwrap_or(usize::MAX),
+        announced: usize::try_from(announced).unwrap_or(usize::MAX),
+        bytes: Vec::new(),
+        charge: None,
+    };
+    match timeout(app.settings().body_total_timeout, collect(buffer, body)).await {
         Ok(received) => received,
-        Err(_) => Err(Problem::new(
-            StatusCode::REQUEST_TIMEOUT,
-            "body-timeout",
-            "the request body did not arrive in time",
-        )
-        .with(header::CONNECTION, http::HeaderValue::from_static("close"))),
+        Err(_) => Err(too_slow("the request body took longer than a whole body may")),
     }
 }
 
-async fn collect(app: &App, mut body: Body, limit: u64) -> Result<Received, Problem> {
-    let mut share: Option<OwnedSemaphorePermit> = None;
-    let mut pieces: Vec<Bytes> = Vec::new();
-    let mut held = 0;
-    while let Some(frame) = body.frame().await {
+async fn collect(mut buffer: Buffer<'_>, mut body: Body) -> Result<Received, Problem> {
+    let idle = buffer.app.settings().body_timeout;
+    loop {
+        let Ok(frame) = timeout(idle, body.frame()).await else {
+            return Err(too_slow("the request body stopped arriving"));
+        };
+        let Some(frame) = frame else { break };
         let frame = frame.map_err(|error| {
             tracing::debug!(%error, "a request body broke off");
             Problem::bad("body", "broke off or was not framed as announced")
         })?;
-        let Ok(data) = frame.into_data() else { continue };
-        held += data.len();
-        if held as u64 > limit {
-            return Err(too_large(limit));
-        }
-        reserve(app, &mut share, data.len())?;
-        if !data.is_empty() {
-            pieces.push(data);
+        if let Ok(data) = frame.into_data() {
+            buffer.append(&data)?;
         }
     }
     Ok(Received {
-        bytes: join(pieces, held),
-        _share: share,
+        bytes: buffer.bytes.into(),
+        _charge: buffer.charge,
     })
 }
 
-/// Takes part of what all bodies together may hold, as it arrives and not as it is
-/// announced: an announcement costs a client nothing.
-fn reserve(app: &App, share: &mut Option<OwnedSemaphorePermit>, bytes: usize) -> Result<(), Problem> {
-    let wanted = u32::try_from(bytes).unwrap_or(u32::MAX);
-    let more = std::sync::Arc::clone(app.held_bytes()).try_acquire_many_owned(wanted);
-    let more =
-        more.map_err(|_| Problem::come_back("overloaded", "too many request bodies are under way; try again"))?;
-    match share {
-        Some(share) => share.merge(more),
-        None => *share = Some(more),
-    }
-    Ok(())
+/// A body so far, in one piece of memory: a frame keeps the connection's buffer alive, which is
+/// far larger than a small frame, so frames are copied and dropped as they arrive.
+struct Buffer<'a> {
+    app: &'a App,
+    limit: usize,
+    /// 0 when it is unknown.
+    announced: usize,
+    bytes: Vec<u8>,
+    charge: Option<OwnedSemaphorePermit>,
 }
 
-fn join(mut pieces: Vec<Bytes>, len: usize) -> Bytes {
-    match pieces.as_slice() {
-        [only] if only.len() > COPIED_BYTES => pieces.swap_remove(0),
-        _ => {
-            let mut joined = BytesMut::with_capacity(len);
-            for piece in &pieces {
-                joined.extend_from_slice(piece);
-            }
-            joined.freeze()
+impl Buffer<'_> {
+    fn append(&mut self, data: &[u8]) -> Result<(), Problem> {
+        let needed = self.bytes.len() + data.len();
+        if needed > self.limit {
+            return Err(too_large(self.limit as u64));
         }
+        if needed > self.bytes.capacity() {
+            self.grow(needed)?;
+        }
+        self.bytes.extend_from_slice(data);
+        Ok(())
     }
+
+    /// Doubles the memory, which is charged as it is allocated. An announced length bounds it and
+    /// does not bring it about: announcing costs a client nothing.
+    ///
+    /// The old memory is not charged while it is copied: that lasts for one copy, and no more than
+    /// one of them is made by each worker thread.
+    fn grow(&mut self, needed: usize) -> Result<(), Problem> {
+        let old = self.bytes.capacity();
+        let most = if self.announced > 0 { self.announced } else { self.limit };
+        let least = self.announced.clamp(MIN_ALLOCATION, FIRST_ALLOCATION);
+        let new = old.saturating_mul(2).max(least).min(most).max(needed);
+        self.charge(new - old)?;
+        let allocated = self.bytes.try_reserve_exact(new - self.bytes.len());
+        allocated.map_err(|_| overloaded())
+    }
+
+    fn charge(&mut self, bytes: usize) -> Result<(), Problem> {
+        let bytes = u32::try_from(bytes).map_err(|_| overloaded())?;
+        let more = Arc::clone(self.app.held_bytes()).try_acquire_many_owned(bytes);
+        let more = more.map_err(|_| overloaded())?;
+        match &mut self.charge {
+            Some(charge) => charge.merge(more),
+            None => self.charge = Some(more),
+        }
+        Ok(())
+    }
+}
+
+fn overloaded() -> Problem {
+    Problem::come_back("overloaded", "too many request bodies are under way; try again")
 }
 
 fn announced(headers: &HeaderMap) -> Result<u64, Problem> {
@@ -101,4 +132,9 @@ fn too_large(limit: u64) -> Problem {
         "too-large",
         format!("the request body is larger than {limit} bytes"),
     )
+}
+
+fn too_slow(detail: &'static str) -> Problem {
+    Problem::new(StatusCode::REQUEST_TIMEOUT, "body-timeout", detail)
+        .with(header::CONNECTION, HeaderValue::from_static("close"))
 }

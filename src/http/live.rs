@@ -1,31 +1,101 @@
 //! What live reads have in common: they are counted, and they end with their token and
 //! with the server.
 
-use std::{sync::Arc, time::Duration};
+use std::{net::IpAddr, sync::Arc, time::Duration};
 
+use http::request::Parts;
 use prometheus::IntGauge;
 use tokio::{sync::OwnedSemaphorePermit, time::Instant};
 use tokio_util::sync::WaitForCancellationFutureOwned;
 
 use super::{App, Problem};
-use crate::{auth::Permit, clock};
+use crate::{
+    auth::{Permit, Principal, Verified},
+    clock,
+    listener::{ListenerKind, Share, Shares, contains, network},
+    proxy::Origin,
+};
 
 /// A live read's place among those that may be open at once.
 pub(super) struct Place {
     gauge: IntGauge,
     _permit: OwnedSemaphorePermit,
+    _shares: (Option<Share<Holder>>, Option<Share<IpAddr>>),
+    /// Keeps the address taken that [`Holder::Token`] is.
+    _token: Option<Arc<Verified>>,
+}
+
+/// Whose live reads are counted together.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) enum Holder {
+    /// All tokens with the same `identity`.
+    Identity(String),
+    /// One token, by the address of what it proves.
+    Token(usize),
+}
+
+/// The shares in `limits.max_live_readers`.
+pub(super) struct LiveShares {
+    principals: Arc<Shares<Holder>>,
+    addresses: Arc<Shares<IpAddr>>,
+}
+
+impl LiveShares {
+    pub(super) fn new(per_principal: usize, per_address: usize) -> Self {
+        Self {
+            principals: Shares::new(per_principal),
+            addresses: Shares::new(per_address),
+        }
+    }
 }
 
 impl Place {
-    /// Takes a place, if one is free.
-    pub(super) fn take(app: &App, mode: &'static str) -> Result<Self, Problem> {
-        let permit = Arc::clone(app.live_readers()).try_acquire_owned();
-        let permit =
-            permit.map_err(|_| Problem::come_back("too-many-readers", "too many live reads are open; try again"))?;
+    /// Takes a place, if one is free and neither the principal nor the client's address has its
+    /// share of them already.
+    pub(super) fn take(app: &App, permit: &Permit, parts: &Parts, mode: &'static str) -> Result<Self, Problem> {
+        let shares = if permit.principal().is_some_and(Principal::is_server) {
+            (None, None)
+        } else {
+            (principal_share(app, permit)?, address_share(app, parts)?)
+        };
+        let place = Arc::clone(app.live_readers()).try_acquire_owned();
+        let place =
+            place.map_err(|_| Problem::come_back("too-many-readers", "too many live reads are open; try again"))?;
         let gauge = app.metrics().live_readers(mode);
         gauge.inc();
-        Ok(Self { gauge, _permit: permit })
+        Ok(Self {
+            gauge,
+            _permit: place,
+            _shares: shares,
+            _token: permit.holder().cloned(),
+        })
     }
+}
+
+fn principal_share(app: &App, permit: &Permit) -> Result<Option<Share<Holder>>, Problem> {
+    let holder = match (permit.identity(), permit.holder()) {
+        (Some(identity), _) => Holder::Identity(identity.to_owned()),
+        (None, Some(token)) => Holder::Token(Arc::as_ptr(token).addr()),
+        (None, None) => return Ok(None),
+    };
+    let share = app.live_shares().principals.take(holder);
+    share.map(Some).ok_or_else(|| {
+        let detail = "this token has its share of the live reads open; end some, or try again";
+        Problem::too_many("too-many-own-readers", detail)
+    })
+}
+
+fn address_share(app: &App, parts: &Parts) -> Result<Option<Share<IpAddr>>, Problem> {
+    let client = parts.extensions.get::<Origin>().and_then(|origin| origin.client_ip);
+    let is_internal = parts.extensions.get::<ListenerKind>() == Some(&ListenerKind::Internal);
+    let Some(client) = client.filter(|ip| !is_internal && !contains(&app.settings().proxies, *ip)) else {
+        return Ok(None);
+    };
+    let share = app.live_shares().addresses.take(network(client));
+    share.map(Some).ok_or_else(|| {
+        let detail = "this address has its share of the live reads open; end some, or try again";
+        Problem::too_many("too-many-own-readers", detail)
+    })
 }
 
 impl Drop for Place {

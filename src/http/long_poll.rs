@@ -1,7 +1,7 @@
 //! `GET` with `live=long-poll` (section 5.7).
 
 use axum::body::Body;
-use http::{HeaderValue, Response, StatusCode, header};
+use http::{HeaderValue, Response, StatusCode, header, request::Parts};
 use tokio::time::Instant;
 
 use super::{App, Problem, caching, live, query::ReadQuery, respond, stream};
@@ -12,8 +12,13 @@ use crate::{
     protocol::{ReadFrom, cursor, headers},
 };
 
-pub(super) async fn handle(app: &App, permit: &Permit, query: ReadQuery) -> Result<Response<Body>, Problem> {
-    let _place = live::Place::take(app, "long-poll")?;
+pub(super) async fn handle(
+    app: &App,
+    permit: &Permit,
+    parts: &Parts,
+    query: ReadQuery,
+) -> Result<Response<Body>, Problem> {
+    let _place = live::Place::take(app, permit, parts, "long-poll")?;
     let mut follower = app.running()?.follow(stream(permit)?, query.from).await?;
     let end = live::end(permit, Some(app.settings().long_poll_timeout)).unwrap_or_else(Instant::now);
     let event = tokio::select! {

@@ -127,6 +127,13 @@ async fn granted(
     body: Body,
     permit: &Permit,
 ) -> (&'static str, Result<Response<Body>, Problem>) {
+    let body = match permit.operation() {
+        Operation::Read | Operation::Metadata | Operation::Delete | Operation::List | Operation::Metrics => {
+            // Not held through a live read.
+            Body::empty()
+        }
+        _ => body,
+    };
     match permit.operation() {
         Operation::Create | Operation::Fork => ("create", create::handle(app, permit, parts, body).await),
         Operation::Append | Operation::AppendAndClose | Operation::Close => {

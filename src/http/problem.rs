@@ -65,6 +65,12 @@ impl Problem {
         Self::new(StatusCode::NOT_FOUND, "no-such-path", "nothing is served at this path")
     }
 
+    /// 429 for a client that has its share of something, with a moment to come back at.
+    pub(super) fn too_many(code: &'static str, detail: &'static str) -> Self {
+        let secs = clock::random_between(1, 2 * RETRY_SECS);
+        Self::new(StatusCode::TOO_MANY_REQUESTS, code, detail).with(header::RETRY_AFTER, number(secs))
+    }
+
     /// 503 with a moment to come back at.
     pub(super) fn come_back(code: &'static str, detail: &'static str) -> Self {
         let secs = clock::random_between(1, 2 * RETRY_SECS);

@@ -30,8 +30,8 @@ pub(super) async fn handle(
     };
     match query.live {
         None => ("read", catch_up(app, permit, parts, query.from).await),
-        Some(Live::LongPoll) => ("long-poll", long_poll::handle(app, permit, query).await),
-        Some(Live::Sse) => ("sse", sse::handle(app, permit, query).await),
+        Some(Live::LongPoll) => ("long-poll", long_poll::handle(app, permit, parts, query).await),
+        Some(Live::Sse) => ("sse", sse::handle(app, permit, parts, query).await),
     }
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use axum::body::Body;
 use bytes::Bytes;
 use futures_util::stream;
-use http::{HeaderName, HeaderValue, Response, header};
+use http::{HeaderName, HeaderValue, Response, header, request::Parts};
 use tokio::time::{Instant, Sleep};
 use tokio_util::sync::WaitForCancellationFutureOwned;
 
@@ -23,8 +23,13 @@ use encode::{Cursor, State};
 /// How long clients are to wait before they connect again.
 const RETRY: Duration = Duration::from_secs(2);
 
-pub(super) async fn handle(app: &App, permit: &Permit, query: ReadQuery) -> Result<Response<Body>, Problem> {
-    let place = live::Place::take(app, "sse")?;
+pub(super) async fn handle(
+    app: &App,
+    permit: &Permit,
+    parts: &Parts,
+    query: ReadQuery,
+) -> Result<Response<Body>, Problem> {
+    let place = live::Place::take(app, permit, parts, "sse")?;
     let follower = app.running()?.follow(stream_of(permit)?, query.from).await?;
     let kind = follower.kind();
     let reader = Box::pin(Reader {

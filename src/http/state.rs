@@ -8,10 +8,11 @@ use std::{
     time::Duration,
 };
 
+use ipnet::IpNet;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
-use super::{Problem, caching::Caching, cors::Cors};
+use super::{Problem, caching::Caching, cors::Cors, live::LiveShares};
 use crate::{
     config::{CachePolicy, Config},
     engine::Engine,
@@ -35,6 +36,7 @@ struct Inner {
     /// One permit for each byte of request bodies that may be held.
     held_bytes: Arc<Semaphore>,
     live_readers: Arc<Semaphore>,
+    live_shares: LiveShares,
     stopping: CancellationToken,
     /// What the host of an embedded router says.
     ready: Arc<AtomicBool>,
@@ -57,8 +59,16 @@ pub struct Settings {
     pub max_held_bytes: usize,
     /// `limits.max_live_readers`
     pub max_live_readers: usize,
+    /// `limits.max_live_readers_per_principal`
+    pub max_live_readers_per_principal: usize,
+    /// `limits.max_live_readers_per_address`
+    pub max_live_readers_per_address: usize,
+    /// `proxy.trusted_proxies`, whose addresses stand for many clients.
+    pub proxies: Vec<IpNet>,
     /// `transport.connection.body_timeout_secs`
     pub body_timeout: Duration,
+    /// `transport.connection.body_total_timeout_secs`
+    pub body_total_timeout: Duration,
     /// `transport.connection.long_poll_timeout_secs`
     pub long_poll_timeout: Duration,
     /// `transport.connection.sse_reconnect_interval_secs`; `None`: an SSE read is not ended.
@@ -90,7 +100,11 @@ impl Settings {
                 .unwrap_or(usize::MAX)
                 .min(Semaphore::MAX_PERMITS),
             max_live_readers: config.limits.max_live_readers.min(Semaphore::MAX_PERMITS),
+            max_live_readers_per_principal: config.limits.live_readers_per_principal(),
+            max_live_readers_per_address: config.limits.live_readers_per_address(),
+            proxies: config.proxy.trusted().to_vec(),
             body_timeout: Duration::from_secs(connection.body_timeout_secs),
+            body_total_timeout: Duration::from_secs(connection.body_total_timeout_secs),
             long_poll_timeout: Duration::from_secs(connection.long_poll_timeout_secs),
             sse_lifetime: (sse_lifetime > 0).then(|| Duration::from_secs(sse_lifetime)),
             sse_heartbeat: Duration::from_secs(connection.sse_heartbeat_secs.max(1)),
@@ -110,6 +124,10 @@ impl App {
             cors: Cors::new(&settings.cors_origins),
             held_bytes: Arc::new(Semaphore::new(settings.max_held_bytes)),
             live_readers: Arc::new(Semaphore::new(settings.max_live_readers)),
+            live_shares: LiveShares::new(
+                settings.max_live_readers_per_principal,
+                settings.max_live_readers_per_address,
+            ),
             settings,
             stopping,
             ready: Arc::new(AtomicBool::new(true)),
@@ -167,6 +185,10 @@ impl App {
 
     pub(super) fn live_readers(&self) -> &Arc<Semaphore> {
         &self.inner.live_readers
+    }
+
+    pub(super) fn live_shares(&self) -> &LiveShares {
+        &self.inner.live_shares
     }
 
     pub(super) fn is_ready(&self) -> bool {

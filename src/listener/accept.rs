@@ -14,10 +14,13 @@ use tokio::time::{sleep, timeout};
 use super::connection::serve_http1;
 use super::guarded::Guarded;
 use super::http2::serve_http2;
+use super::metered::Meter;
 use super::peer::{canonical, contains};
+use super::places::Full;
 use super::refusal::raw_refusal;
 use super::server::Shared;
 use super::service::Entry;
+use super::state::ConnectionState;
 use super::tls::handshake;
 use super::{App, Listener, ListenerKind, PeerAddr, TlsContext};
 
@@ -84,25 +87,34 @@ pub(super) async fn accept_all<S: App>(listener: Listener, gatehouse: Gatehouse,
 
 fn admit<S: App>(socket: TcpStream, peer: SocketAddr, gatehouse: &Gatehouse, app: &S, shared: &Arc<Shared>) {
     if !gatehouse.admits(peer) {
-        return turn_away(socket, peer, shared);
+        return refuse_stranger(socket, peer, shared);
     }
-    let Some(place) = shared.budget.take(gatehouse.kind) else {
-        // Closing is all that is affordable now; whoever it is tries again later.
-        shared.count_refused("full");
-        if let Some(held_back) = shared.full.pass() {
-            tracing::warn!(%peer, held_back, "limits.max_connections reached: connection closed");
+    let place = match shared.connections.take(gatehouse.kind, peer.ip()) {
+        Ok(place) => place,
+        Err(Full::Server) => {
+            // Closing is all that is affordable now; the client tries again later.
+            shared.count_refused("full");
+            if let Some(held_back) = shared.full.pass() {
+                tracing::warn!(%peer, held_back, "limits.max_connections reached: connection closed");
+            }
+            return;
         }
-        return;
+        Err(Full::Peer) => return refuse_crowd(socket, peer, gatehouse, shared),
     };
     let open = shared.count_open();
+    let state = Arc::new(ConnectionState::new(Arc::clone(&shared.responses)));
+    let io = Guarded::new(socket, shared.timeouts.write, Arc::clone(&state));
     let service = Entry {
         inner: app.clone(),
         peer: PeerAddr(peer),
         kind: gatehouse.kind,
         tls: None,
-        handover: Arc::default(),
+        state,
+        meter: Meter {
+            budget: Arc::clone(&shared.responses),
+            patience: shared.timeouts.write,
+        },
     };
-    let io = Guarded::new(socket, shared.timeouts.write, Arc::clone(&service.handover));
     let shared_by_all = Arc::clone(shared);
     match gatehouse.tls.clone() {
         None => {
@@ -155,36 +167,49 @@ async fn serve_tls<S: App>(
     }
 }
 
-/// Answers a peer that is not on the allow-list. What it says is not even parsed.
-fn turn_away(socket: TcpStream, peer: SocketAddr, shared: &Arc<Shared>) {
+/// Refuses a peer that is not on the allow-list.
+fn refuse_stranger(socket: TcpStream, peer: SocketAddr, shared: &Arc<Shared>) {
     shared.count_refused("peer");
     if let Some(held_back) = shared.refused.pass() {
         tracing::warn!(peer = %peer.ip(), held_back, "refused: not in internal.allowed_ips");
     }
-    let Some(place) = shared.budget.take_refusal() else {
+    let detail = "this address is not in internal.allowed_ips";
+    refuse(socket, shared, raw_refusal(StatusCode::FORBIDDEN, "Forbidden", detail));
+}
+
+/// Refuses a peer that has its share of the connections.
+fn refuse_crowd(socket: TcpStream, peer: SocketAddr, gatehouse: &Gatehouse, shared: &Arc<Shared>) {
+    shared.count_refused("address");
+    if let Some(held_back) = shared.crowded.pass() {
+        tracing::warn!(peer = %peer.ip(), held_back, "refused: limits.max_connections_per_address reached");
+    }
+    // There is no answer without a handshake, which would cost more than a connection does.
+    if gatehouse.tls.is_none() {
+        let detail = "this address has too many open connections; close some or try again later";
+        let answer = raw_refusal(StatusCode::TOO_MANY_REQUESTS, "Too Many Requests", detail);
+        refuse(socket, shared, answer);
+    }
+}
+
+/// Sends an answer without parsing what it answers.
+fn refuse(socket: TcpStream, shared: &Arc<Shared>, answer: Vec<u8>) {
+    let Some(place) = shared.connections.take_refusal() else {
         return;
     };
-    let mut io = Guarded::new(socket, shared.timeouts.write, Arc::default());
+    let state = Arc::new(ConnectionState::new(Arc::clone(&shared.responses)));
+    let mut io = Guarded::new(socket, shared.timeouts.write, state);
     let shared_by_all = Arc::clone(shared);
     shared.tasks.spawn(async move {
         // Clients mistrust an answer that comes before their request.
         let _ = timeout(FIRST_WORD, io.read(&mut [0; 1024])).await;
         let answer = async {
-            io.write_all(&refusal_bytes()).await?;
+            io.write_all(&answer).await?;
             io.shutdown().await
         };
         // Nobody to tell if it does not get through.
         let _ = select(pin!(answer), pin!(shared_by_all.stop.token().cancelled())).await;
         drop(place);
     });
-}
-
-fn refusal_bytes() -> Vec<u8> {
-    raw_refusal(
-        StatusCode::FORBIDDEN,
-        "Forbidden",
-        "this address is not in internal.allowed_ips",
-    )
 }
 
 async fn recover(error: &io::Error, listener: &Listener, shared: &Shared) {

@@ -13,7 +13,9 @@ use hyper::server::conn::http1;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 
+use super::idle::Watched;
 use super::live::{self, Writer};
+use super::metered::Metered;
 use super::server::Shared;
 use super::service::Entry;
 
@@ -44,7 +46,7 @@ pub(super) trait Graceful: Future {
 impl<I, S> Graceful for http1::Connection<I, S>
 where
     Self: Future,
-    S: hyper::service::Service<Request<Incoming>, Response = Response<Body>, Error = Infallible>,
+    S: hyper::service::Service<Request<Incoming>, Response = Response<Metered>, Error = Infallible>,
     I: hyper::rt::Read + hyper::rt::Write + Unpin,
 {
     fn finish(self: Pin<&mut Self>) {
@@ -58,14 +60,15 @@ where
     I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     S: App,
 {
-    let handover = Arc::clone(&service.handover);
+    let state = Arc::clone(&service.state);
     let (mut io, mut service) = (io, service);
     loop {
         // Boxed, and its parts dropped in here: nothing of it is held while a live answer is
         // written, above all not its buffers.
         let mut live = {
-            let mut connection = Box::new(shared.http1.serve_connection(TokioIo::new(io), service));
-            let ended = drive(Pin::new(&mut *connection), &shared, || handover.is_due()).await;
+            let connection = shared.http1.serve_connection(TokioIo::new(io), service);
+            let mut connection = Watched::http1(connection, Arc::clone(&state), shared.timeouts);
+            let ended = drive(Pin::new(&mut connection), &shared, || state.is_live_due()).await;
             match ended {
                 Ended::ByItself(Ok(())) | Ended::Cut => return,
                 Ended::ByItself(Err(error)) => {
@@ -75,8 +78,8 @@ where
                 }
                 Ended::Interrupted => {}
             }
-            let parts = connection.into_parts();
-            let Some(mut live) = handover.take() else {
+            let parts = connection.into_inner().into_parts();
+            let Some(mut live) = state.take_live() else {
                 return;
             };
             // What was read ahead is not read again.
@@ -86,7 +89,7 @@ where
             live
         };
         live.keep &= !shared.stop.is_given();
-        match until_cut(Writer::new(&mut io, live), &shared).await {
+        match until_cut(Writer::new(&mut io, live, &state.responses), &shared).await {
             Some(live::End::Reusable) if !shared.stop.is_given() => {}
             Some(live::End::Reusable | live::End::Last) => {
                 let _ = until_cut(pin!(io.shutdown()), &shared).await;

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use super::handover::Handover;
+use super::state::ConnectionState;
+use super::taking::Stall;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep_until};
 
@@ -17,16 +18,17 @@ const LINGER: Duration = Duration::from_secs(2);
 const LINGER_BYTES: usize = 1024 * 1024;
 
 /// A socket whose peer must keep taking what we write: when nothing has been taken for
-/// `write_timeout` while bytes wait, the write fails with `TimedOut`. While nothing waits
-/// there is no timer. Closing lingers for a moment.
+/// `write_timeout` while bytes are pending, the write fails with `TimedOut`; sooner when the memory
+/// for responses is used up. While nothing is pending there is no timer. Closing lingers for a
+/// moment.
 #[derive(Debug)]
 pub(super) struct Guarded<T> {
     io: T,
     write_timeout: Duration,
-    /// Told whether a write is waiting.
-    handover: Arc<Handover>,
-    /// Runs while a write waits for the peer, and while a close lingers.
-    timer: Option<Pin<Box<Sleep>>>,
+    state: Arc<ConnectionState>,
+    stall: Stall,
+    /// Runs while a close lingers.
+    linger: Option<Pin<Box<Sleep>>>,
     closing: Option<Closing>,
 }
 
@@ -38,32 +40,37 @@ struct Closing {
 }
 
 impl<T> Guarded<T> {
-    pub(super) fn new(io: T, write_timeout: Duration, handover: Arc<Handover>) -> Self {
+    pub(super) fn new(io: T, write_timeout: Duration, state: Arc<ConnectionState>) -> Self {
         Self {
             io,
             write_timeout,
-            handover,
-            timer: None,
+            state,
+            stall: Stall::default(),
+            linger: None,
             closing: None,
         }
     }
 
-    /// Whether `after` has passed since the wait began.
-    fn waited(&mut self, cx: &mut Context<'_>, after: Duration) -> bool {
-        let timer = self
-            .timer
-            .get_or_insert_with(|| Box::pin(sleep_until(Instant::now() + after)));
-        timer.as_mut().poll(cx).is_ready()
+    /// Whether the close has lingered long enough.
+    fn lingered(&mut self, cx: &mut Context<'_>) -> bool {
+        let linger = self
+            .linger
+            .get_or_insert_with(|| Box::pin(sleep_until(Instant::now() + LINGER)));
+        linger.as_mut().poll(cx).is_ready()
     }
 
     /// Passes a write's outcome on, or fails it when it has waited too long.
     fn bounded<R>(&mut self, cx: &mut Context<'_>, outcome: Poll<io::Result<R>>) -> Poll<io::Result<R>> {
-        self.handover.set_stuck(outcome.is_pending());
+        self.state.set_stuck(outcome.is_pending());
         if outcome.is_ready() {
-            self.timer = None;
+            self.stall.end();
             return outcome;
         }
-        if self.waited(cx, self.write_timeout) {
+        if self
+            .stall
+            .poll(cx, self.write_timeout, &self.state.responses)
+            .is_ready()
+        {
             return Poll::Ready(Err(io::Error::new(
                 io::ErrorKind::TimedOut,
                 "the peer stopped taking what it asked for",
@@ -76,7 +83,12 @@ impl<T> Guarded<T> {
 impl<T: AsyncRead + Unpin> AsyncRead for Guarded<T> {
     #[inline]
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_read(cx, buf)
+        let before = buf.filled().len();
+        let outcome = Pin::new(&mut self.io).poll_read(cx, buf);
+        if buf.filled().len() > before {
+            self.state.count_read();
+        }
+        outcome
     }
 }
 
@@ -112,7 +124,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Guarded<T> {
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = &mut *self;
         let closing = this.closing.get_or_insert_with(|| {
-            this.timer = None;
+            this.stall.end();
             Closing {
                 sent: false,
                 discarded: 0,
@@ -130,7 +142,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Guarded<T> {
                 // The peer is done too, or gone.
                 Poll::Ready(_) => return Poll::Ready(Ok(())),
                 Poll::Pending => {
-                    return if this.waited(cx, LINGER) {
+                    return if this.lingered(cx) {
                         Poll::Ready(Ok(()))
                     } else {
                         Poll::Pending

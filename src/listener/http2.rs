@@ -1,80 +1,82 @@
-//! What HTTP/2 needs beyond HTTP/1.1: one connection carries many exchanges there, so a socket
-//! that moves says nothing about each of them.
+//! HTTP/2: one connection carries many requests, each in a stream of its own.
 
 use std::convert::Infallible;
 use std::future::Future;
 use std::net::SocketAddr;
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use axum::body::{Body, Bytes};
-use futures_util::future::poll_fn;
-use futures_util::task::AtomicWaker;
 use http::{Request, Response};
-use http_body::{Body as HttpBody, Frame, SizeHint};
 use hyper::body::Incoming;
 use hyper::rt::Executor;
 use hyper::server::conn::http2;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::time::{Sleep, sleep};
+use tokio::time::Instant;
 
+use super::App;
 use super::connection::{Ended, Graceful, drive};
+use super::idle::Watched;
+use super::metered::Metered;
+use super::responses::Budget;
 use super::server::{Shared, Timeouts};
+use super::service::Entry;
+use super::state::ConnectionState;
+use super::taking::{End, run};
 
-/// Exchanges that one connection may have under way. Browsers assume about a hundred.
+/// Streams that one connection may have open. Browsers assume about a hundred.
 const MAX_STREAMS: u32 = 128;
 
-/// What a peer may send ahead on one exchange, and on all of a connection's together.
+/// What a client may send ahead on one stream, and on all of a connection's together.
 const STREAM_WINDOW: u32 = 64 * 1024;
 const CONNECTION_WINDOW: u32 = 256 * 1024;
 
-/// What may wait to be sent on one exchange.
+/// What h2 buffers for one stream.
 const SEND_BUFFER: usize = 64 * 1024;
 
-/// Exchanges that were reset before we came to look at them (CVE-2023-44487) or that we had to
-/// reset ourselves (CVE-2025-8671), before the connection is ended.
-const MAX_PENDING_RESETS: usize = 20;
+/// Streams that were reset before they were accepted (CVE-2023-44487) or that we had to reset
+/// ourselves (CVE-2025-8671), before the connection is ended. A client may well cancel all that it
+/// has under way at once, and do so again.
+const MAX_PENDING_RESETS: usize = 2 * MAX_STREAMS as usize;
 const MAX_OWN_RESETS: usize = 256;
 
-/// How long an idle connection that was told to go may take to do so.
-const GOODBYE: Duration = Duration::from_secs(5);
-
-/// The largest piece that is handed on at once: a stall shows when a piece is not taken, so a
-/// piece must be small enough for a slow but willing reader.
-const PIECE: usize = 64 * 1024;
+/// A request that is cancelled this soon counts among [`Cancellations`].
+const EARLY: Duration = Duration::from_secs(1);
+const CANCELLATIONS_AT_ONCE: f64 = 512.0;
+const CANCELLATIONS_PER_SECOND: f64 = 64.0;
 
 /// Serves HTTP/2 on `io` until either side ends it.
-pub(super) async fn serve_http2<I, S>(io: I, service: S, shared: Arc<Shared>, peer: SocketAddr)
+pub(super) async fn serve_http2<I, S>(io: I, mut service: Entry<S>, shared: Arc<Shared>, peer: SocketAddr)
 where
     I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    S: hyper::service::Service<Request<Incoming>, Response = Response<Body>, Error = Infallible>,
-    S::Future: Send + 'static,
+    S: App,
 {
+    let budget = Budget::of_connection(shared.max_response_bytes_per_connection, &shared.responses);
+    let budget = Arc::new(budget);
+    service.meter.budget = Arc::clone(&budget);
+    let state = Arc::clone(&service.state);
     let streams = Streams {
-        counts: Arc::default(),
+        state: Arc::clone(&state),
+        budget,
         write_timeout: shared.timeouts.write,
+        cancellations: Arc::new(Mutex::new(Cancellations::new())),
     };
     let connection =
-        builder(&streams, &shared.timeouts, shared.max_header_bytes).serve_connection(TokioIo::new(io), service);
-    let mut connection = Busy {
-        connection: Box::pin(connection),
-        streams,
-        idle_after: shared.timeouts.header,
-        timer: None,
-        begun: 0,
-        told: false,
-    };
-    if let Ended::ByItself(Err(error)) = drive(Pin::new(&mut connection), &shared, || false).await {
-        tracing::debug!(%peer, %error, "connection ended");
+        builder(streams, &shared.timeouts, shared.max_header_bytes).serve_connection(TokioIo::new(io), service);
+    let mut connection = Watched::http2(connection, Arc::clone(&state), shared.timeouts);
+    match drive(Pin::new(&mut connection), &shared, || false).await {
+        Ended::ByItself(Err(error)) => tracing::debug!(%peer, %error, "connection ended"),
+        Ended::ByItself(Ok(())) if state.is_abused() => {
+            tracing::debug!(%peer, "connection ended: it cancelled too many requests");
+        }
+        _ => {}
     }
 }
 
-fn builder(streams: &Streams, timeouts: &Timeouts, max_header_bytes: usize) -> http2::Builder<Streams> {
-    let mut builder = http2::Builder::new(streams.clone());
+fn builder(streams: Streams, timeouts: &Timeouts, max_header_bytes: usize) -> http2::Builder<Streams> {
+    let mut builder = http2::Builder::new(streams);
     builder
         .timer(TokioTimer::new())
         .max_concurrent_streams(MAX_STREAMS)
@@ -89,68 +91,10 @@ fn builder(streams: &Streams, timeouts: &Timeouts, max_header_bytes: usize) -> h
     builder
 }
 
-/// A connection that is told to go when nothing has been under way for the header timeout:
-/// the counterpart of HTTP/1.1's idle timeout, which hyper lacks here. It also ends what never
-/// gets as far as a first request.
-struct Busy<C> {
-    connection: Pin<Box<C>>,
-    streams: Streams,
-    idle_after: Duration,
-    /// Runs while nothing is under way.
-    timer: Option<Pin<Box<Sleep>>>,
-    /// How many exchanges had begun when it was started.
-    begun: usize,
-    told: bool,
-}
-
-impl<C: Graceful + Future<Output = hyper::Result<()>>> Future for Busy<C> {
-    type Output = hyper::Result<()>;
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let this = &mut *self;
-        loop {
-            if let Poll::Ready(output) = this.connection.as_mut().poll(cx) {
-                return Poll::Ready(output);
-            }
-            this.streams.counts.idle.register(cx.waker());
-            let begun = this.streams.counts.begun.load(Ordering::Acquire);
-            if this.streams.counts.open.load(Ordering::Acquire) > 0 || begun != this.begun {
-                this.timer = None;
-                this.begun = begun;
-            }
-            if this.streams.counts.open.load(Ordering::Acquire) > 0 {
-                return Poll::Pending;
-            }
-            let after = if this.told { GOODBYE } else { this.idle_after };
-            let timer = this.timer.get_or_insert_with(|| Box::pin(sleep(after)));
-            if timer.as_mut().poll(cx).is_pending() {
-                return Poll::Pending;
-            }
-            if this.told {
-                return Poll::Ready(Ok(()));
-            }
-            Pin::new(&mut *this).finish();
-        }
-    }
-}
-
-impl<C> Graceful for Busy<C>
-where
-    Self: Future,
-    C: Graceful,
-{
-    fn finish(mut self: Pin<&mut Self>) {
-        // A peer that does not answer the farewell must not use up the time of a stop.
-        self.told = true;
-        self.timer = None;
-        self.connection.as_mut().finish();
-    }
-}
-
 impl<I, S> Graceful for http2::Connection<I, S, Streams>
 where
     Self: Future,
-    S: hyper::service::Service<Request<Incoming>, Response = Response<Body>, Error = Infallible>,
+    S: hyper::service::Service<Request<Incoming>, Response = Response<Metered>, Error = Infallible>,
     S::Future: Send + 'static,
     I: hyper::rt::Read + hyper::rt::Write + Unpin,
 {
@@ -159,143 +103,54 @@ where
     }
 }
 
-/// Runs a connection's exchanges, each as a task, and counts them.
+/// Runs a connection's streams, each as a task.
 #[derive(Debug, Clone)]
 struct Streams {
-    counts: Arc<Counts>,
+    state: Arc<ConnectionState>,
+    budget: Arc<Budget>,
     write_timeout: Duration,
-}
-
-#[derive(Debug, Default)]
-struct Counts {
-    begun: AtomicUsize,
-    open: AtomicUsize,
-    /// Woken when `open` falls to zero.
-    idle: AtomicWaker,
-}
-
-/// One exchange's share in `open`.
-struct Open(Arc<Counts>);
-
-impl Drop for Open {
-    fn drop(&mut self) {
-        if self.0.open.fetch_sub(1, Ordering::AcqRel) == 1 {
-            self.0.idle.wake();
-        }
-    }
+    cancellations: Arc<Mutex<Cancellations>>,
 }
 
 impl<F> Executor<F> for Streams
 where
     F: Future<Output = ()> + Send + 'static,
 {
-    fn execute(&self, exchange: F) {
-        self.counts.begun.fetch_add(1, Ordering::AcqRel);
-        self.counts.open.fetch_add(1, Ordering::AcqRel);
-        let open = Open(Arc::clone(&self.counts));
-        let write_timeout = self.write_timeout;
+    fn execute(&self, stream: F) {
+        let open = self.state.begin();
+        let this = self.clone();
         tokio::spawn(async move {
-            run(exchange, write_timeout).await;
+            let begun = Instant::now();
+            let end = run(stream, this.write_timeout, &this.budget).await;
+            if end == End::Cancelled && begun.elapsed() < EARLY && !this.cancellations.lock().count() {
+                this.state.report_abuse();
+            }
             drop(open);
         });
     }
 }
 
-/// How far one exchange's reader is. Written and read in one task only.
-#[derive(Debug, Default)]
-struct Taking {
-    /// Pieces handed on so far.
-    pieces: AtomicUsize,
-    /// The last of them has not been asked beyond: it waits for the reader's window.
-    waiting: AtomicBool,
+/// The requests that a client may cancel soon after it has sent them: as many as a browser does
+/// that leaves a page, and then some each second. An attack cancels thousands (CVE-2023-44487).
+#[derive(Debug)]
+struct Cancellations {
+    left: f64,
+    since: Instant,
 }
 
-tokio::task_local! {
-    static TAKING: Arc<Taking>;
-}
-
-/// Runs one exchange, and drops it (which resets it) when its reader has taken nothing for
-/// `write_timeout` although there is something to take. The others on the connection go on.
-async fn run<F: Future<Output = ()>>(exchange: F, write_timeout: Duration) {
-    let taking = Arc::new(Taking::default());
-    let mut exchange = pin!(TAKING.scope(Arc::clone(&taking), exchange));
-    let mut timer: Option<Pin<Box<Sleep>>> = None;
-    let mut seen = 0;
-    poll_fn(|cx| {
-        if exchange.as_mut().poll(cx).is_ready() {
-            return Poll::Ready(());
+impl Cancellations {
+    fn new() -> Self {
+        Self {
+            left: CANCELLATIONS_AT_ONCE,
+            since: Instant::now(),
         }
-        if !taking.waiting.load(Ordering::Relaxed) {
-            timer = None;
-            return Poll::Pending;
-        }
-        let pieces = taking.pieces.load(Ordering::Relaxed);
-        if pieces != seen {
-            seen = pieces;
-            timer = None;
-        }
-        timer
-            .get_or_insert_with(|| Box::pin(sleep(write_timeout)))
-            .as_mut()
-            .poll(cx)
-    })
-    .await;
-}
-
-/// A response's body that notes what its reader takes.
-struct Watched {
-    body: Body,
-    /// The rest of a piece that was too large to be handed on at once.
-    rest: Bytes,
-    taking: Option<Arc<Taking>>,
-}
-
-/// Lets [`run`] see how `response` is taken.
-pub(super) fn watched(response: Response<Body>) -> Response<Body> {
-    response.map(|body| {
-        Body::new(Watched {
-            body,
-            rest: Bytes::new(),
-            taking: None,
-        })
-    })
-}
-
-impl HttpBody for Watched {
-    type Data = Bytes;
-    type Error = axum::Error;
-
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
-        let this = &mut *self;
-        let taking = this
-            .taking
-            .get_or_insert_with(|| TAKING.try_with(Arc::clone).unwrap_or_default());
-        taking.waiting.store(false, Ordering::Relaxed);
-        if this.rest.is_empty() {
-            let frame = match ready!(Pin::new(&mut this.body).poll_frame(cx)) {
-                Some(Ok(frame)) => frame,
-                end => return Poll::Ready(end),
-            };
-            match frame.into_data() {
-                Ok(data) => this.rest = data,
-                Err(trailers) => return Poll::Ready(Some(Ok(trailers))),
-            }
-        }
-        let piece = this.rest.split_to(this.rest.len().min(PIECE));
-        taking.pieces.fetch_add(1, Ordering::Relaxed);
-        taking.waiting.store(true, Ordering::Relaxed);
-        Poll::Ready(Some(Ok(Frame::data(piece))))
     }
 
-    fn is_end_stream(&self) -> bool {
-        self.rest.is_empty() && self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        if self.rest.is_empty() {
-            self.body.size_hint()
-        } else {
-            SizeHint::default()
-        }
+    /// Counts one; false when it is too many.
+    fn count(&mut self) -> bool {
+        let passed = self.since.elapsed().as_secs_f64();
+        self.since = Instant::now();
+        self.left = (self.left + passed * CANCELLATIONS_PER_SECOND).min(CANCELLATIONS_AT_ONCE) - 1.0;
+        self.left >= 0.0
     }
 }

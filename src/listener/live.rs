@@ -4,6 +4,7 @@
 use std::future::Future;
 use std::io::{self, IoSlice, Write};
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, UNIX_EPOCH};
 
@@ -11,9 +12,17 @@ use axum::body::{Body, Bytes};
 use http::{HeaderMap, header};
 use http_body::Body as HttpBody;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::{Sleep, sleep};
 
-use super::handover::Live;
+use super::responses::{Budget, Charge};
+use super::state::Live;
 use crate::clock;
+
+/// A comment, which readers of events ignore (HTML, section 9.2.6).
+const PROBE: &[u8] = b":\n\n";
+
+/// After the first probe. The answer to a probe that reaches nobody takes a round trip.
+const SECOND_PROBE: Duration = Duration::from_secs(1);
 
 /// Room for a chunk's size in hexadecimal.
 const CHUNK_HEAD: usize = 18;
@@ -34,9 +43,14 @@ pub(super) struct Writer<'a, I> {
     io: &'a mut I,
     body: Body,
     keep: bool,
+    responses: &'a Arc<Budget>,
     /// The chunk under way: its frame's head, its bytes, its frame's end.
     head: Vec<u8>,
     data: Bytes,
+    /// How much of `data` is sent.
+    sent: usize,
+    /// Of `data`, once the socket has not taken it at once.
+    charge: Option<Arc<Charge>>,
     tail: &'static [u8],
     /// Written, but perhaps still in the TLS layer.
     unflushed: bool,
@@ -44,22 +58,38 @@ pub(super) struct Writer<'a, I> {
     finished: bool,
     /// The peer has sent something; it is left where it is.
     spoken: bool,
+    input: Input,
+}
+
+/// What the peer's side of the connection says of the peer.
+enum Input {
+    Open,
+    /// It has ended, so the peer has left, or has nothing more to ask: a probe tells.
+    Ended,
+    /// A probe was sent; the next one finds out.
+    Probed(Pin<Box<Sleep>>),
+    /// The peer takes what is sent to it.
+    HalfClosed,
 }
 
 impl<'a, I: AsyncRead + AsyncWrite + Unpin> Writer<'a, I> {
-    pub(super) fn new(io: &'a mut I, live: Live) -> Self {
+    pub(super) fn new(io: &'a mut I, live: Live, responses: &'a Arc<Budget>) -> Self {
         let (parts, body) = live.response.into_parts();
         let keep = live.keep && !closes(&parts.headers);
         Self {
             io,
             body,
             keep,
+            responses,
             head: head(&parts.headers, keep),
             data: Bytes::new(),
+            sent: 0,
+            charge: None,
             tail: b"",
             unflushed: true,
             finished: false,
             spoken: false,
+            input: Input::Open,
         }
     }
 
@@ -68,24 +98,32 @@ impl<'a, I: AsyncRead + AsyncWrite + Unpin> Writer<'a, I> {
         // Writing to a vector cannot fail.
         let _ = write!(self.head, "{:x}\r\n", data.len());
         self.data = data;
+        self.sent = 0;
         self.tail = b"\r\n";
     }
 
     /// Sends what is under way.
     fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        while !(self.head.is_empty() && self.data.is_empty() && self.tail.is_empty()) {
-            let pieces = [&self.head, &*self.data, self.tail].map(IoSlice::new);
-            let mut sent = ready!(Pin::new(&mut *self.io).poll_write_vectored(cx, &pieces))?;
-            if sent == 0 {
+        loop {
+            let rest = self.data.get(self.sent..).unwrap_or_default();
+            if self.head.is_empty() && rest.is_empty() && self.tail.is_empty() {
+                break;
+            }
+            let pieces = [&self.head, rest, self.tail].map(IoSlice::new);
+            let outcome = Pin::new(&mut *self.io).poll_write_vectored(cx, &pieces);
+            if outcome.is_pending() && self.charge.is_none() && !rest.is_empty() {
+                self.charge = Some(self.responses.charge(&self.data));
+            }
+            let written = ready!(outcome)?;
+            if written == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
-            let of_head = sent.min(self.head.len());
+            let of_head = written.min(self.head.len());
+            let of_data = (written - of_head).min(rest.len());
+            let of_tail = written - of_head - of_data;
             self.head.drain(..of_head);
-            sent -= of_head;
-            let of_data = sent.min(self.data.len());
-            // Splitting a Bytes moves its beginning: the memory is still shared.
-            drop(self.data.split_to(of_data));
-            self.tail = self.tail.get(sent - of_data..).unwrap_or_default();
+            self.sent += of_data;
+            self.tail = self.tail.get(of_tail..).unwrap_or_default();
             self.unflushed = true;
         }
         if self.unflushed {
@@ -96,24 +134,51 @@ impl<'a, I: AsyncRead + AsyncWrite + Unpin> Writer<'a, I> {
                 self.head = Vec::with_capacity(CHUNK_HEAD);
             }
             self.data = Bytes::new();
+            self.sent = 0;
+            self.charge = None;
         }
         Poll::Ready(Ok(()))
     }
 
     /// Whether the peer has left.
     fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        if self.spoken {
+        if self.spoken || !matches!(self.input, Input::Open) {
             return Poll::Pending;
         }
         let mut space = [0; 1];
         let mut buf = ReadBuf::new(&mut space);
         match ready!(Pin::new(&mut *self.io).poll_read(cx, &mut buf)) {
-            Ok(()) if !buf.filled().is_empty() => {
+            Ok(()) if buf.filled().is_empty() => {
+                self.keep = false;
+                self.input = Input::Ended;
+                Poll::Pending
+            }
+            Ok(()) => {
                 self.spoken = true;
                 Poll::Pending
             }
-            _ => Poll::Ready(()),
+            Err(_) => Poll::Ready(()),
         }
+    }
+
+    /// Two comments, a moment apart, for a peer whose side has ended: the first one makes the
+    /// kernel of a peer that has left reset the connection, which the second one meets.
+    fn poll_probe(&mut self, cx: &mut Context<'_>) -> Option<Bytes> {
+        match &mut self.input {
+            Input::Open | Input::HalfClosed => return None,
+            Input::Ended => self.input = Input::Probed(Box::pin(sleep(SECOND_PROBE))),
+            Input::Probed(timer) => {
+                if timer.as_mut().poll(cx).is_pending() {
+                    return None;
+                }
+                self.input = Input::HalfClosed;
+            }
+        }
+        if let Input::Probed(timer) = &mut self.input {
+            // It only has to be registered.
+            let _ = timer.as_mut().poll(cx);
+        }
+        Some(Bytes::from_static(PROBE))
     }
 }
 
@@ -133,6 +198,10 @@ impl<I: AsyncRead + AsyncWrite + Unpin> Future for Writer<'_, I> {
             if this.finished {
                 let reusable = this.keep && !this.spoken;
                 return Poll::Ready(if reusable { End::Reusable } else { End::Last });
+            }
+            if let Some(probe) = this.poll_probe(cx) {
+                this.chunk(probe);
+                continue;
             }
             match ready!(Pin::new(&mut this.body).poll_frame(cx)) {
                 Some(Ok(frame)) => match frame.into_data() {

@@ -6,17 +6,22 @@
 
 mod accept;
 mod bind;
-mod budget;
 mod connection;
 mod drain;
 mod guarded;
-mod handover;
 mod http2;
+mod idle;
 mod live;
+mod metered;
 mod peer;
+mod places;
 mod refusal;
+mod responses;
 mod server;
 mod service;
+mod shares;
+mod state;
+mod taking;
 mod throttle;
 mod tls;
 
@@ -28,4 +33,5 @@ pub use connection::App;
 pub use drain::Drained;
 pub use peer::{ListenerKind, PeerAddr, TlsInfo, contains};
 pub use server::Server;
+pub use shares::{Share, Shares, network};
 pub use tls::{TlsContext, TlsContextError, TlsFileError, build_acme_context, build_tls_context, check_tls_files};

@@ -3,15 +3,16 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use hyper::server::conn::http1;
-use hyper_util::rt::TokioTimer;
 use ipnet::IpNet;
+use tokio::sync::Notify;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::accept::{Gatehouse, accept_all};
-use super::budget::Budget;
 use super::drain::{Drained, Signal};
+use super::places::Connections;
+use super::responses::Budget;
 use super::throttle::Throttle;
 use super::tls::watch;
 use super::{App, Listener, TlsContext};
@@ -37,13 +38,19 @@ pub(super) struct Shared {
     pub(super) http1: http1::Builder,
     pub(super) max_header_bytes: usize,
     pub(super) timeouts: Timeouts,
-    pub(super) budget: Budget,
+    pub(super) connections: Connections,
+    /// `limits.max_response_bytes`
+    pub(super) responses: Arc<Budget>,
+    pub(super) max_response_bytes_per_connection: u64,
     /// Take nothing new, finish what is under way.
     pub(super) stop: Signal,
     /// The time to finish is over.
     pub(super) cut: Signal,
     pub(super) tasks: TaskTracker,
+    /// Has the TLS files looked at at once.
+    reload: Arc<Notify>,
     pub(super) full: Throttle,
+    pub(super) crowded: Throttle,
     pub(super) refused: Throttle,
     pub(super) accept_failed: Throttle,
     cut_count: AtomicUsize,
@@ -64,8 +71,10 @@ impl Drop for Open {
 /// How long a peer may take for what.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Timeouts {
-    /// A request's head, from the moment that one is waited for.
+    /// A connection's first request, and the rest of a head that has begun.
     pub(super) header: Duration,
+    /// The next request.
+    pub(super) idle: Duration,
     /// The next bytes of an answer.
     pub(super) write: Duration,
     /// A TLS handshake.
@@ -97,14 +106,16 @@ impl Server {
     pub fn new(limits: &LimitsConfig, connection: &ConnectionConfig) -> Self {
         let timeouts = Timeouts {
             header: Duration::from_secs(connection.header_timeout_secs),
+            idle: Duration::from_secs(connection.idle_timeout_secs),
             write: Duration::from_secs(connection.write_timeout_secs),
             handshake: Duration::from_secs(connection.handshake_timeout_secs),
         };
         let mut http1 = http1::Builder::new();
         http1
-            .timer(TokioTimer::new())
-            // Runs from the moment a head is waited for: it also ends silent and idle connections.
-            .header_read_timeout(timeouts.header)
+            // `Watched` has the timeouts.
+            .header_read_timeout(None)
+            // Clients may end their side with their last request.
+            .half_close(true)
             .max_header_size(limits.max_header_bytes)
             .max_buf_size(limits.max_header_bytes.max(BUFFER).max(MIN_BUFFER));
         Self {
@@ -112,11 +123,15 @@ impl Server {
                 http1,
                 max_header_bytes: limits.max_header_bytes,
                 timeouts,
-                budget: Budget::new(limits.max_connections),
+                connections: Connections::new(limits.max_connections, limits.connections_per_address()),
+                responses: Arc::new(Budget::new(limits.max_response_bytes)),
+                max_response_bytes_per_connection: limits.max_response_bytes_per_connection,
                 stop: Signal::default(),
                 cut: Signal::default(),
                 tasks: TaskTracker::new(),
+                reload: Arc::default(),
                 full: Throttle::default(),
+                crowded: Throttle::default(),
                 refused: Throttle::default(),
                 accept_failed: Throttle::default(),
                 cut_count: AtomicUsize::new(0),
@@ -134,6 +149,16 @@ impl Server {
         self
     }
 
+    /// Counts no connections of these peers against `limits.max_connections_per_address`: each
+    /// stands for many clients. Before it serves anything.
+    #[must_use]
+    pub fn trusting(mut self, proxies: &[IpNet]) -> Self {
+        if let Some(shared) = Arc::get_mut(&mut self.shared) {
+            shared.connections.exempt(proxies);
+        }
+        self
+    }
+
     /// Starts to serve plain HTTP/1.1 for everyone.
     pub fn serve_public<S: App>(&self, listener: Listener, app: S) {
         self.serve(listener, app, Gatehouse::open());
@@ -145,8 +170,9 @@ impl Server {
     pub fn serve_tls<S: App>(&self, listener: Listener, context: TlsContext, app: S) {
         let stop = self.stopping();
         let watched = context.clone();
+        let reload = Arc::clone(&self.shared.reload);
         self.shared.tasks.spawn(async move {
-            stop.run_until_cancelled(watch(watched)).await;
+            stop.run_until_cancelled(watch(watched, reload)).await;
         });
         self.serve(listener, app, Gatehouse::tls(context));
     }
@@ -163,6 +189,11 @@ impl Server {
             .spawn(accept_all(listener, gatehouse, app, Arc::clone(&self.shared)));
     }
 
+    /// Looks at the TLS files at once instead of after `transport.tls.reload_secs`.
+    pub fn reload_certificates(&self) {
+        self.shared.reload.notify_one();
+    }
+
     /// Cancelled when the server begins to stop: what would otherwise go on for long (live
     /// reads) should end itself then.
     #[must_use]
@@ -174,6 +205,12 @@ impl Server {
     #[must_use]
     pub fn open_connections(&self) -> usize {
         self.shared.tasks.len()
+    }
+
+    /// Bytes of responses that are charged, all connections together.
+    #[cfg(test)]
+    pub(super) fn held_by_responses(&self) -> usize {
+        self.shared.responses.held()
     }
 
     /// Stops accepting, lets every connection finish the request it is serving, and cuts what is

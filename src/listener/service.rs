@@ -11,12 +11,13 @@ use hyper::body::Incoming;
 use tower::ServiceExt;
 use tower::util::Oneshot;
 
-use super::handover::{Handover, Live};
-use super::http2::watched;
+use super::metered::{Meter, Metered, is_event_stream};
 use super::refusal::refusal;
+use super::state::{ConnectionState, Live, Open};
 use super::{ListenerKind, PeerAddr, TlsInfo};
 
 type Answer = Result<Response<Body>, Infallible>;
+type MeteredAnswer = Result<Response<Metered>, Infallible>;
 
 /// What a connection's requests go through before the application sees them: framing that two
 /// parties could read differently is refused, and the facts of the connection are attached.
@@ -26,28 +27,30 @@ pub(super) struct Entry<S> {
     pub(super) peer: PeerAddr,
     pub(super) kind: ListenerKind,
     pub(super) tls: Option<TlsInfo>,
-    pub(super) handover: Arc<Handover>,
+    pub(super) state: Arc<ConnectionState>,
+    pub(super) meter: Meter,
 }
 
 impl<S> hyper::service::Service<Request<Incoming>> for Entry<S>
 where
     S: tower::Service<Request<Body>, Response = Response<Body>, Error = Infallible> + Clone,
 {
-    type Response = Response<Body>;
+    type Response = Response<Metered>;
     type Error = Infallible;
-    type Future = Either<Ready<Answer>, Answering<Oneshot<S, Request<Body>>>>;
+    type Future = Either<Ready<MeteredAnswer>, Answering<Oneshot<S, Request<Body>>>>;
 
     fn call(&self, request: Request<Incoming>) -> Self::Future {
+        let open = self.state.begin();
         let finish = match framing(&request) {
             Framing::Plain if may_be_live(&request) => Finish::Live {
-                handover: Arc::clone(&self.handover),
+                state: Arc::clone(&self.state),
                 keep: !asks_to_close(&request),
             },
-            Framing::Plain => Finish::Plain,
-            Framing::Http2 => Finish::Http2,
+            Framing::Plain | Framing::Http2 => Finish::Plain,
             Framing::Last => Finish::Last,
             Framing::Refused(detail) => {
-                return Either::Left(answered(Ok(refusal(StatusCode::BAD_REQUEST, "Bad Request", detail))));
+                let refusal = refusal(StatusCode::BAD_REQUEST, "Bad Request", detail);
+                return Either::Left(answered(Ok(self.meter.wrap(refusal, open))));
             }
         };
         let mut request = request.map(Body::new);
@@ -60,6 +63,8 @@ where
         Either::Right(Answering {
             inner: self.inner.clone().oneshot(request),
             finish,
+            meter: self.meter.clone(),
+            open: Some(open),
         })
     }
 }
@@ -70,6 +75,8 @@ pin_project_lite::pin_project! {
         #[pin]
         inner: F,
         finish: Finish,
+        meter: Meter,
+        open: Option<Open>,
     }
 }
 
@@ -78,19 +85,18 @@ enum Finish {
     Plain,
     /// Taken out of hyper when it turns out to be a live one.
     Live {
-        handover: Arc<Handover>,
+        state: Arc<ConnectionState>,
         keep: bool,
     },
     Offered,
     Last,
-    Http2,
 }
 
 impl<F: Future<Output = Answer>> Future for Answering<F> {
-    type Output = Answer;
+    type Output = MeteredAnswer;
 
     #[inline]
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Answer> {
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<MeteredAnswer> {
         let this = self.project();
         if matches!(this.finish, Finish::Offered) {
             return Poll::Pending;
@@ -102,32 +108,26 @@ impl<F: Future<Output = Answer>> Future for Answering<F> {
                 let close = HeaderValue::from_static("close");
                 response.headers_mut().insert(header::CONNECTION, close);
             }
-            Finish::Http2 => response = watched(response),
-            Finish::Live { handover, keep } => {
-                if is_live(&response) {
-                    handover.offer(Live { response, keep: *keep });
-                    // hyper waits for an answer that it will never see: the connection is
-                    // taken from it as soon as all before this has been sent.
+            Finish::Live { state, keep } => {
+                if response.status() == StatusCode::OK && is_event_stream(&response) {
+                    state.offer_live(Live { response, keep: *keep });
+                    // hyper never gets this response: the connection is taken from it as soon as
+                    // all before this has been sent.
                     *this.finish = Finish::Offered;
                     return Poll::Pending;
                 }
             }
         }
-        Poll::Ready(Ok(response))
+        let Some(open) = this.open.take() else {
+            return Poll::Pending;
+        };
+        Poll::Ready(Ok(this.meter.apply(response, open, cx)))
     }
 }
 
 /// Whether the answer could be written without hyper: there is nothing left to read.
 fn may_be_live(request: &Request<Incoming>) -> bool {
     request.method() == Method::GET && request.version() == Version::HTTP_11 && request.body().is_end_stream()
-}
-
-fn is_live(response: &Response<Body>) -> bool {
-    response.status() == StatusCode::OK
-        && response
-            .headers()
-            .get(header::CONTENT_TYPE)
-            .is_some_and(|kind| kind.as_bytes().starts_with(b"text/event-stream"))
 }
 
 fn asks_to_close<B>(request: &Request<B>) -> bool {
@@ -143,7 +143,7 @@ fn asks_to_close<B>(request: &Request<B>) -> bool {
 enum Framing {
     Plain,
     Http2,
-    /// Answered, but nothing behind it on this connection is read as a request.
+    /// Answered, but nothing after it on this connection is read as a request.
     Last,
     Refused(&'static str),
 }

@@ -6,6 +6,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::{Phase, StartupError, descriptors, storage};
 use crate::{
+    auth::Authenticator,
     config::{Config, Loaded, StorageConfig, StorageMode, TransportMode},
     control::{self, Control},
     engine::{Engine, Limits},
@@ -38,7 +39,13 @@ pub async fn serve(loaded: Loaded) -> Result<(), StartupError> {
     let speech = Speech::of(&config)?;
     let listeners = Listeners::bind(&config)?;
     let metrics = metrics()?;
-    let server = Server::new(&config.limits, &config.transport.connection).counting(Arc::clone(&metrics));
+    let server = Server::new(&config.limits, &config.transport.connection)
+        .counting(Arc::clone(&metrics))
+        .trusting(config.proxy.trusted());
+    let reload = Reload {
+        authenticator: gate.authenticator().cloned(),
+        server: server.clone(),
+    };
     let app = App::new(
         Settings::of(&config, &gate),
         gate,
@@ -50,7 +57,7 @@ pub async fn serve(loaded: Loaded) -> Result<(), StartupError> {
     let drain = Duration::from_secs(config.server.drain_timeout_secs);
     let storage = tokio::select! {
         opened = storage::open(&config) => opened?,
-        () = signals.stop() => {
+        () = signals.stop(&reload) => {
             tracing::info!("stopping before the store was open");
             server.drain(drain).await;
             return Ok(());
@@ -62,20 +69,20 @@ pub async fn serve(loaded: Loaded) -> Result<(), StartupError> {
     app.ready(engine.clone());
     tracing::info!(storage = ?config.storage.mode, streams = engine.usage().streams, "serving");
 
-    signals.stop().await;
+    signals.stop(&reload).await;
     tracing::info!(
         timeout_secs = drain.as_secs(),
         "stopping: finishing requests, ending live reads"
     );
     let drained = tokio::select! {
         drained = server.drain(drain) => Some(drained.cut),
-        () = signals.stop() => None,
+        () = signals.stop(&reload) => None,
     };
     engine.stop().await;
     if let Some(control) = control {
         control.ended().await;
     }
-    drop((engine, app, server));
+    drop((engine, app, server, reload));
     match drained {
         Some(0) => tracing::info!("stopped"),
         Some(cut) => tracing::warn!(
@@ -200,10 +207,30 @@ impl Listeners {
     }
 }
 
-/// The signals that ask a process to stop.
+/// What a hangup reads anew.
+struct Reload {
+    authenticator: Option<Arc<Authenticator>>,
+    server: Server,
+}
+
+impl Reload {
+    fn run(&self) {
+        tracing::info!("SIGHUP: reading keys and certificates again");
+        if let Some(authenticator) = &self.authenticator {
+            authenticator.reload();
+        }
+        self.server.reload_certificates();
+    }
+}
+
+/// The signals that a server acts on. Without a handler each of them would end it at once.
 struct Signals {
     terminate: Signal,
     interrupt: Signal,
+    quit: Signal,
+    hangup: Signal,
+    user1: Signal,
+    user2: Signal,
 }
 
 impl Signals {
@@ -215,13 +242,24 @@ impl Signals {
         Ok(Self {
             terminate: listen(SignalKind::terminate())?,
             interrupt: listen(SignalKind::interrupt())?,
+            quit: listen(SignalKind::quit())?,
+            hangup: listen(SignalKind::hangup())?,
+            user1: listen(SignalKind::user_defined1())?,
+            user2: listen(SignalKind::user_defined2())?,
         })
     }
 
-    async fn stop(&mut self) {
-        tokio::select! {
-            _ = self.terminate.recv() => {}
-            _ = self.interrupt.recv() => {}
+    /// Waits for a signal to stop, and acts on the others.
+    async fn stop(&mut self, reload: &Reload) {
+        loop {
+            tokio::select! {
+                _ = self.terminate.recv() => return,
+                _ = self.interrupt.recv() => return,
+                _ = self.quit.recv() => return,
+                _ = self.hangup.recv() => reload.run(),
+                _ = self.user1.recv() => tracing::debug!("SIGUSR1: ignored"),
+                _ = self.user2.recv() => tracing::debug!("SIGUSR2: ignored"),
+            }
         }
     }
 }

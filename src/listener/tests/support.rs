@@ -27,6 +27,7 @@ pub(super) fn bind(address: &str) -> Listener {
 pub(super) fn hasty() -> ConnectionConfig {
     ConnectionConfig {
         header_timeout_secs: 1,
+        idle_timeout_secs: 1,
         write_timeout_secs: 1,
         handshake_timeout_secs: 1,
         ..ConnectionConfig::default()
@@ -34,13 +35,20 @@ pub(super) fn hasty() -> ConnectionConfig {
 }
 
 /// `/`: what the application saw. `/hang`: no answer until the end of time. `/endless`: as many
-/// bytes as one takes. `/ticks`: a first event, then silence.
+/// bytes as one takes. `/slow`: an answer after a moment. `/ticks`: a first event, then silence.
 pub(super) fn app() -> Router {
     Router::new()
         .route(
             "/hang",
             any(|| async {
                 std::future::pending::<()>().await;
+            }),
+        )
+        .route(
+            "/slow",
+            any(|| async {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+                "slow"
             }),
         )
         .route(

@@ -1,6 +1,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::Notify;
 use tokio::task::spawn_blocking;
 use tokio::time::{MissedTickBehavior, interval};
 
@@ -69,7 +70,9 @@ impl Watcher {
 /// Looks at the files behind `context` every `transport.tls.reload_secs` and shows new
 /// connections what changed. Broken files change nothing and are reported once. Goes on for
 /// ever. A context that ACME gets its certificates for is kept supplied instead.
-pub(in crate::listener) async fn watch(context: TlsContext) {
+///
+/// `reload` has them looked at at once.
+pub(in crate::listener) async fn watch(context: TlsContext, reload: Arc<Notify>) {
     if let Some(certification) = context.certification {
         return keep_certified(certification).await;
     }
@@ -85,9 +88,15 @@ pub(in crate::listener) async fn watch(context: TlsContext) {
         complaint: None,
     };
     loop {
-        ticks.tick().await;
+        let asked = tokio::select! {
+            _ = ticks.tick() => false,
+            () = reload.notified() => true,
+        };
         let looked = spawn_blocking(move || {
             let look = watcher.look();
+            if asked && look == Look::Same {
+                tracing::info!("the TLS files have not changed");
+            }
             watcher.report(look);
             watcher
         });
