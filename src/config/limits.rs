@@ -20,6 +20,9 @@ pub struct LimitsConfig {
     /// `limits.max_inflight_bytes`: request bodies held at one moment, all connections
     /// together; more is answered with 503. Default 268435456 (256 MiB).
     pub max_inflight_bytes: u64,
+    /// `limits.max_read_bytes`: the most that one read answers; the next one goes on from
+    /// `Stream-Next-Offset`. A larger single message is answered whole. Default 0: no limit.
+    pub max_read_bytes: u64,
 }
 
 impl Default for LimitsConfig {
@@ -33,6 +36,7 @@ impl Default for LimitsConfig {
             max_connections: 20_000,
             max_live_readers: 15_000,
             max_inflight_bytes: 256 * 1024 * 1024,
+            max_read_bytes: 0,
         }
     }
 }
@@ -46,4 +50,5 @@ section!(LimitsConfig {
     max_connections,
     max_live_readers,
     max_inflight_bytes,
+    max_read_bytes,
 });

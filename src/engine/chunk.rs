@@ -5,7 +5,7 @@ use std::sync::OnceLock;
 use bytes::Bytes;
 
 use crate::{
-    protocol::{Kind, json},
+    protocol::{Kind, cursor::Cursor, json},
     storage::Position,
 };
 
@@ -21,7 +21,7 @@ pub struct Chunk {
     kind: Kind,
     stored: Bytes,
     body: OnceLock<Bytes>,
-    events: [OnceLock<Events>; 2],
+    events: [OnceLock<Events>; 4],
 }
 
 /// Bytes as live events.
@@ -32,7 +32,7 @@ pub struct Events {
     /// How many of the bytes are the same for every reader.
     pub data: usize,
     /// The cursor that the rest has.
-    pub cursor: u64,
+    pub cursor: Cursor,
 }
 
 impl Chunk {
@@ -46,7 +46,7 @@ impl Chunk {
             kind,
             stored,
             body: OnceLock::new(),
-            events: [OnceLock::new(), OnceLock::new()],
+            events: Default::default(),
         }
     }
 
@@ -71,11 +71,17 @@ impl Chunk {
         }
     }
 
-    /// As live events; made by `encode` the first time. There are two forms: for readers
-    /// who have everything with this chunk, and for those who have not.
-    pub fn events(&self, up_to_date: bool, encode: impl FnOnce() -> Events) -> &Events {
-        let [behind, caught_up] = &self.events;
-        let form = if up_to_date { caught_up } else { behind };
+    /// As live events; made by `encode` the first time. There are forms for readers who have
+    /// everything with this chunk and for those who have not, and of each one for readers who
+    /// were sent the CR of a CRLF that ends in this chunk.
+    pub fn events(&self, up_to_date: bool, after_cr: bool, encode: impl FnOnce() -> Events) -> &Events {
+        let [behind, caught_up, behind_after_cr, caught_up_after_cr] = &self.events;
+        let form = match (up_to_date, after_cr) {
+            (false, false) => behind,
+            (true, false) => caught_up,
+            (false, true) => behind_after_cr,
+            (true, true) => caught_up_after_cr,
+        };
         form.get_or_init(encode)
     }
 

@@ -6,13 +6,13 @@ use super::{
     Engine,
     chunk::Chunk,
     errors::ReadError,
-    read::resolve,
+    read::{ends_inside_character, resolve},
     stream::{Gone, Identity, Stream},
 };
 use crate::{
     clock,
     protocol::{Kind, ReadFrom, StreamName},
-    storage::Position,
+    storage::{Lifetime, Position},
 };
 
 /// A reader of a stream that waits at its end. It costs nothing while nothing happens.
@@ -22,10 +22,12 @@ pub struct Follower {
     at: Position,
     /// Nothing was read yet, and it may be read from wherever the stream begins.
     at_beginning: bool,
+    /// A character of text is not handed out before its last byte is there.
+    whole_characters: bool,
 }
 
-/// Counts as a live reader of a stream for as long as it exists.
-struct Reader(Arc<Stream>);
+/// Counts as a reader of a stream for as long as it exists.
+pub(super) struct Reader(Arc<Stream>);
 
 /// What a live reader gets to see.
 #[derive(Debug, Clone)]
@@ -64,6 +66,7 @@ impl Engine {
             reader,
             at,
             at_beginning: from == ReadFrom::Beginning,
+            whole_characters: false,
         };
         // A position that is none is refused here, where it can still be said with a status.
         // What was read for that is what the reader gets first.
@@ -75,6 +78,19 @@ impl Engine {
 }
 
 impl Follower {
+    /// Holds back text that ends inside a character until the rest of the character is there,
+    /// or the stream is closed without it.
+    #[must_use]
+    pub fn with_whole_characters(mut self) -> Self {
+        self.whole_characters = self.kind() == Kind::Text;
+        self
+    }
+
+    /// Whether a chunk's text ends inside a character, and that matters to the reader.
+    fn is_torn(&self, chunk: &Chunk) -> bool {
+        self.whole_characters && ends_inside_character(&chunk.body())
+    }
+
     /// Where the reader is.
     #[must_use]
     pub fn position(&self) -> Position {
@@ -97,6 +113,12 @@ impl Follower {
     #[must_use]
     pub fn content_type(&self) -> &str {
         self.reader.0.content_type.as_str()
+    }
+
+    /// How long the stream lives.
+    #[must_use]
+    pub fn lifetime(&self) -> Lifetime {
+        self.reader.0.lifetime()
     }
 
     /// Whether the reader has everything that is there now, and whether that is so for ever.
@@ -133,7 +155,7 @@ impl Follower {
                 });
             }
             if self.at < snapshot.tail {
-                let chunk = match stream.recent(self.at) {
+                let chunk = match stream.recent(self.at).filter(|chunk| !self.is_torn(chunk)) {
                     Some(chunk) => chunk,
                     None => match self.engine.chunk(stream, self.at, snapshot.tail).await {
                         Err(ReadError::NotFound) => return Ok(Event::Gone { softly: false }),
@@ -141,13 +163,15 @@ impl Follower {
                         read => read?,
                     },
                 };
-                (self.at, self.at_beginning) = (chunk.end, false);
                 let up_to_date = chunk.end >= snapshot.tail;
-                return Ok(Event::Chunk {
-                    chunk,
-                    up_to_date,
-                    closed: up_to_date && snapshot.closed,
-                });
+                if !up_to_date || snapshot.closed || !self.is_torn(&chunk) {
+                    (self.at, self.at_beginning) = (chunk.end, false);
+                    return Ok(Event::Chunk {
+                        chunk,
+                        up_to_date,
+                        closed: up_to_date && snapshot.closed,
+                    });
+                }
             }
             if snapshot.closed {
                 return Ok(Event::Closed);
@@ -158,9 +182,13 @@ impl Follower {
 }
 
 impl Reader {
-    fn new(stream: Arc<Stream>) -> Self {
+    pub(super) fn new(stream: Arc<Stream>) -> Self {
         stream.enter();
         Self(stream)
+    }
+
+    pub(super) fn stream(&self) -> &Arc<Stream> {
+        &self.0
     }
 }
 

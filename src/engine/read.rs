@@ -1,4 +1,4 @@
-//! Metadata and catch-up reads (sections 5.5 and 5.6).
+//! Metadata (section 5.5), and a stream's bytes a chunk at a time.
 
 use std::sync::Arc;
 
@@ -9,16 +9,15 @@ use super::{
     chunk::Chunk,
     errors::ReadError,
     retention,
-    stream::{Gone, Identity, Snapshot, Stream, join},
+    stream::{Gone, Snapshot, Stream, join},
 };
 use crate::{
-    clock,
     protocol::{BadInput, Kind, ReadFrom, StreamName, json},
     storage::{Lifetime, Position, RetentionPolicy, Storage, StorageError, StreamRecord},
 };
 
-/// How many bytes one read returns at most, unless a single message is larger.
-pub const MAX_READ_BYTES: u64 = 1024 * 1024;
+/// The most bytes of a chunk, unless a single message is larger.
+pub const MAX_CHUNK_BYTES: u64 = 1024 * 1024;
 
 /// What is known of a stream without its content.
 #[derive(Debug, Clone)]
@@ -35,27 +34,6 @@ pub struct Metadata {
     pub retention: Option<RetentionPolicy>,
     /// The earliest position that can be read.
     pub earliest: Position,
-}
-
-/// A part of a stream.
-#[derive(Debug, Clone)]
-pub struct Slice {
-    /// Which stream; with the positions this names the bytes for ever.
-    pub identity: Identity,
-    /// The stream's content type, as given.
-    pub content_type: String,
-    /// The bytes; `None` where the read asked for nothing but the tail.
-    pub chunk: Option<Arc<Chunk>>,
-    /// How the stream is treated.
-    pub kind: Kind,
-    /// Where the part begins.
-    pub start: Position,
-    /// Where it ends, and where the next read begins.
-    pub end: Position,
-    /// Whether that was everything.
-    pub up_to_date: bool,
-    /// Whether that was everything for ever.
-    pub closed: bool,
 }
 
 impl Shared {
@@ -83,38 +61,6 @@ impl Engine {
         Ok(self.shared.describe(name, &record, tail))
     }
 
-    /// What is there from a position on, up to [`MAX_READ_BYTES`].
-    ///
-    /// # Errors
-    /// See [`ReadError`].
-    pub async fn read(&self, name: &StreamName, from: ReadFrom) -> Result<Slice, ReadError> {
-        let stream = self.find_readable(name).await?;
-        self.touch(&stream, clock::now_millis());
-        let (snapshot, start, chunk) = loop {
-            let snapshot = stream.snapshot();
-            let start = resolve(from, &snapshot)?;
-            if from == ReadFrom::Now {
-                break (snapshot, start, None);
-            }
-            match self.chunk(&stream, start, snapshot.tail).await {
-                // The beginning is wherever there is one now.
-                Err(ReadError::GivenUp { .. }) if from == ReadFrom::Beginning => {}
-                chunk => break (snapshot, start, Some(chunk?)),
-            }
-        };
-        let end = chunk.as_ref().map_or(start, |chunk| chunk.end);
-        Ok(Slice {
-            identity: stream.identity(),
-            content_type: stream.content_type.as_str().to_owned(),
-            chunk,
-            kind: stream.content_type.kind(),
-            start,
-            end,
-            up_to_date: end == snapshot.tail,
-            closed: snapshot.closed && end == snapshot.tail,
-        })
-    }
-
     pub(super) async fn find_readable(&self, name: &StreamName) -> Result<Arc<Stream>, ReadError> {
         let stream = self.find(name).await?.ok_or(ReadError::NotFound)?;
         match stream.snapshot().gone {
@@ -124,8 +70,8 @@ impl Engine {
         }
     }
 
-    /// The bytes from `start` on, up to `tail` or as many as one read may return. What one
-    /// reader has read is shared with the others.
+    /// The bytes from `start` on, up to `tail` or as many as a chunk holds, which all readers
+    /// share.
     pub(super) async fn chunk(
         &self,
         stream: &Arc<Stream>,
@@ -133,7 +79,11 @@ impl Engine {
         tail: Position,
     ) -> Result<Arc<Chunk>, ReadError> {
         let kind = stream.content_type.kind();
-        let wanted = tail.min(start.saturating_add(MAX_READ_BYTES));
+        let most = self
+            .shared
+            .max_read_bytes
+            .map_or(MAX_CHUNK_BYTES, |most| most.min(MAX_CHUNK_BYTES));
+        let wanted = tail.min(start.saturating_add(most));
         // The end is a place where a message may begin, and a read there costs nothing.
         if start >= tail {
             return Ok(Arc::new(Chunk::new(kind, start, Bytes::new())));
@@ -149,7 +99,7 @@ impl Engine {
             }
             .map(Arc::new)
         };
-        self.shared.chunks.get_or_insert_async(&key, load).await
+        self.shared.chunks.get_or_load(&key, load).await
     }
 }
 
@@ -223,6 +173,7 @@ fn load(
                 let rest = bytes.get(searched..).unwrap_or_default();
                 json::end_of(1, rest).ok().map(|end| searched + end)
             }
+            Kind::Text => Some(whole(kind, &bytes)).filter(|whole| *whole > 0),
             _ if end < tail => Some(whole(kind, &bytes)).filter(|whole| *whole > 0),
             _ => Some(bytes.len()),
         };
@@ -249,18 +200,27 @@ fn whole(kind: Kind, bytes: &[u8]) -> usize {
     match kind {
         Kind::Json => json::whole_messages(bytes),
         Kind::Binary => bytes.len(),
-        Kind::Text => {
-            let last = bytes
-                .iter()
-                .rev()
-                .take(4)
-                .position(|byte| starts_character(*byte))
-                .map_or(bytes.len(), |back| bytes.len() - 1 - back);
-            match std::str::from_utf8(bytes.get(last..).unwrap_or_default()) {
-                Err(error) if error.error_len().is_none() && last > 0 => last,
-                _ => bytes.len(),
-            }
-        }
+        Kind::Text => bytes.len() - torn(bytes),
+    }
+}
+
+/// Whether text ends inside a character that the bytes after it may complete.
+pub(super) fn ends_inside_character(text: &[u8]) -> bool {
+    torn(text) > 0
+}
+
+/// How many bytes at the end of a text are the beginning of a character.
+fn torn(text: &[u8]) -> usize {
+    let from_last = text
+        .iter()
+        .rev()
+        .take(4)
+        .position(|byte| starts_character(*byte))
+        .map_or(0, |back| back + 1);
+    let last = text.get(text.len() - from_last..).unwrap_or_default();
+    match std::str::from_utf8(last) {
+        Err(error) if error.error_len().is_none() => from_last,
+        _ => 0,
     }
 }
 

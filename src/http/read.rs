@@ -1,16 +1,16 @@
 //! `GET`: catch-up reads (section 5.6), and the way to the live ones.
 
 use axum::body::Body;
-use http::{HeaderMap, HeaderValue, Response, StatusCode, header, request::Parts};
+use http::{HeaderValue, Response, StatusCode, header, request::Parts};
 
 use super::{
-    App, Problem, caching, long_poll,
+    App, Problem, caching, content, long_poll,
     query::{Live, ReadQuery},
     respond, sse, stream,
 };
 use crate::{
     auth::Permit,
-    engine::Slice,
+    engine::CatchUp,
     protocol::{Kind, ReadFrom, headers},
 };
 
@@ -23,65 +23,69 @@ pub(super) async fn handle(
         Ok(query) => query,
         Err(error) => return ("read", Err(error.into())),
     };
-    match query.live {
+    let (operation, mut result) = match query.live {
         None => ("read", catch_up(app, permit, parts, query.from).await),
-        Some(Live::LongPoll) => ("long-poll", long_poll::handle(app, permit, query).await),
-        Some(Live::Sse) => ("sse", sse::handle(app, permit, query).await),
+        Some(Live::LongPoll) => ("long-poll", long_poll::handle(app, permit, parts, query).await),
+        Some(Live::Sse) => ("sse", sse::handle(app, permit, parts, query).await),
+    };
+    if let Ok(response) = &mut result {
+        respond::isolate(response.headers_mut());
     }
+    (operation, result)
 }
 
 async fn catch_up(app: &App, permit: &Permit, parts: &Parts, from: ReadFrom) -> Result<Response<Body>, Problem> {
-    let slice = app.running()?.read(stream(permit)?, from).await?;
-    if from == ReadFrom::Now {
-        let nothing = if slice.kind == Kind::Json {
-            Body::from("[]")
-        } else {
-            Body::empty()
-        };
-        let mut response = Response::new(nothing);
-        let answer = response.headers_mut();
-        answer.insert(header::CONTENT_TYPE, respond::content_type(&slice.content_type));
-        answer.insert(header::CACHE_CONTROL, caching::NO_STORE);
-        describe(answer, &slice);
-        return Ok(response);
-    }
-    let tag = caching::etag(&slice);
-    let unchanged = caching::matches(parts.headers.get(header::IF_NONE_MATCH), &tag);
-    let mut response = if unchanged {
+    let read = app.running()?.read(stream(permit)?, from).await?;
+    let tag = caching::tag(read.identity(), read.start, read.end, read.closed);
+    let mut response = if from == ReadFrom::Now {
+        Response::new(nothing(read.kind()))
+    } else if caching::matches(parts.headers.get(header::IF_NONE_MATCH), &tag) {
         respond::empty(StatusCode::NOT_MODIFIED)
     } else {
-        Response::new(content(&slice))
+        Response::new(Body::empty())
     };
     let answer = response.headers_mut();
-    if !unchanged {
-        answer.insert(header::CONTENT_TYPE, respond::content_type(&slice.content_type));
+    if from == ReadFrom::Now {
+        answer.insert(header::CACHE_CONTROL, caching::NO_STORE);
+    } else {
+        let policy = app.settings().caching.of(parts);
+        answer.insert(header::ETAG, respond::text(&tag));
+        answer.insert(
+            header::CACHE_CONTROL,
+            if read.end > read.start {
+                policy.content(caching::life_left(read.lifetime(), permit))
+            } else {
+                policy.nothing_yet()
+            },
+        );
     }
-    answer.insert(header::ETAG, respond::text(&tag));
-    let caching = app.settings().caching;
-    answer.insert(
-        header::CACHE_CONTROL,
-        if slice.end > slice.start {
-            caching.content()
-        } else {
-            caching.nothing_yet()
-        },
-    );
-    describe(answer, &slice);
+    answer.insert(headers::STREAM_NEXT_OFFSET, respond::offset(read.end));
+    if read.up_to_date {
+        answer.insert(headers::STREAM_UP_TO_DATE, HeaderValue::from_static("true"));
+    }
+    respond::set_closed(answer, read.closed);
+    if response.status() == StatusCode::OK {
+        let content_type = respond::content_type(read.content_type());
+        response.headers_mut().insert(header::CONTENT_TYPE, content_type);
+        if from != ReadFrom::Now {
+            *response.body_mut() = body(read);
+        }
+    }
     Ok(response)
 }
 
-fn content(slice: &Slice) -> Body {
-    slice
-        .chunk
-        .as_ref()
-        .map_or_else(Body::empty, |chunk| Body::from(chunk.body()))
+/// An answer without data.
+fn nothing(kind: Kind) -> Body {
+    match kind {
+        Kind::Json => Body::from("[]"),
+        Kind::Text | Kind::Binary => Body::empty(),
+    }
 }
 
-/// What a part of a stream means for the next read.
-pub(super) fn describe(answer: &mut HeaderMap, slice: &Slice) {
-    answer.insert(headers::STREAM_NEXT_OFFSET, respond::offset(slice.end));
-    if slice.up_to_date {
-        answer.insert(headers::STREAM_UP_TO_DATE, HeaderValue::from_static("true"));
+fn body(read: CatchUp) -> Body {
+    if read.end == read.start {
+        return nothing(read.kind());
     }
-    respond::set_closed(answer, slice.closed);
+    let (kind, len) = (read.kind(), read.body_len());
+    content::pieces(kind, read.pieces, len)
 }

@@ -1,6 +1,7 @@
 //! The engine over a store that fails, waits or lies when a test asks it to.
 
 mod caching;
+mod catch_up;
 mod failures;
 mod following;
 mod listing;
@@ -18,7 +19,9 @@ use super::*;
 use crate::{
     clock::Millis,
     protocol::{ContentType, ReadFrom},
-    storage::{Change, CommitError, Lifetime, ProducerState, StorageError, Stored, memory::InMemoryStorage},
+    storage::{
+        Change, CommitError, Lifetime, Position, ProducerState, StorageError, Stored, StreamId, memory::InMemoryStorage,
+    },
 };
 
 /// What the next commit comes to.
@@ -172,9 +175,13 @@ pub(super) async fn append(engine: &Engine, name: &StreamName, text: &str) -> Re
 }
 
 pub(super) async fn content(engine: &Engine, name: &StreamName) -> Result<String, ReadError> {
-    let slice = engine.read(name, ReadFrom::Beginning).await?;
-    assert!(slice.up_to_date);
-    Ok(String::from_utf8(slice.chunk.unwrap().body().to_vec()).unwrap())
+    let mut read = engine.read(name, ReadFrom::Beginning).await?;
+    assert!(read.up_to_date);
+    let mut content = Vec::new();
+    while let Some(chunk) = read.pieces.next().await? {
+        content.extend_from_slice(&chunk.body());
+    }
+    Ok(String::from_utf8(content).unwrap())
 }
 
 pub(super) fn expiring(at: Millis) -> CreateRequest {
