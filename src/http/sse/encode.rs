@@ -109,34 +109,41 @@ fn chunk(chunk: &Chunk, cursor: Cursor, state: State, after_cr: bool) -> Events 
     }
 }
 
-const DATA: &[u8] = b"data: ";
+const DATA: &[u8] = b"data:";
+
+/// A line of data. Clients strip one space after the colon, so one that belongs to the line needs
+/// another before it.
+fn line(out: &mut Vec<u8>, line: &[u8]) {
+    out.extend_from_slice(DATA);
+    if line.first() == Some(&b' ') {
+        out.push(b' ');
+    }
+    out.extend_from_slice(line);
+    out.push(b'\n');
+}
 
 /// An array whose elements stand on a line each, as they are stored.
 fn json(out: &mut Vec<u8>, stored: &[u8], room_after: usize) {
     let messages = without_last_separator(stored);
     let ends = messages.iter().filter(|byte| **byte == b'\n').count();
-    out.reserve_exact(messages.len() + (ends + 3) * (DATA.len() + 1) + 3 + room_after);
-    out.extend_from_slice(b"data: [\n");
+    out.reserve_exact(messages.len() + (ends + 3) * (DATA.len() + 2) + room_after);
+    line(out, b"[");
     for message in messages.split(|byte| *byte == b'\n') {
-        out.extend_from_slice(DATA);
-        out.extend_from_slice(message);
-        out.push(b'\n');
+        line(out, message);
     }
-    out.extend_from_slice(b"data: ]\n");
+    line(out, b"]");
 }
 
 /// Every kind of line end that the HTML standard knows begins a new `data:` line, so that
-/// content can never pass for an event. Clients strip one space after the colon and no more.
+/// content can never pass for an event.
 fn lines(out: &mut Vec<u8>, text: &[u8], room_after: usize) {
     let ends = text.iter().filter(|byte| matches!(byte, b'\n' | b'\r')).count();
-    out.reserve_exact(text.len() + (ends + 1) * (DATA.len() + 1) + 1 + room_after);
+    out.reserve_exact(text.len() + (ends + 1) * (DATA.len() + 2) + room_after);
     let mut rest = text;
     loop {
-        out.extend_from_slice(DATA);
         let end = rest.iter().position(|byte| matches!(byte, b'\n' | b'\r'));
-        let (line, after) = rest.split_at(end.unwrap_or(rest.len()));
-        out.extend_from_slice(line);
-        out.push(b'\n');
+        let (first, after) = rest.split_at(end.unwrap_or(rest.len()));
+        line(out, first);
         rest = match after {
             [] => return,
             [b'\r', b'\n', after @ ..] | [_, after @ ..] => after,
@@ -160,7 +167,7 @@ fn base64(out: &mut Vec<u8>, bytes: &[u8], room_after: usize) {
 /// A control event.
 pub(super) fn control(next: Position, cursor: Cursor, state: State) -> String {
     let mut out = String::with_capacity(128);
-    let _ = write!(out, "event: control\ndata: {{\"streamNextOffset\":\"{}\"", Offset(next));
+    let _ = write!(out, "event: control\ndata:{{\"streamNextOffset\":\"{}\"", Offset(next));
     let _ = match state {
         State::Behind => write!(out, ",\"streamCursor\":\"{cursor}\""),
         State::UpToDate => write!(out, ",\"streamCursor\":\"{cursor}\",\"upToDate\":true"),
