@@ -134,6 +134,8 @@ fn http_1_0_and_http_2_answer_everything_too() {
         .with("transport.mode", "tls")
         .with("transport.tls.cert_path", certs.text("server.pem"))
         .with("transport.tls.key_path", certs.text("server.key"))
+        .with("transport.http.versions", "http1,http2")
+        .with("transport.tls.alpn_protocols", "http/1.1,h2")
         .start();
     let request = Curl::new(&certs, server.public, &format!("{BASE}/j"));
     let (version, answer) = request.with(&["--http2"]).try_send().unwrap();
