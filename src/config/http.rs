@@ -3,12 +3,15 @@ use super::schema::{choices, section};
 /// `http.cache`
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum CachePolicy {
-    /// Not written down: `private` with the gate on, `public` with it off.
+    /// Not written down: `private` with the gate on; with it off everybody may keep responses,
+    /// and asks again before each use.
     #[default]
     Auto,
-    /// `private`: no shared cache may store a response.
+    /// `private`: no shared cache may store a response, and the reader's own asks again before
+    /// each use.
     Private,
-    /// `public`: for CDNs whose cache key holds the token.
+    /// `public`: caches may answer for up to 6 minutes without asking. With the gate on only
+    /// where the token is in the URL, by which a cache keeps answers.
     Public,
 }
 
@@ -20,7 +23,7 @@ pub struct HttpConfig {
     /// `http.stream_base_path`: where the protocol is mounted. Default `/v1/stream`
     /// (the Rails form's default is `/v1/streams`).
     pub stream_base_path: String,
-    /// `http.cache`: who may cache reads. Default: `private` with the gate on, else `public`.
+    /// `http.cache`: who may cache reads. Default `auto`.
     pub cache: CachePolicy,
 }
 

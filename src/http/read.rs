@@ -1,7 +1,7 @@
 //! `GET`: catch-up reads (section 5.6), and the way to the live ones.
 
 use axum::body::Body;
-use http::{HeaderValue, Response, StatusCode, header, request::Parts};
+use http::{HeaderMap, HeaderValue, Response, StatusCode, header, request::Parts};
 
 use super::{
     App, Problem, caching, content, long_poll,
@@ -13,6 +13,9 @@ use crate::{
     engine::CatchUp,
     protocol::{Kind, ReadFrom, headers},
 };
+
+/// Room for the headers of an answer, so that it need not grow.
+const USUAL_HEADERS: usize = 12;
 
 pub(super) async fn handle(
     app: &App,
@@ -36,56 +39,44 @@ pub(super) async fn handle(
 
 async fn catch_up(app: &App, permit: &Permit, parts: &Parts, from: ReadFrom) -> Result<Response<Body>, Problem> {
     let read = app.running()?.read(stream(permit)?, from).await?;
-    let tag = caching::tag(read.identity(), read.start, read.end, read.closed);
-    let mut response = if from == ReadFrom::Now {
-        Response::new(nothing(read.kind()))
-    } else if caching::matches(parts.headers.get(header::IF_NONE_MATCH), &tag) {
-        respond::empty(StatusCode::NOT_MODIFIED)
-    } else {
-        Response::new(Body::empty())
-    };
-    let answer = response.headers_mut();
-    if from == ReadFrom::Now {
-        answer.insert(header::CACHE_CONTROL, caching::NO_STORE);
-    } else {
-        let policy = app.settings().caching.of(parts);
-        answer.insert(header::ETAG, respond::text(&tag));
-        answer.insert(
-            header::CACHE_CONTROL,
-            if read.end > read.start {
-                policy.content(caching::life_left(read.lifetime(), permit))
-            } else {
-                policy.nothing_yet()
-            },
-        );
-    }
+    let mut answer = HeaderMap::with_capacity(USUAL_HEADERS);
     answer.insert(headers::STREAM_NEXT_OFFSET, respond::offset(read.end));
     if read.up_to_date {
         answer.insert(headers::STREAM_UP_TO_DATE, HeaderValue::from_static("true"));
     }
-    respond::set_closed(answer, read.closed);
-    if response.status() == StatusCode::OK {
-        let content_type = respond::content_type(read.content_type());
-        response.headers_mut().insert(header::CONTENT_TYPE, content_type);
-        if from != ReadFrom::Now {
-            *response.body_mut() = body(read);
-        }
+    respond::set_closed(&mut answer, read.closed);
+    let mut unchanged = false;
+    if from == ReadFrom::Now {
+        answer.insert(header::CACHE_CONTROL, caching::NO_STORE);
+    } else {
+        let tag = caching::tag(read.identity(), read.start, read.end, read.closed);
+        unchanged = caching::matches(parts.headers.get(header::IF_NONE_MATCH), &tag);
+        answer.insert(header::ETAG, respond::text(&tag));
+        answer.insert(header::CACHE_CONTROL, cache_control(app, permit, parts, &read));
     }
+    let mut response = if unchanged {
+        respond::empty(StatusCode::NOT_MODIFIED)
+    } else {
+        answer.insert(header::CONTENT_TYPE, respond::content_type(read.content_type()));
+        Response::new(body(read))
+    };
+    *response.headers_mut() = answer;
     Ok(response)
 }
 
-/// An answer without data.
-fn nothing(kind: Kind) -> Body {
-    match kind {
-        Kind::Json => Body::from("[]"),
-        Kind::Text | Kind::Binary => Body::empty(),
+fn cache_control(app: &App, permit: &Permit, parts: &Parts, read: &CatchUp) -> HeaderValue {
+    let policy = app.settings().caching.of(parts);
+    if read.end > read.start {
+        policy.content(caching::life_left(read.lifetime(), permit))
+    } else {
+        policy.nothing_yet()
     }
 }
 
 fn body(read: CatchUp) -> Body {
-    if read.end == read.start {
-        return nothing(read.kind());
+    match (read.kind(), read.body_len()) {
+        (Kind::Json, 0) => Body::from("[]"),
+        (Kind::Text | Kind::Binary, 0) => Body::empty(),
+        (kind, len) => content::pieces(kind, read.pieces, len),
     }
-    let (kind, len) = (read.kind(), read.body_len());
-    content::pieces(kind, read.pieces, len)
 }

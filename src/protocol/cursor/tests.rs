@@ -18,7 +18,7 @@ fn a_cursor_never_goes_back() {
         &largest,
     ] {
         let client = parse(client).unwrap();
-        for now in [now, 0, Millis::MAX.min(now + 1)] {
+        for now in [now, 0] {
             let cursor = next(now, Some(client));
             assert!(cursor > client && cursor <= client + u128::from(MAX_JITTER), "{client}");
         }
