@@ -10,10 +10,10 @@ use super::{
     producers::{self, Verdict},
     request::{AppendRequest, Appended, Command, Outcome, PreparedAppend},
     stream::{Gone, Stream},
-    transaction::{Slot, Transaction},
+    transaction::{Slot, Transaction, stored_len},
 };
 use crate::{
-    protocol::{BadInput, StreamName, json},
+    protocol::{BadInput, Offset, StreamName, json},
     storage::{ProducerStamp, ProducerState},
 };
 
@@ -140,7 +140,7 @@ fn on_closed(tx: &Transaction<'_>, slot: Slot, append: &PreparedAppend) -> Resul
         return Ok(answer(tx, slot, true, None));
     }
     Err(AppendError::Closed {
-        tail: tx.get(slot).tail,
+        tail: tx.get(slot).offset(),
     })
 }
 
@@ -158,10 +158,14 @@ fn check_stream_seq(tx: &Transaction<'_>, slot: Slot, append: &PreparedAppend) -
 }
 
 fn check_size(tx: &Transaction<'_>, slot: Slot, append: &PreparedAppend) -> Result<(), AppendError> {
+    let staged = tx.get(slot);
+    let len = stored_len(staged.record.framing, append.data.len() as u64);
+    if len > Offset::MAX_POSITION.saturating_sub(staged.tail) {
+        return Err(AppendError::TooLarge(Offset::MAX_POSITION));
+    }
     let Some(limit) = tx.context.limits.max_stream_bytes else {
         return Ok(());
     };
-    let len = append.data.len() as u64;
     let kept = super::retention::kept_with(tx, slot, len);
     if kept > limit && len > 0 {
         return Err(AppendError::TooLarge(limit));
@@ -172,7 +176,7 @@ fn check_size(tx: &Transaction<'_>, slot: Slot, append: &PreparedAppend) -> Resu
 fn answer(tx: &Transaction<'_>, slot: Slot, duplicate: bool, producer: Option<ProducerState>) -> Appended {
     let staged = tx.get(slot);
     Appended {
-        tail: staged.tail,
+        tail: staged.offset(),
         closed: staged.record.closed,
         duplicate,
         producer,

@@ -8,22 +8,21 @@ use super::{
     chunk::Chunk,
     errors::ReadError,
     follow::Reader,
-    read::resolve,
     stream::{Identity, Stream},
 };
 use crate::{
     clock,
-    protocol::{Kind, ReadFrom, StreamName},
+    protocol::{Kind, Offset, ReadFrom, StreamName},
     storage::{Lifetime, Position},
 };
 
 /// A part of a stream, as it was when it was asked for.
 pub struct CatchUp {
     stream: Arc<Stream>,
-    /// The position of the first byte.
-    pub start: Position,
-    /// The position after the last byte, where the next read begins.
-    pub end: Position,
+    /// Where it begins.
+    pub start: Offset,
+    /// Where it ends, and where the next read begins.
+    pub end: Offset,
     /// Whether the part ends at the tail.
     pub up_to_date: bool,
     /// Whether the part ends at the tail of a closed stream.
@@ -57,11 +56,38 @@ impl CatchUp {
         self.stream.lifetime()
     }
 
-    /// The number of bytes of the pieces' bodies, joined. An array of messages is as long as
-    /// they are stored: brackets take the place of the last separator.
+    /// The number of bytes of the pieces' bodies, joined, where it is known before all of them
+    /// are read. An array of messages is as long as they are stored: brackets take the place of
+    /// the last separator. Appends are stored with more than they hold.
     #[must_use]
-    pub fn body_len(&self) -> u64 {
-        self.end - self.start
+    pub fn body_len(&self) -> Option<u64> {
+        let stored = self.end.position - self.start.position;
+        match (self.kind(), self.pieces.only()) {
+            _ if stored == 0 => Some(0),
+            (Kind::Json, _) => Some(stored),
+            (Kind::Text | Kind::Binary, Some(only)) => Some(only.body().len() as u64),
+            (Kind::Text | Kind::Binary, None) => {
+                let is_framed = self.stream.record().0.framing.is_framed();
+                (!is_framed).then_some(stored)
+            }
+        }
+    }
+
+    /// The same, where all pieces have to be read for it.
+    ///
+    /// # Errors
+    /// See [`Pieces::next`].
+    pub async fn measure(&self) -> Result<u64, ReadError> {
+        let mut len = self.pieces.first.as_ref().map_or(0, |chunk| chunk.body().len() as u64);
+        if let Some(rest) = &self.pieces.rest {
+            let mut at = rest.at;
+            while at < rest.end {
+                let chunk = rest.engine.chunk(&self.stream, at, rest.end).await?;
+                len += chunk.body().len() as u64;
+                at = chunk.end.position;
+            }
+        }
+        Ok(len)
     }
 }
 
@@ -116,7 +142,7 @@ impl Pieces {
         }
         let Some(rest) = &mut self.rest else { return Ok(None) };
         let chunk = rest.engine.chunk(rest.reader.stream(), rest.at, rest.end).await?;
-        rest.at = chunk.end;
+        rest.at = chunk.end.position;
         if rest.at >= rest.end {
             self.rest = None;
         }
@@ -135,7 +161,7 @@ impl Engine {
         self.touch(&stream, clock::now_millis());
         let (snapshot, start, first) = loop {
             let snapshot = stream.snapshot();
-            let start = resolve(from, &snapshot)?;
+            let start = stream.resolve(from, &snapshot)?;
             if from == ReadFrom::Now {
                 break (snapshot, start, None);
             }
@@ -145,7 +171,7 @@ impl Engine {
                 chunk => break (snapshot, start, Some(chunk?)),
             }
         };
-        let first_end = first.as_ref().map_or(start, |chunk| chunk.end);
+        let first_end = first.as_ref().map_or(start, |chunk| chunk.end.position);
         let end = match (&first, self.shared.max_read_bytes) {
             (None, _) => start,
             (Some(_), None) => snapshot.tail,
@@ -164,9 +190,9 @@ impl Engine {
         });
         let up_to_date = end >= snapshot.tail;
         Ok(CatchUp {
+            start: stream.offset(start),
+            end: stream.offset(end),
             stream,
-            start,
-            end,
             up_to_date,
             closed: snapshot.closed && up_to_date,
             pieces: Pieces { first, rest },
@@ -183,7 +209,7 @@ impl Engine {
         tail: Position,
     ) -> Result<Position, ReadError> {
         while at < tail.min(limit) {
-            let end = self.chunk(stream, at, tail).await?.end;
+            let end = self.chunk(stream, at, tail).await?.end.position;
             if end > limit {
                 break;
             }

@@ -87,12 +87,19 @@ mod tests {
     use bytes::Bytes;
 
     use super::*;
-    use crate::protocol::Kind;
+    use crate::protocol::{Kind, Offset};
+
+    fn at(position: Position) -> Offset {
+        Offset {
+            incarnation: 1,
+            position,
+        }
+    }
 
     async fn get(cache: &ChunkCache, start: Position, len: usize) -> Arc<Chunk> {
         let load = async {
             let stored = Bytes::from(vec![b'x'; len]);
-            Ok::<_, Infallible>(Arc::new(Chunk::new(Kind::Text, start, stored)))
+            Ok::<_, Infallible>(Arc::new(Chunk::new(Kind::Text, at(start), at(start + 1), stored)))
         };
         let Ok(chunk) = cache.get_or_load(&(1, start, start + 1), load).await;
         chunk

@@ -21,6 +21,7 @@ use super::{
 };
 use crate::{
     clock,
+    protocol::Offset,
     storage::{CommitError, Storage, StreamId},
     telemetry::{Metrics, Seldom},
 };
@@ -31,6 +32,8 @@ const MAX_QUEUE: usize = 100_000;
 const MAX_QUEUE_BYTES: usize = 256 * 1024 * 1024;
 /// Ids set aside at once.
 const ID_BLOCK: u64 = 1 << 16;
+/// Ids are incarnations of streams, and must fit into offsets whatever the clock says.
+const LATEST_ID: u64 = Offset::MAX_INCARNATION / 2;
 /// How long writers may keep upkeep from its turn.
 const UPKEEP_AT_LEAST: Duration = Duration::from_secs(1);
 /// How long nothing may happen before upkeep has a look.
@@ -86,7 +89,8 @@ impl Ids {
     pub(super) fn next(&mut self, storage: &dyn Storage) -> Result<StreamId, Unavailable> {
         if self.left == 0 {
             self.next = storage
-                .reserve_ids(ID_BLOCK)
+                // The time, so that also a store that was lost or set back has later ids.
+                .reserve_ids(ID_BLOCK, clock::now_micros().min(LATEST_ID))
                 .map_err(|error| Unavailable::from(&error))?;
             self.left = ID_BLOCK;
         }

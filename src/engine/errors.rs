@@ -3,8 +3,8 @@
 use std::io::ErrorKind;
 
 use crate::{
-    protocol::BadInput,
-    storage::{CommitError, Position, StorageError},
+    protocol::{BadInput, Offset},
+    storage::{CommitError, StorageError},
 };
 
 /// The engine cannot serve anybody this right now; the request itself may be fine.
@@ -102,7 +102,7 @@ pub enum AppendError {
     #[error("the stream is closed")]
     Closed {
         /// Where it ends.
-        tail: Position,
+        tail: Offset,
     },
     /// Send the stream's content type.
     #[error("the stream has content type {0}")]
@@ -162,8 +162,18 @@ pub enum ReadError {
     /// position, and do without what lay before.
     #[error("the stream does not keep what is at this offset any more")]
     GivenUp {
-        /// The earliest position that can be read.
-        earliest: Position,
+        /// Where the earliest content that can be read begins.
+        earliest: Offset,
+    },
+    /// The offset is one of another stream's, or of an earlier stream of this name: read on from
+    /// the beginning, or from `now`.
+    #[error(
+        "the offset is not of this stream: the stream was deleted and created again since, or the offset is another \
+         stream's; read on from offset=-1 or offset=now"
+    )]
+    OtherLife {
+        /// Where this stream ends.
+        tail: Offset,
     },
     /// There is no such stream.
     #[error("the stream does not exist")]

@@ -12,10 +12,13 @@ use bytes::{Bytes, BytesMut};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
-use super::chunk::Chunk;
+use super::{
+    chunk::{self, Chunk},
+    errors::ReadError,
+};
 use crate::{
     clock::Millis,
-    protocol::{ContentType, StreamName},
+    protocol::{ContentType, Offset, ReadFrom, StreamName},
     storage::{Lifetime, Position, ProducerState, Stored, StreamId, StreamRecord},
 };
 
@@ -97,7 +100,8 @@ pub(super) struct Update {
     pub(super) record: Arc<StreamRecord>,
     pub(super) tail: Position,
     pub(super) gone: Option<Gone>,
-    pub(super) data: Vec<Bytes>,
+    /// What was appended, each with how many bytes it takes in the store.
+    pub(super) appends: Vec<(usize, Bytes)>,
     pub(super) producers: Vec<(String, ProducerState)>,
 }
 
@@ -149,6 +153,40 @@ impl Stream {
         (Arc::clone(&state.record), state.tail, state.gone)
     }
 
+    /// A position as an offset.
+    pub(super) fn offset(&self, position: Position) -> Offset {
+        self.state.lock().record.offset(position)
+    }
+
+    /// Content between two positions.
+    pub(super) fn chunk(&self, start: Position, end: Position, content: Bytes) -> Chunk {
+        let (record, ..) = self.record();
+        let kind = self.content_type.kind();
+        Chunk::new(kind, record.offset(start), record.offset(end), content)
+    }
+
+    /// The position where a read begins. An offset of this life beyond the tail names the tail:
+    /// a reader that has more than there is waits for what comes.
+    pub(super) fn resolve(&self, from: ReadFrom, now: &Snapshot) -> Result<Position, ReadError> {
+        let offset = match from {
+            ReadFrom::Beginning => return Ok(now.earliest),
+            ReadFrom::Now => return Ok(now.tail),
+            ReadFrom::At(offset) => offset,
+        };
+        let (record, ..) = self.record();
+        if !record.gave_out(offset) {
+            return Err(ReadError::OtherLife {
+                tail: record.offset(now.tail),
+            });
+        }
+        if offset.position < now.earliest {
+            return Err(ReadError::GivenUp {
+                earliest: record.offset(now.earliest),
+            });
+        }
+        Ok(offset.position.min(now.tail))
+    }
+
     pub(super) fn known_producer(&self, id: &str) -> Option<ProducerState> {
         self.state.lock().producers.get(id).copied()
     }
@@ -156,7 +194,10 @@ impl Stream {
     /// The chunk that begins at `at`, if live readers share it right now.
     pub(super) fn recent(&self, at: Position) -> Option<Arc<Chunk>> {
         let state = self.state.lock();
-        let index = state.recent.binary_search_by_key(&at, |chunk| chunk.start).ok()?;
+        let index = state
+            .recent
+            .binary_search_by_key(&at, |chunk| chunk.start.position)
+            .ok()?;
         state.recent.get(index).map(Arc::clone)
     }
 
@@ -165,9 +206,14 @@ impl Stream {
         if self.readers.load(Relaxed) == 0 {
             state.recent.clear();
             state.recent_bytes = 0;
-        } else if !update.data.is_empty() {
-            let chunk = Chunk::new(self.content_type.kind(), state.tail, join(update.data));
-            state.remember(chunk);
+        } else if !update.appends.is_empty() {
+            let (kind, start) = (self.content_type.kind(), state.tail);
+            let joined = chunk::join(kind, update.appends.into_iter(), 0);
+            let end = start + joined.stored as u64;
+            let offset = |position| update.record.offset(position);
+            let chunk = Chunk::new(kind, offset(start), offset(end), joined.content);
+            let (whole, len) = joined.whole;
+            state.remember(chunk.torn_after(start + whole as u64, len));
         }
         if state.producers.len() + update.producers.len() > PRODUCERS_KEPT {
             state.producers.clear();

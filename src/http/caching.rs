@@ -5,12 +5,7 @@ use std::{cmp::min, fmt::Write};
 use form_urlencoded::parse;
 use http::{HeaderValue, header, request::Parts};
 
-use crate::{
-    auth::Permit,
-    clock,
-    engine::Identity,
-    storage::{Lifetime, Position},
-};
+use crate::{auth::Permit, clock, engine::Identity, protocol::Offset, storage::Lifetime};
 
 /// Who may cache reads, and whether without asking again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -102,8 +97,9 @@ pub(super) fn life_left(lifetime: Lifetime, permit: &Permit) -> Option<u64> {
 }
 
 /// The entity tag of a part of a stream. It changes when the stream is closed.
-pub(super) fn tag(stream: Identity, start: Position, end: Position, closed: bool) -> String {
+pub(super) fn tag(stream: Identity, start: Offset, end: Offset, closed: bool) -> String {
     let mark = if closed { ":c" } else { "" };
+    let (start, end) = (start.position, end.position);
     format!("\"{stream}:{start}:{end}{mark}\"")
 }
 

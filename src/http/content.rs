@@ -25,14 +25,14 @@ pub(super) fn chunk(chunk: &Arc<Chunk>) -> Body {
     if is_joined(chunk) {
         Body::from(held(chunk, chunk.body()))
     } else {
-        let len = chunk.end - chunk.start;
-        content(chunk.kind(), Pieces::one(Arc::clone(chunk)), len)
+        let len = chunk.stored().len() as u64;
+        content(chunk.kind(), Pieces::one(Arc::clone(chunk)), Some(len))
     }
 }
 
-/// Pieces of a stream of this kind, `len` bytes as an answer. The reader's connection breaks off
+/// Pieces of a stream of this kind, `len` bytes as an answer if that is known. The reader's connection breaks off
 /// where a piece cannot be read: an answer is complete, or seen not to be.
-pub(super) fn pieces(kind: Kind, pieces: Pieces, len: u64) -> Body {
+pub(super) fn pieces(kind: Kind, pieces: Pieces, len: Option<u64>) -> Body {
     match pieces.only() {
         Some(only) if is_joined(only) => Body::from(held(only, only.body())),
         _ => content(kind, pieces, len),
@@ -63,7 +63,7 @@ pub(super) fn held(chunk: &Arc<Chunk>, bytes: Bytes) -> Bytes {
     })
 }
 
-fn content(kind: Kind, pieces: Pieces, len: u64) -> Body {
+fn content(kind: Kind, pieces: Pieces, len: Option<u64>) -> Body {
     let frames = Frames {
         pieces,
         is_array: kind == Kind::Json,
@@ -126,10 +126,10 @@ fn log(error: &ReadError) {
     }
 }
 
-/// A body of known length.
+/// A body, and how much of it is left, if that is known.
 struct Content {
     frames: Pin<Box<dyn Stream<Item = Result<Bytes, ReadError>> + Send>>,
-    left: u64,
+    left: Option<u64>,
 }
 
 impl http_body::Body for Content {
@@ -137,12 +137,12 @@ impl http_body::Body for Content {
     type Error = ReadError;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, ReadError>>> {
-        if self.left == 0 {
+        if self.left == Some(0) {
             return Poll::Ready(None);
         }
         Poll::Ready(match ready!(self.frames.as_mut().poll_next(cx)) {
             Some(Ok(data)) => {
-                self.left = self.left.saturating_sub(data.len() as u64);
+                self.left = self.left.map(|left| left.saturating_sub(data.len() as u64));
                 Some(Ok(Frame::data(data)))
             }
             Some(Err(error)) => Some(Err(error)),
@@ -151,10 +151,10 @@ impl http_body::Body for Content {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.left == 0
+        self.left == Some(0)
     }
 
     fn size_hint(&self) -> SizeHint {
-        SizeHint::with_exact(self.left)
+        self.left.map_or_else(SizeHint::default, SizeHint::with_exact)
     }
 }

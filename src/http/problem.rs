@@ -195,6 +195,8 @@ impl From<ReadError> for Problem {
             ReadError::Gone => gone(&error),
             ReadError::GivenUp { earliest } => Self::new(StatusCode::GONE, "given-up", error.to_string())
                 .with(headers::STREAM_EARLIEST_OFFSET, offset(earliest)),
+            ReadError::OtherLife { tail } => Self::new(StatusCode::GONE, "other-life", error.to_string())
+                .with(headers::STREAM_NEXT_OFFSET, offset(tail)),
             ReadError::Bad(bad) => bad.into(),
             ReadError::Unavailable(unavailable) => unavailable.into(),
         }

@@ -1,12 +1,12 @@
 //! `GET`: catch-up reads (section 5.6), and the way to the live ones.
 
 use axum::body::Body;
-use http::{HeaderMap, HeaderValue, Response, StatusCode, header, request::Parts};
+use http::{HeaderMap, HeaderValue, Response, StatusCode, Version, header, request::Parts};
 
 use super::{
     App, Problem, caching, content, long_poll,
     query::{Live, ReadQuery},
-    respond, sse, stream,
+    respond, sse, stored, stream,
 };
 use crate::{
     auth::Permit,
@@ -22,6 +22,11 @@ pub(super) async fn handle(
     permit: &Permit,
     parts: &Parts,
 ) -> (&'static str, Result<Response<Body>, Problem>) {
+    match stored::asked_for(parts.uri.query()) {
+        Ok(None) => {}
+        Ok(Some(until)) => return ("read", stored::handle(app, permit, parts, until).await),
+        Err(error) => return ("read", Err(error.into())),
+    }
     let query = match ReadQuery::parse(parts.uri.query()) {
         Ok(query) => query,
         Err(error) => return ("read", Err(error.into())),
@@ -58,7 +63,7 @@ async fn catch_up(app: &App, permit: &Permit, parts: &Parts, from: ReadFrom) -> 
         respond::empty(StatusCode::NOT_MODIFIED)
     } else {
         answer.insert(header::CONTENT_TYPE, respond::content_type(read.content_type()));
-        Response::new(body(read))
+        Response::new(body(parts, read).await?)
     };
     *response.headers_mut() = answer;
     Ok(response)
@@ -66,17 +71,23 @@ async fn catch_up(app: &App, permit: &Permit, parts: &Parts, from: ReadFrom) -> 
 
 fn cache_control(app: &App, permit: &Permit, parts: &Parts, read: &CatchUp) -> HeaderValue {
     let policy = app.settings().caching.of(parts);
-    if read.end > read.start {
+    if read.end.position > read.start.position {
         policy.content(caching::life_left(read.lifetime(), permit))
     } else {
         policy.nothing_yet()
     }
 }
 
-fn body(read: CatchUp) -> Body {
-    match (read.kind(), read.body_len()) {
-        (Kind::Json, 0) => Body::from("[]"),
-        (Kind::Text | Kind::Binary, 0) => Body::empty(),
+/// What an HTTP/1.0 client reads ends with the connection, also where it breaks off, unless the
+/// length is announced.
+async fn body(parts: &Parts, read: CatchUp) -> Result<Body, Problem> {
+    let len = match read.body_len() {
+        None if parts.version == Version::HTTP_10 => Some(read.measure().await?),
+        len => len,
+    };
+    Ok(match (read.kind(), len) {
+        (Kind::Json, Some(0)) => Body::from("[]"),
+        (Kind::Text | Kind::Binary, Some(0)) => Body::empty(),
         (kind, len) => content::pieces(kind, read.pieces, len),
-    }
+    })
 }

@@ -31,7 +31,6 @@ pub(super) async fn handle(
 ) -> Result<Response<Body>, Problem> {
     let place = live::Place::take(app, "sse")?;
     let follower = app.running()?.follow(stream_of(permit)?, query.from).await?;
-    let follower = follower.with_whole_characters();
     let kind = follower.kind();
     let (at, (_, ended)) = (follower.position(), follower.caught_up());
     let reader = Box::pin(Reader {

@@ -35,6 +35,7 @@ mod limits;
 mod listing;
 mod metrics;
 mod names;
+mod offsets;
 mod producers;
 mod protocol;
 mod proxies;

@@ -37,7 +37,7 @@ fn noise(len: usize) -> Vec<u8> {
 fn binary_stream(server: &Server, name: &str, content: &[u8]) {
     let create = server.put(name).header("content-type", "application/octet-stream");
     create.send().expect(201);
-    for part in content.chunks(4_000_000) {
+    for part in content.chunks(400_000) {
         let append = server.post(name).header("content-type", "application/octet-stream");
         append.body(part).send().expect(204);
     }
@@ -168,14 +168,18 @@ fn a_capped_read_ends_with_a_message_and_says_that_there_is_more() {
     assert!(pages >= 5, "{pages}");
 }
 
-/// Reads until the connection ends or breaks.
-fn drain(connection: &mut Connection) -> (usize, bool) {
-    let (mut taken, mut space) = (0, vec![0; 1 << 16]);
+/// Reads until the connection ends or breaks, and says how much came and how it ended.
+fn drain(connection: &mut Connection) -> (usize, Vec<u8>) {
+    let (mut taken, mut space, mut end) = (0, vec![0; 1 << 16], Vec::new());
     loop {
         match connection.stream.read(&mut space) {
-            Ok(0) => return (taken, true),
-            Ok(count) => taken += count,
-            Err(error) if error.kind() == io::ErrorKind::ConnectionReset => return (taken, false),
+            Ok(0) => return (taken, end),
+            Ok(count) => {
+                taken += count;
+                end.extend_from_slice(&space[..count]);
+                end.drain(..end.len().saturating_sub(5));
+            }
+            Err(error) if error.kind() == io::ErrorKind::ConnectionReset => return (taken, end),
             Err(error) => panic!("{error}"),
         }
     }
@@ -193,11 +197,12 @@ fn a_stream_deleted_under_a_reader_breaks_the_answer_off() {
         let head = connection.head().unwrap().unwrap().expect(200);
         server.delete("b").send().expect(204);
         binary_stream(&server, "b", &block);
-        let (taken, _) = drain(&mut connection);
+        let (taken, end) = drain(&mut connection);
         match head.header("content-length") {
             Some(length) => assert!(taken < length.parse().unwrap(), "{mode}: {taken} of {length}"),
-            None => panic!("no length: {head:?}"),
+            None => assert_ne!(end, b"0\r\n\r\n", "{mode}: {taken} bytes"),
         }
+        assert!(taken < LEN, "{mode}: nothing was left to be deleted");
     }
 }
 
@@ -225,7 +230,7 @@ fn slow_readers_of_a_large_stream_cost_what_they_hold() {
             grown < 1024 * (2 * READERS as u64 + 40),
             "{mode}: {grown} KiB for {READERS} readers"
         );
-        assert_eq!(drain_rest(readers.pop().unwrap()), LEN - (READERS - 1) * 1_500_000);
+        assert!(drain_rest(readers.pop().unwrap()) >= LEN - (READERS - 1) * 1_500_000);
     }
 }
 

@@ -14,7 +14,6 @@ use crate::{
         cursor::{self, Cursor},
         json::without_last_separator,
     },
-    storage::Position,
 };
 
 /// A comment, so that proxies do not take a quiet stream for a dead one.
@@ -165,9 +164,9 @@ fn base64(out: &mut Vec<u8>, bytes: &[u8], room_after: usize) {
 }
 
 /// A control event.
-pub(super) fn control(next: Position, cursor: Cursor, state: State) -> String {
+pub(super) fn control(next: Offset, cursor: Cursor, state: State) -> String {
     let mut out = String::with_capacity(128);
-    let _ = write!(out, "event: control\ndata:{{\"streamNextOffset\":\"{}\"", Offset(next));
+    let _ = write!(out, "event: control\ndata:{{\"streamNextOffset\":\"{next}\"");
     let _ = match state {
         State::Behind => write!(out, ",\"streamCursor\":\"{cursor}\""),
         State::UpToDate => write!(out, ",\"streamCursor\":\"{cursor}\",\"upToDate\":true"),
@@ -183,7 +182,7 @@ pub(super) fn retry(after: Duration) -> String {
 }
 
 /// The first bytes to a reader who has everything.
-pub(super) fn opening(retry: String, next: Position, cursor: Cursor, state: State) -> Bytes {
+pub(super) fn opening(retry: String, next: Offset, cursor: Cursor, state: State) -> Bytes {
     let mut out = retry;
     out.push_str(&control(next, cursor, state));
     out.into()

@@ -123,7 +123,7 @@ impl JournaledStore {
                 break;
             }
         }
-        target.reserve_ids(frozen.next_id).map_err(not_written)?;
+        target.reserve_ids(0, frozen.next_id).map_err(not_written)?;
         let mut writer = target.writer.lock();
         target.checkpoint(&mut writer).map_err(not_written)?;
         Ok(report)

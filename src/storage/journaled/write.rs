@@ -54,9 +54,9 @@ impl JournaledStore {
         Ok(())
     }
 
-    pub(crate) fn reserve_ids(&self, count: u64) -> Result<StreamId, CommitError> {
+    pub(crate) fn reserve_ids(&self, count: u64, lowest: StreamId) -> Result<StreamId, CommitError> {
         let mut writer = self.writer.lock();
-        let first = writer.next_id;
+        let first = writer.next_id.max(lowest);
         let next = first.saturating_add(count);
         let content = Encoded::next_id(next).map_err(|error| StorageError::Corrupt(error.to_string()))?;
         let appended = writer.journal.append(&content);

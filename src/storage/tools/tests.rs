@@ -30,7 +30,7 @@ fn files_below(dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
 fn fill(store: &dyn Storage, seed: u64, batches: usize) -> Model {
     let mut driver = Driver::new(seed);
     let mut model = Model::default();
-    store.reserve_ids(10_000).unwrap();
+    store.reserve_ids(10_000, 0).unwrap();
     for _ in 0..batches {
         store.commit(&driver.batch(&mut model, 90_000)).unwrap();
     }
@@ -66,7 +66,7 @@ fn a_copy_in_another_mode_is_the_same() {
     let dir = scratch();
     let store = FileStorage::open(&dir.path().join("from"), true, 4).unwrap();
     let model = fill(&store, 2, 150);
-    let ids = store.reserve_ids(1).unwrap();
+    let ids = store.reserve_ids(1, 0).unwrap();
     drop(store);
     let lock = lock::acquire(&dir.path().join("from")).unwrap();
     for mode in [StorageMode::Acid, StorageMode::FileDurable] {
@@ -76,7 +76,7 @@ fn a_copy_in_another_mode_is_the_same() {
         assert_eq!(to.join("data").exists(), mode == StorageMode::FileDurable);
         let copy = AcidStorage::open(&to, 1 << 20).unwrap();
         model.compare(&copy).unwrap();
-        assert!(copy.reserve_ids(1).unwrap() > ids);
+        assert!(copy.reserve_ids(1, 0).unwrap() > ids);
         assert!(migrate(&lock, &to, mode, &mut on).is_err(), "the target has something");
     }
 }

@@ -1,10 +1,22 @@
 use super::*;
 
+fn at(position: u64) -> Offset {
+    Offset {
+        incarnation: 7,
+        position,
+    }
+}
+
 fn text(kind: Kind, stored: &'static [u8], state: State) -> String {
     String::from_utf8(
-        chunk(&Chunk::new(kind, 0, Bytes::from_static(stored)), 7, state, false)
-            .bytes
-            .to_vec(),
+        chunk(
+            &Chunk::new(kind, at(0), at(stored.len() as u64), Bytes::from_static(stored)),
+            7,
+            state,
+            false,
+        )
+        .bytes
+        .to_vec(),
     )
     .unwrap()
 }
@@ -15,7 +27,7 @@ fn messages_stand_on_lines_of_their_own() {
     assert_eq!(
         events,
         "event: data\ndata:[\ndata:{\"a\":1},\ndata:2\ndata:]\n\nevent: control\n\
-         data:{\"streamNextOffset\":\"0000000000000000_0000000000000012\",\"streamCursor\":\"7\",\"upToDate\":true}\n\n"
+         data:{\"streamNextOffset\":\"0000000000000007_0000000000000120\",\"streamCursor\":\"7\",\"upToDate\":true}\n\n"
     );
 }
 
@@ -42,7 +54,7 @@ fn other_bytes_are_base64() {
 
 #[test]
 fn a_closed_stream_has_no_cursor() {
-    assert!(!control(0, 7, State::Closed).contains("streamCursor"));
+    assert!(!control(at(0), 7, State::Closed).contains("streamCursor"));
 }
 
 /// What a client makes of the text of chunks: the data of each event, joined.
@@ -68,8 +80,9 @@ fn decoded(chunks: &[&Arc<Chunk>]) -> String {
     text
 }
 
-fn of(start: Position, text: &[u8]) -> Arc<Chunk> {
-    Arc::new(Chunk::new(Kind::Text, start, Bytes::copy_from_slice(text)))
+fn of(start: u64, text: &[u8]) -> Arc<Chunk> {
+    let end = at(start + text.len() as u64);
+    Arc::new(Chunk::new(Kind::Text, at(start), end, Bytes::copy_from_slice(text)))
 }
 
 #[test]
@@ -101,7 +114,7 @@ fn every_line_end_is_one_line_end_wherever_it_is_cut() {
             let chunks: Vec<_> = parts
                 .into_iter()
                 .filter(|part| !part.is_empty())
-                .map(|part| of(part.start as Position, &text[part]))
+                .map(|part| of(part.start as u64, &text[part]))
                 .collect();
             let chunks: Vec<_> = chunks.iter().collect();
             assert_eq!(decoded(&chunks), expected, "cut at {first} and {second}");
@@ -153,10 +166,10 @@ fn readers_share_events_and_those_with_a_cursor_their_data() {
     let (data, rest) = own.encode(&shared, State::UpToDate);
     assert_eq!(data.as_ptr(), first.as_ptr());
     assert_eq!(&data[..], b"event: data\ndata:x\n\n");
-    assert_eq!(rest.unwrap(), control(1, own.cursor(), State::UpToDate));
+    assert_eq!(rest.unwrap(), control(at(1), own.cursor(), State::UpToDate));
     let (data, rest) = Connection::new(None).encode(&shared, State::Closed);
     assert_eq!(data.as_ptr(), first.as_ptr());
-    assert_eq!(rest.unwrap(), control(1, 0, State::Closed));
+    assert_eq!(rest.unwrap(), control(at(1), 0, State::Closed));
 }
 
 #[test]
@@ -176,5 +189,5 @@ fn a_cursor_does_not_go_back_with_the_clock() {
     };
     assert_eq!(connection.cursor(), ahead);
     let (_, rest) = connection.encode(&of(0, b"x"), State::UpToDate);
-    assert_eq!(rest.unwrap(), control(1, ahead, State::UpToDate));
+    assert_eq!(rest.unwrap(), control(at(1), ahead, State::UpToDate));
 }

@@ -64,7 +64,7 @@ impl Index {
         let (db, found) = guarded(CONTEXT, || {
             let opened = self.open_database().and_then(|db| {
                 let found = match read_totals(&db)? {
-                    Err(1) => {
+                    Err(1 | 2) => {
                         upgrade(&db)?;
                         read_totals(&db)?
                     }
@@ -166,8 +166,8 @@ fn initialize(db: &Database) -> Result<(), redb::Error> {
     Ok(())
 }
 
-/// Makes format 2 of format 1, which has no table of trimmed streams. What is in the others
-/// can be read as it is; from here on an older version refuses the index instead of
+/// Makes format 3 of an earlier one. Format 1 has no table of trimmed streams, and both have other
+/// records, which can still be read. An older version refuses the index afterwards, instead of
 /// stumbling over what it does not know.
 fn upgrade(db: &Database) -> Result<(), redb::Error> {
     let txn = write::begin(db)?;
@@ -186,15 +186,33 @@ pub(super) fn set_format(path: &std::path::Path, format: u64) {
     txn.commit().unwrap();
 }
 
-/// Makes the index one of format 1.
+/// Makes the index one of an earlier format, with the records of that format.
 #[cfg(test)]
-pub(super) fn make_format_1(path: &std::path::Path) {
+pub(super) fn make_earlier(path: &std::path::Path, format: u64) {
+    use redb::ReadableTable as _;
     let db = Database::open(path).unwrap();
     let txn = db.begin_write().unwrap();
-    assert!(txn.delete_table(TRIMMED).unwrap());
+    if format == 1 {
+        assert!(txn.delete_table(TRIMMED).unwrap());
+    }
+    {
+        let mut names = txn.open_table(NAMES).unwrap();
+        let rows: Vec<(String, Vec<u8>)> = names
+            .iter()
+            .unwrap()
+            .map(|row| row.unwrap())
+            .map(|(name, record)| (name.value().to_owned(), record.value().to_vec()))
+            .collect();
+        for (name, record) in rows {
+            let record = schema::decode_record(&name, &record).unwrap();
+            names
+                .insert(name.as_str(), schema::encode_earlier(&record).as_slice())
+                .unwrap();
+        }
+    }
     txn.commit().unwrap();
     drop(db);
-    set_format(path, 1);
+    set_format(path, format);
 }
 
 #[cfg(test)]

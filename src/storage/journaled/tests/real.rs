@@ -11,7 +11,7 @@ use std::{
 };
 
 use crate::storage::{
-    Change, CommitError, Storage, StorageError,
+    Change, CommitError, Fork, Inherited, Life, Retention, Storage, StorageError, StreamRecord,
     acid::AcidStorage,
     contract::{Driver, Model, append, name, put, record, remove, scratch},
     file::FileStorage,
@@ -141,26 +141,46 @@ fn newer_formats_are_refused_by_their_number() {
 
     let dir = scratch();
     drop(acid(dir.path()));
-    base::set_format(&dir.path().join(base::FILE_NAME), 3);
+    base::set_format(&dir.path().join(base::FILE_NAME), 4);
     let error = AcidStorage::open(dir.path(), 0).unwrap_err();
     assert!(
-        matches!(error, StorageError::NewerFormat { found: 3, supported: 2 }),
+        matches!(error, StorageError::NewerFormat { found: 4, supported: 3 }),
         "{error}"
     );
 }
 
 #[test]
-fn an_index_of_the_format_before_is_taken_over() {
-    let dir = scratch();
-    let store = acid(dir.path());
-    store.commit(&[put("a", record(1)), append(1, 0, "old")]).unwrap();
-    drop(store);
-    base::make_format_1(&dir.path().join(base::FILE_NAME));
-    let store = acid(dir.path());
-    assert_eq!(&store.read(1, 0..10).unwrap()[..], b"old");
-    drop(store);
-    let found = base::format(&dir.path().join(base::FILE_NAME));
-    assert_eq!(found, 2);
+fn an_index_of_an_earlier_format_is_taken_over() {
+    for format in [1, 2] {
+        let dir = scratch();
+        let index = dir.path().join(base::FILE_NAME);
+        let store = acid(dir.path());
+        let fork = StreamRecord {
+            start: 2,
+            fork: Some(Fork {
+                source: name("a"),
+                source_id: 1,
+                offset: 2,
+                sub_offset: 0,
+                lineage: vec![Inherited { id: 1, end: 2 }],
+            }),
+            retention: (format == 2).then(|| Box::new(Retention::default())),
+            ..record(2)
+        };
+        store
+            .commit(&[put("a", record(1)), append(1, 0, "old"), put("fork", fork.clone())])
+            .unwrap();
+        drop(store);
+        base::make_earlier(&index, format);
+        let store = acid(dir.path());
+        assert_eq!(&store.read(1, 0..10).unwrap()[..], b"old");
+        let found = store.get(&name("fork")).unwrap().unwrap().record;
+        // Streams of then have their ids for incarnations.
+        let lives = vec![Life { incarnation: 1, end: 2 }];
+        assert_eq!(found, StreamRecord { lives, ..fork });
+        drop(store);
+        assert_eq!(base::format(&index), 3);
+    }
 }
 
 #[test]
