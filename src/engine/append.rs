@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use super::{
     Engine,
-    errors::AppendError,
+    errors::{AppendError, Unavailable},
     producers::{self, Verdict},
     request::{AppendRequest, Appended, Command, Outcome, PreparedAppend},
     stream::{Gone, Stream},
@@ -77,6 +77,9 @@ pub(super) fn stage(
         Some(Gone::Deleted) => return Err(AppendError::NotFound),
         Some(Gone::SoftDeleted) => return Err(AppendError::Gone),
         None => {}
+    }
+    if let Some(what) = stream.damage() {
+        return Err(Unavailable::Damaged(what.clone()).into());
     }
     if tx.get(slot).record.closed {
         return on_closed(tx, slot, append);

@@ -245,6 +245,14 @@ impl Drop for End<'_> {
 impl Core {
     /// Commits a batch and answers everybody in it.
     fn process(&mut self, requests: Vec<Request>) {
+        let mut left = Some(requests);
+        while let Some(requests) = left {
+            left = self.attempt(requests);
+        }
+    }
+
+    /// Commits a batch and answers everybody in it, or returns it to be judged again.
+    fn attempt(&mut self, requests: Vec<Request>) -> Option<Vec<Request>> {
         self.resolve_doubts();
         let context = Context {
             storage: &*self.storage,
@@ -270,11 +278,20 @@ impl Core {
                 let answers = requests.into_iter().zip(outcomes);
                 self.answers
                     .give(answers.filter_map(|(request, outcome)| Some((request.reply?, outcome))));
-                return;
+                return None;
             }
             Err(error) => error,
         };
         let doubtful = tx.into_streams();
+        if let CommitError::Damaged { id, what } = &error
+            && let Some(damaged) = doubtful.iter().find(|stream| stream.id == *id)
+            && damaged.damage().is_none()
+        {
+            tracing::error!(stream = %damaged.name, what, "a stream is damaged and takes no more");
+            damaged.mark_damaged(what);
+            // Nothing was written, and what is about other streams can be.
+            return Some(requests);
+        }
         if !matches!(error, CommitError::Full(_)) {
             self.doubtful.extend(doubtful);
             self.resolve_doubts();
@@ -298,6 +315,7 @@ impl Core {
                 }
             }
         }
+        None
     }
 
     /// Publishes what the store has of streams that a failed commit was about: a commit whose

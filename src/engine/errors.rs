@@ -25,6 +25,10 @@ pub enum Unavailable {
     /// The store cannot be written to, only read: the operator has to let it.
     #[error("the store cannot be written to: {0}")]
     ReadOnly(String),
+    /// The store has lost a part of the stream, and adds nothing to it: copy what is left, or delete
+    /// it.
+    #[error("the stream is damaged: {0}")]
+    Damaged(String),
     /// The store failed; what it said is for the operator, not for the client.
     #[error("the store failed: {0}")]
     Failed(String),
@@ -41,6 +45,7 @@ impl From<&CommitError> for Unavailable {
         match error {
             CommitError::Full(what) => Self::Full(what.clone()),
             CommitError::TailMoved { .. } => Self::Raced,
+            CommitError::Damaged { what, .. } => Self::Damaged(what.clone()),
             CommitError::Storage(error) if is_read_only(error) => Self::ReadOnly(error.to_string()),
             CommitError::Storage(error) => Self::Failed(error.to_string()),
         }

@@ -3,7 +3,7 @@
 use std::{
     collections::{HashMap, VecDeque},
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed},
     },
 };
@@ -46,6 +46,8 @@ pub(super) struct Stream {
     readers: AtomicUsize,
     /// A touch is on its way to the store.
     touching: AtomicBool,
+    /// What the store has lost of it, if it has.
+    damage: OnceLock<String>,
     state: Mutex<State>,
     wake: Notify,
 }
@@ -119,6 +121,7 @@ impl Stream {
             used_at: AtomicU64::new(now),
             readers: AtomicUsize::new(0),
             touching: AtomicBool::new(false),
+            damage: OnceLock::new(),
             state: Mutex::new(State {
                 tail,
                 gone: record.soft_deleted.then_some(Gone::SoftDeleted),
@@ -244,6 +247,15 @@ impl Stream {
         }
         drop(state);
         self.wake.notify_waiters();
+    }
+
+    /// What the store has lost of it: nothing is appended to it.
+    pub(super) fn damage(&self) -> Option<&String> {
+        self.damage.get()
+    }
+
+    pub(super) fn mark_damaged(&self, what: &str) {
+        self.damage.get_or_init(|| what.to_owned());
     }
 
     pub(super) fn wake(&self) -> &Notify {

@@ -164,6 +164,11 @@ impl From<Unavailable> for Problem {
                 let detail = "the server's data directory cannot be written to; what is there can be read";
                 Self::come_back("read-only", detail).caused_by(cause)
             }
+            Unavailable::Damaged(cause) => {
+                let detail = "the server has lost a part of this stream and adds nothing to it; its operator can copy \
+                              what is left with `storage repair`, and it can be deleted";
+                Self::new(StatusCode::INTERNAL_SERVER_ERROR, "damaged", detail).caused_by(cause)
+            }
             Unavailable::Failed(cause) => {
                 let detail = "the server's store failed; its log says more under this request_id";
                 Self::new(StatusCode::INTERNAL_SERVER_ERROR, "store-failed", detail).caused_by(cause)

@@ -312,6 +312,14 @@ pub enum CommitError {
         /// Where its tail is.
         tail: Position,
     },
+    /// What the store has of a stream is not all that was acknowledged, so nothing is added to it.
+    #[error("stream {id} is damaged: {what}")]
+    Damaged {
+        /// Which stream.
+        id: StreamId,
+        /// What is missing.
+        what: String,
+    },
     /// The store failed.
     #[error(transparent)]
     Storage(#[from] StorageError),

@@ -22,6 +22,7 @@ mod cli;
 mod clients;
 mod containers;
 mod control_socket;
+mod damage;
 mod embed;
 mod events;
 mod expiry;

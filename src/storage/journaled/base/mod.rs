@@ -16,8 +16,9 @@ use redb::{Builder, Database, ReadableDatabase, ReadableTableMetadata};
 use self::{
     backend::{Backend, Unsynced},
     schema::{
-        DATA, DUE, DataRead, DueRead, FILES, FORMAT, FilesRead, GARBAGE, GarbageRead, META, META_APPLIED, META_BYTES,
-        META_CREDIT, META_FORMAT, META_NEXT_ID, NAMES, NamesRead, PRODUCERS, ProducersRead, TRIMMED, storage_error,
+        DATA, DUE, DataRead, DueRead, FILES, FORMAT, FilesRead, GARBAGE, GarbageRead, HOLES, HolesRead, META,
+        META_APPLIED, META_BYTES, META_CREDIT, META_FORMAT, META_NEXT_ID, NAMES, NamesRead, PRODUCERS, ProducersRead,
+        TRIMMED, storage_error,
     },
 };
 pub(super) use self::{
@@ -161,17 +162,19 @@ fn initialize(db: &Database) -> Result<(), redb::Error> {
         txn.open_table(DUE)?;
         txn.open_table(GARBAGE)?;
         txn.open_table(TRIMMED)?;
+        txn.open_table(HOLES)?;
     }
     txn.commit()?;
     Ok(())
 }
 
-/// Makes format 3 of an earlier one. Format 1 has no table of trimmed streams, and both have other
-/// records, which can still be read. An older version refuses the index afterwards, instead of
+/// Makes format 3 of an earlier one. Format 1 has no table of trimmed streams, neither has one of
+/// holes, and both have other records, which can still be read. An older version refuses the index afterwards, instead of
 /// stumbling over what it does not know.
 fn upgrade(db: &Database) -> Result<(), redb::Error> {
     let txn = write::begin(db)?;
     txn.open_table(TRIMMED)?;
+    txn.open_table(HOLES)?;
     txn.open_table(META)?.insert(META_FORMAT, FORMAT)?;
     txn.commit()?;
     Ok(())
@@ -195,6 +198,7 @@ pub(super) fn make_earlier(path: &std::path::Path, format: u64) {
     if format == 1 {
         assert!(txn.delete_table(TRIMMED).unwrap());
     }
+    assert!(txn.delete_table(HOLES).unwrap());
     {
         let mut names = txn.open_table(NAMES).unwrap();
         let rows: Vec<(String, Vec<u8>)> = names

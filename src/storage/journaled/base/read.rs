@@ -6,8 +6,8 @@ use bytes::BytesMut;
 use redb::{Database, ReadableDatabase, ReadableTable, ReadableTableMetadata};
 
 use super::{
-    DATA, DUE, DataRead, DueRead, FILES, FilesRead, GARBAGE, GarbageRead, NAMES, NamesRead, PRODUCERS, ProducersRead,
-    schema::decode_record,
+    DATA, DUE, DataRead, DueRead, FILES, FilesRead, GARBAGE, GarbageRead, HOLES, HolesRead, NAMES, NamesRead,
+    PRODUCERS, ProducersRead, schema::decode_record,
 };
 use crate::{
     clock::Millis,
@@ -25,6 +25,8 @@ pub(in crate::storage::journaled) struct Snapshot {
     due: DueRead,
     /// `None` when no removed stream waits.
     garbage: Option<GarbageRead>,
+    /// `None` when no stream has lost anything.
+    holes: Option<HolesRead>,
 }
 
 /// The part of a stream that lies in its data file.
@@ -41,6 +43,7 @@ impl Snapshot {
         let txn = db.begin_read()?;
         let files = txn.open_table(FILES)?;
         let garbage = txn.open_table(GARBAGE)?;
+        let holes = txn.open_table(HOLES)?;
         Ok(Self {
             names: txn.open_table(NAMES)?,
             data: txn.open_table(DATA)?,
@@ -48,6 +51,7 @@ impl Snapshot {
             producers: txn.open_table(PRODUCERS)?,
             due: txn.open_table(DUE)?,
             garbage: (!garbage.is_empty()?).then_some(garbage),
+            holes: (!holes.is_empty()?).then_some(holes),
         })
     }
 
@@ -81,6 +85,15 @@ impl Snapshot {
         Ok(files.get(id)?.map(|row| {
             let (start, len) = row.value();
             Run { start, len }
+        }))
+    }
+
+    /// The positions whose bytes a stream has lost.
+    pub(in crate::storage::journaled) fn hole(&self, id: StreamId) -> Result<Option<Range<Position>>, redb::Error> {
+        let Some(holes) = &self.holes else { return Ok(None) };
+        Ok(holes.get(id)?.map(|row| {
+            let (start, end) = row.value();
+            start..end
         }))
     }
 

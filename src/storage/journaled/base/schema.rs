@@ -29,6 +29,10 @@ pub(super) const GARBAGE: TableDefinition<'_, u64, ()> = TableDefinition::new("g
 /// Streams that have given up a part of their past and still hold it → the first position kept.
 pub(super) const TRIMMED: TableDefinition<'_, u64, u64> = TableDefinition::new("trimmed");
 
+/// Streams whose data files had become shorter than what counted of them → from where to where
+/// their bytes are lost. What was acknowledged since lies behind.
+pub(super) const HOLES: TableDefinition<'_, u64, (u64, u64)> = TableDefinition::new("holes");
+
 /// Numbers about the store, by the keys below.
 pub(super) const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");
 
@@ -53,6 +57,7 @@ pub(super) type FilesRead = ReadOnlyTable<u64, (u64, u64)>;
 pub(super) type ProducersRead = ReadOnlyTable<(u64, &'static str), (u64, u64)>;
 pub(super) type DueRead = ReadOnlyTable<(u64, &'static str), ()>;
 pub(super) type GarbageRead = ReadOnlyTable<u64, ()>;
+pub(super) type HolesRead = ReadOnlyTable<u64, (u64, u64)>;
 pub(super) type Data<'t> = Table<'t, (u64, u64), &'static [u8]>;
 
 /// The first byte of an encoded record: an [`EarlierRecord`] and nothing else follows,

@@ -411,3 +411,56 @@ fn many_streams_open_at_once() {
 fn started() -> Instant {
     Instant::now()
 }
+
+/// More than stays in the index.
+const LARGE: usize = 100_000;
+
+#[test]
+fn bytes_lost_under_a_running_store_are_not_filled_with_zeros() {
+    let dir = scratch();
+    let open = || FileStorage::open(dir.path(), true, 4).unwrap();
+    let large = vec![b'x'; LARGE];
+    let store = open();
+    store
+        .commit(&[put("a", record(1)), append(1, 0, &large), put("b", record(2))])
+        .unwrap();
+    drop(store);
+    let store = open();
+    let at = LARGE as u64;
+    store.commit(&[append(1, at, "acknowledged")]).unwrap();
+    let file = dir.path().join("data/01/0000000000000001");
+    let truncated = fs::OpenOptions::new().write(true).open(&file).unwrap();
+    truncated.set_len(at - 1000).unwrap();
+    // Until the next checkpoint nobody looks again.
+    store.commit(&[append(1, at + 12, " too")]).unwrap();
+    drop(store);
+    for _ in 0..2 {
+        let store = open();
+        let refused = store.commit(&[append(2, 0, "b"), append(1, at + 16, "more")]);
+        assert!(
+            matches!(refused, Err(CommitError::Damaged { id: 1, .. })),
+            "{refused:?}"
+        );
+        assert!(store.read(2, 0..10).unwrap().is_empty());
+        for lost in [0..at, at - 1001..at - 999, at - 1..at + 5] {
+            let read = store.read(1, lost.clone());
+            assert!(matches!(read, Err(StorageError::Corrupt(_))), "{lost:?}: {read:?}");
+        }
+        assert_eq!(store.read(1, 0..at - 1000).unwrap().len(), LARGE - 1000);
+        assert_eq!(&store.read(1, at..at + 100).unwrap()[..], b"acknowledged too");
+    }
+    let inspected = JournaledStore::open(Arc::new(Directory::existing(dir.path())), Options::default()).unwrap();
+    let problems = inspected.inspect().unwrap().problems;
+    assert_eq!(problems.len(), 1, "{problems:?}");
+    assert!(
+        problems[0].contains("has lost the bytes from 99000 to 100000"),
+        "{problems:?}"
+    );
+    drop(inspected);
+    let store = open();
+    store.commit(&[remove("a", 1), append(2, 0, "b")]).unwrap();
+    while store.maintain().unwrap() {}
+    drop(store);
+    let inspected = JournaledStore::open(Arc::new(Directory::existing(dir.path())), Options::default()).unwrap();
+    assert_eq!(inspected.inspect().unwrap().problems, Vec::<String>::new());
+}
