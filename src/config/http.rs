@@ -3,12 +3,15 @@ use super::schema::{choices, section};
 /// `http.cache`
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum CachePolicy {
-    /// Not written down: `private` with the gate on, `public` with it off.
+    /// Not written down: `private` with the gate on; with it off everybody may keep responses,
+    /// and asks again before each use.
     #[default]
     Auto,
-    /// `private`: no shared cache may store a response.
+    /// `private`: no shared cache may store a response, and the reader's own asks again before
+    /// each use.
     Private,
-    /// `public`: for CDNs whose cache key holds the token.
+    /// `public`: caches may answer for up to 6 minutes without asking. With the gate on only
+    /// where the token is in the URL, by which a cache keeps answers.
     Public,
 }
 
@@ -25,7 +28,7 @@ pub struct HttpConfig {
     /// else what a trusted proxy says, else `Location` is a path. The `Host` of a request is
     /// used only where it names the client's own machine or network.
     pub public_url: Option<String>,
-    /// `http.cache`: who may cache reads. Default: `private` with the gate on, else `public`.
+    /// `http.cache`: who may cache reads. Default `auto`.
     pub cache: CachePolicy,
 }
 

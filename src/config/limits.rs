@@ -47,6 +47,9 @@ pub struct LimitsConfig {
     /// `limits.max_response_bytes_per_connection`: the same for one HTTP/2 connection. Default 16777216
     /// (16 MiB).
     pub max_response_bytes_per_connection: u64,
+    /// `limits.max_read_bytes`: the most that one read answers; the next one goes on from
+    /// `Stream-Next-Offset`. A larger single message is answered whole. Default 0: no limit.
+    pub max_read_bytes: u64,
 }
 
 impl Default for LimitsConfig {
@@ -67,6 +70,7 @@ impl Default for LimitsConfig {
             max_producers_per_stream: 1000,
             max_response_bytes: 256 * 1024 * 1024,
             max_response_bytes_per_connection: 16 * 1024 * 1024,
+            max_read_bytes: 0,
         }
     }
 }
@@ -119,4 +123,5 @@ section!(LimitsConfig {
     max_producers_per_stream,
     max_response_bytes,
     max_response_bytes_per_connection,
+    max_read_bytes,
 });

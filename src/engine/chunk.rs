@@ -6,7 +6,7 @@ use bytes::{Bytes, BytesMut};
 
 use super::text::{self, Seam};
 use crate::{
-    protocol::{Framing, Kind, Offset, frame, json},
+    protocol::{Framing, Kind, Offset, cursor::Cursor, frame, json},
     storage::Position,
 };
 
@@ -25,7 +25,7 @@ pub struct Chunk {
     /// does not, and how much of the content comes before that.
     torn_after: Option<(Position, usize)>,
     body: OnceLock<Bytes>,
-    events: [OnceLock<Events>; 2],
+    events: [OnceLock<Events>; 4],
 }
 
 /// Content as live events.
@@ -36,7 +36,7 @@ pub struct Events {
     /// How many of the bytes are the same for every reader.
     pub data: usize,
     /// The cursor that the rest has.
-    pub cursor: u64,
+    pub cursor: Cursor,
 }
 
 impl Chunk {
@@ -52,7 +52,7 @@ impl Chunk {
             content,
             torn_after: torn.then_some((start.position, 0)),
             body: OnceLock::new(),
-            events: [OnceLock::new(), OnceLock::new()],
+            events: Default::default(),
         }
     }
 
@@ -95,11 +95,17 @@ impl Chunk {
         self.torn_after
     }
 
-    /// As live events; made by `encode` the first time. There are two forms: for readers
-    /// who have everything with this chunk, and for those who have not.
-    pub fn events(&self, up_to_date: bool, encode: impl FnOnce() -> Events) -> &Events {
-        let [behind, caught_up] = &self.events;
-        let form = if up_to_date { caught_up } else { behind };
+    /// As live events; made by `encode` the first time. There are forms for readers who have
+    /// everything with this chunk and for those who have not, and of each one for readers who
+    /// were sent the CR of a CRLF that ends in this chunk.
+    pub fn events(&self, up_to_date: bool, after_cr: bool, encode: impl FnOnce() -> Events) -> &Events {
+        let [behind, caught_up, behind_after_cr, caught_up_after_cr] = &self.events;
+        let form = match (up_to_date, after_cr) {
+            (false, false) => behind,
+            (true, false) => caught_up,
+            (false, true) => behind_after_cr,
+            (true, true) => caught_up_after_cr,
+        };
         form.get_or_init(encode)
     }
 

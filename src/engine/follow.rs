@@ -11,7 +11,7 @@ use super::{
 use crate::{
     clock,
     protocol::{Kind, Offset, ReadFrom, StreamName},
-    storage::Position,
+    storage::{Lifetime, Position},
 };
 
 /// A reader of a stream that waits at its end. It costs nothing while nothing happens.
@@ -25,8 +25,8 @@ pub struct Follower {
     held_to: Position,
 }
 
-/// Counts as a live reader of a stream for as long as it exists.
-struct Reader(Arc<Stream>);
+/// Counts as a reader of a stream for as long as it exists.
+pub(super) struct Reader(Arc<Stream>);
 
 /// What a live reader gets to see.
 #[derive(Debug, Clone)]
@@ -102,6 +102,12 @@ impl Follower {
         self.reader.0.content_type.as_str()
     }
 
+    /// How long the stream lives.
+    #[must_use]
+    pub fn lifetime(&self) -> Lifetime {
+        self.reader.0.lifetime()
+    }
+
     /// Whether the reader has everything that is there now, and whether that is so for ever.
     #[must_use]
     pub fn caught_up(&self) -> (bool, bool) {
@@ -126,8 +132,13 @@ impl Follower {
         };
         match chunk.torn() {
             Some((end, len)) if is_last(&chunk) && !now.closed => {
-                let sooner = || stream.chunk(self.at, end, chunk.stored().slice(..len));
-                Ok(((end > self.at).then(|| Arc::new(sooner())), true))
+                if end == self.at {
+                    return Ok((None, true));
+                }
+                let sooner = async { Ok(Arc::new(stream.chunk(self.at, end, chunk.stored().slice(..len)))) };
+                let key = (stream.id, self.at, end);
+                let sooner: Result<_, ReadError> = self.engine.shared.chunks.get_or_load(&key, sooner).await;
+                Ok((Some(sooner?), true))
             }
             _ => Ok((Some(chunk), false)),
         }
@@ -188,9 +199,13 @@ impl Follower {
 }
 
 impl Reader {
-    fn new(stream: Arc<Stream>) -> Self {
+    pub(super) fn new(stream: Arc<Stream>) -> Self {
         stream.enter();
         Self(stream)
+    }
+
+    pub(super) fn stream(&self) -> &Arc<Stream> {
+        &self.0
     }
 }
 

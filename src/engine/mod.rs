@@ -7,7 +7,9 @@
 mod answers;
 mod append;
 mod cache;
+mod catch_up;
 mod chunk;
+mod chunk_cache;
 mod committer;
 mod create;
 mod cut;
@@ -33,20 +35,22 @@ mod writers;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
-use quick_cache::{DefaultHashBuilder, Weighter, sync::Cache};
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
+pub use catch_up::{CatchUp, Pieces};
 pub use chunk::{Chunk, Events};
 pub use errors::{AppendError, CreateError, DeleteError, ReadError, Unavailable};
 pub use follow::{Event, Follower};
 pub use list::{Listed, Listing};
-pub use read::{MAX_READ_BYTES, Metadata, Slice};
+pub use read::{MAX_CHUNK_BYTES, Metadata};
 pub use request::{AppendRequest, Appended, CreateRequest, Created, ForkRequest};
 pub use retention::RetentionRule;
 pub use stored::StoredPart;
 
 use cache::StreamCache;
+use chunk_cache::ChunkCache;
+pub(crate) use chunk_cache::LARGE_CHUNK;
 use committer::{Committer, Request};
 use request::{Command, Outcome};
 pub use stream::Identity;
@@ -56,7 +60,7 @@ pub use writers::WriterScope;
 use crate::{
     clock,
     protocol::StreamName,
-    storage::{Position, Storage, StreamId, Usage},
+    storage::{Storage, Usage},
     telemetry::Metrics,
 };
 
@@ -73,6 +77,8 @@ pub struct Limits {
     pub cache_bytes: u64,
     /// How deep the arrays and objects of one JSON message may nest.
     pub max_json_depth: usize,
+    /// The most that one catch-up read answers.
+    pub max_read_bytes: Option<u64>,
     /// How much of their past streams keep that were not created with a retention of their own.
     pub retention: Arc<[RetentionRule]>,
 }
@@ -86,21 +92,13 @@ pub struct Engine {
 struct Shared {
     storage: Arc<dyn Storage>,
     cache: Arc<StreamCache>,
-    chunks: Cache<(StreamId, Position, Position), Arc<Chunk>, ByWeight>,
+    chunks: ChunkCache,
+    max_read_bytes: Option<u64>,
     committer: Arc<Committer>,
     offload: offload::Offload,
     retention: Arc<[RetentionRule]>,
     thread: Mutex<Option<std::thread::JoinHandle<()>>>,
     stopped: CancellationToken,
-}
-
-#[derive(Clone)]
-struct ByWeight;
-
-impl Weighter<(StreamId, Position, Position), Arc<Chunk>> for ByWeight {
-    fn weight(&self, _: &(StreamId, Position, Position), chunk: &Arc<Chunk>) -> u64 {
-        chunk.weight()
-    }
 }
 
 impl Default for Limits {
@@ -113,6 +111,7 @@ impl Default for Limits {
             max_producers_per_stream: defaults.max_producers_per_stream,
             cache_bytes: 0,
             max_json_depth: defaults.max_json_depth,
+            max_read_bytes: None,
             retention: Arc::default(),
         }
     }
@@ -129,6 +128,7 @@ impl Limits {
             max_producers_per_stream: config.limits.max_producers_per_stream,
             cache_bytes: config.storage.cache_bytes,
             max_json_depth: config.limits.max_json_depth,
+            max_read_bytes: limit(config.limits.max_read_bytes),
             retention: config.retention.rules.iter().map(RetentionRule::of).collect(),
         }
     }
@@ -156,7 +156,8 @@ impl Engine {
     /// When no thread can be had.
     pub fn start(storage: Arc<dyn Storage>, limits: Limits, metrics: Arc<Metrics>) -> std::io::Result<Self> {
         let cache = Arc::new(StreamCache::new());
-        let (retention, cache_bytes) = (Arc::clone(&limits.retention), limits.cache_bytes);
+        let (retention, chunks) = (Arc::clone(&limits.retention), ChunkCache::new(limits.cache_bytes));
+        let max_read_bytes = limits.max_read_bytes;
         let offload = offload::Offload::new(limits.max_json_depth);
         let committer = Arc::new(Committer::new(
             Arc::clone(&storage),
@@ -168,17 +169,11 @@ impl Engine {
         let thread = std::thread::Builder::new()
             .name("committer".into())
             .spawn(move || run.run())?;
-        let chunks = Cache::with(
-            1024,
-            cache_bytes,
-            ByWeight,
-            DefaultHashBuilder::default(),
-            Default::default(),
-        );
         let shared = Shared {
             storage,
             cache,
             chunks,
+            max_read_bytes,
             committer,
             offload,
             retention,

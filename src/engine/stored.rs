@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::{Engine, MAX_READ_BYTES, errors::ReadError, load, stream::Stream};
+use super::{Engine, MAX_CHUNK_BYTES, errors::ReadError, load, stream::Stream};
 use crate::{
     clock,
     protocol::{Framing, Offset, ReadFrom, StreamName},
@@ -28,7 +28,7 @@ pub struct StoredPart {
 
 impl Engine {
     /// What is there from an offset on, up to `until` or the tail, and not much more than
-    /// [`MAX_READ_BYTES`].
+    /// [`MAX_CHUNK_BYTES`].
     ///
     /// # Errors
     /// See [`ReadError`].
@@ -71,7 +71,7 @@ impl Engine {
         if start == end {
             return Ok(Bytes::new());
         }
-        let wanted = end.min(start.saturating_add(MAX_READ_BYTES));
+        let wanted = end.min(start.saturating_add(MAX_CHUNK_BYTES));
         let (storage, stream) = (Arc::clone(&self.shared.storage), Arc::clone(stream));
         let read = move || load::frames(&*storage, &stream, start, wanted, end);
         match self.shared.storage.blocking() {

@@ -1,55 +1,102 @@
 //! Who may keep an answer, and how long (section 10.1).
 
-use http::HeaderValue;
+use std::{cmp::min, fmt::Write};
 
-use crate::{
-    engine::{Identity, Slice},
-    protocol::Offset,
-};
+use form_urlencoded::parse;
+use http::{HeaderValue, header, request::Parts};
 
-/// Who may cache reads.
+use crate::{auth::Permit, clock, engine::Identity, protocol::Offset, storage::Lifetime};
+
+/// Who may cache reads, and whether without asking again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Caching {
-    /// Only the reader's own client.
+    /// The reader's own client, which asks again before each use: a stream may be deleted or
+    /// created anew at any time.
     Private,
-    /// Shared caches too.
+    /// Shared caches too, which ask again before each use.
+    Revalidated,
+    /// Shared caches too, for a while without asking: the operator accepts that a deleted stream
+    /// is shown for that long.
     Public,
+    /// As [`Caching::Public`] for requests whose only token is in the URL, which a shared cache
+    /// keys its answers by. Other requests get [`Caching::Private`].
+    PublicBySignedUrl,
 }
 
 /// Never kept.
 pub(super) const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
 
+/// `max-age` and `stale-while-revalidate` of section 10.1, in seconds.
+const MAX_AGE: u64 = 60;
+const STALE_WHILE_REVALIDATE: u64 = 300;
+
 impl Caching {
-    /// For an answer with content, which never changes.
-    pub(super) fn content(self) -> HeaderValue {
-        HeaderValue::from_static(match self {
-            Self::Private => "private, max-age=60, stale-while-revalidate=300",
-            Self::Public => "public, max-age=60, stale-while-revalidate=300",
-        })
+    /// The policy for one request.
+    pub(super) fn of(self, request: &Parts) -> Self {
+        match self {
+            Self::PublicBySignedUrl if has_signed_url(request) => Self::Public,
+            Self::PublicBySignedUrl => Self::Private,
+            other => other,
+        }
+    }
+
+    /// For an answer with content. It never changes, but the stream may end: `life_left` is the
+    /// number of seconds after which the answer must not be shown, if it is known.
+    pub(super) fn content(self, life_left: Option<u64>) -> HeaderValue {
+        if self != Self::Public {
+            return self.nothing_yet();
+        }
+        let Some(left) = life_left.filter(|left| *left < MAX_AGE + STALE_WHILE_REVALIDATE) else {
+            return HeaderValue::from_static("public, max-age=60, stale-while-revalidate=300");
+        };
+        let max_age = min(left, MAX_AGE);
+        let mut text = format!("public, max-age={max_age}");
+        let stale = left - max_age;
+        // Writing to a string cannot fail.
+        let _ = match stale {
+            0 => write!(text, ", must-revalidate"),
+            stale => write!(text, ", stale-while-revalidate={stale}"),
+        };
+        HeaderValue::try_from(text).unwrap_or(NO_STORE)
     }
 
     /// For an answer that goes on as long as it can.
     pub(super) fn live(self) -> HeaderValue {
         HeaderValue::from_static(match self {
-            Self::Private => "private, no-cache, no-transform",
-            Self::Public => "no-cache, no-transform",
+            Self::Private | Self::PublicBySignedUrl => "private, no-cache, no-transform",
+            Self::Revalidated | Self::Public => "no-cache, no-transform",
         })
     }
 
-    /// For an answer that said that there is nothing yet: good only after asking again.
+    /// For an answer that is good only after asking again.
     pub(super) fn nothing_yet(self) -> HeaderValue {
         HeaderValue::from_static(match self {
-            Self::Private => "private, no-cache",
-            Self::Public => "public, no-cache",
+            Self::Private | Self::PublicBySignedUrl => "private, no-cache",
+            Self::Revalidated | Self::Public => "public, no-cache",
         })
     }
+}
+
+/// Whether a request's only token is in its URL.
+fn has_signed_url(request: &Parts) -> bool {
+    let query = request.uri.query().unwrap_or_default();
+    !request.headers.contains_key(header::AUTHORIZATION) && parse(query.as_bytes()).any(|(name, _)| name == "token")
+}
+
+/// For how many seconds an answer may be shown at most: as long as the stream surely lives, and
+/// no longer than the token. `None`: there is no end to either.
+pub(super) fn life_left(lifetime: Lifetime, permit: &Permit) -> Option<u64> {
+    let stream = match lifetime {
+        Lifetime::Unlimited => None,
+        // It starts anew with each read.
+        Lifetime::Ttl(secs) => Some(secs),
+        Lifetime::ExpiresAt(at) => Some(at.saturating_sub(clock::now_millis()) / 1000),
+    };
+    let token = permit.expires_at().map(|at| at.saturating_sub(clock::now_secs()));
+    stream.into_iter().chain(token).min()
 }
 
 /// The entity tag of a part of a stream. It changes when the stream is closed.
-pub(super) fn etag(slice: &Slice) -> String {
-    tag(slice.identity, slice.start, slice.end, slice.closed)
-}
-
 pub(super) fn tag(stream: Identity, start: Offset, end: Offset, closed: bool) -> String {
     let mark = if closed { ":c" } else { "" };
     let (start, end) = (start.position, end.position);
@@ -65,4 +112,44 @@ pub(crate) fn matches(if_none_match: Option<&HeaderValue>, tag: &str) -> bool {
         .split(',')
         .map(str::trim)
         .any(|given| given == "*" || given.strip_prefix("W/").unwrap_or(given) == tag)
+}
+
+#[cfg(test)]
+mod tests {
+    use http::Request;
+
+    use super::*;
+
+    #[test]
+    fn nothing_is_kept_beyond_its_life() {
+        for (left, expected) in [
+            (None, "public, max-age=60, stale-while-revalidate=300"),
+            (Some(360), "public, max-age=60, stale-while-revalidate=300"),
+            (Some(359), "public, max-age=60, stale-while-revalidate=299"),
+            (Some(61), "public, max-age=60, stale-while-revalidate=1"),
+            (Some(60), "public, max-age=60, must-revalidate"),
+            (Some(2), "public, max-age=2, must-revalidate"),
+            (Some(0), "public, max-age=0, must-revalidate"),
+        ] {
+            assert_eq!(Caching::Public.content(left), expected);
+            assert_eq!(Caching::Private.content(left), "private, no-cache");
+            assert_eq!(Caching::Revalidated.content(left), "public, no-cache");
+        }
+    }
+
+    #[test]
+    fn shared_caches_keep_only_what_their_key_holds_the_token_of() {
+        let of = |target: &str, authorization: bool| {
+            let mut request = Request::get(target);
+            if authorization {
+                request = request.header("authorization", "Bearer x");
+            }
+            Caching::PublicBySignedUrl.of(&request.body(()).unwrap().into_parts().0)
+        };
+        assert_eq!(of("/s?token=x", false), Caching::Public);
+        assert_eq!(of("/s?a=b&%74oken=x", false), Caching::Public);
+        assert_eq!(of("/s?token=x", true), Caching::Private);
+        assert_eq!(of("/s", true), Caching::Private);
+        assert_eq!(of("/s?tokens=x", false), Caching::Private);
+    }
 }

@@ -1,16 +1,26 @@
 //! `GET` with `live=long-poll` (section 5.7).
 
 use axum::body::Body;
-use http::{HeaderValue, Response, StatusCode, header, request::Parts};
+use http::{HeaderMap, HeaderValue, Response, StatusCode, header, request::Parts};
+use std::{sync::Arc, time::Duration};
 use tokio::time::Instant;
 
-use super::{App, Problem, caching, live, query::ReadQuery, respond, stream};
+use super::{App, Problem, caching, content, live, query::ReadQuery, respond, stream};
 use crate::{
     auth::Permit,
     clock,
     engine::{Chunk, Event, Follower, ReadError},
-    protocol::{ReadFrom, cursor, headers},
+    protocol::{
+        ReadFrom,
+        cursor::{self, Cursor},
+        headers,
+    },
 };
+
+/// An idle poll ends at a random moment between these parts of the timeout, in thousandths: in
+/// time for a proxy whose timeout is the same, and not together with the others that began with it.
+const SHORTEST: u64 = 850;
+const LONGEST: u64 = 970;
 
 pub(super) async fn handle(
     app: &App,
@@ -20,7 +30,7 @@ pub(super) async fn handle(
 ) -> Result<Response<Body>, Problem> {
     let _place = live::Place::take(app, permit, parts, "long-poll")?;
     let mut follower = app.running()?.follow(stream(permit)?, query.from).await?;
-    let end = live::end(permit, Some(app.settings().long_poll_timeout)).unwrap_or_else(Instant::now);
+    let end = live::end(permit, Some(patience(app.settings().long_poll_timeout))).unwrap_or_else(Instant::now);
     let event = tokio::select! {
         biased;
         // The client is told with a status when it asks again.
@@ -37,15 +47,24 @@ pub(super) async fn handle(
             up_to_date,
             closed,
         } => {
-            let mut response = some(&follower, &chunk, query.cursor, up_to_date, closed);
+            let tag = caching::tag(follower.identity(), chunk.start, chunk.end, closed);
+            let unchanged =
+                query.from != ReadFrom::Now && caching::matches(parts.headers.get(header::IF_NONE_MATCH), &tag);
+            let mut response = if unchanged {
+                respond::empty(StatusCode::NOT_MODIFIED)
+            } else {
+                some(&follower, &chunk)
+            };
             let answer = response.headers_mut();
+            describe(answer, &chunk, query.cursor, up_to_date, closed);
             if query.from == ReadFrom::Now {
-                // What comes after now is something else the next time.
+                // The next answer to this URL is another one.
                 answer.insert(header::CACHE_CONTROL, caching::NO_STORE);
             } else {
-                let tag = caching::tag(follower.identity(), chunk.start, chunk.end, closed);
+                let life_left = caching::life_left(follower.lifetime(), permit);
+                let policy = app.settings().caching.of(parts);
                 answer.insert(header::ETAG, respond::text(&tag));
-                answer.insert(header::CACHE_CONTROL, app.settings().caching.content());
+                answer.insert(header::CACHE_CONTROL, policy.content(life_left));
             }
             Ok(response)
         }
@@ -55,30 +74,33 @@ pub(super) async fn handle(
     }
 }
 
-fn some(
-    follower: &Follower,
-    chunk: &Chunk,
-    client_cursor: Option<u64>,
-    up_to_date: bool,
-    closed: bool,
-) -> Response<Body> {
-    let mut response = Response::new(Body::from(chunk.body()));
-    let answer = response.headers_mut();
-    answer.insert(header::CONTENT_TYPE, respond::content_type(follower.content_type()));
+fn patience(timeout: Duration) -> Duration {
+    let millis = u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX);
+    let part = clock::random_between(SHORTEST, LONGEST);
+    Duration::from_millis(millis.saturating_mul(part) / 1000)
+}
+
+fn some(follower: &Follower, chunk: &Arc<Chunk>) -> Response<Body> {
+    let mut response = Response::new(content::chunk(chunk));
+    let content_type = respond::content_type(follower.content_type());
+    response.headers_mut().insert(header::CONTENT_TYPE, content_type);
+    response
+}
+
+fn describe(answer: &mut HeaderMap, chunk: &Chunk, client_cursor: Option<Cursor>, up_to_date: bool, closed: bool) {
     answer.insert(headers::STREAM_NEXT_OFFSET, respond::offset(chunk.end));
     answer.insert(
         headers::STREAM_CURSOR,
-        respond::number(cursor::next(clock::now_millis(), client_cursor)),
+        respond::text(&cursor::next(clock::now_millis(), client_cursor)),
     );
     if up_to_date {
         answer.insert(headers::STREAM_UP_TO_DATE, HeaderValue::from_static("true"));
     }
     respond::set_closed(answer, closed);
-    response
 }
 
 /// The time is over, or the stream is.
-fn nothing(follower: &Follower, client_cursor: Option<u64>) -> Response<Body> {
+fn nothing(follower: &Follower, client_cursor: Option<Cursor>) -> Response<Body> {
     let (_, closed) = follower.caught_up();
     let mut response = respond::empty(StatusCode::NO_CONTENT);
     let answer = response.headers_mut();
@@ -87,8 +109,22 @@ fn nothing(follower: &Follower, client_cursor: Option<u64>) -> Response<Body> {
     answer.insert(headers::STREAM_UP_TO_DATE, HeaderValue::from_static("true"));
     answer.insert(
         headers::STREAM_CURSOR,
-        respond::number(cursor::next(clock::now_millis(), client_cursor)),
+        respond::text(&cursor::next(clock::now_millis(), client_cursor)),
     );
     respond::set_closed(answer, closed);
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_idle_poll_ends_before_its_timeout() {
+        let seconds: Vec<f64> = (0..1000)
+            .map(|_| patience(Duration::from_secs(30)).as_secs_f64())
+            .collect();
+        assert!(seconds.iter().all(|seconds| (25.5..=29.1).contains(seconds)));
+        assert!(seconds.iter().any(|seconds| *seconds < 26.5) && seconds.iter().any(|seconds| *seconds > 28.1));
+    }
 }

@@ -6,6 +6,7 @@
 mod append;
 mod body;
 pub(crate) mod caching;
+mod content;
 mod cors;
 mod create;
 mod delete;
@@ -101,7 +102,7 @@ fn version(parts: &Parts) -> &'static str {
 
 /// Answers a request, and names the operation that it was.
 async fn answer(app: &App, parts: &Parts, body: Body) -> (&'static str, Result<Response<Body>, Problem>) {
-    if app.engine().is_none() {
+    if app.engine().is_none() && parts.method != Method::OPTIONS {
         return ("waiting", health::while_waiting(parts));
     }
     let listener = match parts.extensions.get::<ListenerKind>() {
@@ -110,7 +111,9 @@ async fn answer(app: &App, parts: &Parts, body: Body) -> (&'static str, Result<R
     };
     match app.gate().admit_parts(parts, listener) {
         Ok(Admission::Granted(permit)) => granted(app, parts, body, &permit).await,
-        Ok(Admission::Public) if parts.method == Method::OPTIONS => ("preflight", Ok(app.cors().preflight())),
+        Ok(Admission::Public) if parts.method == Method::OPTIONS => {
+            ("preflight", Ok(app.cors().preflight(&parts.headers)))
+        }
         // The gate lets them through without a token on the internal listener only.
         Ok(Admission::Public) if parts.uri.path() == "/metrics" => ("metrics", health::metrics(app)),
         Ok(Admission::Public) => ("health", health::respond(app, parts)),

@@ -2,14 +2,17 @@
 
 use std::borrow::Cow;
 
-use crate::protocol::{BadInput, ReadFrom, cursor};
+use crate::protocol::{
+    BadInput, ReadFrom,
+    cursor::{self, Cursor},
+};
 
 /// What a read asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct ReadQuery {
     pub(crate) from: ReadFrom,
     pub(crate) live: Option<Live>,
-    pub(crate) cursor: Option<u64>,
+    pub(crate) cursor: Option<Cursor>,
 }
 
 /// How to wait for more.

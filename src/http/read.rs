@@ -1,18 +1,21 @@
 //! `GET`: catch-up reads (section 5.6), and the way to the live ones.
 
 use axum::body::Body;
-use http::{HeaderMap, HeaderValue, Response, StatusCode, header, request::Parts};
+use http::{HeaderMap, HeaderValue, Response, StatusCode, Version, header, request::Parts};
 
 use super::{
-    App, Problem, caching, long_poll,
+    App, Problem, caching, content, long_poll,
     query::{Live, ReadQuery},
     respond, sse, stored, stream,
 };
 use crate::{
     auth::Permit,
-    engine::Slice,
+    engine::CatchUp,
     protocol::{Kind, ReadFrom, headers},
 };
+
+/// Room for the headers of an answer, so that it need not grow.
+const USUAL_HEADERS: usize = 12;
 
 pub(super) async fn handle(
     app: &App,
@@ -28,65 +31,63 @@ pub(super) async fn handle(
         Ok(query) => query,
         Err(error) => return ("read", Err(error.into())),
     };
-    match query.live {
+    let (operation, mut result) = match query.live {
         None => ("read", catch_up(app, permit, parts, query.from).await),
         Some(Live::LongPoll) => ("long-poll", long_poll::handle(app, permit, parts, query).await),
         Some(Live::Sse) => ("sse", sse::handle(app, permit, parts, query).await),
+    };
+    if let Ok(response) = &mut result {
+        respond::isolate(response.headers_mut());
     }
+    (operation, result)
 }
 
 async fn catch_up(app: &App, permit: &Permit, parts: &Parts, from: ReadFrom) -> Result<Response<Body>, Problem> {
-    let slice = app.running()?.read(stream(permit)?, from).await?;
-    if from == ReadFrom::Now {
-        let nothing = if slice.kind == Kind::Json {
-            Body::from("[]")
-        } else {
-            Body::empty()
-        };
-        let mut response = Response::new(nothing);
-        let answer = response.headers_mut();
-        answer.insert(header::CONTENT_TYPE, respond::content_type(&slice.content_type));
-        answer.insert(header::CACHE_CONTROL, caching::NO_STORE);
-        describe(answer, &slice);
-        return Ok(response);
+    let read = app.running()?.read(stream(permit)?, from).await?;
+    let mut answer = HeaderMap::with_capacity(USUAL_HEADERS);
+    answer.insert(headers::STREAM_NEXT_OFFSET, respond::offset(read.end));
+    if read.up_to_date {
+        answer.insert(headers::STREAM_UP_TO_DATE, HeaderValue::from_static("true"));
     }
-    let tag = caching::etag(&slice);
-    let unchanged = caching::matches(parts.headers.get(header::IF_NONE_MATCH), &tag);
+    respond::set_closed(&mut answer, read.closed);
+    let mut unchanged = false;
+    if from == ReadFrom::Now {
+        answer.insert(header::CACHE_CONTROL, caching::NO_STORE);
+    } else {
+        let tag = caching::tag(read.identity(), read.start, read.end, read.closed);
+        unchanged = caching::matches(parts.headers.get(header::IF_NONE_MATCH), &tag);
+        answer.insert(header::ETAG, respond::text(&tag));
+        answer.insert(header::CACHE_CONTROL, cache_control(app, permit, parts, &read));
+    }
     let mut response = if unchanged {
         respond::empty(StatusCode::NOT_MODIFIED)
     } else {
-        Response::new(content(&slice))
+        answer.insert(header::CONTENT_TYPE, respond::content_type(read.content_type()));
+        Response::new(body(parts, read).await?)
     };
-    let answer = response.headers_mut();
-    if !unchanged {
-        answer.insert(header::CONTENT_TYPE, respond::content_type(&slice.content_type));
-    }
-    answer.insert(header::ETAG, respond::text(&tag));
-    let caching = app.settings().caching;
-    answer.insert(
-        header::CACHE_CONTROL,
-        if slice.end > slice.start {
-            caching.content()
-        } else {
-            caching.nothing_yet()
-        },
-    );
-    describe(answer, &slice);
+    *response.headers_mut() = answer;
     Ok(response)
 }
 
-fn content(slice: &Slice) -> Body {
-    slice
-        .chunk
-        .as_ref()
-        .map_or_else(Body::empty, |chunk| Body::from(chunk.body()))
+fn cache_control(app: &App, permit: &Permit, parts: &Parts, read: &CatchUp) -> HeaderValue {
+    let policy = app.settings().caching.of(parts);
+    if read.end.position > read.start.position {
+        policy.content(caching::life_left(read.lifetime(), permit))
+    } else {
+        policy.nothing_yet()
+    }
 }
 
-/// What a part of a stream means for the next read.
-pub(super) fn describe(answer: &mut HeaderMap, slice: &Slice) {
-    answer.insert(headers::STREAM_NEXT_OFFSET, respond::offset(slice.end));
-    if slice.up_to_date {
-        answer.insert(headers::STREAM_UP_TO_DATE, HeaderValue::from_static("true"));
-    }
-    respond::set_closed(answer, slice.closed);
+/// What an HTTP/1.0 client reads ends with the connection, also where it breaks off, unless the
+/// length is announced.
+async fn body(parts: &Parts, read: CatchUp) -> Result<Body, Problem> {
+    let len = match read.body_len() {
+        None if parts.version == Version::HTTP_10 => Some(read.measure().await?),
+        len => len,
+    };
+    Ok(match (read.kind(), len) {
+        (Kind::Json, Some(0)) => Body::from("[]"),
+        (Kind::Text | Kind::Binary, Some(0)) => Body::empty(),
+        (kind, len) => content::pieces(kind, read.pieces, len),
+    })
 }

@@ -43,6 +43,16 @@ pub(super) fn set_closed(headers: &mut HeaderMap, closed: bool) {
     }
 }
 
+/// For a stream's content, which others wrote: a browser that is sent to its URL shows it
+/// without running anything of it, and names the URL, which may hold a token, to nobody.
+pub(super) fn isolate(headers: &mut HeaderMap) {
+    headers.insert(
+        header::CONTENT_SECURITY_POLICY,
+        HeaderValue::from_static("default-src 'none'; sandbox"),
+    );
+    headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+}
+
 /// The browser security headers of section 12.7, on every answer.
 pub(super) fn secure(headers: &mut HeaderMap) {
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));

@@ -11,14 +11,14 @@ use http::{HeaderName, HeaderValue, Response, header, request::Parts};
 use tokio::time::{Instant, Sleep};
 use tokio_util::sync::WaitForCancellationFutureOwned;
 
-use super::{App, Problem, live, query::ReadQuery, stream as stream_of};
+use super::{App, Problem, live, query::ReadQuery, respond, stream as stream_of};
 use crate::{
     auth::Permit,
     clock,
     engine::{Event, Follower, ReadError},
     protocol::{Kind, headers},
 };
-use encode::{Cursor, State};
+use encode::{Connection, State};
 
 /// How long clients are to wait before they connect again.
 const RETRY: Duration = Duration::from_secs(2);
@@ -32,9 +32,10 @@ pub(super) async fn handle(
     let place = live::Place::take(app, permit, parts, "sse")?;
     let follower = app.running()?.follow(stream_of(permit)?, query.from).await?;
     let kind = follower.kind();
+    let (at, (_, ended)) = (follower.position(), follower.caught_up());
     let reader = Box::pin(Reader {
         follower,
-        cursor: Cursor::new(query.cursor),
+        connection: Connection::new(query.cursor),
         rest: None,
         phase: Phase::Opening,
         end: live::end(permit, app.settings().sse_lifetime),
@@ -51,11 +52,17 @@ pub(super) async fn handle(
     let mut response = Response::new(Body::from_stream(events));
     let answer = response.headers_mut();
     answer.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
-    answer.insert(header::CACHE_CONTROL, app.settings().caching.live());
+    answer.insert(header::CACHE_CONTROL, app.settings().caching.of(parts).live());
     answer.insert(
         HeaderName::from_static("x-accel-buffering"),
         HeaderValue::from_static("no"),
     );
+    if ended {
+        // Section 8: the headers of a read at the end of a closed stream tell of the end too.
+        answer.insert(headers::STREAM_NEXT_OFFSET, respond::offset(at));
+        answer.insert(headers::STREAM_UP_TO_DATE, HeaderValue::from_static("true"));
+        respond::set_closed(answer, true);
+    }
     if kind == Kind::Binary {
         answer.insert(headers::STREAM_SSE_DATA_ENCODING, HeaderValue::from_static("base64"));
     }
@@ -67,8 +74,8 @@ pin_project_lite::pin_project! {
     /// reader holds one shared chunk and slows down nobody.
     struct Reader {
         follower: Follower,
-        cursor: Cursor,
-        // What belongs behind what was just sent.
+        connection: Connection,
+        // The control event that belongs to the data just sent.
         rest: Option<Bytes>,
         phase: Phase,
         end: Option<Instant>,
@@ -112,7 +119,7 @@ impl Reader {
                 let retry = encode::retry(clock::jittered(RETRY));
                 return Some(if caught_up {
                     let state = if closed { State::Closed } else { State::UpToDate };
-                    encode::opening(retry, this.follower.position(), this.cursor.value(), state)
+                    encode::opening(retry, this.follower.position(), this.connection.cursor(), state)
                 } else {
                     retry.into()
                 });
@@ -134,13 +141,13 @@ impl Reader {
                     if closed {
                         *this.phase = Phase::Over;
                     }
-                    let (events, rest) = this.cursor.encode(&chunk, state);
+                    let (events, rest) = this.connection.encode(&chunk, state);
                     *this.rest = rest;
                     Some(events)
                 }
                 Ok(Event::Closed) => {
                     *this.phase = Phase::Over;
-                    Some(encode::control(this.follower.position(), this.cursor.value(), State::Closed).into())
+                    Some(encode::control(this.follower.position(), this.connection.cursor(), State::Closed).into())
                 }
                 // Who comes back is told with a status what is gone.
                 Ok(Event::Gone { .. }) | Err(ReadError::GivenUp { .. }) => None,

@@ -8,6 +8,7 @@ use std::{
     time::Duration,
 };
 
+use http::HeaderName;
 use ipnet::IpNet;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
@@ -51,6 +52,8 @@ pub struct Settings {
     pub origin: Option<String>,
     /// `http.cors_origins`
     pub cors_origins: String,
+    /// `proxy.identity.header_name`
+    pub identity_header: Option<HeaderName>,
     /// Who may cache reads.
     pub caching: Caching,
     /// `limits.max_body_bytes`
@@ -83,9 +86,12 @@ impl Settings {
     pub fn of(config: &Config, gate: &Gate) -> Self {
         let connection = &config.transport.connection;
         let caching = match (config.http.cache, gate.is_open()) {
-            (CachePolicy::Public, _) | (CachePolicy::Auto, true) => Caching::Public,
+            (CachePolicy::Public, true) => Caching::Public,
+            (CachePolicy::Public, false) => Caching::PublicBySignedUrl,
+            (CachePolicy::Auto, true) => Caching::Revalidated,
             (CachePolicy::Private, _) | (CachePolicy::Auto, false) => Caching::Private,
         };
+        let identity_header = config.proxy.identity.header_name.as_deref();
         let sse_lifetime = connection.sse_reconnect_interval_secs;
         Self {
             base: config.http.stream_base_path.trim_end_matches('/').to_owned(),
@@ -94,6 +100,7 @@ impl Settings {
                 config.server.bind_address.port(),
             ),
             cors_origins: config.http.cors_origins.clone(),
+            identity_header: identity_header.and_then(|name| name.parse().ok()),
             caching,
             max_body_bytes: config.limits.max_body_bytes,
             max_held_bytes: usize::try_from(config.limits.max_inflight_bytes)
@@ -121,7 +128,7 @@ impl App {
             engine: OnceLock::new(),
             gate,
             metrics,
-            cors: Cors::new(&settings.cors_origins),
+            cors: Cors::new(&settings.cors_origins, settings.identity_header.clone()),
             held_bytes: Arc::new(Semaphore::new(settings.max_held_bytes)),
             live_readers: Arc::new(Semaphore::new(settings.max_live_readers)),
             live_shares: LiveShares::new(

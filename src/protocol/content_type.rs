@@ -20,9 +20,10 @@ pub struct ContentType {
 pub enum Kind {
     /// `application/json`: messages, read as an array.
     Json,
-    /// `text/*`: bytes, sent over SSE as they are.
+    /// `text/*` in UTF-8, as far as the `charset` tells: bytes, sent over SSE as they are.
     Text,
-    /// Anything else: bytes, sent over SSE in base64.
+    /// Anything else: bytes, sent over SSE in base64. So is text of another charset, because
+    /// events are UTF-8.
     Binary,
 }
 
@@ -43,7 +44,7 @@ impl ContentType {
         let is_token = |part: &str| !part.is_empty() && part.bytes().all(is_token_byte);
         match essence.split_once('/') {
             Some((main, sub)) if is_token(main) && is_token(sub) => Ok(Self {
-                kind: kind_of(essence),
+                kind: kind_of(essence, text),
                 text: text.to_owned(),
             }),
             _ => Err(BadInput::new("Content-Type", "not of the form `type/subtype`")),
@@ -82,17 +83,33 @@ fn essence(text: &str) -> &str {
     text.split(';').next().unwrap_or(text).trim()
 }
 
-fn kind_of(essence: &str) -> Kind {
+fn kind_of(essence: &str, text: &str) -> Kind {
     let starts_with_text = essence
         .get(..5)
         .is_some_and(|start| start.eq_ignore_ascii_case("text/"));
     if essence.eq_ignore_ascii_case("application/json") {
         Kind::Json
-    } else if starts_with_text {
+    } else if starts_with_text && charset(text).is_none_or(is_utf8) {
         Kind::Text
     } else {
         Kind::Binary
     }
+}
+
+/// The value of the parameter `charset` (RFC 9110, section 8.3.2).
+fn charset(text: &str) -> Option<&str> {
+    text.split(';').skip(1).find_map(|parameter| {
+        let (name, value) = parameter.split_once('=')?;
+        let is_charset = name.trim().eq_ignore_ascii_case("charset");
+        is_charset.then(|| value.trim().trim_matches('"'))
+    })
+}
+
+/// Whether text of this charset is UTF-8.
+fn is_utf8(charset: &str) -> bool {
+    ["utf-8", "utf8", "us-ascii", "ascii"]
+        .iter()
+        .any(|known| charset.eq_ignore_ascii_case(known))
 }
 
 /// A byte of a token (RFC 9110, section 5.6.2).

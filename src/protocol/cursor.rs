@@ -5,30 +5,38 @@ use crate::clock::{self, Millis};
 
 /// Thursday, 9 October 2024, 00:00:00 UTC.
 const EPOCH_MILLIS: Millis = 1_728_432_000_000;
-const INTERVAL_MILLIS: Millis = 20_000;
-const MAX_JITTER: u64 = 3_600;
+const INTERVAL_SECS: u64 = 20;
+/// A client's cursor is exceeded by up to an hour's worth of intervals.
+const MAX_JITTER: u64 = 3_600 / INTERVAL_SECS;
+/// A longer number is no cursor. Adding to one of this length cannot overflow.
+const MAX_DIGITS: usize = 36;
+
+/// The number of an interval; wide enough for any that a client may send to be exceeded.
+pub type Cursor = u128;
 
 /// The number of the interval that holds `now`.
 #[must_use]
-pub fn interval(now: Millis) -> u64 {
-    now.saturating_sub(EPOCH_MILLIS) / INTERVAL_MILLIS
+pub fn interval(now: Millis) -> Cursor {
+    (now.saturating_sub(EPOCH_MILLIS) / (INTERVAL_SECS * 1000)).into()
 }
 
 /// The cursor for an answer to a client that sent `client` (its `cursor` parameter): the
-/// current interval, or something above the client's where that is not behind.
+/// current interval where that is greater than the client's, else some intervals after the
+/// client's.
 #[must_use]
-pub fn next(now: Millis, client: Option<u64>) -> u64 {
+pub fn next(now: Millis, client: Option<Cursor>) -> Cursor {
     let current = interval(now);
     match client {
-        Some(client) if client >= current => client.saturating_add(clock::random_between(1, MAX_JITTER)),
+        Some(client) if client >= current => client.saturating_add(clock::random_between(1, MAX_JITTER).into()),
         _ => current,
     }
 }
 
-/// Reads a `cursor` parameter. One that no server gave out is as good as none.
+/// Reads a `cursor` parameter. One that no server gave out is ignored.
 #[must_use]
-pub fn parse(text: &str) -> Option<u64> {
-    text.parse().ok()
+pub fn parse(text: &str) -> Option<Cursor> {
+    let is_number = (1..=MAX_DIGITS).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_digit());
+    is_number.then(|| text.parse().ok()).flatten()
 }
 
 #[cfg(test)]

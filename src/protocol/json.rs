@@ -82,12 +82,18 @@ fn push(stored: &mut Vec<u8>, message: scanner::Message<'_>) {
 /// A run of whole messages as an array.
 #[must_use]
 pub fn array(messages: &[u8]) -> Bytes {
-    let inner = messages.strip_suffix(SEPARATOR).unwrap_or(messages);
+    let inner = without_last_separator(messages);
     let mut out = Vec::with_capacity(inner.len() + 2);
     out.push(b'[');
     out.extend_from_slice(inner);
     out.push(b']');
     out.into()
+}
+
+/// A run of whole messages as the inside of an array.
+#[must_use]
+pub fn without_last_separator(messages: &[u8]) -> &[u8] {
+    messages.strip_suffix(SEPARATOR).unwrap_or(messages)
 }
 
 /// How many of the bytes are whole messages.

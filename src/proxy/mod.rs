@@ -16,6 +16,7 @@ mod tests;
 
 pub use identity::ProxyIdentity;
 pub use origin::{Host, Origin, Scheme};
+pub(crate) use trust::is_forwarding;
 pub use trust::{ProxyTrust, Trusted};
 
 use std::net::{IpAddr, SocketAddr};

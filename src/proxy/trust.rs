@@ -126,7 +126,7 @@ fn strip(headers: &mut HeaderMap) {
     }
 }
 
-fn is_forwarding(name: &HeaderName) -> bool {
+pub(crate) fn is_forwarding(name: &HeaderName) -> bool {
     let name = name.as_str();
     name.starts_with("x-forwarded") || name == "forwarded" || name == "x-real-ip"
 }

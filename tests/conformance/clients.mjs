@@ -1,15 +1,18 @@
 #!/usr/bin/env node
-// Runs the tests with the official JavaScript client.
+// Runs the tests with the official clients.
 
 import { spawnSync } from "node:child_process"
+import { existsSync } from "node:fs"
+import { join } from "node:path"
 import { parseArgs } from "node:util"
 
 const HELP = `usage: node clients.mjs [options] [backend ...]
 
-Tests the server with the official JavaScript client. Backends: memory, acid, file-fast,
+Tests the server with the official JavaScript and Python clients, and with what builds on them
+(StreamDB, Yjs, AI transports). Backends: memory, acid, file-fast,
 file-durable (default: all).
 
-  --only reading|crash  one of the two parts
+  --only PART           reading, large, integrations or crash
   --binary PATH         the server (default: target/debug, else target/release)
   --peer                the binary is the official Rust server (crate durable-streams)
 `
@@ -28,7 +31,33 @@ if (options.help) {
   process.exit(0)
 }
 
-const parts = options.only ? [options.only] : ["reading", "crash"]
+const PARTS = ["reading", "large", "integrations", "crash"]
+const parts = options.only ? [options.only] : options.peer ? ["reading", "crash"] : PARTS
+const unknown = parts.find((part) => !PARTS.includes(part))
+if (unknown) {
+  console.error(`unknown part ${unknown}; there are ${PARTS.join(", ")}`)
+  process.exit(2)
+}
+
+/** An environment with the Python client, made once. */
+function python() {
+  const environment = join(import.meta.dirname, "node_modules/.python")
+  const executable = join(environment, "bin/python")
+  const requirements = join(import.meta.dirname, "clients/requirements.txt")
+  const steps = [
+    ...(existsSync(executable) ? [] : [["python3", "-m", "venv", environment]]),
+    [executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--requirement", requirements],
+  ]
+  for (const [command, ...args] of steps) {
+    const { status, error } = spawnSync(command, args, { stdio: ["ignore", "ignore", "inherit"] })
+    if (status !== 0) {
+      console.error(`the Python client could not be installed: ${command} ${args.join(" ")}: ${error ?? `exit code ${status}`}`)
+      process.exit(1)
+    }
+  }
+  return executable
+}
+
 // Rather a failed run than one that hangs.
 const timeout = 15 * 60 * 1000
 const { status, signal } = spawnSync(process.execPath, ["--test", "--test-reporter=spec", ...parts.map((part) => `clients/${part}.test.mjs`)], {
@@ -38,6 +67,7 @@ const { status, signal } = spawnSync(process.execPath, ["--test", "--test-report
   env: {
     ...process.env,
     ...(options.binary ? { CLIENTS_BINARY: options.binary } : {}),
+    ...(parts.includes("large") ? { CLIENTS_PYTHON: python() } : {}),
     ...(options.peer ? { CLIENTS_PEER: "1" } : {}),
     ...(positionals.length > 0 ? { CLIENTS_BACKENDS: positionals.join(" ") } : {}),
   },

@@ -196,24 +196,25 @@ fn cursors_never_go_backwards() {
             .get(&format!("s?live=long-poll&offset=-1&cursor={cursor}"))
             .send()
             .expect(200);
-        answer.header("stream-cursor").unwrap().parse::<u64>().unwrap()
+        answer.header("stream-cursor").unwrap().parse::<u128>().unwrap()
     };
     let current = poll("0");
     assert!(poll("1") >= current);
-    for ahead in [current + 5, current + 10_000_000] {
-        assert!(poll(&ahead.to_string()) > ahead);
+    for ahead in [current + 5, current + 10_000_000, u64::MAX.into(), 10_u128.pow(36) - 1] {
+        let cursor = poll(&ahead.to_string());
+        assert!(cursor > ahead && cursor <= ahead + 180, "{cursor}");
     }
     // One that no server gave out is as good as none.
-    for odd in ["", "x", "-1", "99999999999999999999999"] {
+    for odd in ["", "x", "-1", &"9".repeat(37)] {
         assert!(poll(odd) >= current, "{odd}");
     }
     let timeout = server
         .get(&format!("s?live=long-poll&offset=now&cursor={}", current + 5))
         .send()
         .expect(204);
-    assert!(timeout.header("stream-cursor").unwrap().parse::<u64>().unwrap() > current + 5);
+    assert!(timeout.header("stream-cursor").unwrap().parse::<u128>().unwrap() > current + 5);
     let mut sse = Sse::open(&server.get(&format!("s?live=sse&offset=-1&cursor={}", current + 7)));
-    let cursor = sse.control()["streamCursor"].as_str().unwrap().parse::<u64>().unwrap();
+    let cursor = sse.control()["streamCursor"].as_str().unwrap().parse::<u128>().unwrap();
     assert!(cursor > current + 7);
 }
 
@@ -234,38 +235,6 @@ fn offsets_sort_as_text_and_resume_everywhere() {
             assert_eq!(messages[0]["n"], n);
         }
     }
-}
-
-#[test]
-fn a_large_stream_is_read_in_pages_that_fit_together() {
-    let server = Setup::new().acid().with("limits.max_stream_bytes", 0).start();
-    let text: String = (0..400_000)
-        .map(|n| char::from_u32(0x20 + n % 0x2000).unwrap_or('?'))
-        .collect();
-    server.text_stream("s", "");
-    let middle = text.char_indices().nth(200_000).unwrap().0;
-    let (front, back) = text.split_at(middle);
-    for part in [front, back] {
-        server.post("s").text(part).send().expect(204);
-    }
-    let (mut read, mut offset, mut pages) = (String::new(), "-1".to_owned(), 0);
-    loop {
-        let answer = server.get(&format!("s?offset={offset}")).send().expect(200);
-        read.push_str(std::str::from_utf8(&answer.body).expect("whole characters"));
-        offset = answer.next_offset();
-        pages += 1;
-        if answer.header("stream-up-to-date").is_some() {
-            break;
-        }
-    }
-    assert!(pages > 1, "the stream fits one page");
-    assert!(read == text, "{} bytes of {}", read.len(), text.len());
-    let mut sse = server.sse("s", "-1");
-    let mut streamed = String::new();
-    while streamed.len() < text.len() - 1 {
-        streamed.push_str(&sse.data());
-    }
-    assert_eq!(streamed.len(), text.len());
 }
 
 #[test]

@@ -77,31 +77,50 @@ async fn followers_see_each_byte_once() {
 }
 
 #[tokio::test]
-async fn a_message_larger_than_a_read_comes_alone_and_whole() {
-    let storage = Faulty::new(0);
-    let engine = start(Arc::clone(&storage) as _);
+async fn a_character_comes_in_one_piece() {
+    let engine = start(Faulty::new(0) as _);
     let stream = name("a");
-    let json = || Some(ContentType::parse("application/json").unwrap());
-    let large = format!("\"{}\"", "x".repeat(5 * 1024 * 1024));
-    let request = CreateRequest {
-        content_type: json(),
-        body: Bytes::from(format!("[1,{large},2]")),
-        ..plain()
-    };
-    engine.create(&stream, request).await.unwrap();
-    let mut from = ReadFrom::Beginning;
-    let mut bodies = Vec::new();
-    loop {
-        let slice = engine.read(&stream, from).await.unwrap();
-        bodies.push(String::from_utf8(slice.chunk.unwrap().body().to_vec()).unwrap());
-        if slice.up_to_date {
-            break;
-        }
-        from = ReadFrom::At(slice.end);
+    engine.create(&stream, plain()).await.unwrap();
+    let mut live = engine.follow(&stream, ReadFrom::Now).await.unwrap();
+    let euro = "\u{20ac}".as_bytes();
+    for part in [&b"a"[..], &euro[..1], &euro[1..2], &euro[2..], b"b\xf0"] {
+        bytes(&engine, &stream, part, false).await;
     }
-    assert_eq!(bodies, ["[1]".to_owned(), format!("[{large}]"), "[2]".to_owned()]);
-    let tail = engine.metadata(&stream).await.unwrap().tail;
-    let inside = ReadFrom::At(crate::protocol::Offset { position: 5, ..tail });
-    assert!(matches!(engine.read(&stream, inside).await, Err(ReadError::Bad(_))));
-    assert!(matches!(engine.follow(&stream, inside).await, Err(ReadError::Bad(_))));
+    let mut late = engine.follow(&stream, ReadFrom::Beginning).await.unwrap();
+    for reader in [&mut live, &mut late] {
+        assert_eq!(next(reader).await, (b"a".to_vec(), false, false));
+        assert_eq!(next(reader).await, ("\u{20ac}".as_bytes().to_vec(), true, false));
+    }
+    for reader in [&mut live, &mut late] {
+        let waits = tokio::time::timeout(Duration::from_millis(20), reader.next()).await;
+        assert!(waits.is_err(), "{waits:?}");
+    }
+    bytes(&engine, &stream, b"", true).await;
+    for reader in [&mut live, &mut late] {
+        assert_eq!(next(reader).await, (b"b\xf0".to_vec(), true, true));
+    }
+}
+
+async fn bytes(engine: &Engine, stream: &StreamName, bytes: &[u8], close: bool) {
+    let request = AppendRequest {
+        content_type: Some(ContentType::parse("text/plain").unwrap()),
+        body: Bytes::copy_from_slice(bytes),
+        close,
+        producer: None,
+        writer: None,
+        stream_seq: None,
+    };
+    engine.append(stream, request).await.unwrap();
+}
+
+/// What comes next: its bytes, and whether it is everything so far and for ever.
+async fn next(follower: &mut Follower) -> (Vec<u8>, bool, bool) {
+    match follower.next().await.unwrap() {
+        Event::Chunk {
+            chunk,
+            up_to_date,
+            closed,
+        } => (chunk.body().to_vec(), up_to_date, closed),
+        other => panic!("{other:?}"),
+    }
 }

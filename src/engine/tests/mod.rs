@@ -1,6 +1,7 @@
 //! The engine over a store that fails, waits or lies when a test asks it to.
 
 mod caching;
+mod catch_up;
 mod failures;
 mod following;
 mod large;
@@ -20,7 +21,8 @@ use crate::{
     clock::Millis,
     protocol::{ContentType, ReadFrom},
     storage::{
-        Change, CommitError, Lifetime, ProducerStamp, StorageError, Stored, WriterState, memory::InMemoryStorage,
+        Change, CommitError, Lifetime, Position, ProducerStamp, StorageError, Stored, StreamId, WriterState,
+        memory::InMemoryStorage,
     },
 };
 
@@ -177,9 +179,13 @@ pub(super) async fn append(engine: &Engine, name: &StreamName, text: &str) -> Re
 }
 
 pub(super) async fn content(engine: &Engine, name: &StreamName) -> Result<String, ReadError> {
-    let slice = engine.read(name, ReadFrom::Beginning).await?;
-    assert!(slice.up_to_date);
-    Ok(String::from_utf8(slice.chunk.unwrap().body().to_vec()).unwrap())
+    let mut read = engine.read(name, ReadFrom::Beginning).await?;
+    assert!(read.up_to_date);
+    let mut content = Vec::new();
+    while let Some(chunk) = read.pieces.next().await? {
+        content.extend_from_slice(&chunk.body());
+    }
+    Ok(String::from_utf8(content).unwrap())
 }
 
 pub(super) fn expiring(at: Millis) -> CreateRequest {

@@ -1,14 +1,19 @@
 //! Events as text (section 5.8 and the HTML standard, server-sent events).
 
-use std::{fmt::Write, time::Duration};
+use std::{fmt::Write, sync::Arc, time::Duration};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use bytes::Bytes;
 
+use super::super::content;
 use crate::{
     clock,
     engine::{Chunk, Events},
-    protocol::{Kind, Offset, cursor},
+    protocol::{
+        Kind, Offset,
+        cursor::{self, Cursor},
+        json::without_last_separator,
+    },
 };
 
 /// A comment, so that proxies do not take a quiet stream for a dead one.
@@ -25,65 +30,77 @@ pub(super) enum State {
     Closed,
 }
 
-/// The cursor of one connection.
+/// What was sent on one connection, as far as it matters to what follows.
 #[derive(Debug)]
-pub(super) struct Cursor {
-    /// At or above the client's, where the client's is not behind the current one.
-    own: Option<u64>,
+pub(super) struct Connection {
+    /// The lowest cursor that may follow.
+    least: Cursor,
+    /// The last byte of text was a CR. A LF after it belongs to the same line end.
+    after_cr: bool,
 }
 
-impl Cursor {
-    /// For a client that sent `client`, if it sent one.
-    pub(super) fn new(client: Option<u64>) -> Self {
+impl Connection {
+    /// For a client that sent the cursor `client`, if it sent one.
+    pub(super) fn new(client: Option<Cursor>) -> Self {
         let now = clock::now_millis();
+        let least = client.filter(|client| *client >= cursor::interval(now));
         Self {
-            own: client
-                .filter(|client| *client >= cursor::interval(now))
-                .map(|client| cursor::next(now, Some(client))),
+            least: least.map_or(0, |client| cursor::next(now, Some(client))),
+            after_cr: false,
         }
     }
 
-    pub(super) fn value(&self) -> u64 {
-        self.at(cursor::interval(clock::now_millis()))
+    /// The cursor to send now. It does not go back where the clock does.
+    pub(super) fn cursor(&mut self) -> Cursor {
+        self.least = self.least.max(cursor::interval(clock::now_millis()));
+        self.least
     }
 
-    fn at(&self, current: u64) -> u64 {
-        self.own.map_or(current, |own| own.max(current))
-    }
-
-    /// A chunk as events: what all readers share is made once, and what is this reader's alone
-    /// follows behind it. Clients that come back have a cursor of their own, so a busy stream
-    /// soon has no others.
-    pub(super) fn encode(&self, shared: &Chunk, state: State) -> (Bytes, Option<Bytes>) {
-        let current = cursor::interval(clock::now_millis());
+    /// A chunk as events. Those that all readers share are made once; a control event of this
+    /// connection's own follows as the second part. Clients that come back have a cursor of
+    /// their own, so a busy stream soon has no others.
+    pub(super) fn encode(&mut self, shared: &Arc<Chunk>, state: State) -> (Bytes, Option<Bytes>) {
+        let cursor = self.cursor();
         let form = if state == State::Behind { state } else { State::UpToDate };
-        let events = shared.events(form == State::UpToDate, || chunk(shared, current, form));
-        let cursor = self.at(current);
+        let after_cr = std::mem::take(&mut self.after_cr) && continues_line_end(shared);
+        self.after_cr = shared.kind() == Kind::Text && shared.body().last() == Some(&b'\r');
+        let events = shared.events(form == State::UpToDate, after_cr, || {
+            let current = cursor::interval(clock::now_millis());
+            chunk(shared, current, form, after_cr)
+        });
+        let bytes = content::held(shared, events.bytes.clone());
         if state == form && events.cursor == cursor {
-            return (events.bytes.clone(), None);
+            return (bytes, None);
         }
         let own = control(shared.end, cursor, state);
-        (events.bytes.slice(..events.data), Some(own.into()))
+        (bytes.slice(..events.data), Some(own.into()))
     }
 }
 
-/// A data event and the control event that belongs to it.
-fn chunk(chunk: &Chunk, cursor: u64, state: State) -> Events {
-    let stored = chunk.stored();
-    let mut out = Vec::with_capacity(stored.len() * 3 / 2 + 256);
-    out.extend_from_slice(b"event: data\n");
+fn continues_line_end(chunk: &Chunk) -> bool {
+    chunk.kind() == Kind::Text && chunk.body().first() == Some(&b'\n')
+}
+
+/// A data event and the control event that belongs to it. `after_cr`: the text begins with a LF
+/// whose CR has been sent.
+fn chunk(chunk: &Chunk, cursor: Cursor, state: State, after_cr: bool) -> Events {
+    let control = control(chunk.end, cursor, state);
+    let mut out = b"event: data\n".to_vec();
     match chunk.kind() {
-        Kind::Json => json(&mut out, stored),
-        Kind::Text => lines(&mut out, stored),
-        Kind::Binary => {
-            out.extend_from_slice(b"data:");
-            out.extend_from_slice(STANDARD.encode(stored).as_bytes());
-            out.push(b'\n');
+        Kind::Json => json(&mut out, chunk.stored(), control.len()),
+        Kind::Text => {
+            let text = chunk.body();
+            lines(
+                &mut out,
+                text.get(usize::from(after_cr)..).unwrap_or_default(),
+                control.len(),
+            );
         }
+        Kind::Binary => base64(&mut out, &chunk.body(), control.len()),
     }
     out.push(b'\n');
     let data = out.len();
-    out.extend_from_slice(control(chunk.end, cursor, state).as_bytes());
+    out.extend_from_slice(control.as_bytes());
     Events {
         bytes: out.into(),
         data,
@@ -91,40 +108,65 @@ fn chunk(chunk: &Chunk, cursor: u64, state: State) -> Events {
     }
 }
 
-/// An array whose elements stand on a line each, as they are stored.
-fn json(out: &mut Vec<u8>, stored: &[u8]) {
-    out.extend_from_slice(b"data:[\n");
-    let messages = stored.strip_suffix(b",\n").unwrap_or(stored);
-    for message in messages.split(|byte| *byte == b'\n') {
-        out.extend_from_slice(b"data:");
-        out.extend_from_slice(message);
-        out.push(b'\n');
+const DATA: &[u8] = b"data:";
+
+/// A line of data. Clients strip one space after the colon, so one that belongs to the line needs
+/// another before it.
+fn line(out: &mut Vec<u8>, line: &[u8]) {
+    out.extend_from_slice(DATA);
+    if line.first() == Some(&b' ') {
+        out.push(b' ');
     }
-    out.extend_from_slice(b"data:]\n");
+    out.extend_from_slice(line);
+    out.push(b'\n');
 }
 
-/// Every kind of line end that the standard knows begins a new `data:` line, so that content
-/// can never pass for an event.
-fn lines(out: &mut Vec<u8>, text: &[u8]) {
-    out.extend_from_slice(b"data:");
-    let mut bytes = text.iter().copied().peekable();
-    while let Some(byte) = bytes.next() {
-        match byte {
-            b'\r' => {
-                bytes.next_if_eq(&b'\n');
-                out.extend_from_slice(b"\ndata:");
-            }
-            b'\n' => out.extend_from_slice(b"\ndata:"),
-            byte => out.push(byte),
-        }
+/// An array whose elements stand on a line each, as they are stored.
+fn json(out: &mut Vec<u8>, stored: &[u8], room_after: usize) {
+    let messages = without_last_separator(stored);
+    let ends = messages.iter().filter(|byte| **byte == b'\n').count();
+    out.reserve_exact(messages.len() + (ends + 3) * (DATA.len() + 2) + room_after);
+    line(out, b"[");
+    for message in messages.split(|byte| *byte == b'\n') {
+        line(out, message);
     }
+    line(out, b"]");
+}
+
+/// Every kind of line end that the HTML standard knows begins a new `data:` line, so that
+/// content can never pass for an event.
+fn lines(out: &mut Vec<u8>, text: &[u8], room_after: usize) {
+    let ends = text.iter().filter(|byte| matches!(byte, b'\n' | b'\r')).count();
+    out.reserve_exact(text.len() + (ends + 1) * (DATA.len() + 2) + room_after);
+    let mut rest = text;
+    loop {
+        let end = rest.iter().position(|byte| matches!(byte, b'\n' | b'\r'));
+        let (first, after) = rest.split_at(end.unwrap_or(rest.len()));
+        line(out, first);
+        rest = match after {
+            [] => return,
+            [b'\r', b'\n', after @ ..] | [_, after @ ..] => after,
+        };
+    }
+}
+
+fn base64(out: &mut Vec<u8>, bytes: &[u8], room_after: usize) {
+    let encoded = base64::encoded_len(bytes.len(), true).unwrap_or_default();
+    out.reserve_exact(DATA.len() + encoded + 2 + room_after);
+    out.extend_from_slice(DATA);
+    let start = out.len();
+    out.resize(start + encoded, 0);
+    let room = out.get_mut(start..).unwrap_or_default();
+    // It was made to fit.
+    let written = STANDARD.encode_slice(bytes, room).unwrap_or_default();
+    out.truncate(start + written);
     out.push(b'\n');
 }
 
 /// A control event.
-pub(super) fn control(next: Offset, cursor: u64, state: State) -> String {
+pub(super) fn control(next: Offset, cursor: Cursor, state: State) -> String {
     let mut out = String::with_capacity(128);
-    let _ = write!(out, "event: control\ndata:{{\"streamNextOffset\":\"{}\"", next);
+    let _ = write!(out, "event: control\ndata:{{\"streamNextOffset\":\"{next}\"");
     let _ = match state {
         State::Behind => write!(out, ",\"streamCursor\":\"{cursor}\""),
         State::UpToDate => write!(out, ",\"streamCursor\":\"{cursor}\",\"upToDate\":true"),
@@ -140,7 +182,7 @@ pub(super) fn retry(after: Duration) -> String {
 }
 
 /// The first bytes to a reader who has everything.
-pub(super) fn opening(retry: String, next: Offset, cursor: u64, state: State) -> Bytes {
+pub(super) fn opening(retry: String, next: Offset, cursor: Cursor, state: State) -> Bytes {
     let mut out = retry;
     out.push_str(&control(next, cursor, state));
     out.into()

@@ -17,6 +17,28 @@ fn text_is_text_and_the_rest_is_binary() {
 }
 
 #[test]
+fn text_of_another_charset_is_binary() {
+    for (parameters, kind) in [
+        ("", Kind::Text),
+        ("; charset=utf-8", Kind::Text),
+        (";Charset=\"UTF-8\"", Kind::Text),
+        ("; format=flowed; charset = US-ASCII", Kind::Text),
+        ("; charset=iso-8859-1", Kind::Binary),
+        ("; charset=utf-16", Kind::Binary),
+        ("; x=y; CHARSET=\"windows-1252\"", Kind::Binary),
+    ] {
+        let content_type = format!("text/plain{parameters}");
+        assert_eq!(
+            ContentType::parse(&content_type).unwrap().kind(),
+            kind,
+            "{content_type}"
+        );
+    }
+    let json = ContentType::parse("application/json; charset=utf-16").unwrap();
+    assert_eq!(json.kind(), Kind::Json, "JSON is UTF-8 (RFC 8259)");
+}
+
+#[test]
 fn what_is_no_type_is_refused() {
     for text in ["", "json", "/", "a/", "/b", "a b/c", "a/b/c", ";a/b", "é/b", "a/b\u{0}"] {
         assert!(ContentType::parse(text).is_err(), "{text:?}");

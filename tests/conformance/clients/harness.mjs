@@ -14,6 +14,8 @@ import { clientToken, serverToken } from "../lib/tokens.mjs"
 export const BINARY = findBinary(process.env.CLIENTS_BINARY)
 /** The official Rust server in our place: it has no gate and no internal listener. */
 export const PEER = process.env.CLIENTS_PEER === "1"
+/** A Python that has the official client. */
+export const PYTHON = process.env.CLIENTS_PYTHON ?? "python3"
 export const BACKENDS = (process.env.CLIENTS_BACKENDS ?? "memory acid file-fast file-durable").split(" ")
 export const QUICK_BACKOFF = { initialDelay: 20, maxDelay: 250, multiplier: 1.5 }
 

@@ -98,7 +98,7 @@ fn parse(block: &str) -> Event {
     for line in block.lines() {
         match line.split_once(':') {
             Some(("event", value)) => name = value.trim(),
-            Some(("data", value)) => data.push(value),
+            Some(("data", value)) => data.push(value.strip_prefix(' ').unwrap_or(value)),
             Some(("retry", value)) => return Event::Retry(value.trim().parse().unwrap()),
             Some(("", _)) => return Event::Comment,
             _ => panic!("no field: {line:?}"),

@@ -7,14 +7,18 @@ fn at(position: u64) -> Offset {
     }
 }
 
-/// A chunk at the beginning of a stream.
-fn shared(kind: Kind, stored: &'static [u8]) -> Chunk {
-    let end = at(stored.len() as u64);
-    Chunk::new(kind, at(0), end, Bytes::from_static(stored))
-}
-
 fn text(kind: Kind, stored: &'static [u8], state: State) -> String {
-    String::from_utf8(chunk(&shared(kind, stored), 7, state).bytes.to_vec()).unwrap()
+    String::from_utf8(
+        chunk(
+            &Chunk::new(kind, at(0), at(stored.len() as u64), Bytes::from_static(stored)),
+            7,
+            state,
+            false,
+        )
+        .bytes
+        .to_vec(),
+    )
+    .unwrap()
 }
 
 #[test]
@@ -53,30 +57,137 @@ fn a_closed_stream_has_no_cursor() {
     assert!(!control(at(0), 7, State::Closed).contains("streamCursor"));
 }
 
+/// What a client makes of the text of chunks: the data of each event, joined.
+fn decoded(chunks: &[&Arc<Chunk>]) -> String {
+    let mut connection = Connection::new(None);
+    let mut text = String::new();
+    for chunk in chunks {
+        let (events, _) = connection.encode(chunk, State::Behind);
+        let events = String::from_utf8(events.to_vec()).unwrap();
+        let data = events
+            .strip_prefix("event: data\n")
+            .unwrap()
+            .split_once("\n\n")
+            .unwrap()
+            .0;
+        let lines: Vec<&str> = data
+            .split('\n')
+            .map(|line| line.strip_prefix("data:").unwrap())
+            .map(|line| line.strip_prefix(' ').unwrap_or(line))
+            .collect();
+        text.push_str(&lines.join("\n"));
+    }
+    text
+}
+
+fn of(start: u64, text: &[u8]) -> Arc<Chunk> {
+    let end = at(start + text.len() as u64);
+    Arc::new(Chunk::new(Kind::Text, at(start), end, Bytes::copy_from_slice(text)))
+}
+
+#[test]
+fn text_arrives_as_it_was_written() {
+    for text in [
+        "",
+        " ",
+        " world\n  two",
+        "\n",
+        "\n\n",
+        "a\n",
+        " \n ",
+        ":a\ndata: b",
+        "\u{feff}a\u{2028}b",
+        "\0",
+    ] {
+        assert_eq!(decoded(&[&of(0, text.as_bytes())]), text);
+    }
+}
+
+#[test]
+fn every_line_end_is_one_line_end_wherever_it_is_cut() {
+    let text = b"a\r\nb\rc\nd\r\r\ne\n\rf\r\n\r\n";
+    let expected = "a\nb\nc\nd\n\ne\n\nf\n\n";
+    for first in 0..=text.len() {
+        for second in first..=text.len() {
+            let parts = [0..first, first..second, second..text.len()];
+            // An append without bytes is no chunk.
+            let chunks: Vec<_> = parts
+                .into_iter()
+                .filter(|part| !part.is_empty())
+                .map(|part| of(part.start as u64, &text[part]))
+                .collect();
+            let chunks: Vec<_> = chunks.iter().collect();
+            assert_eq!(decoded(&chunks), expected, "cut at {first} and {second}");
+        }
+    }
+}
+
+#[test]
+fn a_reader_who_begins_within_a_line_end_sees_the_rest_of_it() {
+    let (first, second) = (of(0, b"a\r"), of(2, b"\nb"));
+    assert_eq!(decoded(&[&first, &second]), "a\nb");
+    assert_eq!(decoded(&[&second]), "\nb");
+    assert_eq!(decoded(&[&first, &second]), "a\nb");
+}
+
+#[test]
+fn events_are_as_large_as_they_need_to_be() {
+    for (kind, stored) in [
+        (Kind::Json, &b"1,\n22,\n{},\n"[..]),
+        (Kind::Text, b"a\nb\r\n\rc"),
+        (Kind::Binary, b"\0\x01\x02\x03"),
+    ] {
+        let mut out = Vec::new();
+        match kind {
+            Kind::Json => json(&mut out, stored, 0),
+            Kind::Text => lines(&mut out, stored, 0),
+            Kind::Binary => base64(&mut out, stored, 0),
+        }
+        assert!(
+            out.capacity() - out.len() <= 24,
+            "{kind:?}: {} of {}",
+            out.len(),
+            out.capacity()
+        );
+    }
+}
+
 #[test]
 fn readers_share_events_and_those_with_a_cursor_their_data() {
-    let shared = shared(Kind::Text, b"x");
-    let (first, rest) = Cursor::new(None).encode(&shared, State::UpToDate);
+    let shared = of(0, b"x");
+    let (first, rest) = Connection::new(None).encode(&shared, State::UpToDate);
     assert!(rest.is_none());
-    let (second, _) = Cursor::new(Some(1)).encode(&shared, State::UpToDate);
+    let (second, _) = Connection::new(Some(1)).encode(&shared, State::UpToDate);
     assert_eq!(first.as_ptr(), second.as_ptr());
 
     let ahead = cursor::interval(clock::now_millis()) + 5;
-    let own = Cursor::new(Some(ahead));
-    assert!(own.value() > ahead);
+    let mut own = Connection::new(Some(ahead));
+    assert!(own.cursor() > ahead);
     let (data, rest) = own.encode(&shared, State::UpToDate);
     assert_eq!(data.as_ptr(), first.as_ptr());
     assert_eq!(&data[..], b"event: data\ndata:x\n\n");
-    assert_eq!(rest.unwrap(), control(at(1), own.value(), State::UpToDate));
-    let (data, rest) = Cursor::new(None).encode(&shared, State::Closed);
+    assert_eq!(rest.unwrap(), control(at(1), own.cursor(), State::UpToDate));
+    let (data, rest) = Connection::new(None).encode(&shared, State::Closed);
     assert_eq!(data.as_ptr(), first.as_ptr());
     assert_eq!(rest.unwrap(), control(at(1), 0, State::Closed));
 }
 
 #[test]
 fn a_cursor_does_not_go_back_to_when_a_chunk_was_first_sent() {
-    let shared = shared(Kind::Text, b"x");
-    shared.events(true, || chunk(&shared, 3, State::UpToDate));
-    let (_, rest) = Cursor::new(Some(4)).encode(&shared, State::UpToDate);
+    let shared = of(0, b"x");
+    shared.events(true, false, || chunk(&shared, 3, State::UpToDate, false));
+    let (_, rest) = Connection::new(Some(4)).encode(&shared, State::UpToDate);
     assert!(!String::from_utf8(rest.unwrap().to_vec()).unwrap().contains("\"3\""));
+}
+
+#[test]
+fn a_cursor_does_not_go_back_with_the_clock() {
+    let ahead = cursor::interval(clock::now_millis()) + 1000;
+    let mut connection = Connection {
+        least: ahead,
+        after_cr: false,
+    };
+    assert_eq!(connection.cursor(), ahead);
+    let (_, rest) = connection.encode(&of(0, b"x"), State::UpToDate);
+    assert_eq!(rest.unwrap(), control(at(1), ahead, State::UpToDate));
 }

@@ -1,0 +1,220 @@
+//! Catch-up reads (section 5.6): everything from a position up to the tail at the time of the
+//! request, read from the store piece by piece as the reader takes it.
+
+use std::sync::Arc;
+
+use super::{
+    Engine,
+    chunk::Chunk,
+    errors::ReadError,
+    follow::Reader,
+    stream::{Identity, Stream},
+};
+use crate::{
+    clock,
+    protocol::{Kind, Offset, ReadFrom, StreamName},
+    storage::{Lifetime, Position},
+};
+
+/// A part of a stream, as it was when it was asked for.
+pub struct CatchUp {
+    stream: Arc<Stream>,
+    /// Where it begins.
+    pub start: Offset,
+    /// Where it ends, and where the next read begins.
+    pub end: Offset,
+    /// Whether the part ends at the tail.
+    pub up_to_date: bool,
+    /// Whether the part ends at the tail of a closed stream.
+    pub closed: bool,
+    /// The bytes. None for a read from `now`.
+    pub pieces: Pieces,
+}
+
+impl CatchUp {
+    /// Which stream; with the positions this names the bytes for ever.
+    #[must_use]
+    pub fn identity(&self) -> Identity {
+        self.stream.identity()
+    }
+
+    /// The stream's content type, as given.
+    #[must_use]
+    pub fn content_type(&self) -> &str {
+        self.stream.content_type.as_str()
+    }
+
+    /// How the stream is treated.
+    #[must_use]
+    pub fn kind(&self) -> Kind {
+        self.stream.content_type.kind()
+    }
+
+    /// How long the stream lives.
+    #[must_use]
+    pub fn lifetime(&self) -> Lifetime {
+        self.stream.lifetime()
+    }
+
+    /// The number of bytes of the pieces' bodies, joined, where it is known before all of them
+    /// are read. An array of messages is as long as they are stored: brackets take the place of
+    /// the last separator. Appends are stored with more than they hold.
+    #[must_use]
+    pub fn body_len(&self) -> Option<u64> {
+        let stored = self.end.position - self.start.position;
+        match (self.kind(), self.pieces.only()) {
+            _ if stored == 0 => Some(0),
+            (Kind::Json, _) => Some(stored),
+            (Kind::Text | Kind::Binary, Some(only)) => Some(only.body().len() as u64),
+            (Kind::Text | Kind::Binary, None) => {
+                let is_framed = self.stream.record().0.framing.is_framed();
+                (!is_framed).then_some(stored)
+            }
+        }
+    }
+
+    /// The same, where all pieces have to be read for it.
+    ///
+    /// # Errors
+    /// See [`Pieces::next`].
+    pub async fn measure(&self) -> Result<u64, ReadError> {
+        let mut len = self.pieces.first.as_ref().map_or(0, |chunk| chunk.body().len() as u64);
+        if let Some(rest) = &self.pieces.rest {
+            let mut at = rest.at;
+            while at < rest.end {
+                let chunk = rest.engine.chunk(&self.stream, at, rest.end).await?;
+                len += chunk.body().len() as u64;
+                at = chunk.end.position;
+            }
+        }
+        Ok(len)
+    }
+}
+
+/// The chunks of a catch-up read, in order.
+#[derive(Default)]
+pub struct Pieces {
+    /// Read before the answer begins, so that what is wrong with the request can be answered
+    /// with a status.
+    first: Option<Arc<Chunk>>,
+    rest: Option<Box<Rest>>,
+}
+
+/// Chunks that have not been read yet.
+struct Rest {
+    engine: Engine,
+    /// A sliding lifetime does not run out under it.
+    reader: Reader,
+    at: Position,
+    end: Position,
+}
+
+impl Pieces {
+    /// A single piece.
+    #[must_use]
+    pub fn one(chunk: Arc<Chunk>) -> Self {
+        Self {
+            first: Some(chunk),
+            rest: None,
+        }
+    }
+
+    /// Whether the last piece was handed out.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        self.first.is_none() && self.rest.is_none()
+    }
+
+    /// The piece, where there is only one.
+    #[must_use]
+    pub fn only(&self) -> Option<&Arc<Chunk>> {
+        self.first.as_ref().filter(|_| self.rest.is_none())
+    }
+
+    /// The next piece; `None` after the last.
+    ///
+    /// # Errors
+    /// When the store cannot be read, or no longer keeps what comes next: the stream was
+    /// deleted, or trimmed by its retention. The pieces handed out before are not all there was.
+    pub async fn next(&mut self) -> Result<Option<Arc<Chunk>>, ReadError> {
+        if let Some(first) = self.first.take() {
+            return Ok(Some(first));
+        }
+        let Some(rest) = &mut self.rest else { return Ok(None) };
+        let chunk = rest.engine.chunk(rest.reader.stream(), rest.at, rest.end).await?;
+        rest.at = chunk.end.position;
+        if rest.at >= rest.end {
+            self.rest = None;
+        }
+        Ok(Some(chunk))
+    }
+}
+
+impl Engine {
+    /// Everything from a position up to the tail; with `limits.max_read_bytes`, no more than
+    /// that and whole messages, unless the first one alone is larger.
+    ///
+    /// # Errors
+    /// See [`ReadError`].
+    pub async fn read(&self, name: &StreamName, from: ReadFrom) -> Result<CatchUp, ReadError> {
+        let stream = self.find_readable(name).await?;
+        self.touch(&stream, clock::now_millis());
+        let (snapshot, start, first) = loop {
+            let snapshot = stream.snapshot();
+            let start = stream.resolve(from, &snapshot)?;
+            if from == ReadFrom::Now {
+                break (snapshot, start, None);
+            }
+            match self.chunk(&stream, start, snapshot.tail).await {
+                // The stream was trimmed meanwhile and begins later.
+                Err(ReadError::GivenUp { .. }) if from == ReadFrom::Beginning => {}
+                chunk => break (snapshot, start, Some(chunk?)),
+            }
+        };
+        let first_end = first.as_ref().map_or(start, |chunk| chunk.end.position);
+        let end = match (&first, self.shared.max_read_bytes) {
+            (None, _) => start,
+            (Some(_), None) => snapshot.tail,
+            (Some(_), Some(most)) => {
+                let limit = start.saturating_add(most);
+                self.page_end(&stream, first_end, limit, snapshot.tail).await?
+            }
+        };
+        let rest = (first_end < end).then(|| {
+            Box::new(Rest {
+                engine: self.clone(),
+                reader: Reader::new(Arc::clone(&stream)),
+                at: first_end,
+                end,
+            })
+        });
+        let up_to_date = end >= snapshot.tail;
+        Ok(CatchUp {
+            start: stream.offset(start),
+            end: stream.offset(end),
+            stream,
+            up_to_date,
+            closed: snapshot.closed && up_to_date,
+            pieces: Pieces { first, rest },
+        })
+    }
+
+    /// Where a page ends: after the last chunk that does not reach beyond `limit`. Only reading
+    /// tells where messages end; the pieces then come from the cache.
+    async fn page_end(
+        &self,
+        stream: &Arc<Stream>,
+        mut at: Position,
+        limit: Position,
+        tail: Position,
+    ) -> Result<Position, ReadError> {
+        while at < tail.min(limit) {
+            let end = self.chunk(stream, at, tail).await?.end.position;
+            if end > limit {
+                break;
+            }
+            at = end;
+        }
+        Ok(at)
+    }
+}
