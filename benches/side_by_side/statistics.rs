@@ -65,6 +65,12 @@ pub fn paired_ratio(values: &BTreeMap<usize, f64>, base: &BTreeMap<usize, f64>) 
     })
 }
 
+/// Whether a figure reaches an aim. `None`: it is closer to it than the noise, a share of the aim.
+pub fn reached(value: f64, aim: f64, noise: f64, more_is_better: bool) -> Option<bool> {
+    let below = if more_is_better { aim - value } else { value - aim };
+    (below.abs() > noise * aim).then_some(below < 0.0)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -129,5 +135,21 @@ mod tests {
         let ratio = paired_ratio(&rounds(&[1.0, 100.0, 100.0]), &base).unwrap();
         assert_eq!((ratio.median, ratio.spread), (0.5, None));
         assert_eq!(paired_ratio(&rounds(&[1.0]), &BTreeMap::new()), None);
+    }
+
+    #[test]
+    fn a_figure_within_the_noise_neither_reaches_nor_misses_its_aim() {
+        let cases = [
+            (0.50, 0.55, 0.02, false, Some(true)),
+            (0.60, 0.55, 0.02, false, Some(false)),
+            (0.56, 0.55, 0.02, false, None),
+            (1.20, 1.00, 0.05, true, Some(true)),
+            (0.80, 1.00, 0.05, true, Some(false)),
+            (0.97, 1.00, 0.05, true, None),
+        ];
+        for (value, aim, noise, more, expected) in cases {
+            assert_eq!(reached(value, aim, noise, more), expected, "{value} for {aim}");
+        }
+        assert_eq!(reached(1.9, 2.0, 0.0, false), Some(true));
     }
 }

@@ -1,0 +1,199 @@
+//! Runs the rows: all contenders of a row in turn, round after round.
+
+use std::{path::PathBuf, time::Duration};
+
+use tempfile::TempDir;
+
+use crate::{
+    contender::Contender,
+    lineup::Lineup,
+    machine::{Disturbance, Snapshot, Usage},
+    process::{Server, cpu_of_all},
+    report::Report,
+    row::{Row, Settings},
+    work::{Figures, Idle, Outcome, Work},
+};
+
+/// When a row has had enough rounds.
+pub struct Rounds {
+    pub min: usize,
+    pub max: usize,
+    pub spread: f64,
+}
+
+pub struct Bench {
+    pub lineup: Lineup,
+    pub settings: Settings,
+    pub streams: usize,
+    pub rounds: Rounds,
+    pub dir: TempDir,
+    pub report: Report,
+}
+
+/// A contender in a row.
+struct Entrant {
+    contender: Contender,
+    work: Work,
+    dir: PathBuf,
+    server: Option<Server>,
+}
+
+impl Entrant {
+    async fn turn(&mut self, row: &Row, length: Duration) -> Outcome<Figures> {
+        let server = match self.server.take() {
+            Some(server) => server,
+            None => {
+                let server = Server::start(&self.contender, &self.dir).await?;
+                self.work.prepare(&self.contender, &server).await?;
+                server
+            }
+        };
+        let figures = self.work.turn(&self.contender, &server, length).await?;
+        if row.starts_servers_each_turn {
+            server.stop().await;
+            let _ = std::fs::remove_dir_all(&self.dir);
+        } else {
+            self.server = Some(server);
+        }
+        Ok(figures)
+    }
+
+    /// Checks what the turns have left, and stops the server.
+    async fn finish(self) -> Outcome {
+        let Some(server) = self.server else { return Ok(()) };
+        let checked = self.work.check(&self.contender, &server).await;
+        server.stop().await;
+        let _ = std::fs::remove_dir_all(&self.dir);
+        checked
+    }
+}
+
+impl Bench {
+    pub async fn run(&mut self, row: &'static Row) {
+        match row.work {
+            Some(work) => self.rounds(row, work).await,
+            None => self.idle(row).await,
+        }
+    }
+
+    async fn rounds(&mut self, row: &'static Row, work: fn(&Settings) -> Work) {
+        let mut entrants: Vec<Entrant> = Vec::new();
+        for contender in self.lineup.of(row.field) {
+            entrants.push(Entrant {
+                dir: self.dir.path().join(row.name).join(&contender.name),
+                work: work(&self.settings),
+                server: None,
+                contender,
+            });
+        }
+        if !row.starts_servers_each_turn {
+            // Warms up caches, allocators and connections; its figures do not count.
+            self.round(row, &mut entrants, None).await;
+        }
+        let mut disturbance = Disturbance {
+            row: row.name.to_owned(),
+            ..Disturbance::default()
+        };
+        for round in 0..self.rounds.max {
+            let usage = self.round(row, &mut entrants, Some(round)).await;
+            disturbance.add(&usage);
+            let spread = self.report.widest_spread(row);
+            eprintln!(
+                "{}: round {} of {} to {}, widest spread of a ratio {:.1}%, other processes {:.1}% of the CPU",
+                row.name,
+                round + 1,
+                self.rounds.min,
+                self.rounds.max,
+                spread.unwrap_or_default() * 100.0,
+                usage.others() * 100.0
+            );
+            let small = spread.is_some_and(|spread| spread <= self.rounds.spread);
+            if round + 1 >= self.rounds.min && small {
+                break;
+            }
+        }
+        self.report.disturbances.push(disturbance);
+        for entrant in entrants {
+            let contender = entrant.contender.clone();
+            if let Err(error) = entrant.finish().await {
+                self.report.problem(row.name, &contender, &error);
+            }
+        }
+    }
+
+    /// Gives everyone a turn, each round beginning with another one. Whoever fails is out.
+    async fn round(&mut self, row: &'static Row, entrants: &mut Vec<Entrant>, round: Option<usize>) -> Usage {
+        let length = match round {
+            Some(_) => row.turn,
+            None => row.turn / 3,
+        };
+        let before = snapshot(entrants);
+        let count = entrants.len();
+        let mut failed = Vec::new();
+        for turn in 0..count {
+            let index = (turn + round.unwrap_or(0)) % count;
+            let Some(entrant) = entrants.get_mut(index) else {
+                continue;
+            };
+            match (entrant.turn(row, length).await, round) {
+                (Ok(figures), Some(round)) => {
+                    for (measure, value) in figures {
+                        self.report.add(row, measure, &entrant.contender.name, round, value);
+                    }
+                }
+                (Ok(_), None) => {}
+                (Err(error), _) => {
+                    self.report.problem(row.name, &entrant.contender, &error);
+                    failed.push(index);
+                }
+            }
+        }
+        let usage = match (before, snapshot(entrants)) {
+            (Ok(before), Ok(after)) => after.since(&before),
+            (Err(error), _) | (_, Err(error)) => {
+                self.report.cannot_judge(row.name, &error);
+                Usage::default()
+            }
+        };
+        failed.sort_unstable();
+        for index in failed.into_iter().rev() {
+            entrants.remove(index);
+        }
+        usage
+    }
+
+    async fn idle(&mut self, row: &'static Row) {
+        let idle = Idle {
+            settings: &self.settings,
+            streams: self.streams,
+        };
+        let mut disturbance = Disturbance {
+            row: row.name.to_owned(),
+            ..Disturbance::default()
+        };
+        for contender in self.lineup.of(row.field) {
+            let before = snapshot(&[]);
+            eprintln!("{}: {}", row.name, contender.name);
+            let dir = self.dir.path().join(row.name).join(&contender.name);
+            match idle.run(&contender, &dir).await {
+                Ok(figures) => {
+                    for (measure, value) in figures {
+                        self.report.add(row, measure, &contender.name, 0, value);
+                    }
+                }
+                Err(error) => self.report.problem(row.name, &contender, &error),
+            }
+            let _ = std::fs::remove_dir_all(&dir);
+            match (before, snapshot(&[])) {
+                (Ok(before), Ok(after)) => disturbance.add(&after.since(&before)),
+                (Err(error), _) | (_, Err(error)) => self.report.cannot_judge(row.name, &error),
+            }
+        }
+        self.report.disturbances.push(disturbance);
+    }
+}
+
+fn snapshot(entrants: &[Entrant]) -> Outcome<Snapshot> {
+    let servers = entrants.iter().filter_map(|entrant| entrant.server.as_ref());
+    Snapshot::take(cpu_of_all(servers))
+}
