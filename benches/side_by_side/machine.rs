@@ -170,13 +170,18 @@ impl Usage {
 pub struct Disturbance {
     pub row: String,
     pub total: Usage,
-    pub worst_round: f64,
+    /// The others' share in each round.
+    pub rounds: Vec<f64>,
 }
 
 impl Disturbance {
     pub fn add(&mut self, usage: &Usage) {
         self.total.add(usage);
-        self.worst_round = self.worst_round.max(usage.others());
+        self.rounds.push(usage.others());
+    }
+
+    pub fn worst_round(&self) -> f64 {
+        self.rounds.iter().copied().fold(0.0, f64::max)
     }
 }
 
@@ -190,7 +195,7 @@ pub fn objections(load_at_start: f64, rows: &[Disturbance]) -> Vec<String> {
     }
     for row in rows {
         let percent = |share: f64| share * 100.0;
-        let (others, steal) = (row.total.others(), row.total.steal());
+        let (others, worst, steal) = (row.total.others(), row.worst_round(), row.total.steal());
         if others > MAX_OTHERS {
             objections.push(format!(
                 "{}: other processes took {:.1}% of the CPU, limit {:.0}%",
@@ -198,11 +203,11 @@ pub fn objections(load_at_start: f64, rows: &[Disturbance]) -> Vec<String> {
                 percent(others),
                 percent(MAX_OTHERS)
             ));
-        } else if row.worst_round > MAX_OTHERS_IN_A_ROUND {
+        } else if worst > MAX_OTHERS_IN_A_ROUND {
             objections.push(format!(
                 "{}: other processes took {:.1}% of the CPU in one round, limit {:.0}%",
                 row.row,
-                percent(row.worst_round),
+                percent(worst),
                 percent(MAX_OTHERS_IN_A_ROUND)
             ));
         }
@@ -218,7 +223,9 @@ pub fn objections(load_at_start: f64, rows: &[Disturbance]) -> Vec<String> {
     objections
 }
 
+// Cargo builds a benchmark without a harness as a test that has no tests.
 #[cfg(test)]
+#[allow(dead_code, unused_imports)]
 mod tests {
     use super::*;
 

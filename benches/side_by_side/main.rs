@@ -61,7 +61,7 @@ pub struct Options {
     #[arg(long, default_value_t = 5)]
     rounds: usize,
     /// Rounds after which a row ends although its spread is not small.
-    #[arg(long, default_value_t = 9)]
+    #[arg(long, default_value_t = 7)]
     max_rounds: usize,
     /// The spread of the ratios (interquartile range over median) that is small, in percent.
     #[arg(long, default_value_t = 5.0)]
@@ -167,6 +167,7 @@ async fn run(options: Options) -> Outcome<bool> {
         settings,
         streams: options.streams,
         rounds,
+        started: Instant::now(),
         dir,
         report,
     };

@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use crate::{
     contender::Contender,
+    lineup::AGAIN,
     machine::{Disturbance, Machine, objections},
     row::{Bound, Measure, ROWS, Row},
     statistics::{Ratio, median, paired_ratio, reached, spread},
@@ -143,11 +144,11 @@ impl Report {
     /// The widest spread of a ratio in the first measure of a row.
     pub fn widest_spread(&self, row: &Row) -> Option<f64> {
         let measure = *row.measures.first()?;
-        let contenders = self.contenders(row, measure);
-        let base = *contenders.first()?;
-        let spreads = contenders
-            .iter()
-            .skip(1)
+        let base = row.field.base();
+        let spreads = self
+            .contenders(row, measure)
+            .into_iter()
+            .filter(|contender| *contender != base)
             .filter_map(|contender| self.ratio(row, measure, contender, base)?.spread);
         spreads.max_by(f64::total_cmp)
     }
@@ -162,9 +163,8 @@ impl Report {
         let (aim, seen, noise) = match target.bound {
             Bound::Value(aim) => (aim, self.own(row, measure, contender)?, 0.0),
             Bound::Share(aim) => {
-                let contenders = self.contenders(row, measure);
-                let (base, again) = (contenders.first()?, contenders.get(1)?);
-                let control = self.ratio(row, measure, again, base)?;
+                let base = row.field.base();
+                let control = self.ratio(row, measure, &format!("{base}{AGAIN}"), base)?;
                 let ratio = self.ratio(row, measure, contender, base)?;
                 (aim, ratio, (control.median - 1.0).abs())
             }

@@ -64,6 +64,16 @@ pub enum Field {
     Tls { nginx: bool },
 }
 
+impl Field {
+    /// The contender that the others are measured against.
+    pub fn base(self) -> &'static str {
+        match self {
+            Self::Tls { .. } => "hyper",
+            _ => "official",
+        }
+    }
+}
+
 /// A figure that this project aims at.
 #[derive(Clone, Copy)]
 pub struct Target {
@@ -137,7 +147,7 @@ const PLAIN: Row = Row {
     field: Field::Stores,
     measures: CPU,
     targets: &[],
-    turn: Duration::from_millis(600),
+    turn: Duration::from_millis(500),
     starts_servers_each_turn: false,
     work: None,
 };
@@ -214,12 +224,12 @@ pub const ROWS: &[Row] = &[
         title: "SSE, a delivered event, 500 readers × 50/s",
         field: Field::StoresAndHyper,
         targets: &[target(Measure::Cpu, BACKENDS, Bound::Share(0.70))],
-        work: Some(|settings| Work::Sse(Sse::new(settings, 500, 50, 60))),
+        work: Some(|settings| Work::Sse(Sse::new(settings, 500, 50, 40))),
         ..PLAIN
     },
     Row {
         name: "sse15k",
-        title: "SSE, a delivered event, 15,000 readers × 5/s",
+        title: "SSE, a delivered event, 15,000 readers (--readers) × 5/s",
         field: Field::Crowd,
         measures: &[Measure::Cpu, Measure::ReaderMemory],
         targets: &[
@@ -239,9 +249,9 @@ pub const ROWS: &[Row] = &[
     },
     Row {
         name: "h2_sse",
-        title: "SSE, a delivered event, HTTP/2 over TLS, 500 readers × 20/s",
+        title: "SSE, a delivered event, HTTP/2 over TLS, 300 readers × 40/s",
         field: Field::Tls { nginx: false },
-        work: Some(|settings| Work::Sse(Sse::new(settings, 500, 20, 24))),
+        work: Some(|settings| Work::Sse(Sse::new(settings, 300, 40, 32))),
         ..PLAIN
     },
     Row {

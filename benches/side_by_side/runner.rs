@@ -3,10 +3,11 @@
 use std::{path::PathBuf, time::Duration};
 
 use tempfile::TempDir;
+use tokio::time::Instant;
 
 use crate::{
     contender::Contender,
-    lineup::Lineup,
+    lineup::{AGAIN, Lineup},
     machine::{Disturbance, Snapshot, Usage},
     process::{Server, cpu_of_all},
     report::Report,
@@ -26,6 +27,7 @@ pub struct Bench {
     pub settings: Settings,
     pub streams: usize,
     pub rounds: Rounds,
+    pub started: Instant,
     pub dir: TempDir,
     pub report: Report,
 }
@@ -99,12 +101,13 @@ impl Bench {
             disturbance.add(&usage);
             let spread = self.report.widest_spread(row);
             eprintln!(
-                "{}: round {} of {} to {}, widest spread of a ratio {:.1}%, other processes {:.1}% of the CPU",
+                "{:>4} s  {}: round {} of {} to {}, widest spread of a ratio {}, other processes {:.1}% of the CPU",
+                self.started.elapsed().as_secs(),
                 row.name,
                 round + 1,
                 self.rounds.min,
                 self.rounds.max,
-                spread.unwrap_or_default() * 100.0,
+                spread.map_or("unknown".to_owned(), |spread| format!("{:.1}%", spread * 100.0)),
                 usage.others() * 100.0
             );
             let small = spread.is_some_and(|spread| spread <= self.rounds.spread);
@@ -171,14 +174,19 @@ impl Bench {
             row: row.name.to_owned(),
             ..Disturbance::default()
         };
-        for contender in self.lineup.of(row.field) {
+        let once = |contender: &Contender| !contender.name.ends_with(AGAIN);
+        for contender in self.lineup.of(row.field).into_iter().filter(once) {
             let before = snapshot(&[]);
-            eprintln!("{}: {}", row.name, contender.name);
+            let seconds = self.started.elapsed().as_secs();
+            eprintln!("{seconds:>4} s  {}: {}", row.name, contender.name);
             let dir = self.dir.path().join(row.name).join(&contender.name);
             match idle.run(&contender, &dir).await {
-                Ok(figures) => {
+                Ok((figures, shortfall)) => {
                     for (measure, value) in figures {
                         self.report.add(row, measure, &contender.name, 0, value);
+                    }
+                    if let Some(error) = shortfall {
+                        self.report.problem(row.name, &contender, &error);
                     }
                 }
                 Err(error) => self.report.problem(row.name, &contender, &error),

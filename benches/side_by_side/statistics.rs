@@ -71,7 +71,9 @@ pub fn reached(value: f64, aim: f64, noise: f64, more_is_better: bool) -> Option
     (below.abs() > noise * aim).then_some(below < 0.0)
 }
 
+// Cargo builds a benchmark without a harness as a test that has no tests.
 #[cfg(test)]
+#[allow(dead_code, unused_imports)]
 mod tests {
     use super::*;
 

@@ -74,12 +74,12 @@ impl Report {
             }
             (Some(spread), _) => format!("the spread is small: {:.1}% at most", spread * 100.0),
         };
-        println!("  {} rounds; {spread}", self.rounds(row));
+        println!("  rounds: {}; {spread}", self.rounds(row));
         if let Some(seen) = self.disturbances.iter().find(|seen| seen.row == row.name) {
             println!(
                 "  other processes took {:.1}% of the CPU, {:.1}% in the worst round; steal {:.1}%",
                 seen.total.others() * 100.0,
-                seen.worst_round * 100.0,
+                seen.worst_round() * 100.0,
                 seen.total.steal() * 100.0
             );
         }
@@ -90,7 +90,10 @@ impl Report {
 
     fn print_measure(&self, row: &Row, measure: Measure) {
         let contenders = self.contenders(row, measure);
-        let Some(&base) = contenders.first() else { return };
+        let base = row.field.base();
+        if contenders.is_empty() {
+            return;
+        }
         let control = self.ratio(row, measure, &format!("{base}{AGAIN}"), base);
         let compares = contenders.iter().any(|contender| contender.ends_with(BEFORE));
         let before = if compares { "of before" } else { "" };
@@ -103,11 +106,11 @@ impl Report {
             format!("of {base}"),
             format!("({base} again)")
         );
-        for contender in &contenders {
+        for contender in contenders {
             let Some(own) = self.own(row, measure, contender) else {
                 continue;
             };
-            let beside_base = self.ratio(row, measure, contender, base).filter(|_| *contender != base);
+            let beside_base = self.ratio(row, measure, contender, base).filter(|_| contender != base);
             let beside_before = self.ratio(row, measure, contender, &format!("{contender}{BEFORE}"));
             let shown_control = match (beside_base, control) {
                 (Some(_), Some(control)) => format!("({})", ratio(control)),

@@ -30,8 +30,9 @@ pub struct Idle<'a> {
 }
 
 impl Idle<'_> {
-    /// Creates them, stops the server and starts it again.
-    pub async fn run(&self, contender: &Contender, dir: &Path) -> Outcome<Figures> {
+    /// Creates them, stops the server and starts it again. A server that fails on the way is
+    /// measured with the streams that it has; the failure is the second result.
+    pub async fn run(&self, contender: &Contender, dir: &Path) -> Outcome<(Figures, Option<String>)> {
         let server = Server::start(contender, dir).await?;
         let first = self.settings.path("idle-0");
         let mut connections = connections(contender, &server, CONNECTIONS).await?;
@@ -51,20 +52,27 @@ impl Idle<'_> {
             let last = (self.streams + CONNECTIONS) as u64;
             tasks.spawn(async move {
                 let mut count = 0;
+                let mut shortfall = None;
                 while Instant::now() < end {
                     let index = next.fetch_add(1, Ordering::Relaxed);
                     if index >= last {
                         break;
                     }
                     let request = contender.create(&format!("{prefix}{index}"), JSON);
-                    send(&mut connection, "create", &request).await?;
+                    if let Err(error) = send(&mut connection, "create", &request).await {
+                        shortfall = Some(error);
+                        break;
+                    }
                     count += 1;
                 }
-                Ok::<u64, String>(count)
+                Ok::<(u64, Option<String>), String>((count, shortfall))
             });
         }
-        let count: u64 = all(tasks).await?.iter().sum();
-        expect("idle streams", count > 0, count)?;
+        let results = all(tasks).await?;
+        let count: u64 = results.iter().map(|(count, _)| count).sum();
+        let shortfall = results.into_iter().find_map(|(_, shortfall)| shortfall);
+        let shortfall = shortfall.map(|error| format!("after {count} streams: {error}"));
+        expect("idle streams", count > 0, &shortfall)?;
         // Batches under way and their buffers are not the streams' memory.
         server.cpu_when_idle().await?;
         sleep(Duration::from_millis(500)).await;
@@ -84,6 +92,6 @@ impl Idle<'_> {
             figures.push((Measure::StreamMemoryRestarted, memory as f64 / count as f64));
             server.stop().await;
         }
-        Ok(figures)
+        Ok((figures, shortfall))
     }
 }
