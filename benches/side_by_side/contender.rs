@@ -212,7 +212,7 @@ impl Contender {
                 request = request.header("authorization", format!("Bearer {token}"));
             }
             let body = Full::new(Bytes::copy_from_slice(body));
-            return Request::Http2(request.body(body).unwrap_or_default());
+            return Request::Http2(Box::new(request.body(body).unwrap_or_default()));
         }
         let mut request = format!("{method} {path} HTTP/1.1\r\nHost: localhost\r\n");
         let mut header = |name: &str, value: &str| {

@@ -11,6 +11,7 @@ use crate::{
     contender::{Contender, Kind},
     credentials::{Credentials, TlsFiles},
     manifest_dir,
+    process::remove_settings,
     row::{Field, Settings},
     work::Outcome,
 };
@@ -151,7 +152,9 @@ impl Lineup {
 
 /// Whether a build has this mode and takes the URL, by its own check of a configuration.
 fn accepts_postgres(binary: &Path, url: &str) -> Outcome {
-    let checked = Command::new(binary)
+    let mut command = Command::new(binary);
+    remove_settings(&mut command);
+    let checked = command
         .arg("check")
         .env("DS_STORAGE__MODE", "postgres")
         .env("DS_STORAGE__URL", url)

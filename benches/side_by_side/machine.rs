@@ -223,6 +223,22 @@ pub fn objections(load_at_start: f64, rows: &[Disturbance]) -> Vec<String> {
     objections
 }
 
+/// One line that can stand alone.
+pub fn verdict(load_at_start: f64, objections: &[String], wide_rows: &[&str], failures: usize) -> String {
+    let mut verdict = match objections {
+        [] => format!("VALID: load average {load_at_start:.2} at the start"),
+        [only] => format!("NOT VALID: {only}"),
+        [first, rest @ ..] => format!("NOT VALID: {first}; and {} more, listed below the tables", rest.len()),
+    };
+    if !wide_rows.is_empty() {
+        verdict += &format!("; the spread is not small in {}", wide_rows.join(", "));
+    }
+    if failures > 0 {
+        verdict += &format!("; {failures} of ours FAILED");
+    }
+    verdict
+}
+
 // Cargo builds a benchmark without a harness as a test that has no tests.
 #[cfg(test)]
 #[allow(dead_code, unused_imports)]
@@ -252,13 +268,13 @@ mod tests {
 
     #[test]
     fn each_kind_of_disturbance_is_named() {
-        let cases: [(f64, &[(f64, f64)], &str); 3] = [
-            (0.31, &[(0.0, 0.0)], "load average 0.31 at the start"),
-            (0.0, &[(0.04, 0.0), (0.03, 0.0)], "other processes took 3.5%"),
-            (0.0, &[(0.0, 0.03)], "the hypervisor took 3.0%"),
+        let cases = [
+            (0.31, vec![(0.0, 0.0)], "load average 0.31 at the start"),
+            (0.0, vec![(0.04, 0.0), (0.03, 0.0)], "other processes took 3.5%"),
+            (0.0, vec![(0.0, 0.03)], "the hypervisor took 3.0%"),
         ];
         for (load, rounds, expected) in cases {
-            let said = objections(load, &[row(rounds)]).join("\n");
+            let said = objections(load, &[row(&rounds)]).join("\n");
             assert!(said.contains(expected), "{said}");
         }
     }
@@ -310,5 +326,23 @@ mod tests {
         let process = "42 (a) b (c) S 2 0 0 0 -1 0 0 0 0 0 30 12 5 6 20 0 1 0 9";
         assert_eq!(parse_process(process), Some((2, 42)));
         assert_eq!(parse_process("42 (short) S"), None);
+    }
+
+    #[test]
+    fn a_verdict_names_the_first_objection_wide_rows_and_failures() {
+        let objections = ["load".to_owned(), "others".to_owned()];
+        let cases = [
+            (0, "VALID: load average 0.10 at the start"),
+            (1, "NOT VALID: load"),
+            (2, "NOT VALID: load; and 1 more, listed below the tables"),
+        ];
+        for (count, expected) in cases {
+            assert_eq!(verdict(0.1, &objections[..count], &[], 0), expected);
+        }
+        let said = verdict(0.1, &[], &["append", "sse"], 2);
+        assert!(
+            said.ends_with("; the spread is not small in append, sse; 2 of ours FAILED"),
+            "{said}"
+        );
     }
 }

@@ -59,9 +59,7 @@ impl Server {
         let output = File::create(&log).map_err(|e| format!("{}: {e}", log.display()))?;
         let errors = output.try_clone().map_err(|e| format!("{}: {e}", log.display()))?;
         let mut command = Command::new(contender.binary());
-        for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("DS_") || name == "RUST_LOG") {
-            command.env_remove(name);
-        }
+        remove_settings(&mut command);
         contender
             .configure(&mut command, address, dir)
             .map_err(|e| format!("{}: {e}", dir.display()))?;
@@ -163,6 +161,16 @@ impl Drop for Server {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
+    }
+}
+
+/// A server's settings are the benchmark's alone.
+pub fn remove_settings(command: &mut Command) {
+    for (name, _) in std::env::vars_os() {
+        let text = name.to_string_lossy();
+        if text.starts_with("DS_") || text == "RUST_LOG" {
+            command.env_remove(&name);
+        }
     }
 }
 

@@ -124,7 +124,7 @@ impl Bench {
         }
     }
 
-    /// Gives everyone a turn, each round beginning with another one. Whoever fails is out.
+    /// Gives each contender a turn. A contender that fails is left out of later rounds.
     async fn round(&mut self, row: &'static Row, entrants: &mut Vec<Entrant>, round: Option<usize>) -> Usage {
         let length = match round {
             Some(_) => row.turn,
@@ -134,7 +134,7 @@ impl Bench {
         let count = entrants.len();
         let mut failed = Vec::new();
         for turn in 0..count {
-            let index = (turn + round.unwrap_or(0)) % count;
+            let index = place(turn, count, round.unwrap_or(0));
             let Some(entrant) = entrants.get_mut(index) else {
                 continue;
             };
@@ -199,6 +199,13 @@ impl Bench {
         }
         self.report.disturbances.push(disturbance);
     }
+}
+
+/// The contender of a turn. Each round begins with another one, and every other round goes
+/// backwards, so that no contender always follows the same one.
+fn place(turn: usize, count: usize, round: usize) -> usize {
+    let place = (turn + round) % count;
+    if round % 2 == 0 { place } else { count - 1 - place }
 }
 
 fn snapshot(entrants: &[Entrant]) -> Outcome<Snapshot> {

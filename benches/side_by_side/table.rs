@@ -2,6 +2,7 @@
 
 use crate::{
     lineup::{AGAIN, BEFORE},
+    machine::verdict,
     report::Report,
     row::{Measure, Row},
     statistics::Ratio,
@@ -39,26 +40,13 @@ impl Report {
         }
     }
 
-    /// One line that can stand alone.
     fn verdict(&self) -> String {
-        let objections = self.objections();
-        let mut verdict = match objections.as_slice() {
-            [] => format!("VALID: load average {:.2} at the start", self.load_at_start),
-            [only] => format!("NOT VALID: {only}"),
-            [first, rest @ ..] => format!("NOT VALID: {first}; and {} more, listed below the tables", rest.len()),
-        };
         let wide: Vec<&str> = self
             .rows()
             .filter(|row| self.is_wide(self.widest_spread(row)))
             .map(|row| row.name)
             .collect();
-        if !wide.is_empty() {
-            verdict += &format!("; the spread is not small in {}", wide.join(", "));
-        }
-        if !self.problems().is_empty() {
-            verdict += &format!("; {} of ours FAILED", self.problems().len());
-        }
-        verdict
+        verdict(self.load_at_start, &self.objections(), &wide, self.problems().len())
     }
 
     fn is_wide(&self, spread: Option<f64>) -> bool {

@@ -18,7 +18,7 @@ use self::{http1::Http1, http2::Http2};
 /// A request, encoded as far as possible beforehand.
 pub enum Request {
     Http1(Vec<u8>),
-    Http2(http::Request<Full<Bytes>>),
+    Http2(Box<http::Request<Full<Bytes>>>),
 }
 
 /// The parts of an answer that are checked.

@@ -79,6 +79,7 @@ impl Idle<'_> {
         let memory = server.memory()?.saturating_sub(memory_before);
         let descriptors = server.descriptors().saturating_sub(descriptors_before);
         server.stop().await;
+        let mut shortfall = shortfall;
         let mut figures = vec![
             (Measure::StreamsCreated, count as f64),
             (Measure::StreamMemory, memory as f64 / count as f64),
@@ -86,11 +87,15 @@ impl Idle<'_> {
         ];
         if contender.is_on_disk() {
             let request = contender.get(&format!("{first}?offset=-1"));
-            let (server, took) = Server::start_until(contender, dir, &request).await?;
-            let memory = server.memory()?.saturating_sub(memory_before);
-            figures.push((Measure::Restart, took.as_secs_f64() * 1000.0));
-            figures.push((Measure::StreamMemoryRestarted, memory as f64 / count as f64));
-            server.stop().await;
+            match Server::start_until(contender, dir, &request).await {
+                Ok((server, took)) => {
+                    let memory = server.memory()?.saturating_sub(memory_before);
+                    figures.push((Measure::Restart, took.as_secs_f64() * 1000.0));
+                    figures.push((Measure::StreamMemoryRestarted, memory as f64 / count as f64));
+                    server.stop().await;
+                }
+                Err(error) => shortfall = Some(format!("restart with {count} streams: {error}")),
+            }
         }
         Ok((figures, shortfall))
     }
