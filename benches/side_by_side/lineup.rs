@@ -1,4 +1,4 @@
-//! Who takes part in a row.
+//! The contenders of each row.
 
 use std::{
     path::{Path, PathBuf},
@@ -29,7 +29,7 @@ pub struct Lineup {
     ours: Vec<Vec<Contender>>,
     credentials: Arc<Credentials>,
     tls: Arc<TlsFiles>,
-    /// Why somebody does not take part.
+    /// Contenders that do not take part, each with the reason.
     pub absent: Vec<String>,
 }
 
@@ -150,7 +150,7 @@ impl Lineup {
     }
 }
 
-/// Whether a build has this mode and takes the URL, by its own check of a configuration.
+/// Asks a build, by its `check` command, if it has this mode and takes the URL.
 fn accepts_postgres(binary: &Path, url: &str) -> Outcome {
     let mut command = Command::new(binary);
     remove_settings(&mut command);

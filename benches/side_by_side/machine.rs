@@ -1,4 +1,4 @@
-//! How quiet the machine was, and whether figures taken on it may be called valid. Tested by
+//! The load of the machine, and the verdict on figures taken under it. Tested by
 //! `tests/benchmark.rs`.
 
 use std::{fs, time::Duration};
@@ -18,7 +18,7 @@ pub const MAX_STEAL: f64 = 0.02;
 const TICKS_PER_SECOND: f64 = 100.0;
 const KTHREADD: u32 = 2;
 
-/// What the machine is.
+/// The hardware and the kernel.
 #[derive(Debug, Serialize)]
 pub struct Machine {
     cores: usize,
@@ -96,7 +96,8 @@ fn parse_process(text: &str) -> Option<(u32, u64)> {
     Some((fields.get(1)?.parse().ok()?, ticks(11)? + ticks(12)?))
 }
 
-/// What kernel threads have used. They write what a server has written, so they are no strangers.
+/// CPU ticks of kernel threads. They write back what the servers wrote, so they do not count as other
+/// processes.
 fn kernel_thread_ticks() -> u64 {
     let Ok(entries) = fs::read_dir("/proc") else { return 0 };
     entries
@@ -165,7 +166,7 @@ impl Usage {
     }
 }
 
-/// How disturbed a row was.
+/// CPU time that others took during a row.
 #[derive(Debug, Clone, Default, Serialize)]
 pub struct Disturbance {
     pub row: String,
@@ -185,7 +186,7 @@ impl Disturbance {
     }
 }
 
-/// Why the figures are not valid; nothing if they are.
+/// The reasons why the figures are not valid; none if they are.
 pub fn objections(load_at_start: f64, rows: &[Disturbance]) -> Vec<String> {
     let mut objections = Vec::new();
     if load_at_start > MAX_LOAD {

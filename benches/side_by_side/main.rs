@@ -90,7 +90,7 @@ pub struct Options {
     /// Seconds to wait at most for the load average to fall, after a build for example.
     #[arg(long, default_value_t = 180)]
     wait: u64,
-    /// Where the figures go as JSON.
+    /// JSON file for all samples; benches/results/ by default.
     #[arg(long)]
     output: Option<PathBuf>,
     #[command(flatten)]
@@ -130,7 +130,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// Whether the figures are valid and nothing of ours failed.
+/// Returns true if the figures are valid and nothing of ours failed.
 async fn run(options: Options) -> Outcome<bool> {
     let rows: Vec<&'static Row> = if options.rows.is_empty() {
         ROWS.iter().collect()

@@ -139,7 +139,7 @@ impl Server {
         }
     }
 
-    /// How many file descriptors it holds.
+    /// The number of its open file descriptors.
     pub fn descriptors(&self) -> u64 {
         std::fs::read_dir(format!("/proc/{}/fd", self.child.id())).map_or(0, |entries| entries.count() as u64)
     }
@@ -174,7 +174,7 @@ pub fn remove_settings(command: &mut Command) {
     }
 }
 
-/// What this program and all servers that it started have used, the given ones being alive.
+/// CPU time of this program and of all servers that it started. `servers` are those still running.
 pub fn cpu_of_all<'a>(servers: impl IntoIterator<Item = &'a Server>) -> Duration {
     let of = |who| {
         getrusage(who).map_or(Duration::ZERO, |usage| {

@@ -27,7 +27,7 @@ use crate::MIB;
 
 type Body = BoxBody<Bytes, Infallible>;
 
-/// How this program is started as the bare hyper server.
+/// Options that start this program as the bare hyper server.
 #[derive(Args)]
 pub struct ReferenceOptions {
     #[arg(long, hide = true)]

@@ -30,14 +30,14 @@ pub struct Report {
     pub small_spread: f64,
     pub programs: Vec<String>,
     pub disturbances: Vec<Disturbance>,
-    /// Contenders that did not take part, and why.
+    /// Contenders that did not take part, each with the reason.
     pub absent: Vec<String>,
     samples: Vec<Sample>,
-    /// What kept one of ours from being measured.
+    /// Failures of ours.
     problems: Vec<String>,
-    /// What kept another from being measured: no fault of ours.
+    /// Failures of other contenders, and limits of the machine.
     remarks: Vec<String>,
-    /// Why the state of the machine is not known.
+    /// Reasons why the load of the machine is not known.
     unknown: Vec<String>,
 }
 
@@ -95,7 +95,7 @@ impl Report {
         &self.remarks
     }
 
-    /// Why the figures are not valid; nothing if they are.
+    /// The reasons why the figures are not valid; none if they are.
     pub fn objections(&self) -> Vec<String> {
         let mut all = objections(self.load_at_start, &self.disturbances);
         all.extend(self.unknown.iter().cloned());
@@ -153,24 +153,24 @@ impl Report {
         spreads.max_by(f64::total_cmp)
     }
 
-    /// How a figure stands to what is aimed at: the aim, and whether it is reached. `None` in
-    /// place of the latter: closer than two measurements of one thing are to each other.
+    /// The target of a figure, and whether the figure reaches it. `None` in place of the latter: the
+    /// figure is closer to the target than two measurements of one thing are to each other.
     pub fn target(&self, row: &Row, measure: Measure, contender: &str) -> Option<(f64, Option<bool>)> {
         let target = row
             .targets
             .iter()
             .find(|target| target.measure == measure && target.contenders.contains(&contender))?;
-        let (aim, seen, noise) = match target.bound {
-            Bound::Value(aim) => (aim, self.own(row, measure, contender)?, 0.0),
-            Bound::Share(aim) => {
+        let (goal, seen, noise) = match target.bound {
+            Bound::Value(goal) => (goal, self.own(row, measure, contender)?, 0.0),
+            Bound::Share(goal) => {
                 let base = row.field.base();
                 let control = self.ratio(row, measure, &format!("{base}{AGAIN}"), base)?;
                 let ratio = self.ratio(row, measure, contender, base)?;
-                (aim, ratio, (control.median - 1.0).abs())
+                (goal, ratio, (control.median - 1.0).abs())
             }
         };
         let noise = noise.max(seen.spread.unwrap_or(0.0) / 2.0);
-        Some((aim, reached(seen.median, aim, noise, measure.more_is_better())))
+        Some((goal, reached(seen.median, goal, noise, measure.more_is_better())))
     }
 
     /// Writes everything to a file.

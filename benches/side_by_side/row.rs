@@ -1,4 +1,4 @@
-//! The rows of the report: what is done, by which contenders, and which figures are aimed at.
+//! The rows of the report: what is done, by which contenders, and the goals.
 
 use std::time::Duration;
 
@@ -74,7 +74,7 @@ impl Field {
     }
 }
 
-/// A figure that this project aims at.
+/// A goal of this project.
 #[derive(Clone, Copy)]
 pub struct Target {
     pub measure: Measure,
@@ -109,7 +109,7 @@ pub struct Row {
     /// The spread of the first decides how many rounds there are.
     pub measures: &'static [Measure],
     pub targets: &'static [Target],
-    /// How long a contender works in a round, where the work has no end of its own.
+    /// The duration of a turn, where the work has no end of its own.
     pub turn: Duration,
     /// Starts servers for each turn: memory that earlier turns left would hide what this one takes.
     pub starts_servers_each_turn: bool,

@@ -15,7 +15,7 @@ use crate::{
     work::{Figures, Idle, Outcome, Work},
 };
 
-/// When a row has had enough rounds.
+/// The bounds on the rounds of a row, and the spread that ends it between them.
 pub struct Rounds {
     pub min: usize,
     pub max: usize,
@@ -205,7 +205,11 @@ impl Bench {
 /// backwards, so that no contender always follows the same one.
 fn place(turn: usize, count: usize, round: usize) -> usize {
     let place = (turn + round) % count;
-    if round % 2 == 0 { place } else { count - 1 - place }
+    if round.is_multiple_of(2) {
+        place
+    } else {
+        count - 1 - place
+    }
 }
 
 fn snapshot(entrants: &[Entrant]) -> Outcome<Snapshot> {

@@ -65,10 +65,11 @@ pub fn paired_ratio(values: &BTreeMap<usize, f64>, base: &BTreeMap<usize, f64>) 
     })
 }
 
-/// Whether a figure reaches an aim. `None`: it is closer to it than the noise, a share of the aim.
-pub fn reached(value: f64, aim: f64, noise: f64, more_is_better: bool) -> Option<bool> {
-    let below = if more_is_better { aim - value } else { value - aim };
-    (below.abs() > noise * aim).then_some(below < 0.0)
+/// True if a figure reaches the target, `None` if it is closer to the target than the noise, which
+/// is a share of the target.
+pub fn reached(value: f64, target: f64, noise: f64, more_is_better: bool) -> Option<bool> {
+    let below = if more_is_better { target - value } else { value - target };
+    (below.abs() > noise * target).then_some(below < 0.0)
 }
 
 // Cargo builds a benchmark without a harness as a test that has no tests.
@@ -140,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn a_figure_within_the_noise_neither_reaches_nor_misses_its_aim() {
+    fn a_figure_within_the_noise_neither_reaches_nor_misses_its_target() {
         let cases = [
             (0.50, 0.55, 0.02, false, Some(true)),
             (0.60, 0.55, 0.02, false, Some(false)),
@@ -149,8 +150,8 @@ mod tests {
             (0.80, 1.00, 0.05, true, Some(false)),
             (0.97, 1.00, 0.05, true, None),
         ];
-        for (value, aim, noise, more, expected) in cases {
-            assert_eq!(reached(value, aim, noise, more), expected, "{value} for {aim}");
+        for (value, target, noise, more, expected) in cases {
+            assert_eq!(reached(value, target, noise, more), expected, "{value} for {target}");
         }
         assert_eq!(reached(1.9, 2.0, 0.0, false), Some(true));
     }

@@ -121,7 +121,7 @@ impl Report {
 
     /// A run that is not valid meets and misses nothing.
     fn shown_target(&self, row: &Row, measure: Measure, contender: &str) -> String {
-        let Some((aim, reached)) = self.target(row, measure, contender) else {
+        let Some((goal, reached)) = self.target(row, measure, contender) else {
             return String::new();
         };
         let verdict = match reached {
@@ -130,7 +130,7 @@ impl Report {
             Some(false) => " MISSED",
             None => " too close",
         };
-        format!("{aim}{verdict}")
+        format!("{goal}{verdict}")
     }
 }
 
@@ -140,7 +140,12 @@ fn percent(share: f64) -> String {
 
 fn ratio(ratio: Ratio) -> String {
     let spread = ratio.spread.map(|spread| format!(" ±{}", percent(spread)));
-    format!("{:.2}{}", ratio.median, spread.unwrap_or_default())
+    let digits = match ratio.median.abs() {
+        small if small < 0.1 => 3,
+        large if large >= 100.0 => 0,
+        _ => 2,
+    };
+    format!("{:.digits$}{}", ratio.median, spread.unwrap_or_default())
 }
 
 fn figure(value: f64) -> String {

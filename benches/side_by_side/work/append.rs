@@ -22,7 +22,7 @@ use crate::{
 const STREAMS: usize = 64;
 const BODY: usize = 256;
 
-/// What is appended where, and how often it was.
+/// The streams, the body, and the number of appends that each stream has acknowledged.
 struct Plan {
     content_type: &'static str,
     body: Vec<u8>,

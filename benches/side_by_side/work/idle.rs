@@ -1,4 +1,4 @@
-//! Many streams that nobody uses, and a restart with them on disk.
+//! Many unused streams, and a restart with them on disk.
 
 use std::{
     path::Path,

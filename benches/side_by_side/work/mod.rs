@@ -41,7 +41,7 @@ impl Work {
         }
     }
 
-    /// Works for about so long, and says what it cost.
+    /// Works for about `length` and returns the figures.
     pub async fn turn(&self, contender: &Contender, server: &Server, length: Duration) -> Outcome<Figures> {
         match self {
             Self::Append(work) => work.turn(contender, server, length).await,
@@ -50,7 +50,7 @@ impl Work {
         }
     }
 
-    /// Looks for what the turns should have left.
+    /// Checks that the streams hold what the turns appended.
     pub async fn check(&self, contender: &Contender, server: &Server) -> Outcome {
         match self {
             Self::Append(work) => work.check(contender, server).await,

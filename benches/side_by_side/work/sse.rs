@@ -23,7 +23,7 @@ use crate::{
 
 /// Stands in every event exactly once and nowhere else in an SSE response.
 const MARK: u8 = b'~';
-/// Connections are opened by so many tasks at once.
+/// Tasks that open the connections.
 const OPENERS: usize = 32;
 /// Longer than an event; of 15,000 readers it takes 30 MB.
 const BUFFER: usize = 2048;
@@ -50,7 +50,7 @@ impl Sse {
         if contender.is_store() {
             send(&mut connection, "create", &contender.create(&self.path, TEXT)).await?;
         }
-        // What the first append and the first reader allocate is not a reader's memory.
+        // Allocations of the first append and the first reader do not count as memory of a reader.
         let append = contender.append(&self.path, TEXT, &[b'w'; 128]);
         send(&mut connection, "append", &append).await?;
         self.open(contender, server, 1).await.map(drop)
@@ -73,7 +73,7 @@ impl Sse {
                 }
             });
         }
-        // Everyone listens, and the path is warm.
+        // All readers are subscribed once this event has arrived.
         send(&mut writer, "append", &append).await?;
         self.delivered(&delivered, 1).await?;
         server.cpu_when_idle().await?;
@@ -117,7 +117,7 @@ impl Sse {
         Ok(all(tasks).await?.into_iter().flatten().collect())
     }
 
-    /// Waits until every reader has so many events, and not one more.
+    /// Waits until each reader has received `events` events, and checks that none received more.
     async fn delivered(&self, delivered: &AtomicU64, events: u64) -> Outcome {
         let expected = events * self.readers as u64;
         let arrived = async {
