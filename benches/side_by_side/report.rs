@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use crate::{
     contender::Contender,
-    lineup::AGAIN,
+    lineup::{AGAIN, BEFORE},
     machine::{Disturbance, Machine, objections},
     row::{Bound, Measure, ROWS, Row},
     statistics::{Ratio, median, paired_ratio, reached, spread},
@@ -145,12 +145,14 @@ impl Report {
     pub fn widest_spread(&self, row: &Row) -> Option<f64> {
         let measure = *row.measures.first()?;
         let base = row.field.base();
-        let spreads = self
-            .contenders(row, measure)
-            .into_iter()
-            .filter(|contender| *contender != base)
-            .filter_map(|contender| self.ratio(row, measure, contender, base)?.spread);
-        spreads.max_by(f64::total_cmp)
+        let mut spreads = Vec::new();
+        for contender in self.contenders(row, measure) {
+            let beside_base = self.ratio(row, measure, contender, base).filter(|_| contender != base);
+            let beside_before = self.ratio(row, measure, contender, &format!("{contender}{BEFORE}"));
+            let ratios = [beside_base, beside_before].into_iter().flatten();
+            spreads.extend(ratios.filter_map(|ratio| ratio.spread));
+        }
+        spreads.into_iter().max_by(f64::total_cmp)
     }
 
     /// The target of a figure, and whether the figure reaches it. `None` in place of the latter: the
