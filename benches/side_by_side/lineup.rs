@@ -36,7 +36,7 @@ pub struct Lineup {
 impl Lineup {
     pub fn new(options: &Options, settings: &Settings, dir: &Path) -> Outcome<Self> {
         let official = match &options.peer {
-            Some(path) => path.clone(),
+            Some(path) => existing(path)?,
             None => install_official()?,
         };
         let this = std::env::current_exe().map_err(|e| format!("cannot find this program: {e}"))?;
@@ -82,10 +82,7 @@ impl Lineup {
         let before = options.against.clone().map(|path| (format!("{mode}{BEFORE}"), path));
         let mut builds = Vec::new();
         for (name, binary) in [Some(after), before].into_iter().flatten() {
-            let binary = std::path::absolute(&binary)
-                .ok()
-                .filter(|path| path.is_file())
-                .ok_or_else(|| format!("{} is no file", binary.display()))?;
+            let binary = existing(&binary)?;
             if let Some(url) = url
                 && let Err(reason) = accepts_postgres(&binary, url)
             {
@@ -148,6 +145,14 @@ impl Lineup {
             .map(|one| format!("{:<20}{}", one.name, one.binary().display()))
             .collect()
     }
+}
+
+/// A program by its absolute path: servers start in directories of their own.
+fn existing(path: &Path) -> Outcome<PathBuf> {
+    std::path::absolute(path)
+        .ok()
+        .filter(|path| path.is_file())
+        .ok_or_else(|| format!("there is no file {}", path.display()))
 }
 
 /// Asks a build, by its `check` command, if it has this mode and takes the URL.
