@@ -1,5 +1,5 @@
 //! This project's server beside the official Rust server (crate `durable-streams`) in one run on
-//! one machine: server CPU per operation and memory, and each figure as a share of the official's.
+//! one machine. `docs/benchmarks.md` says what a row is and how to read it.
 //!
 //! `cargo bench --bench side_by_side -- --help`
 
@@ -14,64 +14,87 @@
 
 mod client;
 mod contender;
-mod hyper_reference;
+mod credentials;
+mod lineup;
+mod machine;
 mod process;
+mod reference;
 mod report;
+mod row;
+mod runner;
+mod statistics;
+mod table;
 mod work;
 
 use std::{
     path::{Path, PathBuf},
-    process::{Command, ExitCode},
-    time::{SystemTime, UNIX_EPOCH},
+    process::ExitCode,
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use clap::Parser;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tempfile::TempDir;
+use tokio::time::{Instant, sleep};
 
 use crate::{
-    contender::Contender,
-    process::Server,
-    report::{OFFICIAL, Report},
-    work::{Append, Created, Idle, Outcome, Read, Sse},
+    lineup::Lineup,
+    machine::{MAX_LOAD, Machine, load},
+    reference::ReferenceOptions,
+    report::Report,
+    row::{ROWS, Row, Settings},
+    runner::{Bench, Rounds},
+    work::Outcome,
 };
 
 pub const MIB: usize = 1024 * 1024;
-const PEER_VERSION: &str = "0.1.5";
-const WORKLOADS: &[&str] = &["append", "append_json", "read1k", "read1m", "sse", "idle"];
+/// Descriptors that a server and this program need besides their readers' connections.
+const SPARE_DESCRIPTORS: u64 = 1000;
 
-/// Server CPU per operation, beside the official Rust server.
+/// Server CPU, latency and memory beside the official Rust server. See docs/benchmarks.md.
 #[derive(Parser)]
-#[command(
-    after_help = "Workloads: append, append_json, read1k, read1m, sse, idle. All but append_json run by default."
-)]
-struct Options {
-    /// What to measure.
-    workloads: Vec<String>,
-    /// Rounds of each workload, in each of which every server has its turn.
-    #[arg(long, default_value_t = 3)]
+pub struct Options {
+    /// Rows to run; all by default.
+    #[arg(value_parser = clap::builder::PossibleValuesParser::new(ROWS.iter().map(|row| row.name)))]
+    rows: Vec<String>,
+    /// Rounds that each row has at least.
+    #[arg(long, default_value_t = 5)]
     rounds: usize,
-    /// Idle streams to create (or as many as are made in 20 s).
-    #[arg(long, default_value_t = 100_000)]
-    streams: usize,
-    /// Backends of ours.
+    /// Rounds after which a row ends although its spread is not small.
+    #[arg(long, default_value_t = 7)]
+    max_rounds: usize,
+    /// The spread of the ratios (interquartile range over median) that is small, in percent.
+    #[arg(long, default_value_t = 5.0)]
+    spread: f64,
+    /// Backends of ours. Rows with one contender of ours take the first.
     #[arg(long, value_delimiter = ',', default_value = "memory,acid,file-durable")]
     backends: Vec<String>,
+    /// A database of its own for the postgres backend. What is written stays in it.
+    #[arg(long, env = "BENCH_POSTGRES_URL", hide_env_values = true)]
+    postgres: Option<String>,
+    /// Another build of ours, such as the one before a change, to compare with in the same run.
+    #[arg(long)]
+    against: Option<PathBuf>,
+    /// Another build of ours in place of the one just made.
+    #[arg(long)]
+    ours: Option<PathBuf>,
     /// The official server's binary; installed to target/peer when not given.
     #[arg(long)]
     peer: Option<PathBuf>,
-    /// Another build of ours than the one just made.
-    #[arg(long)]
-    ours: Option<PathBuf>,
-    /// The official server a second time, to see how far two measurements of one thing differ.
-    #[arg(long)]
-    control: bool,
-    /// Where the figures go as JSON.
+    /// SSE readers of sse15k.
+    #[arg(long, default_value_t = 15_000)]
+    readers: usize,
+    /// Idle streams to create (or as many as are made in 10 s).
+    #[arg(long, default_value_t = 100_000)]
+    streams: usize,
+    /// Seconds to wait at most for the load average to fall, after a build for example.
+    #[arg(long, default_value_t = 180)]
+    wait: u64,
+    /// JSON file for all samples; benches/results/ by default.
     #[arg(long)]
     output: Option<PathBuf>,
-    /// Used by this program for the bare hyper server.
-    #[arg(long, hide = true)]
-    reference_server: Option<u16>,
+    #[command(flatten)]
+    reference: ReferenceOptions,
     /// Given by `cargo bench`.
     #[arg(long, hide = true)]
     bench: bool,
@@ -90,16 +113,14 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    if let Some(port) = options.reference_server {
-        return match runtime.block_on(hyper_reference::serve(port)) {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(error) => {
-                eprintln!("{error}");
-                ExitCode::FAILURE
-            }
-        };
-    }
-    match runtime.block_on(run(options)) {
+    let done = match options.reference.port() {
+        Some(port) => runtime
+            .block_on(options.reference.serve(port))
+            .map(|()| true)
+            .map_err(|error| error.to_string()),
+        None => runtime.block_on(run(options)),
+    };
+    match done {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {
@@ -109,272 +130,99 @@ fn main() -> ExitCode {
     }
 }
 
+/// Returns true if the figures are valid and nothing of ours failed.
 async fn run(options: Options) -> Outcome<bool> {
-    for workload in &options.workloads {
-        if !WORKLOADS.contains(&workload.as_str()) {
-            return Err(format!(
-                "unknown workload {workload}; there are {}",
-                WORKLOADS.join(", ")
-            ));
-        }
-    }
-    let wanted = |name: &str| match options.workloads.as_slice() {
-        [] => name != "append_json",
-        workloads => workloads.iter().any(|workload| workload == name),
+    let rows: Vec<&'static Row> = if options.rows.is_empty() {
+        ROWS.iter().collect()
+    } else {
+        options.rows.iter().filter_map(|name| Row::named(name)).collect()
     };
-    raise_descriptor_limit();
     let dir = TempDir::with_prefix("durable-streams-bench-").map_err(|e| format!("no temporary directory: {e}"))?;
-    let contenders = contenders(&options, dir.path())?;
-    let mut bench = Bench {
-        contenders,
-        dir,
-        rounds: options.rounds.max(1),
-        report: Report::default(),
+    let seconds = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |time| time.as_secs());
+    let readers = possible_readers(options.readers);
+    let settings = Settings {
+        tag: seconds.to_string(),
+        readers,
     };
-
-    if wanted("append") {
-        bench.append("append", &Append::binary).await;
+    let lineup = Lineup::new(&options, &settings, dir.path())?;
+    let load = wait_for_quiet(Duration::from_secs(options.wait)).await?;
+    let mut report = Report::new(Machine::read(), load, options.spread / 100.0);
+    report.programs = lineup.describe();
+    report.absent.clone_from(&lineup.absent);
+    if readers < options.readers {
+        report.remark(format!(
+            "sse15k: {readers} readers in place of {}, by the limit of file descriptors (ulimit -Hn)",
+            options.readers
+        ));
     }
-    if wanted("append_json") {
-        bench.append("append_json", &Append::json).await;
+    let rounds = Rounds {
+        min: options.rounds.max(1),
+        max: options.max_rounds.max(options.rounds).max(1),
+        spread: options.spread / 100.0,
+    };
+    let mut bench = Bench {
+        lineup,
+        settings,
+        streams: options.streams,
+        rounds,
+        started: Instant::now(),
+        dir,
+        report,
+    };
+    for row in rows {
+        bench.run(row).await;
     }
-    if wanted("read1k") {
-        bench.read("read1k", &Read::small()).await;
-    }
-    if wanted("read1m") {
-        bench.read("read1m", &Read::large()).await;
-    }
-    if wanted("sse") {
-        bench.sse().await;
-    }
-    if wanted("idle") {
-        bench.idle(options.streams).await;
-    }
-
-    bench.report.print();
-    let output = options.output.unwrap_or_else(|| {
-        let seconds = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .map_or(0, |time| time.as_secs());
-        manifest_dir().join(format!("benches/results/side_by_side-{seconds}.json"))
-    });
+    let output = options
+        .output
+        .unwrap_or_else(|| manifest_dir().join(format!("benches/results/side_by_side-{seconds}.json")));
     bench
         .report
         .write(&output)
         .map_err(|e| format!("{}: {e}", output.display()))?;
-    println!("\n{}", output.display());
-    Ok(!bench.report.has_problems())
+    eprintln!("{}", output.display());
+    bench.report.print();
+    Ok(bench.report.problems().is_empty() && bench.report.objections().is_empty())
 }
 
 fn manifest_dir() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// SSE readers and idle streams may need many; servers inherit the limit.
-fn raise_descriptor_limit() {
+/// Raises the limit of file descriptors, which servers inherit, and returns how many of the
+/// readers fit into it.
+fn possible_readers(wanted: usize) -> usize {
+    let needed = wanted as u64 + SPARE_DESCRIPTORS;
     if let Ok((_, hard)) = getrlimit(Resource::RLIMIT_NOFILE) {
-        let _ = setrlimit(Resource::RLIMIT_NOFILE, hard, hard);
+        // Only root may raise the hard limit; others get as far as it.
+        let raised = needed > hard && setrlimit(Resource::RLIMIT_NOFILE, needed, needed).is_ok();
+        if !raised {
+            let _ = setrlimit(Resource::RLIMIT_NOFILE, hard, hard);
+        }
     }
+    let limit = getrlimit(Resource::RLIMIT_NOFILE).map_or(SPARE_DESCRIPTORS, |(soft, _)| soft);
+    let possible = limit.saturating_sub(SPARE_DESCRIPTORS).max(1);
+    wanted.min(usize::try_from(possible).unwrap_or(usize::MAX))
 }
 
-fn contenders(options: &Options, dir: &Path) -> Outcome<Vec<Contender>> {
-    let ours = options
-        .ours
-        .clone()
-        .unwrap_or_else(|| env!("CARGO_BIN_EXE_durable-streams-server").into());
-    let peer = match &options.peer {
-        Some(path) => path.clone(),
-        None => install_peer()?,
-    };
-    let this = std::env::current_exe().map_err(|e| format!("cannot find this program: {e}"))?;
-    let verify_key = dir.join("verify_key.pem");
-    let token = make_token(&verify_key)?;
-
-    let mut contenders = vec![Contender::official(OFFICIAL, &peer)];
-    for backend in &options.backends {
-        let name = ["memory", "acid", "file-fast", "file-durable"]
-            .into_iter()
-            .find(|name| name == backend);
-        let name = name.ok_or_else(|| format!("unknown backend {backend}"))?;
-        contenders.push(Contender::ours(name, name, &ours, &verify_key, &token));
+/// Waits while the load average is too high and falling. Returns it.
+async fn wait_for_quiet(longest: Duration) -> Outcome<f64> {
+    const PAUSE: Duration = Duration::from_secs(10);
+    let end = Instant::now() + longest;
+    let mut seen = load()?;
+    while seen > MAX_LOAD && Instant::now() + PAUSE <= end {
+        eprintln!("load average {seen:.2}, waiting for {MAX_LOAD:.2}");
+        sleep(PAUSE).await;
+        let now = load()?;
+        if now >= seen {
+            break;
+        }
+        seen = now;
     }
-    if options.control {
-        contenders.push(Contender::official("official again", &peer));
+    let seen = load()?;
+    if seen > MAX_LOAD {
+        eprintln!("NOT VALID from the start: load average {seen:.2}, limit {MAX_LOAD:.2}");
     }
-    contenders.push(Contender::hyper(&this));
-    Ok(contenders)
-}
-
-/// The official server, built from the registry once.
-fn install_peer() -> Outcome<PathBuf> {
-    let root = manifest_dir().join("target/peer");
-    let binary = root.join("bin/durable-streams-server");
-    if !binary.exists() {
-        println!(
-            "installing durable-streams {PEER_VERSION} to {} (about a minute)",
-            root.display()
-        );
-        let status = Command::new(env!("CARGO"))
-            .args([
-                "install",
-                "durable-streams",
-                "--version",
-                PEER_VERSION,
-                "--locked",
-                "--quiet",
-                "--root",
-            ])
-            .arg(&root)
-            .status()
-            .map_err(|e| format!("cargo install: {e}"))?;
-        if !status.success() {
-            return Err(format!("cargo install durable-streams: {status}"));
-        }
-    }
-    Ok(binary)
-}
-
-/// A server token for the whole run, and the key file to verify it by.
-fn make_token(verify_key: &Path) -> Outcome<String> {
-    let explain = |error: &dyn std::fmt::Display| format!("cannot make a token: {error}");
-    let pair = rcgen::KeyPair::generate().map_err(|e| explain(&e))?;
-    std::fs::write(verify_key, pair.public_key_pem()).map_err(|e| explain(&e))?;
-    let key = jsonwebtoken::EncodingKey::from_ec_pem(pair.serialize_pem().as_bytes()).map_err(|e| explain(&e))?;
-    let now = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .map_err(|e| explain(&e))?
-        .as_secs();
-    let claims = serde_json::json!({ "server": "rails", "iat": now, "exp": now + 3600 });
-    let header = jsonwebtoken::Header::new(jsonwebtoken::Algorithm::ES256);
-    jsonwebtoken::encode(&header, &claims, &key).map_err(|e| explain(&e))
-}
-
-struct Bench {
-    contenders: Vec<Contender>,
-    dir: TempDir,
-    rounds: usize,
-    report: Report,
-}
-
-impl Bench {
-    /// Starts every contender afresh; those that do not start are left out and named.
-    async fn start(&mut self, workload: &str, stores_only: bool) -> Vec<(Contender, Server)> {
-        println!("{workload} …");
-        let mut servers = Vec::new();
-        for contender in self
-            .contenders
-            .iter()
-            .filter(|contender| contender.is_store() || !stores_only)
-        {
-            let dir = self.dir.path().join(workload).join(contender.name);
-            match Server::start(contender, &dir).await {
-                Ok(server) => servers.push((contender.clone(), server)),
-                Err(error) => self.report.problem(workload, contender, &error),
-            }
-        }
-        servers
-    }
-
-    async fn stop(&mut self, workload: &str, servers: Vec<(Contender, Server)>) {
-        for (_, server) in servers {
-            server.stop().await;
-        }
-        let _ = std::fs::remove_dir_all(self.dir.path().join(workload));
-    }
-
-    async fn append(&mut self, name: &str, new: &dyn Fn() -> Append) {
-        let servers = self.start(name, true).await;
-        let mut ready = Vec::new();
-        for (contender, server) in &servers {
-            let work = new();
-            match work.prepare(contender, server).await {
-                Ok(()) => ready.push((contender, server, work)),
-                Err(error) => self.report.problem(name, contender, &error),
-            }
-        }
-        for round in 0..self.rounds {
-            for (contender, server, work) in &ready {
-                if let Err(error) = work.round(contender, server, round, &mut self.report).await {
-                    self.report.problem(name, contender, &error);
-                }
-            }
-        }
-        for (contender, server, work) in &ready {
-            if let Err(error) = work.check(contender, server).await {
-                self.report.problem(name, contender, &error);
-            }
-        }
-        self.stop(name, servers).await;
-    }
-
-    async fn read(&mut self, name: &str, work: &Read) {
-        let servers = self.start(name, false).await;
-        let mut ready = Vec::new();
-        for (contender, server) in &servers {
-            match work.prepare(contender, server).await {
-                Ok(()) => ready.push((contender, server)),
-                Err(error) => self.report.problem(name, contender, &error),
-            }
-        }
-        for round in 0..self.rounds {
-            for (contender, server) in &ready {
-                if let Err(error) = work.round(contender, server, round, &mut self.report).await {
-                    self.report.problem(name, contender, &error);
-                }
-            }
-        }
-        self.stop(name, servers).await;
-    }
-
-    async fn sse(&mut self) {
-        let servers = self.start("sse", false).await;
-        let mut ready = Vec::new();
-        for (contender, server) in &servers {
-            match Sse.prepare(contender, server).await {
-                Ok(()) => ready.push((contender, server)),
-                Err(error) => self.report.problem("sse", contender, &error),
-            }
-        }
-        for round in 0..self.rounds {
-            for (contender, server) in &ready {
-                if let Err(error) = Sse.round(contender, server, round, &mut self.report).await {
-                    self.report.problem("sse", contender, &error);
-                }
-            }
-        }
-        self.stop("sse", servers).await;
-    }
-
-    async fn idle(&mut self, streams: usize) {
-        let servers = self.start("idle", true).await;
-        let work = Idle { streams };
-        for (contender, server) in servers {
-            match work.run(&contender, &server, &mut self.report).await {
-                Ok(created) => {
-                    server.stop().await;
-                    if contender.is_persistent()
-                        && let Err(error) = self.restart(&contender, &created).await
-                    {
-                        self.report.problem("restart", &contender, &error);
-                    }
-                }
-                Err(error) => self.report.problem("idle", &contender, &error),
-            }
-        }
-        let _ = std::fs::remove_dir_all(self.dir.path().join("idle"));
-    }
-
-    /// How fast and how large a server starts that has all those streams.
-    async fn restart(&mut self, contender: &Contender, created: &Created) -> Outcome {
-        let dir = self.dir.path().join("idle").join(contender.name);
-        let request = contender.get(&format!("{}?offset=-1", created.path));
-        let (server, took) = Server::start_until(contender, &dir, &request).await?;
-        self.report
-            .add("restart", contender.name, 0, took.as_secs_f64() * 1000.0);
-        let memory = server.memory()?.saturating_sub(created.memory_before);
-        let each = memory as f64 / created.count as f64;
-        self.report.add("idle_memory_restarted", contender.name, 0, each);
-        server.stop().await;
-        Ok(())
-    }
+    Ok(seen)
 }

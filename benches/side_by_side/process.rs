@@ -10,15 +10,24 @@ use std::{
 };
 
 use nix::{
-    sys::signal::{Signal, kill},
+    sys::{
+        resource::{UsageWho, getrusage},
+        signal::{Signal, kill},
+        time::TimeVal,
+    },
     time::{clock_getcpuclockid, clock_gettime},
     unistd::Pid,
 };
 use tokio::time::{Instant, sleep};
 
-use crate::{client::Connection, contender::Contender};
+use crate::{client::Request, contender::Contender};
 
-const LONGEST_START: Duration = Duration::from_secs(20);
+const MAX_START: Duration = Duration::from_secs(20);
+const MAX_STOP: Duration = Duration::from_secs(30);
+/// A server is idle when it uses less than `IDLE_CPU` in `IDLE_WINDOW`.
+const IDLE_WINDOW: Duration = Duration::from_millis(40);
+const IDLE_CPU: Duration = Duration::from_millis(1);
+const MAX_SETTLING: Duration = Duration::from_secs(1);
 
 /// A running server with its own port and data.
 pub struct Server {
@@ -32,14 +41,14 @@ impl Server {
     pub async fn start(contender: &Contender, dir: &Path) -> Result<Self, String> {
         let server = Self::spawn(contender, dir)?;
         server
-            .wait_for(&contender.get("/readyz"), contender.has_health_checks())
+            .wait_for(contender, &contender.get("/readyz"), contender.has_health_checks())
             .await
     }
 
     /// Starts it and waits for the first good answer to `request`, with how long that took.
-    pub async fn start_until(contender: &Contender, dir: &Path, request: &[u8]) -> Result<(Self, Duration), String> {
+    pub async fn start_until(contender: &Contender, dir: &Path, request: &Request) -> Result<(Self, Duration), String> {
         let started = Instant::now();
-        let server = Self::spawn(contender, dir)?.wait_for(request, true).await?;
+        let server = Self::spawn(contender, dir)?.wait_for(contender, request, true).await?;
         Ok((server, started.elapsed()))
     }
 
@@ -50,10 +59,10 @@ impl Server {
         let output = File::create(&log).map_err(|e| format!("{}: {e}", log.display()))?;
         let errors = output.try_clone().map_err(|e| format!("{}: {e}", log.display()))?;
         let mut command = Command::new(contender.binary());
-        for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("DS_") || name == "RUST_LOG") {
-            command.env_remove(name);
-        }
-        contender.configure(&mut command, address, dir);
+        remove_settings(&mut command);
+        contender
+            .configure(&mut command, address, dir)
+            .map_err(|e| format!("{}: {e}", dir.display()))?;
         let child = command
             .current_dir(dir)
             .stdin(Stdio::null())
@@ -64,23 +73,20 @@ impl Server {
         Ok(Self { address, child, log })
     }
 
-    async fn wait_for(mut self, request: &[u8], good: bool) -> Result<Self, String> {
-        let deadline = Instant::now() + LONGEST_START;
+    async fn wait_for(mut self, contender: &Contender, request: &Request, good: bool) -> Result<Self, String> {
+        let deadline = Instant::now() + MAX_START;
         loop {
             if let Ok(Some(status)) = self.child.try_wait() {
                 return Err(format!("stopped while starting ({status}): {}", self.last_log_line()));
             }
-            if let Ok(mut connection) = Connection::open(self.address).await
+            if let Ok(mut connection) = contender.connect(self.address).await
                 && let Ok(response) = connection.call(request, None).await
                 && (response.status == 200 || !good)
             {
                 return Ok(self);
             }
             if Instant::now() > deadline {
-                return Err(format!(
-                    "no good answer within {LONGEST_START:?}: {}",
-                    self.last_log_line()
-                ));
+                return Err(format!("no good answer within {MAX_START:?}: {}", self.last_log_line()));
             }
             sleep(Duration::from_millis(1)).await;
         }
@@ -105,6 +111,20 @@ impl Server {
             .map_err(|e| format!("cannot read the server's CPU clock, has it died? ({e})"))
     }
 
+    /// The same once it is idle again, or after a second: work that it has put off is its cost too.
+    pub async fn cpu_when_idle(&self) -> Result<Duration, String> {
+        let deadline = Instant::now() + MAX_SETTLING;
+        let mut before = self.cpu()?;
+        loop {
+            sleep(IDLE_WINDOW).await;
+            let now = self.cpu()?;
+            if now - before < IDLE_CPU || Instant::now() > deadline {
+                return Ok(now);
+            }
+            before = now;
+        }
+    }
+
     /// Memory that is its own: resident pages without those of files.
     pub fn memory(&self) -> Result<u64, String> {
         let path = format!("/proc/{}/status", self.child.id());
@@ -119,15 +139,15 @@ impl Server {
         }
     }
 
-    /// How many file descriptors it holds.
+    /// The number of its open file descriptors.
     pub fn descriptors(&self) -> u64 {
         std::fs::read_dir(format!("/proc/{}/fd", self.child.id())).map_or(0, |entries| entries.count() as u64)
     }
 
-    /// Asks it to stop, and kills it after 30 s.
+    /// Asks it to stop, and kills it when it does not.
     pub async fn stop(mut self) {
         let _ = kill(self.pid(), Signal::SIGTERM);
-        let deadline = Instant::now() + Duration::from_secs(30);
+        let deadline = Instant::now() + MAX_STOP;
         while Instant::now() < deadline {
             if matches!(self.child.try_wait(), Ok(Some(_))) {
                 return;
@@ -142,6 +162,32 @@ impl Drop for Server {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// A server's settings are the benchmark's alone.
+pub fn remove_settings(command: &mut Command) {
+    for (name, _) in std::env::vars_os() {
+        let text = name.to_string_lossy();
+        if text.starts_with("DS_") || text == "RUST_LOG" {
+            command.env_remove(&name);
+        }
+    }
+}
+
+/// CPU time of this program and of all servers that it started. `servers` are those still running.
+pub fn cpu_of_all<'a>(servers: impl IntoIterator<Item = &'a Server>) -> Duration {
+    let of = |who| {
+        getrusage(who).map_or(Duration::ZERO, |usage| {
+            time(usage.user_time()) + time(usage.system_time())
+        })
+    };
+    let alive: Duration = servers.into_iter().filter_map(|server| server.cpu().ok()).sum();
+    of(UsageWho::RUSAGE_SELF) + of(UsageWho::RUSAGE_CHILDREN) + alive
+}
+
+fn time(value: TimeVal) -> Duration {
+    let micros = value.tv_sec() * 1_000_000 + value.tv_usec();
+    Duration::from_micros(micros.unsigned_abs())
 }
 
 fn free_address() -> io::Result<SocketAddr> {

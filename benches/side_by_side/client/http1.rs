@@ -1,5 +1,4 @@
-//! A load generator's HTTP/1.1: requests are bytes written beforehand, answers are read as far
-//! as needed to check them.
+//! HTTP/1.1: requests are bytes written beforehand, answers are read as far as needed to check them.
 
 use std::{
     io::{self, ErrorKind},
@@ -11,21 +10,14 @@ use tokio::{
     net::TcpStream,
 };
 
+use super::{Response, bad};
+
 /// One kept-alive connection.
-pub struct Connection {
+pub struct Http1 {
     stream: TcpStream,
     buffer: Vec<u8>,
     start: usize,
     end: usize,
-}
-
-/// What is looked at of an answer.
-#[derive(Debug, Default)]
-pub struct Response {
-    pub status: u16,
-    pub length: usize,
-    pub next_offset: String,
-    pub up_to_date: bool,
 }
 
 enum Framing {
@@ -33,16 +25,8 @@ enum Framing {
     Chunked,
 }
 
-fn bad(what: impl Into<String>) -> io::Error {
-    io::Error::new(ErrorKind::InvalidData, what.into())
-}
-
-impl Connection {
-    pub async fn open(address: SocketAddr) -> io::Result<Self> {
-        Self::with_buffer(address, 256 * 1024).await
-    }
-
-    pub async fn with_buffer(address: SocketAddr, size: usize) -> io::Result<Self> {
+impl Http1 {
+    pub async fn open(address: SocketAddr, size: usize) -> io::Result<Self> {
         let stream = TcpStream::connect(address).await?;
         stream.set_nodelay(true)?;
         Ok(Self {
