@@ -22,7 +22,8 @@ class BroadcastsTest < ActiveSupport::TestCase
     assert_nil DurableStreams.broadcast_event_to(nil, type: "a", key: "b", operation: :insert)
     assert_nil DurableStreams.broadcast_event_later_to("", type: "a", key: "b", operation: :insert)
     assert_nil DurableStreams.build_broadcast_event_to(type: "a", key: "b", operation: :insert)
-    assert_equal "gid://dummy/Post/#{@post.id}", capture_stream_name { DurableStreams.broadcast_to(nil, [ @post, nil ], type: "a", key: "b") }
+    assert_raises(ArgumentError) { DurableStreams.broadcast_to(nil, [ @post, nil ], type: "a", key: "b") }
+    assert_equal "gid://dummy/Post/#{@post.id}", capture_stream_name { DurableStreams.broadcast_to([ [ @post ] ], type: "a", key: "b") }
   end
 
   test "a notification for each broadcast" do

@@ -6,35 +6,107 @@ require "active_job"
 #
 # It is tried again while the server cannot be reached, and then sends under
 # the identity of the first try, so that an append whose answer was lost does
-# not land twice. It is dropped when the record is gone: whoever destroyed it
-# broadcast that.
+# not land twice. It is dropped when the record is gone: its destruction is a
+# broadcast of its own. It is dropped too when the app deleted the stream after
+# the job was made.
+#
+# <tt>config.durable_streams.queue</tt> names its queue. All else about it is
+# for an initializer:
+#
+#   ActiveSupport.on_load(:durable_streams_broadcast_job) do
+#     queue_with_priority 10
+#   end
+#
+# When it gives up, <tt>broadcast_given_up.durable_streams</tt> is instrumented.
 class DurableStreams::Rails::BroadcastJob < ActiveJob::Base
   # How often a broadcast is tried before its error goes to the queue's own handling.
   ATTEMPTS = 12
 
-  discard_on ActiveJob::DeserializationError
+  # Events are the readers' data; they do not belong in the log.
+  self.log_arguments = false
+
+  # An event must not be seen before its row. Waits by itself, see #queue_adapter.
+  self.enqueue_after_transaction_commit = ::Rails::VERSION::MAJOR >= 8 ? false : :never if respond_to?(:enqueue_after_transaction_commit=)
+
+  queue_as { DurableStreams.config.queue }
 
   retry_on DurableStreams::ConnectionError, DurableStreams::InsufficientStorage,
     wait: :polynomially_longer, attempts: ATTEMPTS
 
-  # An event must not be seen before its row.
-  if respond_to?(:enqueue_after_transaction_commit=)
-    self.enqueue_after_transaction_commit = ::Rails::VERSION::MAJOR >= 8 ? true : :always
+  discard_on ActiveJob::DeserializationError
+
+  after_discard { |job, error| job.give_up(error) unless error.is_a?(ActiveJob::DeserializationError) }
+
+  # The model whose transaction the enqueueing waits for; without one it waits
+  # for all that are open.
+  attr_accessor :model # :nodoc:
+
+  def initialize(...)
+    super
+    @named_at = DurableStreams::Rails::StreamDeletions.now
   end
 
-  def perform(stream_name, **event)
-    DurableStreams.broadcast_event_to(stream_name, **event, txid: event[:txid] || job_id, producer: @producer)
+  def perform(stream_name, record: nil, **event)
+    event[:value] = DurableStreams::Rails::RecordReference.new(record).value if record
+    DurableStreams.deliver_event(stream_name, **event, txid: event[:txid] || job_id, producer: @producer, named_at: @named_at)
+  rescue DurableStreams::Rails::RecordReference::Gone
+    nil
   rescue DurableStreams::ConnectionError => error
     @producer = error.producer || @producer
     raise
   end
 
+  # Enqueues, and reports what the queue refuses with ActiveJob::EnqueueError,
+  # which Active Job keeps silent about.
+  def enqueue_and_report(record: nil) # :nodoc:
+    enqueue.tap { report(enqueue_error, record: record) if enqueue_error }
+  end
+
+  def report(error, record: nil) # :nodoc:
+    DurableStreams::Rails::BroadcastFailure.report(error, record: record, stream: stream_name, event: event_summary)
+  end
+
+  # No less than the server asked for. A queue that cannot wait has nothing
+  # left to try.
+  def retry_job(options = {})
+    error = options[:error]
+    pause = error.retry_after if error.respond_to?(:retry_after)
+    super(pause ? options.merge(wait: [ options[:wait].to_f, pause ].max) : options)
+  rescue NotImplementedError
+    give_up(error)
+    report(error)
+  end
+
+  def give_up(error) # :nodoc:
+    ActiveSupport::Notifications.instrument("broadcast_given_up.durable_streams",
+      stream: stream_name, event: event_summary, job: self, exception_object: error)
+  end
+
+  # Where a transaction is open, an adapter that waits for its commit.
+  def queue_adapter
+    adapter = super
+    DurableStreams::Rails::AfterCommitAdapter.waits_for?(model) ? DurableStreams::Rails::AfterCommitAdapter.new(adapter) : adapter
+  end
+
   def serialize # :nodoc:
-    @producer ? super.merge("durable_streams_producer" => @producer) : super
+    super.merge({ "durable_streams_producer" => @producer, "durable_streams_named_at" => @named_at }.compact)
   end
 
   def deserialize(job_data) # :nodoc:
     super
     @producer = job_data["durable_streams_producer"]
+    @named_at = job_data["durable_streams_named_at"]
   end
+
+  private
+    def stream_name
+      arguments.first
+    end
+
+    def event_summary
+      event = arguments.last.is_a?(Hash) ? arguments.last : {}
+      { "type" => event[:type].to_s, "key" => event[:key].to_s, "headers" => { "operation" => event[:operation].to_s } }
+    end
 end
+
+ActiveSupport.run_load_hooks(:durable_streams_broadcast_job, DurableStreams::Rails::BroadcastJob)

@@ -1,7 +1,5 @@
 # frozen_string_literal: true
 
-require "securerandom"
-
 # Broadcasts State Protocol events to streams. Extends DurableStreams.
 #
 # The synchronous methods send before they return, wherever they are called:
@@ -25,11 +23,12 @@ module DurableStreams::Rails::Broadcasts
   # * <tt>txid:</tt> the transaction id; by default a new one
   # * <tt>headers:</tt> more headers for the event
   #
-  # Nothing is sent, and nil returned, when the streamables are all blank.
-  def broadcast_event_to(*streamables, type:, key:, operation:, value: nil, txid: nil, headers: {}, producer: nil)
+  # Nothing is sent, and nil returned, when all streamables are blank. One blank
+  # part among others is an ArgumentError.
+  def broadcast_event_to(*streamables, type:, key:, operation:, value: nil, txid: nil, headers: nil, producer: nil)
     if (streamables = present_streamables(streamables))
-      broadcast_to(*streamables, type: type, key: key, value: value, producer: producer,
-        headers: headers.merge(operation: operation, txid: txid || SecureRandom.uuid))
+      event = { type: type, key: key, value: value, headers: event_headers(headers, operation, txid) }
+      broadcast_to(*streamables, producer: producer, **event)
     end
   end
 
@@ -39,18 +38,23 @@ module DurableStreams::Rails::Broadcasts
   # A +value+ that is a record is loaded by the job, so what is sent is its
   # state at that time.
   def broadcast_event_later_to(*streamables, **event)
-    build_broadcast_event_to(*streamables, **event)&.enqueue
+    build_broadcast_event_to(*streamables, **event)&.enqueue_and_report
   end
 
   # The job of broadcast_event_later_to, not yet enqueued. Many are best
-  # enqueued at once:
+  # enqueued at once, which waits for the commit as well:
   #
   #   jobs = rooms.map { |room| DurableStreams.build_broadcast_event_to(room, **event) }
   #   ActiveJob.perform_all_later(jobs)
-  def build_broadcast_event_to(*streamables, **event)
+  def build_broadcast_event_to(*streamables, type:, key:, operation:, value: nil, txid: nil, headers: nil)
     if (streamables = present_streamables(streamables))
       require_active_job
-      event[:value] = event[:value].as_json unless event[:value].respond_to?(:to_stream_value)
+      event = {
+        type: DurableStreams::Rails::StateEvent.identifier("type", type),
+        key: DurableStreams::Rails::StateEvent.identifier("key", key),
+        operation: DurableStreams::Rails::StateEvent.operation(operation),
+        txid: txid, headers: DurableStreams::Rails::StateEvent.headers(headers).presence, **value_for_later(value)
+      }
       DurableStreams::Rails::BroadcastJob.new(stream_name_from(streamables), **event.compact)
     end
   end
@@ -63,40 +67,51 @@ module DurableStreams::Rails::Broadcasts
   # Returns the event's txid.
   def broadcast_to(*streamables, producer: nil, **event)
     if (streamables = present_streamables(streamables))
-      event = normalize_event(event)
-      deliver(stream_name_from(streamables), event, producer)
-      event["headers"]["txid"]
+      deliver(stream_name_from(streamables), DurableStreams::Rails::StateEvent.build(event), producer: producer)
     end
   end
 
+  # Broadcasts to a stream whose name was made before, see DurableStreams::Rails::BroadcastJob.
+  def deliver_event(name, type:, key:, operation:, value: nil, txid: nil, headers: nil, producer: nil, named_at: nil) # :nodoc:
+    event = { type: type, key: key, value: value, headers: event_headers(headers, operation, txid) }
+    deliver(name, DurableStreams::Rails::StateEvent.build(event), producer: producer, named_at: named_at)
+  end
+
   private
+    # nil when all are blank.
     def present_streamables(streamables)
-      streamables.flatten.compact_blank.presence
+      streamables unless streamables.flatten.all?(&:blank?)
     end
 
-    def normalize_event(event)
-      value = event[:value]
-      value = value.to_stream_value if value.respond_to?(:to_stream_value)
-      headers = event.fetch(:headers, {}).to_h.transform_keys(&:to_s)
-      headers["operation"] = headers["operation"].to_s if headers.key?("operation")
-      headers["txid"] ||= SecureRandom.uuid
-
-      event = event.transform_keys(&:to_s)
-      event["value"] = value.as_json
-      event.delete("value") if value.nil? && headers["operation"] == "delete"
-      event["key"] = event["key"].to_s if event.key?("key")
-      event["type"] = event["type"].to_s if event.key?("type")
-      event["headers"] = headers.as_json
-      event
+    def event_headers(headers, operation, txid)
+      DurableStreams::Rails::StateEvent.headers(headers)
+        .merge("operation" => DurableStreams::Rails::StateEvent.operation(operation), "txid" => txid)
     end
 
-    def deliver(name, event, producer)
+    # A record is found again by the job.
+    def value_for_later(value)
+      case value
+      when DurableStreams::Rails::RecordReference then { record: value.to_h }
+      else
+        if DurableStreams::Rails::RecordReference.refers_to?(value)
+          { record: DurableStreams::Rails::RecordReference.to(value).to_h }
+        else
+          { value: DurableStreams::Rails::StateEvent.json_of(value) }
+        end
+      end
+    end
+
+    # Returns the event's txid.
+    def deliver(name, event, producer: nil, named_at: nil)
       payload = { stream: name, event: event }
       ActiveSupport::Notifications.instrument("broadcast.durable_streams", payload) do
-        payload[:offset] = append_to_stream(name, [ event ], producer: producer)
+        payload[:offset] = append_to_stream(name, [ event ], producer: producer, named_at: named_at)
+      rescue JSON::JSONError, EncodingError => error
+        raise DurableStreams::Rails::StateEvent.invalid(event, error)
       end
-    rescue DurableStreams::Error => error
-      ActiveSupport::Notifications.instrument("broadcast_failed.durable_streams", **payload, exception_object: error)
+      event["headers"]["txid"]
+    rescue StandardError => error
+      DurableStreams::Rails::BroadcastFailure.instrument(error, stream: name, event: event)
       raise
     end
 

@@ -13,7 +13,18 @@ module DurableStreams
     # The identity under which the append was sent, or nil. Sending it again
     # under this identity cannot land twice.
     attr_accessor :producer
+
+    # How many seconds the server asked to wait, or nil.
+    attr_accessor :retry_after
   end
+
+  # An event cannot be JSON: its text is not valid UTF-8, say, or it is nested
+  # too deeply. The message names the part.
+  class InvalidEvent < Error; end
+
+  # What a stream holds is not a list of JSON messages. Trying again does not
+  # help.
+  class InvalidStreamContent < Error; end
 
   # The server answered, and said no.
   class ResponseError < Error

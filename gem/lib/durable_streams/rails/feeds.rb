@@ -3,10 +3,14 @@
 # The reader's side: who may read a stream, where it is, what it holds.
 # Extends DurableStreams.
 module DurableStreams::Rails::Feeds
-  # A signed URL in its two parts; destructures, and knows its hash.
+  # The offset before all events.
+  BEGINNING = "-1"
+
+  # What a page reads a stream by: URL, token and the offset to begin at.
+  # Destructures, and knows its hash and its JSON.
   #
-  #   url, token = DurableStreams.signed_stream_primitives(room, :messages)
-  Primitives = Struct.new(:url, :token) do
+  #   url, token, offset = DurableStreams.signed_stream_primitives(room, :messages)
+  Primitives = Struct.new(:url, :token, :offset) do
     alias_method :to_ary, :to_a
   end
 
@@ -19,32 +23,45 @@ module DurableStreams::Rails::Feeds
   # ==== Options
   #
   # * <tt>expires_in:</tt> a duration; <tt>config.durable_streams.signed_stream_url_expires_in</tt> by default
+  # * <tt>expires_at:</tt> a time, in place of +expires_in+
   # * <tt>permissions:</tt> <tt>:read</tt> (the default), <tt>:write</tt> or both: with <tt>:write</tt> the browser may append
   # * <tt>identity:</tt> who it is given to
   #
-  # A server that cannot be reached does not take the page down with it: the
-  # error is reported as handled and the URL given out, for the stream is
-  # created with its first event.
+  # A server that cannot be reached, or that hangs, does not take the page down
+  # with it. It costs one short try (<tt>config.durable_streams.page_timeout</tt>)
+  # and then none for some seconds; the error is reported as handled and the URL
+  # given out, for the stream is created with its first event.
   def signed_stream_url(*streamables, **options)
-    url, token = signed_stream_primitives(*streamables, **options)
-    "#{url}?token=#{token}"
+    name = feed_name_from(streamables)
+    token = gatekeeper.client_token(name, **options)
+    provision_feed(name)
+    "#{url_of_stream(name)}?token=#{token}"
   end
 
-  # The same as signed_stream_url with URL and token apart, for clients that
-  # send the token in the Authorization header.
-  def signed_stream_primitives(*streamables, expires_in: nil, permissions: :read, identity: nil)
+  # URL, token and tail in one call, with the options of signed_stream_url. For
+  # clients that send the token in the Authorization header and for pages that
+  # miss nothing: called before the page's records are loaded, it gives the
+  # offset after which the stream has what they lack.
+  #
+  #   @feed     = DurableStreams.signed_stream_primitives(@room, :messages)
+  #   @messages = @room.messages.order(:id)
+  #
+  # The offset is nil where the server cannot be asked just now, see stream_offset.
+  def signed_stream_primitives(*streamables, **options)
     name = feed_name_from(streamables)
-    token = gatekeeper.client_token(name, permissions: permissions, expires_in: expires_in, identity: identity)
-    provision_feed(name)
-    Primitives.new("#{client_url}/#{DurableStreams::Rails::StreamName.to_path(name)}", token)
+    token = gatekeeper.client_token(name, **options)
+    Primitives.new(url_of_stream(name), token, tail_of_feed(name))
   end
 
   # The stream's tail: a reader that starts here sees what comes next and
   # nothing from before. Taken before the page's records are loaded, it lets
   # the page miss nothing. Creates the stream where there is none.
+  #
+  # nil where the server cannot be asked just now, at the cost of one short try
+  # as for signed_stream_url. A page without an offset reads from the beginning
+  # ("-1"), or from "now" if it can do without what happens meanwhile.
   def stream_offset(*streamables)
-    name = feed_name_from(streamables)
-    transport.metadata(name)&.offset || create_stream(name)
+    tail_of_feed(feed_name_from(streamables))
   end
 
   # The stream's DurableStreams::Rails::StreamMetadata, or nil when there is no such stream.
@@ -58,19 +75,29 @@ module DurableStreams::Rails::Feeds
   #   events = DurableStreams.read_stream(room, :messages)
   #   events.map { |event| event["value"] }
   #   DurableStreams.read_stream(room, :messages, offset: events.offset)
-  def read_stream(*streamables, offset: "-1")
-    name = feed_name_from(streamables)
-    events, closed = [], false
+  #
+  # Messages that cannot be read are left out and counted in +skipped+. Raises
+  # DurableStreams::InvalidStreamContent where the stream is none of JSON, and
+  # DurableStreams::StreamGone for an offset whose events are gone or that
+  # belongs to a stream which was deleted since: read from the beginning then.
+  def read_stream(*streamables, offset: nil)
+    read_stream_named(feed_name_from(streamables), offset: offset)
+  end
+
+  def read_stream_named(name, offset: nil) # :nodoc:
+    events, closed, skipped, from = [], false, 0, offset || BEGINNING
     loop do
-      page = transport.read(name, offset)
+      page = transport.read(name, from)
       events.concat(page.events)
-      offset, last = page.offset, offset
+      skipped += page.skipped.to_i
       closed = page.closed
-      break if page.up_to_date || page.offset == last
+      last, from = from, page.offset || from
+      break if page.up_to_date || from == last
     end
-    DurableStreams::Rails::Events.new(events, offset: offset, closed: closed)
-  rescue DurableStreams::StreamNotFound
-    DurableStreams::Rails::Events.new([], offset: offset)
+    DurableStreams::Rails::Events.new(events, offset: from, closed: closed, skipped: skipped)
+  rescue DurableStreams::StreamNotFound, DurableStreams::StreamGone => error
+    raise if error.is_a?(DurableStreams::StreamGone) && offset && offset != BEGINNING
+    DurableStreams::Rails::Events.new([], offset: offset || BEGINNING)
   end
 
   # Closes the stream for good: its readers learn that nothing more comes, and
@@ -85,11 +112,14 @@ module DurableStreams::Rails::Feeds
   end
 
   # Deletes the stream and all that it holds. Returns whether there was one.
+  # Jobs that were made before do not bring it back; naming it in a new
+  # broadcast or a new signed URL does.
   def delete_stream(*streamables)
     name = feed_name_from(streamables)
+    DurableStreams::Rails::StreamDeletions.record(name)
     transport.delete(name)
   ensure
-    provisioned_streams.delete(name)
+    provisioned_streams.delete(name) if name
   end
 
   private
@@ -97,10 +127,27 @@ module DurableStreams::Rails::Feeds
       stream_name_from(present_streamables(streamables) || raise(ArgumentError, "no stream named: the streamables are blank"))
     end
 
+    def url_of_stream(name)
+      "#{client_url}/#{DurableStreams::Rails::StreamName.to_path(name)}"
+    end
+
     def provision_feed(name)
-      ensure_stream_exists(name)
-    rescue DurableStreams::ConnectionError => error
+      return if stream_known?(name, DurableStreams::Rails::StreamProvisioner::MAX_AGE)
+      ask_for_page(name) { |transport| create_stream(name, through: transport) }
+    end
+
+    def tail_of_feed(name)
+      ask_for_page(name) do |transport|
+        transport.metadata(name)&.offset&.tap { remember_stream(name) } || create_stream(name, through: transport)
+      end
+    end
+
+    # One short try, and nil where it fails: a page does without.
+    def ask_for_page(name, &block)
+      transport.briefly(&block)
+    rescue DurableStreams::ConnectionError, DurableStreams::InsufficientStorage => error
       ::Rails.logger&.warn("  DurableStreams #{error.message}")
       ::Rails.error.report(error, handled: true, context: { stream: name }, source: "durable_streams")
+      nil
     end
 end

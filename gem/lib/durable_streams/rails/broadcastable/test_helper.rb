@@ -7,8 +7,14 @@
 # model's broadcasts have happened when the block ends.
 module DurableStreams::Rails::Broadcastable::TestHelper
   def before_setup # :nodoc:
-    DurableStreams::Rails::Testing.clear
+    DurableStreams::Rails::Testing.begin_test
     super
+  end
+
+  def after_teardown # :nodoc:
+    super
+  ensure
+    DurableStreams::Rails::Testing.end_test
   end
 
   # Asserts that events were broadcast to the stream; with +count+, so many.
@@ -23,10 +29,10 @@ module DurableStreams::Rails::Broadcastable::TestHelper
     name = test_stream_name_from(streamables)
 
     if count.nil?
-      assert_not_empty events, "Expected at least one broadcast on #{name.inspect}, but there were none"
+      assert events.any?, "Expected at least one broadcast on #{name.inspect}, but there were none#{waiting_broadcast_jobs unless block}"
     else
       assert count == events.size,
-        "Expected #{count} #{"broadcast".pluralize(count)} on #{name.inspect}, but there #{events.size == 1 ? "was" : "were"} #{events.size}"
+        "Expected #{count} #{"broadcast".pluralize(count)} on #{name.inspect}, but there #{events.size == 1 ? "was" : "were"} #{events.size}#{waiting_broadcast_jobs unless block}"
     end
   end
 
@@ -51,36 +57,20 @@ module DurableStreams::Rails::Broadcastable::TestHelper
     return DurableStreams::Rails::Testing.broadcasts(name) unless block
 
     before = DurableStreams::Rails::Testing.broadcasts(name).size
-    performing_broadcast_jobs(&block)
+    DurableStreams::Rails::Testing.performing_jobs(&block)
     DurableStreams::Rails::Testing.broadcasts(name).drop(before)
   end
 
   private
     def test_stream_name_from(streamables)
-      DurableStreams.send(:stream_name_from, streamables.flatten.compact_blank)
+      DurableStreams.send(:feed_name_from, streamables)
     end
 
-    def performing_broadcast_jobs(&block)
-      if !defined?(::ActiveJob)
-        yield
-      elsif performs_enqueued_jobs?
-        perform_enqueued_jobs(only: DurableStreams::Rails::BroadcastJob, &block)
-      else
-        performing_broadcast_jobs_inline(&block)
-      end
-    end
+    # A hint, where a test has forgotten the block.
+    def waiting_broadcast_jobs
+      return unless defined?(::ActiveJob) && DurableStreams::Rails::BroadcastJob.queue_adapter.is_a?(ActiveJob::QueueAdapters::TestAdapter)
 
-    # Whether the test has ActiveJob::TestHelper and its adapter.
-    def performs_enqueued_jobs?
-      respond_to?(:perform_enqueued_jobs) &&
-        DurableStreams::Rails::BroadcastJob.queue_adapter.is_a?(ActiveJob::QueueAdapters::TestAdapter)
-    end
-
-    def performing_broadcast_jobs_inline
-      adapter = DurableStreams::Rails::BroadcastJob.queue_adapter
-      DurableStreams::Rails::BroadcastJob.queue_adapter = :inline
-      yield
-    ensure
-      DurableStreams::Rails::BroadcastJob.queue_adapter = adapter
+      count = DurableStreams::Rails::BroadcastJob.queue_adapter.enqueued_jobs.count { |job| job["job_class"] == DurableStreams::Rails::BroadcastJob.name }
+      ". #{count} broadcast #{"job".pluralize(count)} #{count == 1 ? "is" : "are"} enqueued; jobs run inside the block" if count.positive?
     end
 end

@@ -29,10 +29,20 @@ class DurableStreams::Rails::HttpTransport::Failure # :nodoc:
   end
 
   def connection_error
-    DurableStreams::ConnectionError.new(message)
+    DurableStreams::ConnectionError.new(message).tap { |error| error.retry_after = retry_after }
+  end
+
+  # Creating a stream finds no 404 where streams are served.
+  def wrong_route
+    DurableStreams::ConfigurationError.new("#{message}. DurableStreams.server_url must end with the server's route, /v1/streams")
   end
 
   private
+    # In seconds. The server's dates are not used: clocks differ.
+    def retry_after
+      Float(@response["Retry-After"].to_s, exception: false)&.clamp(0, nil)
+    end
+
     def error_class
       if @status == 409 && @response["Stream-Closed"].to_s.casecmp?("true")
         DurableStreams::StreamClosed

@@ -1,0 +1,103 @@
+# frozen_string_literal: true
+
+require "active_support/concern"
+require "active_support/isolated_execution_state"
+
+# Remembers which rows a transaction changed while broadcasting was not
+# suppressed, and broadcasts them when it commits. Included by +streams_to+ and
+# +streams+.
+#
+# By row, because Active Record runs the commit callbacks of one instance of
+# each row, which need not be the one that was changed.
+module DurableStreams::Rails::ChangeTracking # :nodoc:
+  extend ActiveSupport::Concern
+
+  # How often the row was changed, and the class that it had before.
+  Changes = Struct.new(:count, :former_class)
+
+  included do
+    class_attribute :_durable_streams_declarations, instance_accessor: false, default: [].freeze
+
+    before_save    :_durable_streams_before_save
+    after_save     :_durable_streams_after_save
+    after_touch    :_durable_streams_after_touch
+    after_destroy  :_durable_streams_after_destroy
+
+    after_commit(on: :create)  { _durable_streams_committed(:insert) }
+    after_commit(on: :update)  { _durable_streams_committed(:update) }
+    after_commit(on: :destroy) { _durable_streams_committed(:delete) }
+  end
+
+  class << self
+    def open_changes
+      ActiveSupport::IsolatedExecutionState[:durable_streams_changes] ||= {}
+    end
+  end
+
+  # Rails touches the row at the end of the transaction; whether broadcasting is
+  # suppressed is asked now.
+  def touch_later(*) # :nodoc:
+    super.tap { _durable_streams_changed }
+  end
+
+  private
+    def touch_deferred_attributes
+      @_durable_streams_touched = true
+      super
+    ensure
+      @_durable_streams_touched = false
+    end
+
+    def _durable_streams_before_save
+      self.class._durable_streams_declarations.each { |declaration| declaration.verify(self) }
+      @_durable_streams_dirty = changed_for_autosave?
+    end
+
+    def _durable_streams_after_save
+      _durable_streams_changed(_durable_streams_former_class) if @_durable_streams_dirty || saved_changes?
+    end
+
+    def _durable_streams_after_touch
+      _durable_streams_changed unless @_durable_streams_touched
+    end
+
+    def _durable_streams_after_destroy
+      _durable_streams_changed
+    end
+
+    def _durable_streams_changed(former_class = nil)
+      transaction = self.class.current_transaction
+      return if self.class.suppressed_streams? || transaction.closed?
+
+      open_changes, row = DurableStreams::Rails::ChangeTracking.open_changes, _durable_streams_row
+      changes = (open_changes[row] ||= Changes.new(0, nil))
+      changes.count += 1
+      changes.former_class ||= former_class
+
+      forget = -> { open_changes.delete(row) if open_changes[row].equal?(changes) }
+      transaction.after_commit(&forget)
+      transaction.after_rollback { forget.call if (changes.count -= 1).zero? }
+    end
+
+    def _durable_streams_committed(operation)
+      if (changes = DurableStreams::Rails::ChangeTracking.open_changes.delete(_durable_streams_row))
+        publisher = DurableStreams::Rails::RecordPublisher.new(self)
+        @_durable_streams_txid = publisher.txid
+        publisher.publish(operation, former_class: changes.former_class)
+      end
+    end
+
+    # The shard belongs to it: ids repeat there.
+    def _durable_streams_row
+      [ self.class.base_class.name, self.class.current_shard, id_in_database || id ]
+    end
+
+    # The class that the row had before this save, where its type changed.
+    def _durable_streams_former_class
+      column = self.class.inheritance_column
+      if !previously_new_record? && has_attribute?(column) && saved_change_to_attribute?(column)
+        former, = saved_change_to_attribute(column)
+        former ? self.class.sti_class_for(former) : self.class.base_class
+      end
+    end
+end

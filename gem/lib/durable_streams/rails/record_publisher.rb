@@ -1,0 +1,108 @@
+# frozen_string_literal: true
+
+require "securerandom"
+
+# Broadcasts the events of one record: those that its methods ask for, and
+# those of its committed changes.
+class DurableStreams::Rails::RecordPublisher # :nodoc:
+  # Of all events of one commit.
+  attr_reader :txid
+
+  def initialize(record)
+    @record = record
+    @txid = SecureRandom.uuid
+  end
+
+  def broadcast(operation, streamables, options)
+    broadcast_record(@record, operation, streamables, options) unless @record.class.suppressed_streams?
+  end
+
+  def broadcast_later(operation, streamables, options)
+    build_job(@record, operation, streamables, options)&.enqueue_and_report unless @record.class.suppressed_streams?
+  end
+
+  # Broadcasts a committed change. The commit stands, so nothing is raised: what
+  # fails is reported, and the other streams get their events.
+  #
+  # A row whose type changed is another entity for its readers.
+  def publish(operation, former_class: nil)
+    record = as_class(current_class)
+    if former_class && operation == :update && former_class != record.class
+      publish_as(as_class(former_class), :delete)
+      publish_as(record, :insert)
+    else
+      publish_as(record, operation)
+    end
+  end
+
+  private
+    def publish_as(record, operation)
+      record.class._durable_streams_declarations.each do |declaration|
+        reporting(record, operation) do
+          next unless declaration.applies?(record, operation)
+
+          declaration.streams_of(record).each do |streamables|
+            reporting(record, operation, streamables) { publish_to(streamables, record, operation, declaration.options) }
+          end
+        end
+      end
+    end
+
+    def publish_to(streamables, record, operation, options)
+      options = options.merge(txid: txid)
+      if defined?(::ActiveJob)
+        build_job(record, operation, streamables, options)&.enqueue_and_report(record: record)
+      else
+        broadcast_record(record, operation, streamables, options)
+      end
+    end
+
+    def broadcast_record(record, operation, streamables, options)
+      event, choice = event_of(record, operation, options)
+      event[:value] = DurableStreams::Rails::RecordValue.of(record, **choice) if choice
+      DurableStreams.broadcast_event_to(*streamables, **event)
+    end
+
+    def build_job(record, operation, streamables, options)
+      event, choice = event_of(record, operation, options)
+      event[:value] = reference_or_value(record, choice) if choice
+      DurableStreams.build_broadcast_event_to(*streamables, **event)&.tap { |job| job.model = record.class }
+    end
+
+    def reference_or_value(record, choice)
+      if DurableStreams::Rails::RecordReference.refers_to?(record)
+        DurableStreams::Rails::RecordReference.to(record, **choice)
+      else
+        DurableStreams::Rails::RecordValue.of(record, **choice)
+      end
+    end
+
+    # The event, and where the record is its value, the choice of attributes.
+    def event_of(record, operation, options)
+      event = { type: record.model_name.singular, key: key_of(record), operation: operation, **options }
+      choice = event.extract!(:only, :except)
+      [ event, (choice unless operation == :delete || options.key?(:value)) ]
+    end
+
+    def key_of(record)
+      Array(record.id).join("_")
+    end
+
+    def reporting(record, operation, streamables = nil)
+      yield
+    rescue *DurableStreams::Rails::BroadcastFailure::RESCUED => error
+      event = { "type" => record.model_name.singular, "key" => key_of(record), "headers" => { "operation" => operation.to_s } }
+      DurableStreams::Rails::BroadcastFailure.report(error, record: record, streamables: streamables, event: event)
+    end
+
+    # The class that the row has now; the instance keeps the one it was loaded as.
+    def current_class
+      model, column = @record.class, @record.class.inheritance_column
+      type = @record[column] if @record.has_attribute?(column)
+      type.present? ? model.sti_class_for(type) : model
+    end
+
+    def as_class(klass)
+      klass == @record.class ? @record : @record.becomes(klass)
+    end
+end
