@@ -17,15 +17,33 @@ module DurableStreams::Rails::BroadcastFailure # :nodoc:
       end
     end
 
-    def report(error, event:, record: nil, stream: nil, streamables: nil)
-      stream ||= name_of(streamables)
+    def report(error, event:, record: nil, stream: nil)
       instrument(error, stream: stream, event: event)
-      ::Rails.error.report(error, handled: true, context: { record: record, stream: stream }.compact, source: "durable_streams")
+      ::Rails.error.report(error, handled: true, context: { record: record || contained_record, stream: stream }.compact, source: "durable_streams")
+    end
+
+    # Runs the block after the record's commit, and lets no failure through.
+    def contain(record, event:, streamables: nil)
+      before, self.contained_record = contained_record, record
+      yield
+    rescue *RESCUED => error
+      report(error, event: event, record: record, stream: streamables && name_of(streamables))
+    ensure
+      self.contained_record = before
+    end
+
+    # The record of whose commit this is part, in a job that runs in place too.
+    def contained_record
+      ActiveSupport::IsolatedExecutionState[:durable_streams_contained_record]
     end
 
     private
+      def contained_record=(record)
+        ActiveSupport::IsolatedExecutionState[:durable_streams_contained_record] = record
+      end
+
       def name_of(streamables)
-        DurableStreams.send(:stream_name_from, streamables) if streamables
+        DurableStreams.send(:stream_name_from, streamables)
       rescue StandardError
         nil
       end

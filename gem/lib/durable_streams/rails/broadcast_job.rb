@@ -56,6 +56,14 @@ class DurableStreams::Rails::BroadcastJob < ActiveJob::Base
     raise
   end
 
+  # Where it runs in place, inside the callback of a commit, there is nobody to
+  # raise to.
+  def perform_now
+    super
+  rescue *DurableStreams::Rails::BroadcastFailure::RESCUED => error
+    DurableStreams::Rails::BroadcastFailure.contained_record ? report(error) : raise
+  end
+
   # Enqueues, and reports what the queue refuses with ActiveJob::EnqueueError,
   # which Active Job keeps silent about.
   def enqueue_and_report(record: nil) # :nodoc:

@@ -45,9 +45,8 @@ module DurableStreams::Rails::Broadcastable
     # * <tt>only:</tt>, <tt>except:</tt> the attributes that are sent; where the
     #   model has a +to_stream_value+, the keys of what it returns
     def streams_to(*targets, **options)
-      literal = targets.find { |target| !target.is_a?(Symbol) && !target.respond_to?(:call) }
-      if targets.empty? || literal
-        raise ArgumentError, "streams_to takes associations, methods and procs, not #{literal.inspect}. A stream by name: streams #{(literal || "boards").inspect}"
+      unless targets.any? && targets.all? { |target| target.is_a?(Symbol) || target.respond_to?(:call) }
+        raise ArgumentError, "streams_to takes associations, methods and procs, not #{targets.inspect}. A stream by its name: streams \"boards\""
       end
 
       _durable_streams_declare(targets, options)

@@ -38,11 +38,11 @@ class DurableStreams::Rails::RecordPublisher # :nodoc:
   private
     def publish_as(record, operation)
       record.class._durable_streams_declarations.each do |declaration|
-        reporting(record, operation) do
+        contain(record, operation) do
           next unless declaration.applies?(record, operation)
 
           declaration.streams_of(record).each do |streamables|
-            reporting(record, operation, streamables) { publish_to(streamables, record, operation, declaration.options) }
+            contain(record, operation, streamables) { publish_to(streamables, record, operation, declaration.options) }
           end
         end
       end
@@ -88,11 +88,9 @@ class DurableStreams::Rails::RecordPublisher # :nodoc:
       Array(record.id).join("_")
     end
 
-    def reporting(record, operation, streamables = nil)
-      yield
-    rescue *DurableStreams::Rails::BroadcastFailure::RESCUED => error
+    def contain(record, operation, streamables = nil, &block)
       event = { "type" => record.model_name.singular, "key" => key_of(record), "headers" => { "operation" => operation.to_s } }
-      DurableStreams::Rails::BroadcastFailure.report(error, record: record, streamables: streamables, event: event)
+      DurableStreams::Rails::BroadcastFailure.contain(record, event: event, streamables: streamables, &block)
     end
 
     # The class that the row has now; the instance keeps the one it was loaded as.
