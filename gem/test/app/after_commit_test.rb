@@ -73,6 +73,12 @@ class AfterCommitTest < ActiveSupport::TestCase
     assert_stream_broadcasts(@post, count: 1) { assert_reported(ArgumentError) { model.create!(post: @post) } }
   end
 
+  test "a type that no class has" do
+    dog = Dog.suppressing_streams { Dog.create!(name: "Rex") }
+    report = assert_error_reported(ActiveRecord::SubclassNotFound) { dog.update!(type: "Unicorn") }
+    assert_equal dog, report.context[:record]
+  end
+
   deep = 200.times.inject(1) { |value, _| [ value ] }
   endless = [].tap { |list| list << list }
 

@@ -14,7 +14,7 @@ class StubServer
   def initialize
     @server = TCPServer.new("127.0.0.1", 0)
     @port = @server.addr[1]
-    @requests, @faults, @streams, @connections = [], [], {}, 0
+    @requests, @faults, @streams, @connections, @sockets = [], [], {}, 0, []
     @mutex = Mutex.new
     @thread = Thread.new { accept }
   end
@@ -38,6 +38,11 @@ class StubServer
     @mutex.synchronize { @streams.clear }
   end
 
+  # Closes the connections that clients keep, as a restart does.
+  def close_connections
+    @mutex.synchronize { @sockets.each(&:shutdown).clear }
+  end
+
   def stop
     @server.close
     @thread.kill
@@ -48,6 +53,7 @@ class StubServer
       loop do
         socket = @server.accept
         @connections += 1
+        @mutex.synchronize { @sockets << socket }
         Thread.new { serve(socket) }
       end
     rescue IOError

@@ -99,5 +99,7 @@ module DurableStreams::Rails::ChangeTracking # :nodoc:
         former, = saved_change_to_attribute(column)
         former ? self.class.sti_class_for(former) : self.class.base_class
       end
+    rescue ActiveRecord::SubclassNotFound
+      nil
     end
 end

@@ -26,12 +26,14 @@ class DurableStreams::Rails::RecordPublisher # :nodoc:
   #
   # A row whose type changed is another entity for its readers.
   def publish(operation, former_class: nil)
-    record = as_class(current_class)
-    if former_class && operation == :update && former_class != record.class
-      publish_as(as_class(former_class), :delete)
-      publish_as(record, :insert)
-    else
-      publish_as(record, operation)
+    contain(@record, operation) do
+      record = as_class(current_class)
+      if former_class && operation == :update && former_class != record.class
+        publish_as(as_class(former_class), :delete)
+        publish_as(record, :insert)
+      else
+        publish_as(record, operation)
+      end
     end
   end
 
