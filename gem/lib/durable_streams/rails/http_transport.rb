@@ -83,7 +83,7 @@ class DurableStreams::Rails::HttpTransport
   # Creates the stream, or confirms that it is there. Returns its tail.
   def create(name)
     response = request(Net::HTTP::Put, name, headers: JSON_TYPE)
-    raise Failure.new(response, "#{@url}/#{name}").wrong_route if response.code == "404"
+    raise Failure.new(response, "#{@url}/#{name}").wrong_route if response.code == "404" # A PUT creates, wherever streams are served.
 
     check(response, name, accept: [ 409 ])["Stream-Next-Offset"]
   end
@@ -207,7 +207,12 @@ class DurableStreams::Rails::HttpTransport
     def perform(verb, path, body, headers)
       request = verb.new(path, { **HEADERS, **headers, "Authorization" => "Bearer #{@gatekeeper.server_token}" })
       request.body = body if body || verb::REQUEST_HAS_BODY
-      @connections.request(@uri, request)
+      @connections.request(@uri, request).tap { |response| raise EOFError, "the answer broke off" if cut_short?(response) }
+    end
+
+    # Net::HTTP takes the beginning of a body for all of it.
+    def cut_short?(response)
+      response.body && response.content_length && response.body.bytesize < response.content_length
     end
 
     def pause_before(attempt, error)

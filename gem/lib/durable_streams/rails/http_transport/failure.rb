@@ -25,6 +25,8 @@ class DurableStreams::Rails::HttpTransport::Failure # :nodoc:
   end
 
   def error
+    return wrong_route if @status == 404 && problem["type"].to_s.end_with?("no-such-path")
+
     error_class.new(message, status: @status, reason: reason)
   end
 
@@ -32,7 +34,7 @@ class DurableStreams::Rails::HttpTransport::Failure # :nodoc:
     DurableStreams::ConnectionError.new(message).tap { |error| error.retry_after = retry_after }
   end
 
-  # Creating a stream finds no 404 where streams are served.
+  # The server has no streams below that address.
   def wrong_route
     DurableStreams::ConfigurationError.new("#{message}. DurableStreams.server_url must end with the server's route, /v1/streams")
   end
@@ -61,12 +63,14 @@ class DurableStreams::Rails::HttpTransport::Failure # :nodoc:
     end
 
     def from_problem
-      if @response["Content-Type"].to_s.include?("json")
-        problem = JSON.parse(@response.body.to_s)
-        problem["detail"] || problem["title"] if problem.is_a?(Hash)
-      end
+      problem["detail"] || problem["title"]
+    end
+
+    # The answer's problem+json, or an empty hash.
+    def problem
+      @problem ||= @response["Content-Type"].to_s.include?("json") && JSON.parse(@response.body.to_s).try(:to_hash) || {}
     rescue JSON::ParserError
-      nil
+      @problem = {}
     end
 
     def from_challenge
