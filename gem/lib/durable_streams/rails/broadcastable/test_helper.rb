@@ -29,10 +29,10 @@ module DurableStreams::Rails::Broadcastable::TestHelper
     name = test_stream_name_from(streamables)
 
     if count.nil?
-      assert events.any?, "Expected at least one broadcast on #{name.inspect}, but there were none#{waiting_broadcast_jobs unless block}"
+      assert events.any?, "Expected at least one broadcast on #{name.inspect}, but there were none#{broadcast_hint(block)}"
     else
       assert count == events.size,
-        "Expected #{count} #{"broadcast".pluralize(count)} on #{name.inspect}, but there #{events.size == 1 ? "was" : "were"} #{events.size}#{waiting_broadcast_jobs unless block}"
+        "Expected #{count} #{"broadcast".pluralize(count)} on #{name.inspect}, but there #{events.size == 1 ? "was" : "were"} #{events.size}#{broadcast_hint(block)}"
     end
   end
 
@@ -57,7 +57,7 @@ module DurableStreams::Rails::Broadcastable::TestHelper
     return DurableStreams::Rails::Testing.broadcasts(name) unless block
 
     before = DurableStreams::Rails::Testing.broadcasts(name).size
-    DurableStreams::Rails::Testing.performing_jobs(&block)
+    collecting_failed_broadcasts { DurableStreams::Rails::Testing.performing_jobs(&block) }
     DurableStreams::Rails::Testing.broadcasts(name).drop(before)
   end
 
@@ -66,11 +66,28 @@ module DurableStreams::Rails::Broadcastable::TestHelper
       DurableStreams.send(:feed_name_from, streamables)
     end
 
-    # A hint, where a test has forgotten the block.
-    def waiting_broadcast_jobs
-      return unless defined?(::ActiveJob) && DurableStreams::Rails::BroadcastJob.queue_adapter.is_a?(ActiveJob::QueueAdapters::TestAdapter)
+    # After a commit failures are reported and not raised; an assertion names them.
+    def collecting_failed_broadcasts(&block)
+      @durable_streams_failures = []
+      sandbox = DurableStreams::Rails::Testing::Sandbox.current
+      collect = ->(*, payload) do
+        @durable_streams_failures << payload[:exception_object] if sandbox.equal?(DurableStreams::Rails::Testing::Sandbox.current)
+      end
+      ActiveSupport::Notifications.subscribed(collect, "broadcast_failed.durable_streams", &block)
+    end
 
-      count = DurableStreams::Rails::BroadcastJob.queue_adapter.enqueued_jobs.count { |job| job["job_class"] == DurableStreams::Rails::BroadcastJob.name }
-      ". #{count} broadcast #{"job".pluralize(count)} #{count == 1 ? "is" : "are"} enqueued; jobs run inside the block" if count.positive?
+    # Why there may be fewer broadcasts than expected.
+    def broadcast_hint(block)
+      if block
+        @durable_streams_failures.map { |error| ". #{error.class}: #{error.message}" }.uniq.join
+      elsif (count = enqueued_broadcast_jobs) > 0
+        ". #{count} broadcast #{"job".pluralize(count)} #{count == 1 ? "is" : "are"} enqueued; jobs run inside the block"
+      end
+    end
+
+    def enqueued_broadcast_jobs
+      return 0 unless defined?(::ActiveJob) && DurableStreams::Rails::BroadcastJob.queue_adapter.is_a?(ActiveJob::QueueAdapters::TestAdapter)
+
+      DurableStreams::Rails::BroadcastJob.queue_adapter.enqueued_jobs.count { |job| job["job_class"] == DurableStreams::Rails::BroadcastJob.name }
     end
 end
