@@ -51,6 +51,7 @@ class DeclarationsTest < ActiveSupport::TestCase
     assert_equal first, comment.stream_txid
     comment.update!(body: "c")
     assert_not_equal first, comment.stream_txid
+    assert_nil comment.dup.stream_txid
   end
 
   test "streams with a proc, of one argument or none" do

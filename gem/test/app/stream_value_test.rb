@@ -16,6 +16,16 @@ class StreamValueTest < ActiveSupport::TestCase
     assert_equal({ "id" => account.id, "name" => "A", "tokenizer" => "bpe" }, account.to_stream_value)
   end
 
+  test "the log tells once which attributes stay" do
+    io = StringIO.new
+    was, Rails.logger = Rails.logger, ActiveSupport::Logger.new(io)
+    model = model_with(Account) { self.filter_attributes = [] }
+    2.times { model.new.to_stream_value }
+    assert_equal 1, io.string.scan("without password_digest, auth_token, token, api_key, encrypted_pin, passwd, and avatar").size
+  ensure
+    Rails.logger = was
+  end
+
   { public: 1, protected: 2, private: 3 }.each_key do |visibility|
     test "a to_stream_value that is #{visibility} is what leaves" do
       model = model_with(Comment) do

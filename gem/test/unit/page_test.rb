@@ -47,6 +47,17 @@ class PageTest < HttpTestCase
     end
   end
 
+  test "a broadcast that cannot wait for a job costs no more" do
+    send_it = -> { DurableStreams.broadcast_event_briefly_to("notes", **EVENT) }
+    assert_equal send_it.call, @server.events("notes").sole["headers"]["txid"]
+    hanging do |tries|
+      assert_operator seconds { assert_raises(DurableStreams::ConnectionError, &send_it) }, :<, 1
+      3.times { assert_match "was not asked", assert_raises(DurableStreams::ConnectionError, &send_it).message }
+      assert_nil DurableStreams.stream_offset("notes")
+      assert_equal 1, tries.call
+    end
+  end
+
   test "one thread tries again when the pause is over" do
     breaker = DurableStreams::Rails::CircuitBreaker.new(pause: 5)
     clock = 100

@@ -72,9 +72,18 @@ module DurableStreams::Rails::Broadcasts
   end
 
   # Broadcasts to a stream whose name was made before, see DurableStreams::Rails::BroadcastJob.
-  def deliver_event(name, type:, key:, operation:, value: nil, txid: nil, headers: nil, producer: nil, named_at: nil) # :nodoc:
+  def deliver_event(name, type:, key:, operation:, value: nil, txid: nil, headers: nil, **delivery) # :nodoc:
     event = { type: type, key: key, value: value, headers: event_headers(headers, operation, txid) }
-    deliver(name, DurableStreams::Rails::StateEvent.build(event), producer: producer, named_at: named_at)
+    deliver(name, DurableStreams::Rails::StateEvent.build(event), **delivery)
+  end
+
+  # As broadcast_event_to, for a request that cannot wait: with one short try,
+  # and none while the server is known to be away.
+  def broadcast_event_briefly_to(*streamables, **event) # :nodoc:
+    if (streamables = present_streamables(streamables))
+      transport.briefly { |brief| deliver_event(stream_name_from(streamables), **event, through: brief) } ||
+        raise(DurableStreams::ConnectionError, "the Durable Streams server at #{server_url} did not answer a moment ago, so it was not asked")
+    end
   end
 
   private
@@ -102,10 +111,10 @@ module DurableStreams::Rails::Broadcasts
     end
 
     # Returns the event's txid.
-    def deliver(name, event, producer: nil, named_at: nil)
+    def deliver(name, event, **delivery)
       payload = { stream: name, event: event }
       ActiveSupport::Notifications.instrument("broadcast.durable_streams", payload) do
-        payload[:offset] = append_to_stream(name, [ event ], producer: producer, named_at: named_at)
+        payload[:offset] = append_to_stream(name, [ event ], **delivery)
       rescue JSON::JSONError, EncodingError => error
         raise DurableStreams::Rails::StateEvent.invalid(event, error)
       end

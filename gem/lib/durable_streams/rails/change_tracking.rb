@@ -34,6 +34,11 @@ module DurableStreams::Rails::ChangeTracking # :nodoc:
     end
   end
 
+  def initialize_dup(*) # :nodoc:
+    @_durable_streams_txid = nil
+    super
+  end
+
   # Rails touches the row at the end of the transaction; whether broadcasting is
   # suppressed is asked now.
   def touch_later(*) # :nodoc:

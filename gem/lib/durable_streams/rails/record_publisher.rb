@@ -14,7 +14,7 @@ class DurableStreams::Rails::RecordPublisher # :nodoc:
   end
 
   def broadcast(operation, streamables, options)
-    broadcast_record(@record, operation, streamables, options) unless @record.class.suppressed_streams?
+    DurableStreams.broadcast_event_to(*streamables, **event_with_value(@record, operation, options)) unless @record.class.suppressed_streams?
   end
 
   def broadcast_later(operation, streamables, options)
@@ -55,14 +55,14 @@ class DurableStreams::Rails::RecordPublisher # :nodoc:
       if defined?(::ActiveJob)
         build_job(record, operation, streamables, options)&.enqueue_and_report(record: record)
       else
-        broadcast_record(record, operation, streamables, options)
+        DurableStreams.broadcast_event_briefly_to(*streamables, **event_with_value(record, operation, options))
       end
     end
 
-    def broadcast_record(record, operation, streamables, options)
+    def event_with_value(record, operation, options)
       event, choice = event_of(record, operation, options)
       event[:value] = DurableStreams::Rails::RecordValue.of(record, **choice) if choice
-      DurableStreams.broadcast_event_to(*streamables, **event)
+      event
     end
 
     def build_job(record, operation, streamables, options)

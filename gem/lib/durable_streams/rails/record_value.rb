@@ -1,6 +1,8 @@
 # frozen_string_literal: true
 
+require "active_support/core_ext/array/conversions"
 require "active_support/parameter_filter"
+require "concurrent/set"
 
 # What is sent of a record: its own +to_stream_value+ where its class has one,
 # public or not, and otherwise its attributes without those that are secret.
@@ -41,12 +43,22 @@ module DurableStreams::Rails::RecordValue
       names.select do |name|
         encrypted.include?(name) || name.match?(SECRET_NAME) || model.type_for_attribute(name).type == :binary ||
           FILTERED.equal?(filter.filter_param(name, ""))
-      end
+      end.tap { |withheld| announce(model, withheld) if withheld.any? }
     end
 
     private
       FILTERED = Object.new
       private_constant :FILTERED
+
+      ANNOUNCED = Concurrent::Set.new
+      private_constant :ANNOUNCED
+
+      # Once for each model, so that nobody has to search for an attribute that does not arrive.
+      def announce(model, withheld)
+        if ANNOUNCED.add?(model.name)
+          ::Rails.logger&.info { "  DurableStreams sends #{model.name} without #{withheld.to_sentence}. To send them, name them in only: or in to_stream_value" }
+        end
+      end
 
       # Procs change values and name nothing.
       def filters_of(model)

@@ -44,21 +44,21 @@ module DurableStreams::Rails::StreamProvisioner
     # Appends, and where the server has lost the stream, creates it and appends
     # again. Returns nil for an event that was named before the app deleted its
     # stream: that must not bring the stream back.
-    def append_to_stream(name, events, producer: nil, named_at: nil)
+    def append_to_stream(name, events, producer: nil, named_at: nil, through: transport)
       return if named_at && DurableStreams::Rails::StreamDeletions.known_since?(name, named_at)
 
       unless stream_known?(name)
         return if stream_deleted_since?(name, named_at)
-        create_stream(name)
+        create_stream(name, through: through)
       end
-      transport.append(name, events, producer: producer)
+      through.append(name, events, producer: producer)
     rescue DurableStreams::StreamNotFound, DurableStreams::StreamGone => error
       provisioned_streams.delete(name)
       return if stream_deleted_since?(name, named_at)
       raise if error.is_a?(DurableStreams::StreamGone) # Forks keep it; its name cannot be used.
 
-      create_stream(name)
-      transport.append(name, events)
+      create_stream(name, through: through)
+      through.append(name, events)
     end
 
     def stream_deleted_since?(name, named_at)
