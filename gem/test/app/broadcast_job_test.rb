@@ -76,6 +76,14 @@ class BroadcastJobTest < HttpTestCase
     assert_equal [ DurableStreams::PayloadTooLarge, DurableStreams::ConnectionError ], given_up.map { |payload| payload[:exception_object].class }
   end
 
+  test "the queue's own report knows the stream and the record" do
+    @server.script(nil, problem(413, "too large"))
+    comment = @post.comments.create!(body: "Hello")
+    error = assert_raises(DurableStreams::PayloadTooLarge) { perform_enqueued_jobs }
+    report = assert_error_reported(DurableStreams::PayloadTooLarge) { Rails.error.report(error, handled: false) }
+    assert_equal [ "gid://dummy/Post/#{@post.id}", comment.to_gid.to_s ], report.context.values_at(:stream, :record)
+  end
+
   test "waits no less than the server asked for" do
     @server.script(problem(503, "starting", "Retry-After" => "600"))
     DurableStreams.build_broadcast_event_to("notes", **EVENT).perform_now

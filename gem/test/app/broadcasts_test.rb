@@ -28,12 +28,12 @@ class BroadcastsTest < ActiveSupport::TestCase
 
   test "what no reader could understand is refused, now and later" do
     valid = { type: "note", key: 1, value: 1, operation: :insert }
-    [ { operation: :inser }, { operation: nil }, { operation: "" }, { operation: :INSERT }, { key: nil }, { key: "" }, { type: nil }, { type: " " }, { headers: "x" }, { headers: [ 1 ] } ].each do |wrong|
+    [ { operation: :inser }, { operation: nil }, { operation: "" }, { operation: :INSERT }, { key: nil }, { key: "" }, { key: @post }, { key: [ 1 ] }, { key: { id: 1 } }, { key: -> { } }, { key: true }, { type: nil }, { type: " " }, { type: @post }, { txid: @post }, { headers: "x" }, { headers: [ 1 ] } ].each do |wrong|
       assert_raises(ArgumentError, wrong.inspect) { DurableStreams.broadcast_event_to("notes", **valid, **wrong) }
       assert_raises(ArgumentError, wrong.inspect) { DurableStreams.broadcast_event_later_to("notes", **valid, **wrong) }
       assert_raises(ArgumentError, wrong.inspect) { DurableStreams.build_broadcast_event_to("notes", **valid, **wrong) }
     end
-    [ { headers: { operation: :inser } }, { headers: { "operation" => nil } }, { headers: 1 }, { key: nil }, { type: "" } ].each do |wrong|
+    [ { headers: { operation: :inser } }, { headers: { "operation" => nil } }, { headers: 1 }, { key: nil }, { key: @post }, { type: "" }, { operation: :insert }, { txid: "1" } ].each do |wrong|
       assert_raises(ArgumentError, wrong.inspect) { DurableStreams.broadcast_to("notes", type: "note", key: "1", **wrong) }
     end
     assert_raises(ArgumentError) { DurableStreams.broadcast_event_later_to("notes", **valid, valeu: 1) }

@@ -82,6 +82,7 @@ class DeclarationsTest < ActiveSupport::TestCase
     assert_match 'not ["boards"]. A stream by its name: streams "boards"', error.message
     [ [], [ @post ], [ nil ], [ { a: 1 } ] ].each { |targets| assert_raises(ArgumentError, targets.inspect) { comments { streams_to(*targets) } } }
     assert_raises(ArgumentError) { comments { streams_to :post, onn: :create } }
+    [ [ nil ], [ "" ], [ "a", nil ], [ { a: 1 } ], [ "a\nb" ], [ "a" * 1025 ] ].each { |parts| assert_raises(ArgumentError, parts.inspect) { comments { streams(*parts) } } }
   end
 
   test "a symbol that is none is refused before the row is written" do

@@ -25,6 +25,11 @@ class FeedsTest < ActiveSupport::TestCase
     assert_equal %w[ url token offset ], DurableStreams.signed_stream_primitives(@room).as_json.keys
   end
 
+  test "its parts show no token" do
+    primitives = DurableStreams.signed_stream_primitives(@room)
+    [ primitives.inspect, primitives.to_s, "#{primitives}", [ primitives ].inspect ].each { |text| assert_not_includes text, primitives.token }
+  end
+
   test "a URL for nothing" do
     assert_raises(ArgumentError) { DurableStreams.signed_stream_url(nil) }
   end

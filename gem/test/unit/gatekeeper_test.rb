@@ -61,6 +61,13 @@ class GatekeeperTest < ActiveSupport::TestCase
     end
   end
 
+  test "an identity that is none" do
+    [ "", " ", Object.new, [ 1 ], { id: 1 }, true, Struct.new(:id) ].each do |identity|
+      identity = identity.new(1) if identity.is_a?(Class)
+      assert_raises(ArgumentError, identity.inspect) { @gatekeeper.client_token("a", identity: identity) }
+    end
+  end
+
   test "unknown permissions" do
     assert_raises(ArgumentError) { @gatekeeper.client_token("a", permissions: :delete) }
     assert_raises(ArgumentError) { @gatekeeper.client_token("a", permissions: []) }

@@ -61,7 +61,10 @@ class DurableStreams::Rails::BroadcastJob < ActiveJob::Base
   def perform_now
     super
   rescue *DurableStreams::Rails::BroadcastFailure::RESCUED => error
-    DurableStreams::Rails::BroadcastFailure.contained_record ? report(error) : raise
+    return report(error) if DurableStreams::Rails::BroadcastFailure.contained_record
+
+    ::Rails.error.set_context(**{ stream: stream_name, record: record_gid }.compact) # For the queue's report.
+    raise
   end
 
   # Enqueues, and reports what the queue refuses with ActiveJob::EnqueueError,
@@ -111,8 +114,15 @@ class DurableStreams::Rails::BroadcastJob < ActiveJob::Base
       arguments.first
     end
 
+    def event
+      arguments.last.is_a?(Hash) ? arguments.last : {}
+    end
+
+    def record_gid
+      event.dig(:record, "gid")
+    end
+
     def event_summary
-      event = arguments.last.is_a?(Hash) ? arguments.last : {}
       { "type" => event[:type].to_s, "key" => event[:key].to_s, "headers" => { "operation" => event[:operation].to_s } }
     end
 end

@@ -64,6 +64,7 @@ module DurableStreams::Rails::Broadcastable
       elsif streamables.any? { |streamable| streamable.respond_to?(:call) }
         raise ArgumentError, "streams takes one proc, or the parts of a name"
       else
+        DurableStreams.send(:verify_stream_name, DurableStreams.send(:join_streamables, streamables)) unless streamables.empty?
         _durable_streams_declare([ streamables ], options)
       end
     end

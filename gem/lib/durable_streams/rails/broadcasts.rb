@@ -53,7 +53,8 @@ module DurableStreams::Rails::Broadcasts
         type: DurableStreams::Rails::StateEvent.identifier("type", type),
         key: DurableStreams::Rails::StateEvent.identifier("key", key),
         operation: DurableStreams::Rails::StateEvent.operation(operation),
-        txid: txid, headers: DurableStreams::Rails::StateEvent.headers(headers).presence, **value_for_later(value)
+        txid: (DurableStreams::Rails::StateEvent.identifier("txid", txid) unless txid.blank?),
+        headers: DurableStreams::Rails::StateEvent.headers(headers).presence, **value_for_later(value)
       }
       DurableStreams::Rails::BroadcastJob.new(stream_name_from(streamables), **event.compact)
     end

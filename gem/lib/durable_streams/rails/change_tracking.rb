@@ -94,7 +94,7 @@ module DurableStreams::Rails::ChangeTracking # :nodoc:
 
     # The shard belongs to it: ids repeat there.
     def _durable_streams_row
-      [ self.class.base_class.name, self.class.current_shard, id_in_database || id ]
+      [ self.class.base_class, self.class.current_shard, id_in_database || id ]
     end
 
     # The class that the row had before this save, where its type changed.

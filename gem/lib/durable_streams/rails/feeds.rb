@@ -12,6 +12,12 @@ module DurableStreams::Rails::Feeds
   #   url, token, offset = DurableStreams.signed_stream_primitives(room, :messages)
   Primitives = Struct.new(:url, :token, :offset) do
     alias_method :to_ary, :to_a
+
+    # Shows no token.
+    def inspect
+      "#<#{self.class.name} url=#{url.inspect}, token=[FILTERED], offset=#{offset.inspect}>"
+    end
+    alias_method :to_s, :inspect
   end
 
   # A URL by which a browser reads the stream until it expires. Creates the

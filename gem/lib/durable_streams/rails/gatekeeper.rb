@@ -36,7 +36,7 @@ class DurableStreams::Rails::Gatekeeper
   # * <tt>expires_at:</tt> a time, in place of +expires_in+
   # * <tt>identity:</tt> who it is given to, as the server's logs should name them
   def client_token(stream_name, permissions: :read, expires_in: nil, expires_at: nil, identity: nil)
-    sign({ stream: stream_name, permissions: verify_permissions(permissions), identity: identity&.to_s }.compact,
+    sign({ stream: stream_name, permissions: verify_permissions(permissions), identity: verify_identity(identity) }.compact,
       seconds_until_expiry(expires_in, expires_at))
   end
 
@@ -85,6 +85,10 @@ class DurableStreams::Rails::Gatekeeper
 
     def audience
       @config.token_audience || @default_audience.call
+    end
+
+    def verify_identity(identity)
+      DurableStreams::Rails::StateEvent.identifier("identity", identity) unless identity.nil?
     end
 
     def verify_permissions(permissions)

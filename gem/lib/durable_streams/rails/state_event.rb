@@ -14,6 +14,7 @@ module DurableStreams::Rails::StateEvent # :nodoc:
   class << self
     def build(event)
       event = event.transform_keys(&:to_s)
+      refuse_misplaced(event)
       headers = event["headers"] = build_headers(event["headers"])
       event.delete("value") if event["value"].nil? && headers["operation"] == "delete"
       event.to_h do |name, content|
@@ -31,8 +32,14 @@ module DurableStreams::Rails::StateEvent # :nodoc:
       end
     end
 
+    # What only looks like text is refused: a record given as a key would be "#<Comment:0x…>".
     def identifier(name, value)
-      value.to_s.tap { |string| raise ArgumentError, "#{name}: is blank" if string.blank? }
+      string = value.to_s
+      raise ArgumentError, "#{name}: is blank" if string.blank?
+      if value.is_a?(Enumerable) || value.is_a?(Proc) || value == true || string.start_with?("#<")
+        raise ArgumentError, "#{name}: is a string or a number, not a #{value.class}"
+      end
+      string
     end
 
     def headers(headers)
@@ -58,8 +65,14 @@ module DurableStreams::Rails::StateEvent # :nodoc:
       def build_headers(headers)
         headers = headers(headers)
         headers["operation"] = operation(headers["operation"]) if headers.key?("operation")
-        headers["txid"] = headers["txid"].presence&.to_s || SecureRandom.uuid
+        headers["txid"] = headers["txid"].blank? ? SecureRandom.uuid : identifier("txid", headers["txid"])
         headers
+      end
+
+      def refuse_misplaced(event)
+        if (name = event.keys.find { |key| %w[ operation txid ].include?(key) })
+          raise ArgumentError, "#{name}: belongs into headers:. broadcast_event_to takes it as it is"
+        end
       end
 
       def first_invalid(value, path)

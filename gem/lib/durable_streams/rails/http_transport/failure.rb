@@ -13,7 +13,7 @@ class DurableStreams::Rails::HttpTransport::Failure # :nodoc:
   }.freeze
 
   # Statuses that say: not now.
-  TEMPORARY = [ 429, 500, 502, 503, 504 ].freeze
+  TEMPORARY = [ 408, 429, 500, 502, 503, 504 ].freeze
 
   def self.temporary?(response)
     TEMPORARY.include?(response.code.to_i)
