@@ -59,6 +59,11 @@ class RealServer
     @pid = nil
   end
 
+  # To have it hang, for one: it is still connected to, and answers nothing.
+  def signal(name)
+    Process.kill name, @pid
+  end
+
   def delete
     stop(:KILL)
     FileUtils.rm_rf directory

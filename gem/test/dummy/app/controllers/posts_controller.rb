@@ -2,7 +2,6 @@
 
 class PostsController < ActionController::Base
   def show
-    post = Post.find(params[:id])
-    render json: { url: DurableStreams.signed_stream_url(post), offset: DurableStreams.stream_offset(post) }
+    render json: DurableStreams.signed_stream_primitives(Post.find(params[:id]))
   end
 end
