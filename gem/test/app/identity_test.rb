@@ -37,7 +37,7 @@ class IdentityTest < ActiveSupport::TestCase
     assert_enqueued_jobs 1
   end
 
-  test "a job reads on its record's role, and is tried again outside of it" do
+  test "a job carries the role and the shard, and the class that has them" do
     note = on(:umbrella) { Note.suppressing_streams { Note.create!(body: "umbrella") } }
     TenantRecord.connected_to(role: :reading, shard: :umbrella) { note.stream_update_later }
 
