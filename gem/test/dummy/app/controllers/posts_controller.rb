@@ -2,6 +2,7 @@
 
 class PostsController < ActionController::Base
   def show
-    render json: DurableStreams.signed_stream_primitives(Post.find(params[:id]))
+    post = Post.find(params[:id])
+    render json: { url: DurableStreams.signed_stream_url(post), offset: DurableStreams.stream_offset(post) }
   end
 end
