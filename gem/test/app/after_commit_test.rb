@@ -73,6 +73,16 @@ class AfterCommitTest < ActiveSupport::TestCase
     assert_stream_broadcasts(@post, count: 1) { assert_reported(ArgumentError) { model.create!(post: @post) } }
   end
 
+  test "a model without a name, and a subscriber that raises" do
+    model = Class.new(ApplicationRecord) { self.table_name = "comments"; streams "unnamed" }
+    assert_error_reported(ArgumentError) { model.create!(body: "a") }
+
+    model = comments { streams -> { raise "oops" } }
+    ActiveSupport::Notifications.subscribed(->(*) { raise IOError }, "broadcast_failed.durable_streams") do
+      assert_error_reported(RuntimeError) { model.create! }
+    end
+  end
+
   test "a type that no class has" do
     dog = Dog.suppressing_streams { Dog.create!(name: "Rex") }
     report = assert_error_reported(ActiveRecord::SubclassNotFound) { dog.update!(type: "Unicorn") }

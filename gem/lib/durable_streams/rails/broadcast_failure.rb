@@ -2,7 +2,7 @@
 
 # Tells about broadcasts that failed: subscribers of
 # <tt>broadcast_failed.durable_streams</tt>, each error once, and
-# <tt>Rails.error</tt> where nobody is there to rescue.
+# <tt>Rails.error</tt> where no caller is left to rescue.
 module DurableStreams::Rails::BroadcastFailure # :nodoc:
   # All that a callback after the commit must not let through. An inline queue
   # that cannot wait raises NotImplementedError, a value that holds itself
@@ -19,15 +19,18 @@ module DurableStreams::Rails::BroadcastFailure # :nodoc:
 
     def report(error, event:, record: nil, stream: nil)
       instrument(error, stream: stream, event: event)
-      ::Rails.error.report(error, handled: true, context: { record: record || contained_record, stream: stream }.compact, source: "durable_streams")
+    rescue StandardError => subscriber_error
+      handled(subscriber_error, {})
+    ensure
+      handled(error, { record: record || contained_record, stream: stream }.compact)
     end
 
     # Runs the block after the record's commit, and lets no failure through.
-    def contain(record, event:, streamables: nil)
+    def contain(record, operation, streamables = nil)
       before, self.contained_record = contained_record, record
       yield
     rescue *RESCUED => error
-      report(error, event: event, record: record, stream: streamables && name_of(streamables))
+      report(error, event: summary_of(record, operation), record: record, stream: streamables && name_of(streamables))
     ensure
       self.contained_record = before
     end
@@ -40,6 +43,14 @@ module DurableStreams::Rails::BroadcastFailure # :nodoc:
     private
       def contained_record=(record)
         ActiveSupport::IsolatedExecutionState[:durable_streams_contained_record] = record
+      end
+
+      def handled(error, context)
+        ::Rails.error.report(error, handled: true, context: context, source: "durable_streams")
+      end
+
+      def summary_of(record, operation)
+        { "type" => record.class.name.to_s.underscore, "key" => Array(record.id).join("_"), "headers" => { "operation" => operation.to_s } }
       end
 
       def name_of(streamables)

@@ -68,6 +68,9 @@ class DurableStreams::Rails::HttpTransport
   rescue DurableStreams::ConnectionError => error
     @breaker.open(retry_after: error.retry_after)
     raise
+  rescue StandardError
+    @breaker.close # It answered.
+    raise
   end
 
   # Whether streams are this process's own, and nothing about them has to be remembered.
@@ -83,7 +86,8 @@ class DurableStreams::Rails::HttpTransport
   # Creates the stream, or confirms that it is there. Returns its tail.
   def create(name)
     response = request(Net::HTTP::Put, name, headers: JSON_TYPE)
-    raise Failure.new(response, "#{@url}/#{name}").wrong_route if response.code == "404" # A PUT creates, wherever streams are served.
+    # Where streams are served, a PUT finds or creates one.
+    raise Failure.new(response, "#{@url}/#{name}").wrong_route if response.code == "404"
 
     check(response, name, accept: [ 409 ])["Stream-Next-Offset"]
   end

@@ -26,7 +26,7 @@ class DurableStreams::Rails::RecordPublisher # :nodoc:
   #
   # A row whose type changed is another entity for its readers.
   def publish(operation, former_class: nil)
-    contain(@record, operation) do
+    DurableStreams::Rails::BroadcastFailure.contain(@record, operation) do
       record = as_class(current_class)
       if former_class && operation == :update && former_class != record.class
         publish_as(as_class(former_class), :delete)
@@ -40,11 +40,13 @@ class DurableStreams::Rails::RecordPublisher # :nodoc:
   private
     def publish_as(record, operation)
       record.class._durable_streams_declarations.each do |declaration|
-        contain(record, operation) do
+        DurableStreams::Rails::BroadcastFailure.contain(record, operation) do
           next unless declaration.applies?(record, operation)
 
           declaration.streams_of(record).each do |streamables|
-            contain(record, operation, streamables) { publish_to(streamables, record, operation, declaration.options) }
+            DurableStreams::Rails::BroadcastFailure.contain(record, operation, streamables) do
+              publish_to(streamables, record, operation, declaration.options)
+            end
           end
         end
       end
@@ -88,11 +90,6 @@ class DurableStreams::Rails::RecordPublisher # :nodoc:
 
     def key_of(record)
       Array(record.id).join("_")
-    end
-
-    def contain(record, operation, streamables = nil, &block)
-      event = { "type" => record.model_name.singular, "key" => key_of(record), "headers" => { "operation" => operation.to_s } }
-      DurableStreams::Rails::BroadcastFailure.contain(record, event: event, streamables: streamables, &block)
     end
 
     # The class that the row has now; the instance keeps the one it was loaded as.
