@@ -92,6 +92,16 @@ class IdentityTest < ActiveSupport::TestCase
     assert_equal %w[ update ], capture { Dog.find(dog.id).update!(name: "Max") }.pluck(1)
   end
 
+  test "a record whose type changes from or to a class that declares nothing" do
+    Car # Loaded, as in an app that loads eagerly or preloads its hierarchies.
+    bike = Bike.create!
+    assert_equal [ [ "cars", "insert", "car" ] ], capture { bike.update!(type: "Car") }.map { |event| event.first(3) }
+    assert_nil bike.dup.stream_txid
+    assert_equal [ [ "cars", "delete", "car" ] ], capture { Car.find(bike.id).update!(type: "Bike") }.map { |event| event.first(3) }
+    assert_empty capture { Bike.find(bike.id).touch; Bike.create!.destroy! }
+    assert_nil Bike.create!.stream_txid
+  end
+
   test "a record whose type changes in the transaction that creates it" do
     events = capture { Animal.transaction(requires_new: true) { Dog.create!(name: "Rex").update!(type: "Cat") } }
     assert_equal %w[ insert insert ], events.pluck(1)

@@ -86,7 +86,8 @@ module DurableStreams::Rails::Broadcastable
 
     private
       def _durable_streams_declare(targets, options)
-        include DurableStreams::Rails::ChangeTracking
+        # In all of the hierarchy: a row of another class may become one of this.
+        base_class.include DurableStreams::Rails::ChangeTracking
         self._durable_streams_declarations += [ DurableStreams::Rails::StreamDeclaration.new(targets, **options) ]
       end
   end

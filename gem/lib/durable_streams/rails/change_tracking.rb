@@ -87,8 +87,8 @@ module DurableStreams::Rails::ChangeTracking # :nodoc:
     def _durable_streams_committed(operation)
       if (changes = DurableStreams::Rails::ChangeTracking.open_changes.delete(_durable_streams_row))
         publisher = DurableStreams::Rails::RecordPublisher.new(self)
-        @_durable_streams_txid = publisher.txid
         publisher.publish(operation, former_class: changes.former_class)
+        @_durable_streams_txid = publisher.txid if publisher.published?
       end
     end
 

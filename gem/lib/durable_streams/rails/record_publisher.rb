@@ -11,6 +11,12 @@ class DurableStreams::Rails::RecordPublisher # :nodoc:
   def initialize(record)
     @record = record
     @txid = SecureRandom.uuid
+    @published = false
+  end
+
+  # Whether a committed change had a stream to go to.
+  def published?
+    @published
   end
 
   def broadcast(operation, streamables, options)
@@ -58,7 +64,7 @@ class DurableStreams::Rails::RecordPublisher # :nodoc:
         build_job(record, operation, streamables, options)&.enqueue_and_report(record: record)
       else
         DurableStreams.broadcast_event_briefly_to(*streamables, **event_with_value(record, operation, options))
-      end
+      end.tap { |sent| @published = true if sent }
     end
 
     def event_with_value(record, operation, options)

@@ -30,6 +30,10 @@ ActiveRecord::Schema[7.2].define(version: 1) do
     t.string :name
   end
 
+  create_table :vehicles, force: true do |t|
+    t.string :type
+  end
+
   create_table :stream_logs, force: true do |t|
     t.string :stream_event, :stream_event_to, :stream_event_later_to, :streams_changes
     t.references :stream_change
