@@ -52,7 +52,7 @@ class PageTest < HttpTestCase
     assert_equal send_it.call, @server.events("notes").sole["headers"]["txid"]
     hanging do |tries|
       assert_operator seconds { assert_raises(DurableStreams::ConnectionError, &send_it) }, :<, 1
-      3.times { assert_match "was not asked", assert_raises(DurableStreams::ConnectionError, &send_it).message }
+      3.times { assert_match "is not asked again yet", assert_raises(DurableStreams::ConnectionError, &send_it).message }
       assert_nil DurableStreams.stream_offset("notes")
       assert_equal 1, tries.call
     end

@@ -4,8 +4,8 @@
 # committed, and not at all when it is rolled back, also those of
 # <tt>ActiveJob.perform_all_later</tt>.
 #
-# Takes the place of Active Job's own waiting, which waits for the transactions
-# of all databases and loses the job when any of them is rolled back.
+# Replaces Active Job's own deferral, which waits for the transactions of all
+# databases and loses the job when any of them is rolled back.
 class DurableStreams::Rails::AfterCommitAdapter < Struct.new(:adapter) # :nodoc:
   delegate_missing_to :adapter
 

@@ -1,12 +1,11 @@
 # frozen_string_literal: true
 
-# Tells about broadcasts that failed: subscribers of
-# <tt>broadcast_failed.durable_streams</tt>, each error once, and
-# <tt>Rails.error</tt> where no caller is left to rescue.
+# Publishes failed broadcasts: as <tt>broadcast_failed.durable_streams</tt>, once
+# for each error, and to <tt>Rails.error</tt> where no caller can rescue.
 module DurableStreams::Rails::BroadcastFailure # :nodoc:
-  # All that a callback after the commit must not let through. An inline queue
-  # that cannot wait raises NotImplementedError, a value that holds itself
-  # SystemStackError.
+  # Errors that must not escape from an after_commit callback. An inline queue
+  # that cannot wait raises NotImplementedError, and a value that contains itself
+  # raises SystemStackError.
   RESCUED = [ StandardError, NotImplementedError, SystemStackError ].freeze
 
   class << self
@@ -25,7 +24,8 @@ module DurableStreams::Rails::BroadcastFailure # :nodoc:
       handled(error, { record: record || contained_record, stream: stream }.compact)
     end
 
-    # Runs the block after the record's commit, and lets no failure through.
+    # Runs the block after the record's commit, and reports failures instead of
+    # raising them.
     def contain(record, operation, streamables = nil)
       before, self.contained_record = contained_record, record
       yield
@@ -35,7 +35,8 @@ module DurableStreams::Rails::BroadcastFailure # :nodoc:
       self.contained_record = before
     end
 
-    # The record of whose commit this is part, in a job that runs in place too.
+    # The record whose after_commit callback is running, also inside a job that an
+    # inline queue runs there.
     def contained_record
       ActiveSupport::IsolatedExecutionState[:durable_streams_contained_record]
     end

@@ -7,25 +7,25 @@ require "active_job"
 # It is tried again while the server cannot be reached, and then sends under
 # the identity of the first try, so that an append whose answer was lost does
 # not land twice. It is dropped when the record is gone: its destruction is a
-# broadcast of its own. It is dropped too when the app deleted the stream after
-# the job was made.
+# broadcast of its own. It is also dropped when the app deleted the stream after
+# the job was created.
 #
-# <tt>config.durable_streams.queue</tt> names its queue. All else about it is
-# for an initializer:
+# <tt>config.durable_streams.queue</tt> names its queue. Anything else is set in
+# an initializer:
 #
 #   ActiveSupport.on_load(:durable_streams_broadcast_job) do
 #     queue_with_priority 10
 #   end
 #
-# When it gives up, <tt>broadcast_given_up.durable_streams</tt> is instrumented.
+# When it gives up, it instruments <tt>broadcast_given_up.durable_streams</tt>.
 class DurableStreams::Rails::BroadcastJob < ActiveJob::Base
   # How often a broadcast is tried before its error goes to the queue's own handling.
   ATTEMPTS = 12
 
-  # Events are the readers' data; they do not belong in the log.
+  # The arguments hold the readers' data.
   self.log_arguments = false
 
-  # An event must not be seen before its row. Waits by itself, see #queue_adapter.
+  # #queue_adapter defers the job by itself: readers must not see an event before its row.
   self.enqueue_after_transaction_commit = ::Rails::VERSION::MAJOR >= 8 ? false : :never if respond_to?(:enqueue_after_transaction_commit=)
 
   queue_as { DurableStreams.config.queue }
@@ -37,8 +37,8 @@ class DurableStreams::Rails::BroadcastJob < ActiveJob::Base
 
   after_discard { |job, error| job.give_up(error) unless error.is_a?(ActiveJob::DeserializationError) }
 
-  # The model whose transaction the enqueueing waits for; without one it waits
-  # for all that are open.
+  # The model whose transaction must commit before the job is enqueued. Without
+  # one, all open transactions must.
   attr_accessor :model # :nodoc:
 
   def initialize(...)
@@ -56,8 +56,8 @@ class DurableStreams::Rails::BroadcastJob < ActiveJob::Base
     raise
   end
 
-  # Where it runs in place, inside the callback of a commit, there is nobody to
-  # raise to.
+  # Inside an after_commit callback, an inline queue reports failures instead of
+  # raising them.
   def perform_now
     super
   rescue *DurableStreams::Rails::BroadcastFailure::RESCUED => error
@@ -67,8 +67,8 @@ class DurableStreams::Rails::BroadcastJob < ActiveJob::Base
     raise
   end
 
-  # Enqueues, and reports what the queue refuses with ActiveJob::EnqueueError,
-  # which Active Job keeps silent about.
+  # Enqueues the job, and reports an ActiveJob::EnqueueError, which Active Job
+  # only stores in the job.
   def enqueue_and_report(record: nil) # :nodoc:
     enqueue.tap { report(enqueue_error, record: record) if enqueue_error }
   end
@@ -77,8 +77,8 @@ class DurableStreams::Rails::BroadcastJob < ActiveJob::Base
     DurableStreams::Rails::BroadcastFailure.report(error, record: record, stream: stream_name, event: event_summary)
   end
 
-  # No less than the server asked for. A queue that cannot wait has nothing
-  # left to try.
+  # Waits at least as long as the server's Retry-After. A queue that cannot wait
+  # gives up.
   def retry_job(options = {})
     error = options[:error]
     pause = error.retry_after if error.respond_to?(:retry_after)
@@ -93,7 +93,7 @@ class DurableStreams::Rails::BroadcastJob < ActiveJob::Base
       stream: stream_name, event: event_summary, job: self, exception_object: error)
   end
 
-  # Where a transaction is open, an adapter that waits for its commit.
+  # While a transaction is open, an adapter that waits for its commit.
   def queue_adapter
     adapter = super
     DurableStreams::Rails::AfterCommitAdapter.waits_for?(model) ? DurableStreams::Rails::AfterCommitAdapter.new(adapter) : adapter

@@ -16,8 +16,8 @@ require "active_support/isolated_execution_state"
 # tried again. An app without Active Job sends at once, and reports as handled
 # what could not be sent.
 #
-# What is sent of a record is +to_stream_value+, by default its attributes
-# without the secret ones:
+# A record is sent as its +to_stream_value+, by default its attributes without
+# the secret ones:
 #
 #   class Comment < ApplicationRecord
 #     def to_stream_value
@@ -69,8 +69,8 @@ module DurableStreams::Rails::Broadcastable
       end
     end
 
-    # Keeps records of this class from broadcasting what changes while the block
-    # runs, also where the transaction is committed later.
+    # Keeps records of this class from broadcasting changes made inside the block,
+    # even when their transaction commits after it.
     def suppressing_streams
       before = DurableStreams::Rails::Broadcastable.suppressed_classes
       DurableStreams::Rails::Broadcastable.suppressed_classes = before + [ self ]
@@ -86,7 +86,7 @@ module DurableStreams::Rails::Broadcastable
 
     private
       def _durable_streams_declare(targets, options)
-        # In all of the hierarchy: a row of another class may become one of this.
+        # In the whole STI hierarchy: a row of another class may become one of this class.
         base_class.include DurableStreams::Rails::ChangeTracking
         self._durable_streams_declarations += [ DurableStreams::Rails::StreamDeclaration.new(targets, **options) ]
       end
@@ -195,17 +195,15 @@ module DurableStreams::Rails::Broadcastable
     stream_delete_later_to(self, **options)
   end
 
-  # What is sent of this record. Override it to send less, or more; it may be
-  # private. By default it is +as_json+ without encrypted and binary attributes
-  # and without those whose names say that they are secret, see
-  # DurableStreams::Rails::RecordValue.
+  # The value of this record's events. Override it to send less, or more; it may
+  # be private. The default is +as_json+ without encrypted, binary and secret
+  # attributes, see DurableStreams::Rails::RecordValue.
   def to_stream_value
     as_json(except: DurableStreams::Rails::RecordValue.withheld_attributes(self))
   end
 
-  # The txid of the last automatic broadcast of this record's changes, or nil:
-  # for the controller to hand to the client that made the change, which
-  # recognizes it in the stream.
+  # The txid of the last automatic broadcast of this record's changes, or nil. A
+  # client that made the change waits for it in the stream.
   #
   #   comment.update!(comment_params)
   #   render json: { txid: comment.stream_txid }

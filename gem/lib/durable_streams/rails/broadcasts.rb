@@ -23,8 +23,8 @@ module DurableStreams::Rails::Broadcasts
   # * <tt>txid:</tt> the transaction id; by default a new one
   # * <tt>headers:</tt> more headers for the event
   #
-  # Nothing is sent, and nil returned, when all streamables are blank. One blank
-  # part among others is an ArgumentError.
+  # Sends nothing and returns nil when all streamables are blank. A single blank
+  # part raises ArgumentError.
   def broadcast_event_to(*streamables, type:, key:, operation:, value: nil, txid: nil, headers: nil, producer: nil)
     if (streamables = present_streamables(streamables))
       event = { type: type, key: key, value: value, headers: event_headers(headers, operation, txid) }
@@ -42,7 +42,7 @@ module DurableStreams::Rails::Broadcasts
   end
 
   # The job of broadcast_event_later_to, not yet enqueued. Many are best
-  # enqueued at once, which waits for the commit as well:
+  # enqueued at once, which also waits for the commit:
   #
   #   jobs = rooms.map { |room| DurableStreams.build_broadcast_event_to(room, **event) }
   #   ActiveJob.perform_all_later(jobs)
@@ -72,23 +72,23 @@ module DurableStreams::Rails::Broadcasts
     end
   end
 
-  # Broadcasts to a stream whose name was made before, see DurableStreams::Rails::BroadcastJob.
+  # Broadcasts to a stream by its complete name, for DurableStreams::Rails::BroadcastJob.
   def deliver_event(name, type:, key:, operation:, value: nil, txid: nil, headers: nil, **delivery) # :nodoc:
     event = { type: type, key: key, value: value, headers: event_headers(headers, operation, txid) }
     deliver(name, DurableStreams::Rails::StateEvent.build(event), **delivery)
   end
 
-  # As broadcast_event_to, for a request that cannot wait: with one short try,
-  # and none while the server is known to be away.
+  # As broadcast_event_to, with one short attempt and none while the circuit
+  # breaker is open. For saves in apps without Active Job.
   def broadcast_event_briefly_to(*streamables, **event) # :nodoc:
     if (streamables = present_streamables(streamables))
       transport.briefly { |brief| deliver_event(stream_name_from(streamables), **event, through: brief) } ||
-        raise(DurableStreams::ConnectionError, "the Durable Streams server at #{server_url} did not answer a moment ago, so it was not asked")
+        raise(DurableStreams::ConnectionError, "the Durable Streams server at #{server_url} failed a moment ago and is not asked again yet")
     end
   end
 
   private
-    # nil when all are blank.
+    # Returns nil when all are blank.
     def present_streamables(streamables)
       streamables unless streamables.flatten.all?(&:blank?)
     end
@@ -98,7 +98,7 @@ module DurableStreams::Rails::Broadcasts
         .merge("operation" => DurableStreams::Rails::StateEvent.operation(operation), "txid" => txid)
     end
 
-    # A record is found again by the job.
+    # The job loads records itself.
     def value_for_later(value)
       case value
       when DurableStreams::Rails::RecordReference then { record: value.to_h }

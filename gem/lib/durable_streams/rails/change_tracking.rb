@@ -3,16 +3,15 @@
 require "active_support/concern"
 require "active_support/isolated_execution_state"
 
-# Remembers which rows a transaction changed while broadcasting was not
-# suppressed, and broadcasts them when it commits. Included by +streams_to+ and
-# +streams+.
+# Tracks the rows that a transaction changes while broadcasts are not suppressed,
+# and broadcasts them when it commits. Included by +streams_to+ and +streams+.
 #
-# By row, because Active Record runs the commit callbacks of one instance of
-# each row, which need not be the one that was changed.
+# Changes are tracked by row: Active Record runs the commit callbacks of only one
+# instance of each row, which may be another than the changed one.
 module DurableStreams::Rails::ChangeTracking # :nodoc:
   extend ActiveSupport::Concern
 
-  # How often the row was changed, and the class that it had before.
+  # The number of changes of a row, and the class that it had before.
   Changes = Struct.new(:count, :former_class)
 
   included do
@@ -39,8 +38,7 @@ module DurableStreams::Rails::ChangeTracking # :nodoc:
     super
   end
 
-  # Rails touches the row at the end of the transaction; whether broadcasting is
-  # suppressed is asked now.
+  # Rails defers the UPDATE to the end of the transaction. Suppression is judged now.
   def touch_later(*) # :nodoc:
     super.tap { _durable_streams_changed }
   end
@@ -92,12 +90,12 @@ module DurableStreams::Rails::ChangeTracking # :nodoc:
       end
     end
 
-    # The shard belongs to it: ids repeat there.
+    # Ids repeat across shards.
     def _durable_streams_row
       [ self.class.base_class, self.class.current_shard, id_in_database || id ]
     end
 
-    # The class that the row had before this save, where its type changed.
+    # The class that the row had before this save changed its type, or nil.
     def _durable_streams_former_class
       column = self.class.inheritance_column
       if !previously_new_record? && has_attribute?(column) && saved_change_to_attribute?(column)

@@ -1,9 +1,9 @@
 # frozen_string_literal: true
 
-# Spares threads a server that has just failed: after a failure nobody tries for
-# some seconds, then one thread does.
+# Stops requests to a server that has just failed. After a pause, one thread
+# tries it again.
 class DurableStreams::Rails::CircuitBreaker # :nodoc:
-  # The longest that a server's Retry-After is followed, in seconds.
+  # The upper limit of a pause that the server asks for, in seconds.
   MAX_PAUSE = 60
 
   def initialize(pause:)
@@ -12,7 +12,7 @@ class DurableStreams::Rails::CircuitBreaker # :nodoc:
     @mutex = Mutex.new
   end
 
-  # Whether to try. Of the threads that ask when the pause is over, one.
+  # Whether a request may be sent. After the pause, true for one thread only.
   def allow?
     return true unless @open_until
 

@@ -17,13 +17,13 @@ require "active_support/fork_tracker"
 # * <tt>open_timeout</tt>, <tt>read_timeout</tt>, <tt>write_timeout</tt>: seconds (2, 5, 5).
 # * <tt>max_retries</tt>: how often a request is repeated at once before it
 #   counts as failed (2).
-# * <tt>stream_prefix</tt>: what every stream name begins with, or a proc that
-#   returns it: the tenant. nil for none.
+# * <tt>stream_prefix</tt>: the first part of every stream name, or a proc that
+#   returns it, such as the tenant's slug. nil for none.
 # * <tt>queue</tt>: the queue of DurableStreams::Rails::BroadcastJob.
-# * <tt>page_timeout</tt>: how many seconds a signed URL or an offset waits for
-#   the server (0.5); it is tried once.
-# * <tt>page_retry_interval</tt>: for how many seconds pages do without a server
-#   that did not answer (5).
+# * <tt>page_timeout</tt>: seconds that a signed URL or an offset waits for the
+#   server, in one attempt (0.5).
+# * <tt>page_retry_interval</tt>: seconds without such requests after one has
+#   failed (5).
 module DurableStreams::Rails::Configuration
   # Where browsers reach the server, with the route:
   # <tt>https://streams.example.com/v1/streams</tt>.

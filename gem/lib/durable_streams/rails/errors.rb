@@ -14,16 +14,15 @@ module DurableStreams
     # under this identity cannot land twice.
     attr_accessor :producer
 
-    # How many seconds the server asked to wait, or nil.
+    # The server's Retry-After in seconds, or nil.
     attr_accessor :retry_after
   end
 
-  # An event cannot be JSON: its text is not valid UTF-8, say, or it is nested
-  # too deeply. The message names the part.
+  # An event cannot be encoded as JSON: it has invalid UTF-8 or is nested too
+  # deeply. The message names the place.
   class InvalidEvent < Error; end
 
-  # What a stream holds is not a list of JSON messages. Trying again does not
-  # help.
+  # The stream does not hold JSON messages. Retrying does not help.
   class InvalidStreamContent < Error; end
 
   # The server answered, and said no.

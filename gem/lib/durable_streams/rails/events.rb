@@ -8,8 +8,8 @@ class DurableStreams::Rails::Events
   # Where the next read goes on.
   attr_reader :offset
 
-  # How many messages were left out because they cannot be read: nested too
-  # deeply, say, by a browser that may append.
+  # The number of messages that were left out because they cannot be parsed, for
+  # example because a browser appended one that is nested too deeply.
   attr_reader :skipped
 
   delegate :each, :size, :length, :empty?, :last, :[], to: :@events

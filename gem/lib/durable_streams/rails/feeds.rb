@@ -6,14 +6,14 @@ module DurableStreams::Rails::Feeds
   # The offset before all events.
   BEGINNING = "-1"
 
-  # What a page reads a stream by: URL, token and the offset to begin at.
-  # Destructures, and knows its hash and its JSON.
+  # URL, token and initial offset of a reader. Destructures, and converts to a
+  # hash and to JSON.
   #
   #   url, token, offset = DurableStreams.signed_stream_primitives(room, :messages)
   Primitives = Struct.new(:url, :token, :offset) do
     alias_method :to_ary, :to_a
 
-    # Shows no token.
+    # Hides the token.
     def inspect
       "#<#{self.class.name} url=#{url.inspect}, token=[FILTERED], offset=#{offset.inspect}>"
     end
@@ -33,10 +33,10 @@ module DurableStreams::Rails::Feeds
   # * <tt>permissions:</tt> <tt>:read</tt> (the default), <tt>:write</tt> or both: with <tt>:write</tt> the browser may append
   # * <tt>identity:</tt> who it is given to
   #
-  # A server that cannot be reached, or that hangs, does not take the page down
-  # with it. It costs one short try (<tt>config.durable_streams.page_timeout</tt>)
-  # and then none for some seconds; the error is reported as handled and the URL
-  # given out, for the stream is created with its first event.
+  # A server that is down or hangs does not fail the page. It costs one short
+  # attempt (<tt>config.durable_streams.page_timeout</tt>), then none for
+  # <tt>page_retry_interval</tt> in any thread. The error is reported as handled.
+  # The URL is valid nevertheless: the first event creates the stream.
   def signed_stream_url(*streamables, **options)
     name = feed_name_from(streamables)
     token = gatekeeper.client_token(name, **options)
@@ -45,14 +45,13 @@ module DurableStreams::Rails::Feeds
   end
 
   # URL, token and tail in one call, with the options of signed_stream_url. For
-  # clients that send the token in the Authorization header and for pages that
-  # miss nothing: called before the page's records are loaded, it gives the
-  # offset after which the stream has what they lack.
+  # clients that send the token in the Authorization header, and for pages: taken
+  # before the page loads its records, the offset makes the reader miss nothing.
   #
   #   @feed     = DurableStreams.signed_stream_primitives(@room, :messages)
   #   @messages = @room.messages.order(:id)
   #
-  # The offset is nil where the server cannot be asked just now, see stream_offset.
+  # The offset is nil while the server does not answer, see stream_offset.
   def signed_stream_primitives(*streamables, **options)
     name = feed_name_from(streamables)
     token = gatekeeper.client_token(name, **options)
@@ -63,9 +62,9 @@ module DurableStreams::Rails::Feeds
   # nothing from before. Taken before the page's records are loaded, it lets
   # the page miss nothing. Creates the stream where there is none.
   #
-  # nil where the server cannot be asked just now, at the cost of one short try
-  # as for signed_stream_url. A page without an offset reads from the beginning
-  # ("-1"), or from "now" if it can do without what happens meanwhile.
+  # Returns nil while the server does not answer, after one short attempt as for
+  # signed_stream_url. A page without an offset reads from the beginning ("-1"),
+  # or from "now" if it may miss events.
   def stream_offset(*streamables)
     tail_of_feed(feed_name_from(streamables))
   end
@@ -82,10 +81,10 @@ module DurableStreams::Rails::Feeds
   #   events.map { |event| event["value"] }
   #   DurableStreams.read_stream(room, :messages, offset: events.offset)
   #
-  # Messages that cannot be read are left out and counted in +skipped+. Raises
-  # DurableStreams::InvalidStreamContent where the stream is none of JSON, and
-  # DurableStreams::StreamGone for an offset whose events are gone or that
-  # belongs to a stream which was deleted since: read from the beginning then.
+  # Messages that cannot be parsed are left out and counted in +skipped+. Raises
+  # DurableStreams::InvalidStreamContent for a stream of another content type, and
+  # DurableStreams::StreamGone for an offset whose events were removed or that
+  # belongs to an earlier stream of the same name. Read from the beginning then.
   def read_stream(*streamables, offset: nil)
     read_stream_named(feed_name_from(streamables), offset: offset)
   end
@@ -118,8 +117,7 @@ module DurableStreams::Rails::Feeds
   end
 
   # Deletes the stream and all that it holds. Returns whether there was one.
-  # Jobs that were made before do not bring it back; naming it in a new
-  # broadcast or a new signed URL does.
+  # Jobs created earlier do not recreate it; new broadcasts and signed URLs do.
   def delete_stream(*streamables)
     name = feed_name_from(streamables)
     DurableStreams::Rails::StreamDeletions.record(name)
@@ -148,7 +146,7 @@ module DurableStreams::Rails::Feeds
       end
     end
 
-    # One short try, and nil where it fails: a page does without.
+    # Returns nil when the server does not answer.
     def ask_for_page(name, &block)
       transport.briefly(&block)
     rescue DurableStreams::ConnectionError, DurableStreams::InsufficientStorage => error

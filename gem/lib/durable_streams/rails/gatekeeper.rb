@@ -40,7 +40,7 @@ class DurableStreams::Rails::Gatekeeper
       seconds_until_expiry(expires_in, expires_at))
   end
 
-  # Shows no key and no token.
+  # Hides keys and tokens.
   def inspect
     "#<#{self.class.name}>"
   end

@@ -10,7 +10,7 @@ require "stringio"
 # deleting by their nature, appending because it carries a producer's identity.
 # So a failed one is repeated a few times before it counts as failed.
 #
-# Pages cannot wait that long, see #briefly.
+# Pages cannot wait that long: see #briefly.
 class DurableStreams::Rails::HttpTransport
   autoload :Append, "durable_streams/rails/http_transport/append"
   autoload :Failure, "durable_streams/rails/http_transport/failure"
@@ -25,8 +25,8 @@ class DurableStreams::Rails::HttpTransport
   # The first pause before a request is repeated, in seconds; each next one is four times as long.
   FIRST_PAUSE = 0.05
 
-  # The longest Retry-After that is waited for here, in seconds. A job is tried
-  # again after a longer one.
+  # The longest Retry-After that a request waits for, in seconds. A longer one
+  # fails the request, and the job is retried later.
   MAX_PAUSE = 2
 
   # Of every request. Said here because each header that a library adds by
@@ -34,7 +34,7 @@ class DurableStreams::Rails::HttpTransport
   HEADERS = { "Connection" => "keep-alive", "Accept-Encoding" => "identity" }.freeze # :nodoc:
   JSON_TYPE = { "Content-Type" => "application/json" }.freeze # :nodoc:
 
-  # How long a request may take, phase by phase, and how often it is repeated.
+  # Timeouts of a request, and the number of its retries.
   Budget = Struct.new(:open_timeout, :read_timeout, :write_timeout, :max_retries) do # :nodoc:
     # Half for connecting and half for the answer.
     def self.brief(seconds)
@@ -45,7 +45,7 @@ class DurableStreams::Rails::HttpTransport
   # Where the server is, with the route.
   attr_reader :url
 
-  # +budget+ is by default the one of the settings.
+  # +budget+ defaults to the settings.
   def initialize(url, gatekeeper:, config:, budget: config)
     @url = url
     @uri = parse(url)
@@ -58,9 +58,9 @@ class DurableStreams::Rails::HttpTransport
     @mutex = Mutex.new
   end
 
-  # Yields a transport that tries once and shortly, for a request of the app
-  # that cannot wait. When that fails, nobody tries for some seconds: nil is
-  # returned at once, in all threads.
+  # Yields a transport with short timeouts and a single attempt, for callers that
+  # cannot wait. After a failure it yields nothing and returns nil for
+  # +page_retry_interval+, in all threads.
   def briefly
     return unless @breaker.allow?
 
@@ -73,12 +73,12 @@ class DurableStreams::Rails::HttpTransport
     raise
   end
 
-  # Whether streams are this process's own, and nothing about them has to be remembered.
+  # Whether streams live in this process, so that their existence needs no cache.
   def in_memory?
     false
   end
 
-  # Shows no key and no token.
+  # Hides keys and tokens.
   def inspect
     "#<#{self.class.name} #{@url}>"
   end
@@ -86,7 +86,7 @@ class DurableStreams::Rails::HttpTransport
   # Creates the stream, or confirms that it is there. Returns its tail.
   def create(name)
     response = request(Net::HTTP::Put, name, headers: JSON_TYPE)
-    # Where streams are served, a PUT finds or creates one.
+    # A PUT below the server's route never answers 404.
     raise Failure.new(response, "#{@url}/#{name}").wrong_route if response.code == "404"
 
     check(response, name, accept: [ 409 ])["Stream-Next-Offset"]
@@ -177,7 +177,7 @@ class DurableStreams::Rails::HttpTransport
       end
     end
 
-    # A token that is refused may have been signed with a key that is gone.
+    # The cached token may be signed with a withdrawn key.
     def perform_authorized(verb, path, body, headers)
       response = perform(verb, path, body, headers)
       return response unless response.code == "401"
@@ -192,15 +192,14 @@ class DurableStreams::Rails::HttpTransport
       attempt <= @budget.max_retries && !(error.respond_to?(:retry_after) && error.retry_after.to_f > MAX_PAUSE)
     end
 
-    # A kept connection that the server has closed since says nothing about the
-    # server. The others are as old.
+    # A kept-alive connection that the server closed is no failure of the server.
+    # The others may be closed too.
     def stale?(error)
       cause = error.cause || error
       (cause.is_a?(EOFError) || cause.is_a?(Errno::ECONNRESET) || cause.is_a?(Errno::EPIPE)).tap { |stale| @connections.reconnect if stale }
     end
 
-    # The cause knows the address that was tried, where the connection's own
-    # error names another port.
+    # Net::HTTP::Persistent's own message names the wrong port; its cause has the right one.
     def unreachable(error)
       cause = error.is_a?(Net::HTTP::Persistent::Error) && error.cause || error
       DurableStreams::ConnectionError.new(
@@ -214,7 +213,7 @@ class DurableStreams::Rails::HttpTransport
       @connections.request(@uri, request).tap { |response| raise EOFError, "the answer broke off" if cut_short?(response) }
     end
 
-    # Net::HTTP takes the beginning of a body for all of it.
+    # Net::HTTP accepts a truncated body.
     def cut_short?(response)
       response.body && response.content_length && response.body.bytesize < response.content_length
     end

@@ -5,8 +5,8 @@
 class DurableStreams::Rails::MemoryTransport
   Stream = Struct.new(:events, :closed) # :nodoc:
 
-  # The block, where given, says where streams are kept: tests that run at the
-  # same time have streams of their own.
+  # The block returns the hash of streams, so that concurrent tests can have
+  # their own.
   def initialize(&store)
     streams = {}
     @store = store || -> { streams }

@@ -2,10 +2,10 @@
 
 require "securerandom"
 
-# Broadcasts the events of one record: those that its methods ask for, and
-# those of its committed changes.
+# Broadcasts the events of a record: those of its stream_ methods and those of
+# its committed changes.
 class DurableStreams::Rails::RecordPublisher # :nodoc:
-  # Of all events of one commit.
+  # Shared by all events of a commit.
   attr_reader :txid
 
   def initialize(record)
@@ -14,7 +14,7 @@ class DurableStreams::Rails::RecordPublisher # :nodoc:
     @published = false
   end
 
-  # Whether a committed change had a stream to go to.
+  # Whether a committed change was broadcast to at least one stream.
   def published?
     @published
   end
@@ -27,10 +27,10 @@ class DurableStreams::Rails::RecordPublisher # :nodoc:
     build_job(@record, operation, streamables, options)&.enqueue_and_report unless @record.class.suppressed_streams?
   end
 
-  # Broadcasts a committed change. The commit stands, so nothing is raised: what
-  # fails is reported, and the other streams get their events.
+  # Broadcasts a committed change. Failures are reported, not raised, and do not
+  # affect other streams.
   #
-  # A row whose type changed is another entity for its readers.
+  # A row whose type changed is a different entity for its readers.
   def publish(operation, former_class: nil)
     DurableStreams::Rails::BroadcastFailure.contain(@record, operation) do
       record = as_class(current_class)
@@ -87,7 +87,8 @@ class DurableStreams::Rails::RecordPublisher # :nodoc:
       end
     end
 
-    # The event, and where the record is its value, the choice of attributes.
+    # The event, and the +only+ and +except+ of its value, or nil if it has no value
+    # or another one.
     def event_of(record, operation, options)
       event = { type: record.model_name.singular, key: key_of(record), operation: operation, **options }
       choice = event.extract!(:only, :except)
@@ -98,7 +99,7 @@ class DurableStreams::Rails::RecordPublisher # :nodoc:
       Array(record.id).join("_")
     end
 
-    # The class that the row has now; the instance keeps the one it was loaded as.
+    # The class of the row's current type. The instance keeps the class it was loaded as.
     def current_class
       model, column = @record.class, @record.class.inheritance_column
       type = @record[column] if @record.has_attribute?(column)

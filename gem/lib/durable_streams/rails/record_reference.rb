@@ -1,13 +1,12 @@
 # frozen_string_literal: true
 
-# A record as a job carries it: its Global ID, and the role and shard that it
-# was found on, which a Global ID does not know. The same id is another record
-# on another shard.
+# A record in a job's arguments: its Global ID with the role and shard of its
+# connection. The same Global ID is a different record on another shard.
 class DurableStreams::Rails::RecordReference # :nodoc:
   class Gone < StandardError; end
 
   class << self
-    # Whether the record can be found again by a job.
+    # Whether a job can load the record.
     def refers_to?(value)
       defined?(::ActiveRecord::Base) && value.is_a?(::ActiveRecord::Base) && value.persisted?
     end
@@ -30,7 +29,7 @@ class DurableStreams::Rails::RecordReference # :nodoc:
     @attributes
   end
 
-  # The record's value as it is now. Raises Gone when there is no such record.
+  # Loads the record and returns its value. Raises Gone when it does not exist.
   def value
     on_connection do
       DurableStreams::Rails::RecordValue.of(locate, only: @attributes["only"], except: @attributes["except"])

@@ -4,20 +4,20 @@ require "active_support/core_ext/array/conversions"
 require "active_support/parameter_filter"
 require "concurrent/set"
 
-# What is sent of a record: its own +to_stream_value+ where its class has one,
-# public or not, and otherwise its attributes without those that are secret.
+# The value of a record's events: its own +to_stream_value+, public or private,
+# or its attributes without the secret ones.
 module DurableStreams::Rails::RecordValue
-  # Attributes that never leave by default: digests, tokens, passwords, keys.
-  # Beside them stay encrypted attributes, binary ones, and all that the model's
-  # +filter_attributes+ or the app's +filter_parameters+ name.
+  # Names of attributes that are left out by default. So are encrypted attributes,
+  # binary attributes, and those that match the model's +filter_attributes+ or the
+  # app's +filter_parameters+.
   SECRET_NAME = /
     (\A|_)(token|secret|password|passphrase|salt|otp|api_?key|(access|private|secret|signing|encryption)_key|(recovery|backup)_code)s?\z |
     _(digest|ciphertext)\z | \Aencrypted_
   /xi
 
   class << self
-    # +only+ and +except+ choose among the default's attributes, or among the
-    # keys of what +to_stream_value+ returns.
+    # +only+ and +except+ choose attributes, or keys of the hash that a custom
+    # +to_stream_value+ returns.
     def of(object, only: nil, except: nil)
       only, except = [ only, except ].map { |names| Array(names).map(&:to_s) if names }
 
@@ -28,7 +28,7 @@ module DurableStreams::Rails::RecordValue
       end
     end
 
-    # Whether the object says what is to be sent of it.
+    # Whether the object has a +to_stream_value+.
     def provided_by?(object)
       object.respond_to?(:to_stream_value, true)
     end
@@ -53,14 +53,14 @@ module DurableStreams::Rails::RecordValue
       ANNOUNCED = Concurrent::Set.new
       private_constant :ANNOUNCED
 
-      # Once for each model, so that nobody has to search for an attribute that does not arrive.
+      # Once for each model, so that a missing attribute is easy to explain.
       def announce(model, withheld)
         if ANNOUNCED.add?(model.name)
           ::Rails.logger&.info { "  DurableStreams sends #{model.name} without #{withheld.to_sentence}. To send them, name them in only: or in to_stream_value" }
         end
       end
 
-      # Procs change values and name nothing.
+      # Procs filter values, not names.
       def filters_of(model)
         filters = model.filter_attributes.to_a + ::Rails.application&.config&.filter_parameters.to_a
         filters.reject { |filter| filter.is_a?(Proc) }.uniq

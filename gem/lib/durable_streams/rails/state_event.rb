@@ -2,13 +2,12 @@
 
 require "securerandom"
 
-# Builds the events of the State Protocol as they are sent, and refuses those
-# that no reader could understand.
+# Builds State Protocol events and validates their parts.
 module DurableStreams::Rails::StateEvent # :nodoc:
   OPERATIONS = %w[ insert update upsert delete ].freeze
 
-  # How deep a value may be nested: JSON allows 100, two of them are taken by
-  # the event and the list that it is sent in.
+  # Maximum nesting of a value. JSON.generate allows 100; the event and the list
+  # around it take two.
   MAX_DEPTH = 98
 
   class << self
@@ -32,7 +31,7 @@ module DurableStreams::Rails::StateEvent # :nodoc:
       end
     end
 
-    # What only looks like text is refused: a record given as a key would be "#<Comment:0x…>".
+    # Refuses objects whose to_s is not an identifier, such as "#<Comment:0x…>".
     def identifier(name, value)
       string = value.to_s
       raise ArgumentError, "#{name}: is blank" if string.blank?
@@ -48,13 +47,13 @@ module DurableStreams::Rails::StateEvent # :nodoc:
       headers.to_h.transform_keys(&:to_s)
     end
 
-    # The value that stands for the object in an event.
+    # The JSON value of an object.
     def json_of(value)
       value = DurableStreams::Rails::RecordValue.of(value) if DurableStreams::Rails::RecordValue.provided_by?(value)
       value.as_json
     end
 
-    # An error that names the part of the event that cannot be JSON.
+    # An error that names the part of the event that cannot be encoded.
     def invalid(event, error)
       path, reason = first_invalid(event, [])
       where = path ? "#{path.join(".")} #{reason}" : error.message.truncate(200)
@@ -63,15 +62,15 @@ module DurableStreams::Rails::StateEvent # :nodoc:
 
     private
       def build_headers(headers)
-        headers = headers(headers)
-        headers["operation"] = operation(headers["operation"]) if headers.key?("operation")
-        headers["txid"] = headers["txid"].blank? ? SecureRandom.uuid : identifier("txid", headers["txid"])
-        headers
+        headers(headers).tap do |built|
+          built["operation"] = operation(built["operation"]) if built.key?("operation")
+          built["txid"] = built["txid"].blank? ? SecureRandom.uuid : identifier("txid", built["txid"])
+        end
       end
 
       def refuse_misplaced(event)
         if (name = event.keys.find { |key| %w[ operation txid ].include?(key) })
-          raise ArgumentError, "#{name}: belongs into headers:. broadcast_event_to takes it as it is"
+          raise ArgumentError, "#{name}: belongs in headers:, or use broadcast_event_to"
         end
       end
 

@@ -1,18 +1,17 @@
 # frozen_string_literal: true
 
-# One +streams_to+ or +streams+ of a model: which changes go to which streams,
-# in which form.
+# One +streams_to+ or +streams+ of a model: its targets, conditions and options.
 class DurableStreams::Rails::StreamDeclaration # :nodoc:
   OPERATIONS = { create: :insert, update: :update, destroy: :delete }.freeze
 
   attr_reader :options
 
-  # A target is a symbol, a proc, or an array of streamables as they are.
+  # A target is a symbol, a callable, or a literal array of streamables.
   def initialize(targets, on: OPERATIONS.keys, **options)
     options.assert_valid_keys(:if, :unless, :type, :only, :except)
     @targets = targets
     @operations = operations_of(Array(on))
-    @conditions, @exceptions = Array(options[:if]), Array(options[:unless])
+    @conditions, @exceptions = options.values_at(:if, :unless).map { |conditions| conditions_of(conditions) }
     @options = options.slice(:type, :only, :except).compact
   end
 
@@ -43,6 +42,13 @@ class DurableStreams::Rails::StreamDeclaration # :nodoc:
       OPERATIONS.values_at(*actions)
     end
 
+    def conditions_of(conditions)
+      Array(conditions).each do |condition|
+        next if condition.is_a?(Symbol) || condition.respond_to?(:call)
+        raise ArgumentError, "if: and unless: take methods and procs, not #{condition.inspect}"
+      end
+    end
+
     def literal(streamables, record)
       streamables.empty? ? [ record ] : streamables
     end
@@ -55,7 +61,7 @@ class DurableStreams::Rails::StreamDeclaration # :nodoc:
       end
     end
 
-    # The records of an association are a stream each.
+    # Each record of a relation has its own stream.
     def many?(streamables)
       defined?(::ActiveRecord::Relation) && streamables.is_a?(::ActiveRecord::Relation)
     end

@@ -2,11 +2,11 @@
 
 require "concurrent/map"
 
-# Remembers when the app deleted which stream, so that a job that was made
-# before does not bring the stream back. Other processes learn of it by
-# <tt>Rails.cache</tt>; where that is not shared, each process knows its own.
+# Tombstones of the streams that the app deleted, so that a job created earlier
+# does not recreate one. Processes share them through <tt>Rails.cache</tt>; where
+# that is not shared, each process knows only its own.
 module DurableStreams::Rails::StreamDeletions # :nodoc:
-  # Longer than a job goes on trying.
+  # Longer than a job is retried.
   REMEMBERED_FOR = 1.day
 
   MAX_REMEMBERED = 10_000
@@ -24,12 +24,12 @@ module DurableStreams::Rails::StreamDeletions # :nodoc:
       cached { |cache| cache.write(key(name), at, expires_in: REMEMBERED_FOR) }
     end
 
-    # Whether the stream was deleted by this process after +time+.
+    # Whether this process deleted the stream after +time+.
     def known_since?(name, time)
       (at = deletions[name]) ? at >= time : false
     end
 
-    # As known_since?, by any process.
+    # Whether any process did.
     def since?(name, time)
       known_since?(name, time) || (cached { |cache| cache.read(key(name)) } || 0) >= time
     end
@@ -43,7 +43,7 @@ module DurableStreams::Rails::StreamDeletions # :nodoc:
         "durable_streams/deleted/#{name}"
       end
 
-      # A cache that fails costs what it knew and nothing else.
+      # A failing cache must not fail the job.
       def cached
         yield ::Rails.cache if ::Rails.cache
       rescue StandardError => error

@@ -10,8 +10,8 @@
 # With <tt>config.durable_streams.stream_name_format = :gid_param</tt> records
 # are named by the Base64 form of the Global ID, as in Turbo.
 #
-# A Global ID does not know the tenant or the shard of its record. Apps that
-# have several put the tenant first in every name:
+# A Global ID names neither the tenant nor the shard of its record. Apps with
+# several put the tenant first in every name:
 #
 #   config.durable_streams.stream_prefix = -> { Current.tenant&.slug }
 #
@@ -38,8 +38,8 @@ module DurableStreams::Rails::StreamName
       stream_name_part(prefix, "config.durable_streams.stream_prefix") unless prefix.nil?
     end
 
-    # A blank part is refused rather than dropped: [ nil, :messages ] must not
-    # name a stream that everyone shares.
+    # A blank part raises: [ nil, :messages ] must not name a stream that all
+    # records share.
     def join_streamables(streamables)
       case streamables
       when Array

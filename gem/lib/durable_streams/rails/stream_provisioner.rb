@@ -3,18 +3,18 @@
 require "concurrent/map"
 
 # Creates streams before they are first used, so that an app never has to
-# think about it: one PUT for each name in each process. That a stream exists
-# is remembered, for pages no longer than MAX_AGE: the server may have lost it.
+# think about it: one PUT for each name in each process. Signed URLs check again
+# after MAX_AGE, because the server may have lost the stream.
 module DurableStreams::Rails::StreamProvisioner
-  # Streams remembered at most; then all are forgotten, so that an app with
-  # millions of streams does not keep them in memory.
+  # Limit of the cache of existing streams. When it is reached, the cache is
+  # emptied.
   MAX_REMEMBERED = 100_000
 
-  # How many seconds a signed URL relies on what is remembered.
+  # Seconds that a signed URL relies on the cache.
   MAX_AGE = 60
 
-  # Creates the stream unless this process knows that it exists, and has known
-  # it for no longer than +max_age+ seconds.
+  # Creates the stream unless this process knows that it exists, from no more than
+  # +max_age+ seconds ago.
   def ensure_stream_exists(name, max_age: nil)
     create_stream(name) unless stream_known?(name, max_age)
   end
@@ -42,8 +42,8 @@ module DurableStreams::Rails::StreamProvisioner
     end
 
     # Appends, and where the server has lost the stream, creates it and appends
-    # again. Returns nil for an event that was named before the app deleted its
-    # stream: that must not bring the stream back.
+    # again. An event created before the app deleted the stream is dropped, and nil
+    # returned.
     def append_to_stream(name, events, producer: nil, named_at: nil, through: transport)
       return if named_at && DurableStreams::Rails::StreamDeletions.known_since?(name, named_at)
 
@@ -55,7 +55,7 @@ module DurableStreams::Rails::StreamProvisioner
     rescue DurableStreams::StreamNotFound, DurableStreams::StreamGone => error
       provisioned_streams.delete(name)
       return if stream_deleted_since?(name, named_at)
-      raise if error.is_a?(DurableStreams::StreamGone) # Forks keep it; its name cannot be used.
+      raise if error.is_a?(DurableStreams::StreamGone) # Its name stays taken until its forks are deleted.
 
       create_stream(name, through: through)
       through.append(name, events)

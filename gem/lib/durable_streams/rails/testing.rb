@@ -36,11 +36,10 @@ module DurableStreams::Rails::Testing
     end
 
     # Sends to the server while the block runs, for system tests. Broadcast jobs
-    # run where they are enqueued, in all threads, and the names of the streams
-    # begin with one of this run, so that they are empty. The assertions read
-    # from the server.
+    # run inline, in all threads, and stream names get a prefix of this run, so that
+    # all streams are empty. The assertions read from the server.
     #
-    # For all threads of the process: not for tests that run in several.
+    # Affects the whole process: do not use it in tests that run in parallel threads.
     def with_server(&block)
       was, prefix = enabled?, DurableStreams.config.stream_prefix
       run = "test-#{SecureRandom.hex(6)}"
@@ -65,7 +64,7 @@ module DurableStreams::Rails::Testing
       end
     end
 
-    # Gives the test that begins in this thread streams of its own.
+    # Gives the test in this thread its own streams.
     def begin_test # :nodoc:
       Sandbox.begin
     end
@@ -74,7 +73,7 @@ module DurableStreams::Rails::Testing
       Sandbox.end
     end
 
-    # Runs broadcast jobs where they are enqueued, by this test.
+    # Runs this test's broadcast jobs inline.
     def performing_jobs(&block) # :nodoc:
       defined?(::ActiveJob) ? JobsInPlace.here(&block) : yield
     end

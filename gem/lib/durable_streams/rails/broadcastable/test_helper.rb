@@ -66,7 +66,7 @@ module DurableStreams::Rails::Broadcastable::TestHelper
       DurableStreams.send(:feed_name_from, streamables)
     end
 
-    # After a commit failures are reported and not raised; an assertion names them.
+    # Failures after a commit are reported, not raised, so assertions name them.
     def collecting_failed_broadcasts(&block)
       @durable_streams_failures = []
       sandbox = DurableStreams::Rails::Testing::Sandbox.current
@@ -76,7 +76,7 @@ module DurableStreams::Rails::Broadcastable::TestHelper
       ActiveSupport::Notifications.subscribed(collect, "broadcast_failed.durable_streams", &block)
     end
 
-    # Why there may be fewer broadcasts than expected.
+    # Explains missing broadcasts.
     def broadcast_hint(block)
       if block
         @durable_streams_failures.map { |error| ". #{error.class}: #{error.message}" }.uniq.join

@@ -34,13 +34,13 @@ class DurableStreams::Rails::HttpTransport::Failure # :nodoc:
     DurableStreams::ConnectionError.new(message).tap { |error| error.retry_after = retry_after }
   end
 
-  # The server has no streams below that address.
+  # The server serves no streams at that address.
   def wrong_route
     DurableStreams::ConfigurationError.new("#{message}. DurableStreams.server_url must end with the server's route, /v1/streams")
   end
 
   private
-    # In seconds. The server's dates are not used: clocks differ.
+    # In seconds. Dates are ignored because clocks differ.
     def retry_after
       Float(@response["Retry-After"].to_s, exception: false)&.clamp(0, nil)
     end

@@ -2,11 +2,10 @@
 
 require "strscan"
 
-# A page of a stream, as DurableStreams::Rails::Feeds#read_stream gathers them.
-# +skipped+ counts the messages that cannot be read.
+# A page of a stream. +skipped+ counts the messages that cannot be parsed.
 DurableStreams::Rails::HttpTransport::Page = Struct.new(:events, :offset, :closed, :up_to_date, :skipped) do
-  # The page that a response holds. Raises DurableStreams::InvalidStreamContent
-  # for a stream that is no list of JSON messages.
+  # Parses a response. Raises DurableStreams::InvalidStreamContent unless it is a
+  # list of JSON messages.
   def self.from(response, url) # :nodoc:
     type = response["Content-Type"].to_s
     unless type.include?("json")
@@ -31,8 +30,8 @@ DurableStreams::Rails::HttpTransport::Page = Struct.new(:events, :offset, :close
         value.is_a?(Array) ? value : raise(DurableStreams::InvalidStreamContent, "#{url} does not answer with a JSON array")
       end
 
-      # Message by message: one that is nested too deeply, say, does not keep
-      # the app from the others.
+      # Parses message by message, so that one that is nested too deeply does not
+      # hide the others.
       def parse_each(body, url)
         messages = split(body.scrub) || raise(DurableStreams::InvalidStreamContent, "#{url} does not answer with a JSON array")
         events = messages.filter_map do |message|
@@ -43,7 +42,7 @@ DurableStreams::Rails::HttpTransport::Page = Struct.new(:events, :offset, :close
         [ events.map(&:first), messages.size - events.size ]
       end
 
-      # The texts of an array's elements, or nil for what is no array.
+      # The source text of each element, or nil unless the text is an array.
       def split(text)
         scanner = StringScanner.new(text.strip)
         return unless scanner.skip(/\[/)

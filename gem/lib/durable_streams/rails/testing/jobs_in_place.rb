@@ -3,8 +3,8 @@
 require "active_job"
 require "concurrent/atomic/atomic_fixnum"
 
-# Runs broadcast jobs where they are enqueued, whichever queue adapter the test
-# has. Leaves the adapter as it is: it belongs to all threads.
+# Runs broadcast jobs inline, whichever queue adapter the test has. The adapter is
+# not changed, because all threads share it.
 module DurableStreams::Rails::Testing::JobsInPlace # :nodoc:
   INLINE = ActiveJob::QueueAdapters::InlineAdapter.new
   EVERYWHERE = Concurrent::AtomicFixnum.new

@@ -1,10 +1,10 @@
 # frozen_string_literal: true
 
-# What one test captures. Tests that run in threads of one process have one
-# each, which the threads that they start inherit.
+# The captured streams of one test. Tests that run in parallel threads have one
+# each; threads started by a test inherit its sandbox.
 #
-# A thread of no running test, as the server's in a system test, belongs to the
-# only test that runs; where several do, to none of them.
+# A thread without one, such as a system test's server, uses the sandbox of the
+# only running test, or a shared one while several run.
 class DurableStreams::Rails::Testing::Sandbox # :nodoc:
   RUNNING = Set.new
   LOCK = Mutex.new
@@ -12,7 +12,7 @@ class DurableStreams::Rails::Testing::Sandbox # :nodoc:
 
   attr_reader :streams
 
-  # How many blocks have broadcast jobs run in place.
+  # The number of blocks in which broadcast jobs run inline.
   attr_accessor :blocks_in_place
 
   def initialize
