@@ -17,11 +17,10 @@ module DurableStreams::Rails::BroadcastFailure # :nodoc:
     end
 
     def report(error, event:, record: nil, stream: nil)
+      report_handled(error, { record: record || contained_record, stream: stream }.compact)
       instrument(error, stream: stream, event: event)
     rescue StandardError => subscriber_error
-      handled(subscriber_error, {})
-    ensure
-      handled(error, { record: record || contained_record, stream: stream }.compact)
+      report_handled(subscriber_error, {})
     end
 
     # Runs the block after the record's commit, and reports failures instead of
@@ -46,7 +45,7 @@ module DurableStreams::Rails::BroadcastFailure # :nodoc:
         ActiveSupport::IsolatedExecutionState[:durable_streams_contained_record] = record
       end
 
-      def handled(error, context)
+      def report_handled(error, context)
         ::Rails.error.report(error, handled: true, context: context, source: "durable_streams")
       end
 

@@ -66,11 +66,11 @@ module DurableStreams::Rails::Testing
 
     # Gives the test in this thread its own streams.
     def begin_test # :nodoc:
-      Sandbox.begin
+      Sandbox.start
     end
 
     def end_test # :nodoc:
-      Sandbox.end
+      Sandbox.finish
     end
 
     # Runs this test's broadcast jobs inline.

@@ -25,11 +25,11 @@ class DurableStreams::Rails::Testing::Sandbox # :nodoc:
   private_constant :SHARED
 
   class << self
-    def begin
+    def start
       Fiber[:durable_streams_sandbox] = new.tap { |sandbox| LOCK.synchronize { RUNNING << sandbox } }
     end
 
-    def end
+    def finish
       LOCK.synchronize { RUNNING.delete(Fiber[:durable_streams_sandbox]) }
     end
 
