@@ -36,9 +36,10 @@ class DurableStreams::Rails::HttpTransport
 
   # Timeouts of a request, and the number of its retries.
   Budget = Struct.new(:open_timeout, :read_timeout, :write_timeout, :max_retries) do # :nodoc:
-    # Half for connecting and half for the answer.
+    # A connection that opens slowly and an answer that comes slowly take less
+    # than twice the time together.
     def self.brief(seconds)
-      new(seconds / 2.0, seconds / 2.0, seconds / 2.0, 0)
+      new(seconds * 0.8, seconds, seconds, 0)
     end
   end
 
