@@ -103,6 +103,9 @@ class DeclarationsTest < ActiveSupport::TestCase
     log = StreamLog.create!(stream_event: "a", stream_event_to: "b", stream_event_later_to: "c", streams_changes: "d", stream_change: @post)
     assert_equal [ "a", @post ], [ log.reload.stream_event, log.stream_change ]
 
+    log.update!(method: "GET")
+    assert_equal "GET", capture_stream_broadcasts("a") { log.stream_insert_to("a") }.sole["value"]["method"]
+
     added = DurableStreams::Rails::Broadcastable.private_instance_methods(false) +
       DurableStreams::Rails::Broadcastable::ClassMethods.private_instance_methods(false)
     assert_empty added.reject { |name| name.start_with?("_durable_streams_") }

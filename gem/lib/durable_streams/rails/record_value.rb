@@ -21,10 +21,10 @@ module DurableStreams::Rails::RecordValue
     def of(object, only: nil, except: nil)
       only, except = [ only, except ].map { |names| Array(names).map(&:to_s) if names }
 
-      if object.is_a?(DurableStreams::Rails::Broadcastable) && object.method(:to_stream_value).owner == DurableStreams::Rails::Broadcastable
+      if default?(object)
         only ? object.as_json(only: only) : object.as_json(except: withheld_attributes(object) + except.to_a)
       else
-        choose(object.send(:to_stream_value).as_json, only, except)
+        choose(object.__send__(:to_stream_value).as_json, only, except)
       end
     end
 
@@ -47,6 +47,12 @@ module DurableStreams::Rails::RecordValue
     end
 
     private
+      # Records may have an attribute named "method".
+      def default?(object)
+        object.is_a?(DurableStreams::Rails::Broadcastable) &&
+          Kernel.instance_method(:method).bind_call(object, :to_stream_value).owner == DurableStreams::Rails::Broadcastable
+      end
+
       FILTERED = Object.new
       private_constant :FILTERED
 

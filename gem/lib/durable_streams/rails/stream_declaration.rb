@@ -55,7 +55,7 @@ class DurableStreams::Rails::StreamDeclaration # :nodoc:
 
     def evaluate(callable, record)
       case callable
-      when Symbol then record.send(callable)
+      when Symbol then record.__send__(callable)
       when Proc then callable.arity.zero? ? record.instance_exec(&callable) : callable.call(record)
       else callable.call(record)
       end

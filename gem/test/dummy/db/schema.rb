@@ -35,7 +35,7 @@ ActiveRecord::Schema[7.2].define(version: 1) do
   end
 
   create_table :stream_logs, force: true do |t|
-    t.string :stream_event, :stream_event_to, :stream_event_later_to, :streams_changes
+    t.string :method, :stream_event, :stream_event_to, :stream_event_later_to, :streams_changes
     t.references :stream_change
   end
 end
