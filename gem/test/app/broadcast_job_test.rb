@@ -60,8 +60,89 @@ class BroadcastJobTest < HttpTestCase
     assert_enqueued_jobs 1
   end
 
+  test "giving up is an event, and a line in the log" do
+    given_up = []
+    ActiveSupport::Notifications.subscribed(->(*, payload) { given_up << payload }, "broadcast_given_up.durable_streams") do
+      perform_enqueued_jobs do
+        @server.script(nil, [ 413, {}, "too large" ])
+        assert_raises(DurableStreams::PayloadTooLarge) { DurableStreams.broadcast_event_later_to("notes", **EVENT) }
+        @server.script(*[ :drop ] * 3 * DurableStreams::Rails::BroadcastJob::ATTEMPTS)
+        assert_raises(DurableStreams::ConnectionError) { DurableStreams.broadcast_event_later_to("others", **EVENT) }
+      end
+    end
+
+    assert_equal %w[ notes others ], given_up.pluck(:stream)
+    assert_equal [ %w[ note 1 insert ] ] * 2, given_up.map { |payload| [ *payload[:event].values_at("type", "key"), payload[:event].dig("headers", "operation") ] }
+    assert_equal [ DurableStreams::PayloadTooLarge, DurableStreams::ConnectionError ], given_up.map { |payload| payload[:exception_object].class }
+  end
+
+  test "the queue's own report knows the stream and the record" do
+    @server.script(nil, problem(413, "too large"))
+    comment = @post.comments.create!(body: "Hello")
+    error = assert_raises(DurableStreams::PayloadTooLarge) { perform_enqueued_jobs }
+    report = assert_error_reported(DurableStreams::PayloadTooLarge) { Rails.error.report(error, handled: false) }
+    assert_equal [ "gid://dummy/Post/#{@post.id}", comment.to_gid.to_s ], report.context.values_at(:stream, :record)
+  end
+
+  test "waits no less than the server asked for" do
+    @server.script(problem(503, "starting", "Retry-After" => "600"))
+    DurableStreams.build_broadcast_event_to("notes", **EVENT).perform_now
+    assert_in_delta 600, Time.iso8601(enqueued_jobs.sole["scheduled_at"]) - Time.now, 5
+  end
+
+  test "its queue" do
+    job = -> { DurableStreams.build_broadcast_event_to("notes", **EVENT).queue_name }
+    assert_equal "default", job.call
+    DurableStreams.config.queue = :streams
+    assert_equal "streams", job.call
+    DurableStreams::Rails::BroadcastJob.queue_as :mine
+    assert_equal "mine", job.call
+  ensure
+    DurableStreams.config.queue = nil
+    DurableStreams::Rails::BroadcastJob.queue_as { DurableStreams.config.queue }
+  end
+
+  test "a hook as it is loaded, and no arguments in the log" do
+    loaded = nil
+    ActiveSupport.on_load(:durable_streams_broadcast_job) { loaded = self }
+    assert_equal DurableStreams::Rails::BroadcastJob, loaded
+    assert_not DurableStreams::Rails::BroadcastJob.log_arguments?
+  end
+
+  test "a database that is away is no record that is gone" do
+    @post.comments.create!(body: "Hello")
+    GlobalID::Locator.stub(:locate, ->(*) { raise ActiveRecord::ConnectionNotEstablished }) do
+      assert_raises(ActiveRecord::ConnectionNotEstablished) { perform_enqueued_jobs }
+    end
+  end
+
   private
     def events
       @server.events("gid://dummy/Post/#{@post.id}")
     end
+end
+
+# Under an adapter that runs jobs where they are enqueued and cannot wait.
+class InlineBroadcastJobTest < HttpTestCase
+  setup do
+    @adapter, DurableStreams::Rails::BroadcastJob.queue_adapter = DurableStreams::Rails::BroadcastJob.queue_adapter, :inline
+    @post = Post.create!(title: "Post")
+  end
+
+  teardown { DurableStreams::Rails::BroadcastJob.queue_adapter = @adapter }
+
+  test "a server that is away: the row is saved and the failure reported" do
+    @server.stop
+    report = assert_error_reported(DurableStreams::ConnectionError) { @post.comments.create!(body: "Hello") }
+    assert report.handled
+    assert_equal [ Comment.last, "gid://dummy/Post/#{@post.id}" ], report.context.values_at(:record, :stream)
+    assert_error_reported(DurableStreams::ConnectionError) { Comment.last.stream_update_later }
+  end
+
+  test "a refusal: the row is saved and the failure reported" do
+    @server.script(nil, problem(413, "too large"))
+    assert_error_reported(DurableStreams::PayloadTooLarge) { @post.comments.create!(body: "Hello") }
+    @server.script(problem(413, "too large"))
+    assert_raises(DurableStreams::PayloadTooLarge) { Comment.last.stream_update_later_to(@post) }
+  end
 end

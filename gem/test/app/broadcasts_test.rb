@@ -22,7 +22,47 @@ class BroadcastsTest < ActiveSupport::TestCase
     assert_nil DurableStreams.broadcast_event_to(nil, type: "a", key: "b", operation: :insert)
     assert_nil DurableStreams.broadcast_event_later_to("", type: "a", key: "b", operation: :insert)
     assert_nil DurableStreams.build_broadcast_event_to(type: "a", key: "b", operation: :insert)
-    assert_equal "gid://dummy/Post/#{@post.id}", capture_stream_name { DurableStreams.broadcast_to(nil, [ @post, nil ], type: "a", key: "b") }
+    assert_raises(ArgumentError) { DurableStreams.broadcast_to(nil, [ @post, nil ], type: "a", key: "b") }
+    assert_equal "gid://dummy/Post/#{@post.id}", capture_stream_name { DurableStreams.broadcast_to([ [ @post ] ], type: "a", key: "b") }
+  end
+
+  test "what no reader could understand is refused, now and later" do
+    valid = { type: "note", key: 1, value: 1, operation: :insert }
+    [ { operation: :inser }, { operation: nil }, { operation: "" }, { operation: :INSERT }, { key: nil }, { key: "" }, { key: @post }, { key: [ 1 ] }, { key: { id: 1 } }, { key: -> { } }, { key: true }, { type: nil }, { type: " " }, { type: @post }, { txid: @post }, { headers: "x" }, { headers: [ 1 ] } ].each do |wrong|
+      assert_raises(ArgumentError, wrong.inspect) { DurableStreams.broadcast_event_to("notes", **valid, **wrong) }
+      assert_raises(ArgumentError, wrong.inspect) { DurableStreams.broadcast_event_later_to("notes", **valid, **wrong) }
+      assert_raises(ArgumentError, wrong.inspect) { DurableStreams.build_broadcast_event_to("notes", **valid, **wrong) }
+    end
+    [ { headers: { operation: :inser } }, { headers: { "operation" => nil } }, { headers: 1 }, { key: nil }, { key: @post }, { type: "" }, { operation: :insert }, { txid: "1" } ].each do |wrong|
+      assert_raises(ArgumentError, wrong.inspect) { DurableStreams.broadcast_to("notes", type: "note", key: "1", **wrong) }
+    end
+    assert_raises(ArgumentError) { DurableStreams.broadcast_event_later_to("notes", **valid, valeu: 1) }
+    assert_empty DurableStreams.read_stream("notes")
+  end
+
+  test "what is not given is not sent" do
+    DurableStreams.broadcast_to("notes", type: "note", key: "1", headers: nil)
+    DurableStreams.broadcast_to("notes", type: "note", key: "1", value: nil)
+    DurableStreams.broadcast_to("notes", headers: { control: "snapshot-start" })
+    DurableStreams.broadcast_event_to("notes", type: "note", key: "1", operation: "delete", headers: nil, txid: 7)
+    plain, null, control, delete = DurableStreams.read_stream("notes").to_a
+
+    assert_equal %w[ headers key type ], plain.keys.sort
+    assert_equal [ nil, true ], [ null["value"], null.key?("value") ]
+    assert_equal [ %w[ headers ], "snapshot-start" ], [ control.keys, control.dig("headers", "control") ]
+    assert_equal({ "operation" => "delete", "txid" => "7" }, delete["headers"])
+    assert_not_includes delete, "value"
+  end
+
+  test "what cannot be JSON is named" do
+    { { a: [ "ok", { b: "x\xFF" } ] } => "value.a.1.b is not valid UTF-8", "\xFF".b => "value is not valid UTF-8" }.each do |value, message|
+      failed = []
+      ActiveSupport::Notifications.subscribed(->(*, payload) { failed << payload }, "broadcast_failed.durable_streams") do
+        error = assert_raises(DurableStreams::InvalidEvent) { DurableStreams.broadcast_event_to("notes", type: "note", key: "1", value: value, operation: :insert) }
+        assert_match "the event note/1 cannot be sent as JSON: #{message}", error.message
+        assert_equal [ error ], failed.pluck(:exception_object)
+      end
+    end
   end
 
   test "a notification for each broadcast" do

@@ -16,11 +16,18 @@ class FeedsTest < ActiveSupport::TestCase
   end
 
   test "its parts" do
-    url, token = DurableStreams.signed_stream_primitives(@room, :messages, expires_in: 1.hour, permissions: %i[ read write ])
+    DurableStreams.broadcast_to(@room, :messages, type: "message", key: "1")
+    url, token, offset = DurableStreams.signed_stream_primitives(@room, :messages, expires_in: 1.hour, permissions: %i[ read write ])
 
     assert_equal "http://localhost:4437/v1/streams/gid://dummy/Room/#{@room.id}/messages", url
     assert_equal %w[ read write ], JWT.decode(token, nil, false).first["permissions"]
-    assert_equal %w[ url token ], DurableStreams.signed_stream_primitives(@room).as_json.keys
+    assert_equal DurableStreams.stream_offset(@room, :messages), offset
+    assert_equal %w[ url token offset ], DurableStreams.signed_stream_primitives(@room).as_json.keys
+  end
+
+  test "its parts show no token" do
+    primitives = DurableStreams.signed_stream_primitives(@room)
+    [ primitives.inspect, primitives.to_s, "#{primitives}", [ primitives ].inspect ].each { |text| assert_not_includes text, primitives.token }
   end
 
   test "a URL for nothing" do

@@ -1,8 +1,42 @@
 # frozen_string_literal: true
 
 require "test_helper"
+require "open3"
+require "rbconfig"
 
 class TestHelperTest < ActiveSupport::TestCase
+  THREADED_TESTS = <<~RUBY
+    ENV["RAILS_ENV"] = "test"
+    require "./test/dummy/config/environment"
+    require "active_support/testing/autorun"
+    require "active_support/test_case"
+    require "active_job/test_helper"
+
+    class PlainTest < ActiveSupport::TestCase
+      parallelize(workers: 8, with: :threads, threshold: 0)
+      setup { @record = Post.new(id: 1) }
+
+      30.times do |at|
+        test "captures its own \#{at}" do
+          @record.stream_upsert_to("notes")
+          assert_stream_broadcasts("notes", count: 2) do
+            @record.stream_upsert_later_to("notes", key: at)
+            sleep 0.01
+            @record.stream_upsert_to("notes", key: at)
+          end
+          assert_equal [ "1", at.to_s, at.to_s ], capture_stream_broadcasts("notes").pluck("key")
+          assert_no_stream_broadcasts("notes") { sleep 0.001 }
+          DurableStreams.signed_stream_url("made")
+          assert DurableStreams.stream_metadata("made")
+        end
+      end
+    end
+
+    class WithJobHelperTest < PlainTest
+      include ActiveJob::TestHelper
+    end
+  RUBY
+
   setup { @post = Post.create!(title: "Post") }
 
   test "failures say what was expected" do
@@ -27,6 +61,39 @@ class TestHelperTest < ActiveSupport::TestCase
     adapter = DurableStreams::Rails::BroadcastJob.queue_adapter
     capture_stream_broadcasts("notes") { assert_instance_of ActiveJob::QueueAdapters::InlineAdapter, DurableStreams::Rails::BroadcastJob.queue_adapter }
     assert_same adapter, DurableStreams::Rails::BroadcastJob.queue_adapter
+  end
+
+  test "a job that is enqueued outside of a block is pointed out" do
+    adapter, DurableStreams::Rails::BroadcastJob.queue_adapter = DurableStreams::Rails::BroadcastJob.queue_adapter, :test
+    @post.comments.create!(body: "a")
+    assert_fails(/there were none\. 1 broadcast job is enqueued; jobs run inside the block/) { assert_stream_broadcasts(@post) }
+    assert_fails(/there were 0\. 1 broadcast job is enqueued/) { assert_stream_broadcasts(@post, count: 1) }
+    @post.comments.create!(body: "b")
+    assert_fails(/2 broadcast jobs are enqueued/) { assert_stream_broadcasts(@post) }
+    assert_fails(/none\z/) { assert_stream_broadcasts(@post) { } }
+  ensure
+    DurableStreams::Rails::BroadcastJob.queue_adapter = adapter
+  end
+
+  test "a broadcast that failed is pointed out" do
+    model = Class.new(ApplicationRecord) { self.table_name = "comments"; streams -> { raise "oops" } }
+    self.class.const_set(:Failing, model)
+    assert_fails(/there were none\. RuntimeError: oops/) { assert_stream_broadcasts(@post) { model.create! } }
+  end
+
+  test "parallelize(with: :threads)" do
+    output, status = Open3.capture2e({ "PARALLEL_WORKERS" => nil }, RbConfig.ruby, "-Itest", "-e", THREADED_TESTS, chdir: File.expand_path("../..", __dir__))
+    assert_predicate status, :success?, output
+    assert_match "60 runs, 240 assertions, 0 failures, 0 errors", output
+  end
+
+  test "threads that a test starts belong to it, as do those from before where it is the only one" do
+    before = Queue.new.then { |queue| [ queue, Thread.new { Fiber[:durable_streams_sandbox] = nil; queue.pop.call } ] }
+    assert_stream_broadcasts("notes", count: 2) do
+      Thread.new { broadcast }.join
+      before.first << -> { broadcast }
+      before.last.join
+    end
   end
 
   test "the server's transport, for a while" do

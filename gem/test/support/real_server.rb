@@ -59,6 +59,11 @@ class RealServer
     @pid = nil
   end
 
+  # To have it hang, for one: it is still connected to, and answers nothing.
+  def signal(name)
+    Process.kill name, @pid
+  end
+
   def delete
     stop(:KILL)
     FileUtils.rm_rf directory
@@ -71,11 +76,16 @@ class RealServer
   private
     def wait_until_up
       400.times do
-        return if Net::HTTP.get_response("127.0.0.1", "/readyz", public_port).code == "200"
-      rescue SystemCallError
+        return if ready?
         raise "the server ended:\n#{log}" if Process.wait(@pid, Process::WNOHANG)
         sleep 0.05
       end
       raise "the server did not start:\n#{log}"
+    end
+
+    def ready?
+      Net::HTTP.get_response("127.0.0.1", "/readyz", public_port).code == "200"
+    rescue SystemCallError
+      false
     end
 end

@@ -14,7 +14,7 @@ class StubServer
   def initialize
     @server = TCPServer.new("127.0.0.1", 0)
     @port = @server.addr[1]
-    @requests, @faults, @streams, @connections = [], [], {}, 0
+    @requests, @faults, @streams, @connections, @sockets = [], [], {}, 0, []
     @mutex = Mutex.new
     @thread = Thread.new { accept }
   end
@@ -24,10 +24,14 @@ class StubServer
   end
 
   # What to do with the next requests, in order: :lose_answer handles the
-  # request and drops the connection, :drop drops it unhandled, an array is an
-  # answer of status, headers and body, nil answers properly.
+  # request and drops the connection, :break_off does so in the middle of the
+  # answer, :drop drops it unhandled, an array is an answer of status, headers and body, nil answers properly.
   def script(*faults)
     @mutex.synchronize { @faults.concat(faults) }
+  end
+
+  def script_clear
+    @mutex.synchronize { @faults.clear }
   end
 
   def events(path)
@@ -36,6 +40,11 @@ class StubServer
 
   def lose_streams
     @mutex.synchronize { @streams.clear }
+  end
+
+  # Closes the connections that clients keep, as a restart does.
+  def close_connections
+    @mutex.synchronize { @sockets.each(&:shutdown).clear }
   end
 
   def stop
@@ -48,6 +57,7 @@ class StubServer
       loop do
         socket = @server.accept
         @connections += 1
+        @mutex.synchronize { @sockets << socket }
         Thread.new { serve(socket) }
       end
     rescue IOError
@@ -62,7 +72,8 @@ class StubServer
           [ fault, fault.is_a?(Array) || fault == :drop ? fault : handle(request) ]
         end
         break if fault == :drop || fault == :lose_answer
-        write(socket, request, *answer)
+        write(socket, request, *answer, break_off: fault == :break_off)
+        break if fault == :break_off
       end
     rescue SystemCallError, IOError
       nil
@@ -81,10 +92,10 @@ class StubServer
       Request.new(verb, path, headers, socket.read(headers["content-length"].to_i))
     end
 
-    def write(socket, request, status, headers = {}, body = "")
+    def write(socket, request, status, headers = {}, body = "", break_off: false)
       head = +"HTTP/1.1 #{status} Stub\r\nContent-Length: #{body.bytesize}\r\n"
       headers.each { |name, value| head << "#{name}: #{value}\r\n" }
-      socket.write(head, "\r\n", request.verb == "HEAD" ? "" : body)
+      socket.write(head, "\r\n", request.verb == "HEAD" ? "" : body[..(break_off ? -2 : -1)])
     end
 
     def handle(request)

@@ -1,6 +1,7 @@
 # frozen_string_literal: true
 
 require "test_helper"
+require "pp"
 
 class GatekeeperTest < ActiveSupport::TestCase
   setup do
@@ -27,6 +28,44 @@ class GatekeeperTest < ActiveSupport::TestCase
     assert_equal 1.hour.from_now.to_i, claims["exp"]
     assert_equal %w[ read ], claims["permissions"]
     assert_not_includes claims, "identity"
+  end
+
+  test "when it expires" do
+    {
+      { expires_in: 1.hour } => 1.hour, { expires_in: 90 } => 90.seconds, { expires_in: 1.5.hours } => 90.minutes,
+      { expires_at: 1.hour.from_now } => 1.hour, { expires_at: Time.now + 60 } => 60.seconds, { expires_at: DateTime.now + 1 } => 1.day, {} => 15.minutes
+    }.each do |options, lifetime|
+      assert_equal lifetime.from_now.to_i, decode(@gatekeeper.client_token("a", **options)).first["exp"], options.inspect
+    end
+  end
+
+  test "expiries that are none" do
+    [ 1.hour.from_now, Time.now + 60, DateTime.now, "1 hour", "3600", 0, -5, 0.seconds, -1.hour, 0.5.seconds, 3600.0, :hour, false, [], Date.tomorrow ].each do |expires_in|
+      assert_raises(ArgumentError, expires_in.inspect) { @gatekeeper.client_token("a", expires_in: expires_in) }
+    end
+    [ 1.hour, 3600, "2099-01-01", Date.tomorrow, Time.now, 1.minute.ago, false ].each do |expires_at|
+      assert_raises(ArgumentError, expires_at.inspect) { @gatekeeper.client_token("a", expires_at: expires_at) }
+    end
+    assert_raises(ArgumentError) { @gatekeeper.client_token("a", expires_in: 60, expires_at: 1.hour.from_now) }
+    assert_match "use expires_at:", assert_raises(ArgumentError) { @gatekeeper.client_token("a", expires_in: 1.hour.from_now) }.message
+    @config.signed_stream_url_expires_in = "1 hour"
+    assert_raises(ArgumentError) { @gatekeeper.client_token("a") }
+  end
+
+  test "shows no key and no token" do
+    @gatekeeper.server_token
+    transport = DurableStreams::Rails::HttpTransport.new("http://localhost/v1/streams", gatekeeper: @gatekeeper, config: @config)
+    [ @gatekeeper, transport, [ @gatekeeper ], { transport: transport } ].each do |object|
+      assert_no_match(/PRIVATE|eyJ|PKey|@/, object.inspect)
+      assert_no_match(/PRIVATE|eyJ|PKey|@config/, object.pretty_inspect)
+    end
+  end
+
+  test "an identity that is none" do
+    [ "", " ", Object.new, [ 1 ], { id: 1 }, true, Struct.new(:id) ].each do |identity|
+      identity = identity.new(1) if identity.is_a?(Class)
+      assert_raises(ArgumentError, identity.inspect) { @gatekeeper.client_token("a", identity: identity) }
+    end
   end
 
   test "unknown permissions" do

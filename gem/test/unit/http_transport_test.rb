@@ -109,6 +109,8 @@ class HttpTransportTest < HttpTestCase
     error = assert_raises(DurableStreams::ConnectionError) { broadcast }
 
     assert_match "the Durable Streams server at #{@server.url} cannot be reached", error.message
+    assert_match ":#{@server.port}", error.message.split("cannot be reached").last, "the port that was tried"
+    assert_no_match(/:80\b/, error.message)
     assert_match "bin/durable-streams", error.message
   end
 
@@ -171,6 +173,41 @@ class HttpTransportTest < HttpTestCase
     assert_empty DurableStreams.read_stream("never created")
   end
 
+  test "a stream that is none of JSON" do
+    [ [ 200, { "Content-Type" => "text/plain" }, "hello" ], [ 200, { "Content-Type" => "application/json" }, "{}" ], [ 200, { "Content-Type" => "application/json" }, "[1,2" ], [ 200, {}, "x" ] ].each do |answer|
+      @server.requests.clear
+      @server.script(answer)
+      error = assert_raises(DurableStreams::InvalidStreamContent) { DurableStreams.read_stream("notes") }
+      assert_not_kind_of DurableStreams::ConnectionError, error
+      assert_equal 1, @server.requests.size, "it was tried again"
+    end
+  end
+
+  test "a connection that breaks off is tried again" do
+    broadcast
+    @server.script(:break_off)
+    assert_equal 1, DurableStreams.read_stream("notes").size
+    @server.script(*[ :break_off ] * 3)
+    assert_raises(DurableStreams::ConnectionError) { DurableStreams.read_stream("notes") }
+  end
+
+  test "messages that cannot be read do not keep the app from the others" do
+    deep = "[" * 120 + "]" * 120
+    body = %([{"key":"1","t":"a,]\\"}"}, #{deep} ,{"key":"2"},[1,[2]],"x",{"a":#{deep}}, 7])
+    @server.script([ 200, { "Content-Type" => "application/json", "Stream-Next-Offset" => "9", "Stream-Up-To-Date" => "true" }, body ])
+    events = DurableStreams.read_stream("notes")
+
+    assert_equal [ { "key" => "1", "t" => "a,]\"}" }, { "key" => "2" }, [ 1, [ 2 ] ], "x", 7 ], events.to_a
+    assert_equal [ 2, "9" ], [ events.skipped, events.offset ]
+  end
+
+  test "an offset whose events are gone" do
+    @server.script(problem(410, "not kept"), problem(410, "deleted"))
+    assert_raises(DurableStreams::StreamGone) { DurableStreams.read_stream("notes", offset: "00000003") }
+    assert_empty DurableStreams.read_stream("notes")
+    assert_empty DurableStreams.read_stream("notes", offset: nil)
+  end
+
   test "tail, metadata, closing and deleting" do
     assert_nil DurableStreams.stream_metadata("notes")
     assert_equal "00000000", DurableStreams.stream_offset("notes")
@@ -209,6 +246,30 @@ class HttpTransportTest < HttpTestCase
       assert_match "?token=", DurableStreams.signed_stream_url("notes")
     end
     assert reported.first.handled
+  end
+
+  test "an address without the route" do
+    not_served = [ 404, { "Content-Type" => "application/problem+json" }, { type: "no-such-path", detail: "nothing is served at this path" }.to_json ]
+    @server.script(*[ not_served ] * 4)
+    [ -> { broadcast }, -> { DurableStreams.read_stream("notes") } ].each do |call|
+      error = assert_raises(DurableStreams::ConfigurationError, &call)
+      assert_match "must end with the server's route, /v1/streams", error.message
+      @server.script_clear
+      @server.script(not_served)
+    end
+  end
+
+  test "Retry-After is followed, and a long one left to the job" do
+    @server.script(nil, problem(503, "starting", "Retry-After" => "0.3"))
+    started = Process.clock_gettime(Process::CLOCK_MONOTONIC)
+    broadcast
+    assert_operator Process.clock_gettime(Process::CLOCK_MONOTONIC) - started, :>=, 0.3
+
+    @server.script(problem(429, "slow down", "Retry-After" => "120"))
+    error = assert_raises(DurableStreams::ConnectionError) { broadcast }
+    assert_equal 120, error.retry_after
+    @server.script(problem(503, "starting", "Retry-After" => "Wed, 21 Oct 2026 07:28:00 GMT"))
+    assert broadcast
   end
 
   test "an address that is none" do

@@ -28,6 +28,35 @@ class StreamNameTest < ActiveSupport::TestCase
     assert_equal "a..b/.c", stream_name_from("a..b/.c")
   end
 
+  test "a blank part is refused wherever it stands" do
+    [ nil, "", " ", [], [ nil ], [ nil, :messages ], [ @room, nil ], [ @room, "" ], [ @room, [] ], [ @room, [ nil ] ], [ "a", "\u3000" ], :"" , [ @room, false ] ].each do |streamables|
+      assert_raises(ArgumentError, streamables.inspect) { stream_name_from(streamables) }
+      assert_raises(ArgumentError, streamables.inspect) { DurableStreams.signed_stream_url(*streamables) }
+    end
+    assert_raises(ArgumentError) { DurableStreams.signed_stream_url }
+  end
+
+  test "what names no stream is refused" do
+    relation, params = Room.where(id: @room.id), ActionController::Parameters.new(a: 1)
+    [ -> { }, method(:puts), {}, { a: 1 }, true, Set[ "a" ], 1..2, relation, @room.class.all, params, Object.new, Struct.new(:a).new(1), Room.new ].each do |streamable|
+      [ streamable, [ "a", streamable ], [ "a", [ streamable ] ] ].each do |streamables|
+        assert_raises(ArgumentError, streamable.class.name) { stream_name_from(streamables) }
+      end
+    end
+    error = assert_raises(ArgumentError) { DurableStreams.broadcast_to("room", { type: "x", key: 1 }) }
+    assert_match "without braces", error.message
+    assert_equal "2026-01-02/1/Room", stream_name_from([ Date.new(2026, 1, 2), 1, Room ])
+  end
+
+  test "a Global ID that has lost a slash, and text that is no UTF-8" do
+    [ "gid:/app/Room/1", "a/gid:/app/Room/1", [ "x", "gid:/app" ], "gid:/", "a\xFF", "\xFF".b, [ @room, "a\xFF" ] ].each do |streamables|
+      assert_raises(ArgumentError, streamables.inspect) { stream_name_from(streamables) }
+    end
+    assert_equal "häuser", stream_name_from("häuser".b)
+    assert_equal "häuser", stream_name_from("häuser".encode("ISO-8859-1"))
+    assert_equal "gid://app/Room/1/gid://app/Room/2", stream_name_from("gid://app/Room/1/gid://app/Room/2")
+  end
+
   test "something that has a key but no Global ID" do
     klass = Class.new do
       include ActiveModel::Model

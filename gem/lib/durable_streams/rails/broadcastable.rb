@@ -16,7 +16,8 @@ require "active_support/isolated_execution_state"
 # tried again. An app without Active Job sends at once, and reports as handled
 # what could not be sent.
 #
-# What is sent of a record is +to_stream_value+:
+# A record is sent as its +to_stream_value+, by default its attributes without
+# the secret ones:
 #
 #   class Comment < ApplicationRecord
 #     def to_stream_value
@@ -30,23 +31,46 @@ module DurableStreams::Rails::Broadcastable
 
   module ClassMethods
     # Broadcasts changes to the stream of an association, of a method's result,
-    # or of what a proc returns:
+    # or of what a proc returns; with several, to each:
     #
     #   streams_to :post
+    #   streams_to :post, :author
     #   streams_to ->(comment) { [ comment.post, :comments ] }
-    def streams_to(stream)
-      streams_changes { DurableStreams::Rails::Broadcastable.streamables_of(self, stream) }
+    #
+    # ==== Options
+    #
+    # * <tt>on:</tt> <tt>:create</tt>, <tt>:update</tt>, <tt>:destroy</tt> or several of them; all by default
+    # * <tt>if:</tt>, <tt>unless:</tt> a method or a proc, asked after the commit
+    # * <tt>type:</tt> the entity's type, by default the model's name
+    # * <tt>only:</tt>, <tt>except:</tt> the attributes that are sent; where the
+    #   model has a +to_stream_value+, the keys of what it returns
+    def streams_to(*targets, **options)
+      unless targets.any? && targets.all? { |target| target.is_a?(Symbol) || target.respond_to?(:call) }
+        raise ArgumentError, "streams_to takes associations, methods and procs, not #{targets.inspect}. A stream by its name: streams \"boards\""
+      end
+
+      _durable_streams_declare(targets, options)
     end
 
-    # Broadcasts changes to the record's own stream, or to the given one:
+    # Broadcasts changes to the record's own stream, to the given one, or to the
+    # one of a proc. Takes the options of streams_to.
     #
     #   streams
     #   streams "boards"
-    def streams(*streamables)
-      streams_changes { streamables.presence || [ self ] }
+    #   streams ->(note) { [ note.account, :notes ] }
+    def streams(*streamables, **options)
+      if streamables.one? && streamables.first.respond_to?(:call)
+        _durable_streams_declare(streamables, options)
+      elsif streamables.any? { |streamable| streamable.respond_to?(:call) }
+        raise ArgumentError, "streams takes one proc, or the parts of a name"
+      else
+        DurableStreams.send(:verify_stream_name, DurableStreams.send(:join_streamables, streamables)) unless streamables.empty?
+        _durable_streams_declare([ streamables ], options)
+      end
     end
 
-    # Keeps records of this class from broadcasting while the block runs.
+    # Keeps records of this class from broadcasting changes made inside the block,
+    # even when their transaction commits after it.
     def suppressing_streams
       before = DurableStreams::Rails::Broadcastable.suppressed_classes
       DurableStreams::Rails::Broadcastable.suppressed_classes = before + [ self ]
@@ -61,18 +85,14 @@ module DurableStreams::Rails::Broadcastable
     end
 
     private
-      def streams_changes(&streamables)
-        after_create_commit  -> { stream_change(:insert, instance_exec(&streamables)) }
-        after_update_commit  -> { stream_change(:update, instance_exec(&streamables)) }
-        after_destroy_commit -> { stream_change(:delete, instance_exec(&streamables)) }
+      def _durable_streams_declare(targets, options)
+        # In the whole STI hierarchy: a row of another class may become one of this class.
+        base_class.include DurableStreams::Rails::ChangeTracking
+        self._durable_streams_declarations += [ DurableStreams::Rails::StreamDeclaration.new(targets, **options) ]
       end
   end
 
   class << self
-    def streamables_of(record, stream) # :nodoc:
-      Array.wrap(stream.respond_to?(:call) ? stream.call(record) : record.send(stream))
-    end
-
     def suppressed_classes # :nodoc:
       ActiveSupport::IsolatedExecutionState[:durable_streams_suppressed] || []
     end
@@ -91,10 +111,11 @@ module DurableStreams::Rails::Broadcastable
   # * <tt>type:</tt> the entity's type, by default the model's name: "comment"
   # * <tt>key:</tt> the entity's key, by default the id
   # * <tt>value:</tt> what is sent, by default +to_stream_value+
+  # * <tt>only:</tt>, <tt>except:</tt> the attributes that are sent
   # * <tt>txid:</tt> the transaction id, by default a new one
   # * <tt>headers:</tt> more headers
   def stream_insert_to(*streamables, **options)
-    stream_event_to(streamables, :insert, options)
+    DurableStreams::Rails::RecordPublisher.new(self).broadcast(:insert, streamables, options)
   end
 
   # As stream_insert_to, to the record's own stream.
@@ -104,7 +125,7 @@ module DurableStreams::Rails::Broadcastable
 
   # As stream_insert_to, from a job.
   def stream_insert_later_to(*streamables, **options)
-    stream_event_later_to(streamables, :insert, options)
+    DurableStreams::Rails::RecordPublisher.new(self).broadcast_later(:insert, streamables, options)
   end
 
   # As stream_insert_later_to, to the record's own stream.
@@ -114,7 +135,7 @@ module DurableStreams::Rails::Broadcastable
 
   # Broadcasts that this record changed, and returns the txid.
   def stream_update_to(*streamables, **options)
-    stream_event_to(streamables, :update, options)
+    DurableStreams::Rails::RecordPublisher.new(self).broadcast(:update, streamables, options)
   end
 
   # As stream_update_to, to the record's own stream.
@@ -124,7 +145,7 @@ module DurableStreams::Rails::Broadcastable
 
   # As stream_update_to, from a job.
   def stream_update_later_to(*streamables, **options)
-    stream_event_later_to(streamables, :update, options)
+    DurableStreams::Rails::RecordPublisher.new(self).broadcast_later(:update, streamables, options)
   end
 
   # As stream_update_later_to, to the record's own stream.
@@ -135,7 +156,7 @@ module DurableStreams::Rails::Broadcastable
   # Broadcasts this record as created or changed, whichever it is for the
   # reader, and returns the txid.
   def stream_upsert_to(*streamables, **options)
-    stream_event_to(streamables, :upsert, options)
+    DurableStreams::Rails::RecordPublisher.new(self).broadcast(:upsert, streamables, options)
   end
 
   # As stream_upsert_to, to the record's own stream.
@@ -145,7 +166,7 @@ module DurableStreams::Rails::Broadcastable
 
   # As stream_upsert_to, from a job.
   def stream_upsert_later_to(*streamables, **options)
-    stream_event_later_to(streamables, :upsert, options)
+    DurableStreams::Rails::RecordPublisher.new(self).broadcast_later(:upsert, streamables, options)
   end
 
   # As stream_upsert_later_to, to the record's own stream.
@@ -156,7 +177,7 @@ module DurableStreams::Rails::Broadcastable
   # Broadcasts that this record is gone, and returns the txid. The event has
   # no value.
   def stream_delete_to(*streamables, **options)
-    stream_event_to(streamables, :delete, options)
+    DurableStreams::Rails::RecordPublisher.new(self).broadcast(:delete, streamables, options)
   end
 
   # As stream_delete_to, to the record's own stream.
@@ -166,7 +187,7 @@ module DurableStreams::Rails::Broadcastable
 
   # As stream_delete_to, from a job, which does not need the record.
   def stream_delete_later_to(*streamables, **options)
-    stream_event_later_to(streamables, :delete, options)
+    DurableStreams::Rails::RecordPublisher.new(self).broadcast_later(:delete, streamables, options)
   end
 
   # As stream_delete_later_to, to the record's own stream.
@@ -174,30 +195,19 @@ module DurableStreams::Rails::Broadcastable
     stream_delete_later_to(self, **options)
   end
 
-  # What is sent of this record. Override it to send less, or more.
+  # The value of this record's events. Override it to send less, or more; it may
+  # be private. The default is +as_json+ without encrypted, binary and secret
+  # attributes, see DurableStreams::Rails::RecordValue.
   def to_stream_value
-    as_json
+    as_json(except: DurableStreams::Rails::RecordValue.withheld_attributes(self))
   end
 
-  private
-    def stream_change(operation, streamables)
-      if defined?(::ActiveJob)
-        stream_event_later_to(streamables, operation, {})
-      else
-        ::Rails.error.handle(DurableStreams::Error, source: "durable_streams") { stream_event_to(streamables, operation, {}) }
-      end
-    end
-
-    def stream_event_to(streamables, operation, options)
-      DurableStreams.broadcast_event_to(*streamables, **stream_event(operation), **options) unless self.class.suppressed_streams?
-    end
-
-    def stream_event_later_to(streamables, operation, options)
-      DurableStreams.broadcast_event_later_to(*streamables, **stream_event(operation), **options) unless self.class.suppressed_streams?
-    end
-
-    def stream_event(operation)
-      event = { type: model_name.singular, key: Array(id).join("_"), operation: operation }
-      operation == :delete ? event : event.merge(value: self)
-    end
+  # The txid of the last automatic broadcast of this record's changes, or nil. A
+  # client that made the change waits for it in the stream.
+  #
+  #   comment.update!(comment_params)
+  #   render json: { txid: comment.stream_txid }
+  def stream_txid
+    @_durable_streams_txid
+  end
 end

@@ -1,7 +1,5 @@
 # frozen_string_literal: true
 
-require "securerandom"
-
 # Broadcasts State Protocol events to streams. Extends DurableStreams.
 #
 # The synchronous methods send before they return, wherever they are called:
@@ -25,11 +23,12 @@ module DurableStreams::Rails::Broadcasts
   # * <tt>txid:</tt> the transaction id; by default a new one
   # * <tt>headers:</tt> more headers for the event
   #
-  # Nothing is sent, and nil returned, when the streamables are all blank.
-  def broadcast_event_to(*streamables, type:, key:, operation:, value: nil, txid: nil, headers: {}, producer: nil)
+  # Sends nothing and returns nil when all streamables are blank. A single blank
+  # part raises ArgumentError.
+  def broadcast_event_to(*streamables, type:, key:, operation:, value: nil, txid: nil, headers: nil, producer: nil)
     if (streamables = present_streamables(streamables))
-      broadcast_to(*streamables, type: type, key: key, value: value, producer: producer,
-        headers: headers.merge(operation: operation, txid: txid || SecureRandom.uuid))
+      event = { type: type, key: key, value: value, headers: event_headers(headers, operation, txid) }
+      broadcast_to(*streamables, producer: producer, **event)
     end
   end
 
@@ -39,18 +38,24 @@ module DurableStreams::Rails::Broadcasts
   # A +value+ that is a record is loaded by the job, so what is sent is its
   # state at that time.
   def broadcast_event_later_to(*streamables, **event)
-    build_broadcast_event_to(*streamables, **event)&.enqueue
+    build_broadcast_event_to(*streamables, **event)&.enqueue_and_report
   end
 
   # The job of broadcast_event_later_to, not yet enqueued. Many are best
-  # enqueued at once:
+  # enqueued at once, which also waits for the commit:
   #
   #   jobs = rooms.map { |room| DurableStreams.build_broadcast_event_to(room, **event) }
   #   ActiveJob.perform_all_later(jobs)
-  def build_broadcast_event_to(*streamables, **event)
+  def build_broadcast_event_to(*streamables, type:, key:, operation:, value: nil, txid: nil, headers: nil)
     if (streamables = present_streamables(streamables))
       require_active_job
-      event[:value] = event[:value].as_json unless event[:value].respond_to?(:to_stream_value)
+      event = {
+        type: DurableStreams::Rails::StateEvent.identifier("type", type),
+        key: DurableStreams::Rails::StateEvent.identifier("key", key),
+        operation: DurableStreams::Rails::StateEvent.operation(operation),
+        txid: (DurableStreams::Rails::StateEvent.identifier("txid", txid) unless txid.blank?),
+        headers: DurableStreams::Rails::StateEvent.headers(headers).presence, **value_for_later(value)
+      }
       DurableStreams::Rails::BroadcastJob.new(stream_name_from(streamables), **event.compact)
     end
   end
@@ -63,40 +68,60 @@ module DurableStreams::Rails::Broadcasts
   # Returns the event's txid.
   def broadcast_to(*streamables, producer: nil, **event)
     if (streamables = present_streamables(streamables))
-      event = normalize_event(event)
-      deliver(stream_name_from(streamables), event, producer)
-      event["headers"]["txid"]
+      deliver(stream_name_from(streamables), DurableStreams::Rails::StateEvent.build(event), producer: producer)
+    end
+  end
+
+  # Broadcasts to a stream by its complete name, for DurableStreams::Rails::BroadcastJob.
+  def deliver_event(name, type:, key:, operation:, value: nil, txid: nil, headers: nil, **delivery) # :nodoc:
+    event = { type: type, key: key, value: value, headers: event_headers(headers, operation, txid) }
+    deliver(name, DurableStreams::Rails::StateEvent.build(event), **delivery)
+  end
+
+  # As broadcast_event_to, with one short attempt and none while the circuit
+  # breaker is open. For saves in apps without Active Job.
+  def broadcast_event_briefly_to(*streamables, **event) # :nodoc:
+    if (streamables = present_streamables(streamables))
+      transport.briefly { |brief| deliver_event(stream_name_from(streamables), **event, through: brief) } ||
+        raise(DurableStreams::ConnectionError, "the Durable Streams server at #{server_url} failed a moment ago and is not asked again yet")
     end
   end
 
   private
+    # Returns nil when all are blank.
     def present_streamables(streamables)
-      streamables.flatten.compact_blank.presence
+      streamables unless streamables.flatten.all?(&:blank?)
     end
 
-    def normalize_event(event)
-      value = event[:value]
-      value = value.to_stream_value if value.respond_to?(:to_stream_value)
-      headers = event.fetch(:headers, {}).to_h.transform_keys(&:to_s)
-      headers["operation"] = headers["operation"].to_s if headers.key?("operation")
-      headers["txid"] ||= SecureRandom.uuid
-
-      event = event.transform_keys(&:to_s)
-      event["value"] = value.as_json
-      event.delete("value") if value.nil? && headers["operation"] == "delete"
-      event["key"] = event["key"].to_s if event.key?("key")
-      event["type"] = event["type"].to_s if event.key?("type")
-      event["headers"] = headers.as_json
-      event
+    def event_headers(headers, operation, txid)
+      DurableStreams::Rails::StateEvent.headers(headers)
+        .merge("operation" => DurableStreams::Rails::StateEvent.operation(operation), "txid" => txid)
     end
 
-    def deliver(name, event, producer)
+    # The job loads records itself.
+    def value_for_later(value)
+      case value
+      when DurableStreams::Rails::RecordReference then { record: value.to_h }
+      else
+        if DurableStreams::Rails::RecordReference.refers_to?(value)
+          { record: DurableStreams::Rails::RecordReference.to(value).to_h }
+        else
+          { value: DurableStreams::Rails::StateEvent.json_of(value) }
+        end
+      end
+    end
+
+    # Returns the event's txid.
+    def deliver(name, event, **delivery)
       payload = { stream: name, event: event }
       ActiveSupport::Notifications.instrument("broadcast.durable_streams", payload) do
-        payload[:offset] = append_to_stream(name, [ event ], producer: producer)
+        payload[:offset] = append_to_stream(name, [ event ], **delivery)
+      rescue JSON::JSONError, EncodingError => error
+        raise DurableStreams::Rails::StateEvent.invalid(event, error)
       end
-    rescue DurableStreams::Error => error
-      ActiveSupport::Notifications.instrument("broadcast_failed.durable_streams", **payload, exception_object: error)
+      event["headers"]["txid"]
+    rescue StandardError => error
+      DurableStreams::Rails::BroadcastFailure.instrument(error, stream: name, event: event)
       raise
     end
 

@@ -17,6 +17,13 @@ require "active_support/fork_tracker"
 # * <tt>open_timeout</tt>, <tt>read_timeout</tt>, <tt>write_timeout</tt>: seconds (2, 5, 5).
 # * <tt>max_retries</tt>: how often a request is repeated at once before it
 #   counts as failed (2).
+# * <tt>stream_prefix</tt>: the first part of every stream name, or a proc that
+#   returns it, such as the tenant's slug. nil for none.
+# * <tt>queue</tt>: the queue of DurableStreams::Rails::BroadcastJob.
+# * <tt>page_timeout</tt>: seconds that a signed URL or an offset waits for the
+#   server, in one attempt (0.5).
+# * <tt>page_retry_interval</tt>: seconds without such requests after one has
+#   failed (5).
 module DurableStreams::Rails::Configuration
   # Where browsers reach the server, with the route:
   # <tt>https://streams.example.com/v1/streams</tt>.
@@ -45,10 +52,14 @@ module DurableStreams::Rails::Configuration
       token_expiry: 120,
       signed_stream_url_expires_in: 15.minutes,
       stream_name_format: :gid,
+      stream_prefix: nil,
+      queue: nil,
       open_timeout: 2,
       read_timeout: 5,
       write_timeout: 5,
-      max_retries: 2
+      max_retries: 2,
+      page_timeout: 0.5,
+      page_retry_interval: 5
     )
   end
 

@@ -13,7 +13,17 @@ module DurableStreams
     # The identity under which the append was sent, or nil. Sending it again
     # under this identity cannot land twice.
     attr_accessor :producer
+
+    # The server's Retry-After in seconds, or nil.
+    attr_accessor :retry_after
   end
+
+  # An event cannot be encoded as JSON: it has invalid UTF-8 or is nested too
+  # deeply. The message names the place.
+  class InvalidEvent < Error; end
+
+  # The stream does not hold JSON messages. Retrying does not help.
+  class InvalidStreamContent < Error; end
 
   # The server answered, and said no.
   class ResponseError < Error

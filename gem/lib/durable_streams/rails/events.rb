@@ -8,10 +8,14 @@ class DurableStreams::Rails::Events
   # Where the next read goes on.
   attr_reader :offset
 
+  # The number of messages that were left out because they cannot be parsed, for
+  # example because a browser appended one that is nested too deeply.
+  attr_reader :skipped
+
   delegate :each, :size, :length, :empty?, :last, :[], to: :@events
 
-  def initialize(events, offset:, closed: false)
-    @events, @offset, @closed = events, offset, closed
+  def initialize(events, offset:, closed: false, skipped: 0)
+    @events, @offset, @closed, @skipped = events, offset, closed, skipped
   end
 
   # Whether the stream takes no more events: these were the last.

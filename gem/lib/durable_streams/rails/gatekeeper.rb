@@ -32,14 +32,42 @@ class DurableStreams::Rails::Gatekeeper
   # ==== Options
   #
   # * <tt>permissions:</tt> <tt>:read</tt>, <tt>:write</tt> or both
-  # * <tt>expires_in:</tt> a duration
+  # * <tt>expires_in:</tt> a duration or whole seconds
+  # * <tt>expires_at:</tt> a time, in place of +expires_in+
   # * <tt>identity:</tt> who it is given to, as the server's logs should name them
-  def client_token(stream_name, permissions: :read, expires_in: nil, identity: nil)
-    sign({ stream: stream_name, permissions: verify_permissions(permissions), identity: identity&.to_s }.compact,
-      expires_in || @config.signed_stream_url_expires_in)
+  def client_token(stream_name, permissions: :read, expires_in: nil, expires_at: nil, identity: nil)
+    sign({ stream: stream_name, permissions: verify_permissions(permissions), identity: verify_identity(identity) }.compact,
+      seconds_until_expiry(expires_in, expires_at))
+  end
+
+  # Hides keys and tokens.
+  def inspect
+    "#<#{self.class.name}>"
   end
 
   private
+    def seconds_until_expiry(expires_in, expires_at)
+      if expires_at.nil?
+        verify_expires_in(expires_in.nil? ? @config.signed_stream_url_expires_in : expires_in)
+      elsif !expires_in.nil?
+        raise ArgumentError, "expires_in: and expires_at: exclude each other"
+      elsif !expires_at.acts_like?(:time)
+        raise ArgumentError, "expires_at: is a time, not #{expires_at.inspect}"
+      else
+        seconds = expires_at.to_i - Time.now.to_i
+        seconds.positive? ? seconds : raise(ArgumentError, "expires_at: is in the past: #{expires_at.inspect}")
+      end
+    end
+
+    def verify_expires_in(expires_in)
+      if expires_in.acts_like?(:time)
+        raise ArgumentError, "expires_in: is a duration, not a time: use expires_at: #{expires_in.inspect}"
+      elsif !(expires_in.is_a?(Integer) || expires_in.is_a?(ActiveSupport::Duration)) || expires_in.to_i < 1
+        raise ArgumentError, "expires_in: is a duration of a second or more, not #{expires_in.inspect}"
+      end
+      expires_in.to_i
+    end
+
     def sign_server_token
       @mutex.synchronize do
         now = Process.clock_gettime(Process::CLOCK_MONOTONIC)
@@ -57,6 +85,10 @@ class DurableStreams::Rails::Gatekeeper
 
     def audience
       @config.token_audience || @default_audience.call
+    end
+
+    def verify_identity(identity)
+      DurableStreams::Rails::StateEvent.identifier("identity", identity) unless identity.nil?
     end
 
     def verify_permissions(permissions)

@@ -9,8 +9,12 @@ require "stringio"
 # process. Every request is one that may be repeated: creating, closing and
 # deleting by their nature, appending because it carries a producer's identity.
 # So a failed one is repeated a few times before it counts as failed.
+#
+# Pages cannot wait that long: see #briefly.
 class DurableStreams::Rails::HttpTransport
+  autoload :Append, "durable_streams/rails/http_transport/append"
   autoload :Failure, "durable_streams/rails/http_transport/failure"
+  autoload :Page, "durable_streams/rails/http_transport/page"
 
   # What goes wrong on the way to the server and back.
   NETWORK_ERRORS = [
@@ -21,50 +25,71 @@ class DurableStreams::Rails::HttpTransport
   # The first pause before a request is repeated, in seconds; each next one is four times as long.
   FIRST_PAUSE = 0.05
 
+  # The longest Retry-After that a request waits for, in seconds. A longer one
+  # fails the request, and the job is retried later.
+  MAX_PAUSE = 2
+
   # Of every request. Said here because each header that a library adds by
   # itself costs microseconds.
   HEADERS = { "Connection" => "keep-alive", "Accept-Encoding" => "identity" }.freeze # :nodoc:
   JSON_TYPE = { "Content-Type" => "application/json" }.freeze # :nodoc:
 
-  # A POST that knows how its headers are written, where Net::HTTP takes each
-  # name apart and puts it together again in each request, and that leaves in one
-  # piece, where Net::HTTP's head wakes a server that still lacks the body.
-  class Append < Net::HTTP::Post # :nodoc:
-    WRITTEN = %w[
-      Accept Accept-Encoding Authorization Connection Content-Length Content-Type Host
-      Producer-Epoch Producer-Id Producer-Seq User-Agent
-    ].index_by(&:downcase).freeze
-
-    private
-      def capitalize(name)
-        WRITTEN[name] || super
-      end
-
-      def send_request_with_body(socket, version, path, body)
-        self.content_length = body.bytesize
-        write_header(head = StringIO.new, version, path)
-        socket.write(head.string << body)
-      end
+  # Timeouts of a request, and the number of its retries.
+  Budget = Struct.new(:open_timeout, :read_timeout, :write_timeout, :max_retries) do # :nodoc:
+    # A connection that opens slowly and an answer that comes slowly take less
+    # than twice the time together.
+    def self.brief(seconds)
+      new(seconds * 0.8, seconds, seconds, 0)
+    end
   end
-
-  # A page of a stream, as DurableStreams::Rails::Feeds#read_stream gathers them.
-  Page = Struct.new(:events, :offset, :closed, :up_to_date)
 
   # Where the server is, with the route.
   attr_reader :url
 
-  def initialize(url, gatekeeper:, config:)
+  # +budget+ defaults to the settings.
+  def initialize(url, gatekeeper:, config:, budget: config)
     @url = url
     @uri = parse(url)
     @gatekeeper = gatekeeper
     @config = config
+    @budget = budget
     @producers = DurableStreams::Rails::Producers.new
+    @breaker = DurableStreams::Rails::CircuitBreaker.new(pause: config.page_retry_interval)
     @connections = build_connections
+    @mutex = Mutex.new
+  end
+
+  # Yields a transport with short timeouts and a single attempt, for callers that
+  # cannot wait. After a failure it yields nothing and returns nil for
+  # +page_retry_interval+, in all threads.
+  def briefly
+    return unless @breaker.allow?
+
+    yield(brief).tap { @breaker.close }
+  rescue DurableStreams::ConnectionError => error
+    @breaker.open(retry_after: error.retry_after)
+    raise
+  rescue StandardError
+    @breaker.close # It answered.
+    raise
+  end
+
+  # Whether streams live in this process, so that their existence needs no cache.
+  def in_memory?
+    false
+  end
+
+  # Hides keys and tokens.
+  def inspect
+    "#<#{self.class.name} #{@url}>"
   end
 
   # Creates the stream, or confirms that it is there. Returns its tail.
   def create(name)
     response = request(Net::HTTP::Put, name, headers: JSON_TYPE)
+    # A PUT below the server's route never answers 404.
+    raise Failure.new(response, "#{@url}/#{name}").wrong_route if response.code == "404"
+
     check(response, name, accept: [ 409 ])["Stream-Next-Offset"]
   end
 
@@ -110,11 +135,7 @@ class DurableStreams::Rails::HttpTransport
   def read(name, offset)
     response = request(Net::HTTP::Get, name, query: "offset=#{URI.encode_www_form_component(offset)}")
     check(response, name)
-    body = response.body.to_s
-    Page.new(body.empty? ? [] : JSON.parse(body), response["Stream-Next-Offset"],
-      response["Stream-Closed"].to_s.casecmp?("true"), response["Stream-Up-To-Date"].to_s.casecmp?("true"))
-  rescue JSON::ParserError
-    raise DurableStreams::ConnectionError, "#{@url}/#{name} broke off, or is no stream of JSON"
+    Page.from(response, "#{@url}/#{name}")
   end
 
   private
@@ -144,33 +165,65 @@ class DurableStreams::Rails::HttpTransport
       path = "#{@uri.path}/#{DurableStreams::Rails::StreamName.to_path(name)}#{"?#{query}" if query}"
       attempt = 0
       begin
-        response = perform(verb, path, body, headers)
-        if response.code == "401" && attempt.zero?
-          @gatekeeper.forget_server_token
-          response = perform(verb, path, body, headers)
-        end
+        response = perform_authorized(verb, path, body, headers)
         raise Failure.new(response, "#{@url}/#{name}").connection_error if Failure.temporary?(response)
         response
       rescue DurableStreams::ConnectionError, *NETWORK_ERRORS => error
-        if (attempt += 1) <= @config.max_retries
-          sleep pause_before(attempt)
+        attempt += 1
+        if repeat?(error, attempt)
+          sleep pause_before(attempt, error)
           retry
         end
-        raise error if error.is_a?(DurableStreams::ConnectionError)
-        raise DurableStreams::ConnectionError,
-          "the Durable Streams server at #{@url} cannot be reached: #{error.message} (#{error.class}). " \
-          "Is it running (bin/durable-streams), and is DurableStreams.server_url right?"
+        raise error.is_a?(DurableStreams::ConnectionError) ? error : unreachable(error)
       end
+    end
+
+    # The cached token may be signed with a withdrawn key.
+    def perform_authorized(verb, path, body, headers)
+      response = perform(verb, path, body, headers)
+      return response unless response.code == "401"
+
+      @gatekeeper.forget_server_token
+      perform(verb, path, body, headers)
+    end
+
+    def repeat?(error, attempt)
+      return attempt == 1 && stale?(error) if @budget.max_retries.zero?
+
+      attempt <= @budget.max_retries && !(error.respond_to?(:retry_after) && error.retry_after.to_f > MAX_PAUSE)
+    end
+
+    # A kept-alive connection that the server closed is no failure of the server.
+    # The others may be closed too.
+    def stale?(error)
+      cause = error.cause || error
+      (cause.is_a?(EOFError) || cause.is_a?(Errno::ECONNRESET) || cause.is_a?(Errno::EPIPE)).tap { |stale| @connections.reconnect if stale }
+    end
+
+    # Net::HTTP::Persistent's own message names the wrong port; its cause has the right one.
+    def unreachable(error)
+      cause = error.is_a?(Net::HTTP::Persistent::Error) && error.cause || error
+      DurableStreams::ConnectionError.new(
+        "the Durable Streams server at #{@url} cannot be reached: #{cause.message} (#{cause.class}). " \
+        "Is it running (bin/durable-streams), and is DurableStreams.server_url right?")
     end
 
     def perform(verb, path, body, headers)
       request = verb.new(path, { **HEADERS, **headers, "Authorization" => "Bearer #{@gatekeeper.server_token}" })
       request.body = body if body || verb::REQUEST_HAS_BODY
-      @connections.request(@uri, request)
+      @connections.request(@uri, request).tap { |response| raise EOFError, "the answer broke off" if cut_short?(response) }
     end
 
-    def pause_before(attempt)
-      FIRST_PAUSE * 4**(attempt - 1) * rand(0.75..1.25)
+    # Net::HTTP accepts a truncated body.
+    def cut_short?(response)
+      response.body && response.content_length && response.body.bytesize < response.content_length
+    end
+
+    def pause_before(attempt, error)
+      return 0 if @budget.max_retries.zero?
+
+      pause = FIRST_PAUSE * 4**(attempt - 1) * rand(0.75..1.25)
+      error.respond_to?(:retry_after) ? [ pause, error.retry_after.to_f ].max : pause
     end
 
     def check(response, name, accept: [])
@@ -179,12 +232,18 @@ class DurableStreams::Rails::HttpTransport
       raise Failure.new(response, "#{@url}/#{name}").error
     end
 
+    def brief
+      @brief || @mutex.synchronize do
+        @brief ||= self.class.new(@url, gatekeeper: @gatekeeper, config: @config, budget: Budget.brief(@config.page_timeout))
+      end
+    end
+
     # Opens no connection before the first request.
     def build_connections
       Net::HTTP::Persistent.new(name: "durable_streams").tap do |http|
-        http.open_timeout  = @config.open_timeout
-        http.read_timeout  = @config.read_timeout
-        http.write_timeout = @config.write_timeout
+        http.open_timeout  = @budget.open_timeout
+        http.read_timeout  = @budget.read_timeout
+        http.write_timeout = @budget.write_timeout
         http.idle_timeout  = 30
         http.max_retries   = 0
       end

@@ -9,8 +9,8 @@ require "active_support/log_subscriber"
 # Two events, so that an app that logs less does not pay for the first.
 class DurableStreams::Rails::LogSubscriber < ActiveSupport::LogSubscriber
   def broadcast(event)
-    unless event.payload[:exception_object]
-      debug { "  #{color("DurableStreams", CYAN, bold: true)} #{describe(event.payload)} (#{event.duration.round(1)}ms)" }
+    if event.payload[:exception_object].nil?
+      debug { "  #{color("DurableStreams", CYAN, bold: true)} #{describe(event.payload)}#{" dropped: the stream was deleted" if event.payload[:offset].nil?} (#{event.duration.round(1)}ms)" }
     end
   end
   subscribe_log_level :broadcast, :debug
@@ -21,6 +21,13 @@ class DurableStreams::Rails::LogSubscriber < ActiveSupport::LogSubscriber
     end
   end
   subscribe_log_level :broadcast_failed, :error
+
+  def broadcast_given_up(event)
+    error do
+      "  #{color("DurableStreams", RED, bold: true)} #{describe(event.payload)} given up: #{event.payload[:exception_object].message}"
+    end
+  end
+  subscribe_log_level :broadcast_given_up, :error
 
   private
     def describe(payload)

@@ -1,6 +1,7 @@
 # frozen_string_literal: true
 
 require "openssl"
+require "securerandom"
 
 # Captures broadcasts in memory instead of sending them, at the transport: all
 # above it, from callbacks and jobs to the form of an event, is the real thing.
@@ -12,13 +13,16 @@ require "openssl"
 #     config.before { DurableStreams::Rails::Testing.enable! }
 #   end
 module DurableStreams::Rails::Testing
+  autoload :JobsInPlace, "durable_streams/rails/testing/jobs_in_place"
+  autoload :Sandbox, "durable_streams/rails/testing/sandbox"
+
   class << self
     # Captures from now on, beginning with nothing. Where the app has no
     # signing key, as on CI, URLs are signed with one made up for the process.
     def enable!
       DurableStreams.config.signing_key ||= OpenSSL::PKey::EC.generate("prime256v1")
-      DurableStreams.transport = DurableStreams::Rails::MemoryTransport.new
-      DurableStreams.forget_streams
+      DurableStreams.transport = DurableStreams::Rails::MemoryTransport.new { Sandbox.current.streams }
+      clear
     end
 
     # Sends to the server again.
@@ -31,18 +35,25 @@ module DurableStreams::Rails::Testing
       DurableStreams.transport.is_a?(DurableStreams::Rails::MemoryTransport)
     end
 
-    # Sends to the server while the block runs, for system tests.
-    def with_server
-      was = enabled?
+    # Sends to the server while the block runs, for system tests. Broadcast jobs
+    # run inline, in all threads, and stream names get a prefix of this run, so that
+    # all streams are empty. The assertions read from the server.
+    #
+    # Affects the whole process: do not use it in tests that run in parallel threads.
+    def with_server(&block)
+      was, prefix = enabled?, DurableStreams.config.stream_prefix
+      run = "test-#{SecureRandom.hex(6)}"
+      DurableStreams.config.stream_prefix = -> { [ run, prefix.respond_to?(:call) ? prefix.call : prefix ].compact.join("/") }
       disable!
-      yield
+      defined?(::ActiveJob) ? JobsInPlace.everywhere(&block) : yield
     ensure
+      DurableStreams.config.stream_prefix = prefix
       enable! if was
     end
 
-    # The events captured for the stream of that name.
+    # The events broadcast to the stream of that name, by this test.
     def broadcasts(stream_name)
-      enabled? ? DurableStreams.transport.events(stream_name) : []
+      enabled? ? DurableStreams.transport.events(stream_name) : DurableStreams.read_stream_named(stream_name).to_a
     end
 
     # Forgets what was captured.
@@ -51,6 +62,20 @@ module DurableStreams::Rails::Testing
         DurableStreams.transport.clear
         DurableStreams.forget_streams
       end
+    end
+
+    # Gives the test in this thread its own streams.
+    def begin_test # :nodoc:
+      Sandbox.start
+    end
+
+    def end_test # :nodoc:
+      Sandbox.finish
+    end
+
+    # Runs this test's broadcast jobs inline.
+    def performing_jobs(&block) # :nodoc:
+      defined?(::ActiveJob) ? JobsInPlace.here(&block) : yield
     end
   end
 end

@@ -16,5 +16,9 @@ module Dummy
     config.load_defaults Rails::VERSION::STRING.to_f
     config.root = File.expand_path("..", __dir__)
     config.eager_load = false
+    config.filter_parameters = [ :passw, :secret ]
+    config.active_record.encryption.primary_key = "k" * 32
+    config.active_record.encryption.deterministic_key = "d" * 32
+    config.active_record.encryption.key_derivation_salt = "s" * 32
   end
 end

@@ -2,5 +2,7 @@
 
 Rails.application.routes.draw do
   get "up" => "rails/health#show"
-  resources :posts, only: %i[ show ]
+  resources :posts, only: %i[ show ] do
+    resources :comments, only: %i[ create ]
+  end
 end

@@ -7,8 +7,14 @@
 # model's broadcasts have happened when the block ends.
 module DurableStreams::Rails::Broadcastable::TestHelper
   def before_setup # :nodoc:
-    DurableStreams::Rails::Testing.clear
+    DurableStreams::Rails::Testing.begin_test
     super
+  end
+
+  def after_teardown # :nodoc:
+    super
+  ensure
+    DurableStreams::Rails::Testing.end_test
   end
 
   # Asserts that events were broadcast to the stream; with +count+, so many.
@@ -23,10 +29,10 @@ module DurableStreams::Rails::Broadcastable::TestHelper
     name = test_stream_name_from(streamables)
 
     if count.nil?
-      assert_not_empty events, "Expected at least one broadcast on #{name.inspect}, but there were none"
+      assert events.any?, "Expected at least one broadcast on #{name.inspect}, but there were none#{broadcast_hint(block)}"
     else
       assert count == events.size,
-        "Expected #{count} #{"broadcast".pluralize(count)} on #{name.inspect}, but there #{events.size == 1 ? "was" : "were"} #{events.size}"
+        "Expected #{count} #{"broadcast".pluralize(count)} on #{name.inspect}, but there #{events.size == 1 ? "was" : "were"} #{events.size}#{broadcast_hint(block)}"
     end
   end
 
@@ -51,36 +57,37 @@ module DurableStreams::Rails::Broadcastable::TestHelper
     return DurableStreams::Rails::Testing.broadcasts(name) unless block
 
     before = DurableStreams::Rails::Testing.broadcasts(name).size
-    performing_broadcast_jobs(&block)
+    collecting_failed_broadcasts { DurableStreams::Rails::Testing.performing_jobs(&block) }
     DurableStreams::Rails::Testing.broadcasts(name).drop(before)
   end
 
   private
     def test_stream_name_from(streamables)
-      DurableStreams.send(:stream_name_from, streamables.flatten.compact_blank)
+      DurableStreams.send(:feed_name_from, streamables)
     end
 
-    def performing_broadcast_jobs(&block)
-      if !defined?(::ActiveJob)
-        yield
-      elsif performs_enqueued_jobs?
-        perform_enqueued_jobs(only: DurableStreams::Rails::BroadcastJob, &block)
-      else
-        performing_broadcast_jobs_inline(&block)
+    # Failures after a commit are reported, not raised, so assertions name them.
+    def collecting_failed_broadcasts(&block)
+      @durable_streams_failures = []
+      sandbox = DurableStreams::Rails::Testing::Sandbox.current
+      collect = ->(*, payload) do
+        @durable_streams_failures << payload[:exception_object] if sandbox.equal?(DurableStreams::Rails::Testing::Sandbox.current)
+      end
+      ActiveSupport::Notifications.subscribed(collect, "broadcast_failed.durable_streams", &block)
+    end
+
+    # Explains missing broadcasts.
+    def broadcast_hint(block)
+      if block
+        @durable_streams_failures.map { |error| ". #{error.class}: #{error.message}" }.uniq.join
+      elsif (count = enqueued_broadcast_jobs) > 0
+        ". #{count} broadcast #{"job".pluralize(count)} #{count == 1 ? "is" : "are"} enqueued; jobs run inside the block"
       end
     end
 
-    # Whether the test has ActiveJob::TestHelper and its adapter.
-    def performs_enqueued_jobs?
-      respond_to?(:perform_enqueued_jobs) &&
-        DurableStreams::Rails::BroadcastJob.queue_adapter.is_a?(ActiveJob::QueueAdapters::TestAdapter)
-    end
+    def enqueued_broadcast_jobs
+      return 0 unless defined?(::ActiveJob) && DurableStreams::Rails::BroadcastJob.queue_adapter.is_a?(ActiveJob::QueueAdapters::TestAdapter)
 
-    def performing_broadcast_jobs_inline
-      adapter = DurableStreams::Rails::BroadcastJob.queue_adapter
-      DurableStreams::Rails::BroadcastJob.queue_adapter = :inline
-      yield
-    ensure
-      DurableStreams::Rails::BroadcastJob.queue_adapter = adapter
+      DurableStreams::Rails::BroadcastJob.queue_adapter.enqueued_jobs.count { |job| job["job_class"] == DurableStreams::Rails::BroadcastJob.name }
     end
 end

@@ -13,7 +13,7 @@ class DurableStreams::Rails::HttpTransport::Failure # :nodoc:
   }.freeze
 
   # Statuses that say: not now.
-  TEMPORARY = [ 429, 500, 502, 503, 504 ].freeze
+  TEMPORARY = [ 408, 429, 500, 502, 503, 504 ].freeze
 
   def self.temporary?(response)
     TEMPORARY.include?(response.code.to_i)
@@ -25,14 +25,26 @@ class DurableStreams::Rails::HttpTransport::Failure # :nodoc:
   end
 
   def error
+    return wrong_route if @status == 404 && problem["type"].to_s.end_with?("no-such-path")
+
     error_class.new(message, status: @status, reason: reason)
   end
 
   def connection_error
-    DurableStreams::ConnectionError.new(message)
+    DurableStreams::ConnectionError.new(message).tap { |error| error.retry_after = retry_after }
+  end
+
+  # The server serves no streams at that address.
+  def wrong_route
+    DurableStreams::ConfigurationError.new("#{message}. DurableStreams.server_url must end with the server's route, /v1/streams")
   end
 
   private
+    # In seconds. Dates are ignored because clocks differ.
+    def retry_after
+      Float(@response["Retry-After"].to_s, exception: false)&.clamp(0, nil)
+    end
+
     def error_class
       if @status == 409 && @response["Stream-Closed"].to_s.casecmp?("true")
         DurableStreams::StreamClosed
@@ -51,12 +63,14 @@ class DurableStreams::Rails::HttpTransport::Failure # :nodoc:
     end
 
     def from_problem
-      if @response["Content-Type"].to_s.include?("json")
-        problem = JSON.parse(@response.body.to_s)
-        problem["detail"] || problem["title"] if problem.is_a?(Hash)
-      end
+      problem["detail"] || problem["title"]
+    end
+
+    # The answer's problem+json, or an empty hash.
+    def problem
+      @problem ||= @response["Content-Type"].to_s.include?("json") && JSON.parse(@response.body.to_s).try(:to_hash) || {}
     rescue JSON::ParserError
-      nil
+      @problem = {}
     end
 
     def from_challenge

@@ -6,4 +6,5 @@ Rails.application.configure do
   config.consider_all_requests_local = true
   config.active_support.deprecation = :raise
   config.action_controller.allow_forgery_protection = false
+  config.cache_store = :null_store
 end

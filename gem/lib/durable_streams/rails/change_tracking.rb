@@ -1,0 +1,108 @@
+# frozen_string_literal: true
+
+require "active_support/concern"
+require "active_support/isolated_execution_state"
+
+# Tracks the rows that a transaction changes while broadcasts are not suppressed,
+# and broadcasts them when it commits. Included by +streams_to+ and +streams+.
+#
+# Changes are tracked by row: Active Record runs the commit callbacks of only one
+# instance of each row, which may be another than the changed one.
+module DurableStreams::Rails::ChangeTracking # :nodoc:
+  extend ActiveSupport::Concern
+
+  # The number of changes of a row, and the class that it had before.
+  Changes = Struct.new(:count, :former_class)
+
+  included do
+    class_attribute :_durable_streams_declarations, instance_accessor: false, default: [].freeze
+
+    before_save    :_durable_streams_before_save
+    after_save     :_durable_streams_after_save
+    after_touch    :_durable_streams_after_touch
+    after_destroy  :_durable_streams_after_destroy
+
+    after_commit(on: :create)  { _durable_streams_committed(:insert) }
+    after_commit(on: :update)  { _durable_streams_committed(:update) }
+    after_commit(on: :destroy) { _durable_streams_committed(:delete) }
+  end
+
+  class << self
+    def open_changes
+      ActiveSupport::IsolatedExecutionState[:durable_streams_changes] ||= {}
+    end
+  end
+
+  def initialize_dup(*) # :nodoc:
+    @_durable_streams_txid = nil
+    super
+  end
+
+  # Rails defers the UPDATE to the end of the transaction. Suppression is judged now.
+  def touch_later(*) # :nodoc:
+    super.tap { _durable_streams_changed }
+  end
+
+  private
+    def touch_deferred_attributes
+      @_durable_streams_touched = true
+      super
+    ensure
+      @_durable_streams_touched = false
+    end
+
+    def _durable_streams_before_save
+      self.class._durable_streams_declarations.each { |declaration| declaration.verify(self) }
+      @_durable_streams_dirty = changed_for_autosave?
+    end
+
+    def _durable_streams_after_save
+      _durable_streams_changed(_durable_streams_former_class) if @_durable_streams_dirty || saved_changes?
+    end
+
+    def _durable_streams_after_touch
+      _durable_streams_changed unless @_durable_streams_touched
+    end
+
+    def _durable_streams_after_destroy
+      _durable_streams_changed
+    end
+
+    def _durable_streams_changed(former_class = nil)
+      transaction = self.class.current_transaction
+      return if self.class.suppressed_streams? || transaction.closed?
+
+      open_changes, row = DurableStreams::Rails::ChangeTracking.open_changes, _durable_streams_row
+      changes = (open_changes[row] ||= Changes.new(0, nil))
+      changes.count += 1
+      changes.former_class ||= former_class
+
+      forget = -> { open_changes.delete(row) if open_changes[row].equal?(changes) }
+      transaction.after_commit(&forget)
+      transaction.after_rollback { forget.call if (changes.count -= 1).zero? }
+    end
+
+    def _durable_streams_committed(operation)
+      if (changes = DurableStreams::Rails::ChangeTracking.open_changes.delete(_durable_streams_row))
+        publisher = DurableStreams::Rails::RecordPublisher.new(self)
+        publisher.publish(operation, former_class: changes.former_class)
+        @_durable_streams_txid = publisher.txid if publisher.published?
+      end
+    end
+
+    # Ids repeat across shards.
+    def _durable_streams_row
+      [ self.class.base_class, self.class.current_shard, id_in_database || id ]
+    end
+
+    # The class that the row had before this save changed its type, or nil.
+    def _durable_streams_former_class
+      column = self.class.inheritance_column
+      if !previously_new_record? && has_attribute?(column) && saved_change_to_attribute?(column)
+        former, = saved_change_to_attribute(column)
+        former ? self.class.sti_class_for(former) : self.class.base_class
+      end
+    rescue ActiveRecord::SubclassNotFound
+      nil
+    end
+end

@@ -1,0 +1,5 @@
+# frozen_string_literal: true
+
+class Note < TenantRecord
+  streams
+end

@@ -1,0 +1,108 @@
+# frozen_string_literal: true
+
+require "test_helper"
+
+# The dummy app in a Puma cluster that was forked after it was loaded.
+class PumaTest < ServerTestCase
+  WORKERS, THREADS = 2, 4
+
+  CONFIG = <<~RUBY
+    workers #{WORKERS}
+    threads #{THREADS}, #{THREADS}
+    preload_app!
+    before_fork { DurableStreams.signed_stream_url("warm") } # A connection that workers must not share.
+  RUBY
+
+  setup do
+    start_server
+    @directory = Dir.mktmpdir("durable-streams-puma")
+    @port = TCPServer.open("127.0.0.1", 0) { |server| server.addr[1] }
+    start_puma
+  end
+
+  teardown do
+    if @puma
+      Process.kill :TERM, @puma
+      Process.wait @puma
+    end
+    FileUtils.rm_rf @directory if @directory
+  end
+
+  test "all threads of all processes broadcast what they save, each change once" do
+    answers = at_once(60) { |at| post("/posts/1/comments?body=#{at}") }
+    events = wait_for_events(60)
+
+    assert_equal answers.map { |answer| answer["id"].to_s }.sort, events.pluck("key").sort
+    assert_equal answers.pluck("txid").sort, events.map { |event| event["headers"]["txid"] }.sort
+  end
+
+  test "pages and saves go on while the server hangs, and after it" do
+    assert_predicate get("/posts/1")["offset"], :present?
+    @server.signal :STOP
+    pages, took = timed { at_once(40) { get("/posts/1") } }
+    assert_equal [ nil ], pages.pluck("offset").uniq
+    assert pages.all? { |page| page["url"].include?("?token=") }
+    # One short try of a thread, for each thread, and nothing for the pages after it.
+    assert_operator took, :<, 3
+    saved = at_once(10) { |at| post("/posts/1/comments?body=#{at}") }
+    assert_equal 10, saved.pluck("id").uniq.size
+
+    @server.signal :CONT
+    assert_equal saved.map { |answer| answer["id"].to_s }.sort, wait_for_events(10).pluck("key").sort
+    eventually { at_once(8) { get("/posts/1") }.all? { |page| page["offset"].present? } }
+  end
+
+  private
+    def start_puma
+      key = DurableStreams.config.signing_key
+      env = {
+        "RAILS_ENV" => "development", "DUMMY_STORAGE" => @directory, "DUMMY_SIGNING_KEY" => key.to_pem, "DUMMY_PAGE_RETRY_INTERVAL" => "1",
+        "DUMMY_CLIENT_URL" => @server.public_url, "DUMMY_SERVER_URL" => @server.internal_url
+      }
+      File.write File.join(@directory, "puma.rb"), CONFIG
+      schema = %(ActiveRecord::Schema.verbose = false; load Rails.root.join("db/schema.rb"); Post.create!(title: "Post"))
+      assert system(env, RbConfig.ruby, "bin/rails", "runner", schema, chdir: Rails.root.to_s)
+      @puma = Process.spawn(env, "puma", "-C", File.join(@directory, "puma.rb"), "-b", "tcp://127.0.0.1:#{@port}",
+        chdir: Rails.root.to_s, out: File.join(@directory, "log"), err: [ :child, :out ])
+      eventually { request(Net::HTTP::Get, "/up").code == "200" }
+    end
+
+    def get(path)
+      JSON.parse(request(Net::HTTP::Get, path).body)
+    end
+
+    def post(path)
+      JSON.parse(request(Net::HTTP::Post, path).body)
+    end
+
+    def request(verb, path)
+      Net::HTTP.start("127.0.0.1", @port) { |http| http.request(verb.new(path)) }
+    end
+
+    def at_once(count, &block)
+      work = count.times.to_a
+      (WORKERS * THREADS).times.map { Thread.new { [].tap { |results| while (at = work.shift) do results << block.call(at) end } } }.flat_map(&:value)
+    end
+
+    def wait_for_events(count)
+      events = []
+      eventually { (events = DurableStreams.read_stream_named("gid://dummy/Post/1")).size >= count }
+      events.to_a
+    end
+
+    def timed
+      started = Process.clock_gettime(Process::CLOCK_MONOTONIC)
+      [ yield, Process.clock_gettime(Process::CLOCK_MONOTONIC) - started ]
+    end
+
+    def eventually
+      600.times do
+        return if yield
+      rescue SystemCallError, EOFError
+        nil
+      ensure
+        sleep 0.05
+      end
+      flunk File.read(File.join(@directory, "log"))
+    end
+end

@@ -1,0 +1,96 @@
+# frozen_string_literal: true
+
+require "test_helper"
+
+# A stream that the app has deleted stays deleted until new code names it.
+class DeletionTest < HttpTestCase
+  include ActiveJob::TestHelper
+
+  setup { @cache = Rails.cache }
+  teardown { Rails.cache = @cache }
+
+  test "a job that was made before does not bring the stream back" do
+    broadcast
+    late
+    DurableStreams.delete_stream("notes")
+    perform_enqueued_jobs
+    assert_not exists?
+
+    DurableStreams.signed_stream_url("notes")
+    late
+    DurableStreams.delete_stream("notes")
+    DurableStreams.signed_stream_url("notes")
+    perform_enqueued_jobs
+    assert_empty @server.events("notes")
+  end
+
+  test "nor do its later tries" do
+    late
+    @server.script(:drop, :drop, :drop)
+    perform_enqueued_jobs
+    DurableStreams.delete_stream("notes")
+    perform_enqueued_jobs
+    assert_not exists?
+    assert_no_enqueued_jobs
+  end
+
+  test "nor does one in another process, which learns of it by the cache" do
+    Rails.cache = ActiveSupport::Cache::MemoryStore.new
+    broadcast
+    late
+    DurableStreams.delete_stream("notes")
+    DurableStreams::Rails::StreamDeletions.instance_variable_get(:@deletions).clear
+    broadcast "others"
+    perform_enqueued_jobs
+    assert_not exists?
+
+    late(key: "new")
+    perform_enqueued_jobs
+    assert_equal %w[ new ], @server.events("notes").pluck("key")
+  end
+
+  test "a cache that fails is no obstacle" do
+    Rails.cache = Class.new(ActiveSupport::Cache::MemoryStore) { def read(*, **) = raise(IOError, "away") }.new
+    late
+    assert_error_reported(IOError) { perform_enqueued_jobs }
+    assert_equal 1, @server.events("notes").size
+  end
+
+  test "new broadcasts, jobs and URLs name it again" do
+    [ -> { broadcast }, -> { late && perform_enqueued_jobs }, -> { DurableStreams.signed_stream_url("notes") }, -> { DurableStreams.stream_offset("notes") } ].each do |name_it|
+      broadcast
+      DurableStreams.delete_stream("notes")
+      assert_not exists?
+      freeze_time { name_it.call }
+      assert exists?
+    end
+  end
+
+  test "a stream that the server lost comes back with a job made before" do
+    broadcast
+    late
+    @server.lose_streams
+    perform_enqueued_jobs
+    assert_equal 1, @server.events("notes").size
+  end
+
+  test "a stream that forks keep is gone for good" do
+    broadcast
+    late
+    @server.script(problem(410, "deleted"))
+    assert_raises(DurableStreams::StreamGone) { perform_enqueued_jobs }
+    late
+    DurableStreams.delete_stream("notes")
+    @server.script(problem(410, "deleted"))
+    assert_nothing_raised { perform_enqueued_jobs }
+  end
+
+  private
+    def late(**options)
+      DurableStreams.broadcast_event_later_to("notes", **EVENT, **options)
+    end
+
+    def exists?
+      @server.streams.key?("/v1/streams/notes")
+    end
+end
