@@ -276,8 +276,9 @@ impl<'c> Transaction<'c> {
         Ok(())
     }
 
-    pub(super) fn next_id(&mut self) -> Result<StreamId, Unavailable> {
-        self.next_id.next(self.context.storage)
+    /// See [`super::committer::Ids::next`].
+    pub(super) fn next_id(&mut self, other: StreamId) -> Result<StreamId, Unavailable> {
+        self.next_id.next(self.context.storage, other)
     }
 
     /// How many streams there will be.
