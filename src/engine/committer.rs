@@ -88,8 +88,10 @@ pub(super) struct Ids {
 }
 
 impl Ids {
-    pub(super) fn next(&mut self, storage: &dyn Storage) -> Result<StreamId, Unavailable> {
-        if self.left == 0 {
+    /// An id that is greater than all before it, and than `other` where that lies in the past.
+    pub(super) fn next(&mut self, storage: &dyn Storage, other: StreamId) -> Result<StreamId, Unavailable> {
+        // A block may have been set aside long ago.
+        if self.left == 0 || self.next <= other {
             self.next = storage
                 // The time, so that also a store that was lost or set back has later ids.
                 .reserve_ids(ID_BLOCK, clock::now_micros().min(LATEST_ID))

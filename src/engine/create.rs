@@ -61,7 +61,7 @@ impl Engine {
         match self
             .submit(Command::Create {
                 name: name.clone(),
-                create,
+                create: Box::new(create),
             })
             .await?
         {
@@ -180,7 +180,9 @@ fn record(
     source: Option<Slot>,
 ) -> Result<StreamRecord, CreateError> {
     let now = tx.context.now;
-    let id = tx.next_id()?;
+    let lives = create.past.iter().flat_map(|past| &past.lives);
+    let latest = lives.map(|life| life.incarnation).max().unwrap_or(0);
+    let id = tx.next_id(latest)?;
     let mut record = match source {
         Some(slot) => fork_of(tx.get_mut(slot).record_mut(), create),
         None => blank(create),

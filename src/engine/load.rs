@@ -52,7 +52,7 @@ pub(super) fn load(
     match stream.record().0.framing {
         _ if kind == Kind::Json => load.messages(wanted),
         framing if framing.is_framed() => load.appends(kind, framing, wanted),
-        _ => load.unkept(kind, wanted),
+        _ => load.unframed(kind, wanted),
     }
 }
 
@@ -64,7 +64,7 @@ impl Load<'_> {
     /// The bytes of a range, all of them, whatever happens to the stream meanwhile. `None`: what
     /// lies below the read was given up meanwhile, and may have been read as anything.
     fn run(&self, record: &StreamRecord, from: Position, end: Position) -> Result<Option<Bytes>, ReadError> {
-        let bytes = stored(self.storage, record, from, end)?;
+        let read = stored(self.storage, record, from, end);
         let (now, _, gone) = self.stream.record();
         let earliest = now.earliest();
         if gone == Some(Gone::Deleted) {
@@ -78,12 +78,15 @@ impl Load<'_> {
         if from < earliest {
             return Ok(None);
         }
-        if bytes.len() as u64 != end - from {
+        if !matches!(&read, Ok(bytes) if bytes.len() as u64 == end - from) {
             // A stream that is deleted under a reader loses its bytes before it is told to go.
             let stored = self.storage.get(&self.stream.name)?;
             if stored.is_none_or(|stored| stored.record.id != record.id) {
                 return Err(ReadError::NotFound);
             }
+        }
+        let bytes = read?;
+        if bytes.len() as u64 != end - from {
             let what = format!(
                 "stream {} has {} bytes from {from} on where {} were acknowledged",
                 record.id,
@@ -141,9 +144,10 @@ impl Load<'_> {
     fn appends(&self, kind: Kind, framing: Framing, wanted: Position) -> Result<Chunk, ReadError> {
         let (record, ..) = self.stream.record();
         let mut end = wanted;
-        if wanted - self.start >= LARGE {
-            let first = self.start + frame::MAX_HEADER as u64;
-            let head = self.own_run(&record, self.start, first)?;
+        // Else all that there is lies in a small piece.
+        if wanted < self.tail || wanted - self.start >= LARGE {
+            let head_end = self.tail.min(self.start + frame::MAX_HEADER as u64);
+            let head = self.own_run(&record, self.start, head_end)?;
             let Header::Whole { size, len } = frame::read_header(&head, framing) else {
                 return Err(no_offset());
             };
@@ -175,7 +179,7 @@ impl Load<'_> {
     }
 
     /// Bytes of a stream whose appends were not kept apart.
-    fn unkept(&self, kind: Kind, wanted: Position) -> Result<Chunk, ReadError> {
+    fn unframed(&self, kind: Kind, wanted: Position) -> Result<Chunk, ReadError> {
         let (record, ..) = self.stream.record();
         let mut bytes = self.own_run(&record, self.start, wanted)?;
         let whole = match kind {

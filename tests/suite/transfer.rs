@@ -212,6 +212,21 @@ fn offsets_and_appends_outlive_an_export() {
 }
 
 #[test]
+fn a_server_that_runs_for_long_takes_what_another_has_created_since() {
+    let target = Setup::new().start();
+    target.text_stream("first", "");
+    let server = Setup::new().start();
+    let tail = server.text_stream("s", "content");
+    let shell = Shell::to(&server);
+    let file = shell.file("s.jsonl");
+    shell.ok(&["export", "--output", file.to_str().unwrap()]);
+    Shell::to(&target).ok(&["import", file.to_str().unwrap()]);
+    assert_eq!(target.head("s").send().next_offset(), tail);
+    let next = target.post("s").text("!").send().expect(204).next_offset();
+    assert!(next > tail);
+}
+
+#[test]
 fn a_past_that_cannot_be_is_refused() {
     let server = Setup::new().start();
     let (one, two) = ("0000000000000007_0000000000000100", "0000000000000009_0000000000000200");

@@ -124,3 +124,35 @@ async fn next(follower: &mut Follower) -> (Vec<u8>, bool, bool) {
         other => panic!("{other:?}"),
     }
 }
+
+#[tokio::test]
+async fn a_piece_is_one_append_at_least_however_little_is_wanted() {
+    let engine = start(Faulty::new(0) as _);
+    let stream = name("a");
+    engine.create(&stream, plain()).await.unwrap();
+    let appends = [
+        "a".repeat(500),
+        "b".repeat(10),
+        "c".repeat(300_000),
+        "é".repeat(200_000),
+        "d".into(),
+    ];
+    for append in &appends {
+        super::append(&engine, &stream, append).await.unwrap();
+    }
+    let found = engine.find_readable(&stream).await.unwrap();
+    let tail = found.snapshot().tail;
+    for wanted in [1, 100, 600, 1 << 20] {
+        let (mut at, mut content, mut pieces) = (0, String::new(), 0);
+        while at < tail {
+            let chunk = load::load(&*engine.shared.storage, &found, at, tail.min(at + wanted), tail).unwrap();
+            assert!(chunk.end.position > at, "nothing at {at}");
+            at = chunk.end.position;
+            content.push_str(std::str::from_utf8(chunk.stored()).unwrap());
+            pieces += 1;
+        }
+        assert_eq!(at, tail);
+        assert!(content == appends.concat(), "{wanted}");
+        assert!(wanted > 1 || pieces == appends.len(), "{pieces} pieces");
+    }
+}

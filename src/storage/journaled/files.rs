@@ -48,12 +48,24 @@ impl DataFiles {
         }
     }
 
+    /// A file to be written, which is made when it is missing.
     fn file(&self, id: StreamId) -> io::Result<Arc<dyn DiskFile>> {
         self.open.get_or_insert_with(&id, || self.disk.open(&path(id)))
     }
 
+    /// A file that should be there.
+    fn existing(&self, id: StreamId) -> io::Result<Arc<dyn DiskFile>> {
+        self.open.get_or_insert_with(&id, || {
+            let path = path(id);
+            match self.disk.exists(&path)? {
+                true => self.disk.open(&path),
+                false => Err(io::ErrorKind::NotFound.into()),
+            }
+        })
+    }
+
     pub(super) fn read(&self, id: StreamId, offset: u64, out: &mut [u8]) -> io::Result<()> {
-        self.file(id)?.read_at(out, offset)
+        self.existing(id)?.read_at(out, offset)
     }
 
     /// Writes bytes at an offset. They are not on disk before [`Self::sync`].
@@ -95,7 +107,7 @@ impl DataFiles {
         if !self.disk.exists(&path(id))? {
             return Ok(None);
         }
-        self.file(id)?.len().map(Some)
+        self.existing(id)?.len().map(Some)
     }
 
     /// How long a file is that should have `len` bytes and has fewer.
@@ -118,7 +130,10 @@ impl DataFiles {
     /// Gives the space of a file's first `len` bytes back. Where the file system cannot, it is
     /// given back with the stream.
     pub(super) fn give_back(&self, id: StreamId, len: u64) -> io::Result<()> {
-        match self.file(id)?.give_back(0, len) {
+        let given = self.existing(id).and_then(|file| file.give_back(0, len));
+        match given {
+            // Nothing to give back of one that is lost.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
             Err(error) if matches!(error.kind(), io::ErrorKind::Unsupported) => {
                 if !self.cannot_give_back.swap(true, Ordering::Relaxed) {
                     tracing::warn!(

@@ -156,8 +156,9 @@ impl JournaledStore {
                 .read(id, from - run.start, out.get_mut(before..).unwrap_or_default());
             read.map_err(|error| match error.kind() {
                 // The index is not what is wrong.
-                ErrorKind::UnexpectedEof => {
-                    let what = format!("the data file of stream {id} is shorter than what was acknowledged");
+                ErrorKind::UnexpectedEof | ErrorKind::NotFound => {
+                    let what =
+                        format!("the data file of stream {id} is missing, or shorter than what was acknowledged");
                     redb::Error::Corrupted(what)
                 }
                 _ => error.into(),
