@@ -10,7 +10,7 @@ use std::{path::PathBuf, time::Instant};
 use bytes::Bytes;
 use durable_streams_server::{
     AcidStorage, FileStorage, InMemoryStorage,
-    protocol::StreamName,
+    protocol::{Framing, StreamName},
     storage::{Change, Lifetime, Storage, StreamRecord},
 };
 
@@ -63,6 +63,9 @@ fn record(id: u64) -> StreamRecord {
         fork: None,
         forks: 0,
         soft_deleted: false,
+        lives: vec![],
+        renewed: None,
+        framing: Framing::NONE,
         retention: None,
     }
 }

@@ -16,6 +16,14 @@ pub fn now_millis() -> Millis {
     u64::try_from(since_epoch.as_millis()).unwrap_or(u64::MAX)
 }
 
+/// The wall clock, in microseconds since the Unix epoch.
+#[allow(clippy::disallowed_methods)]
+#[must_use]
+pub fn now_micros() -> u64 {
+    let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
+    u64::try_from(since_epoch.as_micros()).unwrap_or(u64::MAX)
+}
+
 /// The wall clock, in whole seconds since the Unix epoch.
 #[must_use]
 pub fn now_secs() -> u64 {

@@ -15,6 +15,9 @@ pub(super) struct Header<'h> {
     pub(super) stream: &'h StreamName,
     #[serde(flatten)]
     pub(super) metadata: &'h Metadata,
+    /// Each piece of content is an append.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub(super) appends: bool,
     /// Different for each export, so that an import can tell what it has brought itself.
     pub(super) export: &'h str,
 }
@@ -63,6 +66,9 @@ pub(super) struct HeaderLine {
     pub(super) retention_age_seconds: Option<u64>,
     pub(super) retention_bytes: Option<u64>,
     pub(super) earliest_offset: Option<String>,
+    pub(super) lives: Option<String>,
+    #[serde(default)]
+    pub(super) appends: bool,
     /// Is part of what the line's hash is of, and needs no reading.
     #[serde(rename = "export")]
     _export: Option<String>,

@@ -15,20 +15,20 @@ use serde_json::value::RawValue;
 use super::{
     CliError,
     archive::{Content, End, Header, write},
-    remote::{Chunk, Remote, RemoteArgs, RemoteError, Selection, shown},
+    remote::{Chunk, Form, Remote, RemoteArgs, RemoteError, Selection, shown},
     streams::{Count, Pages},
 };
 use crate::{
     clock,
-    protocol::{ContentType, Kind, StreamName},
+    protocol::{ContentType, Framing, Kind, StreamName, frame, json},
 };
 
 /// Write streams of a running server as JSON lines, all of them unless some are named.
 ///
 /// A stream begins with a line that says what it is, and ends with one that says how much of it
 /// there was. In between stands its content: a line {"json": ...} for each message of a JSON
-/// stream, lines {"text": "..."} of a text stream, lines {"base64": "..."} of any other.
-/// `import` reads it back.
+/// stream, lines {"text": "..."} of a text stream, lines {"base64": "..."} of any other, one for
+/// each append. `import` reads it back, offsets included.
 #[derive(Debug, Args)]
 pub struct ExportArgs {
     #[command(flatten)]
@@ -108,13 +108,22 @@ async fn export(args: &ExportArgs, remote: &Remote, out: &mut dyn Write) -> Resu
     Ok(Count(count))
 }
 
-/// Writes a stream; `false` when there is none.
+/// Writes a stream, as it is at the beginning; `false` when there is none.
 async fn stream(remote: &Remote, name: &StreamName, export: &str, out: &mut dyn Write) -> Result<bool, CliError> {
-    let (Some(metadata), Some(mut chunk)) = (
-        unless_gone(remote.metadata(name).await)?,
-        unless_gone(remote.read(name, "-1").await)?,
-    ) else {
+    let Some(mut metadata) = unless_gone(remote.metadata(name).await)? else {
         return Ok(false);
+    };
+    let until = metadata.offset.clone();
+    let Some(mut chunk) = unless_gone(remote.read(name, "-1", &until).await)? else {
+        return Ok(false);
+    };
+    // Elsewhere offsets may mean anything.
+    metadata.lives = match metadata.lives.take() {
+        _ if chunk.form == Form::Plain => None,
+        // A fork that has said nothing of its own.
+        Some(earlier) if earlier.ends_with(&until) => Some(earlier),
+        Some(earlier) => Some(format!("{earlier},{until}")),
+        None => Some(until.clone()),
     };
     let kind = ContentType::parse(&metadata.content_type).map_or(Kind::Binary, |content_type| content_type.kind());
     write(
@@ -122,6 +131,7 @@ async fn stream(remote: &Remote, name: &StreamName, export: &str, out: &mut dyn 
         &Header {
             stream: name,
             metadata: &metadata,
+            appends: chunk.form == Form::StoredAppends,
             export,
         },
     )?;
@@ -131,7 +141,7 @@ async fn stream(remote: &Remote, name: &StreamName, export: &str, out: &mut dyn 
         if chunk.up_to_date {
             break;
         }
-        let next = remote.read(name, &chunk.next).await;
+        let next = remote.read(name, &chunk.next, &until).await;
         chunk = unless_gone(next)?.ok_or_else(|| {
             CliError::Usage(format!(
                 "the stream {:?} ended, or gave up what was to come next, while it was exported; export again",
@@ -154,17 +164,29 @@ async fn stream(remote: &Remote, name: &StreamName, export: &str, out: &mut dyn 
 
 /// Writes a part of a stream. Answers how many messages (JSON) or bytes (others) that was.
 fn content(remote: &Remote, kind: Kind, chunk: &Chunk, out: &mut dyn Write) -> Result<u64, CliError> {
-    if kind == Kind::Json {
-        return messages(remote, &chunk.body, out);
+    match (kind, chunk.form) {
+        (Kind::Json, Form::Plain) => messages(remote, &chunk.body, out),
+        (Kind::Json, Form::Stored | Form::StoredAppends) => messages(remote, &json::array(&chunk.body), out),
+        (Kind::Text | Kind::Binary, Form::StoredAppends) => {
+            let mut written = 0;
+            for append in frame::frames(&chunk.body, Framing::ANY) {
+                written += bytes(kind, chunk.body.get(append).unwrap_or_default(), out)?;
+            }
+            Ok(written)
+        }
+        (Kind::Text | Kind::Binary, Form::Plain | Form::Stored) => bytes(kind, &chunk.body, out),
     }
-    if !chunk.body.is_empty() {
-        let line = match std::str::from_utf8(&chunk.body) {
+}
+
+fn bytes(kind: Kind, bytes: &[u8], out: &mut dyn Write) -> Result<u64, CliError> {
+    if !bytes.is_empty() {
+        let line = match std::str::from_utf8(bytes) {
             Ok(text) if kind == Kind::Text => Content::Text(text),
-            _ => Content::Base64(STANDARD.encode(&chunk.body)),
+            _ => Content::Base64(STANDARD.encode(bytes)),
         };
         write(out, &line)?;
     }
-    Ok(chunk.body.len() as u64)
+    Ok(bytes.len() as u64)
 }
 
 fn messages(remote: &Remote, body: &Bytes, out: &mut dyn Write) -> Result<u64, CliError> {

@@ -6,15 +6,15 @@ use bytes::Bytes;
 
 use super::{
     Engine,
-    errors::AppendError,
+    errors::{AppendError, Unavailable},
     producers::{self, Verdict},
     request::{AppendRequest, Appended, Command, Outcome, PreparedAppend},
     stream::{Gone, Stream},
-    transaction::{Slot, Transaction},
+    transaction::{Slot, Transaction, stored_len},
     writers::{max_size, producer_key, scope_key},
 };
 use crate::{
-    protocol::{BadInput, StreamName},
+    protocol::{BadInput, Offset, StreamName},
     storage::{ProducerStamp, ProducerState, Progress, WriterState},
 };
 
@@ -85,6 +85,9 @@ pub(super) fn stage(
         Some(Gone::SoftDeleted) => return Err(AppendError::Gone),
         None => {}
     }
+    if let Some(what) = stream.damage() {
+        return Err(Unavailable::Damaged(what.clone()).into());
+    }
     if tx.get(slot).record.closed {
         return on_closed(tx, slot, append);
     }
@@ -151,14 +154,14 @@ fn on_closed(tx: &mut Transaction<'_>, slot: Slot, append: &PreparedAppend) -> R
         return Ok(answer(tx, slot, true, None));
     }
     Err(AppendError::Closed {
-        tail: tx.get(slot).tail,
+        tail: tx.get(slot).offset(),
     })
 }
 
 fn judge(tx: &mut Transaction<'_>, slot: Slot, stamp: &ProducerStamp) -> Result<Verdict, AppendError> {
     let known = tx.writers(slot)?.producer(&stamp.id);
     let staged = tx.get(slot);
-    let closed_at = staged.record.closed.then_some(staged.tail);
+    let closed_at = staged.record.closed.then_some(staged.offset());
     producers::judge(known, stamp, closed_at)
 }
 
@@ -170,7 +173,7 @@ fn check_stream_seq(tx: &mut Transaction<'_>, slot: Slot, append: &PreparedAppen
     };
     match last {
         Some(last) if given.as_bytes() <= last.as_bytes() => {
-            let tail = tx.get(slot).tail;
+            let tail = tx.get(slot).offset();
             Err(AppendError::SeqRegression { last, tail })
         }
         _ => Ok(()),
@@ -180,7 +183,11 @@ fn check_stream_seq(tx: &mut Transaction<'_>, slot: Slot, append: &PreparedAppen
 /// Whether there is room for an append in its stream. Its writers count as well, unless the stream
 /// makes room by itself: then nothing but its content could go.
 fn check_size(tx: &mut Transaction<'_>, slot: Slot, append: &PreparedAppend) -> Result<(), AppendError> {
-    let len = append.data.len() as u64;
+    let staged = tx.get(slot);
+    let len = stored_len(staged.record.framing, append.data.len() as u64);
+    if len > Offset::MAX_POSITION.saturating_sub(staged.tail) {
+        return Err(AppendError::TooLarge(Offset::MAX_POSITION));
+    }
     let Some(limit) = tx.context.limits.max_stream_bytes.filter(|_| len > 0) else {
         return Ok(());
     };
@@ -212,7 +219,7 @@ fn writers_size(tx: &mut Transaction<'_>, slot: Slot, append: &PreparedAppend) -
 fn answer(tx: &Transaction<'_>, slot: Slot, duplicate: bool, producer: Option<ProducerState>) -> Appended {
     let staged = tx.get(slot);
     Appended {
-        tail: staged.tail,
+        tail: staged.offset(),
         closed: staged.record.closed,
         duplicate,
         producer,

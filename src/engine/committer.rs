@@ -22,6 +22,7 @@ use super::{
 };
 use crate::{
     clock,
+    protocol::Offset,
     storage::{CommitError, Storage, StreamId},
     telemetry::{Metrics, Seldom},
 };
@@ -32,6 +33,8 @@ const MAX_QUEUE: usize = 100_000;
 const MAX_QUEUE_BYTES: usize = 256 * 1024 * 1024;
 /// Ids set aside at once.
 const ID_BLOCK: u64 = 1 << 16;
+/// Ids are incarnations of streams, and must fit into offsets whatever the clock says.
+const LATEST_ID: u64 = Offset::MAX_INCARNATION / 2;
 /// How long writers may keep upkeep from its turn.
 const UPKEEP_AT_LEAST: Duration = Duration::from_secs(1);
 /// How long nothing may happen before upkeep has a look.
@@ -88,7 +91,8 @@ impl Ids {
     pub(super) fn next(&mut self, storage: &dyn Storage) -> Result<StreamId, Unavailable> {
         if self.left == 0 {
             self.next = storage
-                .reserve_ids(ID_BLOCK)
+                // The time, so that also a store that was lost or set back has later ids.
+                .reserve_ids(ID_BLOCK, clock::now_micros().min(LATEST_ID))
                 .map_err(|error| Unavailable::from(&error))?;
             self.left = ID_BLOCK;
         }
@@ -245,6 +249,14 @@ impl Drop for End<'_> {
 impl Core {
     /// Commits a batch and answers everybody in it.
     fn process(&mut self, requests: Vec<Request>) {
+        let mut left = Some(requests);
+        while let Some(requests) = left {
+            left = self.attempt(requests);
+        }
+    }
+
+    /// Commits a batch and answers everybody in it, or returns it to be judged again.
+    fn attempt(&mut self, requests: Vec<Request>) -> Option<Vec<Request>> {
         self.resolve_doubts();
         let context = Context {
             storage: &*self.storage,
@@ -271,11 +283,20 @@ impl Core {
                 let answers = requests.into_iter().zip(outcomes);
                 self.answers
                     .give(answers.filter_map(|(request, outcome)| Some((request.reply?, outcome))));
-                return;
+                return None;
             }
             Err(error) => error,
         };
         let doubtful = tx.into_streams();
+        if let CommitError::Damaged { id, what } = &error
+            && let Some(damaged) = doubtful.iter().find(|stream| stream.id == *id)
+            && damaged.damage().is_none()
+        {
+            tracing::error!(stream = %damaged.name, what, "a stream is damaged and takes no more");
+            damaged.mark_damaged(what);
+            // Nothing was written, and what is about other streams can be.
+            return Some(requests);
+        }
         if !matches!(error, CommitError::Full(_)) {
             self.doubtful.extend(doubtful);
             self.resolve_doubts();
@@ -299,6 +320,7 @@ impl Core {
                 }
             }
         }
+        None
     }
 
     /// Publishes what the store has of streams that a failed commit was about: a commit whose

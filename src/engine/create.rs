@@ -1,22 +1,22 @@
-//! Create, and fork (sections 4.2 and 5.1).
+//! Create (section 5.1).
 
 use std::sync::Arc;
 
+use bytes::Bytes;
+
 use super::{
     Engine, delete,
-    errors::{CreateError, ReadError, Unavailable},
-    request::{Command, CreateRequest, Created, ForkPoint, ForkRequest, Outcome, PreparedCreate, PreparedFork},
+    errors::{CreateError, Unavailable},
+    fork::{MAX_LINEAGE, fork_of, is_at, stage_source},
+    request::{Command, CreateRequest, Created, Outcome, PreparedCreate},
     retention,
-    stream::{Gone, Stream, deadline},
-    transaction::{Slot, Staged, Transaction},
+    stream::{Gone, deadline},
+    transaction::{Slot, Staged, Transaction, stored_len},
 };
 use crate::{
-    protocol::{BadInput, ContentType, Kind, StreamName, content_type, json},
-    storage::{Fork, Inherited, Lifetime, Position, Retention, StreamRecord},
+    protocol::{BadInput, ContentType, Framing, Kind, Past, StreamName},
+    storage::{Life, Lifetime, Retention, StreamId, StreamRecord},
 };
-
-/// How many streams one fork may read through.
-const MAX_LINEAGE: usize = 256;
 
 impl Engine {
     /// Creates a stream, or finds one that is as described.
@@ -31,7 +31,12 @@ impl Engine {
             closed,
             body,
             fork,
+            past,
         } = request;
+        if fork.is_some() && past.is_some() {
+            let reason = "cannot be combined with Stream-Forked-From: a fork goes on from its source's";
+            return Err(BadInput::new("Stream-Lives", reason).into());
+        }
         let fork = match fork {
             Some(request) => Some(self.prepare_fork(request).await?),
             None => None,
@@ -51,6 +56,7 @@ impl Engine {
             closed,
             data,
             fork,
+            past,
         };
         match self
             .submit(Command::Create {
@@ -63,112 +69,6 @@ impl Engine {
             other => Err(other.unexpected().into()),
         }
     }
-
-    /// Finds out where exactly a fork branches off. What is wrong with that is said later,
-    /// because a fork that exists already is found even when its source is gone.
-    async fn prepare_fork(&self, request: ForkRequest) -> Result<PreparedFork, Unavailable> {
-        let at = match self.find(&request.source).await? {
-            Some(source) => self.fork_point(source, &request).await,
-            None => Err(CreateError::SourceNotFound),
-        };
-        Ok(PreparedFork { request, at })
-    }
-
-    async fn fork_point(&self, source: Arc<Stream>, request: &ForkRequest) -> Result<ForkPoint, CreateError> {
-        let (record, tail, gone) = source.record();
-        if gone.is_some() {
-            return Err(CreateError::SourceSoftDeleted);
-        }
-        let offset = request.offset.unwrap_or(tail);
-        if offset > tail {
-            return Err(BadInput::new("Stream-Fork-Offset", "is behind the end of the stream to fork").into());
-        }
-        // The beginning is wherever there is one now.
-        let from = if offset == 0 { record.earliest() } else { offset };
-        if from < record.earliest() {
-            return Err(given_up());
-        }
-        let position = self.resolve_sub_offset(&source, from, request.sub_offset, tail).await?;
-        let lineage = lineage(&record, position);
-        if lineage.len() > MAX_LINEAGE {
-            let reason = format!("is a fork of a fork more than {MAX_LINEAGE} levels deep");
-            return Err(BadInput::new("Stream-Forked-From", reason).into());
-        }
-        let fork = Fork {
-            source: request.source.clone(),
-            source_id: record.id,
-            offset,
-            sub_offset: request.sub_offset,
-            lineage,
-        };
-        Ok(ForkPoint { source, position, fork })
-    }
-
-    /// The position `sub_offset` messages (JSON) or bytes (others) behind `offset`.
-    async fn resolve_sub_offset(
-        &self,
-        source: &Arc<Stream>,
-        offset: Position,
-        sub_offset: u64,
-        tail: Position,
-    ) -> Result<Position, CreateError> {
-        let overshoots = || BadInput::new("Stream-Fork-Sub-Offset", "goes behind the end of the stream to fork");
-        if source.content_type.kind() != Kind::Json {
-            let position = offset.checked_add(sub_offset).filter(|position| *position <= tail);
-            return Ok(position.ok_or_else(overshoots)?);
-        }
-        let (mut position, mut left) = (offset, sub_offset);
-        loop {
-            // Reading checks that a message starts here.
-            let chunk = self.chunk(source, position, tail).await.map_err(fork_read_error)?;
-            if left == 0 {
-                return Ok(position);
-            }
-            match json::end_of(left, chunk.stored()) {
-                Ok(end) => return Ok(position + end as u64),
-                Err(found) => left -= found,
-            }
-            if chunk.end >= tail {
-                return Err(overshoots().into());
-            }
-            position = chunk.end;
-        }
-    }
-}
-
-fn given_up() -> CreateError {
-    BadInput::new(
-        "Stream-Fork-Offset",
-        "is before the earliest position that the stream to fork keeps",
-    )
-    .into()
-}
-
-fn fork_read_error(error: ReadError) -> CreateError {
-    match error {
-        ReadError::GivenUp { .. } => given_up(),
-        ReadError::NotFound | ReadError::Gone => CreateError::SourceNotFound,
-        ReadError::Bad(bad) => BadInput::new("Stream-Fork-Offset", bad.reason).into(),
-        ReadError::Unavailable(unavailable) => unavailable.into(),
-    }
-}
-
-/// Whose bytes a fork of this stream reads below `position`.
-fn lineage(source: &StreamRecord, position: Position) -> Vec<Inherited> {
-    let inherited = source.fork.iter().flat_map(|fork| fork.lineage.iter().copied());
-    let own = (position > source.start).then_some(Inherited {
-        id: source.id,
-        end: position,
-    });
-    let mut lineage: Vec<Inherited> = Vec::new();
-    for part in inherited.chain(own) {
-        let begins = lineage.last().map_or(0, |part| part.end);
-        let end = part.end.min(position);
-        if end > begins {
-            lineage.push(Inherited { id: part.id, end });
-        }
-    }
-    lineage
 }
 
 pub(super) fn stage(
@@ -194,9 +94,11 @@ pub(super) fn stage(
     check_limits(tx, create)?;
     let record = record(tx, create, fork)?;
     let slot = tx.stage_new(name, record);
-    if !create.data.is_empty() {
-        let before = tx.get(slot).tail;
-        tx.get_mut(slot).append(create.data.clone());
+    let before = tx.get(slot).tail;
+    let staged = tx.get_mut(slot);
+    staged.append(create.prefix());
+    staged.append(create.data.clone());
+    if tx.get(slot).tail > before {
         retention::appended(tx, slot, before);
     }
     Ok(answer(tx.get(slot), true))
@@ -220,16 +122,21 @@ fn compare(tx: &mut Transaction<'_>, slot: Slot, create: &PreparedCreate) -> Res
         (Some(fork), Some(request)) => {
             fork.source != request.source
                 || fork.sub_offset != request.sub_offset
-                || request.offset.is_some_and(|offset| offset != fork.offset)
+                || request.offset.is_some_and(|offset| !is_at(record, fork, offset))
         }
         _ => true,
     };
+    let past_differs = create.past.as_ref().is_some_and(|past| {
+        let lives = record.lives.iter().map(|life| record.offset(life.end));
+        !lives.eq(past.lives.iter().copied())
+    });
     let differences = [
         (content_type_differs, "content type"),
         (lifetime_differs, "lifetime"),
         (retention_differs, "retention"),
         (create.closed != record.closed, "closed state"),
         (fork_differs, "origin"),
+        (past_differs, "past"),
     ];
     match differences.iter().find(|(differs, _)| *differs) {
         Some((_, what)) => Err(CreateError::Exists(what)),
@@ -255,37 +162,13 @@ fn lifetime_differs(tx: &mut Transaction<'_>, slot: Slot, create: &PreparedCreat
     Ok(wanted != record.lifetime)
 }
 
-/// Counts the fork on its source, which may have gone since the fork was prepared.
-fn stage_source(
-    tx: &mut Transaction<'_>,
-    create: &PreparedCreate,
-    fork: &PreparedFork,
-) -> Result<(Slot, Position, Fork), CreateError> {
-    let point = fork.at.as_ref().map_err(Clone::clone)?;
-    let slot = tx.stage(&point.source);
-    match tx.get(slot).gone {
-        Some(Gone::Deleted) => return Err(CreateError::SourceNotFound),
-        Some(Gone::SoftDeleted) => return Err(CreateError::SourceSoftDeleted),
-        None => {}
-    }
-    if point.position < tx.get(slot).record.earliest() {
-        return Err(given_up());
-    }
-    let expected = &point.source.content_type;
-    if create
-        .content_type
-        .as_ref()
-        .is_some_and(|given| !given.matches(expected))
-    {
-        return Err(CreateError::SourceContentType(expected.as_str().to_owned()));
-    }
-    Ok((slot, point.position, point.fork.clone()))
-}
-
 fn check_limits(tx: &Transaction<'_>, create: &PreparedCreate) -> Result<(), CreateError> {
     let limits = tx.context.limits;
+    let framing = framing(create);
+    let stored = |content: &Bytes| stored_len(framing, content.len() as u64);
+    let len = stored(&create.prefix()) + stored(&create.data);
     match (limits.max_stream_bytes, limits.max_streams) {
-        (Some(limit), _) if create.data.len() as u64 > limit => Err(CreateError::TooLarge(limit)),
+        (Some(limit), _) if len > limit => Err(CreateError::TooLarge(limit)),
         (_, Some(limit)) if tx.streams() >= limit => Err(CreateError::TooManyStreams(limit)),
         _ => Ok(()),
     }
@@ -294,54 +177,113 @@ fn check_limits(tx: &Transaction<'_>, create: &PreparedCreate) -> Result<(), Cre
 fn record(
     tx: &mut Transaction<'_>,
     create: &PreparedCreate,
-    fork: Option<(Slot, Position, Fork)>,
+    source: Option<Slot>,
 ) -> Result<StreamRecord, CreateError> {
     let now = tx.context.now;
     let id = tx.next_id()?;
-    let mut start = 0;
-    let mut inherited = None;
-    let mut origin = None;
-    let mut past = Retention::default();
-    if let Some((slot, position, fork)) = fork {
-        let source = tx.get_mut(slot).record_mut();
-        source.forks += 1;
-        inherited = Some((source.content_type.clone(), source.lifetime));
-        past.policy = source.retention.as_ref().and_then(|past| past.policy);
-        past.earliest = source.earliest();
-        start = position;
-        origin = Some(fork);
+    let mut record = match source {
+        Some(slot) => fork_of(tx.get_mut(slot).record_mut(), create),
+        None => blank(create),
+    };
+    if let Some(past) = &create.past {
+        go_on_from(past, &mut record, id)?;
     }
-    // Below that the source may have nothing any more.
+    let mut past = record.retention.take().map(|past| *past).unwrap_or_default();
+    // Below that there may be nothing any more.
     past.given_up = past.earliest;
     past.policy = create.retention.or(past.policy);
-    let (source_type, source_lifetime) = inherited.unzip();
-    let given_type = create.content_type.as_ref().map(|given| given.as_str().to_owned());
-    let lifetime = create.lifetime.or(source_lifetime).unwrap_or(Lifetime::Unlimited);
+    let lifetime = create.lifetime.unwrap_or(record.lifetime);
     Ok(StreamRecord {
         id,
-        start,
-        content_type: given_type
-            .or(source_type)
-            .unwrap_or_else(|| content_type::DEFAULT.to_owned()),
         created_at: now,
         lifetime,
         touched_at: now,
         due_at: deadline(lifetime, now),
         closed: create.closed,
+        retention: (past != Retention::default()).then(|| Box::new(past)),
+        ..record
+    })
+}
+
+/// How the new stream keeps its appends: as its source does, or apart where they are not messages.
+fn framing(create: &PreparedCreate) -> Framing {
+    if let Some(Ok(point)) = create.fork.as_ref().map(|fork| &fork.at) {
+        return point.source.record().0.framing;
+    }
+    match create.content_type.as_ref().map_or(Kind::Binary, ContentType::kind) {
+        Kind::Json => Framing::NONE,
+        Kind::Text | Kind::Binary => Framing::NEW,
+    }
+}
+
+/// A stream of which nothing is known but its content type.
+pub(super) fn blank(create: &PreparedCreate) -> StreamRecord {
+    let content_type = create.content_type.clone().unwrap_or_else(ContentType::default_type);
+    StreamRecord {
+        id: 0,
+        start: 0,
+        content_type: content_type.as_str().to_owned(),
+        created_at: 0,
+        lifetime: Lifetime::Unlimited,
+        touched_at: 0,
+        due_at: None,
+        closed: false,
         closed_by: None,
         stream_seq: None,
-        fork: origin,
+        fork: None,
         forks: 0,
         soft_deleted: false,
-        retention: (past != Retention::default()).then(|| Box::new(past)),
-    })
+        lives: Vec::new(),
+        renewed: None,
+        framing: framing(create),
+        retention: None,
+    }
+}
+
+/// Gives an imported stream the offsets of the one that was exported. What is appended after the
+/// import has offsets of a life of its own, so that they are never mistaken for others that the
+/// exported stream has handed out since.
+fn go_on_from(past: &Past, record: &mut StreamRecord, id: StreamId) -> Result<(), BadInput> {
+    let bad = |reason: String| BadInput::new("Stream-Lives", reason);
+    if past.lives.len() > MAX_LINEAGE {
+        return Err(bad(format!("names more than {MAX_LINEAGE} offsets")));
+    }
+    for life in &past.lives {
+        if record
+            .lives
+            .last()
+            .is_some_and(|last| last.incarnation >= life.incarnation || last.end > life.position)
+        {
+            return Err(bad("must name offsets in their order, one of each life".into()));
+        }
+        if life.incarnation >= id {
+            return Err(bad(
+                "names a life that is later than this server's time; set the server's clock".into(),
+            ));
+        }
+        record.lives.push(Life {
+            incarnation: life.incarnation,
+            end: life.position,
+        });
+    }
+    let Some(begin) = past.begin else { return Ok(()) };
+    if record.lives.last().is_none_or(|last| begin.position > last.end) || !record.gave_out(begin) {
+        let reason = "must be an offset of the lives that Stream-Lives names";
+        return Err(BadInput::new("Stream-Earliest-Offset", reason));
+    }
+    record.start = begin.position;
+    record.retention = Some(Box::new(Retention {
+        earliest: begin.position,
+        ..Retention::default()
+    }));
+    Ok(())
 }
 
 fn answer(staged: &Staged, new: bool) -> Created {
     Created {
         new,
         content_type: staged.record.content_type.clone(),
-        tail: staged.tail,
+        tail: staged.offset(),
         closed: staged.record.closed,
     }
 }

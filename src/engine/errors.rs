@@ -3,8 +3,8 @@
 use std::io::ErrorKind;
 
 use crate::{
-    protocol::BadInput,
-    storage::{CommitError, Position, StorageError},
+    protocol::{BadInput, Offset},
+    storage::{CommitError, StorageError},
 };
 
 /// The engine cannot serve anybody this right now; the request itself may be fine.
@@ -25,6 +25,10 @@ pub enum Unavailable {
     /// The store cannot be written to, only read: the operator has to let it.
     #[error("the store cannot be written to: {0}")]
     ReadOnly(String),
+    /// The store has lost a part of the stream, and adds nothing to it: copy what is left, or delete
+    /// it.
+    #[error("the stream is damaged: {0}")]
+    Damaged(String),
     /// The store failed; what it said is for the operator, not for the client.
     #[error("the store failed: {0}")]
     Failed(String),
@@ -41,6 +45,7 @@ impl From<&CommitError> for Unavailable {
         match error {
             CommitError::Full(what) => Self::Full(what.clone()),
             CommitError::TailMoved { .. } => Self::Raced,
+            CommitError::Damaged { what, .. } => Self::Damaged(what.clone()),
             CommitError::Storage(error) if is_read_only(error) => Self::ReadOnly(error.to_string()),
             CommitError::Storage(error) => Self::Failed(error.to_string()),
         }
@@ -102,7 +107,7 @@ pub enum AppendError {
     #[error("the stream is closed")]
     Closed {
         /// Where it ends.
-        tail: Position,
+        tail: Offset,
     },
     /// Send the stream's content type.
     #[error("the stream has content type {0}")]
@@ -113,7 +118,7 @@ pub enum AppendError {
         /// The last one.
         last: String,
         /// Where the stream ends.
-        tail: Position,
+        tail: Offset,
     },
     /// A producer of a later epoch has taken over.
     #[error("the producer's epoch is {current} by now")]
@@ -121,7 +126,7 @@ pub enum AppendError {
         /// Its epoch.
         current: u64,
         /// Where the stream ends, if it is closed.
-        closed_at: Option<Position>,
+        closed_at: Option<Offset>,
     },
     /// A new epoch starts at sequence number 0.
     #[error("Producer-Seq: a new epoch starts at 0")]
@@ -166,8 +171,18 @@ pub enum ReadError {
     /// position, and do without what lay before.
     #[error("the stream does not keep what is at this offset any more")]
     GivenUp {
-        /// The earliest position that can be read.
-        earliest: Position,
+        /// Where the earliest content that can be read begins.
+        earliest: Offset,
+    },
+    /// The offset is one of another stream's, or of an earlier stream of this name: read on from
+    /// the beginning, or from `now`.
+    #[error(
+        "the offset is not of this stream: the stream was deleted and created again since, or the offset is another \
+         stream's; read on from offset=-1 or offset=now"
+    )]
+    OtherLife {
+        /// Where this stream ends.
+        tail: Offset,
     },
     /// There is no such stream.
     #[error("the stream does not exist")]

@@ -6,12 +6,11 @@ use super::{
     Engine,
     chunk::Chunk,
     errors::ReadError,
-    read::resolve,
-    stream::{Gone, Identity, Stream},
+    stream::{Gone, Identity, Snapshot, Stream},
 };
 use crate::{
     clock,
-    protocol::{Kind, ReadFrom, StreamName},
+    protocol::{Kind, Offset, ReadFrom, StreamName},
     storage::Position,
 };
 
@@ -22,6 +21,8 @@ pub struct Follower {
     at: Position,
     /// Nothing was read yet, and it may be read from wherever the stream begins.
     at_beginning: bool,
+    /// The tail at which the reader had everything but the beginning of a character.
+    held_to: Position,
 }
 
 /// Counts as a live reader of a stream for as long as it exists.
@@ -58,16 +59,18 @@ impl Engine {
         self.touch(&stream, clock::now_millis());
         let reader = Reader::new(stream);
         let snapshot = reader.0.snapshot();
-        let at = resolve(from, &snapshot)?;
+        let at = reader.0.resolve(from, &snapshot)?;
         let follower = Follower {
             engine: self.clone(),
             reader,
             at,
             at_beginning: from == ReadFrom::Beginning,
+            held_to: 0,
         };
         // A position that is none is refused here, where it can still be said with a status.
         // What was read for that is what the reader gets first.
-        if matches!(from, ReadFrom::At(_)) && follower.kind() == Kind::Json {
+        let has_places = follower.kind() == Kind::Json || follower.reader.0.record().0.framing.is_framed();
+        if matches!(from, ReadFrom::At(_)) && has_places {
             follower.engine.chunk(&follower.reader.0, at, snapshot.tail).await?;
         }
         Ok(follower)
@@ -77,8 +80,8 @@ impl Engine {
 impl Follower {
     /// Where the reader is.
     #[must_use]
-    pub fn position(&self) -> Position {
-        self.at
+    pub fn position(&self) -> Offset {
+        self.reader.0.offset(self.at)
     }
 
     /// Which stream it reads.
@@ -103,8 +106,31 @@ impl Follower {
     #[must_use]
     pub fn caught_up(&self) -> (bool, bool) {
         let snapshot = self.reader.0.snapshot();
-        let caught_up = self.at >= snapshot.tail;
-        (caught_up, caught_up && snapshot.closed)
+        self.caught_up_with(&snapshot)
+    }
+
+    fn caught_up_with(&self, snapshot: &Snapshot) -> (bool, bool) {
+        let has_all = self.at >= snapshot.tail;
+        (has_all || self.held_to >= snapshot.tail, has_all && snapshot.closed)
+    }
+
+    /// What is there after the reader's position, and whether the beginning of a character is held
+    /// back from it until an append completes it. `None`: that is all there is.
+    async fn chunk(&self, now: &Snapshot) -> Result<(Option<Arc<Chunk>>, bool), ReadError> {
+        let stream = &self.reader.0;
+        let is_last = |chunk: &Chunk| chunk.end.position >= now.tail;
+        let recent = stream.recent(self.at);
+        let chunk = match recent.filter(|chunk| chunk.torn().is_none() || is_last(chunk)) {
+            Some(chunk) => chunk,
+            None => self.engine.chunk(stream, self.at, now.tail).await?,
+        };
+        match chunk.torn() {
+            Some((end, len)) if is_last(&chunk) && !now.closed => {
+                let sooner = || stream.chunk(self.at, end, chunk.stored().slice(..len));
+                Ok(((end > self.at).then(|| Arc::new(sooner())), true))
+            }
+            _ => Ok((Some(chunk), false)),
+        }
     }
 
     /// Waits for what comes next. Safe to drop and call again.
@@ -129,24 +155,28 @@ impl Follower {
             }
             if self.at < snapshot.earliest {
                 return Err(ReadError::GivenUp {
-                    earliest: snapshot.earliest,
+                    earliest: stream.offset(snapshot.earliest),
                 });
             }
             if self.at < snapshot.tail {
-                let chunk = match stream.recent(self.at) {
-                    Some(chunk) => chunk,
-                    None => match self.engine.chunk(stream, self.at, snapshot.tail).await {
-                        Err(ReadError::NotFound) => return Ok(Event::Gone { softly: false }),
-                        Err(ReadError::GivenUp { .. }) if self.at_beginning => continue,
-                        read => read?,
-                    },
+                let (chunk, holds_back) = match self.chunk(&snapshot).await {
+                    Err(ReadError::NotFound) => return Ok(Event::Gone { softly: false }),
+                    Err(ReadError::GivenUp { .. }) if self.at_beginning => continue,
+                    read => read?,
                 };
-                (self.at, self.at_beginning) = (chunk.end, false);
-                let up_to_date = chunk.end >= snapshot.tail;
+                if holds_back {
+                    self.held_to = snapshot.tail;
+                }
+                let Some(chunk) = chunk else {
+                    woken.await;
+                    continue;
+                };
+                (self.at, self.at_beginning) = (chunk.end.position, false);
+                let (up_to_date, closed) = self.caught_up_with(&snapshot);
                 return Ok(Event::Chunk {
                     chunk,
                     up_to_date,
-                    closed: up_to_date && snapshot.closed,
+                    closed,
                 });
             }
             if snapshot.closed {

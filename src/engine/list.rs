@@ -10,8 +10,8 @@ use super::{
 };
 use crate::{
     clock::{self, Millis},
-    protocol::StreamName,
-    storage::{Position, StorageError, Stored},
+    protocol::{Offset, StreamName},
+    storage::{StorageError, Stored},
 };
 
 /// How many records one look at the store reads.
@@ -37,7 +37,7 @@ pub struct Listed {
     /// What `HEAD` says of it.
     pub metadata: Metadata,
     /// The stream that it was forked from, and where.
-    pub forked_from: Option<(StreamName, Position)>,
+    pub forked_from: Option<(StreamName, Offset)>,
 }
 
 impl Engine {
@@ -103,7 +103,10 @@ impl Shared {
         };
         Some(Listed {
             metadata: self.describe(&name, &record, tail),
-            forked_from: record.fork.as_ref().map(|fork| (fork.source.clone(), record.start)),
+            forked_from: record
+                .fork
+                .as_ref()
+                .map(|fork| (fork.source.clone(), record.offset(record.start))),
             name,
         })
     }

@@ -1,7 +1,10 @@
 //! Idempotent producers (section 5.2.1).
 
 use super::errors::AppendError;
-use crate::storage::{Position, ProducerStamp, ProducerState};
+use crate::{
+    protocol::Offset,
+    storage::{ProducerStamp, ProducerState},
+};
 
 /// What a producer's request is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -16,7 +19,7 @@ pub(super) enum Verdict {
 pub(super) fn judge(
     known: Option<ProducerState>,
     stamp: &ProducerStamp,
-    closed_at: Option<Position>,
+    closed_at: Option<Offset>,
 ) -> Result<Verdict, AppendError> {
     let requested = ProducerState {
         epoch: stamp.epoch,
@@ -55,6 +58,11 @@ pub(super) fn judge(
 mod tests {
     use super::*;
 
+    const TAIL: Offset = Offset {
+        incarnation: 1,
+        position: 7,
+    };
+
     fn stamp(epoch: u64, seq: u64) -> ProducerStamp {
         ProducerStamp {
             id: "p".into(),
@@ -64,7 +72,7 @@ mod tests {
     }
 
     fn judge(known: Option<ProducerState>, stamp: &ProducerStamp) -> Result<Verdict, AppendError> {
-        super::judge(known, stamp, Some(7))
+        super::judge(known, stamp, Some(TAIL))
     }
 
     #[test]
@@ -107,7 +115,7 @@ mod tests {
             judge(Some(known), &stamp(0, 5)),
             Err(AppendError::StaleEpoch {
                 current: 1,
-                closed_at: Some(7)
+                closed_at: Some(TAIL)
             })
         ));
         assert!(matches!(judge(Some(known), &stamp(2, 1)), Err(AppendError::EpochStart)));

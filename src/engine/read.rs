@@ -8,13 +8,14 @@ use super::{
     Engine, Shared,
     chunk::Chunk,
     errors::ReadError,
+    load::load,
     retention,
-    stream::{Gone, Identity, Snapshot, Stream, join},
+    stream::{Gone, Identity, Stream},
 };
 use crate::{
     clock,
-    protocol::{BadInput, Kind, ReadFrom, StreamName, json},
-    storage::{Lifetime, Position, RetentionPolicy, Storage, StorageError, StreamRecord},
+    protocol::{Kind, Offset, ReadFrom, StreamName},
+    storage::{Lifetime, Position, RetentionPolicy, StreamRecord},
 };
 
 /// How many bytes one read returns at most, unless a single message is larger.
@@ -26,15 +27,17 @@ pub struct Metadata {
     /// Its content type, as given.
     pub content_type: String,
     /// Its tail.
-    pub tail: Position,
+    pub tail: Offset,
     /// Whether it is closed.
     pub closed: bool,
     /// How long it lives.
     pub lifetime: Lifetime,
     /// How much of its past it keeps; `None`: all of it.
     pub retention: Option<RetentionPolicy>,
-    /// The earliest position that can be read.
-    pub earliest: Position,
+    /// Where the earliest content that can be read begins.
+    pub earliest: Offset,
+    /// Where each earlier life ended whose offsets are this stream's too, oldest first.
+    pub lives: Vec<Offset>,
 }
 
 /// A part of a stream.
@@ -49,9 +52,9 @@ pub struct Slice {
     /// How the stream is treated.
     pub kind: Kind,
     /// Where the part begins.
-    pub start: Position,
+    pub start: Offset,
     /// Where it ends, and where the next read begins.
-    pub end: Position,
+    pub end: Offset,
     /// Whether that was everything.
     pub up_to_date: bool,
     /// Whether that was everything for ever.
@@ -63,11 +66,12 @@ impl Shared {
     pub(super) fn describe(&self, name: &StreamName, record: &StreamRecord, tail: Position) -> Metadata {
         Metadata {
             content_type: record.content_type.clone(),
-            tail,
+            tail: record.offset(tail),
             closed: record.closed,
             lifetime: record.lifetime,
             retention: retention::policy(record, &self.retention, name),
-            earliest: record.earliest(),
+            earliest: record.offset(record.earliest()),
+            lives: record.lives.iter().map(|life| record.offset(life.end)).collect(),
         }
     }
 }
@@ -92,7 +96,7 @@ impl Engine {
         self.touch(&stream, clock::now_millis());
         let (snapshot, start, chunk) = loop {
             let snapshot = stream.snapshot();
-            let start = resolve(from, &snapshot)?;
+            let start = stream.resolve(from, &snapshot)?;
             if from == ReadFrom::Now {
                 break (snapshot, start, None);
             }
@@ -102,6 +106,7 @@ impl Engine {
                 chunk => break (snapshot, start, Some(chunk?)),
             }
         };
+        let start = stream.offset(start);
         let end = chunk.as_ref().map_or(start, |chunk| chunk.end);
         Ok(Slice {
             identity: stream.identity(),
@@ -110,8 +115,8 @@ impl Engine {
             kind: stream.content_type.kind(),
             start,
             end,
-            up_to_date: end == snapshot.tail,
-            closed: snapshot.closed && end == snapshot.tail,
+            up_to_date: end.position == snapshot.tail,
+            closed: snapshot.closed && end.position == snapshot.tail,
         })
     }
 
@@ -132,11 +137,10 @@ impl Engine {
         start: Position,
         tail: Position,
     ) -> Result<Arc<Chunk>, ReadError> {
-        let kind = stream.content_type.kind();
         let wanted = tail.min(start.saturating_add(MAX_READ_BYTES));
         // The end is a place where a message may begin, and a read there costs nothing.
         if start >= tail {
-            return Ok(Arc::new(Chunk::new(kind, start, Bytes::new())));
+            return Ok(Arc::new(stream.chunk(start, start, Bytes::new())));
         }
         let key = (stream.id, start, wanted);
         let load = async {
@@ -151,138 +155,4 @@ impl Engine {
         };
         self.shared.chunks.get_or_insert_async(&key, load).await
     }
-}
-
-/// The position where a read begins.
-pub(super) fn resolve(from: ReadFrom, stream: &Snapshot) -> Result<Position, ReadError> {
-    match from {
-        ReadFrom::Beginning => Ok(stream.earliest),
-        ReadFrom::Now => Ok(stream.tail),
-        ReadFrom::At(offset) if offset.0 < stream.earliest => Err(ReadError::GivenUp {
-            earliest: stream.earliest,
-        }),
-        ReadFrom::At(offset) if offset.0 <= stream.tail => Ok(offset.0),
-        ReadFrom::At(_) => Err(BadInput::new(
-            "offset",
-            "is behind the end of the stream; it is not one of this stream's",
-        )
-        .into()),
-    }
-}
-
-/// Reads whole messages, or, of text, whole characters.
-fn load(
-    storage: &dyn Storage,
-    stream: &Stream,
-    start: Position,
-    wanted: Position,
-    tail: Position,
-) -> Result<Chunk, ReadError> {
-    let kind = stream.content_type.kind();
-    let (mut record, ..) = stream.record();
-    let (mut end, mut searched) = (wanted, 0);
-    loop {
-        // The byte before tells whether a message starts here. One does at the earliest position,
-        // and the byte before that is gone.
-        let before = u64::from(kind == Kind::Json && start > record.earliest());
-        let mut bytes = stored(storage, &record, start - before, end)?;
-        // What was given up meanwhile, or belonged to a stream that is not there any more, may
-        // have been read as anything.
-        let (now, _, gone) = stream.record();
-        let earliest = now.earliest();
-        if gone == Some(Gone::Deleted) {
-            return Err(ReadError::NotFound);
-        }
-        if start < earliest {
-            return Err(ReadError::GivenUp { earliest });
-        }
-        if start - before < earliest {
-            record = now;
-            continue;
-        }
-        if bytes.len() as u64 != end - start + before {
-            // A stream that is deleted under a reader loses its bytes before it is told to go.
-            if storage.get(&stream.name)?.is_none_or(|now| now.record.id != record.id) {
-                return Err(ReadError::NotFound);
-            }
-            let what = format!(
-                "stream {} has {} bytes from {} on where {} were acknowledged",
-                record.id,
-                bytes.len(),
-                start - before,
-                end - start + before
-            );
-            return Err(StorageError::Corrupt(what).into());
-        }
-        if before == 1 && !json::ends_message(&bytes.split_to(1)) {
-            return Err(BadInput::new("offset", "is not one that this server gave out for this stream").into());
-        }
-        let whole = match kind {
-            // A message that is larger than a read: it, and no more.
-            Kind::Json if searched > 0 => {
-                let rest = bytes.get(searched..).unwrap_or_default();
-                json::end_of(1, rest).ok().map(|end| searched + end)
-            }
-            _ if end < tail => Some(whole(kind, &bytes)).filter(|whole| *whole > 0),
-            _ => Some(bytes.len()),
-        };
-        if let Some(whole) = whole {
-            bytes.truncate(whole);
-            return Ok(Chunk::new(kind, start, bytes));
-        }
-        if end == tail {
-            return Ok(Chunk::new(kind, start, bytes));
-        }
-        // Twice as far each time, so that a large message is not read over and over.
-        searched = bytes.len();
-        end = tail.min(start + 2 * (end - start));
-    }
-}
-
-/// Whether a character of UTF-8 begins with this byte.
-pub(super) fn starts_character(byte: u8) -> bool {
-    (byte as i8) >= -0x40
-}
-
-/// How many of the bytes can be sent without tearing a message or a character apart.
-fn whole(kind: Kind, bytes: &[u8]) -> usize {
-    match kind {
-        Kind::Json => json::whole_messages(bytes),
-        Kind::Binary => bytes.len(),
-        Kind::Text => {
-            let last = bytes
-                .iter()
-                .rev()
-                .take(4)
-                .position(|byte| starts_character(*byte))
-                .map_or(bytes.len(), |back| bytes.len() - 1 - back);
-            match std::str::from_utf8(bytes.get(last..).unwrap_or_default()) {
-                Err(error) if error.error_len().is_none() && last > 0 => last,
-                _ => bytes.len(),
-            }
-        }
-    }
-}
-
-/// A stream's bytes, wherever they are: below a fork's start they are other streams'.
-pub(super) fn stored(
-    storage: &dyn Storage,
-    record: &StreamRecord,
-    start: Position,
-    end: Position,
-) -> Result<Bytes, StorageError> {
-    let inherited = record
-        .fork
-        .iter()
-        .flat_map(|fork| fork.lineage.iter().map(|part| (part.id, part.end)));
-    let own = std::iter::once((record.id, Position::MAX));
-    let mut pieces: Vec<Bytes> = Vec::new();
-    let mut at = start;
-    for (id, part_end) in inherited.chain(own) {
-        if at < end && at < part_end {
-            pieces.push(storage.read(id, at..end.min(part_end))?);
-            at = end.min(part_end);
-        }
-    }
-    Ok(join(pieces))
 }

@@ -8,8 +8,8 @@ use super::{
     writers::WriterScope,
 };
 use crate::{
-    protocol::{ContentType, StreamName},
-    storage::{Fork, Lifetime, Position, ProducerStamp, ProducerState, RetentionPolicy},
+    protocol::{ContentType, Offset, Past, StreamName},
+    storage::{Fork, Life, Lifetime, Position, ProducerStamp, ProducerState, RetentionPolicy},
 };
 use std::sync::Arc;
 
@@ -28,6 +28,8 @@ pub struct CreateRequest {
     pub body: Bytes,
     /// Branches off another stream.
     pub fork: Option<ForkRequest>,
+    /// Goes on from the offsets of a stream that was exported.
+    pub past: Option<Past>,
 }
 
 /// Where a new stream branches off (section 4.2).
@@ -36,7 +38,7 @@ pub struct ForkRequest {
     /// The stream to fork.
     pub source: StreamName,
     /// Where; `None`: at its tail.
-    pub offset: Option<Position>,
+    pub offset: Option<Offset>,
     /// How many messages (JSON) or bytes (others) behind that.
     pub sub_offset: u64,
 }
@@ -49,7 +51,7 @@ pub struct Created {
     /// Its content type.
     pub content_type: String,
     /// Its tail.
-    pub tail: Position,
+    pub tail: Offset,
     /// Whether it is closed.
     pub closed: bool,
 }
@@ -75,7 +77,7 @@ pub struct AppendRequest {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Appended {
     /// The stream's tail.
-    pub tail: Position,
+    pub tail: Offset,
     /// Whether it is closed.
     pub closed: bool,
     /// Whether it was there already, by the same producer's earlier request.
@@ -115,6 +117,7 @@ pub(super) struct PreparedCreate {
     pub(super) closed: bool,
     pub(super) data: Bytes,
     pub(super) fork: Option<PreparedFork>,
+    pub(super) past: Option<Past>,
 }
 
 pub(super) struct PreparedFork {
@@ -126,6 +129,9 @@ pub(super) struct PreparedFork {
 pub(super) struct ForkPoint {
     pub(super) source: Arc<Stream>,
     pub(super) position: Position,
+    /// The part of the append behind that belongs to the fork (section 4.2, sub-offset).
+    pub(super) prefix: Bytes,
+    pub(super) lives: Vec<Life>,
     pub(super) fork: Fork,
 }
 

@@ -14,22 +14,20 @@ use std::{
 };
 
 use super::{
-    Engine, Shared, Unavailable, read,
+    Engine, Shared, Unavailable, cut,
     request::Command,
     transaction::{Slot, Staged, Transaction},
 };
 use crate::{
     clock::{self, Millis},
-    protocol::{Kind, StreamName, json},
-    storage::{Mark, Position, Retention, RetentionPolicy, Storage, StorageError, Stored, StreamRecord},
+    protocol::StreamName,
+    storage::{Mark, Position, Retention, RetentionPolicy, Stored, StreamRecord},
 };
 
 /// Into how many parts the age and the size are divided: one part more than that is kept at
 /// times, so that not every append has to give something up.
 const PARTS: u64 = 16;
 const MIN_STEP: Millis = 1_000;
-/// How much is read at first to find where a message ends.
-const WINDOW: u64 = 64 * 1024;
 /// How long to rest when rules cannot be applied, because the disk is full or much waits.
 const RETRY: Duration = Duration::from_secs(10);
 /// How many streams are looked at together when rules are new.
@@ -209,7 +207,7 @@ fn limit_size(tx: &mut Transaction<'_>, slot: Slot, max_bytes: u64, last: Positi
     let limit = last.min(staged.base());
     let wanted = staged.tail.saturating_sub(max_bytes - max_bytes / PARTS).min(limit);
     let kind = staged.stream.content_type.kind();
-    match boundary(tx.context.storage, &staged.record, kind, wanted, limit) {
+    match cut::boundary(tx.context.storage, &staged.record, kind, wanted, limit) {
         Ok(earliest) if earliest > staged.record.earliest() => {
             let staged = tx.get_mut(slot);
             let forks = staged.record.forks;
@@ -222,38 +220,6 @@ fn limit_size(tx: &mut Transaction<'_>, slot: Slot, max_bytes: u64, last: Positi
         Err(error) => {
             let name = &staged.stream.name;
             tracing::warn!(%error, stream = %name, "what is too much could not be given up; trying again");
-        }
-    }
-}
-
-/// The first place at or behind `wanted` where a message begins, or, of text, a character; at
-/// most `limit`, which is one.
-fn boundary(
-    storage: &dyn Storage,
-    record: &StreamRecord,
-    kind: Kind,
-    wanted: Position,
-    limit: Position,
-) -> Result<Position, StorageError> {
-    if wanted <= record.earliest() || wanted >= limit || kind == Kind::Binary {
-        return Ok(wanted);
-    }
-    // The byte before tells whether a message begins right here.
-    let from = wanted - 1;
-    let mut len = WINDOW;
-    loop {
-        let end = limit.min(from + len);
-        let bytes = read::stored(storage, record, from, end)?;
-        let found = match kind {
-            Kind::Json => json::end_of(1, &bytes).ok(),
-            Kind::Text | Kind::Binary => {
-                (1..bytes.len()).find(|at| bytes.get(*at).is_some_and(|byte| read::starts_character(*byte)))
-            }
-        };
-        match found {
-            Some(at) => return Ok(from + at as u64),
-            None if end == limit => return Ok(limit),
-            None => len *= 2,
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::{
     collections::VecDeque,
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed},
     },
 };
@@ -12,10 +12,13 @@ use bytes::{Bytes, BytesMut};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
-use super::chunk::Chunk;
+use super::{
+    chunk::{self, Chunk},
+    errors::ReadError,
+};
 use crate::{
     clock::Millis,
-    protocol::{ContentType, StreamName},
+    protocol::{ContentType, Offset, ReadFrom, StreamName},
     storage::{Lifetime, Position, Stored, StreamId, StreamRecord},
 };
 
@@ -41,6 +44,8 @@ pub(super) struct Stream {
     readers: AtomicUsize,
     /// A touch is on its way to the store.
     touching: AtomicBool,
+    /// What the store has lost of it, if it has.
+    damage: OnceLock<String>,
     state: Mutex<State>,
     wake: Notify,
 }
@@ -94,7 +99,8 @@ pub(super) struct Update {
     pub(super) record: Arc<StreamRecord>,
     pub(super) tail: Position,
     pub(super) gone: Option<Gone>,
-    pub(super) data: Vec<Bytes>,
+    /// What was appended, each with how many bytes it takes in the store.
+    pub(super) appends: Vec<(usize, Bytes)>,
 }
 
 impl Stream {
@@ -111,6 +117,7 @@ impl Stream {
             used_at: AtomicU64::new(now),
             readers: AtomicUsize::new(0),
             touching: AtomicBool::new(false),
+            damage: OnceLock::new(),
             state: Mutex::new(State {
                 tail,
                 gone: record.soft_deleted.then_some(Gone::SoftDeleted),
@@ -144,10 +151,47 @@ impl Stream {
         (Arc::clone(&state.record), state.tail, state.gone)
     }
 
+    /// A position as an offset.
+    pub(super) fn offset(&self, position: Position) -> Offset {
+        self.state.lock().record.offset(position)
+    }
+
+    /// Content between two positions.
+    pub(super) fn chunk(&self, start: Position, end: Position, content: Bytes) -> Chunk {
+        let (record, ..) = self.record();
+        let kind = self.content_type.kind();
+        Chunk::new(kind, record.offset(start), record.offset(end), content)
+    }
+
+    /// The position where a read begins. An offset of this life beyond the tail names the tail:
+    /// a reader that has more than there is waits for what comes.
+    pub(super) fn resolve(&self, from: ReadFrom, now: &Snapshot) -> Result<Position, ReadError> {
+        let offset = match from {
+            ReadFrom::Beginning => return Ok(now.earliest),
+            ReadFrom::Now => return Ok(now.tail),
+            ReadFrom::At(offset) => offset,
+        };
+        let (record, ..) = self.record();
+        if !record.gave_out(offset) {
+            return Err(ReadError::OtherLife {
+                tail: record.offset(now.tail),
+            });
+        }
+        if offset.position < now.earliest {
+            return Err(ReadError::GivenUp {
+                earliest: record.offset(now.earliest),
+            });
+        }
+        Ok(offset.position.min(now.tail))
+    }
+
     /// The chunk that begins at `at`, if live readers share it right now.
     pub(super) fn recent(&self, at: Position) -> Option<Arc<Chunk>> {
         let state = self.state.lock();
-        let index = state.recent.binary_search_by_key(&at, |chunk| chunk.start).ok()?;
+        let index = state
+            .recent
+            .binary_search_by_key(&at, |chunk| chunk.start.position)
+            .ok()?;
         state.recent.get(index).map(Arc::clone)
     }
 
@@ -156,9 +200,14 @@ impl Stream {
         if self.readers.load(Relaxed) == 0 {
             state.recent.clear();
             state.recent_bytes = 0;
-        } else if !update.data.is_empty() {
-            let chunk = Chunk::new(self.content_type.kind(), state.tail, join(update.data));
-            state.remember(chunk);
+        } else if !update.appends.is_empty() {
+            let (kind, start) = (self.content_type.kind(), state.tail);
+            let joined = chunk::join(kind, update.appends.into_iter(), 0);
+            let end = start + joined.stored as u64;
+            let offset = |position| update.record.offset(position);
+            let chunk = Chunk::new(kind, offset(start), offset(end), joined.content);
+            let (whole, len) = joined.whole;
+            state.remember(chunk.torn_after(start + whole as u64, len));
         }
         state.tail = update.tail;
         state.gone = update.gone;
@@ -184,6 +233,15 @@ impl Stream {
         }
         drop(state);
         self.wake.notify_waiters();
+    }
+
+    /// What the store has lost of it: nothing is appended to it.
+    pub(super) fn damage(&self) -> Option<&String> {
+        self.damage.get()
+    }
+
+    pub(super) fn mark_damaged(&self, what: &str) {
+        self.damage.get_or_init(|| what.to_owned());
     }
 
     pub(super) fn wake(&self) -> &Notify {

@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     clock::Millis,
-    protocol::StreamName,
+    protocol::{Framing, Offset, StreamName, frame},
     storage::{Batch, Change, Position, Progress, Storage, Stored, StreamId, StreamRecord, WriterState},
 };
 
@@ -47,7 +47,7 @@ pub(super) struct Staged {
     pub(super) tail: Position,
     pub(super) gone: Option<Gone>,
     base: Position,
-    data: Vec<Bytes>,
+    appends: Vec<(usize, Bytes)>,
     writers: HashMap<String, Option<WriterState>>,
     new: bool,
     record_changed: bool,
@@ -64,7 +64,7 @@ impl Staged {
             tail,
             gone,
             base: tail,
-            data: vec![],
+            appends: vec![],
             writers: HashMap::new(),
             new: false,
             record_changed: false,
@@ -77,11 +77,34 @@ impl Staged {
         self.base
     }
 
-    pub(super) fn append(&mut self, data: Bytes) {
-        if !data.is_empty() {
-            self.tail += data.len() as u64;
-            self.data.push(data);
+    /// The tail as an offset.
+    pub(super) fn offset(&self) -> Offset {
+        self.record.offset(self.tail)
+    }
+
+    /// Adds content at the end, in the form in which it is stored but for its frame.
+    pub(super) fn append(&mut self, content: Bytes) {
+        if content.is_empty() {
+            return;
         }
+        let framing = self.record.framing.covering(content.len() as u64);
+        if framing != self.record.framing {
+            self.record_mut().framing = framing;
+        }
+        let stored = stored_len(framing, content.len() as u64);
+        self.tail += stored;
+        self.appends
+            .push((usize::try_from(stored).unwrap_or(usize::MAX), content));
+    }
+
+    /// What was appended, as the store is to have it.
+    fn data(&self) -> Vec<Bytes> {
+        let is_framed = self.record.framing.is_framed();
+        let header = |content: &Bytes| is_framed.then(|| frame::header(content.len() as u64));
+        self.appends
+            .iter()
+            .flat_map(|(_, content)| header(content).into_iter().chain([content.clone()]))
+            .collect()
     }
 
     pub(super) fn record_mut(&mut self) -> &mut StreamRecord {
@@ -109,11 +132,11 @@ impl Staged {
                 record: StreamRecord::clone(&self.record),
             });
         }
-        if !self.data.is_empty() {
+        if !self.appends.is_empty() {
             batch.push(Change::Append {
                 id,
                 at: self.base,
-                data: self.data.clone(),
+                data: self.data(),
             });
         }
         for (key, state) in &self.writers {
@@ -123,6 +146,14 @@ impl Staged {
                 state: state.clone(),
             });
         }
+    }
+}
+
+/// How many bytes of a stream an append of `len` bytes takes.
+pub(super) fn stored_len(framing: Framing, len: u64) -> u64 {
+    match framing.is_framed() && len > 0 {
+        true => len + frame::header(len).len() as u64,
+        false => len,
     }
 }
 
@@ -289,13 +320,13 @@ impl<'c> Transaction<'c> {
                 record,
                 tail,
                 gone,
-                data,
+                appends,
                 writers,
                 new,
                 record_changed,
                 ..
             } = staged;
-            let unchanged = !record_changed && data.is_empty() && writers.is_empty() && gone != Some(Gone::Deleted);
+            let unchanged = !record_changed && appends.is_empty() && writers.is_empty() && gone != Some(Gone::Deleted);
             if unchanged {
                 continue;
             }
@@ -303,7 +334,7 @@ impl<'c> Transaction<'c> {
                 record,
                 tail,
                 gone,
-                data,
+                appends,
             });
             if gone == Some(Gone::Deleted) {
                 self.writers.drop_table(stream.id);

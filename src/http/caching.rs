@@ -4,7 +4,7 @@ use http::HeaderValue;
 
 use crate::{
     engine::{Identity, Slice},
-    storage::Position,
+    protocol::Offset,
 };
 
 /// Who may cache reads.
@@ -50,8 +50,9 @@ pub(super) fn etag(slice: &Slice) -> String {
     tag(slice.identity, slice.start, slice.end, slice.closed)
 }
 
-pub(super) fn tag(stream: Identity, start: Position, end: Position, closed: bool) -> String {
+pub(super) fn tag(stream: Identity, start: Offset, end: Offset, closed: bool) -> String {
     let mark = if closed { ":c" } else { "" };
+    let (start, end) = (start.position, end.position);
     format!("\"{stream}:{start}:{end}{mark}\"")
 }
 

@@ -7,7 +7,7 @@ use super::{App, Problem, body, respond, stream};
 use crate::{
     auth::Permit,
     engine::{CreateRequest, ForkRequest},
-    protocol::{BadInput, ContentType, StreamName, headers},
+    protocol::{BadInput, ContentType, StreamName, headers, past},
     proxy::Origin,
 };
 
@@ -22,7 +22,7 @@ pub(super) async fn handle(app: &App, permit: &Permit, parts: &Parts, body: Body
     let fork = match headers::fork(&parts.headers)? {
         Some(fork) => Some(ForkRequest {
             source: source_name(app.base(), below_host(parts, fork.from))?,
-            offset: fork.offset.map(|offset| offset.0),
+            offset: fork.offset,
             sub_offset: fork.sub_offset,
         }),
         None => None,
@@ -35,6 +35,7 @@ pub(super) async fn handle(app: &App, permit: &Permit, parts: &Parts, body: Body
         closed: headers::closes(&parts.headers),
         body: received.bytes,
         fork,
+        past: past::past(&parts.headers)?,
     };
     let created = app.running()?.create(name, request).await?;
 

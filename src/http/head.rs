@@ -4,7 +4,11 @@ use axum::body::Body;
 use http::{HeaderValue, Response, StatusCode, header};
 
 use super::{App, Problem, caching, respond, stream};
-use crate::{auth::Permit, protocol::headers, storage::Lifetime};
+use crate::{
+    auth::Permit,
+    protocol::{Offset, headers},
+    storage::Lifetime,
+};
 
 pub(super) async fn handle(app: &App, permit: &Permit) -> Result<Response<Body>, Problem> {
     let metadata = app.running()?.metadata(stream(permit)?).await?;
@@ -32,8 +36,12 @@ pub(super) async fn handle(app: &App, permit: &Permit) -> Result<Response<Body>,
     if let Some(bytes) = retention.max_bytes {
         answer.insert(headers::STREAM_RETENTION_BYTES, respond::number(bytes));
     }
-    if metadata.earliest > 0 {
+    if metadata.earliest.position > 0 {
         answer.insert(headers::STREAM_EARLIEST_OFFSET, respond::offset(metadata.earliest));
+    }
+    if !metadata.lives.is_empty() {
+        let lives: Vec<String> = metadata.lives.iter().map(Offset::to_string).collect();
+        answer.insert(headers::STREAM_LIVES, respond::text(&lives.join(",")));
     }
     Ok(response)
 }

@@ -11,7 +11,7 @@ use serde::Serialize;
 use super::{App, Problem, caching, query::set};
 use crate::{
     engine::{Listed, Listing},
-    protocol::{BadInput, Offset, headers, name::MAX_NAME_BYTES},
+    protocol::{BadInput, headers, name::MAX_NAME_BYTES},
     storage::Lifetime,
 };
 
@@ -125,15 +125,15 @@ impl<'l> Entry<'l> {
         Self {
             name: listed.name.as_str(),
             content_type: &metadata.content_type,
-            offset: Offset(metadata.tail).to_string(),
+            offset: metadata.tail.to_string(),
             closed: metadata.closed,
             ttl_seconds,
             expires_at,
             retention_age_seconds: retention.max_age_secs,
             retention_bytes: retention.max_bytes,
-            earliest_offset: (metadata.earliest > 0).then(|| Offset(metadata.earliest).to_string()),
+            earliest_offset: (metadata.earliest.position > 0).then(|| metadata.earliest.to_string()),
             forked_from,
-            fork_offset: fork_at.map(|at| Offset(at).to_string()),
+            fork_offset: fork_at.map(|at| at.to_string()),
         }
     }
 }

@@ -20,6 +20,7 @@ mod read;
 mod respond;
 mod sse;
 mod state;
+mod stored;
 
 use std::convert::Infallible;
 

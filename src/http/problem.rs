@@ -10,8 +10,7 @@ use crate::{
     clock,
     engine::{AppendError, CreateError, DeleteError, ReadError, Unavailable},
     gate::Refusal,
-    protocol::{BadInput, headers},
-    storage::Position,
+    protocol::{BadInput, Offset, headers},
     telemetry::Seldom,
 };
 
@@ -47,7 +46,7 @@ impl Problem {
         self
     }
 
-    fn closed_at(self, tail: Position) -> Self {
+    fn closed_at(self, tail: Offset) -> Self {
         self.with(headers::STREAM_CLOSED, HeaderValue::from_static("true"))
             .with(headers::STREAM_NEXT_OFFSET, offset(tail))
     }
@@ -170,6 +169,11 @@ impl From<Unavailable> for Problem {
                 let detail = "the server's data directory cannot be written to; what is there can be read";
                 Self::come_back("read-only", detail).caused_by(cause)
             }
+            Unavailable::Damaged(cause) => {
+                let detail = "the server has lost a part of this stream and adds nothing to it; its operator can copy \
+                              what is left with `storage repair`, and it can be deleted";
+                Self::new(StatusCode::INTERNAL_SERVER_ERROR, "damaged", detail).caused_by(cause)
+            }
             Unavailable::Failed(cause) => {
                 let detail = "the server's store failed; its log says more under this request_id";
                 Self::new(StatusCode::INTERNAL_SERVER_ERROR, "store-failed", detail).caused_by(cause)
@@ -201,6 +205,8 @@ impl From<ReadError> for Problem {
             ReadError::Gone => gone(&error),
             ReadError::GivenUp { earliest } => Self::new(StatusCode::GONE, "given-up", error.to_string())
                 .with(headers::STREAM_EARLIEST_OFFSET, offset(earliest)),
+            ReadError::OtherLife { tail } => Self::new(StatusCode::GONE, "other-life", error.to_string())
+                .with(headers::STREAM_NEXT_OFFSET, offset(tail)),
             ReadError::Bad(bad) => bad.into(),
             ReadError::Unavailable(unavailable) => unavailable.into(),
         }

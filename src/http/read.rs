@@ -6,7 +6,7 @@ use http::{HeaderMap, HeaderValue, Response, StatusCode, header, request::Parts}
 use super::{
     App, Problem, caching, long_poll,
     query::{Live, ReadQuery},
-    respond, sse, stream,
+    respond, sse, stored, stream,
 };
 use crate::{
     auth::Permit,
@@ -19,6 +19,11 @@ pub(super) async fn handle(
     permit: &Permit,
     parts: &Parts,
 ) -> (&'static str, Result<Response<Body>, Problem>) {
+    match stored::asked_for(parts.uri.query()) {
+        Ok(None) => {}
+        Ok(Some(until)) => return ("read", stored::handle(app, permit, parts, until).await),
+        Err(error) => return ("read", Err(error.into())),
+    }
     let query = match ReadQuery::parse(parts.uri.query()) {
         Ok(query) => query,
         Err(error) => return ("read", Err(error.into())),

@@ -5,10 +5,7 @@ use std::fmt::Write;
 use axum::body::Body;
 use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 
-use crate::{
-    protocol::{Offset, headers},
-    storage::Position,
-};
+use crate::protocol::{Offset, headers};
 
 /// An answer without a body.
 pub(super) fn empty(status: StatusCode) -> Response<Body> {
@@ -17,9 +14,9 @@ pub(super) fn empty(status: StatusCode) -> Response<Body> {
     response
 }
 
-/// A position as an offset.
-pub(super) fn offset(at: Position) -> HeaderValue {
-    text(&Offset(at))
+/// An offset.
+pub(super) fn offset(at: Offset) -> HeaderValue {
+    text(&at)
 }
 
 /// A number.

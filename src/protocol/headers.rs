@@ -35,6 +35,8 @@ names! {
     STREAM_RETENTION_BYTES = "stream-retention-bytes";
     /// The earliest offset that a stream keeps, if it has given something up. Not of the protocol.
     STREAM_EARLIEST_OFFSET = "stream-earliest-offset";
+    /// The last offset of each earlier life that a stream goes on from. Not of the protocol.
+    STREAM_LIVES = "stream-lives";
     /// The path of the stream to fork.
     STREAM_FORKED_FROM = "stream-forked-from";
     /// Where to fork it.
@@ -240,7 +242,7 @@ pub fn fork(headers: &HeaderMap) -> Result<Option<ForkHeaders<'_>>, BadInput> {
         };
     };
     let offset = match offset {
-        Some("-1") => Some(Offset(0)),
+        Some("-1") => Some(Offset::BEGINNING),
         Some(text) => Some(Offset::parse("Stream-Fork-Offset", text)?),
         None => None,
     };

@@ -5,14 +5,18 @@
 
 pub mod content_type;
 pub mod cursor;
+pub mod frame;
 pub mod headers;
 pub mod json;
 pub mod name;
 pub mod offset;
+pub mod past;
 
 pub use content_type::{ContentType, Kind};
+pub use frame::Framing;
 pub use name::{NameError, StreamName};
 pub use offset::{Offset, ReadFrom};
+pub use past::Past;
 
 /// A header or query parameter that does not say what it may: always a 400 that names it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

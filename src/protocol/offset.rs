@@ -4,42 +4,61 @@ use std::fmt;
 
 use super::BadInput;
 
-const HALF: u64 = 10_000_000_000_000_000;
-const HALF_DIGITS: usize = 16;
+const DIGITS: usize = 16;
+/// Positions are written with one decimal digit more than they have. Clients must not compute
+/// with offsets, and some add one all the same; they then still name the same position.
+const UNIT: u64 = 10;
 
-/// A position in a stream, as clients see it: two runs of 16 decimal digits, joined by `_`.
+/// A position in one life of a stream, as clients see it: the incarnation and the position, each
+/// as 16 decimal digits, joined by `_`.
 ///
-/// Fixed in width, so that offsets sort as text. The digits together are the
-/// byte position; clients must not rely on that.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
-pub struct Offset(pub u64);
+/// Fixed in width, so that offsets of one stream sort as text. Clients must not rely on the form.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Offset {
+    /// The life of the stream that the position was handed out in. A stream that is deleted and
+    /// created again has a greater one.
+    pub incarnation: u64,
+    /// The position, in bytes as they are stored.
+    pub position: u64,
+}
 
 impl fmt::Display for Offset {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:016}_{:016}", self.0 / HALF, self.0 % HALF)
+        let digits = self.position.saturating_mul(UNIT);
+        write!(f, "{:0DIGITS$}_{digits:0DIGITS$}", self.incarnation)
     }
 }
 
 impl Offset {
-    /// Reads an offset that a server gave out.
+    /// The first position of a stream in whichever life; equal to `-1` (section 8).
+    pub const BEGINNING: Self = Self {
+        incarnation: 0,
+        position: 0,
+    };
+
+    /// The last position that an offset can name, and so the most bytes that a stream can have.
+    pub const MAX_POSITION: u64 = 999_999_999_999_999;
+
+    /// The last incarnation that an offset can name.
+    pub const MAX_INCARNATION: u64 = 9_999_999_999_999_999;
+
+    /// Reads an offset that a server gave out. The last digit has no meaning.
     ///
     /// # Errors
-    /// Anything that is not exactly of the form that [`Offset`] displays.
+    /// Anything that is not of the form that [`Offset`] displays.
     pub fn parse(name: &'static str, text: &str) -> Result<Self, BadInput> {
-        let malformed = || BadInput::new(name, "not an offset that this server gave out");
-        let (high, low) = text.split_once('_').ok_or_else(malformed)?;
         let half = |digits: &str| {
-            let digits_only = digits.len() == HALF_DIGITS && digits.bytes().all(|byte| byte.is_ascii_digit());
+            let digits_only = digits.len() == DIGITS && digits.bytes().all(|byte| byte.is_ascii_digit());
             digits_only.then(|| digits.parse::<u64>().ok()).flatten()
         };
-        let position = half(high)
-            .ok_or_else(malformed)?
-            .checked_mul(HALF)
-            .ok_or_else(malformed)?;
-        position
-            .checked_add(half(low).ok_or_else(malformed)?)
-            .map(Self)
-            .ok_or_else(malformed)
+        text.split_once('_')
+            .and_then(|(incarnation, position)| {
+                Some(Self {
+                    incarnation: half(incarnation)?,
+                    position: half(position)? / UNIT,
+                })
+            })
+            .ok_or_else(|| BadInput::new(name, "not an offset that this server gave out"))
     }
 }
 
@@ -48,9 +67,9 @@ impl Offset {
 pub enum ReadFrom {
     /// `-1`, or no offset: the first byte that is there.
     Beginning,
-    /// `now`: behind everything that is there.
+    /// `now`: after everything that is there.
     Now,
-    /// Behind what an earlier answer covered.
+    /// After what an earlier answer covered.
     At(Offset),
 }
 
@@ -67,7 +86,16 @@ impl ReadFrom {
             )),
             "-1" => Ok(Self::Beginning),
             "now" => Ok(Self::Now),
-            text => Offset::parse("offset", text).map(Self::At),
+            text => Offset::parse("offset", text).map(Self::from),
+        }
+    }
+}
+
+impl From<Offset> for ReadFrom {
+    fn from(offset: Offset) -> Self {
+        match offset {
+            Offset::BEGINNING => Self::Beginning,
+            offset => Self::At(offset),
         }
     }
 }

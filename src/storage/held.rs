@@ -48,8 +48,8 @@ impl Storage for Held {
         self.storage.commit(batch)
     }
 
-    fn reserve_ids(&self, count: u64) -> Result<StreamId, CommitError> {
-        self.storage.reserve_ids(count)
+    fn reserve_ids(&self, count: u64, lowest: StreamId) -> Result<StreamId, CommitError> {
+        self.storage.reserve_ids(count, lowest)
     }
 
     fn maintain(&self) -> Result<bool, CommitError> {

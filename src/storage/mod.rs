@@ -26,10 +26,13 @@ use std::{ops::Range, path::Path};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use crate::{clock::Millis, protocol::StreamName};
+use crate::{
+    clock::Millis,
+    protocol::{Framing, Offset, StreamName},
+};
 
 /// Names a stream's bytes; never used twice, so that a stream that is deleted and created
-/// again shares nothing with its predecessor.
+/// again shares nothing with its predecessor. Greater than those of all streams before it.
 pub type StreamId = u64;
 
 /// A byte position in a stream. The first byte has position 0.
@@ -64,8 +67,14 @@ pub struct StreamRecord {
     pub forks: u32,
     /// Deleted by its owner, kept for its forks.
     pub soft_deleted: bool,
+    /// Earlier lives whose positions this one goes on from, in order: a fork has its source's,
+    /// an imported stream has those of the stream that was exported.
+    pub lives: Vec<Life>,
+    /// Its own incarnation where that is not its id: after a repair that lost the stream's end.
+    pub renewed: Option<u64>,
+    /// How its appends are kept apart.
+    pub framing: Framing,
     /// What it gives up of its past, if anything. Boxed, because most streams give up nothing.
-    #[serde(skip)] // written behind the record, and only where there is one
     pub retention: Option<Box<Retention>>,
 }
 
@@ -82,6 +91,35 @@ impl StreamRecord {
     pub fn earliest(&self) -> Position {
         self.retention.as_ref().map_or(0, |past| past.earliest)
     }
+
+    /// The incarnation of positions after those of its earlier lives.
+    #[must_use]
+    pub fn incarnation(&self) -> u64 {
+        self.renewed.unwrap_or(self.id)
+    }
+
+    /// A position as an offset of the life that handed it out.
+    #[must_use]
+    pub fn offset(&self, position: Position) -> Offset {
+        let earlier = self.lives.iter().find(|life| position <= life.end);
+        let incarnation = earlier.map_or(self.incarnation(), |life| life.incarnation);
+        Offset { incarnation, position }
+    }
+
+    /// Whether an offset is of this stream's lives.
+    #[must_use]
+    pub fn gave_out(&self, offset: Offset) -> bool {
+        self.offset(offset.position) == offset
+    }
+}
+
+/// A run of positions that another life of a stream has handed out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Life {
+    /// Its incarnation.
+    pub incarnation: u64,
+    /// Its last position: the life after it begins behind this.
+    pub end: Position,
 }
 
 /// How much of its past a stream keeps, and what has been given up.
@@ -307,6 +345,14 @@ pub enum CommitError {
         /// Where its tail is.
         tail: Position,
     },
+    /// What the store has of a stream is not all that was acknowledged, so nothing is added to it.
+    #[error("stream {id} is damaged: {what}")]
+    Damaged {
+        /// Which stream.
+        id: StreamId,
+        /// What is missing.
+        what: String,
+    },
     /// The store failed.
     #[error(transparent)]
     Storage(#[from] StorageError),
@@ -356,11 +402,12 @@ pub trait Storage: Send + Sync + 'static {
     /// See [`CommitError`].
     fn commit(&self, batch: &[Change]) -> Result<(), CommitError>;
 
-    /// Sets `count` ids aside that no stream has or had, and returns the first.
+    /// Sets `count` ids aside that are greater than those of all streams there are or were, and
+    /// not below `lowest`. Returns the first.
     ///
     /// # Errors
     /// When the store cannot be written.
-    fn reserve_ids(&self, count: u64) -> Result<StreamId, CommitError>;
+    fn reserve_ids(&self, count: u64, lowest: StreamId) -> Result<StreamId, CommitError>;
 
     /// Does a bounded piece (some milliseconds) of upkeep, such as giving space back.
     /// Returns whether more is waiting. Called from the committer when it has nothing to write.

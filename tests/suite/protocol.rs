@@ -242,7 +242,12 @@ fn a_large_stream_is_read_in_pages_that_fit_together() {
     let text: String = (0..400_000)
         .map(|n| char::from_u32(0x20 + n % 0x2000).unwrap_or('?'))
         .collect();
-    server.put("s").text(&text).send().expect(201);
+    server.text_stream("s", "");
+    let middle = text.char_indices().nth(200_000).unwrap().0;
+    let (front, back) = text.split_at(middle);
+    for part in [front, back] {
+        server.post("s").text(part).send().expect(204);
+    }
     let (mut read, mut offset, mut pages) = (String::new(), "-1".to_owned(), 0);
     loop {
         let answer = server.get(&format!("s?offset={offset}")).send().expect(200);

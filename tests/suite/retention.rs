@@ -5,6 +5,7 @@ use std::os::unix::fs::MetadataExt;
 use serde_json::Value;
 
 use super::support::{
+    at_position,
     http::Answer,
     live::Sse,
     server::{Server, Setup},
@@ -226,10 +227,10 @@ fn a_fork_keeps_what_it_inherited() {
             server.metric("ds_stored_bytes") < 21_000.0
         });
         // Before the beginning there is nothing to fork.
-        let gone = "0000000000000000_0000000000000100";
+        let gone = at_position(&server.head("s").send().next_offset(), 10);
         server
             .fork("h", "s")
-            .header("stream-fork-offset", gone)
+            .header("stream-fork-offset", &gone)
             .send()
             .problem(400);
         server

@@ -144,6 +144,124 @@ fn what_is_exported_is_imported_the_same_by_another_kind_of_store() {
 }
 
 #[test]
+fn offsets_and_appends_outlive_an_export() {
+    let server = generous(Setup::new()).acid().start();
+    let mut offsets = vec![server.text_stream("s", "one")];
+    for append in ["two", "", "three"].into_iter().filter(|append| !append.is_empty()) {
+        offsets.push(server.post("s").text(append).send().expect(204).next_offset());
+    }
+    let fork = server.fork("fork", "s").header("stream-fork-offset", &offsets[1]);
+    fork.send().expect(201);
+    server.post("fork").text("four").send().expect(204);
+    let fork = server.fork("bare", "s").header("stream-fork-offset", &offsets[1]);
+    fork.send().expect(201);
+    server.put("json").json("[1,2]").send().expect(201);
+    server.post("json").json("3").send().expect(204);
+    let kept = server.put("kept").header("stream-retention-bytes", "20").text("");
+    kept.send().expect(201);
+    for number in 0..30 {
+        server.post("kept").text(&number.to_string()).send().expect(204);
+    }
+    let shell = Shell::to(&server);
+    let file = shell.file("all.jsonl");
+    shell.ok(&["export", "--output", file.to_str().unwrap()]);
+    // What is said after the export is of no import.
+    let late = server.post("s").text("late").send().expect(204).next_offset();
+
+    for target in [generous(Setup::new()), generous(Setup::new()).acid()] {
+        let target = target.start();
+        let shell = Shell::to(&target);
+        shell.ok(&["import", file.to_str().unwrap()]);
+        let same = |name: &str, offset: &str| {
+            let [there, here] = [&target, &server].map(|server| {
+                let answer = server.get(&format!("{name}?live=long-poll&offset={offset}"));
+                let answer = answer.send().expect(200);
+                (answer.text(), answer.next_offset())
+            });
+            assert_eq!(there, here, "{name} from {offset}");
+        };
+        for (name, offset) in [("fork", &offsets[0]), ("fork", &offsets[1]), ("bare", &offsets[0])] {
+            same(name, offset);
+        }
+        same("json", "-1");
+        let earliest = server.head("kept").send();
+        let earliest = earliest.header("stream-earliest-offset").unwrap();
+        assert_eq!(
+            target.head("kept").send().header("stream-earliest-offset"),
+            Some(earliest)
+        );
+        same("kept", earliest);
+        for (offset, content) in offsets.iter().zip(["twothree", "three", ""]) {
+            assert_eq!(target.content(&format!("s?offset={offset}")), content);
+        }
+        // Appends are the same ones.
+        let sub = |sub: &str| {
+            let fork = target.fork("f", "s").header("stream-fork-offset", "-1");
+            fork.header("stream-fork-sub-offset", sub).send().status
+        };
+        assert_eq!((sub("4"), sub("2")), (400, 201));
+        // The import goes on in a life of its own.
+        let next = target.post("s").text("other").send().expect(204).next_offset();
+        assert!(next > offsets[2] && next != late);
+        target.get(&format!("s?offset={late}")).send().problem(410);
+        assert_eq!(target.content(&format!("s?offset={}", offsets[2])), "other");
+        // It is found again as it is, and not with another past.
+        let put = |lives: &str| target.put("s").text("").header("stream-lives", lives).send().status;
+        assert_eq!((put(&offsets[2]), put(&offsets[1])), (200, 409));
+    }
+}
+
+#[test]
+fn a_past_that_cannot_be_is_refused() {
+    let server = Setup::new().start();
+    let (one, two) = ("0000000000000007_0000000000000100", "0000000000000009_0000000000000200");
+    let both = format!("{one},{two}");
+    let create = |headers: &[(&str, &str)]| {
+        let put = server.put("s").text("");
+        headers
+            .iter()
+            .fold(put, |put, (name, value)| put.header(name, value))
+            .send()
+    };
+    for (headers, named) in [
+        (vec![("stream-lives", "x")], "Stream-Lives"),
+        (vec![("stream-lives", "")], "Stream-Lives"),
+        (vec![("stream-lives", &format!("{two},{one}"))], "Stream-Lives"),
+        (vec![("stream-lives", &format!("{one},{one}"))], "Stream-Lives"),
+        (
+            vec![("stream-lives", "9999999999999999_0000000000000000")],
+            "Stream-Lives",
+        ),
+        (vec![("stream-lives", &[one; 300].join(","))], "Stream-Lives"),
+        (vec![("stream-earliest-offset", one)], "Stream-Earliest-Offset"),
+        (
+            vec![("stream-lives", one), ("stream-earliest-offset", two)],
+            "Stream-Earliest-Offset",
+        ),
+        (
+            vec![
+                ("stream-lives", &both),
+                ("stream-earliest-offset", "0000000000000009_0000000000000100"),
+            ],
+            "Stream-Earliest-Offset",
+        ),
+        (
+            vec![("stream-lives", one), ("stream-forked-from", "/v1/stream/source")],
+            "Stream-Lives",
+        ),
+    ] {
+        let detail = create(&headers).problem(400);
+        assert!(detail.starts_with(&format!("{named}: ")), "{headers:?}: {detail}");
+        server.get("s").send().expect(404);
+    }
+    let begin = "0000000000000009_0000000000000150";
+    let created = create(&[("stream-lives", &both), ("stream-earliest-offset", begin)]).expect(201);
+    assert_eq!(created.next_offset(), begin);
+    assert_eq!(server.head("s").send().header("stream-lives"), Some(both.as_str()));
+    server.get(&format!("s?offset={one}")).send().problem(410);
+}
+
+#[test]
 fn an_export_is_of_what_was_asked_for_and_names_what_is_missing() {
     let server = Setup::new().start();
     for name in ["a/1", "a/2", "b"] {

@@ -43,6 +43,8 @@ pub enum InputError {
 pub(super) struct Header {
     pub(super) stream: StreamName,
     pub(super) metadata: Metadata,
+    /// Each piece of content is an append.
+    pub(super) appends: bool,
     /// The line as it stands there.
     pub(super) text: Vec<u8>,
 }
@@ -169,10 +171,12 @@ impl<R: BufRead> Reader<R> {
             retention_age_seconds: line.retention_age_seconds,
             retention_bytes: line.retention_bytes,
             earliest_offset: line.earliest_offset,
+            lives: line.lives,
         };
         Ok(Item::Header(Box::new(Header {
             stream: line.stream,
             metadata,
+            appends: line.appends,
             text,
         })))
     }

@@ -62,6 +62,8 @@ pub(super) struct Target<'t> {
     remote: &'t Remote,
     name: &'t StreamName,
     content_type: &'t str,
+    /// Each piece of content is an append.
+    appends: bool,
     /// Nothing is sent: why.
     idle: Option<Outcome>,
     /// Names this import on this stream: the same for the same export, and for no other.
@@ -89,6 +91,7 @@ impl<'t> Target<'t> {
             remote,
             name: &header.stream,
             content_type: &header.metadata.content_type,
+            appends: header.appends,
             idle,
             producer: format!("{PRODUCER}{}", hex.collect::<String>()),
             accepted: 0,
@@ -152,7 +155,10 @@ impl<'t> Target<'t> {
     pub(super) async fn bytes(&mut self, bytes: &[u8]) -> Result<(), CliError> {
         self.make_room(bytes.len()).await?;
         self.batch.extend_from_slice(bytes);
-        Ok(())
+        match self.appends {
+            true => self.flush().await,
+            false => Ok(()),
+        }
     }
 
     async fn make_room(&mut self, len: usize) -> Result<(), CliError> {

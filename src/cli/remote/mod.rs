@@ -12,7 +12,7 @@ use reqwest::Url;
 pub use client::Remote;
 pub use error::RemoteError;
 pub(super) use error::shown;
-pub(super) use operations::{Batch, Chunk, Created, Listed, Metadata, Probe, Stamp};
+pub(super) use operations::{Batch, Chunk, Created, Form, Listed, Metadata, Probe, Stamp};
 
 use super::{CliError, healthcheck};
 use crate::{config::Config, protocol::StreamName, startup::StartupError};

@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 use super::{Remote, RemoteError, client::Answer};
 use crate::{
     cli::CliError,
-    protocol::{StreamName, headers},
+    protocol::{StreamName, frame, headers},
 };
 
 /// A page of the list of streams.
@@ -42,10 +42,25 @@ pub(in crate::cli) struct Metadata {
     pub(in crate::cli) retention_bytes: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(in crate::cli) earliest_offset: Option<String>,
+    /// The last offset of each life whose offsets are the stream's, divided by commas.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(in crate::cli) lives: Option<String>,
+}
+
+/// The form that content comes in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::cli) enum Form {
+    /// As every reader gets it.
+    Plain,
+    /// As this server stores it.
+    Stored,
+    /// The same, with appends kept apart.
+    StoredAppends,
 }
 
 /// A part of a stream's content.
 pub(in crate::cli) struct Chunk {
+    pub(in crate::cli) form: Form,
     pub(in crate::cli) body: Bytes,
     /// Where to go on.
     pub(in crate::cli) next: String,
@@ -137,17 +152,24 @@ impl Remote {
             retention_age_seconds: answer.number(&headers::STREAM_RETENTION_AGE),
             retention_bytes: answer.number(&headers::STREAM_RETENTION_BYTES),
             earliest_offset: answer.text(&headers::STREAM_EARLIEST_OFFSET),
+            lives: answer.text(&headers::STREAM_LIVES),
         })
     }
 
-    /// What is there from `offset` on, or as much of it as one answer holds.
-    pub(in crate::cli) async fn read(&self, name: &StreamName, offset: &str) -> Result<Chunk, CliError> {
+    /// What is there from `offset` to `until`, or as much of it as one answer holds, in the form in
+    /// which it is stored. A server that knows no such form answers with more, and as readers get it.
+    pub(in crate::cli) async fn read(&self, name: &StreamName, offset: &str, until: &str) -> Result<Chunk, CliError> {
         let url = self.stream_url(name);
-        let query = format!("?offset={offset}");
+        let query = format!("?offset={offset}&form=stored&until={until}");
         let answer = self
             .send(Method::GET, &url, &query, HeaderMap::new(), Bytes::new())
             .await?;
         let chunk = Chunk {
+            form: match answer.text(&header::CONTENT_TYPE).as_deref() {
+                Some(frame::STORED) => Form::Stored,
+                Some(frame::STORED_APPENDS) => Form::StoredAppends,
+                _ => Form::Plain,
+            },
             next: answer.required(&headers::STREAM_NEXT_OFFSET)?,
             up_to_date: answer.headers.contains_key(headers::STREAM_UP_TO_DATE),
             closed: headers::closes(&answer.headers),
@@ -166,7 +188,8 @@ impl Remote {
         Ok(())
     }
 
-    /// Creates a stream of this type, lifetime and retention.
+    /// Creates a stream of this type, lifetime and retention, which goes on from the same offsets.
+    /// One that is there already keeps its own.
     pub(in crate::cli) async fn create(&self, name: &StreamName, like: &Metadata) -> Result<Created, CliError> {
         let mut given = HeaderMap::new();
         given.insert(header::CONTENT_TYPE, value(&like.content_type)?);
@@ -180,17 +203,35 @@ impl Remote {
         ] {
             given.extend(number.map(|number| (name, HeaderValue::from(number))));
         }
+        let plain = given.clone();
+        if let Some(lives) = &like.lives {
+            given.insert(headers::STREAM_LIVES, value(lives)?);
+            if let Some(earliest) = &like.earliest_offset {
+                given.insert(headers::STREAM_EARLIEST_OFFSET, value(earliest)?);
+            }
+        }
+        match self.put(name, given).await? {
+            Some(created) => Ok(created),
+            None if like.lives.is_some() => Ok(self.put(name, plain).await?.unwrap_or(Created::Found)),
+            None => Ok(Created::Found),
+        }
+    }
+
+    /// `None`: a stream that is not as described is there.
+    async fn put(&self, name: &StreamName, given: HeaderMap) -> Result<Option<Created>, CliError> {
+        let begin = given.get(headers::STREAM_EARLIEST_OFFSET).cloned();
         let created = self
             .send(Method::PUT, &self.stream_url(name), "", given, Bytes::new())
             .await;
         match created {
-            Ok(answer) if answer.status == StatusCode::CREATED => Ok(Created::New),
+            Ok(answer) if answer.status == StatusCode::CREATED => Ok(Some(Created::New)),
             Ok(answer) => {
                 let offset = answer.required(&headers::STREAM_NEXT_OFFSET)?;
-                let empty = offset.bytes().all(|byte| matches!(byte, b'0' | b'_'));
-                Ok(if empty { Created::FoundEmpty } else { Created::Found })
+                let position = offset.rsplit('_').next().unwrap_or_default();
+                let empty = position.bytes().all(|byte| byte == b'0') || begin.is_some_and(|begin| begin == offset);
+                Ok(Some(if empty { Created::FoundEmpty } else { Created::Found }))
             }
-            Err(CliError::Remote(error)) if error.status() == Some(StatusCode::CONFLICT) => Ok(Created::Found),
+            Err(CliError::Remote(error)) if error.status() == Some(StatusCode::CONFLICT) => Ok(None),
             Err(error) => Err(error),
         }
     }

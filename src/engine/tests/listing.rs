@@ -1,5 +1,5 @@
 use super::*;
-use crate::storage::StreamRecord;
+use crate::{protocol::Framing, storage::StreamRecord};
 
 fn record(id: StreamId, soft_deleted: bool) -> StreamRecord {
     StreamRecord {
@@ -16,6 +16,9 @@ fn record(id: StreamId, soft_deleted: bool) -> StreamRecord {
         fork: None,
         forks: 1,
         soft_deleted,
+        lives: vec![],
+        renewed: None,
+        framing: Framing::NONE,
         retention: None,
     }
 }

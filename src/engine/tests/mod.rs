@@ -115,8 +115,8 @@ impl Storage for Faulty {
         }
     }
 
-    fn reserve_ids(&self, count: u64) -> Result<StreamId, CommitError> {
-        self.inner.reserve_ids(count)
+    fn reserve_ids(&self, count: u64, lowest: StreamId) -> Result<StreamId, CommitError> {
+        self.inner.reserve_ids(count, lowest)
     }
 
     fn maintain(&self) -> Result<bool, CommitError> {
@@ -148,6 +148,7 @@ pub(super) fn plain() -> CreateRequest {
         closed: false,
         body: Bytes::new(),
         fork: None,
+        past: None,
     }
 }
 

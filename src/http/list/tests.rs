@@ -1,5 +1,8 @@
 use super::*;
-use crate::{engine::Metadata, protocol::StreamName};
+use crate::{
+    engine::Metadata,
+    protocol::{Offset, StreamName},
+};
 
 fn refused(query: &str) -> String {
     ListQuery::parse(Some(query)).unwrap_err().to_string()
@@ -47,11 +50,15 @@ fn an_answer_is_cut_where_it_grows_too_large_and_says_where_to_go_on() {
         name: StreamName::new(&format!("{index:04}{}", "\"".repeat(1000))).unwrap(),
         metadata: Metadata {
             content_type: "text/plain".into(),
-            tail: 7,
+            tail: Offset {
+                incarnation: 1,
+                position: 7,
+            },
             closed: false,
             lifetime: Lifetime::Ttl(60),
             retention: None,
-            earliest: 0,
+            earliest: Offset::BEGINNING,
+            lives: vec![],
         },
         forked_from: None,
     };

@@ -9,7 +9,6 @@ use crate::{
     clock,
     engine::{Chunk, Events},
     protocol::{Kind, Offset, cursor},
-    storage::Position,
 };
 
 /// A comment, so that proxies do not take a quiet stream for a dead one.
@@ -123,9 +122,9 @@ fn lines(out: &mut Vec<u8>, text: &[u8]) {
 }
 
 /// A control event.
-pub(super) fn control(next: Position, cursor: u64, state: State) -> String {
+pub(super) fn control(next: Offset, cursor: u64, state: State) -> String {
     let mut out = String::with_capacity(128);
-    let _ = write!(out, "event: control\ndata:{{\"streamNextOffset\":\"{}\"", Offset(next));
+    let _ = write!(out, "event: control\ndata:{{\"streamNextOffset\":\"{}\"", next);
     let _ = match state {
         State::Behind => write!(out, ",\"streamCursor\":\"{cursor}\""),
         State::UpToDate => write!(out, ",\"streamCursor\":\"{cursor}\",\"upToDate\":true"),
@@ -141,7 +140,7 @@ pub(super) fn retry(after: Duration) -> String {
 }
 
 /// The first bytes to a reader who has everything.
-pub(super) fn opening(retry: String, next: Position, cursor: u64, state: State) -> Bytes {
+pub(super) fn opening(retry: String, next: Offset, cursor: u64, state: State) -> Bytes {
     let mut out = retry;
     out.push_str(&control(next, cursor, state));
     out.into()

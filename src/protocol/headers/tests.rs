@@ -124,7 +124,7 @@ fn fork_headers_need_their_source() {
         fork(&map),
         Ok(Some(ForkHeaders {
             from: "/v1/stream/a",
-            offset: Some(Offset(0)),
+            offset: Some(Offset::BEGINNING),
             sub_offset: 3
         }))
     );

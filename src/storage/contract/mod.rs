@@ -9,7 +9,10 @@ use bytes::Bytes;
 
 pub(crate) use self::{life::*, model::*, records::*, scale::*};
 use super::{Change, Lifetime, ProducerState, Progress, Storage, Stored, StreamId, StreamRecord, WriterState};
-use crate::{clock::Millis, protocol::StreamName};
+use crate::{
+    clock::Millis,
+    protocol::{Framing, StreamName},
+};
 
 /// A kind of store under test. It lives as long as this value does.
 pub(crate) trait Subject {
@@ -90,6 +93,9 @@ pub(crate) fn record(id: StreamId) -> StreamRecord {
         fork: None,
         forks: 0,
         soft_deleted: false,
+        lives: vec![],
+        renewed: None,
+        framing: Framing::NONE,
         retention: None,
     }
 }

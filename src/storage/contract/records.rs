@@ -3,9 +3,10 @@
 use bytes::Bytes;
 
 use super::{Subject, append, drain, get, name, put, record};
+use crate::protocol::Framing;
 use crate::storage::{
-    Change, CommitError, Fork, Inherited, Lifetime, Mark, ProducerStamp, Retention, RetentionPolicy, Storage, Stored,
-    StreamRecord,
+    Change, CommitError, Fork, Inherited, Life, Lifetime, Mark, ProducerStamp, Retention, RetentionPolicy, Storage,
+    Stored, StreamRecord,
 };
 
 pub(crate) fn an_empty_store_has_nothing<S: Subject>() {
@@ -49,6 +50,18 @@ pub(crate) fn a_record_comes_back_whole<S: Subject>() {
         }),
         forks: 2,
         soft_deleted: true,
+        lives: vec![
+            Life {
+                incarnation: 4,
+                end: 10,
+            },
+            Life {
+                incarnation: 9_999_999_999_999_999,
+                end: 42,
+            },
+        ],
+        renewed: Some(10_000_000_000_000_001),
+        framing: Framing::NEW.covering(1 << 30),
         retention: Some(Box::new(Retention {
             policy: Some(RetentionPolicy {
                 max_age_secs: Some(3600),

@@ -15,8 +15,8 @@ use super::{
     memtable::Memtable,
 };
 use crate::{
-    protocol::StreamName,
-    storage::{Change, CommitError, Position, StorageError, StreamId, StreamRecord},
+    protocol::{ContentType, Kind, StreamName, frame, json},
+    storage::{Change, CommitError, Life, Position, StorageError, StreamId, StreamRecord},
 };
 
 /// How much of a stream is read at a time.
@@ -98,6 +98,7 @@ impl JournaledStore {
         let mut copying = Copying {
             from: &frozen,
             to: target,
+            next_id: frozen.next_id,
             salvage,
             report: &mut report,
             progress,
@@ -123,7 +124,8 @@ impl JournaledStore {
                 break;
             }
         }
-        target.reserve_ids(frozen.next_id).map_err(not_written)?;
+        let next_id = copying.next_id;
+        target.reserve_ids(0, next_id).map_err(not_written)?;
         let mut writer = target.writer.lock();
         target.checkpoint(&mut writer).map_err(not_written)?;
         Ok(report)
@@ -164,7 +166,9 @@ impl JournaledStore {
             ));
         }
         let runs = frozen.index.runs().map_err(failed)?;
-        let known: HashSet<String> = runs.iter().map(|(id, _)| files::path(*id)).collect();
+        // A stream may have a file that does not count yet: a checkpoint was not finished.
+        let with_files = runs.iter().map(|(id, _)| id).chain(&ids);
+        let known: HashSet<String> = with_files.map(|id| files::path(*id)).collect();
         let found = self.files.all().map_err(|source| StorageError::Io {
             context: "listing data files".to_owned(),
             source,
@@ -181,6 +185,8 @@ impl JournaledStore {
 struct Copying<'c, 's> {
     from: &'c Frozen<'s>,
     to: &'c JournaledStore,
+    /// Greater than all ids and incarnations so far.
+    next_id: StreamId,
     salvage: bool,
     report: &'c mut Report,
     progress: &'c mut Progress<'c>,
@@ -193,9 +199,9 @@ impl Copying<'_, '_> {
             record: record.clone(),
         }])?;
         self.report.streams += 1;
-        let end = self.bytes(name, record)?;
-        if end < record.earliest() {
-            self.begin_by(end, name, record)?;
+        let (end, tail) = self.bytes(name, record)?;
+        if end < tail {
+            self.begin_anew(end, name, record)?;
         }
         let writers = self.read(name, |frozen| {
             let rows = frozen.index.writers(record.id)?;
@@ -209,48 +215,81 @@ impl Copying<'_, '_> {
         self.write(writers)
     }
 
-    /// Of a stream that has lost its end, what is left is there to be read, and what comes next too.
-    fn begin_by(&mut self, end: Position, name: &StreamName, record: &StreamRecord) -> Result<(), Failure> {
+    /// Of a stream that has lost its end, what is left is there to be read, and what comes next too,
+    /// with offsets of another life: readers may hold those of what was lost. A stream that has
+    /// forks takes nothing, which they would take for what they have inherited.
+    fn begin_anew(&mut self, end: Position, name: &StreamName, record: &StreamRecord) -> Result<(), Failure> {
         let (name, mut record) = (name.clone(), record.clone());
         if let Some(past) = &mut record.retention {
-            past.earliest = end;
+            past.earliest = past.earliest.min(end);
             past.marks.clear();
         }
+        record.lives.push(Life {
+            incarnation: record.incarnation(),
+            end,
+        });
+        record.renewed = Some(self.next_id);
+        self.next_id += 1;
+        record.closed |= record.forks > 0;
         self.write(vec![Change::Put { name, record }])
     }
 
-    /// Copies a stream's bytes; returns where they end.
-    fn bytes(&mut self, name: &StreamName, record: &StreamRecord) -> Result<Position, Failure> {
+    /// Copies a stream's bytes; returns where they end, and where they should. Where something is
+    /// missing they end with a whole append or message.
+    fn bytes(&mut self, name: &StreamName, record: &StreamRecord) -> Result<(Position, Position), Failure> {
         let id = record.id;
-        let mut at = record.first();
+        let (mut at, mut written) = (record.first(), record.first());
         let tail = self.read(name, |frozen| frozen.index.tail(id))?.unwrap_or(at);
+        let (mut torn, mut step) = (Bytes::new(), CHUNK);
         while at < tail {
-            let end = tail.min(at + CHUNK);
+            let end = tail.min(at + step);
             let read = self.read(name, |frozen| {
                 frozen.store.read_indexed(&frozen.index, id, at..end, Bytes::new())
             });
             let data = match read {
+                // What comes before the damage is found piece by piece.
+                Err(Failure::Source(_)) if self.salvage && end - at > 1 => {
+                    step = (end - at) / 2;
+                    continue;
+                }
                 Err(Failure::Source(error)) if self.salvage => {
                     self.report.problems.push(format!("`{name}` from {at} on: {error}"));
-                    return Ok(at);
+                    return Ok((written, tail));
                 }
                 read => read?,
             };
-            let got = at + data.len() as u64;
+            at += data.len() as u64;
+            let mut data = match torn.is_empty() {
+                true => data,
+                false => [torn, data.clone()].concat().into(),
+            };
+            if self.salvage {
+                torn = data.split_off(whole(record, &data));
+            } else {
+                torn = Bytes::new();
+            }
             self.report.bytes += data.len() as u64;
+            let here = written;
+            written += data.len() as u64;
             let data = vec![data];
-            self.write(vec![Change::Append { id, at, data }])?;
-            if got < end {
-                let problem = format!("`{name}` ends at {got}, not at {tail}");
+            self.write(vec![Change::Append { id, at: here, data }])?;
+            if at < end {
+                let problem = format!("`{name}` ends at {at}, not at {tail}");
                 if !self.salvage {
                     return Err(Failure::Source(StorageError::Corrupt(problem)));
                 }
                 self.report.problems.push(problem);
-                return Ok(got);
+                return Ok((written, tail));
             }
-            at = got;
         }
-        Ok(at)
+        if !torn.is_empty() {
+            // Nothing is missing; what it means is not this store's business.
+            let here = written;
+            written += torn.len() as u64;
+            let data = vec![torn];
+            self.write(vec![Change::Append { id, at: here, data }])?;
+        }
+        Ok((written, tail))
     }
 
     fn read<T>(
@@ -315,6 +354,12 @@ impl Frozen<'_> {
         if rows == 0 && run.is_none() {
             problems.push(format!("`{name}` has a record and no rows"));
         }
+        if let Some(hole) = self.index.hole(record.id)? {
+            problems.push(format!(
+                "the file of `{name}` has lost the bytes from {} to {}",
+                hole.start, hole.end
+            ));
+        }
         if let Some(run) = run {
             if run.start != at {
                 problems.push(format!(
@@ -345,6 +390,19 @@ impl Frozen<'_> {
     }
 }
 
+/// How many bytes of a run are whole appends, or whole messages.
+fn whole(record: &StreamRecord, run: &[u8]) -> usize {
+    if record.framing.is_framed() {
+        let mut frames = frame::frames(run, record.framing);
+        frames.by_ref().for_each(drop);
+        return frames.at();
+    }
+    match ContentType::parse(&record.content_type).map(|content_type| content_type.kind()) {
+        Ok(Kind::Json) => json::whole_messages(run),
+        Ok(Kind::Text | Kind::Binary) | Err(_) => run.len(),
+    }
+}
+
 fn not_written(error: CommitError) -> StorageError {
     match error {
         CommitError::Storage(error) => error,
@@ -352,6 +410,8 @@ fn not_written(error: CommitError) -> StorageError {
             context: what,
             source: std::io::ErrorKind::StorageFull.into(),
         },
-        error @ CommitError::TailMoved { .. } => StorageError::Corrupt(error.to_string()),
+        error @ (CommitError::TailMoved { .. } | CommitError::Damaged { .. }) => {
+            StorageError::Corrupt(error.to_string())
+        }
     }
 }

@@ -8,6 +8,7 @@ use std::ops::Range;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
+use super::earlier::EarlierRecord;
 use crate::{
     protocol::StreamName,
     storage::{Change, Position, ProducerState, Progress, Retention, StreamId, StreamRecord, WriterState},
@@ -20,24 +21,26 @@ const SHARE_FROM: usize = 4 * 1024;
 #[derive(Serialize)]
 #[cfg_attr(not(test), allow(dead_code))] // variants that are no longer written keep the numbers of the others
 enum EntryRef<'a> {
-    Put(&'a StreamName, &'a StreamRecord),
+    PutEarlier(&'a StreamName, &'a EarlierRecord),
     Append(StreamId, Position, u64),
     Producer(StreamId, &'a str, ProducerState),
     Remove(&'a StreamName, StreamId),
     NextId(StreamId),
-    PutWithRetention(&'a StreamName, &'a StreamRecord, &'a Retention),
+    PutEarlierWithRetention(&'a StreamName, &'a EarlierRecord, &'a Retention),
+    Put(&'a StreamName, &'a StreamRecord),
     Writer(StreamId, &'a str, Option<&'a WriterState>),
 }
 
 /// The same, as read. The order of the variants is the format.
 #[derive(Deserialize)]
 enum EntryOwned {
-    Put(StreamName, StreamRecord),
+    PutEarlier(StreamName, EarlierRecord),
     Append(StreamId, Position, u64),
     Producer(StreamId, String, ProducerState),
     Remove(StreamName, StreamId),
     NextId(StreamId),
-    PutWithRetention(StreamName, StreamRecord, Box<Retention>),
+    PutEarlierWithRetention(StreamName, EarlierRecord, Box<Retention>),
+    Put(StreamName, StreamRecord),
     Writer(StreamId, String, Option<WriterState>),
 }
 
@@ -67,10 +70,7 @@ impl Encoded {
         };
         for change in batch {
             match change {
-                Change::Put { name, record } => encoded.entry(&match &record.retention {
-                    None => EntryRef::Put(name, record),
-                    Some(retention) => EntryRef::PutWithRetention(name, record, retention),
-                })?,
+                Change::Put { name, record } => encoded.entry(&EntryRef::Put(name, record))?,
                 Change::Append { id, at, data } => {
                     let len = data.iter().map(|piece| piece.len() as u64).sum();
                     encoded.entry(&EntryRef::Append(*id, *at, len))?;
@@ -139,10 +139,14 @@ pub(super) fn decode(content: &Bytes) -> Result<Decoded, String> {
         let mut behind = rest.split_off(used);
         decoded.batch.push(match entry {
             EntryOwned::Put(name, record) => Change::Put { name, record },
-            EntryOwned::PutWithRetention(name, mut record, retention) => {
-                record.retention = Some(retention);
-                Change::Put { name, record }
-            }
+            EntryOwned::PutEarlier(name, record) => Change::Put {
+                name,
+                record: record.renew(None),
+            },
+            EntryOwned::PutEarlierWithRetention(name, record, retention) => Change::Put {
+                name,
+                record: record.renew(Some(retention)),
+            },
             EntryOwned::Append(id, at, len) => {
                 let len = usize::try_from(len).ok().filter(|len| *len <= behind.len());
                 let data = behind.split_to(len.ok_or("an append is longer than its record")?);
@@ -193,6 +197,29 @@ mod tests {
                 assert_eq!(format!("{decoded:?}"), format!("{original:?}"));
             }
         }
+    }
+
+    #[test]
+    fn records_of_earlier_versions_are_read() {
+        let mut record = crate::storage::contract::record(7);
+        let name = crate::storage::contract::name("a");
+        let retention = Retention {
+            earliest: 3,
+            ..Retention::default()
+        };
+        let earlier = EarlierRecord::from(&record);
+        let mut encoded = Encoded::default();
+        encoded.entry(&EntryRef::PutEarlier(&name, &earlier)).unwrap();
+        encoded
+            .entry(&EntryRef::PutEarlierWithRetention(&name, &earlier, &retention))
+            .unwrap();
+        let content: Vec<u8> = encoded.parts().flatten().copied().collect();
+        let decoded = decode(&Bytes::from(content)).unwrap().batch;
+        record.framing = crate::protocol::Framing::NONE;
+        let plain = crate::storage::contract::put("a", record.clone());
+        record.retention = Some(Box::new(retention));
+        let trimmed = crate::storage::contract::put("a", record);
+        assert_eq!(format!("{decoded:?}"), format!("{:?}", [plain, trimmed]));
     }
 
     #[test]

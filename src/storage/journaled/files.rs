@@ -98,6 +98,12 @@ impl DataFiles {
         self.file(id)?.len().map(Some)
     }
 
+    /// How long a file is that should have `len` bytes and has fewer.
+    pub(super) fn is_short(&self, id: StreamId, len: u64) -> io::Result<Option<u64>> {
+        let found = self.len(id)?.unwrap_or(0);
+        Ok((found < len).then_some(found))
+    }
+
     /// The files that there are, by their paths.
     pub(super) fn all(&self) -> io::Result<Vec<String>> {
         let mut paths = Vec::new();

@@ -1,7 +1,7 @@
 //! What the journal holds and the index does not: changes in memory, until a checkpoint.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     ops::Bound,
 };
 
@@ -39,6 +39,8 @@ pub(super) struct Grown {
     pub(super) segments: Segments,
     /// Whether the index knows the stream.
     pub(super) indexed: bool,
+    /// Whether its data file has been found to be as long as the index says.
+    pub(super) verified: bool,
     /// Writers that have written; `None`: forgotten.
     pub(super) writers: BTreeMap<Box<str>, Option<WriterState>>,
 }
@@ -48,6 +50,7 @@ impl Grown {
         Self {
             segments: Segments::starting_at(start),
             indexed,
+            verified: !indexed,
             writers: BTreeMap::new(),
         }
     }
@@ -58,6 +61,8 @@ impl Grown {
 pub(super) struct Known {
     pub(super) records: HashMap<StreamName, StreamRecord>,
     pub(super) tails: HashMap<StreamId, Position>,
+    /// Streams whose data files are as long as the index says.
+    pub(super) verified: HashSet<StreamId>,
 }
 
 /// By how much a batch changes the totals.
@@ -124,6 +129,7 @@ impl Memtable {
             debug_assert!(false, "an append to stream {id} was not checked");
             return Effect::default();
         };
+        grown.verified |= known.verified.contains(&id);
         data.iter()
             .filter(|piece| !piece.is_empty())
             .for_each(|piece| grown.segments.append(piece));

@@ -11,6 +11,7 @@
 pub(crate) mod base;
 pub(crate) mod copy;
 pub(crate) mod disk;
+mod earlier;
 mod entry;
 mod files;
 mod frame;
@@ -217,8 +218,8 @@ macro_rules! delegate_storage {
                 self.0.commit(batch)
             }
 
-            fn reserve_ids(&self, count: u64) -> Result<StreamId, CommitError> {
-                self.0.reserve_ids(count)
+            fn reserve_ids(&self, count: u64, lowest: StreamId) -> Result<StreamId, CommitError> {
+                self.0.reserve_ids(count, lowest)
             }
 
             fn maintain(&self) -> Result<bool, CommitError> {

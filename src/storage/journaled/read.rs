@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeMap,
+    io::ErrorKind,
     ops::{Bound, Range},
     sync::Arc,
 };
@@ -134,6 +135,13 @@ impl JournaledStore {
         if len == 0 {
             return Ok(behind);
         }
+        if let Some(hole) = index.hole(id)?
+            && hole.start < end
+            && range.start < hole.end
+        {
+            let what = format!("stream {id} has lost the bytes from {} to {}", hole.start, hole.end);
+            return Err(redb::Error::Corrupted(what));
+        }
         let mut out = BytesMut::with_capacity(len + behind.len());
         let rows_end = run.map_or(end, |run| end.min(run.start));
         index.read_rows(id, &(range.start..rows_end), &mut out)?;
@@ -143,8 +151,17 @@ impl JournaledStore {
             let from = range.start.max(run.start);
             let before = out.len();
             out.resize(before + usize::try_from(end - from).unwrap_or(0), 0);
-            self.files
-                .read(id, from - run.start, out.get_mut(before..).unwrap_or_default())?;
+            let read = self
+                .files
+                .read(id, from - run.start, out.get_mut(before..).unwrap_or_default());
+            read.map_err(|error| match error.kind() {
+                // The index is not what is wrong.
+                ErrorKind::UnexpectedEof => {
+                    let what = format!("the data file of stream {id} is shorter than what was acknowledged");
+                    redb::Error::Corrupted(what)
+                }
+                _ => error.into(),
+            })?;
         }
         out.extend_from_slice(&behind);
         Ok(out.freeze())

@@ -8,6 +8,7 @@ use std::{
 use super::{
     base::{Snapshot, Totals, schema::storage_error},
     entry::{self, Decoded},
+    files::DataFiles,
     journal::Recovered,
     memtable::{Known, Memtable},
 };
@@ -80,9 +81,15 @@ impl View {
     }
 
     /// Whether every step of a batch can be applied, and what the index has of what it touches.
-    pub(super) fn check(&self, batch: &[Change]) -> Result<Result<Known, CommitError>, redb::Error> {
+    /// With `files`, nothing is added to a stream whose data file is not what the index says.
+    pub(super) fn check(
+        &self,
+        batch: &[Change],
+        files: Option<&DataFiles>,
+    ) -> Result<Result<Known, CommitError>, redb::Error> {
         let mut checker = Checker {
             view: self,
+            files,
             known: Known::default(),
             tails: HashMap::new(),
             names: HashMap::new(),
@@ -123,7 +130,8 @@ impl View {
             let damaged = |what: String| StorageError::Corrupt(format!("record {} of the journal: {what}", record.seq));
             let Decoded { batch, next_id } = entry::decode(&record.content).map_err(damaged)?;
             ids = ids.max(next_id);
-            let checked = self.check(&batch);
+            // What was acknowledged is replayed; what is damaged is found out by the next append.
+            let checked = self.check(&batch, None);
             match checked.map_err(|error| storage_error("reading the index", error))? {
                 Ok(known) => self.apply(&batch, &known),
                 Err(refused) => return Err(damaged(refused.to_string())),
@@ -136,6 +144,7 @@ impl View {
 /// Goes through a batch before it is written.
 struct Checker<'v, 'b> {
     view: &'v View,
+    files: Option<&'v DataFiles>,
     known: Known,
     /// What the batch itself has changed so far; `None`: removed.
     tails: HashMap<StreamId, Option<Position>>,
@@ -163,6 +172,9 @@ impl<'b> Checker<'_, 'b> {
                         let tail = tail.unwrap_or(0);
                         return Ok(Err(CommitError::TailMoved { id: *id, tail }));
                     }
+                    if let Some(what) = self.damage(*id)? {
+                        return Ok(Err(CommitError::Damaged { id: *id, what }));
+                    }
                     let len: u64 = data.iter().map(|piece| piece.len() as u64).sum();
                     self.tails.insert(*id, Some(at + len));
                 }
@@ -179,6 +191,29 @@ impl<'b> Checker<'_, 'b> {
             }
         }
         Ok(Ok(()))
+    }
+
+    /// What a stream has lost, if it has. Looked at once between two checkpoints.
+    fn damage(&mut self, id: StreamId) -> Result<Option<String>, redb::Error> {
+        let Some(files) = self.files else { return Ok(None) };
+        let grown = self.view.mem.streams.get(&id);
+        if grown.is_some_and(|grown| grown.verified) || self.known.verified.contains(&id) {
+            return Ok(None);
+        }
+        if let Some(hole) = self.view.index.hole(id)? {
+            return Ok(Some(format!("the bytes from {} to {} are lost", hole.start, hole.end)));
+        }
+        if let Some(run) = self.view.index.run(id)?
+            && let Some(found) = files.is_short(id, run.len)?
+        {
+            let what = format!(
+                "its data file has {found} of the {} bytes that were acknowledged",
+                run.len
+            );
+            return Ok(Some(what));
+        }
+        self.known.verified.insert(id);
+        Ok(None)
     }
 
     /// Whose name it is.

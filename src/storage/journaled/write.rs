@@ -1,6 +1,6 @@
 //! Writing: batches into the journal, and now and then the table in memory into the index.
 
-use std::{collections::BTreeMap, io};
+use std::{collections::BTreeMap, io, ops::Range};
 
 use super::{
     JournaledStore, Writer,
@@ -13,7 +13,7 @@ use super::{
     memtable::Memtable,
     view::View,
 };
-use crate::storage::{Change, CommitError, StorageError, StreamId};
+use crate::storage::{Change, CommitError, Position, StorageError, StreamId};
 
 /// What is left free on the disk, so that streams can still be deleted, and give up their past,
 /// when it is full.
@@ -21,6 +21,9 @@ const RESERVE: u64 = 1024 * 1024;
 
 /// What a change may cost on the way to the disk besides its bytes: pages of the index.
 const CHANGE_COST: u64 = 8 * 1024;
+
+/// What streams have lost.
+type Holes = Vec<(StreamId, Range<Position>)>;
 
 /// How many times the usual size the table may reach when checkpoints fail.
 const OVERDUE: u64 = 8;
@@ -46,7 +49,9 @@ impl JournaledStore {
             self.checkpoint(&mut writer)?;
         }
         // From here on nothing else may come between, or what is known is no longer so.
-        let known = self.twice_on_view(&mut writer, "reading the index", |view| view.check(batch))??;
+        let known = self.twice_on_view(&mut writer, "reading the index", |view| {
+            view.check(batch, Some(&self.files))
+        })??;
         let appended = writer.journal.append(&content);
         appended.map_err(|error| commit_error("writing the journal", error))?;
         self.view.write().apply(batch, &known);
@@ -54,9 +59,9 @@ impl JournaledStore {
         Ok(())
     }
 
-    pub(crate) fn reserve_ids(&self, count: u64) -> Result<StreamId, CommitError> {
+    pub(crate) fn reserve_ids(&self, count: u64, lowest: StreamId) -> Result<StreamId, CommitError> {
         let mut writer = self.writer.lock();
-        let first = writer.next_id;
+        let first = writer.next_id.max(lowest);
         let next = first.saturating_add(count);
         let content = Encoded::next_id(next).map_err(|error| StorageError::Corrupt(error.to_string()))?;
         let appended = writer.journal.append(&content);
@@ -95,7 +100,7 @@ impl JournaledStore {
         if self.view.read().mem.is_empty() && writer.journal.len() == 0 {
             return Ok(());
         }
-        let runs = self.write_files(writer)?;
+        let (runs, holes) = self.write_files(writer)?;
         let totals = self.totals(writer);
         let garbage = {
             let view = self.view.read();
@@ -109,6 +114,7 @@ impl JournaledStore {
                 &Checkpoint {
                     mem: &view.mem,
                     runs: &runs,
+                    holes: &holes,
                     totals,
                 },
             )
@@ -143,15 +149,29 @@ impl JournaledStore {
 
     /// Writes what streams with data files have grown by, and makes it durable. What is in a
     /// file behind what the index counts does not matter, so a failure leaves nothing behind.
-    fn write_files(&self, writer: &mut Writer) -> Result<BTreeMap<StreamId, Run>, CommitError> {
+    ///
+    /// A file that has become shorter than what counts of it gets its new bytes all the same,
+    /// where they belong; what is missing before them is returned.
+    fn write_files(&self, writer: &mut Writer) -> Result<(BTreeMap<StreamId, Run>, Holes), CommitError> {
         let runs = self.twice_on_view(writer, "reading the index", |view| self.plan_files(view))?;
         let view = self.view.read();
-        let (mut written, mut new) = (Vec::new(), Vec::new());
+        let (mut written, mut new, mut holes) = (Vec::new(), Vec::new(), Vec::new());
         for (id, run) in &runs {
             let Some(grown) = view.mem.streams.get(id) else {
                 continue;
             };
             let offset = grown.segments.start() - run.start;
+            let short = self.files.is_short(*id, offset);
+            if let Some(found) = short.map_err(|error| commit_error("looking at a data file", error))? {
+                let hole = run.start + found..run.start + offset;
+                tracing::error!(
+                    stream_id = id,
+                    from = hole.start,
+                    to = hole.end,
+                    "a data file is shorter than what was acknowledged: the stream is damaged and takes no more"
+                );
+                holes.push((*id, hole));
+            }
             let done = self.files.write(*id, offset, &grown.segments);
             done.map_err(|error| commit_error("writing a data file", error))?;
             written.push(*id);
@@ -161,7 +181,7 @@ impl JournaledStore {
         }
         let synced = self.files.sync(&written, &new);
         synced.map_err(|error| commit_error("syncing data files", error))?;
-        Ok(runs)
+        Ok((runs, holes))
     }
 
     /// Which streams' new bytes go to files, and what will count of the files then.

@@ -5,8 +5,10 @@ use std::{collections::HashMap, sync::Arc};
 
 use crate::{
     clock::Millis,
+    protocol::Framing,
     storage::{
-        Fork, Lifetime, Position, ProducerStamp, Retention, StreamId, StreamRecord, WriterState, segments::Segments,
+        Fork, Life, Lifetime, Position, ProducerStamp, Retention, StreamId, StreamRecord, WriterState,
+        segments::Segments,
     },
 };
 
@@ -16,6 +18,7 @@ pub(super) struct Entry {
     created_at: Millis,
     content_type: Symbol,
     closed: bool,
+    framing: Framing,
     timed: Option<Box<Timed>>,
     rare: Option<Box<Rare>>,
     segments: Option<Box<Segments>>,
@@ -52,6 +55,8 @@ struct Rare {
     fork: Option<Fork>,
     forks: u32,
     soft_deleted: bool,
+    lives: Vec<Life>,
+    renewed: Option<u64>,
     retention: Option<Box<Retention>>,
     writers: HashMap<Box<str>, WriterState>,
 }
@@ -64,6 +69,8 @@ impl Rare {
             && self.fork.is_none()
             && self.forks == 0
             && !self.soft_deleted
+            && self.lives.is_empty()
+            && self.renewed.is_none()
             && self.retention.is_none()
             && self.writers.is_empty()
     }
@@ -75,6 +82,7 @@ impl Entry {
             created_at: 0,
             content_type: Symbol(0),
             closed: false,
+            framing: record.framing,
             timed: None,
             rare: None,
             segments: None,
@@ -93,6 +101,8 @@ impl Entry {
             fork: record.fork.clone(),
             forks: record.forks,
             soft_deleted: record.soft_deleted,
+            lives: record.lives.clone(),
+            renewed: record.renewed,
             retention: record.retention.clone(),
             writers: self.rare.take().map(|rare| rare.writers).unwrap_or_default(),
         };
@@ -106,6 +116,7 @@ impl Entry {
         self.timed = (timed != Timed::plain(record.created_at)).then(|| Box::new(timed));
         self.content_type = symbol.unwrap_or(Symbol(0));
         self.closed = record.closed;
+        self.framing = record.framing;
         self.rare = (!rare.is_empty()).then(|| Box::new(rare));
     }
 
@@ -129,6 +140,9 @@ impl Entry {
             fork: rare.and_then(|rare| rare.fork.clone()),
             forks: rare.map_or(0, |rare| rare.forks),
             soft_deleted: rare.is_some_and(|rare| rare.soft_deleted),
+            lives: rare.map(|rare| rare.lives.clone()).unwrap_or_default(),
+            renewed: rare.and_then(|rare| rare.renewed),
+            framing: self.framing,
             retention: rare.and_then(|rare| rare.retention.clone()),
         }
     }

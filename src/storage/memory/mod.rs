@@ -122,7 +122,8 @@ impl Storage for InMemoryStorage {
         Ok(())
     }
 
-    fn reserve_ids(&self, count: u64) -> Result<StreamId, CommitError> {
+    fn reserve_ids(&self, count: u64, lowest: StreamId) -> Result<StreamId, CommitError> {
+        self.next_id.fetch_max(lowest, Ordering::Relaxed);
         Ok(self.next_id.fetch_add(count, Ordering::Relaxed))
     }
 

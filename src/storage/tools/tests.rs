@@ -1,10 +1,11 @@
 use std::{collections::BTreeMap, fs, ops::ControlFlow, os::unix::fs::FileExt, path::PathBuf};
 
 use super::*;
+use crate::protocol::{Framing, frame};
 use crate::storage::{
     Retention, Storage, StreamRecord,
     acid::AcidStorage,
-    contract::{Driver, Model, append, put, record, scratch},
+    contract::{Driver, Model, append, name, put, record, scratch},
     file::FileStorage,
     lock,
 };
@@ -30,7 +31,7 @@ fn files_below(dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
 fn fill(store: &dyn Storage, seed: u64, batches: usize) -> Model {
     let mut driver = Driver::new(seed);
     let mut model = Model::default();
-    store.reserve_ids(10_000).unwrap();
+    store.reserve_ids(10_000, 0).unwrap();
     for _ in 0..batches {
         store.commit(&driver.batch(&mut model, 90_000)).unwrap();
     }
@@ -66,7 +67,7 @@ fn a_copy_in_another_mode_is_the_same() {
     let dir = scratch();
     let store = FileStorage::open(&dir.path().join("from"), true, 4).unwrap();
     let model = fill(&store, 2, 150);
-    let ids = store.reserve_ids(1).unwrap();
+    let ids = store.reserve_ids(1, 0).unwrap();
     drop(store);
     let lock = lock::acquire(&dir.path().join("from")).unwrap();
     for mode in [StorageMode::Acid, StorageMode::FileDurable] {
@@ -76,7 +77,7 @@ fn a_copy_in_another_mode_is_the_same() {
         assert_eq!(to.join("data").exists(), mode == StorageMode::FileDurable);
         let copy = AcidStorage::open(&to, 1 << 20).unwrap();
         model.compare(&copy).unwrap();
-        assert!(copy.reserve_ids(1).unwrap() > ids);
+        assert!(copy.reserve_ids(1, 0).unwrap() > ids);
         assert!(migrate(&lock, &to, mode, &mut on).is_err(), "the target has something");
     }
 }
@@ -114,8 +115,12 @@ fn damage_is_reported_and_what_is_sound_is_saved() {
     let store = FileStorage::open(&from, true, 4).unwrap();
     for id in 1..4u64 {
         let text = format!("s{id}");
+        let bytes = StreamRecord {
+            content_type: "application/octet-stream".to_owned(),
+            ..record(id)
+        };
         store
-            .commit(&[put(&text, record(id)), append(id, 0, vec![id as u8; 200_000])])
+            .commit(&[put(&text, bytes), append(id, 0, vec![id as u8; 200_000])])
             .unwrap();
     }
     drop(store);
@@ -140,7 +145,49 @@ fn damage_is_reported_and_what_is_sound_is_saved() {
     assert!(report.problems.len() >= 2, "{report:?}");
     let saved = AcidStorage::open(&dir.path().join("saved"), 1 << 20).unwrap();
     assert_eq!(saved.usage().streams, 3);
+    assert_eq!(saved.read(1, 0..300_000).unwrap().len(), 50_000);
     assert_eq!(saved.read(3, 0..300_000).unwrap().len(), 200_000);
+}
+
+#[test]
+fn a_saved_stream_ends_with_a_whole_append_and_goes_on_in_another_life() {
+    let dir = scratch();
+    let from = dir.path().join("from");
+    let store = FileStorage::open(&from, true, 4).unwrap();
+    let stream = |id, forks| StreamRecord {
+        framing: Framing::NEW,
+        content_type: "text/plain".to_owned(),
+        forks,
+        ..record(id)
+    };
+    let content = vec![b'x'; 999];
+    let append_bytes = [frame::header(999).to_vec(), content].concat();
+    for (id, forks) in [(1, 0), (2, 1)] {
+        let run = append_bytes.repeat(200);
+        store
+            .commit(&[put(&format!("s{id}"), stream(id, forks)), append(id, 0, &run)])
+            .unwrap();
+    }
+    store.reserve_ids(1, 10).unwrap();
+    drop(store);
+    for id in [1, 2] {
+        let file = from.join(format!("data/0{id}/000000000000000{id}"));
+        let file = fs::OpenOptions::new().write(true).open(file).unwrap();
+        file.set_len(100_000).unwrap();
+    }
+    let lock = lock::acquire(&from).unwrap();
+    salvage(&lock, &dir.path().join("saved"), StorageMode::FileDurable, &mut on).unwrap();
+    let saved = FileStorage::open(&dir.path().join("saved"), true, 4).unwrap();
+    let whole = append_bytes.len() as u64 * (100_000 / append_bytes.len() as u64);
+    for (text, id) in [("s1", 1), ("s2", 2)] {
+        let stored = saved.get(&name(text)).unwrap().unwrap();
+        assert_eq!(stored.tail, whole);
+        assert_eq!(stored.record.offset(whole).incarnation, id);
+        assert!(stored.record.incarnation() >= 10, "{stored:?}");
+        // A fork would read what the stream is given next as what it inherited.
+        assert_eq!(stored.record.closed, id == 2);
+    }
+    assert!(saved.reserve_ids(1, 0).unwrap() > saved.get(&name("s2")).unwrap().unwrap().record.incarnation());
 }
 
 #[test]

@@ -1,12 +1,20 @@
 use super::*;
 
+fn at(position: u64) -> Offset {
+    Offset {
+        incarnation: 7,
+        position,
+    }
+}
+
+/// A chunk at the beginning of a stream.
+fn shared(kind: Kind, stored: &'static [u8]) -> Chunk {
+    let end = at(stored.len() as u64);
+    Chunk::new(kind, at(0), end, Bytes::from_static(stored))
+}
+
 fn text(kind: Kind, stored: &'static [u8], state: State) -> String {
-    String::from_utf8(
-        chunk(&Chunk::new(kind, 0, Bytes::from_static(stored)), 7, state)
-            .bytes
-            .to_vec(),
-    )
-    .unwrap()
+    String::from_utf8(chunk(&shared(kind, stored), 7, state).bytes.to_vec()).unwrap()
 }
 
 #[test]
@@ -15,7 +23,7 @@ fn messages_stand_on_lines_of_their_own() {
     assert_eq!(
         events,
         "event: data\ndata:[\ndata:{\"a\":1},\ndata:2\ndata:]\n\nevent: control\n\
-         data:{\"streamNextOffset\":\"0000000000000000_0000000000000012\",\"streamCursor\":\"7\",\"upToDate\":true}\n\n"
+         data:{\"streamNextOffset\":\"0000000000000007_0000000000000120\",\"streamCursor\":\"7\",\"upToDate\":true}\n\n"
     );
 }
 
@@ -42,12 +50,12 @@ fn other_bytes_are_base64() {
 
 #[test]
 fn a_closed_stream_has_no_cursor() {
-    assert!(!control(0, 7, State::Closed).contains("streamCursor"));
+    assert!(!control(at(0), 7, State::Closed).contains("streamCursor"));
 }
 
 #[test]
 fn readers_share_events_and_those_with_a_cursor_their_data() {
-    let shared = Chunk::new(Kind::Text, 0, Bytes::from_static(b"x"));
+    let shared = shared(Kind::Text, b"x");
     let (first, rest) = Cursor::new(None).encode(&shared, State::UpToDate);
     assert!(rest.is_none());
     let (second, _) = Cursor::new(Some(1)).encode(&shared, State::UpToDate);
@@ -59,15 +67,15 @@ fn readers_share_events_and_those_with_a_cursor_their_data() {
     let (data, rest) = own.encode(&shared, State::UpToDate);
     assert_eq!(data.as_ptr(), first.as_ptr());
     assert_eq!(&data[..], b"event: data\ndata:x\n\n");
-    assert_eq!(rest.unwrap(), control(1, own.value(), State::UpToDate));
+    assert_eq!(rest.unwrap(), control(at(1), own.value(), State::UpToDate));
     let (data, rest) = Cursor::new(None).encode(&shared, State::Closed);
     assert_eq!(data.as_ptr(), first.as_ptr());
-    assert_eq!(rest.unwrap(), control(1, 0, State::Closed));
+    assert_eq!(rest.unwrap(), control(at(1), 0, State::Closed));
 }
 
 #[test]
 fn a_cursor_does_not_go_back_to_when_a_chunk_was_first_sent() {
-    let shared = Chunk::new(Kind::Text, 0, Bytes::from_static(b"x"));
+    let shared = shared(Kind::Text, b"x");
     shared.events(true, || chunk(&shared, 3, State::UpToDate));
     let (_, rest) = Cursor::new(Some(4)).encode(&shared, State::UpToDate);
     assert!(!String::from_utf8(rest.unwrap().to_vec()).unwrap().contains("\"3\""));

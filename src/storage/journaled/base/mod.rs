@@ -16,9 +16,9 @@ use redb::{Builder, Database, ReadableDatabase, ReadableTable, ReadableTableMeta
 use self::{
     backend::{Backend, Unsynced},
     schema::{
-        DATA, DUE, DataRead, DueRead, FILES, FORMAT, FilesRead, GARBAGE, GarbageRead, META, META_APPLIED, META_BYTES,
-        META_CREDIT, META_FORMAT, META_NEXT_ID, NAMES, NamesRead, PRODUCERS, TRIMMED, WRITERS, WritersRead,
-        encode_writer, storage_error,
+        DATA, DUE, DataRead, DueRead, FILES, FORMAT, FilesRead, GARBAGE, GarbageRead, HOLES, HolesRead, META,
+        META_APPLIED, META_BYTES, META_CREDIT, META_FORMAT, META_NEXT_ID, NAMES, NamesRead, PRODUCERS, TRIMMED,
+        WRITERS, WritersRead, encode_writer, storage_error,
     },
 };
 pub(super) use self::{
@@ -162,17 +162,19 @@ fn initialize(db: &Database) -> Result<(), redb::Error> {
         txn.open_table(DUE)?;
         txn.open_table(GARBAGE)?;
         txn.open_table(TRIMMED)?;
+        txn.open_table(HOLES)?;
     }
     txn.commit()?;
     Ok(())
 }
 
-/// Makes format 3 of an earlier one. Format 1 has no table of trimmed streams, and both have
-/// producers instead of writers. An older version refuses the index afterwards, instead of stumbling
-/// over what it does not know.
+/// Makes format 3 of an earlier one. Format 1 has no table of trimmed streams; neither has one of
+/// holes, both have producers instead of writers, and other records, which can still be read. An
+/// older version refuses the index afterwards, instead of stumbling over what it does not know.
 fn upgrade(db: &Database) -> Result<(), redb::Error> {
     let txn = write::begin(db)?;
     txn.open_table(TRIMMED)?;
+    txn.open_table(HOLES)?;
     upgrade_producers(&txn)?;
     txn.open_table(META)?.insert(META_FORMAT, FORMAT)?;
     txn.commit()?;
@@ -211,13 +213,29 @@ pub(super) fn set_format(path: &std::path::Path, format: u64) {
     txn.commit().unwrap();
 }
 
-/// Makes the index one of an earlier format.
+/// Makes the index one of an earlier format, with the records of that format.
 #[cfg(test)]
 pub(super) fn make_earlier(path: &std::path::Path, format: u64) {
     let db = Database::open(path).unwrap();
     let txn = db.begin_write().unwrap();
     if format == 1 {
         assert!(txn.delete_table(TRIMMED).unwrap());
+    }
+    assert!(txn.delete_table(HOLES).unwrap());
+    {
+        let mut names = txn.open_table(NAMES).unwrap();
+        let rows: Vec<(String, Vec<u8>)> = names
+            .iter()
+            .unwrap()
+            .map(|row| row.unwrap())
+            .map(|(name, record)| (name.value().to_owned(), record.value().to_vec()))
+            .collect();
+        for (name, record) in rows {
+            let record = schema::decode_record(&name, &record).unwrap();
+            names
+                .insert(name.as_str(), schema::encode_earlier(&record).as_slice())
+                .unwrap();
+        }
     }
     {
         let mut producers = txn.open_table(PRODUCERS).unwrap();

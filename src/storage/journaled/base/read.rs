@@ -6,7 +6,8 @@ use bytes::BytesMut;
 use redb::{Database, ReadableDatabase, ReadableTable, ReadableTableMetadata};
 
 use super::{
-    DATA, DUE, DataRead, DueRead, FILES, FilesRead, GARBAGE, GarbageRead, NAMES, NamesRead, WRITERS, WritersRead,
+    DATA, DUE, DataRead, DueRead, FILES, FilesRead, GARBAGE, GarbageRead, HOLES, HolesRead, NAMES, NamesRead, WRITERS,
+    WritersRead,
     schema::{decode_record, decode_writer},
 };
 use crate::{
@@ -25,6 +26,8 @@ pub(in crate::storage::journaled) struct Snapshot {
     due: DueRead,
     /// `None` when no removed stream waits.
     garbage: Option<GarbageRead>,
+    /// `None` when no stream has lost anything.
+    holes: Option<HolesRead>,
 }
 
 /// The part of a stream that lies in its data file.
@@ -41,6 +44,7 @@ impl Snapshot {
         let txn = db.begin_read()?;
         let files = txn.open_table(FILES)?;
         let garbage = txn.open_table(GARBAGE)?;
+        let holes = txn.open_table(HOLES)?;
         Ok(Self {
             names: txn.open_table(NAMES)?,
             data: txn.open_table(DATA)?,
@@ -48,6 +52,7 @@ impl Snapshot {
             writers: txn.open_table(WRITERS)?,
             due: txn.open_table(DUE)?,
             garbage: (!garbage.is_empty()?).then_some(garbage),
+            holes: (!holes.is_empty()?).then_some(holes),
         })
     }
 
@@ -81,6 +86,15 @@ impl Snapshot {
         Ok(files.get(id)?.map(|row| {
             let (start, len) = row.value();
             Run { start, len }
+        }))
+    }
+
+    /// The positions whose bytes a stream has lost.
+    pub(in crate::storage::journaled) fn hole(&self, id: StreamId) -> Result<Option<Range<Position>>, redb::Error> {
+        let Some(holes) = &self.holes else { return Ok(None) };
+        Ok(holes.get(id)?.map(|row| {
+            let (start, end) = row.value();
+            start..end
         }))
     }
 

@@ -2,7 +2,7 @@
 
 use redb::{Database, ReadableTable, ReadableTableMetadata, Table};
 
-use super::{DATA, FILES, GARBAGE, META, META_CREDIT, TRIMMED, WRITERS, schema::Data, write::begin};
+use super::{DATA, FILES, GARBAGE, HOLES, META, META_CREDIT, TRIMMED, WRITERS, schema::Data, write::begin};
 use crate::storage::{Position, StreamId, journaled::files::DataFiles};
 
 /// How many rows one call removes at most.
@@ -31,6 +31,7 @@ pub(in crate::storage::journaled) fn reclaim(
         let mut garbage = txn.open_table(GARBAGE)?;
         let mut writers = txn.open_table(WRITERS)?;
         let mut trimmed = txn.open_table(TRIMMED)?;
+        let mut holes = txn.open_table(HOLES)?;
         let mut slice = Slice {
             data: txn.open_table(DATA)?,
             files: txn.open_table(FILES)?,
@@ -45,6 +46,7 @@ pub(in crate::storage::journaled) fn reclaim(
             if slice.remove(id, &mut writers)? {
                 garbage.remove(id)?;
                 trimmed.remove(id)?;
+                holes.remove(id)?;
             }
         }
         while slice.left > 0 {

@@ -2,7 +2,7 @@
 
 use redb::{ReadOnlyTable, Table, TableDefinition};
 
-use crate::storage::{Retention, StorageError, StreamRecord, WriterState};
+use crate::storage::{Retention, StorageError, StreamRecord, WriterState, journaled::earlier::EarlierRecord};
 
 /// The format that this version writes, and the newest that it reads. It reads 1 and 2 as well.
 pub(crate) const FORMAT: u64 = 3;
@@ -32,6 +32,10 @@ pub(super) const GARBAGE: TableDefinition<'_, u64, ()> = TableDefinition::new("g
 /// Streams that have given up a part of their past and still hold it → the first position kept.
 pub(super) const TRIMMED: TableDefinition<'_, u64, u64> = TableDefinition::new("trimmed");
 
+/// Streams whose data files had become shorter than what counted of them → from where to where
+/// their bytes are lost. What was acknowledged since lies behind.
+pub(super) const HOLES: TableDefinition<'_, u64, (u64, u64)> = TableDefinition::new("holes");
+
 /// Numbers about the store, by the keys below.
 pub(super) const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");
 
@@ -56,31 +60,41 @@ pub(super) type FilesRead = ReadOnlyTable<u64, (u64, u64)>;
 pub(super) type WritersRead = ReadOnlyTable<(u64, &'static str), &'static [u8]>;
 pub(super) type DueRead = ReadOnlyTable<(u64, &'static str), ()>;
 pub(super) type GarbageRead = ReadOnlyTable<u64, ()>;
+pub(super) type HolesRead = ReadOnlyTable<u64, (u64, u64)>;
 pub(super) type Data<'t> = Table<'t, (u64, u64), &'static [u8]>;
 
-/// The first byte of an encoded record: a record and nothing else follows,
-const PLAIN: u8 = 1;
-/// or a record and its [`Retention`].
-const WITH_RETENTION: u8 = 2;
+/// The first byte of an encoded record: an [`EarlierRecord`] and nothing else follows,
+const EARLIER: u8 = 1;
+/// an [`EarlierRecord`] and its [`Retention`],
+const EARLIER_WITH_RETENTION: u8 = 2;
+/// or a [`StreamRecord`].
+const RECORD: u8 = 3;
 
 pub(super) fn encode_record(record: &StreamRecord) -> Result<Vec<u8>, redb::Error> {
-    let encoded = match &record.retention {
-        None => postcard::to_extend(record, vec![PLAIN]),
-        Some(retention) => postcard::to_extend(&(record, retention), vec![WITH_RETENTION]),
-    };
-    encoded.map_err(|error| redb::Error::Corrupted(format!("a record cannot be written: {error}")))
+    postcard::to_extend(record, vec![RECORD])
+        .map_err(|error| redb::Error::Corrupted(format!("a record cannot be written: {error}")))
+}
+
+/// As formats 1 and 2 have it.
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+pub(super) fn encode_earlier(record: &StreamRecord) -> Vec<u8> {
+    let earlier = EarlierRecord::from(record);
+    match &record.retention {
+        None => postcard::to_extend(&earlier, vec![EARLIER]),
+        Some(retention) => postcard::to_extend(&(earlier, retention), vec![EARLIER_WITH_RETENTION]),
+    }
+    .unwrap()
 }
 
 pub(super) fn decode_record(name: &str, bytes: &[u8]) -> Result<StreamRecord, redb::Error> {
     let damaged = |what: String| redb::Error::Corrupted(format!("the record of `{name}`: {what}"));
     let decoded = match bytes.split_first() {
-        Some((&PLAIN, rest)) => postcard::from_bytes(rest),
-        Some((&WITH_RETENTION, rest)) => {
-            let both: Result<(StreamRecord, Box<Retention>), _> = postcard::from_bytes(rest);
-            both.map(|(record, retention)| StreamRecord {
-                retention: Some(retention),
-                ..record
-            })
+        Some((&RECORD, rest)) => postcard::from_bytes(rest),
+        Some((&EARLIER, rest)) => postcard::from_bytes(rest).map(|record: EarlierRecord| record.renew(None)),
+        Some((&EARLIER_WITH_RETENTION, rest)) => {
+            let both: Result<(EarlierRecord, Box<Retention>), _> = postcard::from_bytes(rest);
+            both.map(|(record, retention)| record.renew(Some(retention)))
         }
         Some((version, _)) => return Err(damaged(format!("unknown encoding {version}"))),
         None => return Err(damaged("empty".to_owned())),

@@ -5,13 +5,13 @@
 //! whole database. That costs a second sync, which a commit for each batch could not afford;
 //! a checkpoint stands for thousands of batches.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, ops::Range};
 
 use redb::{Database, ReadableTable, WriteTransaction};
 
 use super::{
-    DATA, DUE, FILES, GARBAGE, META, META_APPLIED, META_BYTES, META_CREDIT, META_NEXT_ID, NAMES, Run, TRIMMED, Totals,
-    WRITERS,
+    DATA, DUE, FILES, GARBAGE, HOLES, META, META_APPLIED, META_BYTES, META_CREDIT, META_NEXT_ID, NAMES, Run, TRIMMED,
+    Totals, WRITERS,
     schema::{Data, decode_record, encode_record, encode_writer},
 };
 use crate::storage::{Position, StreamId, journaled::memtable::Memtable, segments::Segments};
@@ -29,6 +29,8 @@ pub(in crate::storage::journaled) struct Checkpoint<'a> {
     pub(in crate::storage::journaled) mem: &'a Memtable,
     /// Streams whose bytes went to their files, and what counts of the files now.
     pub(in crate::storage::journaled) runs: &'a BTreeMap<StreamId, Run>,
+    /// What streams have turned out to have lost.
+    pub(in crate::storage::journaled) holes: &'a [(StreamId, Range<Position>)],
     /// The totals with everything in `mem`.
     pub(in crate::storage::journaled) totals: Totals,
 }
@@ -56,6 +58,14 @@ pub(in crate::storage::journaled) fn checkpoint(db: &Database, new: &Checkpoint<
         let mut trimmed = txn.open_table(TRIMMED)?;
         for (id, first) in &new.mem.trimmed {
             trimmed.insert(id, first)?;
+        }
+    }
+    if !new.holes.is_empty() {
+        let mut holes = txn.open_table(HOLES)?;
+        for (id, hole) in new.holes {
+            // Of two, all between them is as good as lost.
+            let start = holes.get(id)?.map_or(hole.start, |row| row.value().0.min(hole.start));
+            holes.insert(id, (start, hole.end))?;
         }
     }
     {

@@ -82,7 +82,7 @@ impl Expected {
                 let _ = store.maintain();
             }
             1 => {
-                if let Ok(first) = store.reserve_ids(10) {
+                if let Ok(first) = store.reserve_ids(10, 0) {
                     assert!(first >= self.ids, "ids from {first} on were handed out before");
                     self.ids = first + 10;
                 }

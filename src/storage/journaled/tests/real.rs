@@ -11,7 +11,8 @@ use std::{
 };
 
 use crate::storage::{
-    Change, CommitError, ProducerState, Progress, Storage, StorageError, WriterState,
+    Change, CommitError, Fork, Inherited, Life, ProducerState, Progress, Retention, Storage, StorageError,
+    StreamRecord, WriterState,
     acid::AcidStorage,
     contract::{Driver, Model, append, name, producer, put, record, remove, scratch, writer},
     file::FileStorage,
@@ -151,6 +152,40 @@ fn newer_formats_are_refused_by_their_number() {
 
 #[test]
 fn an_index_of_an_earlier_format_is_taken_over() {
+    for format in [1, 2] {
+        let dir = scratch();
+        let index = dir.path().join(base::FILE_NAME);
+        let store = acid(dir.path());
+        let fork = StreamRecord {
+            start: 2,
+            fork: Some(Fork {
+                source: name("a"),
+                source_id: 1,
+                offset: 2,
+                sub_offset: 0,
+                lineage: vec![Inherited { id: 1, end: 2 }],
+            }),
+            retention: (format == 2).then(|| Box::new(Retention::default())),
+            ..record(2)
+        };
+        store
+            .commit(&[put("a", record(1)), append(1, 0, "old"), put("fork", fork.clone())])
+            .unwrap();
+        drop(store);
+        base::make_earlier(&index, format);
+        let store = acid(dir.path());
+        assert_eq!(&store.read(1, 0..10).unwrap()[..], b"old");
+        let found = store.get(&name("fork")).unwrap().unwrap().record;
+        // Streams of then have their ids for incarnations.
+        let lives = vec![Life { incarnation: 1, end: 2 }];
+        assert_eq!(found, StreamRecord { lives, ..fork });
+        drop(store);
+        assert_eq!(base::format(&index), 3);
+    }
+}
+
+#[test]
+fn producers_of_an_earlier_format_are_taken_over() {
     for format in [1, 2] {
         let dir = scratch();
         let store = acid(dir.path());
@@ -417,4 +452,57 @@ fn many_streams_open_at_once() {
 #[allow(clippy::disallowed_methods)]
 fn started() -> Instant {
     Instant::now()
+}
+
+/// More than stays in the index.
+const LARGE: usize = 100_000;
+
+#[test]
+fn bytes_lost_under_a_running_store_are_not_filled_with_zeros() {
+    let dir = scratch();
+    let open = || FileStorage::open(dir.path(), true, 4).unwrap();
+    let large = vec![b'x'; LARGE];
+    let store = open();
+    store
+        .commit(&[put("a", record(1)), append(1, 0, &large), put("b", record(2))])
+        .unwrap();
+    drop(store);
+    let store = open();
+    let at = LARGE as u64;
+    store.commit(&[append(1, at, "acknowledged")]).unwrap();
+    let file = dir.path().join("data/01/0000000000000001");
+    let truncated = fs::OpenOptions::new().write(true).open(&file).unwrap();
+    truncated.set_len(at - 1000).unwrap();
+    // Until the next checkpoint nobody looks again.
+    store.commit(&[append(1, at + 12, " too")]).unwrap();
+    drop(store);
+    for _ in 0..2 {
+        let store = open();
+        let refused = store.commit(&[append(2, 0, "b"), append(1, at + 16, "more")]);
+        assert!(
+            matches!(refused, Err(CommitError::Damaged { id: 1, .. })),
+            "{refused:?}"
+        );
+        assert!(store.read(2, 0..10).unwrap().is_empty());
+        for lost in [0..at, at - 1001..at - 999, at - 1..at + 5] {
+            let read = store.read(1, lost.clone());
+            assert!(matches!(read, Err(StorageError::Corrupt(_))), "{lost:?}: {read:?}");
+        }
+        assert_eq!(store.read(1, 0..at - 1000).unwrap().len(), LARGE - 1000);
+        assert_eq!(&store.read(1, at..at + 100).unwrap()[..], b"acknowledged too");
+    }
+    let inspected = JournaledStore::open(Arc::new(Directory::existing(dir.path())), Options::default()).unwrap();
+    let problems = inspected.inspect().unwrap().problems;
+    assert_eq!(problems.len(), 1, "{problems:?}");
+    assert!(
+        problems[0].contains("has lost the bytes from 99000 to 100000"),
+        "{problems:?}"
+    );
+    drop(inspected);
+    let store = open();
+    store.commit(&[remove("a", 1), append(2, 0, "b")]).unwrap();
+    while store.maintain().unwrap() {}
+    drop(store);
+    let inspected = JournaledStore::open(Arc::new(Directory::existing(dir.path())), Options::default()).unwrap();
+    assert_eq!(inspected.inspect().unwrap().problems, Vec::<String>::new());
 }

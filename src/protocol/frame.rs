@@ -1,0 +1,210 @@
+//! Appends kept apart.
+//!
+//! A stream that is not JSON keeps each append as a frame: its length, seven bits a byte with the
+//! lowest first and the eighth bit on all but the last (LEB128), and then its bytes. Positions are
+//! positions in that run, so an append begins and ends at the same place in every store, fork and
+//! copy.
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+/// The media type of a stream as it is stored: messages, each followed by `,` and a line feed, or
+/// bytes whose appends are not kept apart.
+pub const STORED: &str = "application/vnd.durable-streams.stored";
+/// The media type of a stream as it is stored, in frames.
+pub const STORED_APPENDS: &str = "application/vnd.durable-streams.stored; appends=framed";
+
+/// The longest that a frame's header can be.
+pub const MAX_HEADER: usize = 8;
+
+/// How a stream keeps its appends: as frames, none longer than a power of two, or as they came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Framing(u8);
+
+impl Framing {
+    /// Appends are not kept apart: of JSON, whose messages are, and of streams that an earlier
+    /// version created.
+    pub const NONE: Self = Self(0);
+    /// Of a new stream: frames of up to 64 KiB, until a longer one comes.
+    pub const NEW: Self = Self(16);
+    /// Frames of any length, where something else bounds them.
+    pub const ANY: Self = Self(63);
+
+    /// Whether appends are frames.
+    #[must_use]
+    pub fn is_framed(self) -> bool {
+        self != Self::NONE
+    }
+
+    /// How many bytes an append has at most. A greater number in front of a frame is no length.
+    #[must_use]
+    pub fn longest(self) -> u64 {
+        1u64.checked_shl(u32::from(self.0)).unwrap_or(u64::MAX)
+    }
+
+    /// The same, or with room for an append of `len` bytes.
+    #[must_use]
+    pub fn covering(self, len: u64) -> Self {
+        if !self.is_framed() || len <= self.longest() {
+            return self;
+        }
+        let bits = len.checked_next_power_of_two().map_or(63, u64::trailing_zeros);
+        Self(u8::try_from(bits).unwrap_or(63))
+    }
+}
+
+/// What stands in front of an append of `len` bytes.
+#[must_use]
+pub fn header(len: u64) -> Bytes {
+    let mut out = Vec::with_capacity(MAX_HEADER);
+    let mut rest = len;
+    loop {
+        let low = (rest & 0x7f) as u8;
+        rest >>= 7;
+        if rest == 0 {
+            out.push(low);
+            return out.into();
+        }
+        out.push(low | 0x80);
+    }
+}
+
+/// A frame's header, as far as it can be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Header {
+    /// How long it is itself, and how many bytes follow it.
+    Whole {
+        /// Its own length.
+        size: usize,
+        /// The append's length.
+        len: u64,
+    },
+    /// The bytes end within it.
+    Cut,
+    /// No frame begins here.
+    None,
+}
+
+/// Reads the header that `bytes` begin with.
+#[must_use]
+pub fn read_header(bytes: &[u8], framing: Framing) -> Header {
+    let mut len = 0u64;
+    for (index, byte) in bytes.iter().take(MAX_HEADER).enumerate() {
+        len |= u64::from(byte & 0x7f) << (7 * index);
+        if byte & 0x80 == 0 {
+            // One form only, and no empty appends: most bytes that are no header are found out.
+            let canonical = *byte != 0;
+            return if canonical && len <= framing.longest() {
+                Header::Whole { size: index + 1, len }
+            } else {
+                Header::None
+            };
+        }
+    }
+    if bytes.len() < MAX_HEADER {
+        Header::Cut
+    } else {
+        Header::None
+    }
+}
+
+/// The frames that lie whole in a run of bytes, in order.
+#[derive(Debug, Clone)]
+pub struct Frames<'b> {
+    bytes: &'b [u8],
+    at: usize,
+    framing: Framing,
+}
+
+/// The frames in `bytes`, the first of which begins at the first byte.
+#[must_use]
+pub fn frames(bytes: &[u8], framing: Framing) -> Frames<'_> {
+    Frames { bytes, at: 0, framing }
+}
+
+impl Frames<'_> {
+    /// Where the next frame begins: after the last one that was whole.
+    #[must_use]
+    pub fn at(&self) -> usize {
+        self.at
+    }
+
+    /// The header of what follows the last whole frame.
+    #[must_use]
+    pub fn next_header(&self) -> Header {
+        read_header(self.bytes.get(self.at..).unwrap_or_default(), self.framing)
+    }
+}
+
+impl Iterator for Frames<'_> {
+    /// Where in the bytes an append lies.
+    type Item = std::ops::Range<usize>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let Header::Whole { size, len } = self.next_header() else {
+            return None;
+        };
+        let begin = self.at + size;
+        let end = begin.checked_add(usize::try_from(len).ok()?)?;
+        if end > self.bytes.len() {
+            return None;
+        }
+        self.at = end;
+        Some(begin..end)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_header_says_how_long_its_append_is() {
+        for len in [1, 2, 127, 128, 16_383, 16_384, 65_536, 10_485_760, 1 << 40] {
+            let framing = Framing::NEW.covering(len);
+            let header = header(len);
+            assert!(header.len() <= MAX_HEADER);
+            let size = header.len();
+            assert_eq!(read_header(&header, framing), Header::Whole { size, len }, "{len}");
+            for cut in 0..size {
+                assert_eq!(read_header(&header[..cut], framing), Header::Cut, "{len} cut at {cut}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_no_header_is_found_out() {
+        let framing = Framing::NEW;
+        assert_eq!(read_header(&[0], framing), Header::None, "no append is empty");
+        assert_eq!(read_header(&[0x81, 0], framing), Header::None, "a length has one form");
+        assert_eq!(
+            read_header(&header(65_537), framing),
+            Header::None,
+            "longer than any append"
+        );
+        assert_eq!(read_header(&[0xff; 64], framing), Header::None);
+        assert_eq!(read_header(&[0xff; 64], Framing(255)), Header::None);
+    }
+
+    #[test]
+    fn frames_are_found_as_far_as_they_are_whole() {
+        let mut bytes = Vec::new();
+        for append in [&b"one"[..], b"x", &[7; 300]] {
+            bytes.extend_from_slice(&header(append.len() as u64));
+            bytes.extend_from_slice(append);
+        }
+        let mut all = frames(&bytes, Framing::NEW);
+        let lens: Vec<usize> = all.by_ref().map(|frame| frame.len()).collect();
+        assert_eq!((lens, all.at()), (vec![3, 1, 300], bytes.len()));
+        let mut cut = frames(&bytes[..bytes.len() - 1], Framing::NEW);
+        assert_eq!(cut.by_ref().count(), 2);
+        assert_eq!(cut.at(), 6);
+    }
+
+    #[test]
+    fn the_longest_grows_by_powers_of_two() {
+        assert_eq!(Framing::NEW.covering(65_536), Framing::NEW);
+        assert_eq!(Framing::NEW.covering(65_537).longest(), 131_072);
+        assert_eq!(Framing::NONE.covering(1 << 40), Framing::NONE);
+    }
+}
