@@ -61,7 +61,7 @@ impl Engine {
         match self
             .submit(Command::Create {
                 name: name.clone(),
-                create,
+                create: Box::new(create),
             })
             .await?
         {

@@ -264,7 +264,7 @@ pub(super) fn fork_of(source: &mut StreamRecord, create: &PreparedCreate) -> Str
     if let Some(Ok(point)) = create.fork.as_ref().map(|fork| &fork.at) {
         record.start = point.position;
         record.lives.clone_from(&point.lives);
-        record.fork = Some(point.fork.clone());
+        record.fork = Some(Box::new(point.fork.clone()));
     }
     record
 }

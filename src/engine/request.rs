@@ -90,7 +90,7 @@ pub struct Appended {
 pub(super) enum Command {
     Create {
         name: StreamName,
-        create: PreparedCreate,
+        create: Box<PreparedCreate>,
     },
     Append {
         stream: Arc<Stream>,

@@ -99,12 +99,12 @@ impl Staged {
 
     /// What was appended, as the store is to have it.
     fn data(&self) -> Vec<Bytes> {
-        let is_framed = self.record.framing.is_framed();
-        let header = |content: &Bytes| is_framed.then(|| frame::header(content.len() as u64));
-        self.appends
-            .iter()
-            .flat_map(|(_, content)| header(content).into_iter().chain([content.clone()]))
-            .collect()
+        let contents = self.appends.iter().map(|(_, content)| content);
+        if !self.record.framing.is_framed() {
+            return contents.cloned().collect();
+        }
+        let pieces = contents.flat_map(frame::pieces);
+        pieces.filter(|piece| !piece.is_empty()).collect()
     }
 
     pub(super) fn record_mut(&mut self) -> &mut StreamRecord {
@@ -152,7 +152,7 @@ impl Staged {
 /// How many bytes of a stream an append of `len` bytes takes.
 pub(super) fn stored_len(framing: Framing, len: u64) -> u64 {
     match framing.is_framed() && len > 0 {
-        true => len + frame::header(len).len() as u64,
+        true => len + frame::header_len(len) as u64,
         false => len,
     }
 }

@@ -53,20 +53,46 @@ impl Framing {
     }
 }
 
-/// What stands in front of an append of `len` bytes.
+/// How many bytes stand before an append of `len` bytes.
 #[must_use]
-pub fn header(len: u64) -> Bytes {
-    let mut out = Vec::with_capacity(MAX_HEADER);
+pub fn header_len(len: u64) -> usize {
+    let bits = u64::BITS - (len | 1).leading_zeros();
+    bits.div_ceil(7) as usize
+}
+
+/// Adds what stands before an append of `len` bytes.
+fn put_header(out: &mut Vec<u8>, len: u64) {
     let mut rest = len;
     loop {
         let low = (rest & 0x7f) as u8;
         rest >>= 7;
         if rest == 0 {
-            out.push(low);
-            return out.into();
+            return out.push(low);
         }
         out.push(low | 0x80);
     }
+}
+
+/// What stands before an append of `len` bytes.
+#[must_use]
+pub fn header(len: u64) -> Bytes {
+    let mut out = Vec::with_capacity(header_len(len));
+    put_header(&mut out, len);
+    out.into()
+}
+
+/// An append as a frame: in one piece where copying it costs less than a second piece does.
+#[must_use]
+pub fn pieces(append: &Bytes) -> [Bytes; 2] {
+    const COPY_BELOW: usize = 4 * 1024;
+    let len = append.len() as u64;
+    if append.len() >= COPY_BELOW {
+        return [header(len), append.clone()];
+    }
+    let mut out = Vec::with_capacity(header_len(len) + append.len());
+    put_header(&mut out, len);
+    out.extend_from_slice(append);
+    [out.into(), Bytes::new()]
 }
 
 /// A frame's header, as far as it can be read.
@@ -164,11 +190,21 @@ mod tests {
             let framing = Framing::NEW.covering(len);
             let header = header(len);
             assert!(header.len() <= MAX_HEADER);
+            assert_eq!(header.len(), header_len(len));
             let size = header.len();
             assert_eq!(read_header(&header, framing), Header::Whole { size, len }, "{len}");
             for cut in 0..size {
                 assert_eq!(read_header(&header[..cut], framing), Header::Cut, "{len} cut at {cut}");
             }
+        }
+    }
+
+    #[test]
+    fn a_frame_is_the_same_in_one_piece_and_in_two() {
+        for len in [1, 127, 128, 4095, 4096, 100_000] {
+            let append = Bytes::from(vec![7; len]);
+            let expected = [header(len as u64), append.clone()].concat();
+            assert_eq!(pieces(&append).concat(), expected, "{len}");
         }
     }
 

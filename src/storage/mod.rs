@@ -61,8 +61,8 @@ pub struct StreamRecord {
     pub closed_by: Option<ProducerStamp>,
     /// The last `Stream-Seq`.
     pub stream_seq: Option<String>,
-    /// Where it was forked from.
-    pub fork: Option<Fork>,
+    /// Where it was forked from. Boxed, as most streams are no forks.
+    pub fork: Option<Box<Fork>>,
     /// How many streams are forked from it.
     pub forks: u32,
     /// Deleted by its owner, kept for its forks.

@@ -27,10 +27,11 @@ fn poll(server: &Server, name: &str, offset: &str) -> Answer {
     server.get(&format!("{name}?live=long-poll&offset={offset}")).send()
 }
 
+/// Appends messages, and returns the offset after the last.
 fn numbers(server: &Server, name: &str, numbers: std::ops::Range<u32>) -> String {
     let append = |number| server.post(name).json(&json!({"n": number}).to_string()).send();
-    let appended = numbers.map(|number| append(number).expect(204).next_offset());
-    appended.last().unwrap()
+    let offsets = numbers.map(|number| append(number).expect(204).next_offset());
+    offsets.reduce(|_, last| last).unwrap()
 }
 
 /// Every way to come back with an offset that is not the stream's.

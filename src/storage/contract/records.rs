@@ -41,13 +41,13 @@ pub(crate) fn a_record_comes_back_whole<S: Subject>() {
             seq: 4,
         }),
         stream_seq: Some("seq-ä".to_owned()),
-        fork: Some(Fork {
+        fork: Some(Box::new(Fork {
             source: name("gid://app/Room/1"),
             source_id: 5,
             offset: 40,
             sub_offset: 2,
             lineage: vec![Inherited { id: 4, end: 10 }, Inherited { id: 5, end: 42 }],
-        }),
+        })),
         forks: 2,
         soft_deleted: true,
         lives: vec![

@@ -21,7 +21,7 @@ pub(super) struct EarlierRecord {
     closed: bool,
     closed_by: Option<ProducerStamp>,
     stream_seq: Option<String>,
-    fork: Option<Fork>,
+    fork: Option<Box<Fork>>,
     forks: u32,
     soft_deleted: bool,
 }

@@ -52,7 +52,7 @@ struct Rare {
     content_type: Option<String>,
     closed_by: Option<ProducerStamp>,
     stream_seq: Option<String>,
-    fork: Option<Fork>,
+    fork: Option<Box<Fork>>,
     forks: u32,
     soft_deleted: bool,
     lives: Vec<Life>,

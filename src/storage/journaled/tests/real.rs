@@ -158,13 +158,13 @@ fn an_index_of_an_earlier_format_is_taken_over() {
         let store = acid(dir.path());
         let fork = StreamRecord {
             start: 2,
-            fork: Some(Fork {
+            fork: Some(Box::new(Fork {
                 source: name("a"),
                 source_id: 1,
                 offset: 2,
                 sub_offset: 0,
                 lineage: vec![Inherited { id: 1, end: 2 }],
-            }),
+            })),
             retention: (format == 2).then(|| Box::new(Retention::default())),
             ..record(2)
         };
