@@ -8,11 +8,12 @@
 //! start when a line feed stands before it, and that messages are counted by
 //! counting line feeds.
 
+mod fault;
 mod scanner;
 
 use bytes::Bytes;
 
-use self::scanner::{Fault, Scanner};
+use self::{fault::Fault, scanner::Scanner};
 use super::{BadInput, Kind};
 
 /// The separator after each message.

@@ -7,6 +7,7 @@ mod large;
 mod listing;
 mod schedule;
 mod trimming;
+mod writing;
 
 use std::{
     ops::Range,
