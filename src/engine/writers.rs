@@ -6,7 +6,7 @@
 
 mod tables;
 
-use std::collections::{HashMap, hash_map::Entry};
+use std::collections::HashMap;
 
 pub(super) use self::tables::WriterTables;
 use crate::{
@@ -92,7 +92,7 @@ impl Writers {
         stored.sort_by_key(|(_, state)| state.used_at);
         let mut writers = Self::default();
         for (key, state) in stored {
-            writers.insert(key.into(), state);
+            writers.insert(&key, state);
         }
         writers
     }
@@ -121,7 +121,7 @@ impl Writers {
     /// Notes where a writer stands. Returns the writers that were forgotten for it, those unused
     /// for longest first: `limit` are kept without a scope, and as many of all scopes together.
     fn set(&mut self, key: &str, state: WriterState, limit: usize) -> Vec<String> {
-        self.insert(key.into(), state);
+        self.insert(key, state);
         let share = (limit / SCOPE_PART).max(MIN_SCOPE_WRITERS).min(limit);
         let unscoped = self.known.len() - self.scoped;
         match scope_of(key) {
@@ -159,26 +159,23 @@ impl Writers {
         evicted
     }
 
-    fn insert(&mut self, key: Box<str>, state: WriterState) {
+    fn insert(&mut self, key: &str, state: WriterState) {
         self.uses += 1;
-        self.size += state.size(&key);
+        self.size += state.size(key);
         let known = Known {
             state,
             last_use: self.uses,
         };
-        match self.known.entry(key) {
-            Entry::Occupied(mut entry) => {
-                let before = entry.insert(known);
-                self.size -= before.state.size(entry.key());
-            }
-            Entry::Vacant(entry) => {
-                if let Some(scope) = scope_of(entry.key()) {
-                    self.scoped += 1;
-                    *self.scopes.entry(scope.into()).or_default() += 1;
-                }
-                entry.insert(known);
-            }
+        if let Some(old) = self.known.get_mut(key) {
+            let before = std::mem::replace(old, known);
+            self.size -= before.state.size(key);
+            return;
         }
+        if let Some(scope) = scope_of(key) {
+            self.scoped += 1;
+            *self.scopes.entry(scope.into()).or_default() += 1;
+        }
+        self.known.insert(key.into(), known);
     }
 
     fn remove(&mut self, key: &str) {

@@ -8,11 +8,12 @@
 //! start when a line feed stands before it, and that messages are counted by
 //! counting line feeds.
 
+mod fault;
 mod scanner;
 
 use bytes::Bytes;
 
-use self::scanner::Scanner;
+use self::{fault::Fault, scanner::Scanner};
 use super::{BadInput, Kind};
 
 /// The separator after each message.
@@ -38,20 +39,26 @@ pub fn stored_form(kind: Kind, body: Bytes, allow_empty: bool, max_depth: usize)
 /// and objects nest deeper than `max_depth`; or, unless `allow_empty`, an array without elements
 /// (section 9.1.3).
 pub fn flatten(body: &[u8], allow_empty: bool, max_depth: usize) -> Result<Bytes, BadInput> {
-    let mut scanner = Scanner::new(body, max_depth)?;
-    scanner.skip_whitespace();
+    let mut scanner = Scanner::new(body, max_depth);
+    let stored = messages(&mut scanner, body).map_err(|fault| scanner.refuse(fault))?;
+    if stored.is_empty() && !allow_empty {
+        return Err(BadInput::new(
+            "body",
+            "is an empty JSON array; an append needs at least one message",
+        ));
+    }
+    Ok(stored.into_boxed_slice().into())
+}
+
+fn messages(scanner: &mut Scanner<'_>, body: &[u8]) -> Result<Vec<u8>, Fault> {
     let mut stored = Vec::new();
+    scanner.check_utf8()?;
+    scanner.skip_whitespace();
     if scanner.skip_byte(b'[') {
         // Each comma between messages becomes a separator, which is one byte longer.
         stored.reserve_exact(body.len() + body.iter().filter(|byte| **byte == b',').count());
         scanner.skip_whitespace();
         let mut more = !scanner.skip_byte(b']');
-        if !more && !allow_empty {
-            return Err(BadInput::new(
-                "body",
-                "is an empty JSON array; an append needs at least one message",
-            ));
-        }
         while more {
             push(&mut stored, scanner.message()?);
             scanner.skip_whitespace();
@@ -63,7 +70,7 @@ pub fn flatten(body: &[u8], allow_empty: bool, max_depth: usize) -> Result<Bytes
         push(&mut stored, message);
     }
     scanner.finish()?;
-    Ok(stored.into_boxed_slice().into())
+    Ok(stored)
 }
 
 fn push(stored: &mut Vec<u8>, message: scanner::Message<'_>) {

@@ -8,6 +8,7 @@ mod large;
 mod listing;
 mod schedule;
 mod trimming;
+mod writing;
 
 use std::{
     ops::Range,

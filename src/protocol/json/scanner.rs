@@ -15,6 +15,7 @@
 //! Accepted: duplicate keys (parsers keep the last), empty keys, and integers beyond 2^53
 //! (JavaScript rounds them).
 
+use super::fault::Fault;
 use crate::protocol::BadInput;
 
 /// The longest number, in bytes.
@@ -51,19 +52,35 @@ enum Container {
 
 impl<'t> Scanner<'t> {
     /// A scanner at the beginning of a text.
-    ///
-    /// # Errors
-    /// The text is not UTF-8.
-    pub(super) fn new(text: &'t [u8], max_depth: usize) -> Result<Self, BadInput> {
-        if let Err(error) = std::str::from_utf8(text) {
-            return Err(not_json("invalid UTF-8", error.valid_up_to()));
-        }
-        Ok(Self {
+    pub(super) fn new(text: &'t [u8], max_depth: usize) -> Self {
+        Self {
             text,
             at: 0,
             max_depth,
             open: Vec::new(),
             has_line_breaks: false,
+        }
+    }
+
+    /// Why the text is refused, for the client, with the place.
+    pub(super) fn refuse(&self, fault: Fault) -> BadInput {
+        let (at, (problem, is_not_json)) = (self.at, fault.describe());
+        let reason = match fault {
+            Fault::TooDeep => {
+                let max = self.max_depth;
+                format!("has a message that nests deeper than {max} levels at byte {at}")
+            }
+            _ if is_not_json => format!("is not valid JSON: {problem} at byte {at}"),
+            _ => format!("has {problem} at byte {at}, which common JSON parsers refuse"),
+        };
+        BadInput::new("body", reason)
+    }
+
+    /// Checks the encoding of the whole text. To be called first.
+    pub(super) fn check_utf8(&mut self) -> Result<(), Fault> {
+        std::str::from_utf8(self.text).map(|_| ()).map_err(|error| {
+            self.at = error.valid_up_to();
+            Fault::InvalidUtf8
         })
     }
 
@@ -82,7 +99,7 @@ impl<'t> Scanner<'t> {
     }
 
     /// Skips what separates elements of an array; `false`: the array has ended.
-    pub(super) fn next_element(&mut self) -> Result<bool, BadInput> {
+    pub(super) fn next_element(&mut self) -> Result<bool, Fault> {
         match self.peek() {
             Some(b',') => {
                 self.at += 1;
@@ -93,12 +110,12 @@ impl<'t> Scanner<'t> {
                 self.at += 1;
                 Ok(false)
             }
-            _ => Err(self.not_json("expected `,` or `]`")),
+            _ => Err(Fault::NoCommaInArray),
         }
     }
 
     /// One value with everything in it, from its first byte.
-    pub(super) fn message(&mut self) -> Result<Message<'t>, BadInput> {
+    pub(super) fn message(&mut self) -> Result<Message<'t>, Fault> {
         let start = self.at;
         self.has_line_breaks = false;
         loop {
@@ -112,17 +129,17 @@ impl<'t> Scanner<'t> {
     }
 
     /// The text ends here.
-    pub(super) fn finish(&mut self) -> Result<(), BadInput> {
+    pub(super) fn finish(&mut self) -> Result<(), Fault> {
         self.skip_whitespace();
         match self.peek() {
             None => Ok(()),
-            Some(_) => Err(self.not_json("unexpected text after the value")),
+            Some(_) => Err(Fault::TrailingText),
         }
     }
 
     /// Reads a value, or the beginning of an array or object that has elements. Returns whether
     /// the value is complete; otherwise its first element comes next.
-    fn begin_value(&mut self) -> Result<bool, BadInput> {
+    fn begin_value(&mut self) -> Result<bool, Fault> {
         match self.peek() {
             Some(b'[') => {
                 self.enter(Container::Array)?;
@@ -147,13 +164,13 @@ impl<'t> Scanner<'t> {
             Some(b't') => self.word(b"true"),
             Some(b'f') => self.word(b"false"),
             Some(b'n') => self.word(b"null"),
-            _ => Err(self.not_json("expected a value")),
+            _ => Err(Fault::NoValue),
         }
     }
 
     /// After a value: closes what ends with it. Returns whether the outermost value has ended;
     /// otherwise the next element comes next.
-    fn end_value(&mut self) -> Result<bool, BadInput> {
+    fn end_value(&mut self) -> Result<bool, Fault> {
         while let Some(container) = self.open.last().copied() {
             self.skip_whitespace();
             let more = match (container, self.peek()) {
@@ -168,7 +185,7 @@ impl<'t> Scanner<'t> {
                     self.at += 1;
                     false
                 }
-                (Container::Object, _) => return Err(self.not_json("expected `,` or `}`")),
+                (Container::Object, _) => return Err(Fault::NoCommaInObject),
             };
             if more {
                 return Ok(false);
@@ -178,11 +195,9 @@ impl<'t> Scanner<'t> {
         Ok(true)
     }
 
-    fn enter(&mut self, container: Container) -> Result<(), BadInput> {
+    fn enter(&mut self, container: Container) -> Result<(), Fault> {
         if self.open.len() >= self.max_depth {
-            let max = self.max_depth;
-            let reason = format!("has a message that nests deeper than {max} levels at byte {}", self.at);
-            return Err(BadInput::new("body", reason));
+            return Err(Fault::TooDeep);
         }
         self.open.push(container);
         self.at += 1;
@@ -191,76 +206,71 @@ impl<'t> Scanner<'t> {
     }
 
     /// A member's name, and the colon after it.
-    fn key(&mut self) -> Result<(), BadInput> {
+    fn key(&mut self) -> Result<(), Fault> {
         if self.peek() != Some(b'"') {
-            return Err(self.not_json("expected a member's name in quotes"));
+            return Err(Fault::NoName);
         }
         self.string()?;
         self.skip_whitespace();
         if !self.skip_byte(b':') {
-            return Err(self.not_json("expected `:`"));
+            return Err(Fault::NoColon);
         }
         self.skip_whitespace();
         Ok(())
     }
 
-    fn word(&mut self, word: &[u8]) -> Result<bool, BadInput> {
+    fn word(&mut self, word: &[u8]) -> Result<bool, Fault> {
         if !self.rest().starts_with(word) {
-            return Err(self.not_json("expected a value"));
+            return Err(Fault::NoValue);
         }
         self.at += word.len();
         Ok(true)
     }
 
-    fn string(&mut self) -> Result<(), BadInput> {
+    fn string(&mut self) -> Result<(), Fault> {
         self.at += 1;
         loop {
-            let plain = self
-                .rest()
-                .iter()
-                .position(|byte| matches!(byte, b'"' | b'\\' | ..0x20));
-            self.at += plain.unwrap_or(self.rest().len());
+            self.at += plain_len(self.rest());
             match self.peek() {
                 Some(b'"') => {
                     self.at += 1;
                     return Ok(());
                 }
                 Some(b'\\') => self.escape()?,
-                Some(_) => return Err(self.not_json("unescaped control character in a string")),
-                None => return Err(self.not_json("unfinished string")),
+                Some(_) => return Err(Fault::ControlCharacter),
+                None => return Err(Fault::UnfinishedString),
             }
         }
     }
 
-    fn escape(&mut self) -> Result<(), BadInput> {
+    fn escape(&mut self) -> Result<(), Fault> {
         match self.rest().get(1) {
             Some(b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't') => {
                 self.at += 2;
                 Ok(())
             }
             Some(b'u') => self.unicode_escape(),
-            _ => Err(self.not_json("invalid escape")),
+            _ => Err(Fault::InvalidEscape),
         }
     }
 
-    fn unicode_escape(&mut self) -> Result<(), BadInput> {
+    fn unicode_escape(&mut self) -> Result<(), Fault> {
         let unit = |rest: &[u8]| hex(rest.strip_prefix(b"\\u")?.get(..4)?);
-        let invalid = self.not_json("invalid escape");
-        match unit(self.rest()).ok_or(invalid)? {
+        match unit(self.rest()).ok_or(Fault::InvalidEscape)? {
             0xd800..=0xdbff => {
                 let second = self.rest().get(6..).and_then(unit);
                 if !second.is_some_and(|second| (0xdc00..=0xdfff).contains(&second)) {
-                    return Err(self.not_portable("an escaped surrogate without its other half"));
+                    return Err(Fault::HalfSurrogate);
                 }
                 self.at += 12;
             }
-            0xdc00..=0xdfff => return Err(self.not_portable("an escaped surrogate without its other half")),
+            0xdc00..=0xdfff => return Err(Fault::HalfSurrogate),
             _ => self.at += 6,
         }
         Ok(())
     }
 
-    fn number(&mut self) -> Result<(), BadInput> {
+    fn number(&mut self) -> Result<(), Fault> {
         let start = self.at;
         self.skip_byte(b'-');
         let digits = match self.peek() {
@@ -279,22 +289,22 @@ impl<'t> Scanner<'t> {
             self.digits()?;
         }
         if matches!(self.peek(), Some(b'0'..=b'9')) {
-            return Err(self.not_json("a number with a leading zero"));
+            return Err(Fault::LeadingZero);
         }
         let text = self.text.get(start..self.at).unwrap_or_default();
         if text.len() > MAX_NUMBER_BYTES {
             self.at = start;
-            return Err(self.not_portable(&format!("a number of more than {MAX_NUMBER_BYTES} bytes")));
+            return Err(Fault::LongNumber);
         }
         if (has_exponent || digits > SAFE_DIGITS) && !is_finite(text) {
             self.at = start;
-            return Err(self.not_portable("a number beyond the range of a double (about 1.8e308)"));
+            return Err(Fault::OutOfRange);
         }
         Ok(())
     }
 
     /// One or more digits; returns how many.
-    fn digits(&mut self) -> Result<usize, BadInput> {
+    fn digits(&mut self) -> Result<usize, Fault> {
         let rest = self.rest();
         let count = rest
             .iter()
@@ -302,7 +312,7 @@ impl<'t> Scanner<'t> {
             .unwrap_or(rest.len());
         self.at += count;
         if count == 0 {
-            return Err(self.not_json("expected a digit"));
+            return Err(Fault::NoDigit);
         }
         Ok(count)
     }
@@ -314,22 +324,26 @@ impl<'t> Scanner<'t> {
     fn rest(&self) -> &'t [u8] {
         self.text.get(self.at..).unwrap_or_default()
     }
-
-    fn not_json(&self, problem: &str) -> BadInput {
-        not_json(problem, self.at)
-    }
-
-    fn not_portable(&self, problem: &str) -> BadInput {
-        let at = self.at;
-        BadInput::new(
-            "body",
-            format!("has {problem} at byte {at}, which common JSON parsers refuse"),
-        )
-    }
 }
 
-fn not_json(problem: &str, at: usize) -> BadInput {
-    BadInput::new("body", format!("is not valid JSON: {problem} at byte {at}"))
+/// How many bytes at the beginning belong to a string as they are: neither a quote, nor a
+/// backslash, nor a control character. Looks at eight bytes at a time.
+fn plain_len(bytes: &[u8]) -> usize {
+    const ONES: u64 = u64::from_ne_bytes([1; 8]);
+    const HIGH_BITS: u64 = ONES << 7;
+    // Sets the high bit of the first byte that is less than `limit`, and perhaps of later ones.
+    let below = |word: u64, limit: u8| word.wrapping_sub(ONES * u64::from(limit)) & !word & HIGH_BITS;
+    let equal = |word: u64, byte: u8| below(word ^ (ONES * u64::from(byte)), 1);
+    let (words, rest) = bytes.as_chunks::<8>();
+    for (index, word) in words.iter().enumerate() {
+        let word = u64::from_le_bytes(*word);
+        let special = below(word, 0x20) | equal(word, b'"') | equal(word, b'\\');
+        if special != 0 {
+            return 8 * index + special.trailing_zeros() as usize / 8;
+        }
+    }
+    let plain = rest.iter().position(|byte| matches!(byte, b'"' | b'\\' | ..0x20));
+    8 * words.len() + plain.unwrap_or(rest.len())
 }
 
 /// Four hexadecimal digits.

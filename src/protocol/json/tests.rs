@@ -185,3 +185,31 @@ fn the_stored_form_takes_no_more_memory_than_it_has_bytes() {
         assert!(owned.capacity() == len && len <= body.len() + body.len() / 2, "{len}");
     }
 }
+
+#[test]
+fn strings_end_where_they_end_at_any_length() {
+    for len in 0..40 {
+        let plain = "é~\u{7f}xyz ".chars().cycle().take(len).collect::<String>();
+        for (rest, at) in [
+            ("\"", None),
+            ("\u{1}\"", Some(0)),
+            ("\n\"", Some(0)),
+            ("\\q\"", Some(0)),
+            ("", Some(0)),
+        ] {
+            let body = format!("\"{plain}{rest}");
+            match (flatten(body.as_bytes(), true, DEPTH), at) {
+                (Ok(stored), None) => assert_eq!(stored, format!("{body},\n")),
+                (Err(error), Some(at)) => {
+                    let place = format!("at byte {}", 1 + plain.len() + at);
+                    assert!(error.reason.ends_with(&place), "{error} for {body:?}");
+                }
+                (found, _) => panic!("{found:?} for {body:?}"),
+            }
+        }
+        assert_eq!(
+            messages(&format!("\"{plain}\\\"{plain}\"")),
+            format!("\"{plain}\\\"{plain}\",\n")
+        );
+    }
+}
