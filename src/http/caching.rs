@@ -40,13 +40,13 @@ impl Caching {
         }
     }
 
-    /// For an answer with content. It never changes, but the stream may end: `life_left` is the
+    /// For an answer with content. It never changes, but the stream may end: `life_left` says the
     /// number of seconds after which the answer must not be shown, if it is known.
-    pub(super) fn content(self, life_left: Option<u64>) -> HeaderValue {
+    pub(super) fn content(self, life_left: impl FnOnce() -> Option<u64>) -> HeaderValue {
         if self != Self::Public {
             return self.nothing_yet();
         }
-        let Some(left) = life_left.filter(|left| *left < MAX_AGE + STALE_WHILE_REVALIDATE) else {
+        let Some(left) = life_left().filter(|left| *left < MAX_AGE + STALE_WHILE_REVALIDATE) else {
             return HeaderValue::from_static("public, max-age=60, stale-while-revalidate=300");
         };
         let max_age = min(left, MAX_AGE);
@@ -131,9 +131,9 @@ mod tests {
             (Some(2), "public, max-age=2, must-revalidate"),
             (Some(0), "public, max-age=0, must-revalidate"),
         ] {
-            assert_eq!(Caching::Public.content(left), expected);
-            assert_eq!(Caching::Private.content(left), "private, no-cache");
-            assert_eq!(Caching::Revalidated.content(left), "public, no-cache");
+            assert_eq!(Caching::Public.content(|| left), expected);
+            assert_eq!(Caching::Private.content(|| left), "private, no-cache");
+            assert_eq!(Caching::Revalidated.content(|| left), "public, no-cache");
         }
     }
 

@@ -61,10 +61,12 @@ pub(super) async fn handle(
                 // The next answer to this URL is another one.
                 answer.insert(header::CACHE_CONTROL, caching::NO_STORE);
             } else {
-                let life_left = caching::life_left(follower.lifetime(), permit);
                 let policy = app.settings().caching.of(parts);
                 answer.insert(header::ETAG, respond::text(&tag));
-                answer.insert(header::CACHE_CONTROL, policy.content(life_left));
+                answer.insert(
+                    header::CACHE_CONTROL,
+                    policy.content(|| caching::life_left(follower.lifetime(), permit)),
+                );
             }
             Ok(response)
         }

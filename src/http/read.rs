@@ -22,6 +22,14 @@ pub(super) async fn handle(
     permit: &Permit,
     parts: &Parts,
 ) -> (&'static str, Result<Response<Body>, Problem>) {
+    let (operation, mut result) = answer(app, permit, parts).await;
+    if let Ok(response) = &mut result {
+        respond::isolate(response.headers_mut());
+    }
+    (operation, result)
+}
+
+async fn answer(app: &App, permit: &Permit, parts: &Parts) -> (&'static str, Result<Response<Body>, Problem>) {
     match stored::asked_for(parts.uri.query()) {
         Ok(None) => {}
         Ok(Some(until)) => return ("read", stored::handle(app, permit, parts, until).await),
@@ -31,15 +39,11 @@ pub(super) async fn handle(
         Ok(query) => query,
         Err(error) => return ("read", Err(error.into())),
     };
-    let (operation, mut result) = match query.live {
+    match query.live {
         None => ("read", catch_up(app, permit, parts, query.from).await),
         Some(Live::LongPoll) => ("long-poll", long_poll::handle(app, permit, parts, query).await),
         Some(Live::Sse) => ("sse", sse::handle(app, permit, parts, query).await),
-    };
-    if let Ok(response) = &mut result {
-        respond::isolate(response.headers_mut());
     }
-    (operation, result)
 }
 
 async fn catch_up(app: &App, permit: &Permit, parts: &Parts, from: ReadFrom) -> Result<Response<Body>, Problem> {
@@ -72,7 +76,7 @@ async fn catch_up(app: &App, permit: &Permit, parts: &Parts, from: ReadFrom) -> 
 fn cache_control(app: &App, permit: &Permit, parts: &Parts, read: &CatchUp) -> HeaderValue {
     let policy = app.settings().caching.of(parts);
     if read.end.position > read.start.position {
-        policy.content(caching::life_left(read.lifetime(), permit))
+        policy.content(|| caching::life_left(read.lifetime(), permit))
     } else {
         policy.nothing_yet()
     }

@@ -8,7 +8,7 @@ use std::{
 use super::support::{
     certs::Certs,
     curl::Curl,
-    http::{Answer, Connection},
+    http::{Answer, Connection, Request},
     server::{BASE, Server, Setup},
     until,
 };
@@ -127,6 +127,14 @@ fn http_1_0_and_http_2_answer_everything_too() {
     let length = expected.len().to_string();
     assert_eq!(answer.header("content-length"), Some(length.as_str()));
     let tail = answer.next_offset();
+    // Where the length is not known from the positions, it is counted for a client of HTTP/1.0.
+    let content = noise(3_000_000);
+    binary_stream(&server, "b", &content);
+    let mut connection = Connection::open(server.public);
+    connection.say("GET /v1/stream/b HTTP/1.0\r\n\r\n");
+    let answer = connection.answer().expect(200);
+    assert!(answer.body == content);
+    assert_eq!(answer.header("content-length"), Some("3000000"));
     server.stop();
 
     let certs = Certs::new(setup.dir.path());
@@ -204,6 +212,34 @@ fn a_stream_deleted_under_a_reader_breaks_the_answer_off() {
         }
         assert!(taken < LEN, "{mode}: nothing was left to be deleted");
     }
+}
+
+#[test]
+fn a_stream_deleted_under_a_reader_resets_an_http_2_answer() {
+    let setup = in_mode("file-durable");
+    let server = setup.start();
+    let block = noise(400_000);
+    binary_stream(&server, "b", &block.repeat(100));
+    server.stop();
+    let certs = Certs::new(setup.dir.path());
+    let server = setup
+        .with("transport.mode", "tls")
+        .with("transport.tls.cert_path", certs.text("server.pem"))
+        .with("transport.tls.key_path", certs.text("server.key"))
+        .with("transport.http.versions", "http1,http2")
+        .with("transport.tls.alpn_protocols", "http/1.1,h2")
+        .with("storage.cache_bytes", 0)
+        .internal("127.0.0.1")
+        .start();
+    let target = format!("{BASE}/b");
+    let slow = Curl::new(&certs, server.public, &target).with(&["--http2", "--limit-rate", "2M"]);
+    let reader = std::thread::spawn(move || slow.try_send());
+    until("the reader to have begun", || {
+        server.metric("ds_requests_total{operation=\"read\",status=\"200\"}") == 1.0
+    });
+    Request::new(server.internal(), "DELETE", &target).send().expect(204);
+    let complaint = reader.join().unwrap().expect_err("a whole answer");
+    assert!(complaint.contains("INTERNAL_ERROR"), "{complaint}");
 }
 
 #[test]

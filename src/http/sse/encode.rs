@@ -63,7 +63,7 @@ impl Connection {
         let cursor = self.cursor();
         let form = if state == State::Behind { state } else { State::UpToDate };
         let after_cr = std::mem::take(&mut self.after_cr) && continues_line_end(shared);
-        self.after_cr = shared.kind() == Kind::Text && shared.body().last() == Some(&b'\r');
+        self.after_cr = shared.kind() == Kind::Text && shared.stored().last() == Some(&b'\r');
         let events = shared.events(form == State::UpToDate, after_cr, || {
             let current = cursor::interval(clock::now_millis());
             chunk(shared, current, form, after_cr)
@@ -78,7 +78,7 @@ impl Connection {
 }
 
 fn continues_line_end(chunk: &Chunk) -> bool {
-    chunk.kind() == Kind::Text && chunk.body().first() == Some(&b'\n')
+    chunk.kind() == Kind::Text && chunk.stored().first() == Some(&b'\n')
 }
 
 /// A data event and the control event that belongs to it. `after_cr`: the text begins with a LF
@@ -89,14 +89,14 @@ fn chunk(chunk: &Chunk, cursor: Cursor, state: State, after_cr: bool) -> Events 
     match chunk.kind() {
         Kind::Json => json(&mut out, chunk.stored(), control.len()),
         Kind::Text => {
-            let text = chunk.body();
+            let text = chunk.stored();
             lines(
                 &mut out,
                 text.get(usize::from(after_cr)..).unwrap_or_default(),
                 control.len(),
             );
         }
-        Kind::Binary => base64(&mut out, &chunk.body(), control.len()),
+        Kind::Binary => base64(&mut out, chunk.stored(), control.len()),
     }
     out.push(b'\n');
     let data = out.len();
