@@ -59,7 +59,7 @@ pub enum KeysError {
         path: PathBuf,
     },
     /// A name in the directory that is no regular file.
-    #[error("{}: this is no regular file", .path.display())]
+    #[error("{}: this is not a regular file", .path.display())]
     NotAFile {
         /// Which one.
         path: PathBuf,
