@@ -83,7 +83,12 @@ impl StreamName {
         if text.len() > MAX_NAME_BYTES {
             return Err(NameError::TooLong);
         }
-        let (key, spelling) = (canonical(text), restored(text));
+        let key = canonical(text);
+        // Most names are spelled as their key, and then nothing is merged.
+        let spelling = match &key {
+            Cow::Borrowed(_) => Cow::Borrowed(text),
+            Cow::Owned(_) => Cow::Owned(restored(text)),
+        };
         if spelling.len() > MAX_NAME_BYTES || key.len() > MAX_NAME_BYTES {
             return Err(NameError::TooLong);
         }
@@ -140,10 +145,7 @@ pub fn canonical(text: &str) -> Cow<'_, str> {
 }
 
 /// A spelling in which proxies left one slash of a `gid://`.
-fn restored(text: &str) -> Cow<'_, str> {
-    if !text.contains("gid:/") {
-        return Cow::Borrowed(text);
-    }
+fn restored(text: &str) -> String {
     let mut whole = String::with_capacity(text.len() + 1);
     let mut rest = text;
     while let Some((before, after)) = rest.split_once("gid:/") {
@@ -154,7 +156,7 @@ fn restored(text: &str) -> Cow<'_, str> {
         rest = after;
     }
     whole.push_str(rest);
-    Cow::Owned(whole)
+    whole
 }
 
 /// Whether each run of slashes has its length already. Most names do.
