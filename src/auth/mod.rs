@@ -84,6 +84,11 @@ impl Authenticator {
     /// # Errors
     /// [`KeysError`], which names the file and what to do.
     pub fn load(config: &AuthConfig) -> Result<Arc<Self>, KeysError> {
+        for (key, expected) in [("auth.issuer", &config.issuer), ("auth.audience", &config.audience)] {
+            if expected.iter().any(|one| one.trim().is_empty()) {
+                return Err(KeysError::EmptyExpectation { key });
+            }
+        }
         let files = KeyFiles::read(&config.verify_key)?;
         let keys = KeySet::parse(&files)?;
         for note in keys.notes() {

@@ -89,7 +89,7 @@ impl Watcher {
         }
     }
 
-    /// Looks at the files, off the async workers; `None` when nobody needs them any more.
+    /// Looks at the files, off the async workers; `None` when nobody needs them any longer.
     pub(super) async fn read(&self) -> Option<Look> {
         let path = self.authenticator.upgrade()?.path.clone();
         Some(match tokio::task::spawn_blocking(move || KeyFiles::read(&path)).await {

@@ -1,13 +1,19 @@
 //! `explain`
 
-use std::io::{self, Write};
+use std::{
+    io::{self, Write},
+    path::Path,
+};
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use clap::Args;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, header::AUTHORIZATION};
 use serde_json::Value;
 
-use super::CliError;
+use super::{
+    CliError,
+    remote::{first_line, token_of},
+};
 use crate::{
     auth::{Authenticator, Principal, candidates, token::Token},
     clock,
@@ -18,7 +24,8 @@ use crate::{
 /// Say whether a token allows a request, or which rule refuses it, without a running server.
 #[derive(Debug, Args)]
 pub struct ExplainArgs {
-    /// The token; `-` takes it out of the URL.
+    /// The token; `-` takes it out of the URL, `@FILE` out of a file's first line, `@-` out of
+    /// standard input.
     pub token: String,
     /// GET, HEAD, POST, PUT or DELETE.
     pub method: String,
@@ -123,8 +130,12 @@ impl Request {
                 .ok_or_else(|| usage("the URL has no parameter `token`".into()))?
                 .into_owned()
         } else {
-            let token = args.token.trim();
-            token.strip_prefix("Bearer ").unwrap_or(token).to_owned()
+            let token = match args.token.trim().strip_prefix('@') {
+                Some("-") => first_line(io::stdin().lock(), "@-")?,
+                Some(file) => token_of(Path::new(file))?,
+                None => args.token.trim().to_owned(),
+            };
+            token.strip_prefix("Bearer ").unwrap_or(&token).to_owned()
         };
         Ok(Self {
             token,

@@ -208,7 +208,7 @@ fn messages(remote: &Remote, body: &Bytes, out: &mut dyn Write) -> Result<u64, C
     Ok(messages.len() as u64)
 }
 
-/// `None` of what is not there any more.
+/// `None` for a stream that is gone.
 fn unless_gone<T>(result: Result<T, CliError>) -> Result<Option<T>, CliError> {
     match result {
         Err(CliError::Remote(error)) if matches!(error.status(), Some(StatusCode::NOT_FOUND | StatusCode::GONE)) => {

@@ -51,7 +51,7 @@ enum Command {
     Import(import::ImportArgs),
 }
 
-/// What a failed command leaves behind.
+/// A failed command, as the process reports it.
 #[derive(Debug)]
 pub struct Failure {
     /// For the person at the terminal.

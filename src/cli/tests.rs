@@ -204,8 +204,12 @@ fn explain_says_what_is_allowed() {
     let pair = Pair::new();
     let token = pair.token(&["--stream", STREAM]).unwrap();
     let signed_url = format!("https://h:1/v1/stream/{STREAM}?offset=-1&token={}", token.trim());
+    let directory = tempfile::tempdir().unwrap();
+    let in_file = format!("@{}", directory.path().join("token").display());
+    fs::write(&in_file[1..], &token).unwrap();
     for args in [
         [token.as_str(), "GET", STREAM],
+        [in_file.as_str(), "GET", STREAM],
         [token.as_str(), "get", "/v1/stream/gid:%2F%2Fapp/Room/1"],
         ["-", "HEAD", &signed_url],
     ] {

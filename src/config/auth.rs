@@ -30,7 +30,7 @@ pub struct AuthConfig {
     pub cache_size: usize,
     /// `auth.max_failures_per_minute`: how many tokens of one client address may fail to verify
     /// in a minute, and how often one token may be refused (403), before further ones are
-    /// answered 429. Default 120; 0: any number.
+    /// answered 429. Default 240; 0: any number.
     pub max_failures_per_minute: u32,
     /// `auth.reload_secs`: how often the key files are looked at for changes. Default 2.
     pub reload_secs: u64,
@@ -45,7 +45,7 @@ impl Default for AuthConfig {
             audience: Vec::new(),
             leeway_secs: 5,
             cache_size: 10_000,
-            max_failures_per_minute: 120,
+            max_failures_per_minute: 240,
             reload_secs: 2,
         }
     }

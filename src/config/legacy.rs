@@ -79,7 +79,7 @@ fn rewrite_log(source: &mut Table, report: &mut Report) {
     remove_if_empty(source, "log");
 }
 
-/// Puts a former key's value under its successor and says so.
+/// Puts a former key's value under its successor, with a warning.
 fn succeed(source: &mut Table, old: &str, new: &[&str], value: Value, report: &mut Report) {
     let successor = new.join(".");
     let written = |key: &str, origin: &Origin| match origin {

@@ -39,7 +39,7 @@ pub(super) fn all_keys() -> Vec<String> {
     lister.keys
 }
 
-/// After so many problems, unknown keys are reported without suggestions.
+/// After this many problems, unknown keys are reported without suggestions.
 const MOST_SUGGESTIONS: usize = 100;
 
 /// Keys that must not be given without a value: their default is weaker than what was meant.

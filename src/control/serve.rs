@@ -138,7 +138,7 @@ impl Desk {
     }
 
     /// Copies on a thread of its own, and says meanwhile how far it is. Ends the copy when
-    /// nobody listens any more, and when the server stops.
+    /// nobody listens any longer, and when the server stops.
     async fn copy(&self, to: PathBuf, stream: &mut UnixStream) -> Result<Report, StorageError> {
         let unwanted = self.stop.child_token();
         let (far, heard) = watch::channel((0, 0));

@@ -41,7 +41,7 @@ pub struct Listed {
 }
 
 impl Engine {
-    /// Streams whose names begin with `prefix`, behind `after`, at most `limit`. Those that are
+    /// Streams whose names begin with `prefix`, after `after`, at most `limit`. Those that are
     /// deleted, or whose time is over, are not among them. Does not count as a read.
     ///
     /// # Errors

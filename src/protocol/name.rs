@@ -25,12 +25,11 @@ pub const RESERVED_SEGMENT: &str = "__ds";
 /// the same name: `gid://app/Room/1` and `gid:/app/Room/1`. They are compared, ordered and stored
 /// by their [key](Self::key); [`Self::as_str`] is the spelling that the name was made with, except
 /// that a merged `gid:/` is `gid://` again.
+///
+/// The text is the key. Where the spelling is another, it is the key, a NUL, the spelling and a
+/// NUL: no name has one.
 #[derive(Clone)]
-pub struct StreamName {
-    /// The key, and after it the spelling if that is another.
-    text: Arc<str>,
-    key_len: u16,
-}
+pub struct StreamName(Arc<str>);
 
 /// Why a text is not a stream name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -84,7 +83,12 @@ impl StreamName {
         if text.len() > MAX_NAME_BYTES {
             return Err(NameError::TooLong);
         }
-        let (key, spelling) = (canonical(text), restored(text));
+        let key = canonical(text);
+        // Most names are spelled as their key, and then nothing is merged.
+        let spelling = match &key {
+            Cow::Borrowed(_) => Cow::Borrowed(text),
+            Cow::Owned(_) => Cow::Owned(restored(text)),
+        };
         if spelling.len() > MAX_NAME_BYTES || key.len() > MAX_NAME_BYTES {
             return Err(NameError::TooLong);
         }
@@ -97,28 +101,27 @@ impl StreamName {
         if key.trim_start_matches('/').split('/').next() == Some(RESERVED_SEGMENT) {
             return Err(NameError::Reserved);
         }
-        Ok(Self {
-            key_len: u16::try_from(key.len()).map_err(|_| NameError::TooLong)?,
-            text: match *key == *spelling {
-                true => key.into(),
-                false => format!("{key}{spelling}").into(),
-            },
-        })
+        Ok(Self(match *key == *spelling {
+            true => key.into(),
+            false => format!("{key}\0{spelling}\0").into(),
+        }))
     }
 
     /// The name as it was spelled when it was made.
     #[must_use]
     pub fn as_str(&self) -> &str {
-        match self.text.split_at_checked(self.key_len.into()) {
-            Some((_, spelling)) if !spelling.is_empty() => spelling,
-            _ => &self.text,
-        }
+        self.parts().1
     }
 
     /// What names are compared, ordered and stored by, see [`canonical`].
     #[must_use]
     pub fn key(&self) -> &str {
-        self.text.get(..self.key_len.into()).unwrap_or_default()
+        self.parts().0
+    }
+
+    fn parts(&self) -> (&str, &str) {
+        let both = self.0.strip_suffix('\0').and_then(|both| both.split_once('\0'));
+        both.unwrap_or((&self.0, &self.0))
     }
 }
 
@@ -142,10 +145,7 @@ pub fn canonical(text: &str) -> Cow<'_, str> {
 }
 
 /// A spelling in which proxies left one slash of a `gid://`.
-fn restored(text: &str) -> Cow<'_, str> {
-    if !text.contains("gid:/") {
-        return Cow::Borrowed(text);
-    }
+fn restored(text: &str) -> String {
     let mut whole = String::with_capacity(text.len() + 1);
     let mut rest = text;
     while let Some((before, after)) = rest.split_once("gid:/") {
@@ -156,7 +156,7 @@ fn restored(text: &str) -> Cow<'_, str> {
         rest = after;
     }
     whole.push_str(rest);
-    Cow::Owned(whole)
+    whole
 }
 
 /// Whether each run of slashes has its length already. Most names do.

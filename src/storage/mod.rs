@@ -374,8 +374,9 @@ pub trait Storage: Send + Sync + 'static {
     /// When the store cannot be read.
     fn writers(&self, id: StreamId) -> Result<Vec<(String, WriterState)>, StorageError>;
 
-    /// Streams whose names begin with `prefix`, in the order of their names' bytes, behind
-    /// `after`, at most `limit`.
+    /// Streams whose names' keys begin with `prefix`, in the order of their keys, after `after`, at
+    /// most `limit`, each name as its stream's creator spelled it. `prefix` and `after` are in
+    /// the form of keys ([`canonical`](crate::protocol::name::canonical)).
     ///
     /// # Errors
     /// When the store cannot be read.

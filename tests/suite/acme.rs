@@ -154,6 +154,34 @@ fn a_domain_gets_renews_and_keeps_a_certificate_while_a_reader_stays() {
     wait_for_another(&server, None);
 }
 
+/// The ACME server counts failures, and forgets them slower than servers are started again.
+#[test]
+fn a_failed_validation_is_not_repeated_at_once_nor_by_a_restart() {
+    let acme = Acme::new();
+    let setup = setup(&acme, free_address().port());
+    let certs = Certs::new(setup.dir.path());
+    // Whatever the domain leads to, it is not this server.
+    let _pebble = acme.start(&certs, free_address().port());
+    let server = setup.start();
+    let failed = server.log.wait_for("automatic HTTPS: no certificate");
+    let wait = failed.split_once("retry_secs=").unwrap().1;
+    let wait: u64 = wait
+        .chars()
+        .take_while(char::is_ascii_digit)
+        .collect::<String>()
+        .parse()
+        .unwrap();
+    assert!((600..=720).contains(&wait), "{failed}");
+    assert_eq!(server.log.text().matches("no certificate").count(), 1);
+    server.stop();
+
+    let server = setup.start();
+    let waiting = server.log.wait_for("automatic HTTPS waits before it asks again");
+    assert!(waiting.contains("failures=1"), "{waiting}");
+    assert!(server.log.find("no certificate").is_none());
+    Request::new(server.internal(), "GET", "/up").send().expect(200);
+}
+
 #[test]
 fn a_root_that_is_not_there_or_is_none_is_said_at_once() {
     let setup = setup(&Acme::new(), free_address().port());

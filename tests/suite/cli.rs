@@ -3,7 +3,7 @@
 use std::{fs, os::unix::fs::PermissionsExt as _};
 
 use super::support::{
-    server::{BASE, Setup},
+    server::{BASE, Server, Setup},
     tokens::{AUDIENCE, ISSUER},
 };
 
@@ -273,6 +273,33 @@ fn an_open_server_says_so_in_one_warning() {
     assert_eq!(warnings, 1, "{}", server.log.text());
     server.log.wait_for("may read, write and delete every stream");
     server.raw("PUT", &format!("{BASE}/s")).text("x").send().expect(201);
+}
+
+/// At the start, by `check`, by `config`, and by `/readyz`.
+#[test]
+fn an_open_server_is_warned_of_wherever_one_looks() {
+    let setup = Setup::new();
+    for command in ["check", "config"] {
+        let (code, out, _) = setup.run(&[command]);
+        assert_eq!(code, 0);
+        for words in [
+            "may read, write and delete every stream",
+            "any web page",
+            "Set auth.verify_key",
+        ] {
+            assert!(out.contains(words), "{command}: {out}");
+        }
+    }
+    let ready = |server: &Server| server.raw("GET", "/readyz").send().expect(200).text();
+    let text = ready(&setup.start());
+    assert!(
+        text.starts_with("ready\n") && text.contains("may read, write and delete"),
+        "{text}"
+    );
+    let declared = Setup::new().with("auth.mode", "none").start();
+    assert!(ready(&declared).contains("open: "));
+    assert!(!declared.log.text().contains("WARN"));
+    assert_eq!(ready(&Setup::new().gated().start()), "ready\n");
 }
 
 #[test]

@@ -251,3 +251,64 @@ fn the_base_path_is_as_configured() {
         assert!(status == 404 || status == 400, "{path}: {status}");
     }
 }
+
+/// Wherever a name is written: in a claim, as a fork's source, in a rule, on the command line.
+#[test]
+fn a_merged_name_is_the_same_one_wherever_it_is_written() {
+    let rules = r#"[{ streams = "gid:/app/Kept/*", max_bytes = 1000 }]"#;
+    let setup = Setup::new().gated().with("retention.rules", rules);
+    let server = setup.start();
+    let name = "gid://app/Room/1/gid://app/User/2";
+    server.text_stream(name, "hello");
+    for claim in [
+        name,
+        "gid:/app/Room/1/gid:/app/User/2",
+        "gid:///app/Room/1//gid:/app/User/2",
+    ] {
+        let token = server.client_token(claim, &["read"]);
+        for path in [name, "gid:/app/Room/1/gid:/app/User/2"] {
+            let answer = server.raw("GET", &format!("{BASE}/{path}")).token(&token).send();
+            assert_eq!(
+                (answer.status, answer.text().as_str()),
+                (200, "hello"),
+                "{claim} {path}"
+            );
+        }
+        server
+            .raw("GET", &format!("{BASE}/gid://app/Room/1"))
+            .token(&token)
+            .send()
+            .expect(403);
+    }
+    server
+        .fork("fork", "gid:/app/Room/1/gid:/app/User/2")
+        .send()
+        .expect(201);
+    assert_eq!(server.content("fork"), "hello");
+
+    server.text_stream("gid://app/Kept/1", "");
+    for _ in 0..10 {
+        server.post("gid:/app/Kept/1").text(&"x".repeat(400)).send().expect(204);
+    }
+    assert!(server.content("gid://app/Kept/1").len() <= 1400);
+
+    let url = format!("http://{}{BASE}", server.public);
+    let token_file = server.dir().join("token");
+    std::fs::write(&token_file, server.server_token()).unwrap();
+    let told = ["--url", &url, "--token-file", token_file.to_str().unwrap()];
+    let ask = |arguments: &[&str]| {
+        let (code, out, error) = setup.run(&[arguments, &told].concat());
+        assert_eq!(code, 0, "{out}{error}");
+        out
+    };
+    assert!(ask(&["streams", "show", "gid:/app/Room/1/gid:/app/User/2"]).contains("text/plain"));
+    assert!(ask(&["streams", "list", "gid:/app/Room"]).contains(name));
+    let exported = ask(&["export", "gid:/app/Room/1/gid:/app/User/2"]);
+    assert!(exported.contains("hello"), "{exported}");
+    ask(&["streams", "delete", "gid:/app/Room/1//gid:/app/User/2", "--yes"]);
+    server
+        .raw("HEAD", &format!("{BASE}/{name}"))
+        .token(&server.server_token())
+        .send()
+        .expect(410);
+}

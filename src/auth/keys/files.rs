@@ -8,6 +8,9 @@ use super::KeysError;
 
 const MAX_FILE_BYTES: u64 = 1024 * 1024;
 
+/// A file and what is in it.
+type KeyFile = (PathBuf, Result<Vec<u8>, KeysError>);
+
 /// The contents of all key files, as they were at one moment.
 ///
 /// Contents, not modification times, say whether something changed: key files
@@ -17,7 +20,7 @@ pub struct KeyFiles {
     /// What `auth.verify_key` names.
     path: PathBuf,
     directory: bool,
-    files: Vec<(PathBuf, Result<Vec<u8>, KeysError>)>,
+    files: Vec<KeyFile>,
 }
 
 impl KeyFiles {
@@ -75,7 +78,7 @@ impl PartialEq for KeyFiles {
 }
 
 /// Every `*.pem` of a directory, in the order of their names.
-fn pem_files(directory: &Path) -> Result<Vec<(PathBuf, Result<Vec<u8>, KeysError>)>, KeysError> {
+fn pem_files(directory: &Path) -> Result<Vec<KeyFile>, KeysError> {
     let mut paths = Vec::new();
     for entry in fs::read_dir(directory).map_err(|source| unreadable(directory, source))? {
         let file = entry.map_err(|source| unreadable(directory, source))?.path();

@@ -83,7 +83,7 @@ impl<R: BufRead> Reader<R> {
         }
     }
 
-    /// What the next line says; `None` behind the last, where no stream is left without its end.
+    /// What the next line says; `None` after the last, where no stream is left without its end.
     pub(super) fn next(&mut self) -> Result<Option<Item>, InputError> {
         self.line += 1;
         let mut text = Vec::new();

@@ -70,10 +70,10 @@ pub(super) struct Target<'t> {
     producer: String,
     /// The requests up to here were accepted in earlier runs.
     accepted: u64,
-    /// The stream takes nothing any more.
+    /// The stream is closed.
     closed: bool,
     seq: u64,
-    /// What waits to be sent; of messages, each but the first behind a comma.
+    /// What waits to be sent; of messages, each but the first after a comma.
     batch: BytesMut,
     messages: usize,
 }

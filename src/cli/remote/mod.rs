@@ -9,7 +9,7 @@ use std::{
     fs::File,
     io::{BufRead, BufReader},
     net::IpAddr,
-    path::PathBuf,
+    path::{Path, PathBuf},
 };
 
 use reqwest::Url;
@@ -93,8 +93,7 @@ impl RemoteArgs {
     /// all commands.
     fn given_token(&self) -> Result<Option<String>, CliError> {
         if let Some(file) = &self.token_file {
-            let reader = File::open(file).map_err(|error| CliError::file(file, error))?;
-            return first_line(BufReader::new(reader), &format!("--token-file {}", file.display())).map(Some);
+            return token_of(file).map(Some);
         }
         match self.token.as_deref().map(str::trim) {
             None | Some("") => Ok(None),
@@ -104,8 +103,14 @@ impl RemoteArgs {
     }
 }
 
-/// A token on a line. What follows is left to whoever reads on.
-fn first_line(reader: impl BufRead, source: &str) -> Result<String, CliError> {
+/// The token in a file's first line.
+pub(super) fn token_of(file: &Path) -> Result<String, CliError> {
+    let reader = File::open(file).map_err(|error| CliError::file(file, error))?;
+    first_line(BufReader::new(reader), &file.display().to_string())
+}
+
+/// The token on a line. The lines after it are left to other readers.
+pub(super) fn first_line(reader: impl BufRead, source: &str) -> Result<String, CliError> {
     const LONGEST: u64 = MAX_TOKEN_BYTES as u64 + 2;
     let mut line = String::new();
     let read = reader.take(LONGEST).read_line(&mut line);

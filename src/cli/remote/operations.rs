@@ -99,12 +99,12 @@ pub(in crate::cli) struct Batch<'b> {
 pub(in crate::cli) enum Probe {
     /// The stream takes this number next; 0 of a producer that it does not know.
     Expects(u64),
-    /// The stream takes nothing any more.
+    /// The stream is closed.
     Closed,
 }
 
 impl Remote {
-    /// Streams whose names begin with `prefix`, behind `after`, at most `limit`.
+    /// Streams whose names begin with `prefix`, after `after`, at most `limit`.
     pub(in crate::cli) async fn list(&self, prefix: &str, after: Option<&str>, limit: usize) -> Result<Page, CliError> {
         let mut query = form_urlencoded::Serializer::new(String::new());
         query
@@ -176,7 +176,7 @@ impl Remote {
             body: answer.body,
         };
         if !chunk.up_to_date && chunk.next == offset {
-            return Err(RemoteError::strange(&url, "there is more, but not behind this").into());
+            return Err(RemoteError::strange(&url, "there is more, but not after this").into());
         }
         Ok(chunk)
     }

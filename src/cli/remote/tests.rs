@@ -136,7 +136,7 @@ fn a_token_comes_from_the_first_line_of_a_file() {
     assert_eq!(token("a.b.c\nnot this\n"), Ok(Some("a.b.c".into())));
     assert_eq!(token("  a.b.c \r\n"), Ok(Some("a.b.c".into())));
     assert!(token("\n").unwrap_err().contains("there is no token in its first line"));
-    assert!(token("").unwrap_err().contains("--token-file"));
+    assert!(token("").unwrap_err().contains("/token: "));
     let read = |text: &str| first_line(text.as_bytes(), "--token -");
     assert_eq!(read("a.b.c\n{}\n").unwrap(), "a.b.c");
 }

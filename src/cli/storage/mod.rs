@@ -107,7 +107,13 @@ impl Place {
             let text = format!("the data directory {} does not exist", dir.display());
             return Err(CliError::Usage(text));
         }
-        if !tools::holds_store(&dir).map_err(|error| CliError::file(&dir, error))? {
+        let holds_store = tools::holds_store(&dir).map_err(|error| match error.kind() {
+            std::io::ErrorKind::PermissionDenied => {
+                CliError::Usage(format!("{}: {error}; run this as the server's user", dir.display()))
+            }
+            _ => CliError::file(&dir, error),
+        })?;
+        if !holds_store {
             let text = format!("{} holds no streams: no journal and no index.redb", dir.display());
             return Err(CliError::Usage(text));
         }

@@ -75,7 +75,7 @@ async fn count(prefix: &str, remote: &Remote) -> Result<CliError, CliError> {
 }
 
 impl Tally {
-    /// Deletes a stream and says so, or why not. Fails where the others would fail too.
+    /// Deletes a stream and reports it, or why not. Fails where the others would fail too.
     async fn delete(&mut self, name: &StreamName, remote: &Remote, out: &mut dyn Write) -> Result<(), CliError> {
         match remote.delete(name).await {
             Ok(()) => {

@@ -18,7 +18,7 @@ pub(super) struct ListArgs {
     /// Print a JSON object for each stream, on a line of its own.
     #[arg(long)]
     json: bool,
-    /// Stop after so many streams. Default: all.
+    /// Stop after this many streams. Default: all.
     #[arg(long, value_name = "NUMBER")]
     limit: Option<usize>,
     #[command(flatten)]

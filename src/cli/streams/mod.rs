@@ -75,7 +75,7 @@ impl<'p> Pages<'p> {
         }
     }
 
-    /// The next page, which may be empty; `None` behind the last.
+    /// The next page, which may be empty; `None` after the last.
     pub(super) async fn next(&mut self, remote: &Remote) -> Result<Option<Vec<Listed>>, CliError> {
         let wanted = self.left.unwrap_or(PAGE).min(PAGE);
         if self.ended || wanted == 0 {
