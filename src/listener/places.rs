@@ -12,8 +12,8 @@ use super::shares::{Share, Shares, network};
 /// servers out: a sixteenth of all, at most this many.
 const MAX_RESERVE: usize = 256;
 
-/// How many peers may be told at one moment that they are refused. They count on their own:
-/// refused peers must not use up what the others need.
+/// How many peers may be told at one moment that they are refused: a sixteenth of all, at most
+/// this many. They count on their own: refused peers must not use up what the others need.
 const MAX_REFUSALS: usize = 64;
 
 /// The connections that may be open at one moment, both listeners together.
@@ -30,6 +30,8 @@ pub(super) struct Connections {
 /// One connection's place.
 #[derive(Debug)]
 pub(super) struct Place {
+    /// The peer's network; `None` for a peer that stands for many clients.
+    pub(super) client: Option<IpAddr>,
     _permit: OwnedSemaphorePermit,
     _share: Option<Share<IpAddr>>,
 }
@@ -50,7 +52,7 @@ impl Connections {
         Self {
             shared: Arc::new(Semaphore::new(total - reserve)),
             reserve: Arc::new(Semaphore::new(reserve)),
-            refusals: Arc::new(Semaphore::new(MAX_REFUSALS)),
+            refusals: Arc::new(Semaphore::new((total / 16).clamp(1, MAX_REFUSALS))),
             addresses: Shares::new(per_address),
             proxies: Vec::new(),
         }
@@ -69,13 +71,14 @@ impl Connections {
             ListenerKind::Internal => permit(&self.reserve).or_else(|| permit(&self.shared)),
         };
         let permit = permit.ok_or(Full::Server)?;
-        let share = match kind {
-            ListenerKind::Public if !contains(&self.proxies, peer) => {
-                Some(self.addresses.take(network(peer)).ok_or(Full::Peer)?)
-            }
-            _ => None,
+        let is_client = kind == ListenerKind::Public && !contains(&self.proxies, peer);
+        let client = is_client.then(|| network(peer));
+        let share = match client {
+            Some(client) => Some(self.addresses.take(client).ok_or(Full::Peer)?),
+            None => None,
         };
         Ok(Place {
+            client,
             _permit: permit,
             _share: share,
         })

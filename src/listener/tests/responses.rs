@@ -16,7 +16,7 @@ use tokio::net::TcpStream;
 
 use super::certs::Files;
 use super::http2::{DATA, END_STREAM, Peer, RST_STREAM, WINDOW_UPDATE};
-use super::support::{bind, exchange, hasty, read_until, until};
+use super::support::{bind, connect_from, exchange, hasty, read_until, until};
 use crate::config::{ConnectionConfig, LimitsConfig, TransportMode};
 use crate::listener::{Server, build_tls_context};
 
@@ -46,7 +46,7 @@ fn app() -> Router {
         .route("/problem", any(|| async { (StatusCode::CONFLICT, "a problem") }))
 }
 
-/// So many bytes, announced, and made 1 MiB at a time.
+/// A body of this many bytes, which is announced and made 1 MiB at a time.
 struct Sized(usize);
 
 impl http_body::Body for Sized {
@@ -71,6 +71,14 @@ impl http_body::Body for Sized {
 fn patient() -> ConnectionConfig {
     ConnectionConfig {
         write_timeout_secs: 60,
+        ..ConnectionConfig::default()
+    }
+}
+
+/// Gives up a client that takes nothing soon, and nothing else.
+fn impatient() -> ConnectionConfig {
+    ConnectionConfig {
+        write_timeout_secs: 1,
         ..ConnectionConfig::default()
     }
 }
@@ -162,7 +170,7 @@ async fn the_last_piece_is_under_the_write_timeout_too() {
         ("/own", 65_535),
         ("/shared", 1),
     ] {
-        let (server, address) = secured(&files, &hasty());
+        let (server, address) = secured(&files, &impatient());
         let mut peer = Peer::with_window(&files, address, window).await;
         for stream in [1, 3, 5] {
             peer.get(stream, path).await.unwrap();
@@ -176,7 +184,7 @@ async fn the_last_piece_is_under_the_write_timeout_too() {
         assert_eq!(server.held_by_responses(), 0, "{path}");
     }
     // The stream has a window, and its connection has none.
-    let (server, address) = secured(&files, &hasty());
+    let (server, address) = secured(&files, &impatient());
     let mut peer = Peer::with_window(&files, address, 0x0100_0000).await;
     peer.get(1, "/medium").await.unwrap();
     peer.get(3, "/small").await.unwrap();
@@ -203,6 +211,7 @@ async fn a_response_ends_when_its_last_piece_is_taken() {
 async fn without_room_in_total_a_response_is_refused_until_the_clients_that_take_nothing_are_gone() {
     let limits = LimitsConfig {
         max_response_bytes: 32 * MIB as u64,
+        max_response_bytes_per_address: Some(0),
         ..LimitsConfig::default()
     };
     let (server, address) = plain(&limits, &patient());
@@ -227,6 +236,29 @@ async fn without_room_in_total_a_response_is_refused_until_the_clients_that_take
     until("room", || server.held_by_responses() < 24 * MIB).await;
     let answer = exchange(address, request("/medium")).await;
     assert!(answer.starts_with("HTTP/1.1 200") && answer.len() > MIB);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_address_does_not_use_up_the_room_of_others() {
+    let limits = LimitsConfig {
+        max_response_bytes_per_address: Some(32 * MIB as u64),
+        ..LimitsConfig::default()
+    };
+    let (_server, address) = plain(&limits, &patient());
+    let request = |path: &str| format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+    let ask = async |from: &str, path: &str| {
+        let mut socket = connect_from(from, address).await;
+        socket.write_all(request(path).as_bytes()).await.unwrap();
+        let head = read_until(&mut socket, "\r\n\r\n").await;
+        (head, socket)
+    };
+    let mut stalled = Vec::new();
+    for _ in 0..5 {
+        stalled.push(ask("127.0.0.2", "/own").await.1);
+    }
+    assert!(ask("127.0.0.2", "/medium").await.0.starts_with("HTTP/1.1 503"));
+    assert!(ask("127.0.0.2", "/small").await.0.starts_with("HTTP/1.1 200"));
+    assert!(ask("127.0.0.3", "/medium").await.0.starts_with("HTTP/1.1 200"));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
