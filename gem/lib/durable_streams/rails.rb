@@ -2,6 +2,7 @@
 
 require "active_support"
 require "active_support/rails"
+require "active_support/core_ext/array/conversions"
 require "active_support/core_ext/array/wrap"
 require "active_support/core_ext/enumerable"
 require "active_support/core_ext/numeric/time"
@@ -41,6 +42,8 @@ module DurableStreams
     autoload :MemoryTransport, "durable_streams/rails/memory_transport"
     autoload :Producers, "durable_streams/rails/producers"
     autoload :ServerBinary, "durable_streams/rails/server_binary"
+    autoload :Settings, "durable_streams/rails/settings"
+    autoload :SigningKey, "durable_streams/rails/signing_key"
     autoload :StreamMetadata, "durable_streams/rails/stream_metadata"
     autoload :StreamName, "durable_streams/rails/stream_name"
     autoload :StreamProvisioner, "durable_streams/rails/stream_provisioner"

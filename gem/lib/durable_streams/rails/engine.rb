@@ -15,7 +15,8 @@ module DurableStreams
     # Joins the gem to an app, one thing in each initializer.
     class Engine < ::Rails::Engine
       config.eager_load_namespaces << DurableStreams::Rails
-      config.durable_streams = Configuration.defaults
+      # The same object, so that it does not matter which of the two is set, and when.
+      config.durable_streams = DurableStreams.config
 
       initializer "durable_streams.config" do |app|
         DurableStreams.config = app.config.durable_streams
@@ -37,8 +38,16 @@ module DurableStreams
         end
       end
 
+      # As Rails makes its secret_key_base in development and test: a colleague who
+      # clones the app needs no step for it.
+      initializer "durable_streams.local_keys", after: :load_config_initializers do |app|
+        if ::Rails.env.local? && DurableStreams.config.signing_key.blank? && KeyPair.local_server?(app.root)
+          DurableStreams.config.signing_key = KeyPair.local(app.root)
+        end
+      end
+
       # The app's own initializers have set keys and addresses by now.
-      initializer "durable_streams.connections", after: :load_config_initializers do
+      initializer "durable_streams.connections", after: "durable_streams.local_keys" do
         DurableStreams.reset_connections
       end
     end
