@@ -38,11 +38,11 @@ module DurableStreams
         end
       end
 
-      # As Rails makes its secret_key_base in development and test: a colleague who
-      # clones the app needs no step for it.
+      # As Rails makes a secret_key_base in development: a colleague who clones the
+      # app needs no step for it. Made when something is signed, not at boot.
       initializer "durable_streams.local_keys", after: :load_config_initializers do |app|
-        if ::Rails.env.local? && DurableStreams.config.signing_key.blank? && KeyPair.local_server?(app.root)
-          DurableStreams.config.signing_key = KeyPair.local(app.root)
+        if ::Rails.env.development? && DurableStreams.config.signing_key.blank? && KeyPair.local_server?(app.root)
+          DurableStreams.config.signing_key = -> { KeyPair.local(app.root) }
         end
       end
 

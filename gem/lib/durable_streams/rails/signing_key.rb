@@ -5,7 +5,7 @@ require "openssl"
 # Reads <tt>config.durable_streams.signing_key</tt> in the forms in which a key
 # arrives: as a PEM file holds it, and as an environment variable or a secret
 # store does, which is often on one line, with <tt>\n</tt> as two characters, in
-# quotes, or in Base64.
+# quotes, or in Base64. A callable is asked for it when something is signed.
 module DurableStreams::Rails::SigningKey
   SETTING = "config.durable_streams.signing_key"
 
@@ -17,6 +17,7 @@ module DurableStreams::Rails::SigningKey
     # The key as OpenSSL::PKey::EC. Raises DurableStreams::ConfigurationError,
     # in whose message there is nothing of the key.
     def parse(value)
+      value = value.call if value.respond_to?(:call)
       value = value.b if value.is_a?(String)
       refuse missing if value.blank?
       key = value.is_a?(OpenSSL::PKey::PKey) ? value : read(value)
