@@ -8,11 +8,16 @@ require "durable_streams/rails/server_process"
 #   # config/puma.rb
 #   plugin :durable_streams if ENV["RAILS_ENV"] != "production"
 #
-# The server starts when Puma has booted, is started again when it dies, and
-# stops with Puma.
+# The server starts when Puma has booted, is started again when it dies, stays
+# through a phased restart, and ends with Puma, also when Puma is killed.
 Puma::Plugin.create do
   def start(launcher)
-    server = DurableStreams::Rails::ServerProcess.new(command: command(launcher), log: launcher.log_writer.method(:log))
+    root = launcher.options[:directory] || Dir.pwd
+    server = DurableStreams::Rails::ServerProcess.new(
+      command: File.expand_path("bin/durable-streams", root),
+      pid_file: File.expand_path("tmp/pids/durable_streams_#{environment}.pid", root),
+      log: launcher.log_writer.method(:log)
+    )
 
     if launcher.events.respond_to?(:after_booted)
       launcher.events.after_booted { server.start }
@@ -26,7 +31,7 @@ Puma::Plugin.create do
   end
 
   private
-    def command(launcher)
-      File.expand_path("bin/durable-streams", launcher.options[:directory] || Dir.pwd)
+    def environment
+      ENV["RAILS_ENV"] || ENV["RACK_ENV"] || "development"
     end
 end
