@@ -110,13 +110,21 @@ module DurableStreams
         end
 
         def end_orphan(server)
-          @log.call "Ending a Durable Streams server (pid #{server.pid}) whose Puma is gone..."
+          @log.call "Ending a Durable Streams server (pid #{server.pid}) of an earlier Puma..."
           Process.kill :TERM, server.pid
-          (PATIENCE * 10).times { server.alive? ? sleep(0.1) : return }
+          (PATIENCE * 10).times { gone?(server) ? return : sleep(0.1) }
           Process.kill :KILL, server.pid
-          sleep 0.1 while server.alive?
+          sleep 0.1 until gone?(server)
         rescue Errno::ESRCH
           nil
+        end
+
+        # After a hot restart it is this process's child, and stays a zombie until it is waited for.
+        def gone?(server)
+          Process.wait(server.pid, Process::WNOHANG)
+          !server.alive?
+        rescue Errno::ECHILD
+          !server.alive?
         end
 
         # In a process group of its own: Ctrl-C is for Puma, which then stops the server.

@@ -9,7 +9,7 @@ require "durable_streams/rails/server_process"
 #   plugin :durable_streams if ENV["RAILS_ENV"] != "production"
 #
 # The server starts when Puma has booted, is started again when it dies, stays
-# through a phased restart, and ends with Puma, also when Puma is killed.
+# through a phased restart, and ends with Puma, even when Puma is killed.
 Puma::Plugin.create do
   def start(launcher)
     root = launcher.options[:directory] || Dir.pwd
@@ -19,14 +19,14 @@ Puma::Plugin.create do
       log: launcher.log_writer.method(:log)
     )
 
+    # No hook for a restart: a phased one keeps the server, and in a hot one the
+    # pipe to the server's guard closes and the next Puma waits for its end.
     if launcher.events.respond_to?(:after_booted)
       launcher.events.after_booted { server.start }
       launcher.events.after_stopped { server.stop }
-      launcher.events.before_restart { server.stop }
     else
       launcher.events.on_booted { server.start }
       launcher.events.on_stopped { server.stop }
-      launcher.events.on_restart { server.stop }
     end
   end
 
