@@ -97,7 +97,7 @@ async function waitFor(url, name) {
 
 async function startStreams() {
   streams = start("streams", "bin/durable-streams", [])
-  await waitFor(`http://127.0.0.1:${env.STREAMS_PORT}/readyz`, "streams")
+  await waitFor(`http://127.0.0.1:${env.DURABLE_STREAMS_PORT}/readyz`, "streams")
 }
 
 async function open(name) {
@@ -150,14 +150,12 @@ before(async () => {
   env = {
     ...process.env,
     PORT: String(port),
-    STREAMS_PORT: String(streamsPort),
+    DURABLE_STREAMS_PORT: String(streamsPort),
     STREAM_URL_SECONDS: String(TOKEN_SECONDS),
     BUNDLE_GEMFILE: path.join(root, "Gemfile"),
     DATABASE_URL: `sqlite3:${path.join(directory, "chat.sqlite3")}`,
-    DS_SERVER__BIND_ADDRESS: `127.0.0.1:${streamsPort}`,
     DS_STORAGE__DATA_DIR: path.join(directory, "streams"),
-    DURABLE_STREAMS_CLIENT_URL: `http://127.0.0.1:${networkPort}/v1/streams`,
-    DURABLE_STREAMS_SERVER_URL: `http://127.0.0.1:${streamsPort}/v1/streams`
+    DURABLE_STREAMS_CLIENT_URL: `http://127.0.0.1:${networkPort}/v1/streams`
   }
   await finished(start("setup", run, ["bin/rails", "db:prepare", "db:seed"]), "setup")
   web = start("web", run, ["bin/rails", "server", "--pid", path.join(directory, "web.pid")])
