@@ -109,7 +109,7 @@ class AppTest < ActiveSupport::TestCase
         settings.token_issuer == auth[:issuer], (settings.token_audience || DurableStreams.client_url) == auth[:audience],
         DurableStreams::Rails::SigningKey.parse(settings.signing_key).public_to_der == verify_key.public_to_der ].join(" ")
     RUBY
-    in_production = { "RAILS_ENV" => "production", "RAILS_MASTER_KEY" => app.read("config/master.key"), "RAILS_LOG_LEVEL" => "error" }
+    in_production = { "RAILS_ENV" => "production", "RAILS_MASTER_KEY" => app.read("config/master.key"), "SECRET_KEY_BASE" => "x" * 64 }
     assert_equal "http://localhost:4437/v1/streams http://localhost:4437/v1/streams 4437 true true true", app.evaluate(show).lines.last
     assert_equal "http://localhost:4438/v1/streams http://localhost:4438/v1/streams 4438 true true true", app.evaluate(show, env: { "RAILS_ENV" => "test" }).lines.last
     assert_equal "http://localhost:5000/v1/streams http://localhost:5000/v1/streams 5000 true true true", app.evaluate(show, env: { "DURABLE_STREAMS_PORT" => "5000" }).lines.last
@@ -117,6 +117,27 @@ class AppTest < ActiveSupport::TestCase
     client_url = "https://a.example.com/v1/streams"
     assert_equal "#{client_url} http://localhost:4437/v1/streams 4437 true true true", app.evaluate(show, env: { **in_production, "DURABLE_STREAMS_CLIENT_URL" => client_url }).lines.last
     assert_not_equal app.evaluate("puts DurableStreams.config.token_issuer"), app.evaluate("puts DurableStreams.config.token_issuer", env: { "RAILS_ENV" => "test", "DURABLE_STREAMS_ISSUER" => "http://localhost:3000" })
+  ensure
+    app&.delete
+  end
+
+  test "seeds, runners and consoles broadcast before they end" do
+    app = GeneratedApp.create
+    app.run("bin/rails", "generate", "durable_streams:install")
+    app.run("bin/rails", "generate", "model", "Post", "title")
+    app.write "app/models/post.rb", "class Post < ApplicationRecord\n  streams\nend\n"
+    app.run("bin/rails", "db:migrate")
+    report = <<~RUBY
+      ActiveSupport::Notifications.subscribe("perform_start.active_job") { |event| File.write("tmp/performed", "\#{event.payload[:job].class}\n", mode: "a") }
+      DurableStreams::Rails::Testing.enable!
+      Post.create!(title: "A")
+    RUBY
+    app.write "db/seeds.rb", report
+    app.run("bin/rails", "db:seed")
+    app.run("bin/rails", "runner", report)
+    app.run("bin/rails", "console", input: report)
+    assert_equal [ "DurableStreams::Rails::BroadcastJob\n" ] * 3, File.readlines(app.expand("tmp/performed"))
+    assert_equal "async", app.evaluate("puts ActiveJob::Base.queue_adapter_name").lines.last
   ensure
     app&.delete
   end

@@ -30,6 +30,14 @@ module DurableStreams
         LogSubscriber.attach_to :durable_streams
       end
 
+      # With the adapter :async a job ends with its process, and these end soon.
+      runner { Engine.broadcast_in_place }
+      console { Engine.broadcast_in_place }
+
+      initializer "durable_streams.seeds" do |app|
+        app.class.set_callback(:load_seed, :before) { Engine.broadcast_in_place }
+      end
+
       initializer "durable_streams.test_helper" do
         ActiveSupport.on_load(:active_support_test_case) do
           # Never elsewhere, whoever loads the class there: it would swallow broadcasts.
@@ -49,6 +57,10 @@ module DurableStreams
       # The app's own initializers have set keys and addresses by now.
       initializer "durable_streams.connections", after: "durable_streams.local_keys" do
         DurableStreams.reset_connections
+      end
+
+      def self.broadcast_in_place # :nodoc:
+        BroadcastJob.queue_adapter = :inline if defined?(::ActiveJob) && BroadcastJob.queue_adapter_name == "async"
       end
     end
   end
