@@ -81,6 +81,7 @@ class DurableStreams::Rails::Checkup
     end
 
     def compare_keys
+      signing_key # First: in development its first use makes the pair.
       keys = public_keys
       if signing_key && keys && keys.none? { |key| key.public_to_der == signing_key.public_to_der }
         problem "auth.verify_key (#{auth[:verify_key]}) does not hold the public half of config.durable_streams.signing_key"
