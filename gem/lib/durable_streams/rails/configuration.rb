@@ -3,7 +3,8 @@
 require "monitor"
 require "active_support/fork_tracker"
 
-# The settings, <tt>config.durable_streams</tt>:
+# The settings, <tt>config.durable_streams</tt>. The two addresses may also be set
+# as <tt>DurableStreams.client_url=</tt> and <tt>DurableStreams.server_url=</tt>.
 #
 # * <tt>client_url</tt>: where browsers reach the server, with the route:
 #   <tt>https://streams.example.com/v1/streams</tt>.
@@ -18,9 +19,6 @@ require "active_support/fork_tracker"
 # * <tt>open_timeout</tt>, <tt>read_timeout</tt>, <tt>write_timeout</tt>: seconds (2, 5, 5).
 # * <tt>max_retries</tt>: how often a request is repeated at once before it
 #   counts as failed (2).
-#
-# The two addresses may also be set as <tt>DurableStreams.client_url=</tt> and
-# <tt>DurableStreams.server_url=</tt>.
 module DurableStreams::Rails::Configuration
   # The default of both addresses: the server that <tt>bin/durable-streams</tt>
   # runs in development.
