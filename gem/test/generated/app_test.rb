@@ -165,6 +165,13 @@ class AppTest < ActiveSupport::TestCase
     assert_match "config.durable_streams.server_ulr is not a setting. Did you mean server_url?", output
     app.write "config/initializers/streams.rb", "Rails.application.config.durable_streams.server_url = \"http://10.0.0.5/\"\n"
     assert_equal "http://10.0.0.5", app.evaluate("puts DurableStreams.server_url")
+
+    app.run("bin/rails", "generate", "durable_streams:install")
+    app.write "config/environments/development.rb", app.read("config/environments/development.rb")
+      .sub(/^end$/, "  config.durable_streams.client_url = \"https://a.example.com/v1/streams\"\n  config.durable_streams.token_issuer = \"mine\"\nend")
+    File.delete app.expand("config/initializers/streams.rb")
+    assert_equal "https://a.example.com/v1/streams http://localhost:4437/v1/streams mine",
+      app.evaluate("puts [ DurableStreams.client_url, DurableStreams.server_url, DurableStreams.config.token_issuer ].join(\" \")").lines.last
   ensure
     app&.delete
   end

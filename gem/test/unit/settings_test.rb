@@ -6,7 +6,7 @@ class SettingsTest < ActiveSupport::TestCase
   setup { @settings = DurableStreams::Rails::Configuration.defaults }
 
   test "the defaults" do
-    assert_equal "http://localhost:4437/v1/streams", @settings.client_url
+    assert_nil @settings.client_url
     assert_equal 15.minutes, @settings[:signed_stream_url_expires_in]
     assert_nil @settings.signing_kid
   end

@@ -35,8 +35,8 @@ module DurableStreams::Rails::Configuration
   # The defaults of <tt>config.durable_streams</tt>.
   def self.defaults
     DurableStreams::Rails::Settings.new(
-      client_url: DEFAULT_URL,
-      server_url: DEFAULT_URL,
+      client_url: nil,
+      server_url: nil,
       signing_key: nil,
       signing_kid: nil,
       token_issuer: nil,
@@ -53,7 +53,7 @@ module DurableStreams::Rails::Configuration
 
   # Where browsers reach the server.
   def client_url
-    config.client_url
+    config.client_url || DEFAULT_URL
   end
 
   def client_url=(url)
@@ -62,7 +62,7 @@ module DurableStreams::Rails::Configuration
 
   # Where this app reaches the server.
   def server_url
-    config.server_url
+    config.server_url || DEFAULT_URL
   end
 
   def server_url=(url)

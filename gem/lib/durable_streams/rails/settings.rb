@@ -22,7 +22,7 @@ class DurableStreams::Rails::Settings < ActiveSupport::OrderedOptions
   end
 
   def []=(name, value)
-    super(verify(name), URLS.include?(name.to_sym) ? value.to_s.chomp("/") : value)
+    super(verify(name), URLS.include?(name.to_sym) ? value.presence&.to_s&.chomp("/") : value)
   end
 
   def merge!(*others)
