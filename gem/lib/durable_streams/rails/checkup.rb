@@ -70,8 +70,8 @@ class DurableStreams::Rails::Checkup
         @notes << "#{config_path} has auth.mode none: the server asks for no token"
       else
         compare_keys
-        compare_claim "auth.issuer", "config.durable_streams.token_issuer", DurableStreams.config.token_issuer, auth[:issuer]
-        compare_claim "auth.audience", "config.durable_streams.token_audience", DurableStreams.config.token_audience || DurableStreams.client_url, auth[:audience]
+        compare_claim :issuer, DurableStreams.config.token_issuer, "DURABLE_STREAMS_ISSUER"
+        compare_claim :audience, DurableStreams.config.token_audience || DurableStreams.client_url, "DURABLE_STREAMS_CLIENT_URL"
       end
       %i[ client_url server_url ].each { |name| compare_address(name) }
     end
@@ -128,9 +128,11 @@ class DurableStreams::Rails::Checkup
       nil
     end
 
-    def compare_claim(theirs, ours, value, accepted)
+    def compare_claim(name, value, variable)
+      accepted = auth[name]
       if accepted.present? && Array(accepted).exclude?(value)
-        problem "#{theirs} is #{accepted.inspect}, and #{ours} is #{value.inspect}"
+        advice = ": #{variable} sets both" unless ::Rails.env.local?
+        problem "auth.#{name} is #{accepted.inspect}, and config.durable_streams.token_#{name} is #{value.inspect}#{advice}"
       end
     end
 
