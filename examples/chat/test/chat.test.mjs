@@ -244,3 +244,39 @@ test("a page that is loaded in between misses nothing, and all end with the same
   await shot(ada, "4-complete-ada")
   await shot(bob, "4-complete-bob")
 })
+
+// The two readers that the gem's README gives to applications, as they stand there.
+const readme = readFileSync(path.resolve(root, "../../gem/README.md"), "utf8")
+const readers = [...readme.matchAll(/```js\n(\/\/ durable_stream\.js\n.*?)```/gs)].map(([, code]) => code)
+
+for (const [at, name] of ["EventSource", "the client"].entries()) {
+  test(`the README's reader with ${name} outlives its token and the network`, async () => {
+    const page = await open("Eve")
+    await page.route("**/reader.js", (route) => route.fulfill({
+      contentType: "text/javascript", body: readers[at].replace("@durable-streams/client", "/vendor/durable-streams-client.js")
+    }))
+    await page.route("**/reader-feed", async (route) => {
+      const response = await page.request.get(`http://localhost:${env.PORT}/rooms/1/feed`)
+      const { url, token } = (await response.json()).messages
+      await route.fulfill({ json: at === 0 ? { url: `${url}?token=${token}` } : { url, token } })
+    })
+    await page.evaluate(async () => {
+      window.read = new Map()
+      const { follow } = await import("/reader.js")
+      follow("/reader-feed", "-1", ({ key, value }) => window.read.set(key, value.body))
+    })
+    const reads = (text) => page.waitForFunction((text) => [...window.read.values()].includes(text), text)
+
+    await reads(said[0])
+    await pause((TOKEN_SECONDS + 6) * 1000)
+    await sayElsewhere(`renewed ${at}`)
+    await reads(`renewed ${at}`)
+    network.cut()
+    await sayElsewhere(`cut ${at}`)
+    await pause(1000)
+    network.restore()
+    await reads(`cut ${at}`)
+    assert.equal(await page.evaluate(() => window.read.size), (await list(page)).length)
+    await page.context().close()
+  })
+}

@@ -62,7 +62,7 @@ module DurableStreams::Rails::SigningKey
       def missing
         <<~TEXT.squish
           is not set. In development, bin/rails durable_streams:generate_keys writes a pair that the initializer finds;
-          in production, put the private key into the credentials as durable_streams.signing_key, or into
+          in production, put the private key into that environment's credentials as durable_streams.signing_key, or into
           DURABLE_STREAMS_SIGNING_KEY.
         TEXT
       end
