@@ -54,6 +54,7 @@ class PumaPluginTest < ActiveSupport::TestCase
     @puma = nil
     wait_for_end_of second
 
+    wait_for_port # Which the workers hold until they have seen that their master is gone.
     start_puma
     wait_for_starts(3)
   end
@@ -78,6 +79,14 @@ class PumaPluginTest < ActiveSupport::TestCase
         sleep 0.05
       end
       flunk "the workers did not come:\n#{@app.read("tmp/puma.log")}"
+    end
+
+    def wait_for_port
+      1200.times do
+        return TCPServer.open("127.0.0.1", @port).close
+      rescue Errno::EADDRINUSE
+        sleep 0.05
+      end
     end
 
     def wait_for_end_of(pid)

@@ -9,10 +9,12 @@ class ServerProcessTest < ActiveSupport::TestCase
   setup do
     @directory = Dir.mktmpdir
     @log = []
+    @owners = []
   end
 
   teardown do
     @server&.stop
+    @owners.dup.each { |owner| end_owner owner }
     FileUtils.rm_rf @directory
   end
 
@@ -59,8 +61,7 @@ class ServerProcessTest < ActiveSupport::TestCase
       owner = fork_owner
       server = wait_for_starts(1).last
       # A child of the owner's lives on, and holds what it inherited.
-      Process.kill signal, owner
-      Process.wait owner
+      end_owner owner, signal
       wait_until { !alive?(server) }
       File.delete "#{@directory}/starts"
     end
@@ -70,8 +71,7 @@ class ServerProcessTest < ActiveSupport::TestCase
     write_server "trap '' TERM; #{SERVER.sub("exec sleep 60", "while :; do sleep 0.1; done")}"
     owner = fork_owner
     server = wait_for_starts(1).last
-    Process.kill :KILL, owner
-    Process.wait owner
+    end_owner owner
     wait_until(15) { !alive?(server) }
   end
 
@@ -79,19 +79,34 @@ class ServerProcessTest < ActiveSupport::TestCase
     write_server SERVER
     owner = fork_owner
     first = wait_for_starts(1).last
+    wait_until { File.exist?("#{@directory}/pid") }
     start_here
     wait_until { @log.any? }
     assert_match "is run by another Puma (pid #{first})", @log.sole
 
     guards.each { |guard| Process.kill :KILL, guard }
-    Process.kill :KILL, owner
-    Process.wait owner
+    end_owner owner
     second = wait_for_starts(2).last
     assert_not alive?(first)
     assert_match "Ending a Durable Streams server (pid #{first}) of an earlier Puma", @log.last
     @server.stop
     assert_not alive?(second)
     assert_not File.exist?("#{@directory}/pid")
+  end
+
+  test "of two that start together the one whose server fails waits for the other" do
+    write_server "mkdir taken 2>/dev/null || exit 1; #{SERVER}"
+    fork_owner
+    first = wait_for_starts(1).last
+    wait_until { File.exist?("#{@directory}/pid") }
+    other = server_process
+    other.define_singleton_method(:take_over) { singleton_class.remove_method(:take_over) } # As if it had looked too early.
+    (@server = other).start
+    wait_until { @log.size >= 2 }
+
+    assert_match "went away", @log.first
+    assert_match "is run by another Puma (pid #{first})", @log.second
+    assert_equal first, File.read("#{@directory}/pid").to_i
   end
 
   test "a pid that is another process by now is left alone" do
@@ -119,7 +134,7 @@ class ServerProcessTest < ActiveSupport::TestCase
 
     # A process that starts the server and a child of its own, and waits.
     def fork_owner
-      fork do
+      @owners << fork do
         Process.setproctitle "owner"
         server_process.start
         sleep 0.05 until File.exist?("#{@directory}/pid")
@@ -127,6 +142,14 @@ class ServerProcessTest < ActiveSupport::TestCase
         sleep
       ensure
         exit!
+      end
+      @owners.last
+    end
+
+    def end_owner(owner, signal = :KILL)
+      if @owners.delete(owner)
+        Process.kill signal, owner
+        Process.wait owner
       end
     end
 

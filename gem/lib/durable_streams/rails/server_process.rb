@@ -71,9 +71,11 @@ module DurableStreams
         def watch
           return give_up("#{@command} is not there, or not executable. bin/rails generate durable_streams:install makes it") unless executable?
 
-          take_over
           pause = PAUSES.first
           until @stopping
+            take_over
+            break if @stopping
+
             started = Process.clock_gettime(Process::CLOCK_MONOTONIC)
             status = run
             break if @stopping

@@ -46,7 +46,10 @@ module DurableStreams
         owner.pid != Process.pid && owner.alive? if owner
       end
 
+      # Records this process's server, unless another's runs.
       def write(pid)
+        return if server && started_by_another?
+
         FileUtils.mkdir_p File.dirname(@path)
         lines = [ Entry.of(pid), Entry.of(Process.pid) ].map { |entry| "#{entry.pid} #{entry.started_at}\n" }
         partial = "#{@path}.#{Process.pid}"
@@ -56,8 +59,9 @@ module DurableStreams
         nil # A file system that cannot be written to: nothing is found again after a crash.
       end
 
+      # Forgets this process's server.
       def delete
-        FileUtils.rm_f @path
+        FileUtils.rm_f @path unless started_by_another?
       end
 
       private
