@@ -2,6 +2,8 @@
 
 require "bundler/setup"
 require "active_support"
+require "json"
+require "openssl"
 require "active_support/test_case"
 require "active_support/core_ext/string/strip"
 require "minitest/autorun"

@@ -2,7 +2,7 @@
 // with the messages up to an offset; from there the stream goes on.
 import { stream } from "/vendor/durable-streams-client.js"
 
-const { room, offset, streams } = JSON.parse(document.getElementById("feed").textContent)
+const { room, streams } = JSON.parse(document.getElementById("feed").textContent)
 const csrf = document.querySelector("meta[name=csrf-token]").content
 const tab = crypto.randomUUID ? crypto.randomUUID() : String(Math.random()).slice(2)
 const status = document.getElementById("status")
@@ -61,6 +61,8 @@ async function follow(name, offset, apply) {
     } catch (error) {
       if (name === "messages") show("reconnecting")
       if (error.status === 401) await feed.renew().catch(() => {})
+      // The stream, or the part of it that this page has not seen, is gone.
+      if (error.status === 410) return location.reload()
     }
     await pause(300 + Math.random() * 300)
   }
@@ -118,7 +120,7 @@ addEventListener("pagehide", () => {
   fetch(`/rooms/${room}/presence?tab=${tab}`, { method: "DELETE", keepalive: true }).catch(() => {})
 })
 
-follow("messages", offset, applyMessage)
+follow("messages", streams.messages.offset ?? "-1", applyMessage)
 follow("presence", "-1", applyPresence)
 announce()
 setInterval(announce, 10000)

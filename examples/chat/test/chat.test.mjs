@@ -97,7 +97,7 @@ async function waitFor(url, name) {
 
 async function startStreams() {
   streams = start("streams", "bin/durable-streams", [])
-  await waitFor(`http://127.0.0.1:${env.STREAMS_PORT}/readyz`, "streams")
+  await waitFor(`http://127.0.0.1:${env.DURABLE_STREAMS_PORT}/readyz`, "streams")
 }
 
 async function open(name) {
@@ -150,14 +150,12 @@ before(async () => {
   env = {
     ...process.env,
     PORT: String(port),
-    STREAMS_PORT: String(streamsPort),
+    DURABLE_STREAMS_PORT: String(streamsPort),
     STREAM_URL_SECONDS: String(TOKEN_SECONDS),
     BUNDLE_GEMFILE: path.join(root, "Gemfile"),
     DATABASE_URL: `sqlite3:${path.join(directory, "chat.sqlite3")}`,
-    DS_SERVER__BIND_ADDRESS: `127.0.0.1:${streamsPort}`,
     DS_STORAGE__DATA_DIR: path.join(directory, "streams"),
-    DURABLE_STREAMS_CLIENT_URL: `http://127.0.0.1:${networkPort}/v1/streams`,
-    DURABLE_STREAMS_SERVER_URL: `http://127.0.0.1:${streamsPort}/v1/streams`
+    DURABLE_STREAMS_CLIENT_URL: `http://127.0.0.1:${networkPort}/v1/streams`
   }
   await finished(start("setup", run, ["bin/rails", "db:prepare", "db:seed"]), "setup")
   web = start("web", run, ["bin/rails", "server", "--pid", path.join(directory, "web.pid")])
@@ -246,3 +244,39 @@ test("a page that is loaded in between misses nothing, and all end with the same
   await shot(ada, "4-complete-ada")
   await shot(bob, "4-complete-bob")
 })
+
+// The two readers that the gem's README gives to applications, as they stand there.
+const readme = readFileSync(path.resolve(root, "../../gem/README.md"), "utf8")
+const readers = [...readme.matchAll(/```js\n(\/\/ durable_stream\.js\n.*?)```/gs)].map(([, code]) => code)
+
+for (const [at, name] of ["EventSource", "the client"].entries()) {
+  test(`the README's reader with ${name} outlives its token and the network`, async () => {
+    const page = await open("Eve")
+    await page.route("**/reader.js", (route) => route.fulfill({
+      contentType: "text/javascript", body: readers[at].replace("@durable-streams/client", "/vendor/durable-streams-client.js")
+    }))
+    await page.route("**/reader-feed", async (route) => {
+      const response = await page.request.get(`http://localhost:${env.PORT}/rooms/1/feed`)
+      const { url, token } = (await response.json()).messages
+      await route.fulfill({ json: at === 0 ? { url: `${url}?token=${token}` } : { url, token } })
+    })
+    await page.evaluate(async () => {
+      window.read = new Map()
+      const { follow } = await import("/reader.js")
+      follow("/reader-feed", "-1", ({ key, value }) => window.read.set(key, value.body))
+    })
+    const reads = (text) => page.waitForFunction((text) => [...window.read.values()].includes(text), text)
+
+    await reads(said[0])
+    await pause((TOKEN_SECONDS + 6) * 1000)
+    await sayElsewhere(`renewed ${at}`)
+    await reads(`renewed ${at}`)
+    network.cut()
+    await sayElsewhere(`cut ${at}`)
+    await pause(1000)
+    network.restore()
+    await reads(`cut ${at}`)
+    assert.equal(await page.evaluate(() => window.read.size), (await list(page)).length)
+    await page.context().close()
+  })
+}

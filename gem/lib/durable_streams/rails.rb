@@ -2,6 +2,7 @@
 
 require "active_support"
 require "active_support/rails"
+require "active_support/core_ext/array/conversions"
 require "active_support/core_ext/array/wrap"
 require "active_support/core_ext/enumerable"
 require "active_support/core_ext/numeric/time"
@@ -48,6 +49,8 @@ module DurableStreams
     autoload :RecordReference, "durable_streams/rails/record_reference"
     autoload :RecordValue, "durable_streams/rails/record_value"
     autoload :ServerBinary, "durable_streams/rails/server_binary"
+    autoload :Settings, "durable_streams/rails/settings"
+    autoload :SigningKey, "durable_streams/rails/signing_key"
     autoload :StateEvent, "durable_streams/rails/state_event"
     autoload :StreamDeclaration, "durable_streams/rails/stream_declaration"
     autoload :StreamDeletions, "durable_streams/rails/stream_deletions"

@@ -70,11 +70,108 @@ class AppTest < ActiveSupport::TestCase
     settings = app.evaluate("puts Rails.application.config_for(:durable_streams).to_json")
     assert_equal({ "verify_key" => "config/keys/verify_key.pem", "issuer" => "http://localhost:3000", "audience" => "http://localhost:4437/v1/streams" }, JSON.parse(settings)["auth"])
 
-    check = app.run("bin/rails", "durable_streams:check", env: { "DURABLE_STREAMS_SERVER_URL" => "http://127.0.0.1:9/v1/streams" }, expect_success: false)
-    assert_match "http://127.0.0.1:9/v1/streams cannot be reached", check
+    File.chmod 0o644, app.expand("config/keys/signing_key.pem")
+    app.run("bin/rails", "durable_streams:generate_keys", "FORCE=1")
+    assert_not_equal keys.first, app.read("config/keys/signing_key.pem")
+    assert_equal 0o600, File.stat(app.expand("config/keys/signing_key.pem")).mode & 0o777
+    assert_match "the name of a file", app.run("bin/rails", "durable_streams:generate_keys", "FOR=production", "KID=../x", expect_success: false)
+
+    check = app.run("bin/rails", "durable_streams:check", env: { "DURABLE_STREAMS_PORT" => "9" }, expect_success: false)
+    assert_match "http://localhost:9/v1/streams cannot be reached", check
     assert_equal 1, check.scan("durable_streams:check:").size
-    check = app.run("bin/rails", "durable_streams:check", env: { "DURABLE_STREAMS_SERVER_URL" => "http://127.0.0.1:9/v1/streams", "RAILS_ENV" => "production", "SECRET_KEY_BASE" => "x" }, expect_success: false)
+    in_production = { "DURABLE_STREAMS_PORT" => "9", "DURABLE_STREAMS_CLIENT_URL" => "https://a.example.com/v1/streams", "RAILS_ENV" => "production", "SECRET_KEY_BASE" => "x" }
+    check = app.run("bin/rails", "durable_streams:check", env: in_production, expect_success: false)
+    assert_match "signing_key is not set", check
+    assert_equal 1, check.scan("durable_streams:check:").size
+    on_one_line = app.read("config/keys/signing_key.pem").gsub("\n", "\\n")
+    check = app.run("bin/rails", "durable_streams:check", env: { **in_production, "DURABLE_STREAMS_SIGNING_KEY" => on_one_line }, expect_success: false)
     assert_match "auth.verify_key (config/durable_streams_verify_key.pem) does not hold the public half", check
+    File.delete app.expand("config/durable_streams_verify_key.pem")
+    check = app.run("bin/rails", "durable_streams:check", env: { **in_production, "DURABLE_STREAMS_SIGNING_KEY" => on_one_line }, expect_success: false)
+    assert_match "is not there: bin/rails durable_streams:generate_keys FOR=production makes it", check
+  ensure
+    app&.delete
+  end
+
+  test "each environment has its address, its issuer and its key" do
+    app = GeneratedApp.create("--minimal")
+    app.run("bin/rails", "generate", "durable_streams:install")
+    app.run("bin/rails", "durable_streams:generate_keys")
+    production = app.run("bin/rails", "durable_streams:generate_keys", "FOR=production")[/^durable_streams:.*/m]
+    app.write "tmp/credentials.yml", production
+    app.run("bin/rails", "credentials:edit", env: { "EDITOR" => "cp tmp/credentials.yml" })
+
+    show = <<~RUBY
+      settings = DurableStreams.config
+      auth = Rails.application.config_for(:durable_streams)[:auth]
+      verify_key = OpenSSL::PKey.read(File.read(auth[:verify_key]))
+      puts [ DurableStreams.client_url, DurableStreams.server_url, Rails.application.config_for(:durable_streams)[:port],
+        settings.token_issuer == auth[:issuer], (settings.token_audience || DurableStreams.client_url) == auth[:audience],
+        DurableStreams::Rails::SigningKey.parse(settings.signing_key).public_to_der == verify_key.public_to_der ].join(" ")
+    RUBY
+    in_production = { "RAILS_ENV" => "production", "RAILS_MASTER_KEY" => app.read("config/master.key"), "SECRET_KEY_BASE" => "x" * 64 }
+    assert_equal "http://localhost:4437/v1/streams http://localhost:4437/v1/streams 4437 true true true", app.evaluate(show).lines.last
+    assert_equal "http://localhost:4438/v1/streams http://localhost:4438/v1/streams 4438 true true true", app.evaluate(show, env: { "RAILS_ENV" => "test" }).lines.last
+    assert_equal "http://localhost:5000/v1/streams http://localhost:5000/v1/streams 5000 true true true", app.evaluate(show, env: { "DURABLE_STREAMS_PORT" => "5000" }).lines.last
+    assert_equal "http://localhost:4437/v1/streams http://localhost:4437/v1/streams 4437 true true true", app.evaluate(show, env: in_production).lines.last
+    client_url = "https://a.example.com/v1/streams"
+    assert_equal "#{client_url} http://localhost:4437/v1/streams 4437 true true true", app.evaluate(show, env: { **in_production, "DURABLE_STREAMS_CLIENT_URL" => client_url }).lines.last
+    assert_not_equal app.evaluate("puts DurableStreams.config.token_issuer"), app.evaluate("puts DurableStreams.config.token_issuer", env: { "RAILS_ENV" => "test", "DURABLE_STREAMS_ISSUER" => "http://localhost:3000" })
+  ensure
+    app&.delete
+  end
+
+  test "seeds, runners and consoles broadcast before they end" do
+    app = GeneratedApp.create
+    app.run("bin/rails", "generate", "durable_streams:install")
+    app.run("bin/rails", "generate", "model", "Post", "title")
+    app.write "app/models/post.rb", "class Post < ApplicationRecord\n  streams\nend\n"
+    app.run("bin/rails", "db:migrate")
+    report = <<~RUBY
+      ActiveSupport::Notifications.subscribe("perform_start.active_job") { |event| File.write("tmp/performed", "\#{event.payload[:job].class}\n", mode: "a") }
+      DurableStreams::Rails::Testing.enable!
+      Post.create!(title: "A")
+    RUBY
+    app.write "db/seeds.rb", report
+    app.run("bin/rails", "db:seed")
+    app.run("bin/rails", "runner", report)
+    app.run("bin/rails", "console", input: report)
+    assert_equal [ "DurableStreams::Rails::BroadcastJob\n" ] * 3, File.readlines(app.expand("tmp/performed"))
+    assert_equal "async", app.evaluate("puts ActiveJob::Base.queue_adapter_name").lines.last
+  ensure
+    app&.delete
+  end
+
+  test "a colleague who clones the app has keys with the first token" do
+    app = GeneratedApp.create("--minimal")
+    app.run("bin/rails", "generate", "durable_streams:install")
+    assert_equal "", app.run("bin/rails", "runner", "1").lines.grep(/durable_streams/).join
+    assert_not app.exist?("config/keys")
+    assert_match "made config/keys/signing_key.pem", app.run("bin/rails", "runner", "3.times.map { Thread.new { DurableStreams.gatekeeper.server_token } }.each(&:join)")
+    assert_equal 0o600, File.stat(app.expand("config/keys/signing_key.pem")).mode & 0o777
+    keys = app.read("config/keys/signing_key.pem")
+
+    File.delete app.expand("config/keys/verify_key.pem")
+    assert_match "left alone", app.run("bin/rails", "durable_streams:generate_keys")
+    assert_equal OpenSSL::PKey.read(keys).public_to_pem, app.read("config/keys/verify_key.pem")
+  ensure
+    app&.delete
+  end
+
+  test "a setting that does not exist stops the boot" do
+    app = GeneratedApp.create("--minimal")
+    app.write "config/initializers/streams.rb", "Rails.application.config.durable_streams.server_ulr = \"http://10.0.0.5\"\n"
+    output = app.run("bin/rails", "runner", "1", expect_success: false)
+    assert_match "config.durable_streams.server_ulr is not a setting. Did you mean server_url?", output
+    app.write "config/initializers/streams.rb", "Rails.application.config.durable_streams.server_url = \"http://10.0.0.5/\"\n"
+    assert_equal "http://10.0.0.5", app.evaluate("puts DurableStreams.server_url")
+
+    app.run("bin/rails", "generate", "durable_streams:install")
+    app.write "config/environments/development.rb", app.read("config/environments/development.rb")
+      .sub(/^end$/, "  config.durable_streams.client_url = \"https://a.example.com/v1/streams\"\n  config.durable_streams.token_issuer = \"mine\"\nend")
+    File.delete app.expand("config/initializers/streams.rb")
+    assert_equal "https://a.example.com/v1/streams http://localhost:4437/v1/streams mine",
+      app.evaluate("puts [ DurableStreams.client_url, DurableStreams.server_url, DurableStreams.config.token_issuer ].join(\" \")").lines.last
   ensure
     app&.delete
   end

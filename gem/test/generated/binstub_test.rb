@@ -13,6 +13,7 @@ class BinstubTest < ActiveSupport::TestCase
   setup do
     @app = GeneratedApp.create("--minimal")
     @app.run("bin/rails", "generate", "durable_streams:install")
+    @app.run("bin/rails", "durable_streams:generate_keys")
     @platform = DurableStreams::Rails::ServerBinary::PLATFORMS.fetch(DurableStreams::Rails::ServerBinary.ruby_platform)
     @archive = "durable-streams-server-0.1.0-#{@platform}.tar.gz"
     @mirror = @app.expand("tmp/mirror")
@@ -29,6 +30,43 @@ class BinstubTest < ActiveSupport::TestCase
     assert_equal "server #{@app.root} --config /etc/ds.toml --env production check\n",
       binstub("check", "DURABLE_STREAMS_BINARY" => @app.expand("tmp/own"), "DURABLE_STREAMS_CONFIG" => "/etc/ds.toml", "RAILS_ENV" => "production")
     assert_match "not an executable file", binstub("DURABLE_STREAMS_BINARY" => "/nowhere")
+  end
+
+  test "a developer's keys are made, and a deployed server's are asked for" do
+    install_fake
+    FileUtils.rm_rf @app.expand("config/keys")
+    output = binstub
+    assert_match "bin/durable-streams: there is no config/keys/verify_key.pem yet", output
+    assert_match "Wrote config/keys/signing_key.pem", output
+    assert_match "server #{@app.root}", output
+    assert_equal "server #{@app.root} --config config/durable_streams.yml --env development\n", binstub
+
+    FileUtils.rm_rf @app.expand("config/keys")
+    assert_match "there is no config/durable_streams_verify_key.pem. bin/rails durable_streams:generate_keys FOR=production makes it", binstub("RACK_ENV" => "production")
+    assert_not @app.exist?("config/keys")
+    binstub("DURABLE_STREAMS_CONFIG" => "/etc/ds.toml")
+    assert_not @app.exist?("config/keys")
+  end
+
+  test "a Caddyfile" do
+    install_fake
+    output = binstub("DURABLE_STREAMS_CONFIG" => "/etc/caddy/Caddyfile")
+    assert_match "DURABLE_STREAMS_CONFIG is /etc/caddy/Caddyfile, a Caddyfile, and the server reads YAML or TOML", output
+    assert_equal 1, output.lines.size
+  end
+
+  test "the binstub and the task take the same places to fetch from" do
+    relative = @mirror.delete_prefix("#{@app.root}/")
+    spaced = @app.expand("tmp/a mirror")
+    FileUtils.cp_r @mirror, spaced
+    [ @mirror, relative, spaced, "file://#{@mirror}", "file://#{spaced.gsub(" ", "%20")}" ].each do |place|
+      env = { "DURABLE_STREAMS_DOWNLOAD_URL" => place, "DURABLE_STREAMS_SHA256" => @sha256 }
+      FileUtils.rm_rf @app.expand("bin/dist")
+      assert_match "server #{@app.root} --config", binstub(env), place
+      FileUtils.rm_rf @app.expand("bin/dist")
+      assert_match "is ready", download(env), place
+    end
+    assert_match "could not be fetched", binstub("DURABLE_STREAMS_DOWNLOAD_URL" => "/nowhere", "DURABLE_STREAMS_VERSION" => "9.9.9", "DURABLE_STREAMS_SHA256" => @sha256)
   end
 
   test "starts from any directory" do
@@ -80,6 +118,12 @@ class BinstubTest < ActiveSupport::TestCase
 
   test "the task says what it knows of an unknown version" do
     assert_match "no checksum is known for durable-streams-server-9.9.9-#{@platform}", download("DURABLE_STREAMS_VERSION" => "9.9.9")
+  end
+
+  test "nobody is sent to a name of somebody else's" do
+    [ @app.read("bin/durable-streams"), binstub("DURABLE_STREAMS_VERSION" => "9.9.9"), download("DURABLE_STREAMS_VERSION" => "9.9.9") ].each do |text|
+      assert_no_match(/cargo install|gem install durable|bundle add/, text)
+    end
   end
 
   private

@@ -3,9 +3,11 @@
 require "generated_helper"
 
 class InstallGeneratorTest < ActiveSupport::TestCase
+  teardown { @app&.delete }
+
   test "in a minimal app, twice" do
-    app = GeneratedApp.create("--minimal")
-    app.run("bin/rails", "generate", "durable_streams:install")
+    app = create_app
+    assert_match(/^Next: bin\/dev\.$/, generate)
 
     assert_equal "web: bin/rails server\nstreams: bin/durable-streams\n", app.read("Procfile.dev")
     assert File.executable?(app.expand("bin/durable-streams"))
@@ -16,38 +18,94 @@ class InstallGeneratorTest < ActiveSupport::TestCase
     assert_match "DURABLE_STREAMS_VERSION:-0.1.0", app.read("bin/durable-streams")
     app.run("sh", "-n", "bin/durable-streams")
 
-    before = app.snapshot
-    app.run("bin/rails", "generate", "durable_streams:install")
-    assert_equal before, app.snapshot
+    assert_nothing_changed { generate }
 
     app.write "config/durable_streams.yml", "# edited"
-    app.run("bin/rails", "generate", "durable_streams:install")
+    generate
     assert_equal "# edited", app.read("config/durable_streams.yml")
-  ensure
-    app&.delete
   end
 
-  test "in an app with a Procfile.dev, a bin/dev and a .gitignore, with options" do
-    app = GeneratedApp.create("--minimal")
-    app.write "Procfile.dev", "web: bin/rails server -p 4000"
-    app.write "bin/dev", "#!/bin/sh\nexec overmind\n"
-    app.write ".gitignore", "/bin/dist\n"
-    app.run("bin/rails", "generate", "durable_streams:install", "--version=0.0.9")
+  test "an edited binstub is asked for, and a version stays" do
+    create_app
+    generate("--version=0.0.9")
+    edited = @app.read("bin/durable-streams") + "# mine\n"
+    @app.write "bin/durable-streams", edited
 
-    assert_equal "web: bin/rails server -p 4000\nstreams: bin/durable-streams\n", app.read("Procfile.dev")
-    assert_equal "#!/bin/sh\nexec overmind\n", app.read("bin/dev")
-    assert_equal "/bin/dist\n/config/keys/\n", app.read(".gitignore")
-    assert_match "DURABLE_STREAMS_VERSION:-0.0.9", app.read("bin/durable-streams")
-
-    assert_match "--version must be", app.run("bin/rails", "generate", "durable_streams:install", "--version=;rm", expect_success: false)
-
-    File.delete app.expand("Procfile.dev")
-    app.write "bin/dev", "#!/usr/bin/env ruby\nexec \"./bin/rails\", \"server\", *ARGV\n"
-    app.run("bin/rails", "generate", "durable_streams:install", "--skip-procfile")
-    assert_not app.exist?("Procfile.dev")
-    app.run("bin/rails", "generate", "durable_streams:install")
-    assert_match "foreman", app.read("bin/dev")
-  ensure
-    app&.delete
+    assert_match(/Overwrite .*bin\/durable-streams\?/, generate(answer: "n\n"))
+    assert_equal edited, @app.read("bin/durable-streams")
+    generate("--skip")
+    assert_equal edited, @app.read("bin/durable-streams")
+    assert_match "server 0.0.9 as before; --version=0.1.0 is this gem's", generate("--force")
+    assert_equal edited.delete_suffix("# mine\n"), @app.read("bin/durable-streams")
+    assert File.executable?(@app.expand("bin/durable-streams"))
+    generate("--version=0.1.0", "--force")
+    assert_match "DURABLE_STREAMS_VERSION:-0.1.0", @app.read("bin/durable-streams")
+    assert_match "--version must be", @app.run("bin/rails", "generate", "durable_streams:install", "--version=;rm", expect_success: false)
   end
+
+  test "in an app with a Procfile.dev, a bin/dev and a .gitignore" do
+    create_app
+    @app.write "Procfile.dev", "web: bin/rails server -p 4000"
+    @app.write "bin/dev", "#!/bin/sh\nexec overmind start -f Procfile.dev\n"
+    @app.write ".gitignore", "/bin/dist\n"
+    assert_match(/^Next: bin\/dev\.$/, generate)
+
+    assert_equal "web: bin/rails server -p 4000\nstreams: bin/durable-streams\n", @app.read("Procfile.dev")
+    assert_equal "#!/bin/sh\nexec overmind start -f Procfile.dev\n", @app.read("bin/dev")
+    assert_equal "/bin/dist\n/config/keys/\n", @app.read(".gitignore")
+  end
+
+  test "a bin/dev that runs no Procfile" do
+    create_app
+    own = "#!/usr/bin/env ruby\nexec \"./bin/rails\", \"server\", \"--port=4000\", *ARGV\n"
+    @app.write "bin/dev", own
+    assert_match(/^Next: bin\/durable-streams, beside bin\/dev, which runs no Procfile here/, generate)
+    assert_equal own, @app.read("bin/dev")
+    assert_not @app.exist?("Procfile.dev")
+  end
+
+  test "without the Procfile, and later with it" do
+    create_app
+    @app.write "bin/dev", "#!/usr/bin/env ruby\nexec \"./bin/rails\", \"server\", *ARGV\n"
+    assert_match(/^Next: bin\/durable-streams, beside bin\/rails server\.$/, generate("--skip-procfile"))
+    assert_not @app.exist?("Procfile.dev")
+    generate
+    assert_match "foreman", @app.read("bin/dev")
+  end
+
+  test "destroy undoes it" do
+    create_app
+    @app.write ".gitignore", "/log/\n"
+    @app.run("bin/rails", "version") # Bundler writes Gemfile.lock.
+    output = assert_nothing_changed do
+      generate
+      @app.run("bin/rails", "destroy", "durable_streams:install")
+    end
+    assert_no_match(/Next/, output)
+    assert_match "the gem in the Gemfile", output
+
+    @app.write "Procfile.dev", "web: bin/rails server\ncss: bin/tailwind\n"
+    generate
+    FileUtils.mkdir_p @app.expand("config/keys")
+    assert_match "config/keys is still there and still ignored", @app.run("bin/rails", "destroy", "durable_streams:install")
+    assert_equal "web: bin/rails server\ncss: bin/tailwind\n", @app.read("Procfile.dev")
+    assert_equal "/log/\n/config/keys/\n", @app.read(".gitignore")
+  end
+
+  private
+    def create_app
+      @app = GeneratedApp.create("--minimal")
+    end
+
+    def assert_nothing_changed
+      before = @app.snapshot
+      yield.tap do
+        after = @app.snapshot
+        assert_empty((before.keys | after.keys).select { |path| before[path] != after[path] })
+      end
+    end
+
+    def generate(*options, answer: "")
+      @app.run("bin/rails", "generate", "durable_streams:install", *options, input: answer)
+    end
 end

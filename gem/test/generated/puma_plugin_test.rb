@@ -20,7 +20,7 @@ class PumaPluginTest < ActiveSupport::TestCase
   end
 
   test "the server starts with Puma, again when it dies, and stops with Puma" do
-    @puma = @app.spawn("bundle", "exec", "puma", "-b", "tcp://127.0.0.1:#{@port}", "-C", "config/puma.rb", out: @app.expand("tmp/puma.log"))
+    start_puma
     first = wait_for_starts(1).last
     Process.kill :KILL, first
     second = wait_for_starts(2).last
@@ -32,14 +32,65 @@ class PumaPluginTest < ActiveSupport::TestCase
     wait_for_end_of second
   end
 
+  test "in a cluster the server stays through a phased restart and ends with a master that is killed" do
+    @app.write "config/puma.rb", "threads 1, 1\nworkers 2\nplugin :durable_streams\n"
+    start_puma
+    server = wait_for_starts(1).last
+    workers = wait_for_workers { |pids| pids.size == 2 }
+
+    Process.kill :USR1, @puma
+    wait_for_workers { |pids| pids.size == 2 && (pids & workers).empty? }
+    assert_equal [ server ], wait_for_starts(1)
+    assert_match(/\A#{server} \d+\n#{@puma} \d+\n\z/, @app.read("tmp/pids/durable_streams_development.pid"))
+
+    assert alive?(server)
+
+    Process.kill :USR2, @puma
+    second = wait_for_starts(2).last
+    assert_not alive?(server)
+
+    Process.kill :KILL, @puma
+    Process.wait @puma
+    @puma = nil
+    wait_for_end_of second
+
+    wait_for_port # Which the workers hold until they have seen that their master is gone.
+    start_puma
+    wait_for_starts(3)
+  end
+
   private
-    def wait_for_end_of(pid)
+    def alive?(pid)
+      File.read("/proc/#{pid}/stat")[/\) (\S)/, 1] != "Z"
+    rescue SystemCallError
+      false
+    end
+
+    def start_puma
+      @puma = @app.spawn("bundle", "exec", "puma", "-b", "tcp://127.0.0.1:#{@port}", "-C", "config/puma.rb", out: @app.expand("tmp/puma.log"))
+    end
+
+    def wait_for_workers
       1200.times do
-        Process.kill(0, pid)
+        pids = File.read("/proc/#{@puma}/task/#{@puma}/children").split.map(&:to_i).select { |pid| File.read("/proc/#{pid}/cmdline").include?("cluster worker") }
+        return pids if yield(pids)
         sleep 0.05
-      rescue Errno::ESRCH
-        return
+      rescue Errno::ENOENT, Errno::ESRCH
+        sleep 0.05
       end
+      flunk "the workers did not come:\n#{@app.read("tmp/puma.log")}"
+    end
+
+    def wait_for_port
+      1200.times do
+        return TCPServer.open("127.0.0.1", @port).close
+      rescue Errno::EADDRINUSE
+        sleep 0.05
+      end
+    end
+
+    def wait_for_end_of(pid)
+      1200.times { alive?(pid) ? sleep(0.05) : return }
       flunk "the server outlived Puma:\n#{@app.read("tmp/puma.log")}"
     end
 

@@ -14,14 +14,9 @@ class BinDevTest < ActiveSupport::TestCase
     @binary = RealServer.binary
     @app = GeneratedApp.create
     2.times { @app.run("bin/rails", "generate", "durable_streams:install") }
-    @app.run("bin/rails", "durable_streams:generate_keys")
     @web_port, @streams_port = 2.times.map { TCPServer.open("127.0.0.1", 0) { |server| server.addr[1] } }
-    url = "http://localhost:#{@streams_port}/v1/streams"
     # The ports that a developer would have may be taken here.
-    @env = {
-      "DURABLE_STREAMS_BINARY" => @binary, "PORT" => @web_port.to_s, "DS_SERVER__BIND_ADDRESS" => "127.0.0.1:#{@streams_port}",
-      "DURABLE_STREAMS_CLIENT_URL" => url, "DURABLE_STREAMS_SERVER_URL" => url
-    }
+    @env = { "DURABLE_STREAMS_BINARY" => @binary, "PORT" => @web_port.to_s, "DURABLE_STREAMS_PORT" => @streams_port.to_s }
   end
 
   teardown do
@@ -47,6 +42,11 @@ class BinDevTest < ActiveSupport::TestCase
 
     assert_equal [ %w[ insert Hello ], %w[ update Goodbye ] ], events.map { |event| [ event["headers"]["operation"], event["value"]["title"] ] }
     assert_match "agree", @app.run("bin/rails", "durable_streams:check", env: @env)
+
+    # The test environment's app cannot write to this server, though it finds it.
+    refused = @app.run("bin/rails", "runner", "DurableStreams.broadcast_to(\"a\", type: \"x\", key: 1, value: 1, headers: { operation: \"insert\" })",
+      env: { **@env, "RAILS_ENV" => "test" }, expect_success: false)
+    assert_match "token_issuer is \"test\" and must be the server's auth.issuer", refused
 
     stop
     @dev = @app.spawn("bin/dev", env: @env, out: @app.expand("tmp/dev.log"))

@@ -28,8 +28,8 @@ class GeneratedApp
       .unshift("source \"https://rubygems.org\"").join("\n")
   end
 
-  def run(*command, env: {}, directory: @root, expect_success: true)
-    run_in(directory, *command, env: env, expect_success: expect_success)
+  def run(*command, env: {}, directory: @root, input: "", expect_success: true)
+    run_in(directory, *command, env: env, input: input, expect_success: expect_success)
   end
 
   # What the expression prints in the app.
@@ -80,8 +80,8 @@ class GeneratedApp
       unbundled { capture(command, directory: directory, **options) }
     end
 
-    def capture(command, directory:, env: {}, expect_success: true)
-      output, status = clean { Open3.capture2e(env, *command, chdir: directory) }
+    def capture(command, directory:, env: {}, input: "", expect_success: true)
+      output, status = clean { Open3.capture2e(env, *command, chdir: directory, stdin_data: input) }
       raise "#{command.join(" ")} #{status}\n#{output}" if expect_success && !status.success?
       output
     end
@@ -91,7 +91,7 @@ class GeneratedApp
     end
 
     def clean
-      before = %w[ RAILS_ENV RACK_ENV CI DURABLE_STREAMS_BINARY DURABLE_STREAMS_VERSION DURABLE_STREAMS_CONFIG ].to_h { |name| [ name, ENV.delete(name) ] }
+      before = %w[ RAILS_ENV RACK_ENV CI DURABLE_STREAMS_BINARY DURABLE_STREAMS_VERSION DURABLE_STREAMS_CONFIG DURABLE_STREAMS_PORT ].to_h { |name| [ name, ENV.delete(name) ] }
       yield
     ensure
       ENV.update(before.compact)

@@ -9,10 +9,12 @@ class ServerProcessTest < ActiveSupport::TestCase
   setup do
     @directory = Dir.mktmpdir
     @log = []
+    @owners = []
   end
 
   teardown do
     @server&.stop
+    @owners.dup.each { |owner| end_owner owner }
     FileUtils.rm_rf @directory
   end
 
@@ -49,12 +51,127 @@ class ServerProcessTest < ActiveSupport::TestCase
   test "a command that is not there" do
     @server = DurableStreams::Rails::ServerProcess.new(command: "#{@directory}/nowhere", log: @log.method(:<<))
     @server.start
-    sleep 0.1
+    wait_until { @log.any? }
+    assert_match "#{@directory}/nowhere is not there, or not executable", @log.sole
+  end
+
+  test "the server ends with the process that started it, however that ends" do
+    %i[ TERM KILL ].each do |signal|
+      write_server SERVER
+      owner = fork_owner
+      server = wait_for_starts(1).last
+      # A child of the owner's lives on, and holds what it inherited.
+      end_owner owner, signal
+      wait_until { !alive?(server) }
+      File.delete "#{@directory}/starts"
+    end
+  end
+
+  test "a server that does not end with its owner is killed" do
+    write_server "trap '' TERM; #{SERVER.sub("exec sleep 60", "while :; do sleep 0.1; done")}"
+    owner = fork_owner
+    server = wait_for_starts(1).last
+    end_owner owner
+    wait_until(15) { !alive?(server) }
+  end
+
+  test "an orphan is ended, and a server that another process runs is waited for" do
+    write_server SERVER
+    owner = fork_owner
+    first = wait_for_starts(1).last
+    wait_until { File.exist?("#{@directory}/pid") }
+    start_here
+    wait_until { @log.any? }
+    assert_match "is run by another Puma (pid #{first})", @log.sole
+
+    guards.each { |guard| Process.kill :KILL, guard }
+    end_owner owner
+    second = wait_for_starts(2).last
+    assert_not alive?(first)
+    assert_match "Ending a Durable Streams server (pid #{first}) of an earlier Puma", @log.last
     @server.stop
-    assert_match "No such file", @log.join
+    assert_not alive?(second)
+    assert_not File.exist?("#{@directory}/pid")
+  end
+
+  test "of two that start together the one whose server fails waits for the other" do
+    write_server "mkdir taken 2>/dev/null || exit 1; #{SERVER}"
+    fork_owner
+    first = wait_for_starts(1).last
+    wait_until { File.exist?("#{@directory}/pid") }
+    other = server_process
+    other.define_singleton_method(:take_over) { singleton_class.remove_method(:take_over) } # As if it had looked too early.
+    (@server = other).start
+    wait_until { @log.size >= 2 }
+
+    assert_match "went away", @log.first
+    assert_match "is run by another Puma (pid #{first})", @log.second
+    assert_equal first, File.read("#{@directory}/pid").to_i
+  end
+
+  test "a pid that is another process by now is left alone" do
+    write_server SERVER
+    File.write "#{@directory}/pid", "#{Process.pid} 1\n1 1\n"
+    start_here
+    wait_for_starts(1)
+    assert_empty @log
   end
 
   private
+    SERVER = "echo $$ >> starts; exec sleep 60"
+
+    def write_server(script)
+      File.write "#{@directory}/server", "#!/bin/sh\ncd #{@directory}\n#{script}\n", perm: 0o755
+    end
+
+    def server_process
+      DurableStreams::Rails::ServerProcess.new(command: "#{@directory}/server", log: @log.method(:<<), pid_file: "#{@directory}/pid")
+    end
+
+    def start_here
+      @server = server_process.tap(&:start)
+    end
+
+    # A process that starts the server and a child of its own, and waits.
+    def fork_owner
+      @owners << fork do
+        Process.setproctitle "owner"
+        server_process.start
+        sleep 0.05 until File.exist?("#{@directory}/pid")
+        fork { sleep 20; exit! }
+        sleep
+      ensure
+        exit!
+      end
+      @owners.last
+    end
+
+    def end_owner(owner, signal = :KILL)
+      if @owners.delete(owner)
+        Process.kill signal, owner
+        Process.wait owner
+      end
+    end
+
+    # The guard's shells, which are nobody's children: they are found by the server's process group.
+    def guards
+      server = File.read("#{@directory}/pid").to_i
+      Dir["/proc/[0-9]*"].map { |path| File.basename(path).to_i }.select do |pid|
+        pid != server && Process.getpgid(pid) == Process.getpgid(server)
+      rescue Errno::ESRCH
+        false
+      end
+    end
+
+    def alive?(pid)
+      !DurableStreams::Rails::ServerRecord::Entry.started_at(pid).nil?
+    end
+
+    def wait_until(seconds = 10)
+      (seconds * 20).times { yield ? return : sleep(0.05) }
+      flunk "it did not happen in #{seconds} s: #{@log.join(" ")}"
+    end
+
     def start(script)
       command = "#{@directory}/server"
       File.write command, "#!/bin/sh\n#{script}\n"

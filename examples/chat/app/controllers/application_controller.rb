@@ -13,11 +13,8 @@ class ApplicationController < ActionController::Base
       cookies[:name] ||= "Guest #{rand(1_000)}"
     end
 
-    # What the page reads by: a signed URL for each stream.
+    # What the page reads each stream by: URL, token and offset.
     def feed
-      %i[ messages presence ].to_h do |stream|
-        url, token = DurableStreams.signed_stream_primitives(@room, stream, identity: current_name)
-        [ stream, { url: url, token: token } ]
-      end
+      %i[ messages presence ].index_with { |stream| DurableStreams.signed_stream_primitives(@room, stream, identity: current_name).to_h }
     end
 end

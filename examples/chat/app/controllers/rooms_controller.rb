@@ -3,11 +3,11 @@
 class RoomsController < ApplicationController
   before_action :set_room
 
-  # The offset first, the messages after it: what is created in between is in
-  # both, and what is created later is in the stream, so nothing is missed.
+  # The feed with its offset first, the messages after it: what is created in
+  # between is in both, and what is created later is in the stream, so nothing is
+  # missed.
   def show
-    @offset   = DurableStreams.stream_offset(@room, :messages)
-    @messages = @room.messages.order(:id).to_a
     @feed     = feed
+    @messages = @room.messages.order(:id).to_a
   end
 end

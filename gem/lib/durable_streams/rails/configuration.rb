@@ -1,12 +1,14 @@
 # frozen_string_literal: true
 
 require "monitor"
-require "active_support/ordered_options"
 require "active_support/fork_tracker"
 
-# The two addresses of the server, and the settings from
-# <tt>config.durable_streams</tt>:
+# The settings, <tt>config.durable_streams</tt>. The two addresses may also be set
+# as <tt>DurableStreams.client_url=</tt> and <tt>DurableStreams.server_url=</tt>.
 #
+# * <tt>client_url</tt>: where browsers reach the server, with the route:
+#   <tt>https://streams.example.com/v1/streams</tt>.
+# * <tt>server_url</tt>: where this app reaches the server. Never shown to a browser.
 # * <tt>signing_key</tt>: the private key of an EC P-256 pair, as PEM.
 # * <tt>signing_kid</tt>: which of the server's keys it is, or nil.
 # * <tt>token_issuer</tt>: the +iss+ of every token.
@@ -25,13 +27,6 @@ require "active_support/fork_tracker"
 # * <tt>page_retry_interval</tt>: seconds without such requests after one has
 #   failed (5).
 module DurableStreams::Rails::Configuration
-  # Where browsers reach the server, with the route:
-  # <tt>https://streams.example.com/v1/streams</tt>.
-  attr_reader :client_url
-
-  # Where this app reaches the server. Never shown to a browser.
-  attr_reader :server_url
-
   # The default of both addresses: the server that <tt>bin/durable-streams</tt>
   # runs in development.
   DEFAULT_URL = "http://localhost:4437/v1/streams"
@@ -41,14 +36,18 @@ module DurableStreams::Rails::Configuration
   private_constant :LOCK
 
   def self.extended(base)
-    base.client_url = DEFAULT_URL
-    base.server_url = DEFAULT_URL
     ActiveSupport::ForkTracker.after_fork { base.reset_connections }
   end
 
   # The defaults of <tt>config.durable_streams</tt>.
   def self.defaults
-    ActiveSupport::OrderedOptions.new.merge!(
+    DurableStreams::Rails::Settings.new(
+      client_url: nil,
+      server_url: nil,
+      signing_key: nil,
+      signing_kid: nil,
+      token_issuer: nil,
+      token_audience: nil,
       token_expiry: 120,
       signed_stream_url_expires_in: 15.minutes,
       stream_name_format: :gid,
@@ -63,12 +62,22 @@ module DurableStreams::Rails::Configuration
     )
   end
 
+  # Where browsers reach the server.
+  def client_url
+    config.client_url || DEFAULT_URL
+  end
+
   def client_url=(url)
-    @client_url = url.to_s.chomp("/")
+    config.client_url = url
+  end
+
+  # Where this app reaches the server.
+  def server_url
+    config.server_url || DEFAULT_URL
   end
 
   def server_url=(url)
-    @server_url = url.to_s.chomp("/")
+    config.server_url = url
     reset_connections
   end
 

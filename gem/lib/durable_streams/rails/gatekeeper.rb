@@ -99,18 +99,6 @@ class DurableStreams::Rails::Gatekeeper
     end
 
     def signing_key
-      @signing_key ||= parse_key(@config.signing_key.presence || raise(DurableStreams::ConfigurationError, <<~TEXT.squish))
-        config.durable_streams.signing_key is not set. In development, bin/rails durable_streams:generate_keys
-        writes a pair that the initializer finds; in production, put the private key into the credentials as
-        durable_streams.signing_key.
-      TEXT
-    end
-
-    def parse_key(key)
-      key = OpenSSL::PKey.read(key) if key.is_a?(String)
-      return key if key.is_a?(OpenSSL::PKey::EC) && key.private? && key.group.curve_name == "prime256v1"
-      raise DurableStreams::ConfigurationError, "config.durable_streams.signing_key is not a private EC key on P-256"
-    rescue OpenSSL::PKey::PKeyError => error
-      raise DurableStreams::ConfigurationError, "config.durable_streams.signing_key is not a PEM key: #{error.message}"
+      @signing_key ||= DurableStreams::Rails::SigningKey.parse(@config.signing_key)
     end
 end

@@ -19,8 +19,11 @@ module DurableStreams
 
       NAME = "durable-streams-server"
 
+      # Where its source is.
+      REPOSITORY = "https://github.com/durable-streams-rails/durable-streams-server"
+
       # Where releases are; each holds one archive for each platform.
-      RELEASES = "https://github.com/durable-streams-rails/durable-streams-server/releases/download"
+      RELEASES = "#{REPOSITORY}/releases/download"
 
       # The checksums of all released archives. rake package puts them into the
       # gems; in the repository they are of the versions released so far.
@@ -52,6 +55,17 @@ module DurableStreams
           [ Gem::Platform.local.cpu, Gem::Platform.local.os ].join("-")
         end
 
+        # How to get a server where none is released.
+        def advice
+          "Build it from its source, cargo build --release in a checkout of #{REPOSITORY}, and set DURABLE_STREAMS_BINARY to target/release/#{NAME} there"
+        end
+
+        # The version that the app's bin/durable-streams runs, or nil.
+        def pinned_version(root)
+          binstub = File.join(root, "bin/durable-streams")
+          File.read(binstub)[/^version="\$\{DURABLE_STREAMS_VERSION:-([^}]+)\}"/, 1] if File.exist?(binstub)
+        end
+
         # The binary that this gem carries for this machine, or nil.
         def packaged
           path = File.join(PACKAGED, ruby_platform, NAME)
@@ -62,7 +76,7 @@ module DurableStreams
       def initialize(root:, version: nil, env: ENV, manifest: MANIFEST, out: $stderr)
         @root = root.to_s
         @env = env
-        @version = version || setting("DURABLE_STREAMS_VERSION") || pinned_version || VERSION
+        @version = version || setting("DURABLE_STREAMS_VERSION") || self.class.pinned_version(@root) || VERSION
         @manifest = manifest
         @out = out
       end
@@ -106,19 +120,13 @@ module DurableStreams
 
         def platform
           PLATFORMS.fetch(self.class.ruby_platform) do |name|
-            raise Error, "there is no server for #{name}. Build it with `cargo install #{NAME}`, and set DURABLE_STREAMS_BINARY to its path"
+            raise Error, "there is no server for #{name}. #{self.class.advice}"
           end
-        end
-
-        # The version that bin/durable-streams was generated with.
-        def pinned_version
-          binstub = File.join(@root, "bin/durable-streams")
-          File.read(binstub)[/^version="\$\{DURABLE_STREAMS_VERSION:-([^}]+)\}"/, 1] if File.exist?(binstub)
         end
 
         def checksum
           self.class.checksums(version, manifest: @manifest)[archive] || setting("DURABLE_STREAMS_SHA256") ||
-            raise(Error, "no checksum is known for #{archive}: #{known}. Set DURABLE_STREAMS_SHA256 to the one in the release's SHA256SUMS, or DURABLE_STREAMS_BINARY to a binary of your own")
+            raise(Error, "no checksum is known for #{archive}: #{known}. #{self.class.advice}; or set DURABLE_STREAMS_SHA256 to the sum in the release's SHA256SUMS")
         end
 
         def known
@@ -141,11 +149,13 @@ module DurableStreams
           @out.puts "#{path} is ready"
         end
 
+        # Over HTTP, or from a directory, which may be a file: URL or a path from the app's root.
         def copy_to(partial)
-          uri = URI.parse(url)
-          case uri
-          when URI::HTTP then fetch_over_http(uri, partial)
-          when URI::File, URI::Generic then FileUtils.cp(uri.path, partial)
+          case url
+          when %r{\Ahttps?://}i then fetch_over_http(URI.parse(url), partial)
+          when %r{\Afile://}i then FileUtils.cp(URI::DEFAULT_PARSER.unescape(URI.parse(url).path), partial)
+          when %r{\A[a-z][a-z0-9+.-]*://}i then raise Error, "#{url} is neither an http, https or file URL nor a directory"
+          else FileUtils.cp(File.expand_path(url, @root), partial)
           end
         rescue Errno::ENOENT, SystemCallError, SocketError, IOError, Timeout::Error, OpenSSL::SSL::SSLError, URI::InvalidURIError => error
           raise Error, "#{url} could not be fetched: #{error.message}. What arrived is kept and resumed next time; " \

@@ -1,8 +1,13 @@
 # frozen_string_literal: true
 
+require "active_support/fork_tracker"
+require "io/nonblock"
+require_relative "server_record"
+
 module DurableStreams
   module Rails
-    # A server process that is started again when it dies. Behind the Puma plugin.
+    # A server process that is started again when it dies, and that ends with the
+    # process that started it, however that ends. Used by the Puma plugin.
     class ServerProcess
       # How the server says that its configuration is wrong: starting it again would not help.
       CONFIGURATION_ERROR = 78
@@ -16,9 +21,33 @@ module DurableStreams
       # How long it may take to stop, in seconds, before it is killed.
       PATIENCE = 10
 
-      def initialize(command:, log:)
+      # Becomes the server, after leaving a guard beside it that reads from a pipe.
+      # The other end is this process's: a line says that the server has ended,
+      # and end of file that this process has, even by SIGKILL.
+      GUARDED = <<~SH
+        server=$$
+        ( (
+          trap "" HUP INT QUIT TERM
+          read -r _ <&3 && exit
+          kill -TERM $server || exit
+          seconds=0
+          while [ $seconds -lt #{PATIENCE} ]; do
+            sleep 1
+            kill -0 $server || exit
+            seconds=$((seconds + 1))
+          done
+          kill -KILL $server
+        ) </dev/null >/dev/null 2>&1 & )
+        exec 3<&-
+        exec "$@"
+      SH
+
+      def initialize(command:, log:, pid_file: nil)
         @command = command
         @log = log
+        @record = ServerRecord.new(pid_file) if pid_file
+        # A worker that outlived its master would keep the pipe open.
+        ActiveSupport::ForkTracker.after_fork { @pipe&.close }
       end
 
       # Starts the server and watches over it from a thread.
@@ -40,16 +69,17 @@ module DurableStreams
 
       private
         def watch
+          return give_up("#{@command} is not there, or not executable. bin/rails generate durable_streams:install makes it") unless executable?
+
           pause = PAUSES.first
           until @stopping
+            take_over
+            break if @stopping
+
             started = Process.clock_gettime(Process::CLOCK_MONOTONIC)
             status = run
             break if @stopping
-
-            if status&.exitstatus == CONFIGURATION_ERROR
-              @log.call "Durable Streams does not start with this configuration. Mend it and restart Puma."
-              break
-            end
+            break give_up("It does not start with this configuration") if status&.exitstatus == CONFIGURATION_ERROR
 
             pause = PAUSES.first if Process.clock_gettime(Process::CLOCK_MONOTONIC) - started > STEADY
             @log.call "Durable Streams went away (#{status}), starting it again in #{pause} s..."
@@ -58,8 +88,54 @@ module DurableStreams
           end
         end
 
+        def executable?
+          File.file?(@command) && File.executable?(@command)
+        end
+
+        def give_up(reason)
+          @log.call "Durable Streams: #{reason}. Correct that and restart Puma."
+        end
+
+        # A server that another Puma of this app runs is waited for. One whose Puma
+        # is gone, and whose guard was killed too, is ended.
+        def take_over
+          announced = false
+          until @stopping || @record.nil? || (server = @record.server).nil?
+            if @record.started_by_another?
+              @log.call "Durable Streams is run by another Puma (pid #{server.pid}); this one runs it when that has stopped." unless announced
+              announced = true
+              sleep 1
+            else
+              end_orphan server
+            end
+          end
+        end
+
+        def end_orphan(server)
+          @log.call "Ending a Durable Streams server (pid #{server.pid}) of an earlier Puma..."
+          Process.kill :TERM, server.pid
+          (PATIENCE * 10).times { gone?(server) ? return : sleep(0.1) }
+          Process.kill :KILL, server.pid
+          sleep 0.1 until gone?(server)
+        rescue Errno::ESRCH
+          nil
+        end
+
+        # After a hot restart it is this process's child, and stays a zombie until it is waited for.
+        def gone?(server)
+          Process.wait(server.pid, Process::WNOHANG)
+          !server.alive?
+        rescue Errno::ECHILD
+          !server.alive?
+        end
+
+        # In a process group of its own: Ctrl-C is for Puma, which then stops the server.
         def run
-          @pid = Process.spawn(@command, in: :close)
+          reader, @pipe = IO.pipe
+          reader.nonblock = false # The guard's shell cannot wait otherwise.
+          @pid = Process.spawn("/bin/sh", "-c", GUARDED, "durable-streams", @command, in: File::NULL, 3 => reader, pgroup: true)
+          reader.close
+          @record&.write(@pid)
           signal(:TERM) if @stopping
           Process.wait2(@pid).last
         rescue SystemCallError => error
@@ -67,6 +143,17 @@ module DurableStreams
           nil
         ensure
           @pid = nil
+          @record&.delete
+          release_guard
+        end
+
+        def release_guard
+          @pipe&.puts
+        rescue SystemCallError
+          nil # There is no guard any longer.
+        ensure
+          @pipe&.close
+          @pipe = nil
         end
 
         def signal(name)

@@ -8,25 +8,30 @@ require "durable_streams/rails/server_process"
 #   # config/puma.rb
 #   plugin :durable_streams if ENV["RAILS_ENV"] != "production"
 #
-# The server starts when Puma has booted, is started again when it dies, and
-# stops with Puma.
+# The server starts when Puma has booted, is started again when it dies, stays
+# through a phased restart, and ends with Puma, even when Puma is killed.
 Puma::Plugin.create do
   def start(launcher)
-    server = DurableStreams::Rails::ServerProcess.new(command: command(launcher), log: launcher.log_writer.method(:log))
+    root = launcher.options[:directory] || Dir.pwd
+    server = DurableStreams::Rails::ServerProcess.new(
+      command: File.expand_path("bin/durable-streams", root),
+      pid_file: File.expand_path("tmp/pids/durable_streams_#{environment}.pid", root),
+      log: launcher.log_writer.method(:log)
+    )
 
+    # No hook for a restart: a phased one keeps the server, and in a hot one the
+    # pipe to the server's guard closes and the next Puma waits for its end.
     if launcher.events.respond_to?(:after_booted)
       launcher.events.after_booted { server.start }
       launcher.events.after_stopped { server.stop }
-      launcher.events.before_restart { server.stop }
     else
       launcher.events.on_booted { server.start }
       launcher.events.on_stopped { server.stop }
-      launcher.events.on_restart { server.stop }
     end
   end
 
   private
-    def command(launcher)
-      File.expand_path("bin/durable-streams", launcher.options[:directory] || Dir.pwd)
+    def environment
+      ENV["RAILS_ENV"] || ENV["RACK_ENV"] || "development"
     end
 end

@@ -1,0 +1,76 @@
+# frozen_string_literal: true
+
+require "fileutils"
+
+module DurableStreams
+  module Rails
+    # A pid file: which server runs, and which process started it. A pid alone
+    # may be another process by now; with its start time it is not.
+    class ServerRecord
+      # A process that was there when the record was written.
+      Entry = Struct.new(:pid, :started_at) do
+        def self.of(pid)
+          new(pid, started_at(pid))
+        end
+
+        # As the system counts it, or nil where there is no such process.
+        def self.started_at(pid)
+          if File.directory?("/proc/self")
+            state, *fields = File.read("/proc/#{pid}/stat").rpartition(") ").last.split
+            fields[18] unless state == "Z"
+          else
+            IO.popen([ "ps", "-o", "lstart=", "-p", pid.to_s ], &:read).split.join("-")[/.+/]
+          end
+        rescue SystemCallError
+          nil
+        end
+
+        def alive?
+          !started_at.nil? && self.class.started_at(pid) == started_at
+        end
+      end
+
+      def initialize(path)
+        @path = path
+      end
+
+      # The server that is recorded and still runs, or nil.
+      def server
+        entry = entries.first
+        entry if entry&.alive?
+      end
+
+      # Whether the process that started it still runs, and is another than this.
+      def started_by_another?
+        owner = entries.last
+        owner.pid != Process.pid && owner.alive? if owner
+      end
+
+      # Records this process's server, unless another's runs.
+      def write(pid)
+        return if server && started_by_another?
+
+        FileUtils.mkdir_p File.dirname(@path)
+        lines = [ Entry.of(pid), Entry.of(Process.pid) ].map { |entry| "#{entry.pid} #{entry.started_at}\n" }
+        partial = "#{@path}.#{Process.pid}"
+        File.write(partial, lines.join)
+        File.rename(partial, @path)
+      rescue SystemCallError
+        nil # A file system that cannot be written to: nothing is found again after a crash.
+      end
+
+      # Forgets this process's server.
+      def delete
+        FileUtils.rm_f @path unless started_by_another?
+      end
+
+      private
+        def entries
+          lines = File.readlines(@path, chomp: true)
+          lines.size == 2 ? lines.map { |line| Entry.new(line.to_i, line.split(" ", 2).last) } : []
+        rescue SystemCallError
+          []
+        end
+    end
+  end
+end

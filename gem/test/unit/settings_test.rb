@@ -1,0 +1,45 @@
+# frozen_string_literal: true
+
+require "test_helper"
+
+class SettingsTest < ActiveSupport::TestCase
+  setup { @settings = DurableStreams::Rails::Configuration.defaults }
+
+  test "the defaults" do
+    assert_nil @settings.client_url
+    assert_equal 15.minutes, @settings[:signed_stream_url_expires_in]
+    assert_nil @settings.signing_kid
+  end
+
+  test "a key that is not a setting raises, however it is written" do
+    [
+      -> { @settings.client_ulr = "x" },
+      -> { @settings[:client_ulr] = "x" },
+      -> { @settings["client_ulr"] = "x" },
+      -> { @settings.client_ulr },
+      -> { @settings[:client_ulr] },
+      -> { @settings.client_ulr! },
+      -> { @settings.merge!(client_ulr: "x") },
+      -> { @settings.update(client_ulr: "x") },
+      -> { Rails.application.config.durable_streams.client_ulr = "x" }
+    ].each do |attempt|
+      error = assert_raises(DurableStreams::ConfigurationError, &attempt)
+      assert_equal "config.durable_streams.client_ulr is not a setting. Did you mean client_url?", error.message
+    end
+    assert_match "The settings are client_url, server_url", assert_raises(DurableStreams::ConfigurationError) { @settings.qqq = 1 }.message
+    assert_respond_to @settings, :client_url=
+    assert_not_respond_to @settings, :client_ulr
+    assert_equal [ @settings ], [ [ @settings ] ].flatten
+  end
+
+  test "the addresses are the module's, however they are set" do
+    was = DurableStreams.client_url, DurableStreams.server_url
+    Rails.application.config.durable_streams.client_url = "https://a.example.com/v1/streams/"
+    assert_equal "https://a.example.com/v1/streams", DurableStreams.client_url
+    DurableStreams.server_url = "http://10.0.0.5:4437/v1/streams/"
+    assert_equal "http://10.0.0.5:4437/v1/streams", Rails.application.config.durable_streams.server_url
+    assert_equal URI("http://b.example.com/x"), URI(@settings.tap { |settings| settings.client_url = URI("http://b.example.com/x/") }.client_url)
+  ensure
+    DurableStreams.client_url, DurableStreams.server_url = was
+  end
+end
