@@ -203,11 +203,6 @@ impl Authenticator {
         holder.count_refusal(self.failures)
     }
 
-    /// Has the key files read now instead of at the next look; takes effect with [`Authenticator::watch`].
-    pub fn reload_now(&self) {
-        self.reload.notify_one();
-    }
-
     /// Whether no key is left, so that every token is refused.
     #[must_use]
     pub fn has_no_keys(&self) -> bool {

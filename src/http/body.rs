@@ -57,10 +57,7 @@ async fn collect(mut buffer: Buffer<'_>, mut body: Body) -> Result<Received, Pro
             buffer.append(&data)?;
         }
     }
-    Ok(Received {
-        bytes: buffer.bytes.into(),
-        _charge: buffer.charge,
-    })
+    Ok(buffer.finish())
 }
 
 /// A body so far, in one piece of memory: a frame keeps the connection's buffer alive, which is
@@ -88,18 +85,31 @@ impl Buffer<'_> {
     }
 
     /// Doubles the memory, which is charged as it is allocated. An announced length bounds it and
-    /// does not bring it about: announcing costs a client nothing.
+    /// only quadruples it: announcing costs a client nothing, and fewer copies leave less behind.
     ///
     /// The old memory is not charged while it is copied: that lasts for one copy, and no more than
     /// one of them is made by each worker thread.
     fn grow(&mut self, needed: usize) -> Result<(), Problem> {
         let old = self.bytes.capacity();
-        let most = if self.announced > 0 { self.announced } else { self.limit };
+        let (most, factor) = match self.announced {
+            0 => (self.limit, 2),
+            announced => (announced, 4),
+        };
         let least = self.announced.clamp(MIN_ALLOCATION, FIRST_ALLOCATION);
-        let new = old.saturating_mul(2).max(least).min(most).max(needed);
+        let new = old.saturating_mul(factor).max(least).min(most).max(needed);
         self.charge(new - old)?;
         let allocated = self.bytes.try_reserve_exact(new - self.bytes.len());
         allocated.map_err(|_| overloaded())
+    }
+
+    /// A body of unknown length may leave up to half of its memory unused. A memory store keeps
+    /// the body's own memory, so what is unused is given back.
+    fn finish(mut self) -> Received {
+        self.bytes.shrink_to_fit();
+        Received {
+            bytes: self.bytes.into(),
+            _charge: self.charge,
+        }
     }
 
     fn charge(&mut self, bytes: usize) -> Result<(), Problem> {

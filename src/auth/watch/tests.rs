@@ -220,7 +220,7 @@ async fn a_reload_that_is_asked_for_comes_at_once() {
     // The first look is at the start.
     sleep(Duration::from_millis(50)).await;
     fs::write(&setup.path, new.public_pem()).unwrap();
-    setup.authenticator.reload_now();
+    setup.authenticator.reload();
     let taken = async {
         while !setup.holds(&new) {
             sleep(Duration::from_millis(5)).await;
