@@ -191,7 +191,8 @@ fn check_size(tx: &mut Transaction<'_>, slot: Slot, append: &PreparedAppend) -> 
     let Some(limit) = tx.context.limits.max_stream_bytes.filter(|_| len > 0) else {
         return Ok(());
     };
-    let kept = super::retention::kept_with(tx, slot, len);
+    // Without its frame's header, so that content of exactly the limit fits.
+    let kept = super::retention::kept_with(tx, slot, append.data.len() as u64);
     if kept > limit {
         return Err(AppendError::TooLarge(limit));
     }

@@ -2,8 +2,6 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
-
 use super::{
     Engine, delete,
     errors::{CreateError, Unavailable},
@@ -11,7 +9,7 @@ use super::{
     request::{Command, CreateRequest, Created, Outcome, PreparedCreate},
     retention,
     stream::{Gone, deadline},
-    transaction::{Slot, Staged, Transaction, stored_len},
+    transaction::{Slot, Staged, Transaction},
 };
 use crate::{
     protocol::{BadInput, ContentType, Framing, Kind, Past, StreamName},
@@ -164,9 +162,7 @@ fn lifetime_differs(tx: &mut Transaction<'_>, slot: Slot, create: &PreparedCreat
 
 fn check_limits(tx: &Transaction<'_>, create: &PreparedCreate) -> Result<(), CreateError> {
     let limits = tx.context.limits;
-    let framing = framing(create);
-    let stored = |content: &Bytes| stored_len(framing, content.len() as u64);
-    let len = stored(&create.prefix()) + stored(&create.data);
+    let len = (create.prefix().len() + create.data.len()) as u64;
     match (limits.max_stream_bytes, limits.max_streams) {
         (Some(limit), _) if len > limit => Err(CreateError::TooLarge(limit)),
         (_, Some(limit)) if tx.streams() >= limit => Err(CreateError::TooManyStreams(limit)),

@@ -5,8 +5,8 @@ use super::support::server::Setup;
 #[test]
 fn a_full_stream_says_so_and_stays_readable() {
     for setup in [Setup::new(), Setup::new().acid()] {
-        // An append counts for its content and what stands before it, here one byte.
-        let server = setup.with("limits.max_stream_bytes", 12).start();
+        // An append counts for its content, and those before it for a byte more.
+        let server = setup.with("limits.max_stream_bytes", 11).start();
         server.text_stream("s", "12345");
         server.post("s").text("678901").send().problem(413);
         server.post("s").text("67890").send().expect(204);
@@ -14,10 +14,11 @@ fn a_full_stream_says_so_and_stays_readable() {
         assert_eq!(server.content("s"), "1234567890");
         server.put("new").text("123456789012").send().problem(413);
         server.get("new").send().problem(404);
+        server.put("exact").text("12345678901").send().expect(201);
         server.post("s").header("stream-closed", "true").send().expect(204);
         // What a fork inherits is not its own.
         server.fork("f", "s").send().expect(201);
-        server.post("f").text("1234567890").send().expect(204);
+        server.post("f").text("12345678901").send().expect(204);
         server.post("f").text("x").send().problem(413);
     }
 }
