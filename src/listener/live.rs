@@ -47,6 +47,8 @@ pub(super) struct Writer<'a, I> {
     /// The chunk under way: its frame's head, its bytes, its frame's end.
     head: Vec<u8>,
     data: Bytes,
+    /// How much of `data` is sent.
+    sent: usize,
     /// Of `data`, once the socket has not taken it at once.
     charge: Option<Arc<Charge>>,
     tail: &'static [u8],
@@ -81,6 +83,7 @@ impl<'a, I: AsyncRead + AsyncWrite + Unpin> Writer<'a, I> {
             responses,
             head: head(&parts.headers, keep),
             data: Bytes::new(),
+            sent: 0,
             charge: None,
             tail: b"",
             unflushed: true,
@@ -95,28 +98,32 @@ impl<'a, I: AsyncRead + AsyncWrite + Unpin> Writer<'a, I> {
         // Writing to a vector cannot fail.
         let _ = write!(self.head, "{:x}\r\n", data.len());
         self.data = data;
+        self.sent = 0;
         self.tail = b"\r\n";
     }
 
     /// Sends what is under way.
     fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        while !(self.head.is_empty() && self.data.is_empty() && self.tail.is_empty()) {
-            let pieces = [&self.head, &*self.data, self.tail].map(IoSlice::new);
+        loop {
+            let rest = self.data.get(self.sent..).unwrap_or_default();
+            if self.head.is_empty() && rest.is_empty() && self.tail.is_empty() {
+                break;
+            }
+            let pieces = [&self.head, rest, self.tail].map(IoSlice::new);
             let outcome = Pin::new(&mut *self.io).poll_write_vectored(cx, &pieces);
-            if outcome.is_pending() && self.charge.is_none() && !self.data.is_empty() {
+            if outcome.is_pending() && self.charge.is_none() && !rest.is_empty() {
                 self.charge = Some(self.responses.charge(&self.data));
             }
-            let mut sent = ready!(outcome)?;
-            if sent == 0 {
+            let written = ready!(outcome)?;
+            if written == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
-            let of_head = sent.min(self.head.len());
+            let of_head = written.min(self.head.len());
+            let of_data = (written - of_head).min(rest.len());
+            let of_tail = written - of_head - of_data;
             self.head.drain(..of_head);
-            sent -= of_head;
-            let of_data = sent.min(self.data.len());
-            // Splitting a Bytes moves its beginning: the memory is still shared.
-            drop(self.data.split_to(of_data));
-            self.tail = self.tail.get(sent - of_data..).unwrap_or_default();
+            self.sent += of_data;
+            self.tail = self.tail.get(of_tail..).unwrap_or_default();
             self.unflushed = true;
         }
         if self.unflushed {
@@ -127,6 +134,7 @@ impl<'a, I: AsyncRead + AsyncWrite + Unpin> Writer<'a, I> {
                 self.head = Vec::with_capacity(CHUNK_HEAD);
             }
             self.data = Bytes::new();
+            self.sent = 0;
             self.charge = None;
         }
         Poll::Ready(Ok(()))

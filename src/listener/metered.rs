@@ -51,13 +51,25 @@ struct Metering {
     ended: bool,
     /// The body broke off before its response was sent.
     error: Option<axum::Error>,
-    /// Frames are not in memory before the body is asked for them, so room is reserved first.
-    streamed: bool,
+    source: Source,
     reservation: Option<Reservation>,
     waiting: Option<Waiting>,
 }
 
-type Waiting = Pin<Box<dyn Future<Output = Option<Reservation>> + Send>>;
+/// Where a body's frames come from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Source {
+    /// They are in memory.
+    Memory,
+    /// They are read when the body is asked for them, so room is reserved first.
+    Store,
+    /// They are events, mostly small and shared, and it may be long until the next one: room is
+    /// not reserved, but the connection must have some.
+    Events,
+}
+
+/// Ready with room, or with nothing when there was none in time.
+type Waiting = Pin<Box<dyn Future<Output = Option<Option<Reservation>>> + Send>>;
 
 /// A part of a response's body. It is charged until the connection has sent or dropped it.
 pub(super) struct Piece {
@@ -98,7 +110,13 @@ impl Meter {
     pub(super) fn apply(&self, response: Response<Body>, open: Open, cx: &mut Context<'_>) -> Response<Metered> {
         let is_live = is_event_stream(&response);
         let mut response = self.wrap(response, open);
-        if is_live || response.body_mut().admit(cx) {
+        if is_live {
+            if let Some(metering) = &mut response.body_mut().metering {
+                metering.source = Source::Events;
+            }
+            return response;
+        }
+        if response.body_mut().admit(cx) {
             return response;
         }
         let refused = refusal::overloaded(response.headers());
@@ -127,7 +145,7 @@ impl Meter {
                 charge: None,
                 ended: false,
                 error: None,
-                streamed: false,
+                source: Source::Memory,
                 reservation: None,
                 waiting: None,
             }),
@@ -143,25 +161,24 @@ impl Metered {
         match self.body.size_hint().exact() {
             Some(size) if size <= SMALL as u64 => return budget.has_room_in_total(SMALL),
             None => {
-                this.streamed = true;
+                this.source = Source::Store;
                 return budget.has_room_in_total(ESTIMATE);
             }
             Some(_) => {}
         }
         match Pin::new(&mut self.body).poll_frame(cx) {
-            Poll::Pending => this.streamed = true,
+            Poll::Pending => this.source = Source::Store,
             Poll::Ready(None) => this.ended = true,
             Poll::Ready(Some(Err(error))) => this.error = Some(error),
             Poll::Ready(Some(Ok(frame))) => {
                 this.rest = frame.into_data().unwrap_or_default();
                 this.ended = self.body.is_end_stream();
-                this.streamed = !this.ended;
-                this.charge = match this.streamed {
-                    false => budget.admit(&this.rest),
-                    // A part of it is in memory; the others wait for room.
-                    true if budget.has_room_in_total(ESTIMATE) => Some(budget.charge(&this.rest)),
-                    true => None,
-                };
+                if this.ended {
+                    this.charge = budget.admit(&this.rest);
+                } else if budget.has_room_in_total(ESTIMATE) {
+                    this.source = Source::Store;
+                    this.charge = Some(budget.charge(&this.rest));
+                }
                 return this.charge.is_some();
             }
         }
@@ -172,26 +189,45 @@ impl Metered {
 impl Metering {
     /// Waits for room for the body's next frame.
     fn poll_room(&mut self, expected: Option<u64>, cx: &mut Context<'_>) -> Poll<Result<(), axum::Error>> {
-        let size = expected
-            .and_then(|size| usize::try_from(size).ok())
-            .map_or(ESTIMATE, |size| size.min(ESTIMATE));
         if self.waiting.is_none() {
-            self.reservation = self.meter.budget.try_reserve(size);
-            if self.reservation.is_some() {
-                return Poll::Ready(Ok(()));
-            }
+            self.waiting = self.room(expected);
         }
-        let waiting = self.waiting.get_or_insert_with(|| {
-            let room = Arc::clone(&self.meter.budget).reserve(size);
-            let patience = self.meter.patience;
-            Box::pin(async move { timeout(patience, room).await.ok() })
-        });
-        self.reservation = ready!(waiting.as_mut().poll(cx));
+        let Some(waiting) = &mut self.waiting else {
+            return Poll::Ready(Ok(()));
+        };
+        let outcome = ready!(waiting.as_mut().poll(cx));
         self.waiting = None;
-        Poll::Ready(match &self.reservation {
-            Some(_) => Ok(()),
+        Poll::Ready(match outcome {
+            Some(reservation) => {
+                self.reservation = reservation;
+                Ok(())
+            }
             None => Err(axum::Error::new(NoRoom)),
         })
+    }
+
+    /// Takes the room there is; `Some` when it has to be waited for.
+    fn room(&mut self, expected: Option<u64>) -> Option<Waiting> {
+        let (budget, patience) = (&self.meter.budget, self.meter.patience);
+        match self.source {
+            Source::Memory => None,
+            Source::Events => budget.is_connection_full().then(|| {
+                let room = Arc::clone(budget).connection_room();
+                Box::pin(async move { timeout(patience, room).await.ok().map(|()| None) }) as Waiting
+            }),
+            Source::Store => {
+                if self.reservation.is_some() {
+                    return None;
+                }
+                let expected = expected.and_then(|size| usize::try_from(size).ok());
+                let size = expected.map_or(ESTIMATE, |size| size.min(ESTIMATE));
+                self.reservation = budget.try_reserve(size);
+                self.reservation.is_none().then(|| {
+                    let room = Arc::clone(budget).reserve(size);
+                    Box::pin(async move { timeout(patience, room).await.ok().map(Some) }) as Waiting
+                })
+            }
+        }
     }
 
     /// The next piece of the frame at hand.
@@ -242,9 +278,7 @@ impl HttpBody for Metered {
                 }
                 return Poll::Ready(None);
             }
-            if metering.streamed && metering.reservation.is_none() {
-                ready!(metering.poll_room(this.body.size_hint().exact(), cx))?;
-            }
+            ready!(metering.poll_room(this.body.size_hint().exact(), cx))?;
             match ready!(Pin::new(&mut this.body).poll_frame(cx)) {
                 None => metering.ended = true,
                 Some(Err(error)) => return Poll::Ready(Some(Err(error))),

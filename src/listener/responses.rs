@@ -244,6 +244,23 @@ impl Budget {
         }
     }
 
+    /// Whether this is a connection's budget, and large frames have used it up.
+    pub(super) fn is_connection_full(&self) -> bool {
+        self.total.is_some() && !self.large.has_room()
+    }
+
+    /// Waits until the connection has room for a large frame.
+    pub(super) async fn connection_room(self: Arc<Self>) {
+        while self.is_connection_full() {
+            let mut room = pin!(self.large.room.notified());
+            room.as_mut().enable();
+            if self.is_connection_full() {
+                room.await;
+            }
+        }
+        self.large.pass_on();
+    }
+
     /// Bytes that are charged or reserved.
     #[cfg(test)]
     pub(super) fn held(&self) -> usize {

@@ -207,6 +207,12 @@ impl Server {
         self.shared.tasks.len()
     }
 
+    /// Bytes of responses that are charged, all connections together.
+    #[cfg(test)]
+    pub(super) fn held_by_responses(&self) -> usize {
+        self.shared.responses.held()
+    }
+
     /// Stops accepting, lets every connection finish the request it is serving, and cuts what is
     /// still open after `patience`.
     pub async fn drain(&self, patience: Duration) -> Drained {

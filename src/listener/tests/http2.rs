@@ -10,45 +10,60 @@ use tokio_rustls::client::TlsStream;
 use super::certs::{Files, curl};
 use super::support::{PATIENCE, app, bind, hasty, until};
 use super::tls::{connect, start};
-use crate::config::{LimitsConfig, TransportMode};
+use crate::config::{ConnectionConfig, LimitsConfig, TransportMode};
 use crate::listener::{Drained, Server, build_tls_context};
 
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
-const DATA: u8 = 0;
-const HEADERS: u8 = 1;
-const RST_STREAM: u8 = 3;
-const SETTINGS: u8 = 4;
+pub(super) const DATA: u8 = 0;
+pub(super) const HEADERS: u8 = 1;
+pub(super) const RST_STREAM: u8 = 3;
+pub(super) const SETTINGS: u8 = 4;
 const PING: u8 = 6;
-const GOAWAY: u8 = 7;
-const WINDOW_UPDATE: u8 = 8;
+pub(super) const GOAWAY: u8 = 7;
+pub(super) const WINDOW_UPDATE: u8 = 8;
 const CONTINUATION: u8 = 9;
 
-const END_STREAM: u8 = 1;
+pub(super) const END_STREAM: u8 = 1;
 const END_HEADERS: u8 = 4;
 
+/// A setting (RFC 9113, section 6.5.2).
+const INITIAL_WINDOW_SIZE: u8 = 4;
+
 /// Error codes (RFC 9113, section 7).
+const CANCEL: u32 = 8;
 const ENHANCE_YOUR_CALM: u32 = 11;
 
-struct Frame {
-    kind: u8,
-    flags: u8,
-    stream: u32,
-    payload: Vec<u8>,
+pub(super) struct Frame {
+    pub(super) kind: u8,
+    pub(super) flags: u8,
+    pub(super) stream: u32,
+    pub(super) payload: Vec<u8>,
 }
 
-struct Peer(TlsStream<TcpStream>);
+pub(super) struct Peer(pub(super) TlsStream<TcpStream>);
 
 impl Peer {
-    async fn new(files: &Files, address: std::net::SocketAddr) -> Self {
+    pub(super) async fn new(files: &Files, address: std::net::SocketAddr) -> Self {
+        Self::with_settings(files, address, &[]).await
+    }
+
+    /// A client whose streams begin with a window of this size.
+    pub(super) async fn with_window(files: &Files, address: std::net::SocketAddr, window: u32) -> Self {
+        let mut setting = vec![0, INITIAL_WINDOW_SIZE];
+        setting.extend(window.to_be_bytes());
+        Self::with_settings(files, address, &setting).await
+    }
+
+    async fn with_settings(files: &Files, address: std::net::SocketAddr, settings: &[u8]) -> Self {
         let mut stream = connect(files, address, "h2").await;
         stream.write_all(PREFACE).await.unwrap();
         let mut peer = Self(stream);
-        peer.send(SETTINGS, 0, 0, &[]).await.unwrap();
+        peer.send(SETTINGS, 0, 0, settings).await.unwrap();
         peer
     }
 
-    async fn send(&mut self, kind: u8, flags: u8, stream: u32, payload: &[u8]) -> std::io::Result<()> {
+    pub(super) async fn send(&mut self, kind: u8, flags: u8, stream: u32, payload: &[u8]) -> std::io::Result<()> {
         let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
         let mut bytes = vec![length[1], length[2], length[3], kind, flags];
         bytes.extend(stream.to_be_bytes());
@@ -58,12 +73,12 @@ impl Peer {
     }
 
     /// `GET path`, in HPACK without any compression.
-    async fn get(&mut self, stream: u32, path: &str) -> std::io::Result<()> {
+    pub(super) async fn get(&mut self, stream: u32, path: &str) -> std::io::Result<()> {
         self.send(HEADERS, END_STREAM | END_HEADERS, stream, &head(path)).await
     }
 
     /// The next frame, or `None` when the connection is over.
-    async fn frame(&mut self) -> Option<Frame> {
+    pub(super) async fn frame(&mut self) -> Option<Frame> {
         let next = async {
             let mut head = [0; 9];
             self.0.read_exact(&mut head).await.ok()?;
@@ -89,7 +104,7 @@ impl Peer {
     }
 
     /// Reads until a frame of this kind on this stream.
-    async fn until(&mut self, kind: u8, stream: u32) -> Frame {
+    pub(super) async fn until(&mut self, kind: u8, stream: u32) -> Frame {
         loop {
             let frame = self.frame().await.expect("the connection should have stayed");
             if frame.kind == kind && frame.stream == stream {
@@ -99,7 +114,7 @@ impl Peer {
     }
 
     /// Reads whatever comes until the connection ends, and returns the reason given for it.
-    async fn ends(&mut self) -> Option<u32> {
+    pub(super) async fn ends(&mut self) -> Option<u32> {
         let mut reason = None;
         while let Some(frame) = self.frame().await {
             if frame.kind == GOAWAY {
@@ -218,23 +233,7 @@ async fn floods_end_their_connection_and_hurt_no_other() {
 
     // Rapid reset: written in one go, so that the server finds them all reset.
     let mut peer = Peer::new(&files, address).await;
-    let mut flood = Vec::new();
-    for index in 0..5000_u32 {
-        let stream = (1 + 2 * index).to_be_bytes();
-        let head = head("/hang");
-        flood.extend([
-            0,
-            0,
-            u8::try_from(head.len()).unwrap(),
-            HEADERS,
-            END_STREAM | END_HEADERS,
-        ]);
-        flood.extend(stream);
-        flood.extend(head);
-        flood.extend([0, 0, 4, RST_STREAM, 0]);
-        flood.extend(stream);
-        flood.extend(8_u32.to_be_bytes());
-    }
+    let flood = cancelled(1, 5000);
     // The server may close before all of it is out.
     let _ = peer.0.write_all(&flood).await;
     assert_eq!(peer.ends().await, Some(ENHANCE_YOUR_CALM));
@@ -259,6 +258,80 @@ async fn floods_end_their_connection_and_hurt_no_other() {
 
     let answer = curl(&files.path("ca.pem"), address.port(), &["--http2"]).await.unwrap();
     assert!(answer.contains("HTTP/2.0"), "{answer}");
+}
+
+/// Requests that are cancelled, in one go.
+fn cancelled(first: u32, count: u32) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    for index in 0..count {
+        let stream = (first + 2 * index).to_be_bytes();
+        let head = head("/hang");
+        let length = u8::try_from(head.len()).unwrap();
+        bytes.extend([0, 0, length, HEADERS, END_STREAM | END_HEADERS]);
+        bytes.extend(stream);
+        bytes.extend(head);
+        bytes.extend([0, 0, 4, RST_STREAM, 0]);
+        bytes.extend(stream);
+        bytes.extend(CANCEL.to_be_bytes());
+    }
+    bytes
+}
+
+#[tokio::test]
+async fn a_page_that_is_left_cancels_its_requests_and_keeps_its_connection() {
+    let files = Files::new();
+    let (_server, address) = start(&files.transport(TransportMode::Tls));
+    let mut peer = Peer::new(&files, address).await;
+    let mut stream = 1;
+    for at_once in [48, 22, 40, 120] {
+        peer.0.write_all(&cancelled(stream, at_once)).await.unwrap();
+        stream += 2 * at_once;
+        peer.get(stream, "/").await.unwrap();
+        peer.until(DATA, stream).await;
+        stream += 2;
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_goes_on_cancelling_is_cut() {
+    let files = Files::new();
+    let (server, address) = start(&files.transport(TransportMode::Tls));
+    let before = server.open_connections();
+    let mut peer = Peer::new(&files, address).await;
+    // Each lot is accepted before the next one comes, so h2 counts none of them.
+    for lot in 0..100 {
+        let flood = cancelled(1 + 2 * 20 * lot, 20);
+        if peer.0.write_all(&flood).await.is_err() || peer.0.flush().await.is_err() {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    until("it to be cut", || server.open_connections() == before).await;
+}
+
+#[tokio::test]
+async fn a_kept_connection_outlives_the_timeout_for_a_head() {
+    let files = Files::new();
+    let connection = ConnectionConfig {
+        idle_timeout_secs: 60,
+        ..hasty()
+    };
+    let server = Server::new(&LimitsConfig::default(), &connection);
+    let listener = bind("127.0.0.1:0");
+    let address = listener.address();
+    let context = build_tls_context(&files.transport(TransportMode::Tls)).unwrap();
+    server.serve_tls(listener, context, app());
+    let mut peer = Peer::new(&files, address).await;
+    for stream in [1, 3] {
+        peer.get(stream, "/").await.unwrap();
+        peer.until(DATA, stream).await;
+        let quiet = timeout(Duration::from_millis(1500), async {
+            loop {
+                assert_ne!(peer.frame().await.expect("no end").kind, GOAWAY);
+            }
+        });
+        quiet.await.unwrap_err();
+    }
 }
 
 #[tokio::test]

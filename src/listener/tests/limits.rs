@@ -4,7 +4,7 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use super::support::{app, bind, exchange, hasty, read_all, read_until, start, start_default, until};
+use super::support::{app, bind, connect_from, exchange, hasty, read_all, read_until, start, start_default, until};
 use crate::config::{ConnectionConfig, LimitsConfig};
 use crate::listener::Server;
 
@@ -32,6 +32,69 @@ async fn an_idle_kept_connection_is_cut() {
     let (_server, address) = start_default();
     let answer = exchange(address, "GET / HTTP/1.1\r\nHost: x\r\n\r\n").await;
     assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+}
+
+#[tokio::test]
+async fn a_kept_connection_outlives_the_timeout_for_a_head() {
+    let connection = ConnectionConfig {
+        idle_timeout_secs: 60,
+        ..hasty()
+    };
+    let (_server, address) = start(&LimitsConfig::default(), &connection);
+    let mut socket = TcpStream::connect(address).await.unwrap();
+    for _ in 0..2 {
+        socket
+            .write_all(b"GET /slow HTTP/1.1\r\nHost: x\r\n\r\n")
+            .await
+            .unwrap();
+        read_until(&mut socket, "slow").await;
+        tokio::time::sleep(Duration::from_millis(1500)).await;
+    }
+    // A head that has begun is under its own timeout again.
+    socket.write_all(b"GET / HTTP/1.1\r\nHo").await.unwrap();
+    assert_eq!(read_all(&mut socket).await, "");
+}
+
+#[tokio::test]
+async fn an_address_has_a_share_of_the_connections() {
+    let limits = LimitsConfig {
+        max_connections_per_address: Some(4),
+        ..LimitsConfig::default()
+    };
+    let proxy: ipnet::IpNet = "127.0.0.9/32".parse().unwrap();
+    let server = Server::new(&limits, &ConnectionConfig::default()).trusting(&[proxy]);
+    let listener = bind("127.0.0.1:0");
+    let address = listener.address();
+    server.serve_public(listener, app());
+    let mut held = Vec::new();
+    for _ in 0..4 {
+        held.push(connect_from("127.0.0.2", address).await);
+    }
+    let mut refused = connect_from("127.0.0.2", address).await;
+    refused.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
+    let answer = read_all(&mut refused).await;
+    assert!(answer.starts_with("HTTP/1.1 429 Too Many Requests"), "{answer}");
+    for header in [
+        "retry-after: ",
+        "application/problem+json",
+        "nosniff",
+        "cross-origin-resource-policy",
+    ] {
+        assert!(answer.contains(header), "{header} is missing: {answer}");
+    }
+    // Others are served, and a proxy stands for many.
+    assert!(ask(address).await.starts_with("HTTP/1.1 200"));
+    for _ in 0..8 {
+        let mut socket = connect_from("127.0.0.9", address).await;
+        socket.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
+        read_until(&mut socket, "200 OK").await;
+        held.push(socket);
+    }
+    held.clear();
+    until("the share to be free", || server.open_connections() == 1).await;
+    let mut again = connect_from("127.0.0.2", address).await;
+    again.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
+    read_until(&mut again, "200 OK").await;
 }
 
 #[tokio::test]

@@ -35,13 +35,20 @@ pub(super) fn hasty() -> ConnectionConfig {
 }
 
 /// `/`: what the application saw. `/hang`: no answer until the end of time. `/endless`: as many
-/// bytes as one takes. `/ticks`: a first event, then silence.
+/// bytes as one takes. `/slow`: an answer after a moment. `/ticks`: a first event, then silence.
 pub(super) fn app() -> Router {
     Router::new()
         .route(
             "/hang",
             any(|| async {
                 std::future::pending::<()>().await;
+            }),
+        )
+        .route(
+            "/slow",
+            any(|| async {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+                "slow"
             }),
         )
         .route(
