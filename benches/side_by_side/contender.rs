@@ -93,6 +93,9 @@ impl Contender {
                     .env("DS_STORAGE__MODE", mode)
                     .env("DS_AUTH__VERIFY_KEY", verify_key)
                     .env("DS_LIMITS__MAX_MEMORY_BYTES", "0")
+                    .env("DS_LIMITS__MAX_CONNECTIONS_PER_ADDRESS", "0")
+                    .env("DS_LIMITS__MAX_LIVE_READERS_PER_ADDRESS", "0")
+                    .env("DS_LIMITS__MAX_LIVE_READERS_PER_PRINCIPAL", "0")
                     .env("DS_LIMITS__MAX_STREAM_BYTES", "0");
                 if self.is_persistent() {
                     command.env("DS_STORAGE__DATA_DIR", data);

@@ -138,10 +138,16 @@ fn an_idle_connection_is_let_go() {
 
 #[test]
 fn a_body_is_cut_when_it_does_not_come_in_time() {
-    let server = start(Setup::new().with("transport.connection.body_timeout_secs", 1));
+    // One that stops is cut soon, one that trickles when it has taken too long altogether.
+    let setup = Setup::new()
+        .with("transport.connection.body_timeout_secs", 1)
+        .with("transport.connection.body_total_timeout_secs", 3);
+    let server = start(setup);
     let cases = [
         ("no body", "content-length: 1000\r\n\r\n", ""),
         ("half a body", "content-length: 1000\r\n\r\nabc", ""),
+        ("half a chunk", "transfer-encoding: chunked\r\n\r\n5\r\nab", ""),
+        ("no last chunk", "transfer-encoding: chunked\r\n\r\n2\r\nab\r\n", ""),
         ("a trickled body", "content-length: 1000\r\n\r\n", "x"),
         ("trickled chunks", "transfer-encoding: chunked\r\n\r\n", "1\r\nx\r\n"),
     ];
@@ -150,6 +156,8 @@ fn a_body_is_cut_when_it_does_not_come_in_time() {
             let server = &server;
             scope.spawn(move || {
                 let (lived, answer) = cut_after(server, &format!("{POST}{framing}"), more);
+                let least = if more.is_empty() { 1 } else { 3 };
+                assert!(lived >= Duration::from_secs(least), "{what} lived for {lived:?}");
                 assert!(lived < Duration::from_secs(10), "{what} lived for {lived:?}");
                 assert!(
                     answer.is_empty() || answer.starts_with("HTTP/1.1 408"),
@@ -160,6 +168,20 @@ fn a_body_is_cut_when_it_does_not_come_in_time() {
     });
     assert_eq!(server.content("s"), "");
     server.post("s").text("x").send().expect(204);
+}
+
+#[test]
+fn a_body_that_keeps_coming_may_take_longer_than_a_pause() {
+    let server = start(Setup::new().with("transport.connection.body_timeout_secs", 1));
+    let mut connection = Connection::open(server.public);
+    connection.say(&format!("{POST}transfer-encoding: chunked\r\n\r\n"));
+    for _ in 0..10 {
+        std::thread::sleep(Duration::from_millis(250));
+        connection.say("1\r\nx\r\n");
+    }
+    connection.say("0\r\n\r\n");
+    connection.answer().expect(204);
+    assert_eq!(server.content("s"), "x".repeat(10));
 }
 
 #[test]
@@ -212,6 +234,7 @@ fn a_reader_that_takes_nothing_is_dropped_and_holds_up_nobody() {
 fn connections_are_capped_and_the_internal_listener_keeps_its_share() {
     let server = Setup::new()
         .with("limits.max_connections", 32)
+        .with("limits.max_connections_per_address", 0)
         .internal("127.0.0.1")
         .start();
     let mut held: Vec<_> = (0..40).map(|_| Connection::open(server.public)).collect();

@@ -1,0 +1,54 @@
+//! Connections that are kept for the next request, as proxies do.
+
+use std::time::Duration;
+
+use super::support::{
+    http::{Connection, Request},
+    peers::Proxy,
+    server::{BASE, Setup},
+};
+
+fn setup() -> Setup {
+    Setup::new()
+        .internal("127.0.0.1")
+        .with("transport.connection.header_timeout_secs", 1)
+        .with("transport.connection.idle_timeout_secs", 30)
+}
+
+#[test]
+fn a_connection_is_kept_longer_than_a_head_may_take() {
+    let server = setup().start();
+    for to in [server.public, server.internal()] {
+        let mut connection = Connection::open(to);
+        for _ in 0..2 {
+            connection.say("GET /up HTTP/1.1\r\nhost: x\r\n\r\n");
+            connection.answer().expect(200);
+            std::thread::sleep(Duration::from_millis(1500));
+        }
+        connection.say("GET /up HTTP/1.1\r\nhost: x\r\n\r\n");
+        connection.answer().expect(200);
+        // But a head that has begun is cut as always.
+        connection.say("GET /up HTT");
+        assert_eq!(connection.rest(), "");
+    }
+}
+
+#[test]
+fn appends_by_way_of_nginx_find_their_connection_open() {
+    let server = setup().start();
+    server.text_stream("s", "");
+    // Ends in a block of nginx's own, so that the file's last brackets close that one.
+    let lines = format!(
+        "    location / {{ proxy_pass http://streams; proxy_http_version 1.1; proxy_set_header Connection \"\"; }}\n  }}\n  \
+         upstream streams {{ server {}; keepalive 1; keepalive_timeout 20s;",
+        server.public
+    );
+    let nginx = Proxy::nginx(server.dir(), "nginx", "", &lines);
+    // About the time at which the head's timeout would have ended the connection.
+    for pause in [0, 990, 995, 1000, 1005, 1010] {
+        std::thread::sleep(Duration::from_millis(pause));
+        let append = Request::new(nginx.address, "POST", &format!("{BASE}/s"));
+        append.text("x").send().expect(204);
+    }
+    assert_eq!(server.content("s"), "xxxxxx");
+}

@@ -1,0 +1,99 @@
+//! The memory that one client can make a server occupy.
+
+use super::support::{
+    http::Connection,
+    server::{BASE, Server, Setup},
+    until,
+};
+
+const MIB: usize = 1024 * 1024;
+
+/// Adds `more` connections at a time until they make no difference, and returns the growth in MiB.
+fn growth(server: &Server, before: u64) -> u64 {
+    server.memory_kib().saturating_sub(before) / 1024
+}
+
+/// The most memory that the server occupies while `work` runs, beyond what it occupied before.
+fn peak(server: &Server, work: impl FnOnce()) -> u64 {
+    let before = server.memory_kib();
+    let done = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let watch = scope.spawn(|| {
+            let mut most = 0;
+            while !done.load(std::sync::atomic::Ordering::Relaxed) {
+                most = most.max(growth(server, before));
+                std::thread::sleep(std::time::Duration::from_millis(10));
+            }
+            most
+        });
+        work();
+        done.store(true, std::sync::atomic::Ordering::Relaxed);
+        watch.join().unwrap()
+    })
+}
+
+#[test]
+fn a_body_of_tiny_chunks_costs_what_it_holds() {
+    let server = Setup::new().with("limits.max_stream_bytes", 0).start();
+    server.text_stream("s", "");
+    let head =
+        format!("POST {BASE}/s HTTP/1.1\r\nhost: x\r\ncontent-type: text/plain\r\ntransfer-encoding: chunked\r\n\r\n");
+    for chunk in ["1\r\nX\r\n", "1;a=b\r\nX\r\n"] {
+        let count = if chunk.len() > 6 { 2000 } else { 2 * MIB };
+        let grown = peak(&server, || {
+            std::thread::scope(|scope| {
+                for _ in 0..4 {
+                    scope.spawn(|| {
+                        let mut connection = Connection::open(server.public);
+                        connection.say(&head);
+                        connection.write(chunk.repeat(count).as_bytes()).unwrap();
+                        connection.say("0\r\n\r\n");
+                        connection.answer().expect(204);
+                    });
+                }
+            });
+        });
+        // 4 bodies of 2 MiB, in up to twice their size, copied once, and stored.
+        assert!(grown < 64, "{grown} MiB for {chunk:?}");
+    }
+}
+
+#[test]
+fn readers_that_take_nothing_hold_no_more_than_the_budget() {
+    let server = Setup::new()
+        .with("limits.max_stream_bytes", 0)
+        .with("limits.max_memory_bytes", 0)
+        .with("limits.max_response_bytes", 32 * MIB)
+        .start();
+    // Larger than what the server keeps of streams for their readers.
+    let message = "x".repeat(4 * MIB);
+    for stream in 0..10 {
+        server.text_stream(&format!("s{stream}"), &message);
+    }
+    server.text_stream("small", "a word");
+    let before = server.memory_kib();
+    let held: Vec<_> = (0..80)
+        .map(|index| {
+            let stream = index % 10;
+            let query = if index % 2 == 0 {
+                "offset=-1"
+            } else {
+                "offset=-1&live=long-poll"
+            };
+            server.get(&format!("s{stream}?{query}")).open()
+        })
+        .collect();
+    std::thread::sleep(std::time::Duration::from_millis(500));
+    assert_eq!(server.content("small"), "a word");
+    let grown = growth(&server, before);
+    assert!(grown < 32 + 48, "{grown} MiB");
+    // The others get what they ask for soon.
+    until("a large read", || {
+        let answer = server.get("s3").send();
+        if answer.status == 503 {
+            assert!(answer.header("retry-after").is_some());
+        }
+        answer.status == 200
+    });
+    drop(held);
+}
