@@ -36,8 +36,8 @@ pub struct LimitsConfig {
     /// `limits.max_response_bytes`: memory of responses that their clients have not taken yet, all
     /// connections together; more waits, or is answered with 503. Default 268435456 (256 MiB).
     pub max_response_bytes: u64,
-    /// `limits.max_response_bytes_per_connection`: the same for one connection. Default 8388608
-    /// (8 MiB).
+    /// `limits.max_response_bytes_per_connection`: the same for one HTTP/2 connection. Default 16777216
+    /// (16 MiB).
     pub max_response_bytes_per_connection: u64,
 }
 
@@ -56,7 +56,7 @@ impl Default for LimitsConfig {
             max_live_readers_per_address: None,
             max_inflight_bytes: 256 * 1024 * 1024,
             max_response_bytes: 256 * 1024 * 1024,
-            max_response_bytes_per_connection: 8 * 1024 * 1024,
+            max_response_bytes_per_connection: 16 * 1024 * 1024,
         }
     }
 }

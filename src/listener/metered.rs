@@ -175,7 +175,7 @@ impl Metered {
                 this.ended = self.body.is_end_stream();
                 if this.ended {
                     this.charge = budget.admit(&this.rest);
-                } else if budget.has_room_in_total(ESTIMATE) {
+                } else if budget.may_begin(ESTIMATE) {
                     this.source = Source::Store;
                     this.charge = Some(budget.charge(&this.rest));
                 }

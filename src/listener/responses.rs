@@ -155,6 +155,14 @@ impl Budget {
         self.total.as_deref().unwrap_or(self).pool(bytes).has_room()
     }
 
+    /// Whether a body may begin whose first frame is in memory and whose others wait for room: a
+    /// connection's budget may be overdrawn by as much again, since the frame is there anyhow.
+    pub(super) fn may_begin(&self, bytes: usize) -> bool {
+        let own = &self.pool(bytes);
+        let overdraft = own.limit.saturating_mul(if self.total.is_some() { 2 } else { 1 });
+        own.held.load(Ordering::Acquire) < overdraft && self.has_room_in_total(bytes)
+    }
+
     /// Whether the memory of all connections is used up: clients that take nothing are given up
     /// sooner then.
     pub(super) fn is_short(&self) -> bool {

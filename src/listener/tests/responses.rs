@@ -2,12 +2,15 @@
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
+use std::pin::Pin;
+use std::task::{Context, Poll};
 
 use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::routing::any;
 use futures_util::StreamExt;
 use http::StatusCode;
+use http_body::{Frame, SizeHint};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 
@@ -20,7 +23,8 @@ use crate::listener::{Server, build_tls_context};
 const MIB: usize = 1024 * 1024;
 
 /// `/shared`: one message of 10 MiB for all. `/own`: one of 10 MiB for each request. `/medium`:
-/// 1 MiB for each. `/pieces`: without an end, 1 MiB made at a time. `/events`: the same as events.
+/// 1 MiB for each. `/pieces`: without an end, 1 MiB made at a time. `/sized`: 100 MiB, announced, 1 MiB
+/// made at a time. `/events`: pieces as events.
 /// `/small`: a word. `/problem`: a refusal.
 fn app() -> Router {
     let shared = Bytes::from(vec![b'x'; 10 * MIB]);
@@ -33,12 +37,35 @@ fn app() -> Router {
         .route("/own", any(|| async { vec![b'x'; 10 * MIB] }))
         .route("/medium", any(|| async { vec![b'x'; MIB] }))
         .route("/pieces", any(move || async move { pieces() }))
+        .route("/sized", any(|| async { Body::new(Sized(100 * MIB)) }))
         .route(
             "/events",
             any(move || async move { ([("content-type", "text/event-stream")], pieces()) }),
         )
         .route("/small", any(|| async { "a word" }))
         .route("/problem", any(|| async { (StatusCode::CONFLICT, "a problem") }))
+}
+
+/// So many bytes, announced, and made 1 MiB at a time.
+struct Sized(usize);
+
+impl http_body::Body for Sized {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        let next = self.0.min(MIB);
+        self.0 -= next;
+        Poll::Ready((next > 0).then(|| Ok(Frame::data(Bytes::from(vec![b'x'; next])))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.0 == 0
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(self.0 as u64)
+    }
 }
 
 fn patient() -> ConnectionConfig {
@@ -83,10 +110,11 @@ async fn one_connection_holds_no_more_than_its_share() {
     // The most that is held: the share, and what was in memory when it was used up.
     for (path, most) in [
         ("/shared", 10 * MIB),
-        ("/own", (8 + 10) * MIB),
-        ("/medium", (8 + 1) * MIB),
-        ("/pieces", (8 + 1) * MIB),
-        ("/events", (8 + 1) * MIB),
+        ("/own", (12 + 10) * MIB),
+        ("/medium", (12 + 1) * MIB),
+        ("/pieces", (12 + 1) * MIB),
+        ("/sized", (24 + 1) * MIB),
+        ("/events", (12 + 1) * MIB),
         ("/small", 60 * 6),
     ] {
         let (server, address) = secured(&files, &patient());
