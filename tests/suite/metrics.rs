@@ -63,13 +63,16 @@ fn counters_and_gauges_move() {
 
 #[test]
 fn live_readers_are_counted_while_they_are_there() {
-    let server = Setup::new().start();
+    let server = Setup::new()
+        .with("transport.connection.long_poll_timeout_secs", 5)
+        .start();
     let tail = server.text_stream("s", "a");
     let gauge = |mode: &str| server.metric(&format!("ds_live_readers{{mode=\"{mode}\"}}"));
     let readers: Vec<_> = (0..3).map(|_| server.sse("s", &tail)).collect();
     let poll = server.get(&format!("s?live=long-poll&offset={tail}")).open();
     until("all of them", || (gauge("sse"), gauge("long-poll")) == (3.0, 1.0));
     drop((readers, poll));
+    // Over HTTP/1.1 a poll whose client has left is found out when it is answered.
     until("none of them", || (gauge("sse"), gauge("long-poll")) == (0.0, 0.0));
 }
 
@@ -77,6 +80,7 @@ fn live_readers_are_counted_while_they_are_there() {
 fn connections_are_counted_served_and_refused() {
     let server = Setup::new()
         .with("limits.max_connections", 20)
+        .with("limits.max_connections_per_address", 10)
         .internal("127.0.0.1")
         .start();
     let held: Vec<_> = (0..5).map(|_| Connection::open(server.public)).collect();
@@ -87,10 +91,11 @@ fn connections_are_counted_served_and_refused() {
     let outside = Request::new(server.internal(), "GET", "/up").from([127, 0, 0, 9]);
     outside.send().expect(403);
     assert_eq!(server.metric("ds_refused_connections_total{reason=\"peer\"}"), 1.0);
-    let _held: Vec<_> = (0..21).map(|_| Connection::open(server.public)).collect();
-    until("some to be refused", || {
-        server.metric("ds_refused_connections_total{reason=\"full\"}") >= 1.0
-    });
+    let refused = |reason: &str| server.metric(&format!("ds_refused_connections_total{{reason=\"{reason}\"}}"));
+    let mut held: Vec<_> = (0..11).map(|_| Connection::open(server.public)).collect();
+    until("one to be refused", || refused("address") == 1.0);
+    held.extend((0..11).map(|_| Connection::try_open(server.public, Some([127, 0, 0, 9].into())).unwrap()));
+    until("some to be refused", || refused("full") >= 1.0);
 }
 
 #[test]
