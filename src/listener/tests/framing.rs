@@ -186,3 +186,16 @@ async fn an_answer_is_not_lost_when_the_body_is_still_on_its_way() {
     socket.write_all(&vec![b'x'; 900_000]).await.unwrap();
     assert!(read_until(&mut socket, "too large").await.starts_with("HTTP/1.1 413"));
 }
+
+#[tokio::test]
+async fn a_refusal_has_the_security_headers_of_every_answer() {
+    let (_server, address) = start_default();
+    let answer = exchange(address, "GET / HTTP/1.1\r\n\r\n").await;
+    assert!(answer.starts_with("HTTP/1.1 400"), "{answer}");
+    for header in [
+        "x-content-type-options: nosniff",
+        "cross-origin-resource-policy: cross-origin",
+    ] {
+        assert!(answer.contains(header), "{header} is missing: {answer}");
+    }
+}

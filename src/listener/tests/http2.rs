@@ -107,6 +107,7 @@ impl Peer {
     pub(super) async fn until(&mut self, kind: u8, stream: u32) -> Frame {
         loop {
             let frame = self.frame().await.expect("the connection should have stayed");
+            assert!(kind == GOAWAY || frame.kind != GOAWAY, "{:?}", String::from_utf8_lossy(&frame.payload));
             if frame.kind == kind && frame.stream == stream {
                 return frame;
             }
@@ -123,6 +124,15 @@ impl Peer {
         }
         reason
     }
+}
+
+fn start_with(files: &Files, connection: &ConnectionConfig) -> (Server, std::net::SocketAddr) {
+    let server = Server::new(&LimitsConfig::default(), connection);
+    let listener = bind("127.0.0.1:0");
+    let address = listener.address();
+    let context = build_tls_context(&files.transport(TransportMode::Tls)).unwrap();
+    server.serve_tls(listener, context, app());
+    (server, address)
 }
 
 fn head(path: &str) -> Vec<u8> {
@@ -277,6 +287,56 @@ fn cancelled(first: u32, count: u32) -> Vec<u8> {
     bytes
 }
 
+/// A POST whose body follows.
+fn post(path: &str) -> Vec<u8> {
+    let mut head = head(path);
+    head[0] = 0x83;
+    head
+}
+
+/// DATA frames of one size, in one go.
+fn data(stream: u32, count: usize, payload: &[u8]) -> Vec<u8> {
+    let mut frame = vec![0, 0, u8::try_from(payload.len()).unwrap(), DATA, 0];
+    frame.extend(stream.to_be_bytes());
+    frame.extend(payload);
+    frame.repeat(count)
+}
+
+#[tokio::test]
+async fn tiny_frames_that_nobody_reads_do_not_pile_up() {
+    let files = Files::new();
+    let (_server, address) = start(&files.transport(TransportMode::Tls));
+    for payload in [&b""[..], b"x", b"xy"] {
+        let mut peer = Peer::new(&files, address).await;
+        peer.send(HEADERS, END_HEADERS, 1, &post("/hang")).await.unwrap();
+        // The server may close before all of it is out.
+        let _ = peer.0.write_all(&data(1, 30_000, payload)).await;
+        assert_eq!(peer.ends().await, Some(ENHANCE_YOUR_CALM), "{payload:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_body_of_tiny_frames_that_is_read_arrives() {
+    let files = Files::new();
+    // The peer answers no ping while it sends.
+    let (_server, address) = start_with(&files, &ConnectionConfig::default());
+    let mut peer = Peer::new(&files, address).await;
+    peer.send(HEADERS, END_HEADERS, 1, &post("/")).await.unwrap();
+    // More than may be unread at a time (514), at a pace.
+    for _ in 0..40 {
+        peer.0.write_all(&data(1, 40, b"x")).await.unwrap();
+        peer.0.flush().await.unwrap();
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    peer.send(DATA, END_STREAM, 1, b"").await.unwrap();
+    let mut answer = Vec::new();
+    while !answer.ends_with(b"]") {
+        answer.extend(peer.until(DATA, 1).await.payload);
+    }
+    let body = answer.split(|byte| *byte == b'[').next_back().unwrap();
+    assert_eq!(body.len(), 1600 + 1);
+}
+
 #[tokio::test]
 async fn a_page_that_is_left_cancels_its_requests_and_keeps_its_connection() {
     let files = Files::new();
@@ -316,11 +376,7 @@ async fn a_kept_connection_outlives_the_timeout_for_a_head() {
         idle_timeout_secs: 60,
         ..hasty()
     };
-    let server = Server::new(&LimitsConfig::default(), &connection);
-    let listener = bind("127.0.0.1:0");
-    let address = listener.address();
-    let context = build_tls_context(&files.transport(TransportMode::Tls)).unwrap();
-    server.serve_tls(listener, context, app());
+    let (_server, address) = start_with(&files, &connection);
     let mut peer = Peer::new(&files, address).await;
     for stream in [1, 3] {
         peer.get(stream, "/").await.unwrap();
@@ -354,11 +410,7 @@ async fn a_stop_does_not_wait_for_a_mute_peer() {
     let mut patient = hasty();
     patient.header_timeout_secs = 60;
     patient.idle_timeout_secs = 60;
-    let server = Server::new(&LimitsConfig::default(), &patient);
-    let listener = bind("127.0.0.1:0");
-    let address = listener.address();
-    let context = build_tls_context(&files.transport(TransportMode::Tls)).unwrap();
-    server.serve_tls(listener, context, app());
+    let (server, address) = start_with(&files, &patient);
     let mut peer = Peer::new(&files, address).await;
     peer.get(1, "/").await.unwrap();
     peer.until(DATA, 1).await;
