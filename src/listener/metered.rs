@@ -270,7 +270,7 @@ impl HttpBody for Metered {
                 return Poll::Ready(Some(Err(error)));
             }
             if metering.ended {
-                // A stream on HTTP/2 that has ended cannot be reset any more, so its end is held
+                // A stream on HTTP/2 that has ended can no longer be reset, so its end is held
                 // back until the connection has sent the rest.
                 if let Some(taking) = &metering.taking {
                     ready!(taking.poll_all_taken(cx));

@@ -156,7 +156,7 @@ impl Budget {
     }
 
     /// Whether a body may begin whose first frame is in memory and whose others wait for room: a
-    /// connection's budget may be overdrawn by as much again, since the frame is there anyhow.
+    /// connection's budget may be overdrawn by as much again, since the frame is in memory already.
     pub(super) fn may_begin(&self, bytes: usize) -> bool {
         let own = &self.pool(bytes);
         let overdraft = own.limit.saturating_mul(if self.total.is_some() { 2 } else { 1 });

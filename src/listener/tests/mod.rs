@@ -2,6 +2,7 @@ mod acme;
 mod bind;
 mod certs;
 mod drain;
+mod floods;
 mod framing;
 mod half_close;
 mod http2;

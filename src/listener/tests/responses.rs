@@ -46,7 +46,7 @@ fn app() -> Router {
         .route("/problem", any(|| async { (StatusCode::CONFLICT, "a problem") }))
 }
 
-/// So many bytes, announced, and made 1 MiB at a time.
+/// A body of this many bytes, which is announced and made 1 MiB at a time.
 struct Sized(usize);
 
 impl http_body::Body for Sized {
@@ -71,6 +71,14 @@ impl http_body::Body for Sized {
 fn patient() -> ConnectionConfig {
     ConnectionConfig {
         write_timeout_secs: 60,
+        ..ConnectionConfig::default()
+    }
+}
+
+/// Gives up a client that takes nothing soon, and nothing else.
+fn impatient() -> ConnectionConfig {
+    ConnectionConfig {
+        write_timeout_secs: 1,
         ..ConnectionConfig::default()
     }
 }
@@ -162,7 +170,7 @@ async fn the_last_piece_is_under_the_write_timeout_too() {
         ("/own", 65_535),
         ("/shared", 1),
     ] {
-        let (server, address) = secured(&files, &hasty());
+        let (server, address) = secured(&files, &impatient());
         let mut peer = Peer::with_window(&files, address, window).await;
         for stream in [1, 3, 5] {
             peer.get(stream, path).await.unwrap();
@@ -176,7 +184,7 @@ async fn the_last_piece_is_under_the_write_timeout_too() {
         assert_eq!(server.held_by_responses(), 0, "{path}");
     }
     // The stream has a window, and its connection has none.
-    let (server, address) = secured(&files, &hasty());
+    let (server, address) = secured(&files, &impatient());
     let mut peer = Peer::with_window(&files, address, 0x0100_0000).await;
     peer.get(1, "/medium").await.unwrap();
     peer.get(3, "/small").await.unwrap();
