@@ -12,8 +12,8 @@ use super::shares::{Share, Shares, network};
 /// servers out: a sixteenth of all, at most this many.
 const MAX_RESERVE: usize = 256;
 
-/// How many peers may be told at one moment that they are refused. They count on their own:
-/// refused peers must not use up what the others need.
+/// How many peers may be told at one moment that they are refused: a sixteenth of all, at most
+/// this many. They count on their own: refused peers must not use up what the others need.
 const MAX_REFUSALS: usize = 64;
 
 /// The connections that may be open at one moment, both listeners together.
@@ -50,7 +50,7 @@ impl Connections {
         Self {
             shared: Arc::new(Semaphore::new(total - reserve)),
             reserve: Arc::new(Semaphore::new(reserve)),
-            refusals: Arc::new(Semaphore::new(MAX_REFUSALS)),
+            refusals: Arc::new(Semaphore::new((total / 16).clamp(1, MAX_REFUSALS))),
             addresses: Shares::new(per_address),
             proxies: Vec::new(),
         }
