@@ -36,6 +36,10 @@ pub struct LimitsConfig {
     /// `limits.max_response_bytes`: memory of responses that their clients have not taken yet, all
     /// connections together; more waits, or is answered with 503. Default 268435456 (256 MiB).
     pub max_response_bytes: u64,
+    /// `limits.max_response_bytes_per_address`: the same for one client address (IPv6: one /64) on
+    /// the public listener, `proxy.trusted_proxies` exempt. Default: a half of
+    /// `max_response_bytes`. 0: no limit.
+    pub max_response_bytes_per_address: Option<u64>,
     /// `limits.max_response_bytes_per_connection`: the same for one HTTP/2 connection. Default 16777216
     /// (16 MiB).
     pub max_response_bytes_per_connection: u64,
@@ -56,6 +60,7 @@ impl Default for LimitsConfig {
             max_live_readers_per_address: None,
             max_inflight_bytes: 256 * 1024 * 1024,
             max_response_bytes: 256 * 1024 * 1024,
+            max_response_bytes_per_address: None,
             max_response_bytes_per_connection: 16 * 1024 * 1024,
         }
     }
@@ -67,6 +72,16 @@ impl LimitsConfig {
     pub fn connections_per_address(&self) -> usize {
         let share = self.max_connections_per_address;
         or_unlimited(share.unwrap_or((self.max_connections / 4).max(MIN_CONNECTIONS)))
+    }
+
+    /// The share of one client address in `max_response_bytes`.
+    #[must_use]
+    pub fn response_bytes_per_address(&self) -> u64 {
+        match self.max_response_bytes_per_address {
+            None => self.max_response_bytes / 2,
+            Some(0) => u64::MAX,
+            Some(share) => share,
+        }
     }
 
     /// The share of one principal in `max_live_readers`.
@@ -106,5 +121,6 @@ section!(LimitsConfig {
     max_live_readers_per_address,
     max_inflight_bytes,
     max_response_bytes,
+    max_response_bytes_per_address,
     max_response_bytes_per_connection,
 });

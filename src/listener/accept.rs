@@ -102,7 +102,8 @@ fn admit<S: App>(socket: TcpStream, peer: SocketAddr, gatehouse: &Gatehouse, app
         Err(Full::Peer) => return refuse_crowd(socket, peer, gatehouse, shared),
     };
     let open = shared.count_open();
-    let state = Arc::new(ConnectionState::new(Arc::clone(&shared.responses)));
+    let responses = shared.responses.of(place.client);
+    let state = Arc::new(ConnectionState::new(Arc::clone(&responses)));
     let io = Guarded::new(socket, shared.timeouts.write, Arc::clone(&state));
     let service = Entry {
         inner: app.clone(),
@@ -111,7 +112,7 @@ fn admit<S: App>(socket: TcpStream, peer: SocketAddr, gatehouse: &Gatehouse, app
         tls: None,
         state,
         meter: Meter {
-            budget: Arc::clone(&shared.responses),
+            budget: responses,
             patience: shared.timeouts.write,
         },
     };
@@ -196,7 +197,7 @@ fn refuse(socket: TcpStream, shared: &Arc<Shared>, answer: Vec<u8>) {
     let Some(place) = shared.connections.take_refusal() else {
         return;
     };
-    let state = Arc::new(ConnectionState::new(Arc::clone(&shared.responses)));
+    let state = Arc::new(ConnectionState::new(shared.responses.of(None)));
     let mut io = Guarded::new(socket, shared.timeouts.write, state);
     let shared_by_all = Arc::clone(shared);
     shared.tasks.spawn(async move {

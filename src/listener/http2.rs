@@ -53,7 +53,7 @@ where
     I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     S: App,
 {
-    let budget = Budget::of_connection(shared.max_response_bytes_per_connection, &shared.responses);
+    let budget = Budget::of_connection(shared.max_response_bytes_per_connection, &service.meter.budget);
     let budget = Arc::new(budget);
     service.meter.budget = Arc::clone(&budget);
     let state = Arc::clone(&service.state);

@@ -159,10 +159,10 @@ impl Metered {
         let Some(this) = &mut self.metering else { return true };
         let budget = &this.meter.budget;
         match self.body.size_hint().exact() {
-            Some(size) if size <= SMALL as u64 => return budget.has_room_in_total(SMALL),
+            Some(size) if size <= SMALL as u64 => return budget.has_room_beside_connection(SMALL),
             None => {
                 this.source = Source::Store;
-                return budget.has_room_in_total(ESTIMATE);
+                return budget.has_room_beside_connection(ESTIMATE);
             }
             Some(_) => {}
         }
@@ -182,7 +182,7 @@ impl Metered {
                 return this.charge.is_some();
             }
         }
-        budget.has_room_in_total(ESTIMATE)
+        budget.has_room_beside_connection(ESTIMATE)
     }
 }
 

@@ -30,6 +30,8 @@ pub(super) struct Connections {
 /// One connection's place.
 #[derive(Debug)]
 pub(super) struct Place {
+    /// The peer's network; `None` for a peer that stands for many clients.
+    pub(super) client: Option<IpAddr>,
     _permit: OwnedSemaphorePermit,
     _share: Option<Share<IpAddr>>,
 }
@@ -69,13 +71,14 @@ impl Connections {
             ListenerKind::Internal => permit(&self.reserve).or_else(|| permit(&self.shared)),
         };
         let permit = permit.ok_or(Full::Server)?;
-        let share = match kind {
-            ListenerKind::Public if !contains(&self.proxies, peer) => {
-                Some(self.addresses.take(network(peer)).ok_or(Full::Peer)?)
-            }
-            _ => None,
+        let is_client = kind == ListenerKind::Public && !contains(&self.proxies, peer);
+        let client = is_client.then(|| network(peer));
+        let share = match client {
+            Some(client) => Some(self.addresses.take(client).ok_or(Full::Peer)?),
+            None => None,
         };
         Ok(Place {
+            client,
             _permit: permit,
             _share: share,
         })

@@ -1,7 +1,8 @@
-//! The memory of responses that clients have not taken yet: of each HTTP/2 connection, and of
-//! all connections together.
+//! The memory of responses that clients have not taken yet: of each HTTP/2 connection, of each
+//! client address, and of all connections together.
 
 use std::collections::HashMap;
+use std::net::IpAddr;
 use std::pin::pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
@@ -57,15 +58,25 @@ impl Pool {
     }
 }
 
-/// What responses may occupy. A connection's budget is part of that of all connections.
+/// Whose responses a budget is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Level {
+    Connection,
+    Address,
+    Total,
+}
+
+/// What responses may occupy. A connection's budget is part of its address's, and that of the
+/// total.
 #[derive(Debug)]
 pub(super) struct Budget {
+    level: Level,
     small: Pool,
     large: Pool,
     /// Large frames that are charged, by address and length: one that many requests share is
     /// charged once.
     shared: Mutex<HashMap<(usize, usize), Weak<Charge>>>,
-    total: Option<Arc<Budget>>,
+    parent: Option<Arc<Budget>>,
 }
 
 /// A frame's memory, charged for as long as it exists.
@@ -75,8 +86,8 @@ pub(super) struct Charge {
     bytes: usize,
     /// Where the frame is listed as shared.
     key: Option<(usize, usize)>,
-    /// The same frame's charge in the budget of all connections.
-    _total: Option<Arc<Charge>>,
+    /// The same frame's charge in the budget that this one is part of.
+    _parent: Option<Arc<Charge>>,
     /// Keeps the address of `key` taken.
     _frame: Bytes,
 }
@@ -111,22 +122,28 @@ impl Drop for Reservation {
 impl Budget {
     /// The budget of all connections.
     pub(super) fn new(limit: u64) -> Self {
-        Self::within(limit, None)
+        Self::within(Level::Total, limit, None)
+    }
+
+    /// The budget of a client address.
+    fn of_address(limit: u64, total: &Arc<Self>) -> Self {
+        Self::within(Level::Address, limit, Some(Arc::clone(total)))
     }
 
     /// A connection's budget.
-    pub(super) fn of_connection(limit: u64, total: &Arc<Self>) -> Self {
-        Self::within(limit, Some(Arc::clone(total)))
+    pub(super) fn of_connection(limit: u64, address: &Arc<Self>) -> Self {
+        Self::within(Level::Connection, limit, Some(Arc::clone(address)))
     }
 
-    fn within(limit: u64, total: Option<Arc<Self>>) -> Self {
+    fn within(level: Level, limit: u64, parent: Option<Arc<Self>>) -> Self {
         let limit = usize::try_from(limit).unwrap_or(usize::MAX);
         let small = limit / SMALL_SHARE;
         Self {
+            level,
             small: Pool::new(small),
             large: Pool::new(limit - small),
             shared: Mutex::default(),
-            total,
+            parent,
         }
     }
 
@@ -135,9 +152,18 @@ impl Budget {
     }
 
     fn chain(&self, mut visit: impl FnMut(&Self)) {
-        visit(self);
-        if let Some(total) = &self.total {
-            visit(total);
+        let mut level = Some(self);
+        while let Some(budget) = level {
+            visit(budget);
+            level = budget.parent.as_deref();
+        }
+    }
+
+    /// The budget of the connection's address, or that of all connections.
+    fn above_connection(&self) -> &Self {
+        match (&self.parent, self.level) {
+            (Some(parent), Level::Connection) => parent,
+            _ => self,
         }
     }
 
@@ -147,27 +173,28 @@ impl Budget {
         if !own.has_room() {
             return Some(own);
         }
-        self.total.as_ref().and_then(|total| total.full(bytes))
+        self.parent.as_ref().and_then(|parent| parent.full(bytes))
     }
 
-    /// Whether all connections together have room for a frame of this size.
-    pub(super) fn has_room_in_total(&self, bytes: usize) -> bool {
-        self.total.as_deref().unwrap_or(self).pool(bytes).has_room()
+    /// Whether there is room for a frame of this size, but for what the connection itself holds.
+    pub(super) fn has_room_beside_connection(&self, bytes: usize) -> bool {
+        self.above_connection().full(bytes).is_none()
     }
 
     /// Whether a body may begin whose first frame is in memory and whose others wait for room: a
     /// connection's budget may be overdrawn by as much again, since the frame is in memory already.
     pub(super) fn may_begin(&self, bytes: usize) -> bool {
-        let own = &self.pool(bytes);
-        let overdraft = own.limit.saturating_mul(if self.total.is_some() { 2 } else { 1 });
-        own.held.load(Ordering::Acquire) < overdraft && self.has_room_in_total(bytes)
+        let own = self.pool(bytes);
+        let overdrawn = own.held.load(Ordering::Acquire) >= own.limit.saturating_mul(2);
+        let is_connection = self.level == Level::Connection;
+        !(is_connection && overdrawn) && self.has_room_beside_connection(bytes)
     }
 
-    /// Whether the memory of all connections is used up: clients that take nothing are given up
-    /// sooner then.
+    /// Whether the memory of the address or of all connections is used up: clients that take
+    /// nothing are given up sooner then.
     pub(super) fn is_short(&self) -> bool {
-        let total = self.total.as_deref().unwrap_or(self);
-        !(total.small.has_room() && total.large.has_room())
+        let above = self.above_connection();
+        above.full(0).is_some() || above.full(SMALL + 1).is_some()
     }
 
     /// Charges a frame that is in memory, even if there is no room for it.
@@ -198,7 +225,7 @@ impl Budget {
             budget: Arc::clone(self),
             bytes,
             key: Some(key),
-            _total: self.total.as_ref().map(|total| total.charge(frame)),
+            _parent: self.parent.as_ref().map(|parent| parent.charge(frame)),
             _frame: frame.clone(),
         });
         shared.insert(key, Arc::downgrade(&charge));
@@ -212,7 +239,7 @@ impl Budget {
             budget: Arc::clone(self),
             bytes,
             key: None,
-            _total: None,
+            _parent: None,
             _frame: Bytes::new(),
         })
     }
@@ -254,7 +281,7 @@ impl Budget {
 
     /// Whether this is a connection's budget, and large frames have used it up.
     pub(super) fn is_connection_full(&self) -> bool {
-        self.total.is_some() && !self.large.has_room()
+        self.level == Level::Connection && !self.large.has_room()
     }
 
     /// Waits until the connection has room for a large frame.
@@ -276,9 +303,73 @@ impl Budget {
     }
 }
 
+/// The budget of all connections, and those of the addresses that have some.
+#[derive(Debug)]
+pub(super) struct Budgets {
+    total: Arc<Budget>,
+    per_address: u64,
+    addresses: Mutex<HashMap<IpAddr, Weak<Budget>>>,
+}
+
+impl Budgets {
+    pub(super) fn new(limit: u64, per_address: u64) -> Self {
+        Self {
+            total: Arc::new(Budget::new(limit)),
+            per_address,
+            addresses: Mutex::default(),
+        }
+    }
+
+    /// The budget for the connections of one client; `None` for a peer that stands for many.
+    pub(super) fn of(&self, client: Option<IpAddr>) -> Arc<Budget> {
+        let Some(client) = client.filter(|_| self.per_address < u64::MAX) else {
+            return Arc::clone(&self.total);
+        };
+        let mut addresses = self.addresses.lock();
+        if let Some(budget) = addresses.get(&client).and_then(Weak::upgrade) {
+            return budget;
+        }
+        // Those without connections are forgotten before the table grows.
+        if addresses.len() == addresses.capacity() {
+            addresses.retain(|_, budget| budget.strong_count() > 0);
+        }
+        let budget = Arc::new(Budget::of_address(self.per_address, &self.total));
+        addresses.insert(client, Arc::downgrade(&budget));
+        budget
+    }
+
+    /// Bytes that are charged, all connections together.
+    #[cfg(test)]
+    pub(super) fn held(&self) -> usize {
+        self.total.held()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_address_holds_no_more_than_its_share_and_is_forgotten() {
+        let budgets = Budgets::new(1 << 20, 400_000);
+        let client = |last| Some(IpAddr::from([192, 0, 2, last]));
+        let frame = |_| Bytes::from(vec![0; 200_000]);
+        let frames: Vec<Bytes> = (0..4).map(frame).collect();
+        let one = Arc::new(Budget::of_connection(1 << 20, &budgets.of(client(1))));
+        let held = [&frames[0], &frames[1]].map(|frame| one.admit(frame).unwrap());
+        assert!(budgets.of(client(1)).admit(&frames[2]).is_none());
+        assert!(one.is_short() && !one.may_begin(1 << 20));
+        assert!(budgets.of(client(2)).admit(&frames[3]).is_some());
+        assert!(budgets.of(None).admit(&frames[3]).is_some());
+        drop(held);
+        assert!(one.admit(&frames[2]).is_some());
+        assert_eq!(budgets.held(), 0);
+        drop(one);
+        for last in 0..=255 {
+            drop(budgets.of(client(last)));
+        }
+        assert!(budgets.addresses.lock().len() < 16);
+    }
 
     fn budgets(total: u64, connection: u64) -> (Arc<Budget>, Arc<Budget>) {
         let total = Arc::new(Budget::new(total));

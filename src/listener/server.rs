@@ -12,7 +12,7 @@ use tokio_util::task::TaskTracker;
 use super::accept::{Gatehouse, accept_all};
 use super::drain::{Drained, Signal};
 use super::places::Connections;
-use super::responses::Budget;
+use super::responses::Budgets;
 use super::throttle::Throttle;
 use super::tls::watch;
 use super::{App, Listener, TlsContext};
@@ -39,8 +39,7 @@ pub(super) struct Shared {
     pub(super) max_header_bytes: usize,
     pub(super) timeouts: Timeouts,
     pub(super) connections: Connections,
-    /// `limits.max_response_bytes`
-    pub(super) responses: Arc<Budget>,
+    pub(super) responses: Budgets,
     pub(super) max_response_bytes_per_connection: u64,
     /// Take nothing new, finish what is under way.
     pub(super) stop: Signal,
@@ -124,7 +123,7 @@ impl Server {
                 max_header_bytes: limits.max_header_bytes,
                 timeouts,
                 connections: Connections::new(limits.max_connections, limits.connections_per_address()),
-                responses: Arc::new(Budget::new(limits.max_response_bytes)),
+                responses: Budgets::new(limits.max_response_bytes, limits.response_bytes_per_address()),
                 max_response_bytes_per_connection: limits.max_response_bytes_per_connection,
                 stop: Signal::default(),
                 cut: Signal::default(),

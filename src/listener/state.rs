@@ -11,7 +11,7 @@ use super::responses::Budget;
 /// One connection, as its parts tell each other about it: the socket, the protocol, the requests.
 #[derive(Debug)]
 pub(super) struct ConnectionState {
-    /// The memory of all connections' responses.
+    /// The memory of responses, for the client's address.
     pub(super) responses: Arc<Budget>,
     live_offered: AtomicBool,
     live: Mutex<Option<Live>>,

@@ -64,6 +64,7 @@ fn readers_that_take_nothing_hold_no_more_than_the_budget() {
         .with("limits.max_stream_bytes", 0)
         .with("limits.max_memory_bytes", 0)
         .with("limits.max_response_bytes", 32 * MIB)
+        .with("limits.max_response_bytes_per_address", 0)
         .start();
     // Larger than what the server keeps of streams for their readers.
     let message = "x".repeat(4 * MIB);

@@ -211,6 +211,7 @@ async fn a_response_ends_when_its_last_piece_is_taken() {
 async fn without_room_in_total_a_response_is_refused_until_the_clients_that_take_nothing_are_gone() {
     let limits = LimitsConfig {
         max_response_bytes: 32 * MIB as u64,
+        max_response_bytes_per_address: Some(0),
         ..LimitsConfig::default()
     };
     let (server, address) = plain(&limits, &patient());
