@@ -16,7 +16,7 @@ use tokio::net::TcpStream;
 
 use super::certs::Files;
 use super::http2::{DATA, END_STREAM, Peer, RST_STREAM, WINDOW_UPDATE};
-use super::support::{bind, exchange, hasty, read_until, until};
+use super::support::{bind, connect_from, exchange, hasty, read_until, until};
 use crate::config::{ConnectionConfig, LimitsConfig, TransportMode};
 use crate::listener::{Server, build_tls_context};
 
@@ -236,6 +236,29 @@ async fn without_room_in_total_a_response_is_refused_until_the_clients_that_take
     until("room", || server.held_by_responses() < 24 * MIB).await;
     let answer = exchange(address, request("/medium")).await;
     assert!(answer.starts_with("HTTP/1.1 200") && answer.len() > MIB);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_address_does_not_use_up_the_room_of_others() {
+    let limits = LimitsConfig {
+        max_response_bytes_per_address: Some(32 * MIB as u64),
+        ..LimitsConfig::default()
+    };
+    let (_server, address) = plain(&limits, &patient());
+    let request = |path: &str| format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+    let ask = async |from: &str, path: &str| {
+        let mut socket = connect_from(from, address).await;
+        socket.write_all(request(path).as_bytes()).await.unwrap();
+        let head = read_until(&mut socket, "\r\n\r\n").await;
+        (head, socket)
+    };
+    let mut stalled = Vec::new();
+    for _ in 0..5 {
+        stalled.push(ask("127.0.0.2", "/own").await.1);
+    }
+    assert!(ask("127.0.0.2", "/medium").await.0.starts_with("HTTP/1.1 503"));
+    assert!(ask("127.0.0.2", "/small").await.0.starts_with("HTTP/1.1 200"));
+    assert!(ask("127.0.0.3", "/medium").await.0.starts_with("HTTP/1.1 200"));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
