@@ -1,7 +1,11 @@
 //! What live reads have in common: they are counted, and they end with their token and
 //! with the server.
 
-use std::{net::IpAddr, sync::Arc, time::Duration};
+use std::{
+    hash::{BuildHasher, RandomState},
+    sync::Arc,
+    time::Duration,
+};
 
 use http::request::Parts;
 use prometheus::IntGauge;
@@ -19,24 +23,26 @@ use crate::{
 pub(super) struct Place {
     gauge: IntGauge,
     _permit: OwnedSemaphorePermit,
-    _shares: (Option<Share<Holder>>, Option<Share<IpAddr>>),
-    /// Keeps the address taken that [`Holder::Token`] is.
+    _shares: (Share, Share),
+    /// Keeps the address taken by which a token is counted.
     _token: Option<Arc<Verified>>,
 }
 
 /// Whose live reads are counted together.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(super) enum Holder {
+#[derive(Debug, Hash)]
+enum Holder<'a> {
     /// All tokens with the same `identity`.
-    Identity(String),
+    Identity(&'a str),
     /// One token, by the address of what it proves.
     Token(usize),
 }
 
 /// The shares in `limits.max_live_readers`.
 pub(super) struct LiveShares {
-    principals: Arc<Shares<Holder>>,
-    addresses: Arc<Shares<IpAddr>>,
+    principals: Arc<Shares>,
+    addresses: Arc<Shares>,
+    /// Principals are counted by a hash that nobody outside can predict.
+    hasher: RandomState,
 }
 
 impl LiveShares {
@@ -44,6 +50,7 @@ impl LiveShares {
         Self {
             principals: Shares::new(per_principal),
             addresses: Shares::new(per_address),
+            hasher: RandomState::new(),
         }
     }
 }
@@ -53,7 +60,7 @@ impl Place {
     /// share of them already.
     pub(super) fn take(app: &App, permit: &Permit, parts: &Parts, mode: &'static str) -> Result<Self, Problem> {
         let shares = if permit.principal().is_some_and(Principal::is_server) {
-            (None, None)
+            (Share::default(), Share::default())
         } else {
             (principal_share(app, permit)?, address_share(app, parts)?)
         };
@@ -71,27 +78,28 @@ impl Place {
     }
 }
 
-fn principal_share(app: &App, permit: &Permit) -> Result<Option<Share<Holder>>, Problem> {
+fn principal_share(app: &App, permit: &Permit) -> Result<Share, Problem> {
     let holder = match (permit.identity(), permit.holder()) {
-        (Some(identity), _) => Holder::Identity(identity.to_owned()),
+        (Some(identity), _) => Holder::Identity(identity),
         (None, Some(token)) => Holder::Token(Arc::as_ptr(token).addr()),
-        (None, None) => return Ok(None),
+        (None, None) => return Ok(Share::default()),
     };
-    let share = app.live_shares().principals.take(holder);
-    share.map(Some).ok_or_else(|| {
+    let shares = app.live_shares();
+    let share = shares.principals.take(shares.hasher.hash_one(holder));
+    share.ok_or_else(|| {
         let detail = "this token has its share of the live reads open; end some, or try again";
         Problem::too_many("too-many-own-readers", detail)
     })
 }
 
-fn address_share(app: &App, parts: &Parts) -> Result<Option<Share<IpAddr>>, Problem> {
+fn address_share(app: &App, parts: &Parts) -> Result<Share, Problem> {
     let client = parts.extensions.get::<Origin>().and_then(|origin| origin.client_ip);
     let is_internal = parts.extensions.get::<ListenerKind>() == Some(&ListenerKind::Internal);
     let Some(client) = client.filter(|ip| !is_internal && !contains(&app.settings().proxies, *ip)) else {
-        return Ok(None);
+        return Ok(Share::default());
     };
     let share = app.live_shares().addresses.take(network(client));
-    share.map(Some).ok_or_else(|| {
+    share.ok_or_else(|| {
         let detail = "this address has its share of the live reads open; end some, or try again";
         Problem::too_many("too-many-own-readers", detail)
     })

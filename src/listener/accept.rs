@@ -102,7 +102,9 @@ fn admit<S: App>(socket: TcpStream, peer: SocketAddr, gatehouse: &Gatehouse, app
         Err(Full::Peer) => return refuse_crowd(socket, peer, gatehouse, shared),
     };
     let open = shared.count_open();
-    let responses = shared.responses.of(place.client);
+    let responses = shared
+        .responses
+        .of(shared.connections.client(gatehouse.kind, peer.ip()));
     let state = Arc::new(ConnectionState::new(Arc::clone(&responses)));
     let io = Guarded::new(socket, shared.timeouts.write, Arc::clone(&state));
     let service = Entry {
@@ -111,18 +113,14 @@ fn admit<S: App>(socket: TcpStream, peer: SocketAddr, gatehouse: &Gatehouse, app
         kind: gatehouse.kind,
         tls: None,
         state,
-        meter: Meter {
-            budget: responses,
-            patience: shared.timeouts.write,
-        },
+        meter: Meter { budget: responses },
     };
     let shared_by_all = Arc::clone(shared);
     match gatehouse.tls.clone() {
         None => {
-            shared.tasks.spawn(async move {
-                serve_http1(io, service, shared_by_all, peer).await;
-                drop((place, open));
-            });
+            shared
+                .tasks
+                .spawn(serve_http1(io, service, shared_by_all, peer, (place, open)));
         }
         Some(context) => {
             shared.tasks.spawn(async move {
@@ -164,7 +162,7 @@ async fn serve_tls<S: App>(
     if secured.info.http2 {
         Box::pin(serve_http2(secured.stream, service, shared, peer)).await;
     } else {
-        Box::pin(serve_http1(secured.stream, service, shared, peer)).await;
+        Box::pin(serve_http1(secured.stream, service, shared, peer, ())).await;
     }
 }
 

@@ -54,48 +54,59 @@ where
     }
 }
 
-/// Serves HTTP/1.1 on `io` until either side ends it.
-pub(super) async fn serve_http1<I, S>(io: I, service: Entry<S>, shared: Arc<Shared>, peer: SocketAddr)
+/// Serves HTTP/1.1 on `io` until either side ends it. `place` is held as long.
+///
+/// An `async fn` would hold its arguments twice, for as long as the connection lives.
+#[allow(clippy::manual_async_fn)]
+pub(super) fn serve_http1<I, S>(
+    mut io: I,
+    mut service: Entry<S>,
+    shared: Arc<Shared>,
+    peer: SocketAddr,
+    place: impl Send + 'static,
+) -> impl Future<Output = ()> + Send
 where
     I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     S: App,
 {
-    let state = Arc::clone(&service.state);
-    let (mut io, mut service) = (io, service);
-    loop {
-        // Boxed, and its parts dropped in here: nothing of it is held while a live answer is
-        // written, above all not its buffers.
-        let mut live = {
-            let connection = shared.http1.serve_connection(TokioIo::new(io), service);
-            let mut connection = Watched::http1(connection, Arc::clone(&state), shared.timeouts);
-            let ended = drive(Pin::new(&mut connection), &shared, || state.is_live_due()).await;
-            match ended {
-                Ended::ByItself(Ok(())) | Ended::Cut => return,
-                Ended::ByItself(Err(error)) => {
-                    // The peer's doing in all cases: gone, too slow, or not speaking HTTP.
-                    tracing::debug!(%peer, %error, "connection ended");
+    async move {
+        let _place = &place;
+        let state = Arc::clone(&service.state);
+        loop {
+            // Boxed, and its parts dropped in here: nothing of it is held while a live answer is
+            // written, above all not its buffers.
+            let mut live = {
+                let connection = shared.http1.serve_connection(TokioIo::new(io), service);
+                let mut connection = Box::new(Watched::http1(connection, Arc::clone(&state), shared.timeouts));
+                let ended = drive(Pin::new(&mut *connection), &shared, || state.is_live_due()).await;
+                match ended {
+                    Ended::ByItself(Ok(())) | Ended::Cut => return,
+                    Ended::ByItself(Err(error)) => {
+                        // The peer's doing in all cases: gone, too slow, or not speaking HTTP.
+                        tracing::debug!(%peer, %error, "connection ended");
+                        return;
+                    }
+                    Ended::Interrupted => {}
+                }
+                let parts = connection.into_inner().into_parts();
+                let Some(mut live) = state.take_live() else {
+                    return;
+                };
+                // What was read ahead is not read again.
+                live.keep &= parts.read_buf.is_empty();
+                io = parts.io.into_inner();
+                service = parts.service;
+                live
+            };
+            live.keep &= !shared.stop.is_given();
+            match until_cut(Writer::new(&mut io, live, &state.responses), &shared).await {
+                Some(live::End::Reusable) if !shared.stop.is_given() => {}
+                Some(live::End::Reusable | live::End::Last) => {
+                    let _ = until_cut(pin!(io.shutdown()), &shared).await;
                     return;
                 }
-                Ended::Interrupted => {}
+                Some(live::End::Broken) | None => return,
             }
-            let parts = connection.into_inner().into_parts();
-            let Some(mut live) = state.take_live() else {
-                return;
-            };
-            // What was read ahead is not read again.
-            live.keep &= parts.read_buf.is_empty();
-            io = parts.io.into_inner();
-            service = parts.service;
-            live
-        };
-        live.keep &= !shared.stop.is_given();
-        match until_cut(Writer::new(&mut io, live, &state.responses), &shared).await {
-            Some(live::End::Reusable) if !shared.stop.is_given() => {}
-            Some(live::End::Reusable | live::End::Last) => {
-                let _ = until_cut(pin!(io.shutdown()), &shared).await;
-                return;
-            }
-            Some(live::End::Broken) | None => return,
         }
     }
 }

@@ -65,8 +65,8 @@ where
     };
     let connection =
         builder(streams, &shared.timeouts, shared.max_header_bytes).serve_connection(TokioIo::new(io), service);
-    let mut connection = Watched::http2(connection, Arc::clone(&state), shared.timeouts);
-    match drive(Pin::new(&mut connection), &shared, || false).await {
+    let mut connection = Box::new(Watched::http2(connection, Arc::clone(&state), shared.timeouts));
+    match drive(Pin::new(&mut *connection), &shared, || false).await {
         Ended::ByItself(Err(error)) => tracing::debug!(%peer, %error, "connection ended"),
         Ended::ByItself(Ok(())) if state.is_abused() => {
             tracing::debug!(%peer, "connection ended: it cancelled too many requests");

@@ -19,7 +19,7 @@ const GOODBYE: Duration = Duration::from_secs(5);
 /// request's head cannot tell a head that trickles from a connection that is kept for later, and
 /// it has none at all for HTTP/2.
 pub(super) struct Watched<C> {
-    connection: Box<C>,
+    connection: C,
     state: Arc<ConnectionState>,
     timeouts: Timeouts,
     http2: bool,
@@ -59,7 +59,7 @@ impl<C> Watched<C> {
 
     fn new(connection: C, state: Arc<ConnectionState>, timeouts: Timeouts, http2: bool) -> Self {
         Self {
-            connection: Box::new(connection),
+            connection,
             phase: Phase::First,
             since: Instant::now(),
             begun: 0,
@@ -73,7 +73,7 @@ impl<C> Watched<C> {
     }
 
     pub(super) fn into_inner(self) -> C {
-        *self.connection
+        self.connection
     }
 
     /// Looks where the connection is, after it has done what it could.
@@ -140,7 +140,7 @@ impl<C: Graceful + Future<Output = hyper::Result<()>> + Unpin> Future for Watche
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = &mut *self;
         loop {
-            if let Poll::Ready(output) = Pin::new(&mut *this.connection).poll(cx) {
+            if let Poll::Ready(output) = Pin::new(&mut this.connection).poll(cx) {
                 return Poll::Ready(output);
             }
             if this.http2 {
@@ -170,6 +170,6 @@ where
             // A client that does not answer the farewell must not use up the time of a stop.
             self.told = true;
         }
-        Pin::new(&mut *self.connection).finish();
+        Pin::new(&mut self.connection).finish();
     }
 }

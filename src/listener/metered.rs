@@ -4,7 +4,6 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
 
 use axum::body::{Body, Bytes, HttpBody};
 use bytes::Buf;
@@ -28,8 +27,6 @@ const ESTIMATE: usize = 1024 * 1024;
 #[derive(Debug, Clone)]
 pub(super) struct Meter {
     pub(super) budget: Arc<Budget>,
-    /// How long a body may wait for room before it breaks off.
-    pub(super) patience: Duration,
 }
 
 /// A response's body.
@@ -208,7 +205,8 @@ impl Metering {
 
     /// Takes the room there is; `Some` when it has to be waited for.
     fn room(&mut self, expected: Option<u64>) -> Option<Waiting> {
-        let (budget, patience) = (&self.meter.budget, self.meter.patience);
+        let budget = &self.meter.budget;
+        let patience = budget.patience();
         match self.source {
             Source::Memory => None,
             Source::Events => budget.is_connection_full().then(|| {

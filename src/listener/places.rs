@@ -22,7 +22,7 @@ pub(super) struct Connections {
     shared: Arc<Semaphore>,
     reserve: Arc<Semaphore>,
     refusals: Arc<Semaphore>,
-    addresses: Arc<Shares<IpAddr>>,
+    addresses: Arc<Shares>,
     /// Peers that stand for many clients.
     proxies: Vec<IpNet>,
 }
@@ -30,10 +30,8 @@ pub(super) struct Connections {
 /// One connection's place.
 #[derive(Debug)]
 pub(super) struct Place {
-    /// The peer's network; `None` for a peer that stands for many clients.
-    pub(super) client: Option<IpAddr>,
     _permit: OwnedSemaphorePermit,
-    _share: Option<Share<IpAddr>>,
+    _share: Share,
 }
 
 /// Why there is no place for a connection.
@@ -71,17 +69,20 @@ impl Connections {
             ListenerKind::Internal => permit(&self.reserve).or_else(|| permit(&self.shared)),
         };
         let permit = permit.ok_or(Full::Server)?;
-        let is_client = kind == ListenerKind::Public && !contains(&self.proxies, peer);
-        let client = is_client.then(|| network(peer));
-        let share = match client {
-            Some(client) => Some(self.addresses.take(client).ok_or(Full::Peer)?),
-            None => None,
+        let share = match self.client(kind, peer) {
+            Some(client) => self.addresses.take(client).ok_or(Full::Peer)?,
+            None => Share::default(),
         };
         Ok(Place {
-            client,
             _permit: permit,
             _share: share,
         })
+    }
+
+    /// The network of a peer that is one client; `None` for one that stands for many.
+    pub(super) fn client(&self, kind: ListenerKind, peer: IpAddr) -> Option<u64> {
+        let is_client = kind == ListenerKind::Public && !contains(&self.proxies, peer);
+        is_client.then(|| network(peer))
     }
 
     /// A place for one answer to a peer that is refused.

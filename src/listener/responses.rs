@@ -2,10 +2,10 @@
 //! client address, and of all connections together.
 
 use std::collections::HashMap;
-use std::net::IpAddr;
 use std::pin::pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 use axum::body::Bytes;
 use parking_lot::Mutex;
@@ -71,6 +71,8 @@ enum Level {
 #[derive(Debug)]
 pub(super) struct Budget {
     level: Level,
+    /// How long a body may wait for room before it breaks off.
+    patience: Duration,
     small: Pool,
     large: Pool,
     /// Large frames that are charged, by address and length: one that many requests share is
@@ -121,30 +123,35 @@ impl Drop for Reservation {
 
 impl Budget {
     /// The budget of all connections.
-    pub(super) fn new(limit: u64) -> Self {
-        Self::within(Level::Total, limit, None)
+    pub(super) fn new(limit: u64, patience: Duration) -> Self {
+        Self::within(Level::Total, limit, patience, None)
     }
 
     /// The budget of a client address.
     fn of_address(limit: u64, total: &Arc<Self>) -> Self {
-        Self::within(Level::Address, limit, Some(Arc::clone(total)))
+        Self::within(Level::Address, limit, total.patience, Some(Arc::clone(total)))
     }
 
     /// A connection's budget.
     pub(super) fn of_connection(limit: u64, address: &Arc<Self>) -> Self {
-        Self::within(Level::Connection, limit, Some(Arc::clone(address)))
+        Self::within(Level::Connection, limit, address.patience, Some(Arc::clone(address)))
     }
 
-    fn within(level: Level, limit: u64, parent: Option<Arc<Self>>) -> Self {
+    fn within(level: Level, limit: u64, patience: Duration, parent: Option<Arc<Self>>) -> Self {
         let limit = usize::try_from(limit).unwrap_or(usize::MAX);
         let small = limit / SMALL_SHARE;
         Self {
             level,
+            patience,
             small: Pool::new(small),
             large: Pool::new(limit - small),
             shared: Mutex::default(),
             parent,
         }
+    }
+
+    pub(super) fn patience(&self) -> Duration {
+        self.patience
     }
 
     fn pool(&self, bytes: usize) -> &Pool {
@@ -308,20 +315,20 @@ impl Budget {
 pub(super) struct Budgets {
     total: Arc<Budget>,
     per_address: u64,
-    addresses: Mutex<HashMap<IpAddr, Weak<Budget>>>,
+    addresses: Mutex<HashMap<u64, Weak<Budget>>>,
 }
 
 impl Budgets {
-    pub(super) fn new(limit: u64, per_address: u64) -> Self {
+    pub(super) fn new(limit: u64, per_address: u64, patience: Duration) -> Self {
         Self {
-            total: Arc::new(Budget::new(limit)),
+            total: Arc::new(Budget::new(limit, patience)),
             per_address,
             addresses: Mutex::default(),
         }
     }
 
     /// The budget for the connections of one client; `None` for a peer that stands for many.
-    pub(super) fn of(&self, client: Option<IpAddr>) -> Arc<Budget> {
+    pub(super) fn of(&self, client: Option<u64>) -> Arc<Budget> {
         let Some(client) = client.filter(|_| self.per_address < u64::MAX) else {
             return Arc::clone(&self.total);
         };
@@ -351,8 +358,8 @@ mod tests {
 
     #[test]
     fn an_address_holds_no_more_than_its_share_and_is_forgotten() {
-        let budgets = Budgets::new(1 << 20, 400_000);
-        let client = |last| Some(IpAddr::from([192, 0, 2, last]));
+        let budgets = Budgets::new(1 << 20, 400_000, Duration::from_secs(30));
+        let client = Some;
         let frame = |_| Bytes::from(vec![0; 200_000]);
         let frames: Vec<Bytes> = (0..4).map(frame).collect();
         let one = Arc::new(Budget::of_connection(1 << 20, &budgets.of(client(1))));
@@ -372,7 +379,7 @@ mod tests {
     }
 
     fn budgets(total: u64, connection: u64) -> (Arc<Budget>, Arc<Budget>) {
-        let total = Arc::new(Budget::new(total));
+        let total = Arc::new(Budget::new(total, Duration::from_secs(30)));
         let connection = Arc::new(Budget::of_connection(connection, &total));
         (total, connection)
     }
@@ -434,7 +441,7 @@ mod tests {
         tokio::task::yield_now().await;
         drop(first);
         for task in waiting {
-            tokio::time::timeout(std::time::Duration::from_secs(5), task)
+            tokio::time::timeout(Duration::from_secs(5), task)
                 .await
                 .unwrap()
                 .unwrap();

@@ -123,7 +123,11 @@ impl Server {
                 max_header_bytes: limits.max_header_bytes,
                 timeouts,
                 connections: Connections::new(limits.max_connections, limits.connections_per_address()),
-                responses: Budgets::new(limits.max_response_bytes, limits.response_bytes_per_address()),
+                responses: Budgets::new(
+                    limits.max_response_bytes,
+                    limits.response_bytes_per_address(),
+                    timeouts.write,
+                ),
                 max_response_bytes_per_connection: limits.max_response_bytes_per_connection,
                 stop: Signal::default(),
                 cut: Signal::default(),

@@ -2,8 +2,7 @@
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
-use std::hash::Hash;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
@@ -11,20 +10,16 @@ use parking_lot::Mutex;
 /// Counts what each holder has. Holders that have nothing are forgotten, so there are never more
 /// of them than there are things to have.
 #[derive(Debug)]
-pub struct Shares<K> {
+pub struct Shares {
     limit: usize,
-    counts: Mutex<HashMap<K, usize>>,
+    counts: Mutex<HashMap<u64, u32>>,
 }
 
-/// One thing that a holder has, for as long as this exists.
-#[derive(Debug)]
-pub struct Share<K: Hash + Eq> {
-    shares: Arc<Shares<K>>,
-    /// `None` where nobody is counted.
-    holder: Option<K>,
-}
+/// One thing that a holder has, for as long as this exists. Empty where nobody is counted.
+#[derive(Debug, Default)]
+pub struct Share(Option<(Arc<Shares>, u64)>);
 
-impl<K: Hash + Eq + Clone> Shares<K> {
+impl Shares {
     /// Shares of up to `limit`.
     #[must_use]
     pub fn new(limit: usize) -> Arc<Self> {
@@ -36,20 +31,17 @@ impl<K: Hash + Eq + Clone> Shares<K> {
 
     /// One more for `holder`; `None` when its share is used up.
     #[must_use]
-    pub fn take(self: &Arc<Self>, holder: K) -> Option<Share<K>> {
-        let counted = self.limit < usize::MAX;
-        if counted {
-            let mut counts = self.counts.lock();
-            let count = counts.entry(holder.clone()).or_insert(0);
-            if *count >= self.limit {
-                return None;
-            }
-            *count += 1;
+    pub fn take(self: &Arc<Self>, holder: u64) -> Option<Share> {
+        if self.limit == usize::MAX {
+            return Some(Share::default());
         }
-        Some(Share {
-            shares: Arc::clone(self),
-            holder: counted.then_some(holder),
-        })
+        let mut counts = self.counts.lock();
+        let count = counts.entry(holder).or_insert(0);
+        if *count as usize >= self.limit {
+            return None;
+        }
+        *count += 1;
+        Some(Share(Some((Arc::clone(self), holder))))
     }
 
     /// How many holders have something.
@@ -59,10 +51,10 @@ impl<K: Hash + Eq + Clone> Shares<K> {
     }
 }
 
-impl<K: Hash + Eq> Drop for Share<K> {
+impl Drop for Share {
     fn drop(&mut self) {
-        let Some(holder) = self.holder.take() else { return };
-        let mut counts = self.shares.counts.lock();
+        let Some((shares, holder)) = self.0.take() else { return };
+        let mut counts = shares.counts.lock();
         if let Entry::Occupied(mut count) = counts.entry(holder) {
             *count.get_mut() -= 1;
             if *count.get() == 0 {
@@ -79,13 +71,12 @@ impl<K: Hash + Eq> Drop for Share<K> {
 /// The network that counts as one client: an IPv4 address, or the /64 that an IPv6 client can
 /// choose its addresses from.
 #[must_use]
-pub fn network(address: IpAddr) -> IpAddr {
+pub fn network(address: IpAddr) -> u64 {
+    /// No unicast address of IPv6 begins like this.
+    const IPV4: u64 = 0xffff_ffff_0000_0000;
     match address.to_canonical() {
-        IpAddr::V6(address) => {
-            let network = address.to_bits() & !u128::from(u64::MAX);
-            IpAddr::V6(Ipv6Addr::from_bits(network))
-        }
-        address @ IpAddr::V4(_) => address,
+        IpAddr::V6(address) => (address.to_bits() >> 64) as u64,
+        IpAddr::V4(address) => IPV4 | u64::from(address.to_bits()),
     }
 }
 
@@ -96,13 +87,13 @@ mod tests {
     #[test]
     fn a_holder_has_no_more_than_its_share_and_is_forgotten() {
         let shares = Shares::new(2);
-        let held = [shares.take("a"), shares.take("a"), shares.take("b")];
+        let held = [shares.take(1), shares.take(1), shares.take(2)];
         assert!(held.iter().all(Option::is_some));
-        assert!(shares.take("a").is_none());
+        assert!(shares.take(1).is_none());
         assert_eq!(shares.holders(), 2);
         drop(held);
         assert_eq!(shares.holders(), 0);
-        assert!(shares.take("a").is_some());
+        assert!(shares.take(1).is_some());
     }
 
     #[test]

@@ -14,7 +14,7 @@ pub(super) struct ConnectionState {
     /// The memory of responses, for the client's address.
     pub(super) responses: Arc<Budget>,
     live_offered: AtomicBool,
-    live: Mutex<Option<Live>>,
+    live: Mutex<Option<Box<Live>>>,
     /// The socket has not taken all that was written.
     stuck: AtomicBool,
     /// Counts reads that brought something.
@@ -73,7 +73,7 @@ impl ConnectionState {
     }
 
     pub(super) fn offer_live(&self, live: Live) {
-        *self.live.lock() = Some(live);
+        *self.live.lock() = Some(Box::new(live));
         self.live_offered.store(true, Ordering::Release);
     }
 
@@ -84,7 +84,7 @@ impl ConnectionState {
 
     pub(super) fn take_live(&self) -> Option<Live> {
         self.live_offered.store(false, Ordering::Release);
-        self.live.lock().take()
+        self.live.lock().take().map(|live| *live)
     }
 
     pub(super) fn set_stuck(&self, stuck: bool) {

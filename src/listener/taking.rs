@@ -84,6 +84,7 @@ pub(super) async fn run<F: Future<Output = ()>>(stream: F, write_timeout: Durati
     let taking = Arc::new(Taking::default());
     let mut stream = pin!(CURRENT.scope(Arc::clone(&taking), stream));
     let mut stall = Stall::default();
+    let mut seen = 0;
     poll_fn(|cx| {
         if stream.as_mut().poll(cx).is_ready() {
             let complete = taking.complete.load(Ordering::Acquire);
@@ -93,47 +94,48 @@ pub(super) async fn run<F: Future<Output = ()>>(stream: F, write_timeout: Durati
             stall.end();
             return Poll::Pending;
         }
-        stall.progress(taking.taken.load(Ordering::Acquire));
+        let taken = taking.taken.load(Ordering::Acquire);
+        if taken != seen {
+            seen = taken;
+            stall.end();
+        }
         stall.poll(cx, write_timeout, budget).map(|()| End::Stalled)
     })
     .await
 }
 
-/// A client that takes nothing, and since when.
+/// A client that takes nothing. Costs next to nothing until there is one.
 #[derive(Debug, Default)]
-pub(super) struct Stall {
-    since: Option<Instant>,
-    timer: Option<Pin<Box<Sleep>>>,
-    progress: usize,
+pub(super) struct Stall(Option<Box<Stalled>>);
+
+#[derive(Debug)]
+struct Stalled {
+    since: Instant,
+    timer: Pin<Box<Sleep>>,
 }
 
 impl Stall {
     pub(super) fn end(&mut self) {
-        self.since = None;
-        self.timer = None;
-    }
-
-    /// Notes how much was taken so far.
-    fn progress(&mut self, taken: usize) {
-        if self.progress != taken {
-            self.progress = taken;
-            self.since = None;
-        }
+        self.0 = None;
     }
 
     /// Ready when the client has had its time: `write_timeout`, less while memory is short.
     pub(super) fn poll(&mut self, cx: &mut Context<'_>, write_timeout: Duration, budget: &Budget) -> Poll<()> {
         let step = write_timeout.min(SHORT_OF_MEMORY);
-        let since = *self.since.get_or_insert_with(Instant::now);
+        let stalled = self.0.get_or_insert_with(|| {
+            Box::new(Stalled {
+                since: Instant::now(),
+                timer: Box::pin(sleep(step)),
+            })
+        });
         loop {
-            let timer = self.timer.get_or_insert_with(|| Box::pin(sleep(step)));
-            std::task::ready!(timer.as_mut().poll(cx));
-            let stalled = since.elapsed();
-            if stalled >= write_timeout || (stalled >= SHORT_OF_MEMORY && budget.is_short()) {
+            std::task::ready!(stalled.timer.as_mut().poll(cx));
+            let lasted = stalled.since.elapsed();
+            if lasted >= write_timeout || (lasted >= SHORT_OF_MEMORY && budget.is_short()) {
                 return Poll::Ready(());
             }
-            let next = Instant::now() + step.min(write_timeout.saturating_sub(stalled));
-            timer.as_mut().reset(next);
+            let next = Instant::now() + step.min(write_timeout.saturating_sub(lasted));
+            stalled.timer.as_mut().reset(next);
         }
     }
 }
