@@ -27,6 +27,10 @@ pub(super) struct EarlierRecord {
 }
 
 impl EarlierRecord {
+    pub(super) fn id(&self) -> StreamId {
+        self.id
+    }
+
     /// As a record of today. Its incarnation is its id, as everybody's, and so are those of the
     /// streams that it reads through.
     pub(super) fn renew(self, retention: Option<Box<Retention>>) -> StreamRecord {

@@ -9,6 +9,7 @@ use super::{
     base::{Snapshot, Totals, schema::storage_error},
     entry::{self, Decoded},
     files::DataFiles,
+    former::FormerNames,
     journal::Recovered,
     memtable::{Known, Memtable},
 };
@@ -126,9 +127,11 @@ impl View {
     /// Does what the journal says. Returns below which id some may be in use.
     pub(super) fn replay(&mut self, recovered: &[Recovered]) -> Result<StreamId, StorageError> {
         let mut ids = 0;
+        let index = Arc::clone(&self.index);
+        let mut names = FormerNames::new(&index);
         for record in recovered {
             let damaged = |what: String| StorageError::Corrupt(format!("record {} of the journal: {what}", record.seq));
-            let Decoded { batch, next_id } = entry::decode(&record.content).map_err(damaged)?;
+            let Decoded { batch, next_id } = entry::decode(&record.content, &mut names).map_err(damaged)?;
             ids = ids.max(next_id);
             // What was acknowledged is replayed; what is damaged is found out by the next append.
             let checked = self.check(&batch, None);

@@ -6,7 +6,7 @@
 use redb::{Database, ReadableDatabase, ReadableTable, ReadableTableMetadata, TableDefinition, TableError};
 
 use super::{DUE, META, NAMES, schema::decode_record, write};
-use crate::protocol::{StreamName, name::canonical};
+use crate::{protocol::StreamName, storage::journaled::former};
 
 /// Name → its spelling, where that is not the name itself.
 pub(super) const SPELLINGS: TableDefinition<'_, &str, &str> = TableDefinition::new("spellings");
@@ -27,7 +27,8 @@ pub(super) fn open(txn: &redb::ReadTransaction) -> Result<Option<SpellingsRead>,
 }
 
 /// Brings the names of an index that a former version wrote into the form in which they are
-/// compared: that version took `a//b` for another stream than `a/b`.
+/// compared: that version took `a//b` for another stream than `a/b`, and had names that are refused
+/// today.
 pub(super) fn settle(db: &Database) -> Result<(), redb::Error> {
     let others = {
         let txn = db.begin_read()?;
@@ -36,9 +37,10 @@ pub(super) fn settle(db: &Database) -> Result<(), redb::Error> {
         }
         let mut others = Vec::new();
         for row in txn.open_table(NAMES)?.iter()? {
-            let (name, _) = row?;
-            if canonical(name.value()) != name.value() {
-                others.push(name.value().to_owned());
+            let (row, _) = row?;
+            let name = StreamName::new(row.value());
+            if !name.is_ok_and(|name| name.key() == row.value()) {
+                others.push(row.value().to_owned());
             }
         }
         others
@@ -65,26 +67,20 @@ fn rename(db: &Database, others: &[String]) -> Result<(), redb::Error> {
                 continue;
             };
             let record = decode_record(old, &row)?;
-            let key = canonical(old);
-            let taken = key.is_empty() || names.get(&*key)?.is_some();
-            let key = if taken {
-                // Two streams of former versions that are one name now: the second is kept
-                // under a name of its own.
-                let free = canonical(&format!("{key}~{}", record.id)).into_owned();
-                tracing::warn!(
-                    stream = old,
-                    now = free,
-                    "renamed, because another stream's name differs from it in slashes only"
-                );
-                free
-            } else {
-                spellings.insert(&*key, old.as_str())?;
-                key.into_owned()
-            };
-            names.insert(key.as_str(), row.as_slice())?;
+            let mut now = None;
+            for name in former::candidates(old, record.id) {
+                if names.get(name.key())?.is_none() {
+                    now = Some(name);
+                    break;
+                }
+            }
+            let now = now.ok_or_else(|| redb::Error::Corrupted(format!("no name is left for `{old}`")))?;
+            former::warn_of_change(old, &now);
+            names.insert(now.key(), row.as_slice())?;
+            write(&mut spellings, &now)?;
             if let Some(at) = record.due_at {
                 due.remove((at, old.as_str()))?;
-                due.insert((at, key.as_str()), ())?;
+                due.insert((at, now.key()), ())?;
             }
         }
     }
