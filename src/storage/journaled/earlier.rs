@@ -8,7 +8,7 @@ use crate::{
     storage::{Fork, Life, Lifetime, Position, ProducerStamp, Retention, StreamId, StreamRecord},
 };
 
-/// A record without what came with format 3, and without its retention, which stood behind it.
+/// A record without what came with format 3, and without its retention, which followed it.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct EarlierRecord {
     id: StreamId,

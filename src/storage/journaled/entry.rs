@@ -1,6 +1,6 @@
 //! How a batch is written to the journal. `docs/storage.md` is the reference.
 //!
-//! A batch is its entries one behind the other, each in postcard's encoding, and behind the
+//! A batch is its entries one after the other, each in postcard's encoding, and behind the
 //! entry of an append its bytes as they are.
 
 use std::ops::Range;

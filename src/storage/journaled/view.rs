@@ -133,7 +133,7 @@ impl View {
             let damaged = |what: String| StorageError::Corrupt(format!("record {} of the journal: {what}", record.seq));
             let Decoded { batch, next_id } = entry::decode(&record.content, &mut names).map_err(damaged)?;
             ids = ids.max(next_id);
-            // What was acknowledged is replayed; what is damaged is found out by the next append.
+            // Acknowledged changes are replayed; the next append finds damaged data files.
             let checked = self.check(&batch, None);
             match checked.map_err(|error| storage_error("reading the index", error))? {
                 Ok(known) => self.apply(&batch, &known),
