@@ -1,35 +1,15 @@
-//! Names that former versions gave to streams: to them `a//b` and `a/b` were two streams, and
-//! `//__ds/x` was a name.
+//! The names in a journal that a former version may have written.
 
 use std::{collections::HashMap, sync::Arc};
 
-use super::{base::Snapshot, entry::Names};
-use crate::{
-    protocol::{StreamName, name::canonical},
-    storage::StreamId,
+use super::{
+    base::{Snapshot, candidates, warn_of_change},
+    entry::Names,
 };
+use crate::{protocol::StreamName, storage::StreamId};
 
-/// The names that a stream of a former version may have today; it has the first that is free.
-pub(super) fn candidates(former: &str, id: StreamId) -> impl Iterator<Item = StreamName> {
-    let canonical = canonical(former);
-    [former.to_owned(), format!("{canonical}~{id}"), format!("renamed~{id}")]
-        .into_iter()
-        .filter_map(|name| StreamName::new(&name).ok())
-}
-
-/// Tells the operator when a stream is reached by another name.
-pub(super) fn warn_of_change(former: &str, now: &StreamName) {
-    if StreamName::new(former).as_ref() != Ok(now) {
-        tracing::warn!(
-            stream = former,
-            %now,
-            "renamed, because its name is not allowed any longer or differs from another stream's in slashes only"
-        );
-    }
-}
-
-/// The names of the streams in a journal that a former version may have written: the index was
-/// brought to the names of today, and the journal has those of then.
+/// The names of the streams in such a journal: the index was brought to the names of today, and
+/// the journal has those of then.
 pub(super) struct FormerNames<'a> {
     index: &'a Arc<Snapshot>,
     /// Who has a name, as far as the journal was read; `None`: nobody.

@@ -6,7 +6,10 @@
 use redb::{Database, ReadableDatabase, ReadableTable, ReadableTableMetadata, TableDefinition, TableError};
 
 use super::{DUE, META, NAMES, schema::decode_record, write};
-use crate::{protocol::StreamName, storage::journaled::former};
+use crate::{
+    protocol::{StreamName, name::canonical},
+    storage::StreamId,
+};
 
 /// Name → its spelling, where that is not the name itself.
 pub(super) const SPELLINGS: TableDefinition<'_, &str, &str> = TableDefinition::new("spellings");
@@ -23,6 +26,25 @@ pub(super) fn open(txn: &redb::ReadTransaction) -> Result<Option<SpellingsRead>,
         Ok(table) => Ok(Some(table)),
         Err(TableError::TableDoesNotExist(_)) => Ok(None),
         Err(error) => Err(error.into()),
+    }
+}
+
+/// The names that a stream of a former version may have today; it has the first that is free.
+pub(in crate::storage::journaled) fn candidates(former: &str, id: StreamId) -> impl Iterator<Item = StreamName> {
+    let canonical = canonical(former);
+    [former.to_owned(), format!("{canonical}~{id}"), format!("renamed~{id}")]
+        .into_iter()
+        .filter_map(|name| StreamName::new(&name).ok())
+}
+
+/// Tells the operator when a stream is reached by another name.
+pub(in crate::storage::journaled) fn warn_of_change(former: &str, now: &StreamName) {
+    if StreamName::new(former).as_ref() != Ok(now) {
+        tracing::warn!(
+            stream = former,
+            %now,
+            "renamed, because its name is not allowed any longer or differs from another stream's in slashes only"
+        );
     }
 }
 
@@ -68,14 +90,14 @@ fn rename(db: &Database, others: &[String]) -> Result<(), redb::Error> {
             };
             let record = decode_record(old, &row)?;
             let mut now = None;
-            for name in former::candidates(old, record.id) {
+            for name in candidates(old, record.id) {
                 if names.get(name.key())?.is_none() {
                     now = Some(name);
                     break;
                 }
             }
             let now = now.ok_or_else(|| redb::Error::Corrupted(format!("no name is left for `{old}`")))?;
-            former::warn_of_change(old, &now);
+            warn_of_change(old, &now);
             names.insert(now.key(), row.as_slice())?;
             write(&mut spellings, &now)?;
             if let Some(at) = record.due_at {

@@ -48,7 +48,12 @@ fn expected(all: &[(&str, &str)]) -> Vec<(String, String)> {
 #[test]
 fn a_journal_of_a_former_version_keeps_every_stream() {
     let long = format!("{}zz", "x:/".repeat(340));
-    let cases: [(&[(&str, u64, &'static str)], &[Change], &[(&str, &str)]); 4] = [
+    type Case<'a> = (
+        &'a [(&'a str, u64, &'static str)],
+        &'a [Change],
+        &'a [(&'a str, &'a str)],
+    );
+    let cases: [Case<'_>; 4] = [
         (
             &[("a//b", 1, "one"), ("a/b", 2, "two")],
             &[append(1, 3, "+"), append(2, 3, "+")],
