@@ -16,7 +16,22 @@ pub(crate) fn create_dir_all(path: &Path) -> io::Result<()> {
     if path.is_dir() {
         return Ok(());
     }
-    DirBuilder::new().recursive(true).mode(DIR_MODE).create(path)?;
+    match (create_dir(path), path.parent()) {
+        (Err(error), Some(above)) if error.kind() == io::ErrorKind::NotFound && !above.as_os_str().is_empty() => {
+            create_dir_all(above)?;
+        }
+        (Err(_), _) if path.is_dir() => return Ok(()),
+        (done, _) => return done,
+    }
+    match create_dir(path) {
+        Err(_) if path.is_dir() => Ok(()),
+        done => done,
+    }
+}
+
+/// Makes a directory that must not be there yet.
+pub(crate) fn create_dir(path: &Path) -> io::Result<()> {
+    DirBuilder::new().mode(DIR_MODE).create(path)?;
     // A strange umask may have taken from the owner too.
     fs::set_permissions(path, Permissions::from_mode(DIR_MODE))
 }

@@ -9,7 +9,7 @@ use crate::protocol::StreamName;
 /// Identifies a writer without revealing it.
 pub type WriterDigest = [u8; 16];
 
-/// Who a verified token speaks for.
+/// The party that a verified token speaks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Principal {
     /// An app server, which may do everything.

@@ -6,6 +6,7 @@ use crate::{
     auth::KeySet,
     cli::CliError,
     config::{AuthMode, Config, ConfigLoadOptions, Loaded, StorageMode, TransportMode},
+    listener::{TlsContextError, build_tls_context},
     startup::{self, Phase, StartupError},
 };
 
@@ -14,7 +15,12 @@ use crate::{
 pub type Probe = fn(&Config) -> Result<Vec<String>, Vec<String>>;
 
 /// What is looked at, by phase. Each module that reads files at the start has its probe here.
-pub const PROBES: &[(Phase, Probe)] = &[(Phase::LoadKeys, key_files), (Phase::CheckTlsFiles, tls_files)];
+pub const PROBES: &[(Phase, Probe)] = &[
+    (Phase::LoadKeys, key_files),
+    (Phase::CheckTlsFiles, tls_files),
+    (Phase::BuildTlsContext, tls_context),
+    (Phase::StartServer, data_dir),
+];
 
 /// Validates the configuration and what it points at; says what it found in a few lines.
 ///
@@ -128,6 +134,34 @@ fn tls_files(config: &Config) -> Result<Vec<String>, Vec<String>> {
     if problems.is_empty() { Ok(found) } else { Err(problems) }
 }
 
+/// The certificate, its key and the client CAs are what they should be, and belong together.
+fn tls_context(config: &Config) -> Result<Vec<String>, Vec<String>> {
+    let transport = &config.transport;
+    if transport.mode == TransportMode::Http || transport.acme.domain.is_some() {
+        return Ok(Vec::new());
+    }
+    match build_tls_context(transport) {
+        // `tls_files` reports files that cannot be read.
+        Ok(_) | Err(TlsContextError::File(_)) => Ok(Vec::new()),
+        Err(error) => Err(vec![error.to_string()]),
+    }
+}
+
+/// The data directory is a directory, if it is there.
+fn data_dir(config: &Config) -> Result<Vec<String>, Vec<String>> {
+    if config.storage.mode == StorageMode::Memory {
+        return Ok(Vec::new());
+    }
+    let path = &config.storage.data_dir;
+    let reason = match std::fs::metadata(path) {
+        Ok(found) if !found.is_dir() => "is not a directory".into(),
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => error.to_string(),
+        // The start creates it.
+        _ => return Ok(Vec::new()),
+    };
+    Err(vec![format!("storage.data_dir: {}: {reason}", path.display())])
+}
+
 fn open_file(path: &Path) -> Result<(), String> {
     let metadata = std::fs::metadata(path).map_err(|error| match error.kind() {
         std::io::ErrorKind::NotFound => "no such file".to_owned(),
@@ -135,6 +169,10 @@ fn open_file(path: &Path) -> Result<(), String> {
     })?;
     if metadata.is_dir() {
         return Err("is a directory, not a file".into());
+    }
+    // Opening a pipe would wait for a writer.
+    if !metadata.is_file() {
+        return Err("is not a regular file".into());
     }
     std::fs::File::open(path).map(drop).map_err(|error| error.to_string())
 }

@@ -45,13 +45,21 @@ pub struct ExportArgs {
 /// # Errors
 /// [`CliError`]; what was written by then is not complete.
 pub async fn run(args: &ExportArgs, remote: &Remote, out: &mut dyn Write) -> Result<(), CliError> {
-    let file = args.output.as_ref().filter(|path| path.as_os_str() != "-");
+    let file = args.output.as_deref().filter(|path| !is_standard_output(path));
     let Some(path) = file else {
         let mut out = BufWriter::new(out);
         let exported = export(args, remote, &mut out).await;
         let flushed = exported.and_then(|_| Ok(out.flush()?));
         return CliError::or_enough_read(flushed);
     };
+    // It would be replaced, not written to.
+    if fs::metadata(path).is_ok_and(|found| !found.is_file()) {
+        let message = format!(
+            "--output: {} is not a regular file; `-` is standard output",
+            path.display()
+        );
+        return Err(CliError::Usage(message));
+    }
     let partial = partial(path);
     let written = to_file(args, remote, &partial).await;
     let exported = match written {
@@ -79,6 +87,10 @@ async fn to_file(args: &ExportArgs, remote: &Remote, path: &Path) -> Result<Coun
     let file = file.into_inner().map_err(|error| failed(error.into_error()))?;
     file.sync_all().map_err(failed)?;
     Ok(exported)
+}
+
+fn is_standard_output(path: &Path) -> bool {
+    path == Path::new("-") || path == Path::new("/dev/stdout")
 }
 
 /// Where a file is written until it is complete.

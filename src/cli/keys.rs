@@ -1,8 +1,9 @@
 //! `keys generate`
 
 use std::{
-    fs,
+    fs::{self, DirBuilder},
     io::Write,
+    os::unix::fs::DirBuilderExt as _,
     path::{Path, PathBuf},
 };
 
@@ -84,7 +85,12 @@ pub fn generate(args: &GenerateArgs, out: &mut dyn Write) -> Result<(), CliError
         .to_public_key_pem(LineEnding::LF)
         .map_err(|_| failed("it cannot be written as PEM"))?;
 
-    fs::create_dir_all(&args.out).map_err(|error| CliError::file(&args.out, error))?;
+    // The public key is for others to read, and nobody else may put another in its place.
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o755)
+        .create(&args.out)
+        .map_err(|error| CliError::file(&args.out, error))?;
     create(&private_path, private_pem.as_bytes(), 0o600)?;
     if let Err(error) = create(&public_path, public_pem.as_bytes(), 0o644) {
         // Half a pair helps nobody, and would be in the way of the next try.

@@ -63,7 +63,7 @@ pub enum CliError {
     File {
         /// Which one.
         path: String,
-        /// What the system said.
+        /// The system's error.
         source: std::io::Error,
     },
     /// A server did not do what it was asked.

@@ -10,7 +10,7 @@ use super::{
     value::{Data, Origin, Table, Value, quote},
 };
 
-/// What every refusal says.
+/// The forms that every refusal names.
 const UNDERSTOOD: &str = "only <%= ENV[\"X\"] %>, <%= ENV[\"X\"] || \"default\" %>, <%= ENV.fetch(\"X\") %>, \
                           <%= ENV.fetch(\"X\", \"default\") %> and <%= ENV.fetch(\"X\") { \"default\" } %> are understood";
 
@@ -173,7 +173,7 @@ impl Filling<'_> {
                     self.report.warn(origin, key, message);
                 }
                 Tag::Fetch(..) => {
-                    // What it would have said is not known.
+                    // The value is unknown, so later checks would mislead.
                     self.report.unreadable = true;
                     let message = format!("the variable {name} is not set and has no default");
                     self.report.problem(origin, key, message);

@@ -61,7 +61,7 @@ impl Scalar for bool {
 impl Scalar for String {
     fn read(data: &Data) -> Result<Self, Refusal> {
         match data.as_text() {
-            Some("") => Err(Refusal::new(Stage::Load, "is empty".into())),
+            Some(text) if text.trim().is_empty() => Err(Refusal::new(Stage::Load, "is empty".into())),
             Some(text) => Ok(text.into()),
             None => Err(data.wrong_type("text")),
         }

@@ -89,21 +89,35 @@ fn data_from(value: &DeValue<'_>, locate: Locate<'_>) -> Data {
 }
 
 /// More than any configuration has: a value takes a hundred times the two bytes that it may be.
-const MOST_VALUES: usize = 50_000;
+const MOST_VALUES: usize = 10_000;
 
 /// The line with one value too many, counted by what stands between values, which may also
 /// stand in texts and comments.
 fn too_many_values(text: &str) -> Option<usize> {
     let mut left = MOST_VALUES;
-    let spent = |line: &str| {
-        let between = line.bytes().filter(|byte| matches!(byte, b',' | b'=' | b'[' | b'{'));
-        match left.checked_sub(between.count()) {
-            Some(rest) => left = rest,
-            None => return true,
+    let spent = |line: &str| match left.checked_sub(values_in(line)) {
+        Some(rest) => {
+            left = rest;
+            false
         }
-        false
+        None => true,
     };
     text.lines().position(spent).map(|line| line + 1)
+}
+
+/// How many values a line may begin. Each part of a key before the last is a table.
+fn values_in(line: &str) -> usize {
+    let between = line.bytes().filter(|byte| matches!(byte, b',' | b'=' | b'[' | b'{'));
+    let dots = |text: &str| text.bytes().filter(|byte| *byte == b'.').count();
+    let in_keys: usize = match line.trim_start().starts_with('[') {
+        true => dots(line),
+        false => line
+            .split([',', '{'])
+            .filter_map(|piece| piece.split_once('='))
+            .map(|(key, _)| dots(key))
+            .sum(),
+    };
+    between.count() + in_keys
 }
 
 /// More than any key has.

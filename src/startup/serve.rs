@@ -207,7 +207,7 @@ impl Listeners {
     }
 }
 
-/// What a hangup reads anew.
+/// The keys and certificates that a hangup reloads.
 struct Reload {
     authenticator: Option<Arc<Authenticator>>,
     server: Server,

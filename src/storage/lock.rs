@@ -139,7 +139,7 @@ pub fn acquire(dir: &Path) -> Result<DirLock, LockError> {
     let path = dir.join(LOCK_FILE);
     loop {
         let mut file = private_files::open_or_create(&path).map_err(unusable("it is not writable"))?;
-        // Whoever can open it can lock it.
+        // Anyone who can open the file can lock it.
         _ = private_files::tighten(&file);
         match file.try_lock() {
             Ok(()) => {}

@@ -118,7 +118,7 @@ impl StreamRecord {
 pub struct Life {
     /// Its incarnation.
     pub incarnation: u64,
-    /// Its last position: the life after it begins behind this.
+    /// Its last position: the next life begins after this.
     pub end: Position,
 }
 
@@ -214,13 +214,13 @@ pub struct ProducerState {
 /// Where one of a stream's writers stands.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WriterState {
-    /// What the writer has written.
+    /// How far the writer has come.
     pub progress: Progress,
     /// When it last wrote; 0 where that is unknown.
     pub used_at: Millis,
 }
 
-/// What a writer has written.
+/// How far a writer has come.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Progress {
     /// Of an idempotent producer.

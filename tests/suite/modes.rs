@@ -14,9 +14,13 @@ use super::support::{
 
 /// The command with a umask that takes nothing from anybody.
 fn generous(setup: &Setup, arguments: &[&str]) -> Command {
+    with_umask("000", setup, arguments)
+}
+
+fn with_umask(umask: &str, setup: &Setup, arguments: &[&str]) -> Command {
     let mut command = Command::new("sh");
     command
-        .args(["-c", "umask 000; exec \"$0\" \"$@\"", BIN])
+        .args(["-c", &format!("umask {umask}; exec \"$0\" \"$@\""), BIN])
         .args(arguments);
     setup.equip(&mut command);
     command
@@ -51,9 +55,10 @@ fn all_private(dir: &Path) {
 
 #[test]
 fn a_data_directory_and_what_is_copied_from_it_are_private() {
-    for kind in ["acid", "file-durable", "file-fast"] {
+    // A umask may take from the owner too.
+    for (kind, umask) in [("acid", "000"), ("file-durable", "777"), ("file-fast", "000")] {
         let setup = Setup::new().on_disk(kind);
-        let server = setup.launch_by(generous(&setup, &[]));
+        let server = setup.launch_by(with_umask(umask, &setup, &[]));
         server.log.wait_for("serving");
         // Large enough for a data file of its own.
         server.put("a").text(&"x".repeat(300_000)).send().expect(201);
@@ -64,7 +69,8 @@ fn a_data_directory_and_what_is_copied_from_it_are_private() {
         all_private(&setup.data_dir());
 
         let backup = setup.dir.path().join("backup");
-        let (code, _, error) = run(generous(
+        let (code, _, error) = run(with_umask(
+            umask,
             &setup,
             &["storage", "backup", "--to", &backup.display().to_string()],
         ));
@@ -74,7 +80,11 @@ fn a_data_directory_and_what_is_copied_from_it_are_private() {
         all_private(&setup.data_dir());
         let migrated = setup.dir.path().join("migrated");
         let to = migrated.display().to_string();
-        let (code, _, error) = run(generous(&setup, &["storage", "migrate", "--to", &to, "--mode", "acid"]));
+        let (code, _, error) = run(with_umask(
+            umask,
+            &setup,
+            &["storage", "migrate", "--to", &to, "--mode", "acid"],
+        ));
         assert_eq!(code, 0, "{error}");
         all_private(&migrated);
     }
@@ -130,14 +140,34 @@ fn an_export_is_private_and_follows_no_link() {
 }
 
 #[test]
+fn an_export_replaces_regular_files_only() {
+    let setup = Setup::new();
+    let server = setup.start();
+    server.put("a").text("secret").send().expect(201);
+    let at = |name: &str| setup.dir.path().join(name);
+    fs::create_dir(at("directory")).unwrap();
+    symlink("/dev/null", at("device")).unwrap();
+    assert!(Command::new("mkfifo").arg(at("pipe")).status().unwrap().success());
+    let url = format!("http://{}{BASE}", server.public);
+    for name in ["directory", "device", "pipe"] {
+        let (code, _, error) = setup.run(&["export", "--url", &url, "--output", name]);
+        assert!(code != 0 && error.contains("is not a regular file"), "{name} {error}");
+        assert!(!at(&format!("{name}.part")).exists());
+    }
+    let (code, out, error) = setup.run(&["export", "--url", &url, "--output", "/dev/stdout"]);
+    assert!(code == 0 && out.contains("secret"), "{out} {error}");
+    assert!(fs::symlink_metadata("/dev/stdout").unwrap().is_symlink());
+}
+
+#[test]
 fn generated_keys_are_private_whatever_the_umask() {
     let setup = Setup::new();
     let (code, _, error) = run(generous(&setup, &["keys", "generate", "--out", "keys"]));
     assert_eq!(code, 0, "{error}");
     let at = |name: &str| setup.dir.path().join("keys").join(name);
     assert_eq!(
-        (mode(&at("signing_key.pem")), mode(&at("verify_key.pem"))),
-        (0o600, 0o644)
+        (mode(&at("")), mode(&at("signing_key.pem")), mode(&at("verify_key.pem"))),
+        (0o755, 0o600, 0o644)
     );
     // A key that anybody may write to is anybody's.
     fs::set_permissions(at("verify_key.pem"), fs::Permissions::from_mode(0o666)).unwrap();

@@ -21,7 +21,7 @@ pub enum KeysError {
     Read {
         /// Which one.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: Arc<std::io::Error>,
     },
     /// The file is far too large to be a key.
@@ -91,7 +91,7 @@ pub enum KeyProblem {
     /// PEM whose frame or base64 is broken.
     #[error("the PEM block {label} is damaged: {detail}")]
     Damaged {
-        /// What the block calls itself.
+        /// The block's label.
         label: String,
         /// What is wrong with it.
         detail: &'static str,
@@ -114,7 +114,7 @@ pub enum KeyProblem {
     /// Some other PEM block.
     #[error("this is a PEM block {label}; a `PUBLIC KEY` is needed")]
     OtherPem {
-        /// What the block calls itself.
+        /// The block's label.
         label: String,
     },
     /// A public key of another kind.

@@ -76,6 +76,61 @@ fn check_misses_files_and_refuses_directories() {
 }
 
 #[test]
+fn check_finds_certificates_that_a_start_refuses() {
+    let directory = tempfile::tempdir().unwrap();
+    let at = |name: &str| directory.path().join(name);
+    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    let other = rcgen::KeyPair::generate().unwrap();
+    fs::write(at("cert"), made.cert.pem()).unwrap();
+    fs::write(at("other"), other.serialize_pem()).unwrap();
+    fs::write(at("key"), made.signing_key.serialize_pem()).unwrap();
+    fs::write(at("junk"), "junk").unwrap();
+    let config = |cert: &str, key: &str| {
+        let (cert, key) = (at(cert), at(key));
+        format!("[transport]\nmode = \"tls\"\n[transport.tls]\ncert_path = {cert:?}\nkey_path = {key:?}\n")
+    };
+    assert!(check(directory.path(), &config("cert", "key")).is_ok());
+    for (cert, key, reason) in [
+        ("junk", "key", "contains no certificate"),
+        ("key", "cert", "contains no certificate"),
+        ("cert", "junk", "contains no private key"),
+        ("cert", "other", "does not match the certificate"),
+    ] {
+        let error = check(directory.path(), &config(cert, key)).unwrap_err().to_string();
+        assert!(
+            error.starts_with("[build_tls_context] ") && error.contains(reason),
+            "{error}"
+        );
+    }
+}
+
+#[test]
+fn check_does_not_wait_for_pipes() {
+    let directory = tempfile::tempdir().unwrap();
+    let pipe = directory.path().join("pipe");
+    let made = std::process::Command::new("mkfifo").arg(&pipe).status().unwrap();
+    assert!(made.success());
+    for config in [
+        format!("[auth]\nverify_key = {pipe:?}\n"),
+        format!("[transport]\nmode = \"tls\"\n[transport.tls]\ncert_path = {pipe:?}\nkey_path = {pipe:?}\n"),
+    ] {
+        let error = check(directory.path(), &config).unwrap_err().to_string();
+        assert!(error.contains("not a regular file"), "{error}");
+    }
+}
+
+#[test]
+fn check_finds_a_data_directory_that_is_a_file() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("server.toml");
+    for path in [file.clone(), file.join("below")] {
+        let config = format!("[storage]\nmode = \"acid\"\ndata_dir = {path:?}\n");
+        let error = check(directory.path(), &config).unwrap_err().to_string();
+        assert!(error.starts_with("[start_server] storage.data_dir: "), "{error}");
+    }
+}
+
+#[test]
 fn check_looks_into_the_keys() {
     let directory = tempfile::tempdir().unwrap();
     let key = directory.path().join("key.pem");

@@ -33,7 +33,7 @@ pub enum InputError {
     Unreadable {
         /// Which line.
         line: u64,
-        /// What the system said.
+        /// The system's error.
         source: std::io::Error,
     },
 }
@@ -83,7 +83,7 @@ impl<R: BufRead> Reader<R> {
         }
     }
 
-    /// What the next line says; `None` after the last, where no stream is left without its end.
+    /// The content of the next line; `None` after the last, where no stream is left without its end.
     pub(super) fn next(&mut self) -> Result<Option<Item>, InputError> {
         self.line += 1;
         let mut text = Vec::new();

@@ -116,9 +116,20 @@ fn deep_toml_is_refused_not_run_into() {
 
 #[test]
 fn toml_of_too_many_values_is_refused() {
-    let many = format!("[storage]\nmode = [{}]\n", "1,".repeat(400_000));
-    let error = toml(&many).error();
-    assert!(error.contains("server.toml:2: more than 50000 values"), "{error}");
+    let lines = |line: &dyn Fn(usize) -> String| (0..5000).map(line).collect::<String>();
+    for (many, line) in [
+        (format!("[storage]\nmode = [{}]\n", "1,".repeat(400_000)), 2),
+        // Each part of a key is a table.
+        (lines(&|n| format!("[a{n}.b.c.d.e]\n")), 2001),
+        (lines(&|n| format!("a{n}.b.c.d.e = 1\n")), 2001),
+        (lines(&|n| format!("a{n} = {{b.c.d = 1}}\n")), 2001),
+    ] {
+        let error = toml(&many).error();
+        let expected = format!("server.toml:{line}: more than 10000 values");
+        assert!(error.contains(&expected), "{error}");
+    }
+    let addresses: Vec<_> = (0..3000).map(|n| format!("\"10.0.{}.{}\"", n / 256, n % 256)).collect();
+    toml(&format!("[proxy]\ntrusted_proxies = [{}]\n", addresses.join(", "))).ok();
 }
 
 #[test]

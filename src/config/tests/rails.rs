@@ -457,6 +457,8 @@ fn what_is_given_but_empty_is_an_error() {
     for lines in [
         "    issuer: ['']\n",
         "    issuer: [a, '']\n",
+        "    issuer: [a, ' ']\n",
+        "    issuer: [a, \"\\u00a0\"]\n",
         "    issuer: [<%= ENV['X'] %>]\n",
     ] {
         let error = rails("test", &auth(lines)).error();

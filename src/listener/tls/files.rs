@@ -1,6 +1,6 @@
 use std::fs::{self, File};
 use std::io::{self, ErrorKind, Read};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use crate::config::{TransportConfig, TransportMode};
 
@@ -111,11 +111,16 @@ impl Source {
     }
 
     fn open(&self) -> Result<File, TlsFileError> {
-        if is_directory(&self.path) {
-            return Err(TlsFileError::Directory {
-                field: self.field,
-                path: self.path.clone(),
-            });
+        match fs::metadata(&self.path) {
+            Ok(found) if found.is_dir() => {
+                return Err(TlsFileError::Directory {
+                    field: self.field,
+                    path: self.path.clone(),
+                });
+            }
+            // Opening a pipe would wait for a writer.
+            Ok(found) if !found.is_file() => return Err(self.error(io::Error::other("it is not a regular file"))),
+            _ => {}
         }
         File::open(&self.path).map_err(|source| self.error(source))
     }
@@ -127,10 +132,6 @@ impl Source {
             _ => TlsFileError::Unreadable { field, path, source },
         }
     }
-}
-
-fn is_directory(path: &Path) -> bool {
-    fs::metadata(path).is_ok_and(|found| found.is_dir())
 }
 
 /// Looks whether every file that `transport` needs is there and can be read: all that is

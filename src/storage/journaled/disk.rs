@@ -51,7 +51,7 @@ pub(crate) trait DiskFile: Send + Sync + Debug {
 
     fn read_at(&self, out: &mut [u8], offset: u64) -> io::Result<()>;
 
-    /// Writes the pieces one behind the other. They may be cut short in passing.
+    /// Writes the pieces one after the other. They may be cut short in passing.
     fn write_at(&self, pieces: &mut [IoSlice<'_>], offset: u64) -> io::Result<()>;
 
     fn sync(&self) -> io::Result<()>;

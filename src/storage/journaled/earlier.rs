@@ -8,7 +8,7 @@ use crate::{
     storage::{Fork, Life, Lifetime, Position, ProducerStamp, Retention, StreamId, StreamRecord},
 };
 
-/// A record without what came with format 3, and without its retention, which stood behind it.
+/// A record without what came with format 3, and without its retention, which followed it.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct EarlierRecord {
     id: StreamId,
@@ -27,6 +27,10 @@ pub(super) struct EarlierRecord {
 }
 
 impl EarlierRecord {
+    pub(super) fn id(&self) -> StreamId {
+        self.id
+    }
+
     /// As a record of today. Its incarnation is its id, as everybody's, and so are those of the
     /// streams that it reads through.
     pub(super) fn renew(self, retention: Option<Box<Retention>>) -> StreamRecord {

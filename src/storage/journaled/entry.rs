@@ -1,6 +1,6 @@
 //! How a batch is written to the journal. `docs/storage.md` is the reference.
 //!
-//! A batch is its entries one behind the other, each in postcard's encoding, and behind the
+//! A batch is its entries one after the other, each in postcard's encoding, and behind the
 //! entry of an append its bytes as they are.
 
 use std::ops::Range;
@@ -34,13 +34,13 @@ enum EntryRef<'a> {
 /// The same, as read. The order of the variants is the format.
 #[derive(Deserialize)]
 enum EntryOwned {
-    PutEarlier(StreamName, EarlierRecord),
+    PutEarlier(String, EarlierRecord),
     Append(StreamId, Position, u64),
     Producer(StreamId, String, ProducerState),
-    Remove(StreamName, StreamId),
+    Remove(String, StreamId),
     NextId(StreamId),
-    PutEarlierWithRetention(StreamName, EarlierRecord, Box<Retention>),
-    Put(StreamName, StreamRecord),
+    PutEarlierWithRetention(String, EarlierRecord, Box<Retention>),
+    Put(String, StreamRecord),
     Writer(StreamId, String, Option<WriterState>),
 }
 
@@ -128,8 +128,16 @@ impl Encoded {
     }
 }
 
+/// Finds the name of a stream from how the journal has it.
+pub(super) trait Names {
+    /// Of a stream that a version before format 3 of the index has put.
+    fn of_earlier(&mut self, written: &str, id: StreamId) -> Result<StreamName, String>;
+    fn of_put(&mut self, written: &str, id: StreamId) -> Result<StreamName, String>;
+    fn of_removed(&mut self, written: &str, id: StreamId) -> Result<StreamName, String>;
+}
+
 /// Reads a journal record's content.
-pub(super) fn decode(content: &Bytes) -> Result<Decoded, String> {
+pub(super) fn decode(content: &Bytes, names: &mut impl Names) -> Result<Decoded, String> {
     let mut decoded = Decoded::default();
     let mut rest = content.clone();
     while !rest.is_empty() {
@@ -138,13 +146,16 @@ pub(super) fn decode(content: &Bytes) -> Result<Decoded, String> {
         let used = rest.len() - behind.len();
         let mut behind = rest.split_off(used);
         decoded.batch.push(match entry {
-            EntryOwned::Put(name, record) => Change::Put { name, record },
+            EntryOwned::Put(name, record) => Change::Put {
+                name: names.of_put(&name, record.id)?,
+                record,
+            },
             EntryOwned::PutEarlier(name, record) => Change::Put {
-                name,
+                name: names.of_earlier(&name, record.id())?,
                 record: record.renew(None),
             },
             EntryOwned::PutEarlierWithRetention(name, record, retention) => Change::Put {
-                name,
+                name: names.of_earlier(&name, record.id())?,
                 record: record.renew(Some(retention)),
             },
             EntryOwned::Append(id, at, len) => {
@@ -165,7 +176,10 @@ pub(super) fn decode(content: &Bytes) -> Result<Decoded, String> {
                 }),
             },
             EntryOwned::Writer(id, key, state) => Change::Writer { id, key, state },
-            EntryOwned::Remove(name, id) => Change::Remove { name, id },
+            EntryOwned::Remove(name, id) => Change::Remove {
+                name: names.of_removed(&name, id)?,
+                id,
+            },
             EntryOwned::NextId(next) => {
                 decoded.next_id = next;
                 rest = behind;
@@ -175,6 +189,40 @@ pub(super) fn decode(content: &Bytes) -> Result<Decoded, String> {
         rest = behind;
     }
     Ok(decoded)
+}
+
+#[cfg(test)]
+impl Encoded {
+    /// A stream and its bytes as a version before format 3 of the index wrote them.
+    pub(super) fn earlier(name: &str, record: &StreamRecord, data: &'static str) -> Self {
+        let mut encoded = Self::default();
+        let put = (0_u8, name, EarlierRecord::from(record));
+        encoded.copied = postcard::to_stdvec(&put).unwrap();
+        encoded
+            .entry(&EntryRef::Append(record.id, 0, data.len() as u64))
+            .unwrap();
+        encoded.bytes(&Bytes::from_static(data.as_bytes()));
+        encoded
+    }
+}
+
+/// Names as they are written.
+#[cfg(any(test, fuzzing))]
+pub(super) struct AsWritten;
+
+#[cfg(any(test, fuzzing))]
+impl Names for AsWritten {
+    fn of_earlier(&mut self, written: &str, _id: StreamId) -> Result<StreamName, String> {
+        StreamName::new(written).map_err(|error| error.to_string())
+    }
+
+    fn of_put(&mut self, written: &str, id: StreamId) -> Result<StreamName, String> {
+        self.of_earlier(written, id)
+    }
+
+    fn of_removed(&mut self, written: &str, id: StreamId) -> Result<StreamName, String> {
+        self.of_earlier(written, id)
+    }
 }
 
 #[cfg(test)]
@@ -191,7 +239,7 @@ mod tests {
             let encoded = Encoded::batch(&batch).unwrap();
             let content: Vec<u8> = encoded.parts().flatten().copied().collect();
             assert_eq!(content.len() as u64, encoded.len());
-            let decoded = decode(&Bytes::from(content)).unwrap().batch;
+            let decoded = decode(&Bytes::from(content), &mut AsWritten).unwrap().batch;
             assert_eq!(decoded.len(), batch.len());
             for (decoded, original) in decoded.iter().zip(&batch) {
                 assert_eq!(format!("{decoded:?}"), format!("{original:?}"));
@@ -214,7 +262,7 @@ mod tests {
             .entry(&EntryRef::PutEarlierWithRetention(&name, &earlier, &retention))
             .unwrap();
         let content: Vec<u8> = encoded.parts().flatten().copied().collect();
-        let decoded = decode(&Bytes::from(content)).unwrap().batch;
+        let decoded = decode(&Bytes::from(content), &mut AsWritten).unwrap().batch;
         record.framing = crate::protocol::Framing::NONE;
         let plain = crate::storage::contract::put("a", record.clone());
         record.retention = Some(Box::new(retention));
@@ -229,7 +277,7 @@ mod tests {
         encoded.entry(&EntryRef::Producer(7, "p", state)).unwrap();
         let content: Vec<u8> = encoded.parts().flatten().copied().collect();
         assert_eq!(content[0], 2);
-        let decoded = decode(&Bytes::from(content)).unwrap().batch;
+        let decoded = decode(&Bytes::from(content), &mut AsWritten).unwrap().batch;
         let expected = crate::storage::contract::producer(7, "p", state, 0);
         assert_eq!(format!("{decoded:?}"), format!("{:?}", [expected]));
     }
@@ -240,13 +288,16 @@ mod tests {
         let encoded = Encoded::batch(&batch).unwrap();
         let content: Vec<u8> = encoded.parts().flatten().copied().collect();
         for cut in 1..content.len() {
-            assert!(decode(&Bytes::copy_from_slice(&content[..cut])).is_err(), "{cut}");
+            assert!(
+                decode(&Bytes::copy_from_slice(&content[..cut]), &mut AsWritten).is_err(),
+                "{cut}"
+            );
         }
         let mut driver = Driver::new(11);
         for _ in 0..5000 {
             let len = driver.below(60);
             let noise: Vec<u8> = (0..len).map(|_| driver.below(256) as u8).collect();
-            let _ = decode(&Bytes::from(noise));
+            let _ = decode(&Bytes::from(noise), &mut AsWritten);
         }
     }
 }

@@ -12,7 +12,7 @@ use parking_lot::Mutex;
 
 use super::{
     disk::{Disk, DiskFile},
-    entry::{Encoded, decode},
+    entry::{AsWritten, Encoded, decode},
     journal::{Journal, Recovered},
 };
 use crate::storage::{Change, StorageError};
@@ -29,13 +29,13 @@ pub fn journal(data: &[u8]) {
 
 /// The input as a record's content: what can be read is written and read again as the same.
 pub fn records(data: &[u8]) {
-    let Ok(decoded) = decode(&Bytes::copy_from_slice(data)) else {
+    let Ok(decoded) = decode(&Bytes::copy_from_slice(data), &mut AsWritten) else {
         return;
     };
     let encoded = Encoded::batch(&decoded.batch).unwrap();
     let again: Vec<u8> = encoded.parts().flatten().copied().collect();
     assert_eq!(again.len() as u64, encoded.len());
-    let again = decode(&Bytes::from(again)).unwrap();
+    let again = decode(&Bytes::from(again), &mut AsWritten).unwrap();
     assert_eq!(format!("{:?}", again.batch), format!("{:?}", decoded.batch));
 }
 
@@ -86,7 +86,7 @@ fn damage(data: &[u8]) {
 fn check_found(found: &[Recovered], written: &[&[u8]]) {
     assert_eq!(found.len(), written.len());
     for (found, written) in found.iter().zip(written) {
-        let batch = decode(&found.content).unwrap().batch;
+        let batch = decode(&found.content, &mut AsWritten).unwrap().batch;
         assert_eq!(format!("{batch:?}"), format!("{:?}", [change(written)]));
     }
 }

@@ -63,7 +63,7 @@ pub(super) struct Recovered {
 }
 
 impl Journal {
-    /// Opens or makes the journal, and returns what it holds behind record `applied`.
+    /// Opens or makes the journal, and returns the records after `applied`.
     pub(super) fn open(
         disk: &dyn Disk,
         sync: bool,

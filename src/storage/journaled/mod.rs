@@ -14,6 +14,7 @@ pub(crate) mod disk;
 mod earlier;
 mod entry;
 mod files;
+mod former;
 mod frame;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzzing;

@@ -9,6 +9,7 @@ use super::{
     base::{Snapshot, Totals, schema::storage_error},
     entry::{self, Decoded},
     files::DataFiles,
+    former::FormerNames,
     journal::Recovered,
     memtable::{Known, Memtable},
 };
@@ -126,11 +127,13 @@ impl View {
     /// Does what the journal says. Returns below which id some may be in use.
     pub(super) fn replay(&mut self, recovered: &[Recovered]) -> Result<StreamId, StorageError> {
         let mut ids = 0;
+        let index = Arc::clone(&self.index);
+        let mut names = FormerNames::new(&index);
         for record in recovered {
             let damaged = |what: String| StorageError::Corrupt(format!("record {} of the journal: {what}", record.seq));
-            let Decoded { batch, next_id } = entry::decode(&record.content).map_err(damaged)?;
+            let Decoded { batch, next_id } = entry::decode(&record.content, &mut names).map_err(damaged)?;
             ids = ids.max(next_id);
-            // What was acknowledged is replayed; what is damaged is found out by the next append.
+            // Acknowledged changes are replayed; the next append finds damaged data files.
             let checked = self.check(&batch, None);
             match checked.map_err(|error| storage_error("reading the index", error))? {
                 Ok(known) => self.apply(&batch, &known),

@@ -22,7 +22,7 @@ const RESERVE: u64 = 1024 * 1024;
 /// What a change may cost on the way to the disk besides its bytes: pages of the index.
 const CHANGE_COST: u64 = 8 * 1024;
 
-/// What streams have lost.
+/// The ranges that streams have lost.
 type Holes = Vec<(StreamId, Range<Position>)>;
 
 /// How many times the usual size the table may reach when checkpoints fail.

@@ -2,15 +2,17 @@
 
 use std::{
     fs, io,
-    os::unix::fs::DirBuilderExt as _,
     path::{Path, PathBuf},
 };
 
 use super::{Directory, base, journal, refused};
-use crate::storage::{
-    StorageError,
-    journaled::disk::Disk as _,
-    lock::{self, DirLock},
+use crate::{
+    private_files,
+    storage::{
+        StorageError,
+        journaled::disk::Disk as _,
+        lock::{self, DirLock},
+    },
 };
 
 /// Added to the name of a copy that is not complete.
@@ -34,7 +36,7 @@ impl Target {
         let mut name = path.file_name().unwrap_or_default().to_owned();
         name.push(PARTIAL);
         let partial = path.with_file_name(name);
-        fs::DirBuilder::new().mode(0o700).create(&partial).map_err(|source| {
+        private_files::create_dir(&partial).map_err(|source| {
             if source.kind() == io::ErrorKind::AlreadyExists {
                 let why = "is there already: if no other copy is being made there, it was left by one that did not \
                            finish; remove it and try again";

@@ -208,6 +208,8 @@ fn upgrade_producers(txn: &redb::WriteTransaction) -> Result<(), redb::Error> {
     Ok(())
 }
 
+pub(super) use spelling::{candidates, warn_of_change};
+
 #[cfg(test)]
 pub(super) use spelling::make_former;
 

@@ -33,7 +33,7 @@ pub(super) const GARBAGE: TableDefinition<'_, u64, ()> = TableDefinition::new("g
 pub(super) const TRIMMED: TableDefinition<'_, u64, u64> = TableDefinition::new("trimmed");
 
 /// Streams whose data files had become shorter than what counted of them → from where to where
-/// their bytes are lost. What was acknowledged since lies behind.
+/// their bytes are lost. Bytes acknowledged later follow them.
 pub(super) const HOLES: TableDefinition<'_, u64, (u64, u64)> = TableDefinition::new("holes");
 
 /// Numbers about the store, by the keys below.

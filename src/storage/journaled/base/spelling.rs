@@ -6,7 +6,10 @@
 use redb::{Database, ReadableDatabase, ReadableTable, ReadableTableMetadata, TableDefinition, TableError};
 
 use super::{DUE, META, NAMES, schema::decode_record, write};
-use crate::protocol::{StreamName, name::canonical};
+use crate::{
+    protocol::{StreamName, name::canonical},
+    storage::StreamId,
+};
 
 /// Name → its spelling, where that is not the name itself.
 pub(super) const SPELLINGS: TableDefinition<'_, &str, &str> = TableDefinition::new("spellings");
@@ -26,8 +29,28 @@ pub(super) fn open(txn: &redb::ReadTransaction) -> Result<Option<SpellingsRead>,
     }
 }
 
+/// The names that a stream of a former version may have today; it has the first that is free.
+pub(in crate::storage::journaled) fn candidates(former: &str, id: StreamId) -> impl Iterator<Item = StreamName> {
+    let canonical = canonical(former);
+    [former.to_owned(), format!("{canonical}~{id}"), format!("renamed~{id}")]
+        .into_iter()
+        .filter_map(|name| StreamName::new(&name).ok())
+}
+
+/// Tells the operator when a stream is reached by another name.
+pub(in crate::storage::journaled) fn warn_of_change(former: &str, now: &StreamName) {
+    if StreamName::new(former).as_ref() != Ok(now) {
+        tracing::warn!(
+            stream = former,
+            %now,
+            "renamed, because its name is not allowed any longer or differs from another stream's in slashes only"
+        );
+    }
+}
+
 /// Brings the names of an index that a former version wrote into the form in which they are
-/// compared: that version took `a//b` for another stream than `a/b`.
+/// compared: that version took `a//b` for another stream than `a/b`, and had names that are refused
+/// today.
 pub(super) fn settle(db: &Database) -> Result<(), redb::Error> {
     let others = {
         let txn = db.begin_read()?;
@@ -36,9 +59,10 @@ pub(super) fn settle(db: &Database) -> Result<(), redb::Error> {
         }
         let mut others = Vec::new();
         for row in txn.open_table(NAMES)?.iter()? {
-            let (name, _) = row?;
-            if canonical(name.value()) != name.value() {
-                others.push(name.value().to_owned());
+            let (row, _) = row?;
+            let name = StreamName::new(row.value());
+            if !name.is_ok_and(|name| name.key() == row.value()) {
+                others.push(row.value().to_owned());
             }
         }
         others
@@ -65,26 +89,20 @@ fn rename(db: &Database, others: &[String]) -> Result<(), redb::Error> {
                 continue;
             };
             let record = decode_record(old, &row)?;
-            let key = canonical(old);
-            let taken = key.is_empty() || names.get(&*key)?.is_some();
-            let key = if taken {
-                // Two streams of former versions that are one name now: the second is kept
-                // under a name of its own.
-                let free = canonical(&format!("{key}~{}", record.id)).into_owned();
-                tracing::warn!(
-                    stream = old,
-                    now = free,
-                    "renamed, because another stream's name differs from it in slashes only"
-                );
-                free
-            } else {
-                spellings.insert(&*key, old.as_str())?;
-                key.into_owned()
-            };
-            names.insert(key.as_str(), row.as_slice())?;
+            let mut now = None;
+            for name in candidates(old, record.id) {
+                if names.get(name.key())?.is_none() {
+                    now = Some(name);
+                    break;
+                }
+            }
+            let now = now.ok_or_else(|| redb::Error::Corrupted(format!("no name is left for `{old}`")))?;
+            warn_of_change(old, &now);
+            names.insert(now.key(), row.as_slice())?;
+            write(&mut spellings, &now)?;
             if let Some(at) = record.due_at {
                 due.remove((at, old.as_str()))?;
-                due.insert((at, key.as_str()), ())?;
+                due.insert((at, now.key()), ())?;
             }
         }
     }

@@ -30,7 +30,7 @@ pub(in crate::storage::journaled) struct Checkpoint<'a> {
     pub(in crate::storage::journaled) mem: &'a Memtable,
     /// Streams whose bytes went to their files, and what counts of the files now.
     pub(in crate::storage::journaled) runs: &'a BTreeMap<StreamId, Run>,
-    /// What streams have turned out to have lost.
+    /// The ranges that streams were found to have lost.
     pub(in crate::storage::journaled) holes: &'a [(StreamId, Range<Position>)],
     /// The totals with everything in `mem`.
     pub(in crate::storage::journaled) totals: Totals,

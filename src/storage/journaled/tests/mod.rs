@@ -1,6 +1,7 @@
 //! What the contract does not ask: faults, formats, figures.
 
 mod faults;
+mod former;
 mod real;
 mod sim;
 
