@@ -3,7 +3,7 @@
 use std::{cmp::min, fmt::Write};
 
 use form_urlencoded::parse;
-use http::{HeaderValue, header, request::Parts};
+use http::{HeaderMap, HeaderValue, header, request::Parts};
 
 use crate::{auth::Permit, clock, engine::Identity, protocol::Offset, storage::Lifetime};
 
@@ -104,12 +104,11 @@ pub(super) fn tag(stream: Identity, start: Offset, end: Offset, closed: bool) ->
 }
 
 /// Whether `If-None-Match` names this tag (RFC 9110, section 13.1.2: weak comparison).
-pub(crate) fn matches(if_none_match: Option<&HeaderValue>, tag: &str) -> bool {
-    let Some(listed) = if_none_match.and_then(|value| value.to_str().ok()) else {
-        return false;
-    };
-    listed
-        .split(',')
+pub(crate) fn matches(request: &HeaderMap, tag: &str) -> bool {
+    let lines = request.get_all(header::IF_NONE_MATCH).into_iter();
+    lines
+        .filter_map(|line| line.to_str().ok())
+        .flat_map(|line| line.split(','))
         .map(str::trim)
         .any(|given| given == "*" || given.strip_prefix("W/").unwrap_or(given) == tag)
 }

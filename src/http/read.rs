@@ -59,7 +59,7 @@ async fn catch_up(app: &App, permit: &Permit, parts: &Parts, from: ReadFrom) -> 
         answer.insert(header::CACHE_CONTROL, caching::NO_STORE);
     } else {
         let tag = caching::tag(read.identity(), read.start, read.end, read.closed);
-        unchanged = caching::matches(parts.headers.get(header::IF_NONE_MATCH), &tag);
+        unchanged = caching::matches(&parts.headers, &tag);
         answer.insert(header::ETAG, respond::text(&tag));
         answer.insert(header::CACHE_CONTROL, cache_control(app, permit, parts, &read));
     }
