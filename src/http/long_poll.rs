@@ -69,7 +69,7 @@ pub(super) async fn handle(
             }
             Ok(response)
         }
-        Event::Closed => Ok(nothing(&follower, query.cursor)),
+        Event::HeldBack | Event::Closed => Ok(nothing(&follower, query.cursor)),
         Event::Gone { softly: true } => Err(ReadError::Gone.into()),
         Event::Gone { softly: false } => Err(ReadError::NotFound.into()),
     }
