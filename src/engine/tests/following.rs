@@ -31,7 +31,7 @@ async fn followers_see_each_byte_once() {
                             seen.extend_from_slice(chunk.stored());
                         }
                         Event::Closed => return seen,
-                        Event::Gone { .. } => panic!("gone"),
+                        event => panic!("{event:?}"),
                     }
                     if reader % 3 == 1 && turn == 5 {
                         break;
