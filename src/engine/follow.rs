@@ -30,7 +30,7 @@ pub struct Follower {
 /// Counts as a reader of a stream for as long as it exists.
 pub(super) struct Reader(Arc<Stream>);
 
-/// What a live reader gets to see.
+/// One step of a live read.
 #[derive(Debug, Clone)]
 pub enum Event {
     /// More bytes.
@@ -46,7 +46,7 @@ pub enum Event {
     HeldBack,
     /// The reader has everything, and the stream is closed.
     Closed,
-    /// The stream is not there any more.
+    /// The stream was deleted or has expired.
     Gone {
         /// It is kept for its forks.
         softly: bool,
@@ -133,8 +133,8 @@ impl Follower {
         (has_all || self.held_to >= snapshot.tail, has_all && snapshot.closed)
     }
 
-    /// What is there after the reader's position, and whether the beginning of a character is held
-    /// back from it until an append completes it. `None`: that is all there is.
+    /// The content after the reader's position, and whether an append that ends inside of a
+    /// character is held back from it. `None`: there is nothing else.
     async fn chunk(&self, now: &Snapshot) -> Result<(Option<Arc<Chunk>>, bool), ReadError> {
         let stream = &self.reader.0;
         let is_last = |chunk: &Chunk| chunk.end.position >= now.tail;

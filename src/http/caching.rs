@@ -1,4 +1,4 @@
-//! Who may keep an answer, and how long (section 10.1).
+//! `Cache-Control` and entity tags of reads (section 10.1).
 
 use std::{cmp::min, fmt::Write};
 
@@ -7,7 +7,7 @@ use http::{HeaderMap, HeaderValue, header, request::Parts};
 
 use crate::{auth::Permit, clock, engine::Identity, protocol::Offset, storage::Lifetime};
 
-/// Who may cache reads, and whether without asking again.
+/// Which caches may keep reads, and whether they must revalidate them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Caching {
     /// The reader's own client, which asks again before each use: a stream may be deleted or

@@ -194,7 +194,7 @@ async fn next_event(follower: &mut Follower, is_told: bool) -> Result<Event, Rea
     }
 }
 
-/// The timer is not set anew for each event: a heartbeat behind an event does no harm.
+/// Events do not reset the timer: a heartbeat right after one does no harm.
 fn next_wake(end: Option<Instant>, heartbeat: Duration) -> Instant {
     let beat = Instant::now() + heartbeat;
     end.map_or(beat, |end| end.min(beat))

@@ -140,6 +140,30 @@ fn a_long_poll_answers_bytes_as_they_are() {
     }
 }
 
+#[test]
+fn large_appends_that_end_inside_of_a_character_come_with_the_next() {
+    let text = "\u{6f22}".repeat(900_000);
+    for mode in ["memory", "acid"] {
+        let server = match mode {
+            "memory" => Setup::new().start(),
+            mode => Setup::new().on_disk(mode).start(),
+        };
+        server.text_stream("s", "");
+        // Each reader finds the stream longer by one append.
+        let mut readers = vec![server.sse("s", "-1")];
+        for part in text.as_bytes().chunks(640_000) {
+            append(&server, "s", part);
+            readers.push(server.sse("s", "-1"));
+        }
+        close(&server, "s");
+        readers.push(server.sse("s", "-1"));
+        for sse in readers {
+            // The reader itself refuses what is no UTF-8.
+            assert!(self::text(sse) == text, "{mode}");
+        }
+    }
+}
+
 fn socket_patience(sse: &Sse) {
     let socket = sse.connection.stream.get_ref();
     socket.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
