@@ -73,7 +73,7 @@ impl CatchUp {
         }
     }
 
-    /// The same, where all pieces have to be read for it.
+    /// [`CatchUp::body_len`], computed by reading all pieces.
     ///
     /// # Errors
     /// See [`Pieces::next`].

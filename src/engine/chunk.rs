@@ -117,7 +117,7 @@ impl Chunk {
     }
 }
 
-/// What appends hold, without what keeps them apart.
+/// The content of several appends, without the frames that keep them apart.
 #[derive(Debug, Default)]
 pub(super) struct Joined {
     pub(super) content: Bytes,

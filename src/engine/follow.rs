@@ -21,6 +21,8 @@ pub struct Follower {
     at: Position,
     /// Nothing was read yet, and it may be read from wherever the stream begins.
     at_beginning: bool,
+    /// Text ends with whole characters for this reader.
+    whole_characters: bool,
     /// The tail at which the reader had everything but the beginning of a character.
     held_to: Position,
 }
@@ -28,7 +30,7 @@ pub struct Follower {
 /// Counts as a reader of a stream for as long as it exists.
 pub(super) struct Reader(Arc<Stream>);
 
-/// What a live reader gets to see.
+/// One step of a live read.
 #[derive(Debug, Clone)]
 pub enum Event {
     /// More bytes.
@@ -40,9 +42,11 @@ pub enum Event {
         /// Whether that was everything for ever.
         closed: bool,
     },
+    /// The reader has everything but an append that ends inside of a character.
+    HeldBack,
     /// The reader has everything, and the stream is closed.
     Closed,
-    /// The stream is not there any more.
+    /// The stream was deleted or has expired.
     Gone {
         /// It is kept for its forks.
         softly: bool,
@@ -65,6 +69,7 @@ impl Engine {
             reader,
             at,
             at_beginning: from == ReadFrom::Beginning,
+            whole_characters: false,
             held_to: 0,
         };
         // A position that is none is refused here, where it can still be said with a status.
@@ -78,6 +83,14 @@ impl Engine {
 }
 
 impl Follower {
+    /// Holds text that ends inside of a character back until the character is complete or the
+    /// stream is closed.
+    #[must_use]
+    pub fn in_whole_characters(mut self) -> Self {
+        self.whole_characters = true;
+        self
+    }
+
     /// Where the reader is.
     #[must_use]
     pub fn position(&self) -> Offset {
@@ -120,8 +133,8 @@ impl Follower {
         (has_all || self.held_to >= snapshot.tail, has_all && snapshot.closed)
     }
 
-    /// What is there after the reader's position, and whether the beginning of a character is held
-    /// back from it until an append completes it. `None`: that is all there is.
+    /// The content after the reader's position, and whether an append that ends inside of a
+    /// character is held back from it. `None`: there is nothing else.
     async fn chunk(&self, now: &Snapshot) -> Result<(Option<Arc<Chunk>>, bool), ReadError> {
         let stream = &self.reader.0;
         let is_last = |chunk: &Chunk| chunk.end.position >= now.tail;
@@ -131,7 +144,7 @@ impl Follower {
             None => self.engine.chunk(stream, self.at, now.tail).await?,
         };
         match chunk.torn() {
-            Some((end, len)) if is_last(&chunk) && !now.closed => {
+            Some((end, len)) if self.whole_characters && is_last(&chunk) && !now.closed => {
                 if end == self.at {
                     return Ok((None, true));
                 }
@@ -175,10 +188,14 @@ impl Follower {
                     Err(ReadError::GivenUp { .. }) if self.at_beginning => continue,
                     read => read?,
                 };
+                let was_held_to = self.held_to;
                 if holds_back {
                     self.held_to = snapshot.tail;
                 }
                 let Some(chunk) = chunk else {
+                    if was_held_to < snapshot.tail {
+                        return Ok(Event::HeldBack);
+                    }
                     woken.await;
                     continue;
                 };

@@ -246,7 +246,7 @@ pub(super) fn stage_source(
     Ok(slot)
 }
 
-/// What a fork has of its source, which is counted on it.
+/// The record of a fork, made from that of its source, whose count of forks grows by one.
 pub(super) fn fork_of(source: &mut StreamRecord, create: &PreparedCreate) -> StreamRecord {
     source.forks += 1;
     let mut record = StreamRecord {

@@ -22,8 +22,9 @@ use crate::{
 /// the store is memory.
 const LARGE: u64 = 256 * 1024;
 
-/// How much is read beyond text that ends inside of a character: more than its rest.
-const REST_OF_CHARACTER: u64 = 64;
+/// Text whose every append ends inside of a character is read up to this size for one that does
+/// not.
+const MAX_TORN: u64 = 32 * 1024 * 1024;
 
 /// A read of one stream.
 struct Load<'s> {
@@ -161,19 +162,31 @@ impl Load<'_> {
                 if kind != Kind::Text || !text::ends_torn(&content) || begin + len == self.tail {
                     return Ok(self.chunk(size + content.len(), content));
                 }
-                end = self.tail.min(begin + len + REST_OF_CHARACTER);
             }
         }
-        let run = self.own_run(&record, self.start, end)?;
-        let joined = unframe(kind, &run, framing);
-        if joined.stored == 0 || (end == self.tail && joined.stored < run.len()) {
-            return Err(no_offset());
-        }
+        let joined = loop {
+            let run = self.own_run(&record, self.start, end)?;
+            let joined = unframe(kind, &run, framing);
+            if joined.stored == 0 || (end == self.tail && joined.stored < run.len()) {
+                return Err(no_offset());
+            }
+            if kind != Kind::Text || end == self.tail {
+                break joined;
+            }
+            // Of text that goes on, an append that a character outlasts comes with the next one.
+            let (whole, len) = joined.whole;
+            if whole > 0 {
+                return Ok(self.chunk(whole, joined.content.slice(..len)));
+            }
+            if joined.stored as u64 >= MAX_TORN {
+                break joined;
+            }
+            let next = self.start + joined.stored as u64;
+            let next_end = append_at(self.storage, self.stream, next, self.tail, 0)?.end;
+            // Twice as far each time, so that small appends are not read over and over.
+            end = self.tail.min(next_end.max(next + joined.stored as u64));
+        };
         let (whole, len) = joined.whole;
-        // Of text that goes on, an append that a character outlasts comes with the next one.
-        if kind == Kind::Text && end < self.tail && whole > 0 {
-            return Ok(self.chunk(whole, joined.content.slice(..len)));
-        }
         let chunk = self.chunk(joined.stored, joined.content);
         Ok(chunk.torn_after(self.start + whole as u64, len))
     }

@@ -20,7 +20,7 @@ use crate::{
 /// The most bytes of a chunk, unless a single message or append is larger.
 pub const MAX_CHUNK_BYTES: u64 = 1024 * 1024;
 
-/// What is known of a stream without its content.
+/// A stream's metadata.
 #[derive(Debug, Clone)]
 pub struct Metadata {
     /// Its content type, as given.
@@ -40,7 +40,7 @@ pub struct Metadata {
 }
 
 impl Shared {
-    /// What there is to know of a stream whose record and tail are these.
+    /// The metadata of a stream with this record and tail.
     pub(super) fn describe(&self, name: &StreamName, record: &StreamRecord, tail: Position) -> Metadata {
         Metadata {
             content_type: record.content_type.clone(),
@@ -91,7 +91,23 @@ impl Engine {
         if start >= tail {
             return Ok(Arc::new(stream.chunk(start, start, Bytes::new())));
         }
-        let key = (stream.id, start, wanted);
+        let chunk = self.load(stream, start, wanted, tail, wanted).await?;
+        // It ended at the tail, where the rest of a character was missing. The stream has grown.
+        if chunk.torn().is_some() && chunk.end.position < tail {
+            return self.load(stream, start, wanted, tail, tail).await;
+        }
+        Ok(chunk)
+    }
+
+    async fn load(
+        &self,
+        stream: &Arc<Stream>,
+        start: Position,
+        wanted: Position,
+        tail: Position,
+        key_end: Position,
+    ) -> Result<Arc<Chunk>, ReadError> {
+        let key = (stream.id, start, key_end);
         let load = async {
             let (storage, stream) = (Arc::clone(&self.shared.storage), Arc::clone(stream));
             let read = move || load(&*storage, &stream, start, wanted, tail);

@@ -39,7 +39,7 @@ pub struct ForkRequest {
     pub source: StreamName,
     /// Where; `None`: at its tail.
     pub offset: Option<Offset>,
-    /// How many messages (JSON) or bytes (others) behind that.
+    /// How many messages (JSON) or bytes (others) after that.
     pub sub_offset: u64,
 }
 
@@ -63,7 +63,7 @@ pub struct AppendRequest {
     pub content_type: Option<ContentType>,
     /// What to append, as it came; empty only to close.
     pub body: Bytes,
-    /// Closes the stream behind the body.
+    /// Closes the stream after the body.
     pub close: bool,
     /// Makes a retry harmless (section 5.2.1).
     pub producer: Option<ProducerStamp>,
@@ -129,7 +129,7 @@ pub(super) struct PreparedFork {
 pub(super) struct ForkPoint {
     pub(super) source: Arc<Stream>,
     pub(super) position: Position,
-    /// The part of the append behind that belongs to the fork (section 4.2, sub-offset).
+    /// The part of the following append that belongs to the fork (section 4.2, sub-offset).
     pub(super) prefix: Bytes,
     pub(super) lives: Vec<Life>,
     pub(super) fork: Fork,

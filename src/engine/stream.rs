@@ -22,7 +22,7 @@ use crate::{
     storage::{Lifetime, Position, Stored, StreamId, StreamRecord},
 };
 
-/// What live readers of one stream may share in memory; who is further behind reads the store.
+/// Bytes of one stream that live readers share in memory. Those further back read the store.
 const RECENT_BYTES: usize = 256 * 1024;
 const RECENT_CHUNKS: usize = 64;
 
@@ -44,7 +44,7 @@ pub(super) struct Stream {
     readers: AtomicUsize,
     /// A touch is on its way to the store.
     touching: AtomicBool,
-    /// What the store has lost of it, if it has.
+    /// The bytes that the store has lost, if any.
     damage: OnceLock<String>,
     state: Mutex<State>,
     wake: Notify,
@@ -59,7 +59,7 @@ struct State {
     recent_bytes: usize,
 }
 
-/// Why a stream is not there any more.
+/// Why a stream is gone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Gone {
     /// Deleted or expired.
@@ -81,20 +81,20 @@ impl std::fmt::Display for Identity {
     }
 }
 
-/// What is published of a stream at one moment.
+/// A stream as it was at one moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Snapshot {
-    /// The position behind the last byte.
+    /// The position after the last byte.
     pub tail: Position,
     /// The earliest position that can be read.
     pub earliest: Position,
     /// No more appends.
     pub closed: bool,
-    /// Not there any more.
+    /// Why it is gone, if it is.
     pub gone: Option<Gone>,
 }
 
-/// What a commit has changed about a stream.
+/// The changes of one commit to a stream.
 pub(super) struct Update {
     pub(super) record: Arc<StreamRecord>,
     pub(super) tail: Position,

@@ -25,7 +25,7 @@ pub(super) fn ends_torn(bytes: &[u8]) -> bool {
     whole_characters(bytes) < bytes.len()
 }
 
-/// What a place between bytes is to the character before it.
+/// A place between two bytes, seen from the character before it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Seam {
     /// Its end, or the bytes before are no UTF-8.
@@ -36,7 +36,7 @@ pub(super) enum Seam {
     Open,
 }
 
-/// What a place is.
+/// Classifies the place after the first `at` bytes.
 pub(super) fn seam(bytes: &[u8], at: usize) -> Seam {
     let before = bytes.get(..at).unwrap_or_default();
     let Some(back) = before.iter().rev().take(4).position(|byte| starts_character(*byte)) else {

@@ -1,13 +1,13 @@
-//! Who may keep an answer, and how long (section 10.1).
+//! `Cache-Control` and entity tags of reads (section 10.1).
 
 use std::{cmp::min, fmt::Write};
 
 use form_urlencoded::parse;
-use http::{HeaderValue, header, request::Parts};
+use http::{HeaderMap, HeaderValue, header, request::Parts};
 
 use crate::{auth::Permit, clock, engine::Identity, protocol::Offset, storage::Lifetime};
 
-/// Who may cache reads, and whether without asking again.
+/// Which caches may keep reads, and whether they must revalidate them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Caching {
     /// The reader's own client, which asks again before each use: a stream may be deleted or
@@ -104,12 +104,11 @@ pub(super) fn tag(stream: Identity, start: Offset, end: Offset, closed: bool) ->
 }
 
 /// Whether `If-None-Match` names this tag (RFC 9110, section 13.1.2: weak comparison).
-pub(crate) fn matches(if_none_match: Option<&HeaderValue>, tag: &str) -> bool {
-    let Some(listed) = if_none_match.and_then(|value| value.to_str().ok()) else {
-        return false;
-    };
-    listed
-        .split(',')
+pub(crate) fn matches(request: &HeaderMap, tag: &str) -> bool {
+    let lines = request.get_all(header::IF_NONE_MATCH).into_iter();
+    lines
+        .filter_map(|line| line.to_str().ok())
+        .flat_map(|line| line.split(','))
         .map(str::trim)
         .any(|given| given == "*" || given.strip_prefix("W/").unwrap_or(given) == tag)
 }

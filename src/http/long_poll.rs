@@ -48,8 +48,7 @@ pub(super) async fn handle(
             closed,
         } => {
             let tag = caching::tag(follower.identity(), chunk.start, chunk.end, closed);
-            let unchanged =
-                query.from != ReadFrom::Now && caching::matches(parts.headers.get(header::IF_NONE_MATCH), &tag);
+            let unchanged = query.from != ReadFrom::Now && caching::matches(&parts.headers, &tag);
             let mut response = if unchanged {
                 respond::empty(StatusCode::NOT_MODIFIED)
             } else {
@@ -70,7 +69,7 @@ pub(super) async fn handle(
             }
             Ok(response)
         }
-        Event::Closed => Ok(nothing(&follower, query.cursor)),
+        Event::HeldBack | Event::Closed => Ok(nothing(&follower, query.cursor)),
         Event::Gone { softly: true } => Err(ReadError::Gone.into()),
         Event::Gone { softly: false } => Err(ReadError::NotFound.into()),
     }

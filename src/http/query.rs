@@ -7,7 +7,7 @@ use crate::protocol::{
     cursor::{self, Cursor},
 };
 
-/// What a read asks for.
+/// The query of a read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct ReadQuery {
     pub(crate) from: ReadFrom,

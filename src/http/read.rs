@@ -59,7 +59,7 @@ async fn catch_up(app: &App, permit: &Permit, parts: &Parts, from: ReadFrom) -> 
         answer.insert(header::CACHE_CONTROL, caching::NO_STORE);
     } else {
         let tag = caching::tag(read.identity(), read.start, read.end, read.closed);
-        unchanged = caching::matches(parts.headers.get(header::IF_NONE_MATCH), &tag);
+        unchanged = caching::matches(&parts.headers, &tag);
         answer.insert(header::ETAG, respond::text(&tag));
         answer.insert(header::CACHE_CONTROL, cache_control(app, permit, parts, &read));
     }
@@ -82,8 +82,8 @@ fn cache_control(app: &App, permit: &Permit, parts: &Parts, read: &CatchUp) -> H
     }
 }
 
-/// What an HTTP/1.0 client reads ends with the connection, also where it breaks off, unless the
-/// length is announced.
+/// The body of an answer. Its length is announced to an HTTP/1.0 client, which could not tell a
+/// broken connection from the end otherwise.
 async fn body(parts: &Parts, read: CatchUp) -> Result<Body, Problem> {
     let len = match read.body_len() {
         None if parts.version == Version::HTTP_10 => Some(read.measure().await?),

@@ -31,6 +31,7 @@ pub(super) async fn handle(
 ) -> Result<Response<Body>, Problem> {
     let place = live::Place::take(app, permit, parts, "sse")?;
     let follower = app.running()?.follow(stream_of(permit)?, query.from).await?;
+    let follower = follower.in_whole_characters();
     let kind = follower.kind();
     let (at, (_, ended)) = (follower.position(), follower.caught_up());
     let reader = Box::pin(Reader {
@@ -38,6 +39,7 @@ pub(super) async fn handle(
         connection: Connection::new(query.cursor),
         rest: None,
         phase: Phase::Opening,
+        is_told: false,
         end: live::end(permit, app.settings().sse_lifetime),
         heartbeat: app.settings().sse_heartbeat,
         timer: tokio::time::sleep(Duration::ZERO),
@@ -78,6 +80,8 @@ pin_project_lite::pin_project! {
         // The control event that belongs to the data just sent.
         rest: Option<Bytes>,
         phase: Phase,
+        // The last control event said that the reader is up to date.
+        is_told: bool,
         end: Option<Instant>,
         heartbeat: Duration,
         #[pin]
@@ -116,6 +120,7 @@ impl Reader {
                 if closed {
                     *this.phase = Phase::Over;
                 }
+                *this.is_told = caught_up;
                 let retry = encode::retry(clock::jittered(RETRY));
                 return Some(if caught_up {
                     let state = if closed { State::Closed } else { State::UpToDate };
@@ -131,7 +136,7 @@ impl Reader {
             return None;
         }
         tokio::select! {
-            event = this.follower.next() => match event {
+            event = next_event(this.follower, *this.is_told) => match event {
                 Ok(Event::Chunk { chunk, up_to_date, closed }) => {
                     let state = match (closed, up_to_date) {
                         (true, _) => State::Closed,
@@ -141,9 +146,14 @@ impl Reader {
                     if closed {
                         *this.phase = Phase::Over;
                     }
+                    *this.is_told = up_to_date;
                     let (events, rest) = this.connection.encode(&chunk, state);
                     *this.rest = rest;
                     Some(events)
+                }
+                Ok(Event::HeldBack) => {
+                    *this.is_told = true;
+                    Some(encode::control(this.follower.position(), this.connection.cursor(), State::UpToDate).into())
                 }
                 Ok(Event::Closed) => {
                     *this.phase = Phase::Over;
@@ -173,7 +183,18 @@ impl Reader {
     }
 }
 
-/// The timer is not set anew for each event: a heartbeat behind an event does no harm.
+/// The next event. A reader who was told that it is up to date is not told again when an append is
+/// held back from it.
+async fn next_event(follower: &mut Follower, is_told: bool) -> Result<Event, ReadError> {
+    loop {
+        match follower.next().await {
+            Ok(Event::HeldBack) if is_told => {}
+            event => return event,
+        }
+    }
+}
+
+/// Events do not reset the timer: a heartbeat right after one does no harm.
 fn next_wake(end: Option<Instant>, heartbeat: Duration) -> Instant {
     let beat = Instant::now() + heartbeat;
     end.map_or(beat, |end| end.min(beat))

@@ -15,7 +15,7 @@ macro_rules! names {
 }
 
 names! {
-    /// The offset behind what an answer covers.
+    /// The offset after the content of an answer.
     STREAM_NEXT_OFFSET = "stream-next-offset";
     /// Nothing more is there right now.
     STREAM_UP_TO_DATE = "stream-up-to-date";
@@ -41,7 +41,7 @@ names! {
     STREAM_FORKED_FROM = "stream-forked-from";
     /// Where to fork it.
     STREAM_FORK_OFFSET = "stream-fork-offset";
-    /// How far behind that.
+    /// How far after that.
     STREAM_FORK_SUB_OFFSET = "stream-fork-sub-offset";
     /// `base64` where SSE carries binary data.
     STREAM_SSE_DATA_ENCODING = "stream-sse-data-encoding";

@@ -118,7 +118,7 @@ impl StreamRecord {
 pub struct Life {
     /// Its incarnation.
     pub incarnation: u64,
-    /// Its last position: the next life begins after this.
+    /// Its last position. The next life begins after it.
     pub end: Position,
 }
 

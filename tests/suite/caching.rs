@@ -126,3 +126,19 @@ fn what_changes_is_not_kept() {
     let live = server.sse("s", &tail).answer;
     assert_eq!(live.header("cache-control"), Some("no-cache, no-transform"));
 }
+
+#[test]
+fn tags_are_looked_for_in_all_lines_of_if_none_match() {
+    let server = Setup::new().start();
+    stream(&server, "s", None);
+    for target in ["s", "s?live=long-poll&offset=-1"] {
+        let tag = server.get(target).send().expect(200).header("etag").unwrap().to_owned();
+        let again = |first: &str, second: &str| {
+            let request = server.get(target).header("if-none-match", first);
+            request.header("if-none-match", second).send()
+        };
+        again("\"other\"", &tag).expect(304);
+        again(&tag, "\"other\"").expect(304);
+        again("\"other\"", "W/\"another\"").expect(200);
+    }
+}

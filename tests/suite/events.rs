@@ -101,6 +101,69 @@ fn half_a_character_waits_for_the_other_half_and_the_offset_before_it() {
     );
 }
 
+#[test]
+fn a_reader_from_whom_everything_is_held_back_is_told_once_that_it_is_up_to_date() {
+    let server = Setup::new().start();
+    let beginning = server.text_stream("s", "");
+    append(&server, "s", b"a\xf0");
+    let forked = server.put("fork").header("stream-forked-from", "/v1/stream/s");
+    forked.send().expect(201);
+    for name in ["s", "fork"] {
+        let mut sse = server.sse(name, "-1");
+        let control = sse.control();
+        assert_eq!(control["streamNextOffset"], beginning, "{name}");
+        assert_eq!(control["upToDate"], true, "{name}");
+        append(&server, name, b"\x9f");
+        append(&server, name, b"\x98\x80");
+        let next = std::iter::from_fn(|| sse.next()).find(|event| !matches!(event, Event::Comment));
+        assert_eq!(next, Some(Event::Data("a\u{1f600}".to_owned())), "{name}");
+    }
+}
+
+#[test]
+fn a_long_poll_answers_bytes_as_they_are() {
+    let server = Setup::new().start();
+    let beginning = server.text_stream("s", "");
+    let end = append(&server, "s", b"caf\xe9");
+    let forked = server.put("fork").header("stream-forked-from", "/v1/stream/s");
+    forked.send().expect(201);
+    for name in ["s", "fork"] {
+        for offset in ["-1", &beginning] {
+            let answer = server.get(&format!("{name}?live=long-poll&offset={offset}")).send();
+            let answer = answer.expect(200);
+            assert_eq!(
+                (answer.body.as_slice(), answer.next_offset()),
+                (&b"caf\xe9"[..], end.clone())
+            );
+            assert_eq!(answer.header("stream-up-to-date"), Some("true"));
+        }
+    }
+}
+
+#[test]
+fn large_appends_that_end_inside_of_a_character_come_with_the_next() {
+    let text = "\u{6f22}".repeat(900_000);
+    for mode in ["memory", "acid"] {
+        let server = match mode {
+            "memory" => Setup::new().start(),
+            mode => Setup::new().on_disk(mode).start(),
+        };
+        server.text_stream("s", "");
+        // Each reader finds the stream longer by one append.
+        let mut readers = vec![server.sse("s", "-1")];
+        for part in text.as_bytes().chunks(640_000) {
+            append(&server, "s", part);
+            readers.push(server.sse("s", "-1"));
+        }
+        close(&server, "s");
+        readers.push(server.sse("s", "-1"));
+        for sse in readers {
+            // The reader itself refuses what is no UTF-8.
+            assert!(self::text(sse) == text, "{mode}");
+        }
+    }
+}
+
 fn socket_patience(sse: &Sse) {
     let socket = sse.connection.stream.get_ref();
     socket.set_read_timeout(Some(Duration::from_secs(10))).unwrap();

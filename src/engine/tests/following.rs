@@ -31,7 +31,7 @@ async fn followers_see_each_byte_once() {
                             seen.extend_from_slice(chunk.stored());
                         }
                         Event::Closed => return seen,
-                        Event::Gone { .. } => panic!("gone"),
+                        event => panic!("{event:?}"),
                     }
                     if reader % 3 == 1 && turn == 5 {
                         break;
@@ -81,12 +81,20 @@ async fn a_character_comes_in_one_piece() {
     let engine = start(Faulty::new(0) as _);
     let stream = name("a");
     engine.create(&stream, plain()).await.unwrap();
-    let mut live = engine.follow(&stream, ReadFrom::Now).await.unwrap();
+    let mut live = engine
+        .follow(&stream, ReadFrom::Now)
+        .await
+        .unwrap()
+        .in_whole_characters();
     let euro = "\u{20ac}".as_bytes();
     for part in [&b"a"[..], &euro[..1], &euro[1..2], &euro[2..], b"b\xf0"] {
         bytes(&engine, &stream, part, false).await;
     }
-    let mut late = engine.follow(&stream, ReadFrom::Beginning).await.unwrap();
+    let mut late = engine
+        .follow(&stream, ReadFrom::Beginning)
+        .await
+        .unwrap()
+        .in_whole_characters();
     for reader in [&mut live, &mut late] {
         assert_eq!(next(reader).await, (b"a".to_vec(), false, false));
         assert_eq!(next(reader).await, ("\u{20ac}".as_bytes().to_vec(), true, false));

@@ -30,7 +30,7 @@ pub(super) enum State {
     Closed,
 }
 
-/// What was sent on one connection, as far as it matters to what follows.
+/// The state of one connection that the next event depends on.
 #[derive(Debug)]
 pub(super) struct Connection {
     /// The lowest cursor that may follow.
