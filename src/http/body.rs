@@ -1,12 +1,17 @@
 //! Request bodies, bounded in size, in time, and in the memory that all of them occupy.
 
-use std::sync::Arc;
+use std::{future::Future, pin::pin, sync::Arc, time::Duration};
 
 use axum::body::Body;
 use bytes::Bytes;
+use futures_util::future::poll_immediate;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
+use http_body::Body as _;
 use http_body_util::BodyExt;
-use tokio::{sync::OwnedSemaphorePermit, time::timeout};
+use tokio::{
+    sync::OwnedSemaphorePermit,
+    time::{error::Elapsed, timeout},
+};
 
 use super::{App, Problem};
 
@@ -36,7 +41,8 @@ pub(super) async fn receive(app: &App, headers: &HeaderMap, body: Body) -> Resul
         bytes: Vec::new(),
         charge: None,
     };
-    match timeout(app.settings().body_total_timeout, collect(buffer, body)).await {
+    let collected = pin!(collect(buffer, body));
+    match within(app.settings().body_total_timeout, collected).await {
         Ok(received) => received,
         Err(_) => Err(too_slow("the request body took longer than a whole body may")),
     }
@@ -44,8 +50,8 @@ pub(super) async fn receive(app: &App, headers: &HeaderMap, body: Body) -> Resul
 
 async fn collect(mut buffer: Buffer<'_>, mut body: Body) -> Result<Received, Problem> {
     let idle = buffer.app.settings().body_timeout;
-    loop {
-        let Ok(frame) = timeout(idle, body.frame()).await else {
+    while !body.is_end_stream() {
+        let Ok(frame) = within(idle, body.frame()).await else {
             return Err(too_slow("the request body stopped arriving"));
         };
         let Some(frame) = frame else { break };
@@ -58,6 +64,15 @@ async fn collect(mut buffer: Buffer<'_>, mut body: Body) -> Result<Received, Pro
         }
     }
     Ok(buffer.finish())
+}
+
+/// As [`timeout`], but for what is ready at once there is no timer: most bodies arrive together
+/// with their head.
+async fn within<F: Future + Unpin>(limit: Duration, mut work: F) -> Result<F::Output, Elapsed> {
+    match poll_immediate(&mut work).await {
+        Some(output) => Ok(output),
+        None => timeout(limit, work).await,
+    }
 }
 
 /// A body so far, in one piece of memory: a frame keeps the connection's buffer alive, which is

@@ -96,11 +96,17 @@ pub(super) fn life_left(lifetime: Lifetime, permit: &Permit) -> Option<u64> {
     stream.into_iter().chain(token).min()
 }
 
+/// Room for an entity tag, so that it need not grow.
+const TAG_LEN: usize = 96;
+
 /// The entity tag of a part of a stream. It changes when the stream is closed.
 pub(super) fn tag(stream: Identity, start: Offset, end: Offset, closed: bool) -> String {
     let mark = if closed { ":c" } else { "" };
     let (start, end) = (start.position, end.position);
-    format!("\"{stream}:{start}:{end}{mark}\"")
+    let mut tag = String::with_capacity(TAG_LEN);
+    // Writing to a string cannot fail.
+    let _ = write!(tag, "\"{stream}:{start}:{end}{mark}\"");
+    tag
 }
 
 /// Whether `If-None-Match` names this tag (RFC 9110, section 13.1.2: weak comparison).

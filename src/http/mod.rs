@@ -43,7 +43,8 @@ use crate::{
 pub fn service(app: App) -> impl crate::listener::App + Sync {
     tower::service_fn(move |request: Request<Body>| {
         let app = app.clone();
-        async move { Ok::<_, Infallible>(dispatch(&app, request).await) }
+        // Boxed: it is several KiB, and whoever holds a future by value copies it more than once.
+        Box::pin(async move { Ok::<_, Infallible>(dispatch(&app, request).await) })
     })
 }
 

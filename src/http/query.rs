@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use crate::protocol::{
-    BadInput, ReadFrom,
+    BadInput, Offset, ReadFrom,
     cursor::{self, Cursor},
 };
 
@@ -13,6 +13,8 @@ pub(crate) struct ReadQuery {
     pub(crate) from: ReadFrom,
     pub(crate) live: Option<Live>,
     pub(crate) cursor: Option<Cursor>,
+    /// The stored form, and up to which offset, if it says so.
+    pub(crate) stored: Option<Option<Offset>>,
 }
 
 /// How to wait for more.
@@ -26,14 +28,21 @@ impl ReadQuery {
     /// Reads a query. Parameters that the protocol does not know are left alone.
     pub(crate) fn parse(query: Option<&str>) -> Result<Self, BadInput> {
         let (mut offset, mut live, mut client_cursor) = (None, None, None);
+        let (mut form, mut until) = (None, None);
         for (name, value) in form_urlencoded::parse(query.unwrap_or_default().as_bytes()) {
             match &*name {
                 "offset" => set(&mut offset, "offset", value)?,
                 "live" => set(&mut live, "live", value)?,
                 "cursor" => set(&mut client_cursor, "cursor", value)?,
+                "form" => set(&mut form, "form", value)?,
+                "until" => set(&mut until, "until", value)?,
                 _ => {}
             }
         }
+        let stored = match form.as_deref() {
+            Some("stored") => Some(until.map(|until| Offset::parse("until", &until)).transpose()?),
+            _ => None,
+        };
         let live = match live.as_deref() {
             None => None,
             Some("long-poll") => Some(Live::LongPoll),
@@ -48,6 +57,7 @@ impl ReadQuery {
             from,
             live,
             cursor: client_cursor.as_deref().and_then(cursor::parse),
+            stored,
         })
     }
 }

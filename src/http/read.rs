@@ -30,15 +30,13 @@ pub(super) async fn handle(
 }
 
 async fn answer(app: &App, permit: &Permit, parts: &Parts) -> (&'static str, Result<Response<Body>, Problem>) {
-    match stored::asked_for(parts.uri.query()) {
-        Ok(None) => {}
-        Ok(Some(until)) => return ("read", stored::handle(app, permit, parts, until).await),
-        Err(error) => return ("read", Err(error.into())),
-    }
     let query = match ReadQuery::parse(parts.uri.query()) {
         Ok(query) => query,
         Err(error) => return ("read", Err(error.into())),
     };
+    if let Some(until) = query.stored {
+        return ("read", stored::handle(app, permit, query, until).await);
+    }
     match query.live {
         None => ("read", catch_up(app, permit, parts, query.from).await),
         Some(Live::LongPoll) => ("long-poll", long_poll::handle(app, permit, parts, query).await),
@@ -60,7 +58,7 @@ async fn catch_up(app: &App, permit: &Permit, parts: &Parts, from: ReadFrom) -> 
     } else {
         let tag = caching::tag(read.identity(), read.start, read.end, read.closed);
         unchanged = caching::matches(&parts.headers, &tag);
-        answer.insert(header::ETAG, respond::text(&tag));
+        answer.insert(header::ETAG, respond::owned(tag));
         answer.insert(header::CACHE_CONTROL, cache_control(app, permit, parts, &read));
     }
     let mut response = if unchanged {

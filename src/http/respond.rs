@@ -28,6 +28,11 @@ pub(super) fn number(value: u64) -> HeaderValue {
 pub(super) fn text(value: &impl std::fmt::Display) -> HeaderValue {
     let mut text = String::with_capacity(48);
     let _ = write!(text, "{value}");
+    owned(text)
+}
+
+/// The same for text that is there already.
+pub(super) fn owned(text: String) -> HeaderValue {
     HeaderValue::try_from(text).unwrap_or_else(|_| HeaderValue::from_static(""))
 }
 

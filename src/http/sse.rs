@@ -2,11 +2,11 @@
 
 mod encode;
 
-use std::time::Duration;
+use std::{pin::pin, time::Duration};
 
 use axum::body::Body;
 use bytes::Bytes;
-use futures_util::stream;
+use futures_util::{future::poll_immediate, stream};
 use http::{HeaderName, HeaderValue, Response, header, request::Parts};
 use tokio::time::{Instant, Sleep};
 use tokio_util::sync::WaitForCancellationFutureOwned;
@@ -22,6 +22,10 @@ use encode::{Connection, State};
 
 /// How long clients are to wait before they connect again.
 const RETRY: Duration = Duration::from_secs(2);
+
+/// A reader who never has to wait looks for an interruption after this many events. Most have to
+/// wait after each, and look then.
+const EVENTS_IN_A_ROW: u8 = 8;
 
 pub(super) async fn handle(
     app: &App,
@@ -40,6 +44,7 @@ pub(super) async fn handle(
         rest: None,
         phase: Phase::Opening,
         is_told: false,
+        in_a_row: 0,
         end: live::end(permit, app.settings().sse_lifetime),
         heartbeat: app.settings().sse_heartbeat,
         timer: tokio::time::sleep(Duration::ZERO),
@@ -82,6 +87,8 @@ pin_project_lite::pin_project! {
         phase: Phase,
         // The last control event said that the reader is up to date.
         is_told: bool,
+        // Events since the last look for an interruption.
+        in_a_row: u8,
         end: Option<Instant>,
         heartbeat: Duration,
         #[pin]
@@ -102,6 +109,13 @@ enum Phase {
     Open,
     /// Nothing follows.
     Over,
+}
+
+/// What ends a wait for events.
+enum Interruption {
+    Stopping,
+    KeyWithdrawn,
+    Timer,
 }
 
 impl Reader {
@@ -135,9 +149,37 @@ impl Reader {
         if this.end.is_some_and(|end| end <= Instant::now()) {
             return None;
         }
-        tokio::select! {
-            event = next_event(this.follower, *this.is_told) => match event {
-                Ok(Event::Chunk { chunk, up_to_date, closed }) => {
+        *this.in_a_row += 1;
+        let next = {
+            let mut interruption = pin!(async {
+                tokio::select! {
+                    biased;
+                    () = &mut this.stopping => Interruption::Stopping,
+                    () = &mut this.key_withdrawn => Interruption::KeyWithdrawn,
+                    () = &mut this.timer => Interruption::Timer,
+                }
+            });
+            let mut early = None;
+            if *this.in_a_row > EVENTS_IN_A_ROW {
+                *this.in_a_row = 0;
+                early = poll_immediate(&mut interruption).await;
+            }
+            match early {
+                Some(interruption) => Err(interruption),
+                None => tokio::select! {
+                    biased;
+                    event = next_event(this.follower, *this.is_told) => Ok(event),
+                    interruption = &mut interruption => Err(interruption),
+                },
+            }
+        };
+        match next {
+            Ok(event) => match event {
+                Ok(Event::Chunk {
+                    chunk,
+                    up_to_date,
+                    closed,
+                }) => {
                     let state = match (closed, up_to_date) {
                         (true, _) => State::Closed,
                         (false, true) => State::UpToDate,
@@ -166,13 +208,13 @@ impl Reader {
                     None
                 }
             },
-            () = &mut this.stopping => {
+            Err(Interruption::Stopping) => {
                 *this.phase = Phase::Over;
                 Some(encode::retry(clock::jittered(RETRY)).into())
             }
             // A client that comes back is told with a status.
-            () = &mut this.key_withdrawn => None,
-            () = &mut this.timer => {
+            Err(Interruption::KeyWithdrawn) => None,
+            Err(Interruption::Timer) => {
                 if this.end.is_some_and(|end| end <= Instant::now()) {
                     return None;
                 }

@@ -25,8 +25,25 @@ pub struct Offset {
 impl fmt::Display for Offset {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let digits = self.position.saturating_mul(UNIT);
-        write!(f, "{:0DIGITS$}_{digits:0DIGITS$}", self.incarnation)
+        let mut text = [b'_'; 2 * DIGITS + 1];
+        let (before, after) = text.split_at_mut(DIGITS);
+        let fits = put_digits(before, self.incarnation) && put_digits(after.split_at_mut(1).1, digits);
+        match std::str::from_utf8(&text) {
+            Ok(text) if fits => f.write_str(text),
+            _ => write!(f, "{:0DIGITS$}_{digits:0DIGITS$}", self.incarnation),
+        }
     }
+}
+
+/// Fills `place` with a number, zeros first; whether it fits. Offsets are in every answer, and the
+/// formatter's own padding costs several times as much.
+fn put_digits(place: &mut [u8], number: u64) -> bool {
+    let mut rest = number;
+    for digit in place.iter_mut().rev() {
+        *digit = b'0' + (rest % 10) as u8;
+        rest /= 10;
+    }
+    rest == 0
 }
 
 impl Offset {

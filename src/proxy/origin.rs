@@ -56,6 +56,9 @@ impl Host {
     /// Whether it names the client's own machine or network, so that it cannot lead anybody to a
     /// stranger.
     pub(super) fn is_local(&self) -> bool {
+        if self.as_str().eq_ignore_ascii_case("localhost") {
+            return true;
+        }
         let host = host_of(self.as_str());
         let is_private = |ip: IpAddr| match ip.to_canonical() {
             IpAddr::V4(ip) => ip.is_loopback() || ip.is_private() || ip.is_link_local(),
@@ -75,10 +78,12 @@ fn host_of(text: &str) -> &str {
     if let Some((ip, _)) = text.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
         return ip;
     }
-    if text.parse::<Ipv6Addr>().is_ok() {
-        return text;
+    match text.split_once(':') {
+        None => text,
+        // More than one colon: an address, or nothing at all.
+        Some((_, port)) if port.contains(':') && text.parse::<Ipv6Addr>().is_ok() => text,
+        Some((host, _)) => host,
     }
-    text.split_once(':').map_or(text, |(host, _)| host)
 }
 
 impl fmt::Debug for Host {
