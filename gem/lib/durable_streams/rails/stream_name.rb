@@ -48,7 +48,13 @@ module DurableStreams::Rails::StreamName
       when String, Symbol
         stream_name_part(streamables, "a stream name")
       else
-        streamables.respond_to?(:to_gid) ? stream_name_of_record(streamables) : stream_name_of_object(streamables)
+        if streamables.respond_to?(:to_gid)
+          stream_name_of_record(streamables)
+        elsif defined?(::GlobalID) && streamables.is_a?(::GlobalID)
+          stream_name_of_global_id(streamables)
+        else
+          stream_name_of_object(streamables)
+        end
       end
     end
 
@@ -57,7 +63,12 @@ module DurableStreams::Rails::StreamName
         raise ArgumentError, "a stream cannot be named by a #{record.class} without an id: save it first"
       end
 
-      gid_param_names? ? record.to_gid_param : record.to_gid.to_s
+      stream_name_of_global_id(record.to_gid)
+    end
+
+    # A Global ID names the stream of its record, also when it is signed.
+    def stream_name_of_global_id(gid)
+      gid_param_names? ? Base64.urlsafe_encode64(gid.uri.to_s, padding: false) : gid.uri.to_s
     end
 
     def stream_name_of_object(object)
