@@ -6,9 +6,9 @@ require "securerandom"
 module DurableStreams::Rails::StateEvent # :nodoc:
   OPERATIONS = %w[ insert update upsert delete ].freeze
 
-  # Maximum nesting of a value. JSON.generate allows 100; the event and the list
-  # around it take two.
-  MAX_DEPTH = 98
+  # Maximum nesting of a value. The server allows 64 levels for a message unless
+  # its limits.max_json_depth says otherwise, and the event takes one of them.
+  MAX_DEPTH = 63
 
   class << self
     def build(event)
@@ -35,7 +35,7 @@ module DurableStreams::Rails::StateEvent # :nodoc:
     def identifier(name, value)
       string = value.to_s
       raise ArgumentError, "#{name}: is blank" if string.blank?
-      if value.is_a?(Enumerable) || value.is_a?(Proc) || value == true || string.start_with?("#<")
+      if [ Enumerable, Proc, TrueClass, FalseClass ].any? { |type| type === value } || string.start_with?("#<")
         raise ArgumentError, "#{name}: is a string or a number, not a #{value.class}"
       end
       string
@@ -51,6 +51,11 @@ module DurableStreams::Rails::StateEvent # :nodoc:
     def json_of(value)
       value = DurableStreams::Rails::RecordValue.of(value) if DurableStreams::Rails::RecordValue.provided_by?(value)
       value.as_json
+    end
+
+    # The body that carries the events.
+    def generate(events)
+      JSON.generate(events, max_nesting: MAX_DEPTH + 2) # The event, and the list around it.
     end
 
     # An error that names the part of the event that cannot be encoded.
