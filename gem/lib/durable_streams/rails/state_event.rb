@@ -19,8 +19,7 @@ module DurableStreams::Rails::StateEvent # :nodoc:
       event.to_h do |name, content|
         case name
         when "type", "key" then [ name, identifier(name, content) ]
-        when "value" then [ name, json_of(content) ]
-        else [ name, content.as_json ]
+        else [ name, DurableStreams::Rails::RecordValue.json_of(content) ]
         end
       end
     end
@@ -45,12 +44,6 @@ module DurableStreams::Rails::StateEvent # :nodoc:
       headers = {} if headers.nil?
       raise ArgumentError, "headers: is a Hash, not #{headers.inspect}" unless headers.respond_to?(:to_h) && headers.respond_to?(:each_pair)
       headers.to_h.transform_keys(&:to_s)
-    end
-
-    # The JSON value of an object.
-    def json_of(value)
-      value = DurableStreams::Rails::RecordValue.of(value) if DurableStreams::Rails::RecordValue.provided_by?(value)
-      value.as_json
     end
 
     # The body that carries the events.
