@@ -35,7 +35,11 @@ module DurableStreams::Rails::StreamName
     def stream_prefix
       prefix = DurableStreams.config.stream_prefix
       prefix = prefix.call if prefix.respond_to?(:call)
-      stream_name_part(prefix, "config.durable_streams.stream_prefix") unless prefix.nil?
+      begin
+        join_streamables(prefix) unless prefix.nil?
+      rescue ArgumentError => error
+        raise ArgumentError, "config.durable_streams.stream_prefix: #{error.message}"
+      end
     end
 
     # A blank part raises: [ nil, :messages ] must not name a stream that all
