@@ -122,6 +122,14 @@ class TransactionsTest < ActiveSupport::TestCase
     end
   end
 
+  test "a row that is destroyed and created again under its key" do
+    assert_operations("delete", "insert") { transaction { @comment.destroy!; @post.comments.create!(id: @comment.id, body: "b") } }
+    created = @comment.class.find(@comment.id)
+    assert_operations("delete") { transaction { Comment.find(created.id).update!(body: "c"); created.destroy! } }
+    assert_operations("insert") { transaction { @post.comments.create!(id: created.id, body: "d") } }
+    assert_operations { transaction(rollback: true) { @post.comments.last.destroy!; @post.comments.create!(id: created.id, body: "e") } }
+  end
+
   test "a callback of another record that raises leaves nothing for a later, suppressed change" do
     raising = Class.new(ApplicationRecord) do
       self.table_name = "boards"

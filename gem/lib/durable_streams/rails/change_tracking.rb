@@ -99,7 +99,14 @@ module DurableStreams::Rails::ChangeTracking # :nodoc:
         publisher = DurableStreams::Rails::RecordPublisher.new(self)
         publisher.publish(operation, former_class: changes.former_class)
         @_durable_streams_txid = publisher.txid if publisher.published?
+        _durable_streams_publish_successor(changes) if operation == :delete
       end
+    end
+
+    # Rails runs no callbacks of a row that is created again under the same key.
+    def _durable_streams_publish_successor(changes)
+      successor = changes.instances.find { |instance| instance.persisted? && instance.previously_new_record? }
+      DurableStreams::Rails::RecordPublisher.new(successor).publish(:insert) if successor
     end
 
     # Another instance may have changed the row, and this one run its callbacks.
