@@ -28,7 +28,7 @@ class BroadcastsTest < ActiveSupport::TestCase
 
   test "what no reader could understand is refused, now and later" do
     valid = { type: "note", key: 1, value: 1, operation: :insert }
-    [ { operation: :inser }, { operation: nil }, { operation: "" }, { operation: :INSERT }, { key: nil }, { key: "" }, { key: @post }, { key: [ 1 ] }, { key: { id: 1 } }, { key: -> { } }, { key: true }, { type: nil }, { type: " " }, { type: @post }, { txid: @post }, { headers: "x" }, { headers: [ 1 ] } ].each do |wrong|
+    [ { operation: :inser }, { operation: nil }, { operation: "" }, { operation: :INSERT }, { key: nil }, { key: "" }, { key: @post }, { key: [ 1 ] }, { key: { id: 1 } }, { key: -> { } }, { key: true }, { key: false }, { type: nil }, { type: " " }, { type: @post }, { txid: @post }, { headers: "x" }, { headers: [ 1 ] } ].each do |wrong|
       assert_raises(ArgumentError, wrong.inspect) { DurableStreams.broadcast_event_to("notes", **valid, **wrong) }
       assert_raises(ArgumentError, wrong.inspect) { DurableStreams.broadcast_event_later_to("notes", **valid, **wrong) }
       assert_raises(ArgumentError, wrong.inspect) { DurableStreams.build_broadcast_event_to("notes", **valid, **wrong) }

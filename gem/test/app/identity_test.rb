@@ -72,8 +72,10 @@ class IdentityTest < ActiveSupport::TestCase
     tenant = nil
     DurableStreams.config.stream_prefix = -> { tenant }
     assert_match "/v1/streams/a?token=", DurableStreams.signed_stream_url("a")
-    [ "", " ", :"" ].each do |blank|
-      tenant = blank
+    tenant = Post.new(id: 7)
+    assert_match "/v1/streams/gid://dummy/Post/7/a?token=", DurableStreams.signed_stream_url("a")
+    [ "", " ", :"", false, Post.new, Object.new, -> { } ].each do |wrong|
+      tenant = wrong
       assert_match "config.durable_streams.stream_prefix", assert_raises(ArgumentError) { DurableStreams.signed_stream_url("a") }.message
     end
     DurableStreams.config.stream_prefix = "fixed"

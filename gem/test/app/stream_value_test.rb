@@ -43,6 +43,21 @@ class StreamValueTest < ActiveSupport::TestCase
     end
   end
 
+  test "records inside of a value are sent as by themselves" do
+    account = Account.suppressing_streams { Account.create!(name: "A", **SECRETS) }
+    safe = { "id" => account.id, "name" => "A", "tokenizer" => nil }
+    author = Struct.new(:account) { private def to_stream_value = { by: account } }.new(account)
+    {
+      account => safe, [ account ] => [ safe ], { a: { "b" => [ account ] } } => { "a" => { "b" => [ safe ] } },
+      Set[ account ] => [ safe ], Account.where(id: account.id) => [ safe ], author => { "by" => safe }, [ author ] => [ { "by" => safe } ],
+      [ 1, nil, :a, Time.utc(2026) ] => [ 1, nil, "a", "2026-01-01T00:00:00.000Z" ]
+    }.each do |value, sent|
+      event = { type: "c", key: 1, value: value, operation: :upsert, headers: { value: value } }
+      events = capture_stream_broadcasts("a") { DurableStreams.broadcast_event_to("a", **event); DurableStreams.broadcast_event_later_to("a", **event, headers: nil) }
+      assert_equal [ sent ] * 3, events.pluck("value") + [ events.first["headers"]["value"] ]
+    end
+  end
+
   test "a private to_stream_value of what is no record" do
     object = Class.new { private def to_stream_value = { "mine" => 1 } }.new
     event, = capture_stream_broadcasts("a") { DurableStreams.broadcast_event_to("a", type: "c", key: 1, value: object, operation: :upsert) }

@@ -122,6 +122,30 @@ class TransactionsTest < ActiveSupport::TestCase
     end
   end
 
+  test "a row that is destroyed and created again under its key" do
+    assert_operations("delete", "insert") { transaction { @comment.destroy!; @post.comments.create!(id: @comment.id, body: "b") } }
+    created = @comment.class.find(@comment.id)
+    assert_operations("delete") { transaction { Comment.find(created.id).update!(body: "c"); created.destroy! } }
+    assert_operations("insert") { transaction { @post.comments.create!(id: created.id, body: "d") } }
+    assert_operations { transaction(rollback: true) { @post.comments.last.destroy!; @post.comments.create!(id: created.id, body: "e") } }
+  end
+
+  test "a callback of another record that raises leaves nothing for a later, suppressed change" do
+    raising = Class.new(ApplicationRecord) do
+      self.table_name = "boards"
+      def self.name = "Raising"
+      after_commit { raise "oops" }
+    end
+    before = DurableStreams::Rails::ChangeTracking.open_changes.size
+    assert_raises(RuntimeError, match: "oops") do
+      transaction { raising.create!; @comment.update!(body: "b"); Comment.find(@comment.id).update!(body: "c") }
+    end
+
+    assert_equal before, DurableStreams::Rails::ChangeTracking.open_changes.size
+    assert_operations { Comment.suppressing_streams { @comment.update!(body: "d") } }
+    assert_operations("update") { @comment.update!(body: "e") }
+  end
+
   private
     def transaction(rollback: false)
       Comment.transaction(requires_new: true) do

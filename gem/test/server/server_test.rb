@@ -71,6 +71,15 @@ class ServerTest < ServerTestCase
     assert_equal 30.times.map(&:to_s), keys_of
   end
 
+  test "a value as deep as the server takes, and one level deeper" do
+    nested = ->(levels) { (levels - 1).times.inject([]) { |value, _| [ value ] } }
+    deepest = DurableStreams::Rails::StateEvent::MAX_DEPTH
+    broadcast("notes", value: nested.(deepest))
+    assert_equal [ nested.(deepest) ], DurableStreams.read_stream("notes").pluck("value")
+    assert_raises(DurableStreams::InvalidEvent) { broadcast("notes", value: nested.(deepest + 1)) }
+    assert_equal [ "1" ], keys_of
+  end
+
   test "threads and forked processes share streams" do
     broadcast("notes", key: "first")
     threads = 4.times.map { |thread| Thread.new { 25.times { |at| broadcast("notes", key: "#{thread}-#{at}") } } }

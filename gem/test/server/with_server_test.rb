@@ -46,6 +46,8 @@ class WithServerTest < ServerTestCase
   end
 
   test "a prefix of the app's own stays" do
+    DurableStreams.config.stream_prefix = -> { @post }
+    with_server { assert_match %r{/v1/streams/test-\h+/gid://dummy/Post/#{@post.id}/notes\?token=}, DurableStreams.signed_stream_url("notes") }
     DurableStreams.config.stream_prefix = -> { "acme" }
     with_server { assert_match %r{/v1/streams/test-\h+/acme/notes\?token=}, DurableStreams.signed_stream_url("notes") }
     assert_match "/v1/streams/acme/notes?token=", DurableStreams.signed_stream_url("notes")

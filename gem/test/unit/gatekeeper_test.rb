@@ -46,6 +46,9 @@ class GatekeeperTest < ActiveSupport::TestCase
     [ 1.hour, 3600, "2099-01-01", Date.tomorrow, Time.now, 1.minute.ago, false ].each do |expires_at|
       assert_raises(ArgumentError, expires_at.inspect) { @gatekeeper.client_token("a", expires_at: expires_at) }
     end
+    [ { expires_in: 10**12 }, { expires_in: 10_000.years }, { expires_at: Time.at(Time.now.to_i * 1000) } ].each do |options|
+      assert_match "after the year 9999", assert_raises(ArgumentError) { @gatekeeper.client_token("a", **options) }.message
+    end
     assert_raises(ArgumentError) { @gatekeeper.client_token("a", expires_in: 60, expires_at: 1.hour.from_now) }
     assert_match "use expires_at:", assert_raises(ArgumentError) { @gatekeeper.client_token("a", expires_in: 1.hour.from_now) }.message
     @config.signed_stream_url_expires_in = "1 hour"

@@ -208,6 +208,15 @@ class HttpTransportTest < HttpTestCase
     assert_empty DurableStreams.read_stream("notes", offset: nil)
   end
 
+  test "events that are trimmed between two pages begin the read anew" do
+    4.times { |at| broadcast(key: at.to_s) }
+    page = [ 200, { "Content-Type" => "application/json", "Stream-Next-Offset" => "00000001" }, [ { key: "trimmed" } ].to_json ]
+    @server.script(page, problem(410, "not kept"))
+    assert_equal %w[ 0 1 2 3 ], DurableStreams.read_stream("notes").pluck("key")
+    @server.script(*[ page, problem(410, "not kept") ] * 3)
+    assert_raises(DurableStreams::StreamGone) { DurableStreams.read_stream("notes") }
+  end
+
   test "tail, metadata, closing and deleting" do
     assert_nil DurableStreams.stream_metadata("notes")
     assert_equal "00000000", DurableStreams.stream_offset("notes")
@@ -265,6 +274,8 @@ class HttpTransportTest < HttpTestCase
     broadcast
     assert_operator Process.clock_gettime(Process::CLOCK_MONOTONIC) - started, :>=, 0.3
 
+    @server.script(problem(429, "slow down", "Retry-After" => "1e400"))
+    assert_equal 3600, assert_raises(DurableStreams::ConnectionError) { broadcast }.retry_after
     @server.script(problem(429, "slow down", "Retry-After" => "120"))
     error = assert_raises(DurableStreams::ConnectionError) { broadcast }
     assert_equal 120, error.retry_after

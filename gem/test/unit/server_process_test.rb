@@ -109,12 +109,16 @@ class ServerProcessTest < ActiveSupport::TestCase
     assert_equal first, File.read("#{@directory}/pid").to_i
   end
 
-  test "a pid that is another process by now is left alone" do
-    write_server SERVER
-    File.write "#{@directory}/pid", "#{Process.pid} 1\n1 1\n"
-    start_here
-    wait_for_starts(1)
-    assert_empty @log
+  test "a pid that is another process by now, or no pid, is left alone" do
+    [ "#{Process.pid} 1\n1 1\n", "", "1 \n1 \n", "-1 5\n-1 5\n", "\xFF\n\xFF\n", "\0\n\0\n" ].each_with_index do |content, at|
+      write_server SERVER
+      File.write "#{@directory}/pid", content
+      start_here
+      wait_for_starts(at + 1)
+      assert_empty @log
+      @server.stop
+      @log.clear
+    end
   end
 
   private

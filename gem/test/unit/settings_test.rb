@@ -32,6 +32,16 @@ class SettingsTest < ActiveSupport::TestCase
     assert_equal [ @settings ], [ [ @settings ] ].flatten
   end
 
+  test "a number that is none raises where it is set" do
+    %i[ token_expiry open_timeout read_timeout write_timeout max_retries page_timeout page_retry_interval ].each do |name|
+      [ "5", nil, -1, :a ].each do |value|
+        error = assert_raises(DurableStreams::ConfigurationError, "#{name} #{value.inspect}") { @settings[name] = value }
+        assert_equal "config.durable_streams.#{name} is a number, not #{value.inspect}", error.message
+      end
+      [ 0, 0.5, 2.seconds ].each { |value| assert_equal value, @settings[name] = value }
+    end
+  end
+
   test "the addresses are the module's, however they are set" do
     was = DurableStreams.client_url, DurableStreams.server_url
     Rails.application.config.durable_streams.client_url = "https://a.example.com/v1/streams/"

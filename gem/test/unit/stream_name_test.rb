@@ -14,8 +14,15 @@ class StreamNameTest < ActiveSupport::TestCase
     assert_equal "a/gid://dummy/Room/#{@room.id}/1", stream_name_from([ "a", [ @room, 1 ] ])
   end
 
+  test "a Global ID, also a signed one, names its record's stream" do
+    [ @room.to_gid, @room.to_signed_global_id ].each do |gid|
+      assert_equal stream_name_from([ @room, :messages ]), stream_name_from([ gid, :messages ])
+    end
+  end
+
   test "names of Base64" do
     DurableStreams.config.stream_name_format = :gid_param
+    assert_equal @room.to_gid_param, stream_name_from(@room.to_gid)
     assert_equal "#{@room.to_gid_param}/messages", stream_name_from([ @room, :messages ])
   ensure
     DurableStreams.config.stream_name_format = :gid

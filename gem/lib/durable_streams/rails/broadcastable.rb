@@ -70,7 +70,9 @@ module DurableStreams::Rails::Broadcastable
     end
 
     # Keeps records of this class from broadcasting changes made inside the block,
-    # even when their transaction commits after it.
+    # even when their transaction commits after it. Holds for the current thread and
+    # its fibers, or where <tt>config.active_support.isolation_level</tt> is
+    # <tt>:fiber</tt>, for the current fiber.
     def suppressing_streams
       before = DurableStreams::Rails::Broadcastable.suppressed_classes
       DurableStreams::Rails::Broadcastable.suppressed_classes = before + [ self ]

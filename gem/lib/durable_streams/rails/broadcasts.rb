@@ -106,7 +106,7 @@ module DurableStreams::Rails::Broadcasts
         if DurableStreams::Rails::RecordReference.refers_to?(value)
           { record: DurableStreams::Rails::RecordReference.to(value).to_h }
         else
-          { value: DurableStreams::Rails::StateEvent.json_of(value) }
+          { value: DurableStreams::Rails::RecordValue.json_of(value) }
         end
       end
     end

@@ -11,8 +11,9 @@ require "active_support/isolated_execution_state"
 module DurableStreams::Rails::ChangeTracking # :nodoc:
   extend ActiveSupport::Concern
 
-  # The number of changes of a row, and the class that it had before.
-  Changes = Struct.new(:count, :former_class)
+  # The number of changes of a row, the class that it had before, and its instances
+  # in the transaction.
+  Changes = Struct.new(:count, :former_class, :instances)
 
   included do
     class_attribute :_durable_streams_declarations, instance_accessor: false, default: [].freeze
@@ -43,6 +44,15 @@ module DurableStreams::Rails::ChangeTracking # :nodoc:
     super.tap { _durable_streams_changed }
   end
 
+  # Called for each instance of the transaction, even when a callback raises and the
+  # transaction's own callbacks do not run. A change that stayed would be broadcast
+  # with a later one that is suppressed.
+  def committed!(...) # :nodoc:
+    super
+  ensure
+    _durable_streams_leave
+  end
+
   private
     def touch_deferred_attributes
       @_durable_streams_touched = true
@@ -52,6 +62,7 @@ module DurableStreams::Rails::ChangeTracking # :nodoc:
     end
 
     def _durable_streams_before_save
+      _durable_streams_join
       self.class._durable_streams_declarations.each { |declaration| declaration.verify(self) }
       @_durable_streams_dirty = changed_for_autosave?
     end
@@ -70,11 +81,12 @@ module DurableStreams::Rails::ChangeTracking # :nodoc:
 
     def _durable_streams_changed(former_class = nil)
       transaction = self.class.current_transaction
-      return if self.class.suppressed_streams? || transaction.closed?
+      return _durable_streams_join if self.class.suppressed_streams? || transaction.closed?
 
       open_changes, row = DurableStreams::Rails::ChangeTracking.open_changes, _durable_streams_row
-      changes = (open_changes[row] ||= Changes.new(0, nil))
+      changes = (open_changes[row] ||= Changes.new(0, nil, Set[].compare_by_identity))
       changes.count += 1
+      changes.instances << self
       changes.former_class ||= former_class
 
       forget = -> { open_changes.delete(row) if open_changes[row].equal?(changes) }
@@ -87,7 +99,25 @@ module DurableStreams::Rails::ChangeTracking # :nodoc:
         publisher = DurableStreams::Rails::RecordPublisher.new(self)
         publisher.publish(operation, former_class: changes.former_class)
         @_durable_streams_txid = publisher.txid if publisher.published?
+        _durable_streams_publish_successor(changes) if operation == :delete
       end
+    end
+
+    # Rails runs no callbacks of a row that is created again under the same key.
+    def _durable_streams_publish_successor(changes)
+      successor = changes.instances.find { |instance| instance.persisted? && instance.previously_new_record? }
+      DurableStreams::Rails::RecordPublisher.new(successor).publish(:insert) if successor
+    end
+
+    # Another instance may have changed the row, and this one run its callbacks.
+    def _durable_streams_join
+      DurableStreams::Rails::ChangeTracking.open_changes[_durable_streams_row]&.instances&.add(self)
+    end
+
+    def _durable_streams_leave
+      open_changes, row = DurableStreams::Rails::ChangeTracking.open_changes, _durable_streams_row
+      instances = open_changes[row]&.instances
+      open_changes.delete(row) if instances&.delete?(self) && instances.empty?
     end
 
     # Ids repeat across shards.

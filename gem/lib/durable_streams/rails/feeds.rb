@@ -6,6 +6,9 @@ module DurableStreams::Rails::Feeds
   # The offset before all events.
   BEGINNING = "-1"
 
+  # How often a stream that changes under its reader is read from the beginning.
+  MAX_READS = 3
+
   # URL, token and initial offset of a reader. Destructures, and converts to a
   # hash and to JSON.
   #
@@ -90,7 +93,7 @@ module DurableStreams::Rails::Feeds
   end
 
   def read_stream_named(name, offset: nil) # :nodoc:
-    events, closed, skipped, from = [], false, 0, offset || BEGINNING
+    events, closed, skipped, from, tries = [], false, 0, offset || BEGINNING, tries.to_i + 1
     loop do
       page = transport.read(name, from)
       events.concat(page.events)
@@ -101,7 +104,10 @@ module DurableStreams::Rails::Feeds
     end
     DurableStreams::Rails::Events.new(events, offset: from, closed: closed, skipped: skipped)
   rescue DurableStreams::StreamNotFound, DurableStreams::StreamGone => error
-    raise if error.is_a?(DurableStreams::StreamGone) && offset && offset != BEGINNING
+    gone = error.is_a?(DurableStreams::StreamGone)
+    raise if gone && offset && offset != BEGINNING
+    # Trimmed or replaced between two pages.
+    tries < MAX_READS ? retry : raise if gone && from != BEGINNING
     DurableStreams::Rails::Events.new([], offset: offset || BEGINNING)
   end
 

@@ -9,6 +9,10 @@ class DurableStreams::Rails::Gatekeeper
   # What a client's token can be good for.
   PERMISSIONS = %w[ read write ].freeze
 
+  # A later expiry is milliseconds taken for seconds, and the server does not accept
+  # the token.
+  LAST_YEAR = 9999
+
   def initialize(config, default_audience) # :nodoc:
     @config = config
     @default_audience = default_audience
@@ -36,8 +40,10 @@ class DurableStreams::Rails::Gatekeeper
   # * <tt>expires_at:</tt> a time, in place of +expires_in+
   # * <tt>identity:</tt> who it is given to, as the server's logs should name them
   def client_token(stream_name, permissions: :read, expires_in: nil, expires_at: nil, identity: nil)
-    sign({ stream: stream_name, permissions: verify_permissions(permissions), identity: verify_identity(identity) }.compact,
-      seconds_until_expiry(expires_in, expires_at))
+    seconds = seconds_until_expiry(expires_in, expires_at)
+    raise ArgumentError, "the URL would expire after the year #{LAST_YEAR}: #{expires_in || expires_at}" if (Time.now + seconds).year > LAST_YEAR
+
+    sign({ stream: stream_name, permissions: verify_permissions(permissions), identity: verify_identity(identity) }.compact, seconds)
   end
 
   # Hides keys and tokens.

@@ -96,7 +96,7 @@ class DurableStreams::Rails::HttpTransport
   # Appends events in one step and returns the new tail. With +producer+, an
   # identity from a DurableStreams::ConnectionError, it repeats that append.
   def append(name, events, producer: nil)
-    body = JSON.generate(events)
+    body = DurableStreams::Rails::StateEvent.generate(events)
     if producer
       append_as(DurableStreams::Rails::Producers::Identity.from(producer), name, body)
     else

@@ -41,7 +41,7 @@ class DurableStreams::Rails::MemoryTransport
     @mutex.synchronize do
       stream = (streams[name] ||= Stream.new([], false))
       raise DurableStreams::StreamClosed.new("#{name} is closed", status: 409, reason: "the stream is closed") if stream.closed
-      stream.events.concat(JSON.parse(JSON.generate(events)))
+      stream.events.concat(JSON.parse(DurableStreams::Rails::StateEvent.generate(events)))
       offset_of(stream)
     end
   end

@@ -24,7 +24,23 @@ module DurableStreams::Rails::RecordValue
       if default?(object)
         only ? object.as_json(only: only) : object.as_json(except: withheld_attributes(object) + except.to_a)
       else
-        choose(object.__send__(:to_stream_value).as_json, only, except)
+        choose(json_of(object.__send__(:to_stream_value)), only, except)
+      end
+    end
+
+    # The JSON form of anything. Records, also those in lists and hashes, are their
+    # values, so that nothing secret leaves with an object around it.
+    def json_of(value)
+      case value
+      when String, Symbol, Numeric, true, false, nil then value.as_json
+      when Hash then value.to_h { |key, item| [ key.to_s, json_of(item) ] }
+      when Array, Set then value.map { |item| json_of(item) }
+      else
+        if defined?(::ActiveRecord::Relation) && value.is_a?(::ActiveRecord::Relation)
+          value.map { |record| json_of(record) }
+        else
+          provided_by?(value) ? of(value) : value.as_json
+        end
       end
     end
 

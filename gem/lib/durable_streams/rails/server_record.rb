@@ -66,7 +66,7 @@ module DurableStreams
 
       private
         def entries
-          lines = File.readlines(@path, chomp: true)
+          lines = File.readlines(@path, chomp: true, encoding: Encoding::BINARY)
           lines.size == 2 ? lines.map { |line| Entry.new(line.to_i, line.split(" ", 2).last) } : []
         rescue SystemCallError
           []

@@ -8,7 +8,8 @@ require "did_you_mean"
 class DurableStreams::Rails::Settings < ActiveSupport::OrderedOptions
   URLS = %i[ client_url server_url ].freeze
   SECRETS = %i[ signing_key ].freeze
-  private_constant :URLS, :SECRETS
+  NUMBERS = %i[ token_expiry open_timeout read_timeout write_timeout max_retries page_timeout page_retry_interval ].freeze
+  private_constant :URLS, :SECRETS, :NUMBERS
 
   # The settings are the keys of the defaults.
   def initialize(defaults)
@@ -22,6 +23,7 @@ class DurableStreams::Rails::Settings < ActiveSupport::OrderedOptions
   end
 
   def []=(name, value)
+    verify_number(name, value) if NUMBERS.include?(name.to_sym)
     super(verify(name), URLS.include?(name.to_sym) ? value.presence&.to_s&.chomp("/") : value)
   end
 
@@ -54,6 +56,12 @@ class DurableStreams::Rails::Settings < ActiveSupport::OrderedOptions
   private
     def verify(name)
       @names.include?(name.to_sym) ? name : raise(DurableStreams::ConfigurationError, unknown(name))
+    end
+
+    # A string, as from ENV, would fail in the middle of a request.
+    def verify_number(name, value)
+      return if (value.is_a?(Numeric) || value.is_a?(ActiveSupport::Duration)) && value >= 0
+      raise DurableStreams::ConfigurationError, "config.durable_streams.#{name} is a number, not #{value.inspect}"
     end
 
     def unknown(name)

@@ -6,9 +6,9 @@ require "securerandom"
 module DurableStreams::Rails::StateEvent # :nodoc:
   OPERATIONS = %w[ insert update upsert delete ].freeze
 
-  # Maximum nesting of a value. JSON.generate allows 100; the event and the list
-  # around it take two.
-  MAX_DEPTH = 98
+  # Maximum nesting of a value. The server allows 64 levels for a message unless
+  # its limits.max_json_depth says otherwise, and the event takes one of them.
+  MAX_DEPTH = 63
 
   class << self
     def build(event)
@@ -19,8 +19,7 @@ module DurableStreams::Rails::StateEvent # :nodoc:
       event.to_h do |name, content|
         case name
         when "type", "key" then [ name, identifier(name, content) ]
-        when "value" then [ name, json_of(content) ]
-        else [ name, content.as_json ]
+        else [ name, DurableStreams::Rails::RecordValue.json_of(content) ]
         end
       end
     end
@@ -35,7 +34,7 @@ module DurableStreams::Rails::StateEvent # :nodoc:
     def identifier(name, value)
       string = value.to_s
       raise ArgumentError, "#{name}: is blank" if string.blank?
-      if value.is_a?(Enumerable) || value.is_a?(Proc) || value == true || string.start_with?("#<")
+      if [ Enumerable, Proc, TrueClass, FalseClass ].any? { |type| type === value } || string.start_with?("#<")
         raise ArgumentError, "#{name}: is a string or a number, not a #{value.class}"
       end
       string
@@ -47,10 +46,9 @@ module DurableStreams::Rails::StateEvent # :nodoc:
       headers.to_h.transform_keys(&:to_s)
     end
 
-    # The JSON value of an object.
-    def json_of(value)
-      value = DurableStreams::Rails::RecordValue.of(value) if DurableStreams::Rails::RecordValue.provided_by?(value)
-      value.as_json
+    # The body that carries the events.
+    def generate(events)
+      JSON.generate(events, max_nesting: MAX_DEPTH + 2) # The event, and the list around it.
     end
 
     # An error that names the part of the event that cannot be encoded.

@@ -35,7 +35,11 @@ module DurableStreams::Rails::StreamName
     def stream_prefix
       prefix = DurableStreams.config.stream_prefix
       prefix = prefix.call if prefix.respond_to?(:call)
-      stream_name_part(prefix, "config.durable_streams.stream_prefix") unless prefix.nil?
+      begin
+        join_streamables(prefix) unless prefix.nil?
+      rescue ArgumentError => error
+        raise ArgumentError, "config.durable_streams.stream_prefix: #{error.message}"
+      end
     end
 
     # A blank part raises: [ nil, :messages ] must not name a stream that all
@@ -48,7 +52,13 @@ module DurableStreams::Rails::StreamName
       when String, Symbol
         stream_name_part(streamables, "a stream name")
       else
-        streamables.respond_to?(:to_gid) ? stream_name_of_record(streamables) : stream_name_of_object(streamables)
+        if streamables.respond_to?(:to_gid)
+          stream_name_of_record(streamables)
+        elsif defined?(::GlobalID) && streamables.is_a?(::GlobalID)
+          stream_name_of_global_id(streamables)
+        else
+          stream_name_of_object(streamables)
+        end
       end
     end
 
@@ -57,7 +67,12 @@ module DurableStreams::Rails::StreamName
         raise ArgumentError, "a stream cannot be named by a #{record.class} without an id: save it first"
       end
 
-      gid_param_names? ? record.to_gid_param : record.to_gid.to_s
+      stream_name_of_global_id(record.to_gid)
+    end
+
+    # A Global ID names the stream of its record, also when it is signed.
+    def stream_name_of_global_id(gid)
+      gid_param_names? ? Base64.urlsafe_encode64(gid.uri.to_s, padding: false) : gid.uri.to_s
     end
 
     def stream_name_of_object(object)

@@ -43,7 +43,7 @@ module DurableStreams::Rails::Testing
     def with_server(&block)
       was, prefix = enabled?, DurableStreams.config.stream_prefix
       run = "test-#{SecureRandom.hex(6)}"
-      DurableStreams.config.stream_prefix = -> { [ run, prefix.respond_to?(:call) ? prefix.call : prefix ].compact.join("/") }
+      DurableStreams.config.stream_prefix = -> { [ run, prefix.respond_to?(:call) ? prefix.call : prefix ].compact }
       disable!
       defined?(::ActiveJob) ? JobsInPlace.everywhere(&block) : yield
     ensure

@@ -15,6 +15,9 @@ class DurableStreams::Rails::HttpTransport::Failure # :nodoc:
   # Statuses that say: not now.
   TEMPORARY = [ 408, 429, 500, 502, 503, 504 ].freeze
 
+  # In seconds. A longer Retry-After would keep a job back for good.
+  MAX_RETRY_AFTER = 3600
+
   def self.temporary?(response)
     TEMPORARY.include?(response.code.to_i)
   end
@@ -42,7 +45,7 @@ class DurableStreams::Rails::HttpTransport::Failure # :nodoc:
   private
     # In seconds. Dates are ignored because clocks differ.
     def retry_after
-      Float(@response["Retry-After"].to_s, exception: false)&.clamp(0, nil)
+      Float(@response["Retry-After"].to_s, exception: false)&.clamp(0, MAX_RETRY_AFTER)
     end
 
     def error_class
