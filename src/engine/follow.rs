@@ -1,6 +1,9 @@
 //! Live reads: waiting for what comes next (sections 5.7 and 5.8).
 
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
+};
 
 use super::{
     Engine,
@@ -25,6 +28,28 @@ pub struct Follower {
     whole_characters: bool,
     /// The tail at which the reader had everything but the beginning of a character.
     held_to: Position,
+}
+
+/// How much a live reader has still to read, for others than the reader itself.
+#[derive(Clone)]
+pub struct Backlog {
+    stream: Arc<Stream>,
+    at: Arc<AtomicU64>,
+}
+
+impl Backlog {
+    /// Notes how far the reader is.
+    pub fn note(&self, follower: &Follower) {
+        self.at.store(follower.at, Ordering::Release);
+    }
+
+    /// Bytes between the reader and the tail.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        let snapshot = self.stream.snapshot();
+        let at = self.at.load(Ordering::Acquire).max(snapshot.earliest);
+        snapshot.tail.saturating_sub(at)
+    }
 }
 
 /// Counts as a reader of a stream for as long as it exists.
@@ -95,6 +120,15 @@ impl Follower {
     #[must_use]
     pub fn position(&self) -> Offset {
         self.reader.0.offset(self.at)
+    }
+
+    /// What it has still to read.
+    #[must_use]
+    pub fn backlog(&self) -> Backlog {
+        Backlog {
+            stream: Arc::clone(&self.reader.0),
+            at: Arc::new(AtomicU64::new(self.at)),
+        }
     }
 
     /// Which stream it reads.

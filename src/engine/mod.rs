@@ -41,7 +41,7 @@ use tokio_util::sync::CancellationToken;
 pub use catch_up::{CatchUp, Pieces};
 pub use chunk::{Chunk, Events};
 pub use errors::{AppendError, CreateError, DeleteError, ReadError, Unavailable};
-pub use follow::{Event, Follower};
+pub use follow::{Backlog, Event, Follower};
 pub use list::{Listed, Listing};
 pub use read::{MAX_CHUNK_BYTES, Metadata};
 pub use request::{AppendRequest, Appended, CreateRequest, Created, ForkRequest};

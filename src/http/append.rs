@@ -18,7 +18,7 @@ pub(super) async fn handle(app: &App, permit: &Permit, parts: &Parts, body: Body
     let stream_seq = headers::stream_seq(&parts.headers)?;
     // What has no content is a close, whatever content type a library attached to it (section 5.2).
     let content_type = if close { content_type } else { Ok(content_type?) };
-    let received = body::receive(app, &parts.headers, body).await?;
+    let received = body::receive(app, permit, parts, body).await?;
     let content_type = if received.bytes.is_empty() { None } else { content_type? };
     let length = received.bytes.len() as u64;
     let has_producer = producer.is_some();

@@ -5,7 +5,7 @@ use std::{future::Future, pin::pin, sync::Arc, time::Duration};
 use axum::body::Body;
 use bytes::Bytes;
 use futures_util::future::poll_immediate;
-use http::{HeaderMap, HeaderValue, StatusCode, header};
+use http::{HeaderMap, HeaderValue, StatusCode, header, request::Parts};
 use http_body::Body as _;
 use http_body_util::BodyExt;
 use tokio::{
@@ -13,7 +13,11 @@ use tokio::{
     time::{error::Elapsed, timeout},
 };
 
-use super::{App, Problem};
+use super::{App, Problem, live};
+use crate::{
+    auth::{Permit, Principal},
+    listener::Share,
+};
 
 /// A body that is announced as no longer than this gets its memory at once.
 const FIRST_ALLOCATION: usize = 16 * 1024;
@@ -24,13 +28,13 @@ const MIN_ALLOCATION: usize = 1024;
 /// A body, and the memory that is charged for it.
 pub(super) struct Received {
     pub(super) bytes: Bytes,
-    _charge: Option<OwnedSemaphorePermit>,
+    _charge: (Option<OwnedSemaphorePermit>, Vec<Share>),
 }
 
 /// Reads a body. One that is announced as too large is refused before it is read.
-pub(super) async fn receive(app: &App, headers: &HeaderMap, body: Body) -> Result<Received, Problem> {
+pub(super) async fn receive(app: &App, permit: &Permit, parts: &Parts, body: Body) -> Result<Received, Problem> {
     let limit = app.settings().max_body_bytes;
-    let announced = announced(headers)?;
+    let announced = announced(&parts.headers)?;
     if announced > limit {
         return Err(too_large(limit));
     }
@@ -39,7 +43,9 @@ pub(super) async fn receive(app: &App, headers: &HeaderMap, body: Body) -> Resul
         limit: usize::try_from(limit).unwrap_or(usize::MAX),
         announced: usize::try_from(announced).unwrap_or(usize::MAX),
         bytes: Vec::new(),
+        client: live::client(app, parts).filter(|_| !permit.principal().is_some_and(Principal::is_server)),
         charge: None,
+        shares: Vec::new(),
     };
     let collected = pin!(collect(buffer, body));
     match within(app.settings().body_total_timeout, collected).await {
@@ -83,7 +89,10 @@ struct Buffer<'a> {
     /// 0 when it is unknown.
     announced: usize,
     bytes: Vec<u8>,
+    /// Whose share it is charged to as well.
+    client: Option<u64>,
     charge: Option<OwnedSemaphorePermit>,
+    shares: Vec<Share>,
 }
 
 impl Buffer<'_> {
@@ -123,11 +132,15 @@ impl Buffer<'_> {
         self.bytes.shrink_to_fit();
         Received {
             bytes: self.bytes.into(),
-            _charge: self.charge,
+            _charge: (self.charge, self.shares),
         }
     }
 
     fn charge(&mut self, bytes: usize) -> Result<(), Problem> {
+        if let Some(client) = self.client {
+            let share = self.app.held_by_address().take_many(client, bytes);
+            self.shares.push(share.ok_or_else(crowded)?);
+        }
         let bytes = u32::try_from(bytes).map_err(|_| overloaded())?;
         let more = Arc::clone(self.app.held_bytes()).try_acquire_many_owned(bytes);
         let more = more.map_err(|_| overloaded())?;
@@ -141,6 +154,11 @@ impl Buffer<'_> {
 
 fn overloaded() -> Problem {
     Problem::come_back("overloaded", "too many request bodies are under way; try again")
+}
+
+fn crowded() -> Problem {
+    let detail = "this address has its share of the request bodies under way; try again";
+    Problem::too_many("too-many-own-bodies", detail)
 }
 
 fn announced(headers: &HeaderMap) -> Result<u64, Problem> {

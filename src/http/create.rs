@@ -27,7 +27,7 @@ pub(super) async fn handle(app: &App, permit: &Permit, parts: &Parts, body: Body
         }),
         None => None,
     };
-    let received = body::receive(app, &parts.headers, body).await?;
+    let received = body::receive(app, permit, parts, body).await?;
     let request = CreateRequest {
         content_type,
         lifetime,

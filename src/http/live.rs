@@ -94,16 +94,22 @@ fn principal_share(app: &App, permit: &Permit) -> Result<Share, Problem> {
 }
 
 fn address_share(app: &App, parts: &Parts) -> Result<Share, Problem> {
-    let client = parts.extensions.get::<Origin>().and_then(|origin| origin.client_ip);
-    let is_internal = parts.extensions.get::<ListenerKind>() == Some(&ListenerKind::Internal);
-    let Some(client) = client.filter(|ip| !is_internal && !contains(&app.settings().proxies, *ip)) else {
+    let Some(client) = client(app, parts) else {
         return Ok(Share::default());
     };
-    let share = app.live_shares().addresses.take(network(client));
+    let share = app.live_shares().addresses.take(client);
     share.ok_or_else(|| {
         let detail = "this address has its share of the live reads open; end some, or try again";
         Problem::too_many("too-many-own-readers", detail)
     })
+}
+
+/// The network of a request's client; `None` where many clients have it.
+pub(super) fn client(app: &App, parts: &Parts) -> Option<u64> {
+    let client = parts.extensions.get::<Origin>().and_then(|origin| origin.client_ip);
+    let is_internal = parts.extensions.get::<ListenerKind>() == Some(&ListenerKind::Internal);
+    let client = client.filter(|ip| !is_internal && !contains(&app.settings().proxies, *ip));
+    client.map(network)
 }
 
 impl Drop for Place {

@@ -2,12 +2,21 @@
 
 mod encode;
 
-use std::{pin::pin, time::Duration};
+use std::{
+    convert::Infallible,
+    pin::{Pin, pin},
+    task::{Context, Poll},
+    time::Duration,
+};
 
 use axum::body::Body;
 use bytes::Bytes;
-use futures_util::{future::poll_immediate, stream};
+use futures_util::{
+    future::poll_immediate,
+    stream::{self, Stream},
+};
 use http::{HeaderName, HeaderValue, Response, header, request::Parts};
+use http_body::{Frame, SizeHint};
 use tokio::time::{Instant, Sleep};
 use tokio_util::sync::WaitForCancellationFutureOwned;
 
@@ -15,7 +24,7 @@ use super::{App, Problem, live, query::ReadQuery, respond, stream as stream_of};
 use crate::{
     auth::Permit,
     clock,
-    engine::{Event, Follower, ReadError},
+    engine::{Backlog, Event, Follower, ReadError},
     protocol::{Kind, headers},
 };
 use encode::{Connection, State};
@@ -39,6 +48,7 @@ pub(super) async fn handle(
     let kind = follower.kind();
     let (at, (_, ended)) = (follower.position(), follower.caught_up());
     let reader = Box::pin(Reader {
+        backlog: follower.backlog(),
         follower,
         connection: Connection::new(query.cursor),
         rest: None,
@@ -52,11 +62,13 @@ pub(super) async fn handle(
         key_withdrawn: live::key_withdrawn(permit),
         _place: place,
     });
+    let backlog = reader.backlog.clone();
     let events = stream::unfold(reader, |mut reader| async move {
         let bytes = reader.as_mut().next().await?;
-        Some((Ok::<_, std::convert::Infallible>(bytes), reader))
+        reader.backlog.note(&reader.follower);
+        Some((bytes, reader))
     });
-    let mut response = Response::new(Body::from_stream(events));
+    let mut response = Response::new(Body::new(Events { events, backlog }));
     let answer = response.headers_mut();
     answer.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
     answer.insert(header::CACHE_CONTROL, app.settings().caching.of(parts).live());
@@ -81,6 +93,7 @@ pin_project_lite::pin_project! {
     /// reader holds one shared chunk and slows down nobody.
     struct Reader {
         follower: Follower,
+        backlog: Backlog,
         connection: Connection,
         // The control event that belongs to the data just sent.
         rest: Option<Bytes>,
@@ -98,6 +111,31 @@ pin_project_lite::pin_project! {
         #[pin]
         key_withdrawn: WaitForCancellationFutureOwned,
         _place: live::Place,
+    }
+}
+
+pin_project_lite::pin_project! {
+    /// A body that tells how much it has at least still to send, so that room can be reserved.
+    struct Events<S> {
+        #[pin]
+        events: S,
+        backlog: Backlog,
+    }
+}
+
+impl<S: Stream<Item = Bytes>> http_body::Body for Events<S> {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        let events = self.project().events.poll_next(cx);
+        events.map(|events| events.map(|bytes| Ok(Frame::data(bytes))))
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        let mut hint = SizeHint::default();
+        hint.set_lower(self.backlog.bytes());
+        hint
     }
 }
 

@@ -18,6 +18,7 @@ use crate::{
     config::{CachePolicy, Config},
     engine::Engine,
     gate::Gate,
+    listener::Shares,
     telemetry::Metrics,
 };
 
@@ -36,6 +37,7 @@ struct Inner {
     settings: Settings,
     /// One permit for each byte of request bodies that may be held.
     held_bytes: Arc<Semaphore>,
+    held_by_address: Arc<Shares>,
     live_readers: Arc<Semaphore>,
     live_shares: LiveShares,
     stopping: CancellationToken,
@@ -119,6 +121,14 @@ impl Settings {
     }
 }
 
+impl Settings {
+    /// What the bodies of one client address may occupy: a half of all, or one body.
+    fn max_held_bytes_per_address(&self) -> usize {
+        let one = usize::try_from(self.max_body_bytes).unwrap_or(usize::MAX);
+        (self.max_held_bytes / 2).max(one)
+    }
+}
+
 impl App {
     /// A server that waits for its engine, see [`App::ready`]. Live reads end when `stopping`
     /// is cancelled.
@@ -130,6 +140,7 @@ impl App {
             metrics,
             cors: Cors::new(&settings.cors_origins, settings.identity_header.clone()),
             held_bytes: Arc::new(Semaphore::new(settings.max_held_bytes)),
+            held_by_address: Shares::new(settings.max_held_bytes_per_address()),
             live_readers: Arc::new(Semaphore::new(settings.max_live_readers)),
             live_shares: LiveShares::new(
                 settings.max_live_readers_per_principal,
@@ -188,6 +199,10 @@ impl App {
 
     pub(super) fn held_bytes(&self) -> &Arc<Semaphore> {
         &self.inner.held_bytes
+    }
+
+    pub(super) fn held_by_address(&self) -> &Arc<Shares> {
+        &self.inner.held_by_address
     }
 
     pub(super) fn live_readers(&self) -> &Arc<Semaphore> {

@@ -14,7 +14,8 @@ use http_body::Body as HttpBody;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Sleep, sleep};
 
-use super::responses::{Budget, Charge};
+use super::metered::{ESTIMATE, is_large, patiently};
+use super::responses::{Budget, Charge, Reservation};
 use super::state::Live;
 use crate::clock;
 
@@ -49,6 +50,8 @@ pub(super) struct Writer<'a, I> {
     data: Bytes,
     /// How much of `data` is sent.
     sent: usize,
+    /// For the next event of a backlog.
+    room: Option<Box<Room>>,
     /// Of `data`, once the socket has not taken it at once.
     charge: Option<Arc<Charge>>,
     tail: &'static [u8],
@@ -59,6 +62,12 @@ pub(super) struct Writer<'a, I> {
     /// The peer has sent something; it is left where it is.
     spoken: bool,
     input: Input,
+}
+
+/// Room for an event of a backlog, which is made when it is asked for.
+enum Room {
+    Awaited(Pin<Box<dyn Future<Output = Option<Reservation>> + Send>>),
+    Reserved { _room: Reservation },
 }
 
 /// What the peer's side of the connection says of the peer.
@@ -84,6 +93,7 @@ impl<'a, I: AsyncRead + AsyncWrite + Unpin> Writer<'a, I> {
             head: head(&parts.headers, keep),
             data: Bytes::new(),
             sent: 0,
+            room: None,
             charge: None,
             tail: b"",
             unflushed: true,
@@ -100,6 +110,25 @@ impl<'a, I: AsyncRead + AsyncWrite + Unpin> Writer<'a, I> {
         self.data = data;
         self.sent = 0;
         self.tail = b"\r\n";
+    }
+
+    /// Ready with room for what the body makes next, or with nothing when there was none in time.
+    /// Small events need none: many readers share them, and they must not wait.
+    fn poll_room(&mut self, cx: &mut Context<'_>) -> Poll<Option<()>> {
+        if self.room.is_none() && !is_large(&self.body.size_hint()) {
+            return Poll::Ready(Some(()));
+        }
+        let responses = self.responses;
+        let room = self
+            .room
+            .get_or_insert_with(|| Box::new(Room::Awaited(Box::pin(patiently(Arc::clone(responses), ESTIMATE)))));
+        if let Room::Awaited(awaited) = &mut **room {
+            let Some(reserved) = ready!(awaited.as_mut().poll(cx)) else {
+                return Poll::Ready(None);
+            };
+            **room = Room::Reserved { _room: reserved };
+        }
+        Poll::Ready(Some(()))
     }
 
     /// Sends what is under way.
@@ -203,10 +232,18 @@ impl<I: AsyncRead + AsyncWrite + Unpin> Future for Writer<'_, I> {
                 this.chunk(probe);
                 continue;
             }
+            if ready!(this.poll_room(cx)).is_none() {
+                return Poll::Ready(End::Broken);
+            }
             match ready!(Pin::new(&mut this.body).poll_frame(cx)) {
                 Some(Ok(frame)) => match frame.into_data() {
                     // An empty chunk would be the end.
-                    Ok(data) if !data.is_empty() => this.chunk(data),
+                    Ok(data) if !data.is_empty() => {
+                        if this.room.take().is_some() {
+                            this.charge = Some(this.responses.charge(&data));
+                        }
+                        this.chunk(data);
+                    }
                     _ => {}
                 },
                 Some(Err(_)) => return Poll::Ready(End::Broken),

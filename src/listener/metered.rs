@@ -7,6 +7,7 @@ use std::task::{Context, Poll, ready};
 
 use axum::body::{Body, Bytes, HttpBody};
 use bytes::Buf;
+use futures_util::FutureExt;
 use http::{Response, header};
 use http_body::{Frame, SizeHint};
 use tokio::time::timeout;
@@ -21,7 +22,7 @@ use super::taking::Taking;
 const PART: usize = 16 * 1024;
 
 /// Reserved for a frame of unknown size before the body is asked for it.
-const ESTIMATE: usize = 1024 * 1024;
+pub(super) const ESTIMATE: usize = 1024 * 1024;
 
 /// How a connection's responses are charged.
 #[derive(Debug, Clone)]
@@ -61,7 +62,7 @@ enum Source {
     /// They are read when the body is asked for them, so room is reserved first.
     Store,
     /// They are events, mostly small and shared, and it may be long until the next one: room is
-    /// not reserved, but the connection must have some.
+    /// reserved only for those of a backlog, and otherwise the connection must have some.
     Events,
 }
 
@@ -185,9 +186,9 @@ impl Metered {
 
 impl Metering {
     /// Waits for room for the body's next frame.
-    fn poll_room(&mut self, expected: Option<u64>, cx: &mut Context<'_>) -> Poll<Result<(), axum::Error>> {
+    fn poll_room(&mut self, hint: &SizeHint, cx: &mut Context<'_>) -> Poll<Result<(), axum::Error>> {
         if self.waiting.is_none() {
-            self.waiting = self.room(expected);
+            self.waiting = self.room(hint);
         }
         let Some(waiting) = &mut self.waiting else {
             return Poll::Ready(Ok(()));
@@ -204,26 +205,25 @@ impl Metering {
     }
 
     /// Takes the room there is; `Some` when it has to be waited for.
-    fn room(&mut self, expected: Option<u64>) -> Option<Waiting> {
+    fn room(&mut self, hint: &SizeHint) -> Option<Waiting> {
         let budget = &self.meter.budget;
         let patience = budget.patience();
         match self.source {
             Source::Memory => None,
-            Source::Events => budget.is_connection_full().then(|| {
+            Source::Events if !is_large(hint) => budget.is_connection_full().then(|| {
                 let room = Arc::clone(budget).connection_room();
                 Box::pin(async move { timeout(patience, room).await.ok().map(|()| None) }) as Waiting
             }),
-            Source::Store => {
+            Source::Store | Source::Events => {
                 if self.reservation.is_some() {
                     return None;
                 }
-                let expected = expected.and_then(|size| usize::try_from(size).ok());
-                let size = expected.map_or(ESTIMATE, |size| size.min(ESTIMATE));
+                let exact = hint.exact().and_then(|size| usize::try_from(size).ok());
+                let size = exact.map_or(ESTIMATE, |size| size.min(ESTIMATE));
                 self.reservation = budget.try_reserve(size);
-                self.reservation.is_none().then(|| {
-                    let room = Arc::clone(budget).reserve(size);
-                    Box::pin(async move { timeout(patience, room).await.ok().map(Some) }) as Waiting
-                })
+                self.reservation
+                    .is_none()
+                    .then(|| Box::pin(patiently(Arc::clone(budget), size).map(|room| room.map(Some))) as Waiting)
             }
         }
     }
@@ -276,7 +276,7 @@ impl HttpBody for Metered {
                 }
                 return Poll::Ready(None);
             }
-            ready!(metering.poll_room(this.body.size_hint().exact(), cx))?;
+            ready!(metering.poll_room(&this.body.size_hint(), cx))?;
             match ready!(Pin::new(&mut this.body).poll_frame(cx)) {
                 None => metering.ended = true,
                 Some(Err(error)) => return Poll::Ready(Some(Err(error))),
@@ -307,6 +307,17 @@ impl HttpBody for Metered {
             None => SizeHint::default(),
         }
     }
+}
+
+/// Whether a body of events has a backlog, of which it makes events that are not small.
+pub(super) fn is_large(hint: &SizeHint) -> bool {
+    hint.lower() > SMALL as u64
+}
+
+/// Waits for room as long as a body may; `None` when there was none.
+pub(super) async fn patiently(budget: Arc<Budget>, bytes: usize) -> Option<Reservation> {
+    let patience = budget.patience();
+    timeout(patience, budget.reserve(bytes)).await.ok()
 }
 
 /// There was no memory for the rest of a response in time.

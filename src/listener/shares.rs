@@ -12,12 +12,19 @@ use parking_lot::Mutex;
 #[derive(Debug)]
 pub struct Shares {
     limit: usize,
-    counts: Mutex<HashMap<u64, u32>>,
+    counts: Mutex<HashMap<u64, usize>>,
 }
 
-/// One thing that a holder has, for as long as this exists. Empty where nobody is counted.
+/// Things that a holder has, for as long as this exists. Empty where nobody is counted.
 #[derive(Debug, Default)]
-pub struct Share(Option<(Arc<Shares>, u64)>);
+pub struct Share(Option<Held>);
+
+#[derive(Debug)]
+struct Held {
+    shares: Arc<Shares>,
+    holder: u64,
+    count: usize,
+}
 
 impl Shares {
     /// Shares of up to `limit`.
@@ -32,16 +39,24 @@ impl Shares {
     /// One more for `holder`; `None` when its share is used up.
     #[must_use]
     pub fn take(self: &Arc<Self>, holder: u64) -> Option<Share> {
+        self.take_many(holder, 1)
+    }
+
+    /// `more` for `holder`; `None` when its share has no room for them.
+    #[must_use]
+    pub fn take_many(self: &Arc<Self>, holder: u64, more: usize) -> Option<Share> {
         if self.limit == usize::MAX {
             return Some(Share::default());
         }
         let mut counts = self.counts.lock();
-        let count = counts.entry(holder).or_insert(0);
-        if *count as usize >= self.limit {
-            return None;
-        }
-        *count += 1;
-        Some(Share(Some((Arc::clone(self), holder))))
+        let held = counts.get(&holder).copied().unwrap_or(0);
+        let count = held.checked_add(more).filter(|count| *count <= self.limit)?;
+        counts.insert(holder, count);
+        Some(Share(Some(Held {
+            shares: Arc::clone(self),
+            holder,
+            count: more,
+        })))
     }
 
     /// How many holders have something.
@@ -53,10 +68,10 @@ impl Shares {
 
 impl Drop for Share {
     fn drop(&mut self) {
-        let Some((shares, holder)) = self.0.take() else { return };
-        let mut counts = shares.counts.lock();
-        if let Entry::Occupied(mut count) = counts.entry(holder) {
-            *count.get_mut() -= 1;
+        let Some(held) = self.0.take() else { return };
+        let mut counts = held.shares.counts.lock();
+        if let Entry::Occupied(mut count) = counts.entry(held.holder) {
+            *count.get_mut() -= held.count;
             if *count.get() == 0 {
                 count.remove();
             }
@@ -94,6 +109,18 @@ mod tests {
         drop(held);
         assert_eq!(shares.holders(), 0);
         assert!(shares.take(1).is_some());
+    }
+
+    #[test]
+    fn a_refused_share_leaves_no_trace() {
+        let shares = Shares::new(10);
+        assert!(shares.take_many(1, 11).is_none());
+        assert_eq!(shares.holders(), 0);
+        let held = shares.take_many(1, 8);
+        assert!(shares.take_many(1, 3).is_none() && shares.take_many(1, usize::MAX).is_none());
+        assert!(shares.take_many(1, 2).is_some());
+        drop(held);
+        assert!(shares.take_many(1, 10).is_some());
     }
 
     #[test]

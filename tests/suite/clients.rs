@@ -74,7 +74,8 @@ fn all_bodies_together_are_bounded() {
     let mut held = None;
     until("a body to be refused", || {
         // Anew each time: where both arrive at once, it is this one that may be refused.
-        let first = held.insert(Connection::open(server.public));
+        let other = Connection::try_open(server.public, Some([127, 0, 0, 2].into()));
+        let first = held.insert(other.unwrap());
         first.say(&format!("{POST}content-length: 6000\r\n\r\n{}", "x".repeat(5000)));
         let answer = server.post("s").text(&"y".repeat(4000)).send();
         if answer.status == 503 {

@@ -2,6 +2,7 @@
 
 use super::support::{
     http::Connection,
+    live::Event,
     server::{BASE, Server, Setup},
     until,
 };
@@ -96,5 +97,37 @@ fn readers_that_take_nothing_hold_no_more_than_the_budget() {
         }
         answer.status == 200
     });
+    drop(held);
+}
+
+#[test]
+fn live_readers_that_take_nothing_hold_no_more_than_the_budget() {
+    let server = Setup::new()
+        .with("limits.max_stream_bytes", 0)
+        .with("limits.max_response_bytes", 32 * MIB)
+        .with("limits.max_response_bytes_per_address", 0)
+        .with("storage.cache_bytes", 0)
+        .start();
+    server.text_stream("s", "");
+    // Readers that begin at different places do not share what they read.
+    let append = "x".repeat(16 * 1024);
+    let offsets: Vec<_> = (0..200)
+        .map(|_| server.post("s").text(&append).send().expect(204).next_offset())
+        .collect();
+    let before = server.memory_kib();
+    let held: Vec<_> = offsets
+        .iter()
+        .take(120)
+        .map(|offset| server.get(&format!("s?offset={offset}&live=sse")).open())
+        .collect();
+    std::thread::sleep(std::time::Duration::from_secs(1));
+    let grown = growth(&server, before);
+    // An event is held together with the piece that it was made of.
+    assert!(grown < 2 * 32 + 32, "{grown} MiB");
+    // Those at the tail wait for nobody.
+    let mut tail = server.sse("s", "now");
+    tail.next();
+    server.post("s").text("news").send().expect(204);
+    until("the news", || tail.next() == Some(Event::Data("news".to_owned())));
     drop(held);
 }

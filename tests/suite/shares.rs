@@ -1,4 +1,4 @@
-//! What one client may have of the live reads and connections that all share.
+//! What one client may have of the live reads, connections and memory that all share.
 
 use super::support::{
     http::{Answer, Connection, Request},
@@ -30,15 +30,14 @@ fn token(server: &Server, identity: impl Into<Option<Value>>, extra: u64) -> Str
 }
 
 fn refused(answer: &Answer) {
+    refused_as(answer, "too-many-own-readers");
+}
+
+fn refused_as(answer: &Answer, code: &str) {
     answer.problem(429);
     assert!(answer.header("retry-after").is_some(), "{answer:?}");
     assert_eq!(answer.header("access-control-allow-origin"), Some("*"), "{answer:?}");
-    assert!(
-        answer.json()["type"]
-            .as_str()
-            .unwrap()
-            .ends_with("too-many-own-readers")
-    );
+    assert!(answer.json()["type"].as_str().unwrap().ends_with(code), "{answer:?}");
 }
 
 #[test]
@@ -141,4 +140,43 @@ fn the_default_shares_are_parts_of_the_whole() {
     };
     assert_eq!(statuses(&mut held, &one, 20), 10);
     assert_eq!(statuses(&mut held, &other, 1), 1);
+}
+
+#[test]
+fn an_address_has_a_half_of_the_memory_for_bodies() {
+    const BODY: usize = 40_000;
+    let setup = Setup::new()
+        .with("limits.max_inflight_bytes", 200_000)
+        .with("limits.max_body_bytes", BODY)
+        .internal("127.0.0.1");
+    let server = setup.start();
+    server.text_stream("s", "");
+    let slow = |address: [u8; 4]| {
+        let mut connection = Connection::try_open(server.public, Some(address.into())).unwrap();
+        connection.say(&format!(
+            "POST {BASE}/s HTTP/1.1\r\nhost: x\r\ncontent-type: text/plain\r\ncontent-length: {BODY}\r\n\r\n"
+        ));
+        connection.write(&[b'x'; BODY - 1]).unwrap();
+        connection
+    };
+    let post = |address: [u8; 4]| {
+        let request = server.post("s").header("origin", ORIGIN).text(&"x".repeat(30_000));
+        request.from(address).send()
+    };
+    let (mut address, mut held) = ([127, 0, 1, 0], None);
+    until("an address to have its share", || {
+        // Another one each time: where all arrive at once, a slow one may be refused.
+        address[3] += 1;
+        held = Some([slow(address), slow(address)]);
+        post(address).status == 429
+    });
+    refused_as(&post(address), "too-many-own-bodies");
+    post([127, 0, 0, 3]).expect(204);
+    let internal = Request::new(server.internal(), "POST", &format!("{BASE}/s"));
+    internal.text(&"x".repeat(30_000)).send().expect(204);
+    for connection in held.iter_mut().flatten() {
+        connection.say("x");
+        connection.answer().expect(204);
+    }
+    post(address).expect(204);
 }
