@@ -171,7 +171,7 @@ impl Gate {
         self.admit(&parts.method, &parts.uri, &parts.headers, listener, client)
     }
 
-    /// Who is asking, for what, and whether they may. A `client` whose tokens keep failing is
+    /// Authenticates and authorises a request. A `client` whose tokens keep failing is
     /// slowed down.
     ///
     /// # Errors

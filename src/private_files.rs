@@ -79,7 +79,7 @@ pub(crate) fn tighten(file: &File) -> io::Result<()> {
     }
 }
 
-/// Replaces a file's content in one step: whoever reads it sees the old or the new one.
+/// Replaces a file atomically: readers see the old or the new content.
 pub(crate) fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
     let mut name = path.file_name().unwrap_or_default().to_owned();
     name.push(".new");

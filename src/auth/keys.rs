@@ -248,7 +248,7 @@ impl KeySet {
         self.keys.is_empty()
     }
 
-    /// What was left out and why, for the log.
+    /// The entries that were skipped and why, for the log.
     pub fn notes(&self) -> impl Iterator<Item = String> {
         let problems = self.problems.iter().map(ToString::to_string);
         self.notes.iter().cloned().chain(problems)

@@ -220,8 +220,8 @@ impl Authenticator {
         look(&self.current.load().keys)
     }
 
-    /// Puts new keys in force, and then ends what the withdrawn ones were used for: whoever
-    /// comes back is judged by the new ones.
+    /// Puts new keys in force first, and then ends the reads of withdrawn keys, so that a reader
+    /// that reconnects is judged by the new keys.
     fn replace_keys(&self, files: KeyFiles, keys: KeySet) {
         let old = self.current.load_full();
         self.current

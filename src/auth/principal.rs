@@ -90,7 +90,7 @@ impl Verified {
         self
     }
 
-    /// What sets the holder's producers apart from everybody else's; `None`: nothing.
+    /// The scope of the holder's producers; `None`: they share the plain scope.
     #[must_use]
     pub fn writer(&self) -> Option<WriterDigest> {
         self.writer

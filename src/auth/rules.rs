@@ -116,8 +116,8 @@ impl Permit {
         self.holder.as_deref().map(Verified::principal)
     }
 
-    /// What the token that it was given for proves, the same for each request with that token as
-    /// long as the token is remembered. `None` on an open server.
+    /// The verified token that it was granted for: the same value for each request with that token
+    /// while the token is cached. `None` on an open server.
     #[must_use]
     pub(crate) fn holder(&self) -> Option<&Arc<Verified>> {
         self.holder.as_ref()
@@ -129,8 +129,8 @@ impl Permit {
         self.principal().and_then(Principal::identity)
     }
 
-    /// What sets its holder's producers and `Stream-Seq` apart from everybody else's; `None` for app
-    /// servers and on an open server, which share theirs.
+    /// The scope of its holder's producers and `Stream-Seq`; `None` for app servers and on an open
+    /// server, which share one.
     #[must_use]
     pub fn writer(&self) -> Option<WriterDigest> {
         self.holder.as_deref().and_then(Verified::writer)

@@ -77,7 +77,7 @@ fn an_address_whose_tokens_fail_is_slowed_down_and_remembered_tokens_count_all_t
     let fresh = signatory.token_with_kid("fresh", &claims);
     assert!(throttled(ask(&fresh, "192.0.2.1")));
     assert!(ask(&fresh, "192.0.2.2").is_ok());
-    // What needs no signature check is answered as ever.
+    // A token that needs no signature check is answered as before.
     assert!(matches!(
         ask("x", "192.0.2.1"),
         Err(Unverified::Bad(TokenError::Malformed(_)))

@@ -109,7 +109,7 @@ impl Charge {
     }
 }
 
-/// An address as far as it tells sites apart: whoever has an IPv6 address has its whole /64.
+/// The network that counts as one client: an IPv4 address, or the /64 of an IPv6 address.
 fn site(client: IpAddr) -> IpAddr {
     match client.to_canonical() {
         IpAddr::V6(ip) => IpAddr::V6(Ipv6Addr::from_bits(ip.to_bits() & !u128::from(u64::MAX))),

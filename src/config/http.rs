@@ -33,7 +33,7 @@ pub struct HttpConfig {
 }
 
 impl HttpConfig {
-    /// What `Location` begins with; `None`: what is known of the request.
+    /// The origin for `Location`; `None`: derived from the request.
     #[must_use]
     pub(crate) fn origin(&self, domain: Option<&str>, port: u16) -> Option<String> {
         let automatic = || match (domain?, port) {

@@ -31,7 +31,7 @@ pub struct Problem {
     pub origin: Origin,
     /// The key, in the words of the schema unless [`Origin::File`] holds another; may be empty.
     pub key: String,
-    /// What is wrong with it.
+    /// The reason.
     pub message: String,
 }
 

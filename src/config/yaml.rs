@@ -66,7 +66,7 @@ enum Open {
     },
 }
 
-/// What a copy of a value adds to the configuration.
+/// The size that a copy of a value adds to the configuration.
 #[derive(Debug, Clone, Copy)]
 struct Cost {
     values: usize,

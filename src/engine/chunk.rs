@@ -222,7 +222,7 @@ mod tests {
         assert_eq!(joined(&[b"ab", b"\xc3", b"\xa9"]).2, (7, 4));
         assert_eq!(joined(&[b"\xf0", b"\x9f", b"\x98"]).2, (0, 0));
         assert_eq!(joined(&[b"\xf0", b"\x9f", b"\x98", b"\x80"]).2, (8, 4));
-        // What turns out to be no UTF-8 is not waited for.
+        // Invalid UTF-8 is not held back.
         assert_eq!(joined(&[b"\xe9", b"a\xe9"]).2, (2, 1));
     }
 

@@ -187,7 +187,7 @@ fn record(
         go_on_from(past, &mut record, id)?;
     }
     let mut past = record.retention.take().map(|past| *past).unwrap_or_default();
-    // Below that there may be nothing any more.
+    // Data below that may have been trimmed.
     past.given_up = past.earliest;
     past.policy = create.retention.or(past.policy);
     let lifetime = create.lifetime.unwrap_or(record.lifetime);

@@ -176,7 +176,7 @@ fn fork_read_error(error: ReadError) -> CreateError {
     }
 }
 
-/// Whose bytes a fork of this stream reads below `position`.
+/// The streams whose bytes a fork of this stream reads below `position`.
 fn lineage(source: &StreamRecord, position: Position) -> Vec<Inherited> {
     let inherited = source.fork.iter().flat_map(|fork| fork.lineage.iter().copied());
     let own = (position > source.start).then_some(Inherited {

@@ -100,7 +100,7 @@ impl Load<'_> {
     }
 
     fn own_run(&self, record: &StreamRecord, from: Position, end: Position) -> Result<Bytes, ReadError> {
-        // What lies at or after the start is given up together with it.
+        // Retention trimmed the start, so the whole range may be gone.
         self.run(record, from, end)?.ok_or(ReadError::NotFound)
     }
 

@@ -69,7 +69,7 @@ pub struct AppendRequest {
     pub producer: Option<ProducerStamp>,
     /// `Stream-Seq`
     pub stream_seq: Option<String>,
-    /// Whose producer and `Stream-Seq` it is, where they are apart from everybody else's.
+    /// The scope of the producer and of `Stream-Seq`; `None`: the plain scope.
     pub writer: Option<WriterScope>,
 }
 

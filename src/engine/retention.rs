@@ -131,7 +131,7 @@ pub(super) fn kept_with(tx: &Transaction<'_>, slot: Slot, len: u64) -> u64 {
     }
 }
 
-/// Whether a stream gives up its past for its size.
+/// Whether the stream's retention limits its size.
 pub(super) fn limits_size(tx: &Transaction<'_>, slot: Slot) -> bool {
     let staged = tx.get(slot);
     let policy = policy(&staged.record, &tx.context.limits.retention, &staged.stream.name);

@@ -27,7 +27,7 @@ pub struct StoredPart {
 }
 
 impl Engine {
-    /// What is there from an offset on, up to `until` or the tail, and not much more than
+    /// The content after an offset, up to `until` or the tail, and not much more than
     /// [`MAX_CHUNK_BYTES`].
     ///
     /// # Errors

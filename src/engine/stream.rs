@@ -99,7 +99,7 @@ pub(super) struct Update {
     pub(super) record: Arc<StreamRecord>,
     pub(super) tail: Position,
     pub(super) gone: Option<Gone>,
-    /// What was appended, each with how many bytes it takes in the store.
+    /// The appends, each with its size in the store.
     pub(super) appends: Vec<(usize, Bytes)>,
 }
 
@@ -235,7 +235,7 @@ impl Stream {
         self.wake.notify_waiters();
     }
 
-    /// What the store has lost of it: nothing is appended to it.
+    /// The damage of its stored bytes: the stream takes no appends.
     pub(super) fn damage(&self) -> Option<&String> {
         self.damage.get()
     }

@@ -97,7 +97,7 @@ impl Staged {
             .push((usize::try_from(stored).unwrap_or(usize::MAX), content));
     }
 
-    /// What was appended, as the store is to have it.
+    /// The appends in their stored form.
     fn data(&self) -> Vec<Bytes> {
         let contents = self.appends.iter().map(|(_, content)| content);
         if !self.record.framing.is_framed() {

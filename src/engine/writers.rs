@@ -1,5 +1,5 @@
-//! What streams remember of their writers: where idempotent producers stand (section 5.2.1), and
-//! the last `Stream-Seq` of writers that have sequences of their own (section 5.2).
+//! The state that streams keep of their writers: epoch and sequence of idempotent producers
+//! (section 5.2.1), and the last `Stream-Seq` of each scope (section 5.2).
 //!
 //! Only the committer uses it, so a stream's writers are read from the store once, changed here
 //! while a batch is put together, and dropped if that batch fails.
@@ -14,14 +14,14 @@ use crate::{
     storage::{ProducerState, Progress, WriterState},
 };
 
-/// One part in so many of a stream's writers is forgotten at once when there are too many, so
-/// that not every append has to look for the oldest.
+/// An eviction removes one in this many writers at once, so that most appends need no search for
+/// the least recently used one.
 const EVICTED_PART: usize = 16;
 /// How many are forgotten at once at most.
 const MAX_EVICTED: usize = 1024;
-/// One scope may have one part in so many of the writers that all scopes together may have.
+/// One scope may hold one in this many of the writers that all scopes together may have.
 const SCOPE_PART: usize = 16;
-/// What a scope may have at least.
+/// The least number of writers that a scope may hold.
 const MIN_SCOPE_WRITERS: usize = 4;
 
 /// Sets one writer's producers and `Stream-Seq` apart from everybody else's: writers of different
@@ -30,7 +30,7 @@ const MIN_SCOPE_WRITERS: usize = 4;
 pub struct WriterScope([u8; 16]);
 
 impl WriterScope {
-    /// The scope of whoever has this digest. Kept with the stream, so it must not change
+    /// The scope of the writer with this digest. Stored with the stream, so it must not change
     /// from one request to the next.
     #[must_use]
     pub fn new(digest: [u8; 16]) -> Self {

@@ -16,7 +16,7 @@ pub(super) async fn handle(app: &App, permit: &Permit, parts: &Parts, body: Body
     let close = headers::closes(&parts.headers) && permit.covers(Operation::Close);
     let producer = headers::producer(&parts.headers)?;
     let stream_seq = headers::stream_seq(&parts.headers)?;
-    // What has no content is a close, whatever content type a library attached to it (section 5.2).
+    // A request without content is a close, whatever its content type (section 5.2).
     let content_type = if close { content_type } else { Ok(content_type?) };
     let received = body::receive(app, permit, parts, body).await?;
     let content_type = if received.bytes.is_empty() { None } else { content_type? };

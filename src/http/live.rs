@@ -29,7 +29,7 @@ pub(super) struct Place {
     _token: Option<Arc<Verified>>,
 }
 
-/// Whose live reads are counted together.
+/// The holder whose live reads are counted together.
 #[derive(Debug, Hash)]
 enum Holder<'a> {
     /// All tokens with the same `identity`.

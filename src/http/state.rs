@@ -50,7 +50,7 @@ struct Inner {
 pub struct Settings {
     /// `http.stream_base_path`
     pub base: String,
-    /// What `Location` begins with, when the configuration says it.
+    /// The origin for `Location`, if configured.
     pub origin: Option<String>,
     /// `http.cors_origins`
     pub cors_origins: String,

@@ -92,7 +92,7 @@ where
                 let Some(mut live) = state.take_live() else {
                     return;
                 };
-                // What was read ahead is not read again.
+                // Bytes that were read ahead would be lost.
                 live.keep &= parts.read_buf.is_empty();
                 io = parts.io.into_inner();
                 service = parts.service;

@@ -29,11 +29,11 @@ use super::taking::{End, run};
 /// Streams that one connection may have open. Browsers assume about a hundred.
 const MAX_STREAMS: u32 = 128;
 
-/// What a client may send ahead on one stream, and on all of a connection's together.
+/// The receive windows of one stream and of a whole connection.
 const STREAM_WINDOW: u32 = 64 * 1024;
 const CONNECTION_WINDOW: u32 = 256 * 1024;
 
-/// What h2 buffers for one stream.
+/// The send buffer of h2 for one stream.
 const SEND_BUFFER: usize = 64 * 1024;
 
 /// Streams that were reset before they were accepted (CVE-2023-44487) or that we had to reset

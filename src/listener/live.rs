@@ -70,7 +70,7 @@ enum Room {
     Reserved { _room: Reservation },
 }
 
-/// What the peer's side of the connection says of the peer.
+/// What the read side of the connection tells about the peer.
 enum Input {
     Open,
     /// It has ended, so the peer has left, or has nothing more to ask: a probe tells.

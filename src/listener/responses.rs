@@ -58,7 +58,7 @@ impl Pool {
     }
 }
 
-/// Whose responses a budget is for.
+/// The owner of a budget.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Level {
     Connection,
@@ -66,8 +66,8 @@ enum Level {
     Total,
 }
 
-/// What responses may occupy. A connection's budget is part of its address's, and that of the
-/// total.
+/// A memory budget for responses. A connection's budget is part of its address's, and that one
+/// part of the total.
 #[derive(Debug)]
 pub(super) struct Budget {
     level: Level,

@@ -1,4 +1,4 @@
-//! What one holder may have of something that all share.
+//! Shares of a common pool, per holder.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;

@@ -73,7 +73,7 @@ fn put_header(out: &mut Vec<u8>, len: u64) {
     }
 }
 
-/// What stands before an append of `len` bytes.
+/// The frame header of an append of `len` bytes.
 #[must_use]
 pub fn header(len: u64) -> Bytes {
     let mut out = Vec::with_capacity(header_len(len));

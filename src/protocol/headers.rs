@@ -78,7 +78,7 @@ pub fn single<'h>(headers: &'h HeaderMap, name: &HeaderName, shown: &'static str
     Ok(Some(text.trim()))
 }
 
-/// `Stream-Closed`: only `true`, in any case, closes; every other value is as good as none
+/// `Stream-Closed`: only `true`, in any case, closes; any other value is ignored
 /// (section 4.1). A header that is repeated, or joined with commas by a proxy (RFC 9110, section
 /// 5.3), closes if all of its values do.
 #[must_use]

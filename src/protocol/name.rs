@@ -113,7 +113,7 @@ impl StreamName {
         self.parts().1
     }
 
-    /// What names are compared, ordered and stored by, see [`canonical`].
+    /// The form by which names are compared, ordered and stored, see [`canonical`].
     #[must_use]
     pub fn key(&self) -> &str {
         self.parts().0

@@ -1,5 +1,5 @@
-//! What an imported stream goes on from. The protocol has no import; these headers are of this
-//! server's own.
+//! The history that an imported stream continues. The protocol has no import: these headers are
+//! an extension of this server.
 
 use http::HeaderMap;
 

@@ -345,7 +345,7 @@ pub enum CommitError {
         /// Where its tail is.
         tail: Position,
     },
-    /// What the store has of a stream is not all that was acknowledged, so nothing is added to it.
+    /// The store has lost acknowledged bytes of a stream, so the stream takes no appends.
     #[error("stream {id} is damaged: {what}")]
     Damaged {
         /// Which stream.

@@ -129,7 +129,7 @@ fn a_backup_under_load_has_all_that_was_acknowledged_before() {
             request.send().expect(204);
         }
         let tail = server.head("large").send().expect(200).next_offset();
-        // What stands before each append has three bytes.
+        // Each append has a frame header of three bytes.
         assert_eq!(position(&tail), 24 * ((1 << 20) + 3), "{tail}");
     }
 }

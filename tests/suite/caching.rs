@@ -1,4 +1,4 @@
-//! What caches may keep, and for how long.
+//! Caching: which responses caches may store, and for how long.
 
 use super::support::{
     http::Request,

@@ -309,7 +309,7 @@ fn forged_tokens_are_answered_429_after_a_while_and_good_ones_go_on() {
         .raw("GET", &format!("{path}?token={}", forged(100)))
         .token(&forged(101));
     both.send().problem(429);
-    // What is remembered, and what comes from elsewhere, goes on.
+    // Cached tokens and tokens from other addresses still work.
     read(&reader).expect(200);
     server
         .raw("GET", &path)
@@ -337,7 +337,7 @@ fn a_token_that_is_refused_over_and_over_is_slowed_down() {
     let refused = post(&writer);
     assert!(refused.problem(429).contains("refused too often") && refused.header("retry-after").is_some());
     post(&server.client_token("yet another", &["write"])).problem(403);
-    // What it may do, it may do.
+    // Permitted requests of the token still work.
     server.put("another").text("x").send().expect(201);
     server
         .raw("POST", &format!("{BASE}/another"))

@@ -29,7 +29,7 @@ fn a_producer_refused_for_room_may_try_again() {
     server.text_stream("s", "");
     let send = |len: usize| server.post("s").text(&"x".repeat(len)).producer("p", 0, 0).send();
     send(1001).problem(413);
-    // What is remembered of the producer counts as well.
+    // The producer's state counts as well.
     send(1000).problem(413);
     send(800).expect(200);
     send(800).expect(204);

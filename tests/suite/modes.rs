@@ -1,4 +1,4 @@
-//! What is written to disk is for the server's user alone, whatever the umask.
+//! Files on disk are private to the server's user, whatever the umask.
 
 use std::{
     fs,
@@ -108,7 +108,7 @@ fn a_directory_that_others_may_look_into_is_warned_of_and_used() {
         .log
         .wait_for("has the mode 0755, so other users may look into it: chmod -R go-rwx");
     server.put("a").text("x").send().expect(201);
-    // Whoever can open the lock file can keep the server from starting.
+    // A process that can open the lock file can keep the server from starting.
     assert_eq!(mode(&data.join("LOCK")), 0o600);
     let made = everything(&data);
     assert!(

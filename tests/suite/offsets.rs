@@ -195,7 +195,7 @@ fn a_fork_shares_the_offsets_up_to_where_it_branches_off() {
             assert_eq!(read(&server, "f", offset).expect(200).text(), content);
         }
         assert!(two < own && own != at_position(&two, position(&own)));
-        // What the source has said since is not the fork's, and the other way round.
+        // Later appends of the source are not the fork's, and the other way round.
         assert_other_life(&server, "f", &three);
         assert_other_life(&server, "s", &own);
 
@@ -260,7 +260,7 @@ fn live_readers_get_whole_appends() {
             assert_eq!(at, whole.len());
             assert!(pieces.len() > 3, "{} pieces", pieces.len());
         };
-        // What a restart has to read again must be the same.
+        // A restart reads the same content again.
         let server = if setup.data_dir().exists() {
             server.stop();
             setup.start()
@@ -368,7 +368,7 @@ fn text_that_ends_inside_of_a_character_waits_for_the_rest() {
             assert_eq!(sse.data().trim_start(), "é");
             assert_eq!(sse.control()["streamNextOffset"], whole.as_str());
         }
-        // What turns out to be no UTF-8 is not held back for ever, nor at the end.
+        // Invalid UTF-8 is not held back for ever, nor at the end.
         post(b"\xe9").expect(204);
         post(b"b").expect(204);
         assert_eq!(server.get("s").send().expect(200).body, b"a\xc3\xa9\xe9b");

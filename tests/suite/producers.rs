@@ -172,7 +172,7 @@ fn producers_are_charged_to_their_stream() {
         server.post("s").text("x").producer(&id(0), 0, 1).send().expect(200);
         server.post("s").text(&"x".repeat(1000)).send().problem(413);
         server.post("s").header("stream-closed", "true").send().expect(204);
-        // One that gives up its past for its size is not held up by its producers.
+        // Producers do not block a stream whose retention limits its size.
         server
             .put("kept")
             .text("")

@@ -189,7 +189,7 @@ fn merged_slashes_do_not_part_a_signed_url_from_its_stream() {
             assert_eq!((answer.status, answer.text().as_str()), (200, "hello"), "{name}: {url}");
             through(&nginx, &certs, &target("offset=-1")).send().problem(401);
         }
-        // An app server behind the proxy makes no second stream by it.
+        // An app server after the proxy creates no second stream.
         let twice = through(&nginx, &certs, &format!("{BASE}/{STREAM}"))
             .header("authorization", &format!("Bearer {}", server.server_token()))
             .method("PUT")

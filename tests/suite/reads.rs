@@ -352,7 +352,7 @@ fn a_long_poll_answers_304_to_who_has_it() {
     assert!(unchanged.header("stream-cursor").is_some());
     server.post("s").header("stream-closed", "true").send().expect(204);
     assert_eq!(poll(tag).expect(200).header("stream-closed"), Some("true"));
-    // What comes after now is something else each time.
+    // The content after `now` differs each time.
     let mut now = server
         .get("s?live=long-poll&offset=now")
         .header("if-none-match", "*")

@@ -65,7 +65,7 @@ fn a_principal_has_a_share_of_the_live_reads() {
     refused(&live(&server, "sse", &bare).send());
     // A server has no share of its own.
     held.push(Sse::open(&live(&server, "sse", &server.server_token())));
-    // What is no live read is not counted.
+    // Other reads are not counted.
     let catch_up = server.raw("GET", &format!("{BASE}/{STREAM}")).token(&one);
     catch_up.send().expect(200);
     held.clear();

@@ -1,4 +1,4 @@
-//! What signals do. None of them ends a server without a drain.
+//! Signals. None of them ends a server without a drain.
 
 use std::fs;
 

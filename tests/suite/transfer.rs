@@ -165,7 +165,7 @@ fn offsets_and_appends_outlive_an_export() {
     let shell = Shell::to(&server);
     let file = shell.file("all.jsonl");
     shell.ok(&["export", "--output", file.to_str().unwrap()]);
-    // What is said after the export is of no import.
+    // Appends after the export are not imported.
     let late = server.post("s").text("late").send().expect(204).next_offset();
 
     for target in [generous(Setup::new()), generous(Setup::new()).acid()] {

@@ -2,7 +2,7 @@
 
 require "test_helper"
 
-# What a page asks of the server while it is rendered.
+# Requests to the server while a page is rendered.
 class PageTest < HttpTestCase
   test "URL, token and offset in one call, by one request" do
     broadcast

@@ -47,7 +47,7 @@ pub enum KeysError {
     Unusable {
         /// Which one.
         path: PathBuf,
-        /// What it is, and what to do.
+        /// The kind of file, and the remedy.
         problem: KeyProblem,
     },
 }
@@ -79,7 +79,7 @@ impl KeysError {
     }
 }
 
-/// What is wrong with one key file.
+/// The fault of one key file.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum KeyProblem {
     /// Nothing in it.
@@ -93,7 +93,7 @@ pub enum KeyProblem {
     Damaged {
         /// The block's label.
         label: String,
-        /// What is wrong with it.
+        /// The reason.
         detail: &'static str,
     },
     /// A private key where a public one belongs.

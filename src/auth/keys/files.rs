@@ -17,7 +17,7 @@ type KeyFile = (PathBuf, Result<Vec<u8>, KeysError>);
 /// are small, and a file replaced within one tick of the clock still counts.
 #[derive(Debug, Clone)]
 pub struct KeyFiles {
-    /// What `auth.verify_key` names.
+    /// The keys that `auth.verify_key` names.
     path: PathBuf,
     directory: bool,
     files: Vec<KeyFile>,

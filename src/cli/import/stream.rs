@@ -73,7 +73,7 @@ pub(super) struct Target<'t> {
     /// The stream is closed.
     closed: bool,
     seq: u64,
-    /// What waits to be sent; of messages, each but the first after a comma.
+    /// Content to send; messages are separated by commas.
     batch: BytesMut,
     messages: usize,
 }

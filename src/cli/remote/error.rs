@@ -26,7 +26,7 @@ pub enum RemoteError {
     Strange {
         /// What was asked.
         url: String,
-        /// What is wrong with it.
+        /// The reason.
         what: String,
     },
 }

@@ -156,8 +156,8 @@ impl Remote {
         })
     }
 
-    /// What is there from `offset` to `until`, or as much of it as one answer holds, in the form in
-    /// which it is stored. A server that knows no such form answers with more, and as readers get it.
+    /// The stored form of the content from `offset` to `until`, or as much of it as one response
+    /// holds. A server without that form sends the readers' form, and possibly more.
     pub(in crate::cli) async fn read(&self, name: &StreamName, offset: &str, until: &str) -> Result<Chunk, CliError> {
         let url = self.stream_url(name);
         let query = format!("?offset={offset}&form=stored&until={until}");

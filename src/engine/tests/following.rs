@@ -121,7 +121,7 @@ async fn bytes(engine: &Engine, stream: &StreamName, bytes: &[u8], close: bool) 
     engine.append(stream, request).await.unwrap();
 }
 
-/// What comes next: its bytes, and whether it is everything so far and for ever.
+/// The next event: its bytes, whether the reader is up to date, and whether the stream is closed.
 async fn next(follower: &mut Follower) -> (Vec<u8>, bool, bool) {
     match follower.next().await.unwrap() {
         Event::Chunk {

@@ -8,11 +8,11 @@ use crate::{
     storage::{Storage, StorageError, StreamId, WriterState},
 };
 
-/// What all tables may occupy. A table that was dropped is read again when it is needed.
+/// The memory limit of all tables. An evicted table is read again when it is needed.
 const MAX_BYTES: u64 = 16 * 1024 * 1024;
-/// What they occupy at most after some were dropped, so that it is not done for every batch.
+/// The memory limit after an eviction, so that not every batch evicts.
 const LOW_BYTES: u64 = MAX_BYTES / 4 * 3;
-/// What a table occupies besides its writers.
+/// The memory of a table without its writers.
 const TABLE_BYTES: u64 = 256;
 /// How long a table is kept after its last use.
 const IDLE_MILLIS: Millis = 10_000;

@@ -16,7 +16,7 @@ fn key(of: u8, id: &str) -> String {
     producer_key(Some(scope(of)), id.to_owned())
 }
 
-/// What is counted is what is there.
+/// The counted size is the real one.
 fn check(writers: &Writers) {
     let sizes = writers.known.iter().map(|(key, known)| known.state.size(key));
     assert_eq!(writers.size, sizes.sum::<u64>());

@@ -245,7 +245,7 @@ impl Certifier {
         (issued.not_after > now()).then_some(issued)
     }
 
-    /// Shows a certificate from now on; returns when it is to be renewed.
+    /// Serves a certificate; returns when to renew it.
     fn show(&self, issued: Issued) -> u64 {
         let renew_at = issued.renew_at();
         self.certificate.0.store(Some(issued.key));

@@ -1,4 +1,4 @@
-//! What can be wrong with a JSON text.
+//! Faults of a JSON text.
 
 /// Why a text is refused. One byte, because every step of the scanner returns it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,7 +22,7 @@ pub(super) enum Fault {
 }
 
 impl Fault {
-    /// What the fault is, and whether the text is not JSON for it.
+    /// The fault, and whether it makes the text invalid JSON.
     pub(super) fn describe(self) -> (&'static str, bool) {
         match self {
             Self::InvalidUtf8 => ("invalid UTF-8", true),

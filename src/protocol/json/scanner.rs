@@ -21,7 +21,7 @@ use crate::protocol::BadInput;
 /// The longest number, in bytes.
 const MAX_NUMBER_BYTES: usize = 1000;
 
-/// Integers of up to so many digits are within the range of a double.
+/// Integers of up to this many digits fit the range of a double.
 const SAFE_DIGITS: usize = 308;
 
 /// One message of a body.

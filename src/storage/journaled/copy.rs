@@ -247,7 +247,7 @@ impl Copying<'_, '_> {
                 frozen.store.read_indexed(&frozen.index, id, at..end, Bytes::new())
             });
             let data = match read {
-                // What comes before the damage is found piece by piece.
+                // The bytes before the damage are read piece by piece.
                 Err(Failure::Source(_)) if self.salvage && end - at > 1 => {
                     step = (end - at) / 2;
                     continue;

@@ -196,7 +196,7 @@ impl<'b> Checker<'_, 'b> {
         Ok(Ok(()))
     }
 
-    /// What a stream has lost, if it has. Looked at once between two checkpoints.
+    /// The damage of a stream, if any. Checked once between two checkpoints.
     fn damage(&mut self, id: StreamId) -> Result<Option<String>, redb::Error> {
         let Some(files) = self.files else { return Ok(None) };
         let grown = self.view.mem.streams.get(&id);

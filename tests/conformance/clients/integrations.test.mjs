@@ -1,4 +1,4 @@
-// What others built on streams, against this server: StreamDB, Yjs documents, AI chats.
+// Libraries built on streams, against this server: StreamDB, Yjs documents, AI chats.
 
 import assert from "node:assert/strict"
 import { after, before, describe, test } from "node:test"

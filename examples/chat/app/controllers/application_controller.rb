@@ -13,7 +13,7 @@ class ApplicationController < ActionController::Base
       cookies[:name] ||= "Guest #{rand(1_000)}"
     end
 
-    # What the page reads each stream by: URL, token and offset.
+    # The URL, token and offset of each stream that the page reads.
     def feed
       %i[ messages presence ].index_with { |stream| DurableStreams.signed_stream_primitives(@room, stream, identity: current_name).to_h }
     end

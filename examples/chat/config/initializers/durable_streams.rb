@@ -1,6 +1,6 @@
 # frozen_string_literal: true
 
-# What an environment's own file sets, such as config/environments/production.rb,
+# Settings of an environment's own file, such as config/environments/production.rb,
 # stays as it is.
 Rails.application.configure do
   # The server of this environment, as config/durable_streams.yml has it. Two apps

@@ -14,7 +14,7 @@ class DurableStreams::Rails::Checkup
   # Addresses at which the server of this configuration must be.
   LOOPBACK = %w[ localhost 127.0.0.1 ::1 0.0.0.0 ].freeze
 
-  # What could not be compared, each in a sentence.
+  # A sentence for each comparison that was not possible.
   attr_reader :notes
 
   def initialize(app, env: ENV)

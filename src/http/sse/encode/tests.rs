@@ -57,7 +57,7 @@ fn a_closed_stream_has_no_cursor() {
     assert!(!control(at(0), 7, State::Closed).contains("streamCursor"));
 }
 
-/// What a client makes of the text of chunks: the data of each event, joined.
+/// The text of chunks as a client decodes it: the data of each event, joined.
 fn decoded(chunks: &[&Arc<Chunk>]) -> String {
     let mut connection = Connection::new(None);
     let mut text = String::new();

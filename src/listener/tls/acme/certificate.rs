@@ -16,7 +16,7 @@ use rustls::{
     sign::CertifiedKey,
 };
 
-/// What is shown to clients, if there is anything yet.
+/// The certificate in use, if there is one yet.
 #[derive(Debug, Default)]
 pub(super) struct Shown(pub(super) ArcSwapOption<CertifiedKey>);
 

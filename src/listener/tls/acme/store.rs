@@ -1,5 +1,5 @@
-//! What is kept of automatic HTTPS between starts: the account, the certificate, and when the
-//! ACME server may be asked again.
+//! The state of automatic HTTPS across restarts: the account, the certificate, and the time of
+//! the next permitted request to the ACME server.
 
 use std::{
     fs, io,
@@ -36,7 +36,7 @@ pub(super) struct Pace {
 }
 
 impl Pace {
-    /// What holds if the validation that begins now fails.
+    /// The pace to keep if the validation that begins now fails.
     pub(super) fn after_failure(&self, now: u64) -> Self {
         let factor = 1_u32 << self.failures.min(10);
         let backoff = FIRST_BACKOFF.saturating_mul(factor).min(LONGEST_BACKOFF);
@@ -46,7 +46,7 @@ impl Pace {
         }
     }
 
-    /// What holds after a certificate that lasts for `lifetime` seconds was issued.
+    /// The pace to keep after a certificate with a lifetime of `lifetime` seconds was issued.
     pub(super) fn after_success(now: u64, lifetime: u64) -> Self {
         Self {
             failures: 0,

@@ -16,7 +16,7 @@ module DurableStreams
       BARE = "#!/usr/bin/env ruby\nexec \"./bin/rails\", \"server\", *ARGV\n"
       BARE_BIN_DEV = /\A#!.*ruby.*\n+exec "\.\/bin\/rails", "server", \*ARGV\n*\z/
 
-      # What runs one.
+      # The program that runs a Procfile.
       PROCFILE_RUNNER = /procfile|foreman|overmind|hivemind|goreman|honcho|mprocs/i
 
       PROCFILE = "web: bin/rails server\nstreams: bin/durable-streams\n"
