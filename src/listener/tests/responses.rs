@@ -115,13 +115,15 @@ async fn settled(server: &Server) -> usize {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn one_connection_holds_no_more_than_its_share() {
     let files = Files::new();
-    // The most that is held: the share, and what was in memory when it was used up.
+    // The refused requests' problem documents are held as well.
+    const REFUSALS: usize = 60 * 1024;
+    // The share, and what was in memory when it was used up.
     for (path, most) in [
         ("/shared", 10 * MIB),
-        ("/own", (12 + 10) * MIB),
+        ("/own", (12 + 10) * MIB + REFUSALS),
         ("/medium", (12 + 1) * MIB),
         ("/pieces", (12 + 1) * MIB),
-        ("/sized", (24 + 1) * MIB),
+        ("/sized", (24 + 1) * MIB + REFUSALS),
         ("/events", (12 + 1) * MIB),
         ("/small", 60 * 6),
     ] {
