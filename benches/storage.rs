@@ -9,9 +9,7 @@ use std::{path::PathBuf, time::Instant};
 
 use bytes::Bytes;
 use durable_streams_server::{
-    AcidStorage, FileStorage, InMemoryStorage,
-    protocol::{Framing, StreamName},
-    storage::{Change, Lifetime, Storage, StreamRecord},
+    AcidStorage, Change, FileStorage, Framing, InMemoryStorage, Lifetime, Storage, StreamName, StreamRecord,
 };
 
 const STREAMS: u64 = 64;

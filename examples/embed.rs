@@ -19,8 +19,7 @@ use std::{
 
 use axum::{Router, extract::Path, routing::get};
 use durable_streams_server::{
-    AcidStorage, Config, ConfigLoadOptions, FileStorage, InMemoryStorage, build_router_with_ready, config::StorageMode,
-    storage::Storage,
+    AcidStorage, Config, ConfigLoadOptions, FileStorage, InMemoryStorage, Storage, StorageMode, build_router_with_ready,
 };
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;

@@ -27,30 +27,38 @@
 //!
 //! `ARCHITECTURE.md` in the repository follows an append and a live read through the modules.
 
-pub mod auth;
-pub mod cli;
-pub mod clock;
-pub mod config;
-pub mod engine;
+mod auth;
+mod cli;
+mod clock;
+mod config;
+mod control;
+mod engine;
 #[cfg(any(test, fuzzing))]
 #[doc(hidden)]
 pub mod fuzzing;
-pub mod gate;
-pub mod http;
-pub mod listener;
+mod gate;
+mod http;
+mod listener;
 mod private_files;
-pub mod protocol;
-pub mod proxy;
-pub mod startup;
-pub mod storage;
-pub mod telemetry;
-
-mod control;
+mod protocol;
+mod proxy;
+mod random;
 mod router;
+mod startup;
+mod storage;
+mod telemetry;
 
 #[cfg(test)]
 mod test_support;
 
-pub use config::{Config, ConfigLoadOptions};
+#[doc(hidden)]
+pub use cli::run as run_command;
+pub use config::{Config, ConfigLoadOptions, StorageMode};
+pub use listener::PeerAddr;
+pub use protocol::{Framing, StreamName};
 pub use router::{EmbedError, build_router, build_router_with_ready};
-pub use storage::{acid::AcidStorage, file::FileStorage, memory::InMemoryStorage};
+pub use storage::{
+    Change, CommitError, Fork, Inherited, Life, Lifetime, Mark, Position, ProducerState, Progress, Retention,
+    RetentionPolicy, Storage, StorageError, Stored, StreamId, StreamRecord, Usage, WriterState, acid::AcidStorage,
+    file::FileStorage, memory::InMemoryStorage,
+};

@@ -6,7 +6,7 @@ use std::{io::Write, process::ExitCode};
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    match durable_streams_server::cli::run(std::env::args_os()) {
+    match durable_streams_server::run_command(std::env::args_os()) {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
             // Where standard error is gone there is nobody left to tell.

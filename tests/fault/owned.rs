@@ -327,5 +327,7 @@ impl Stream {
 }
 
 pub fn timestamp(millis: u64) -> String {
-    durable_streams_server::protocol::headers::format_timestamp(millis)
+    jiff::Timestamp::from_millisecond(i64::try_from(millis).unwrap())
+        .unwrap()
+        .to_string()
 }

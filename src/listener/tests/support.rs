@@ -17,7 +17,7 @@ use crate::config::{ConnectionConfig, LimitsConfig};
 use crate::listener::{Listener, ListenerKind, PeerAddr, Server, TlsInfo};
 
 /// Longer than anything here takes; reaching it is a failure.
-pub(super) const PATIENCE: Duration = Duration::from_secs(10);
+pub(super) const PATIENCE: Duration = Duration::from_secs(60);
 
 pub(super) fn bind(address: &str) -> Listener {
     Listener::bind(address.parse().unwrap(), PATIENCE).unwrap()
