@@ -10,8 +10,7 @@ use std::{
 
 use parking_lot::Mutex;
 
-/// Milliseconds since the Unix epoch.
-pub type Millis = u64;
+use crate::protocol::Millis;
 
 /// A wall clock and a monotonic clock. Clones tell the same time.
 ///

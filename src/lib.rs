@@ -55,10 +55,10 @@ mod test_support;
 pub use cli::run as run_command;
 pub use config::{Config, ConfigLoadOptions, StorageMode};
 pub use listener::PeerAddr;
-pub use protocol::{Framing, StreamName};
+pub use protocol::{Framing, Lifetime, RetentionPolicy, StreamName};
 pub use router::{EmbedError, build_router, build_router_with_ready};
 pub use storage::{
-    Change, CommitError, Fork, Inherited, Life, Lifetime, Mark, Position, ProducerState, Progress, Retention,
-    RetentionPolicy, Storage, StorageError, Stored, StreamId, StreamRecord, Usage, WriterState, acid::AcidStorage,
-    file::FileStorage, memory::InMemoryStorage,
+    Change, CommitError, Fork, Inherited, Life, Mark, Position, ProducerState, Progress, Retention, Storage,
+    StorageError, Stored, StreamId, StreamRecord, Usage, WriterState, acid::AcidStorage, file::FileStorage,
+    memory::InMemoryStorage,
 };

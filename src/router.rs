@@ -7,6 +7,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     auth::KeysError,
+    clock::Clock,
     config::Config,
     engine::{Engine, Limits},
     gate::Gate,
@@ -69,7 +70,7 @@ pub fn build_router_with_ready(
         tokio::spawn(Arc::clone(authenticator).watch());
     }
     let metrics = Arc::new(Metrics::new().map_err(|error| EmbedError::Metrics(error.to_string()))?);
-    let engine = Engine::start(storage, Limits::of(config), Arc::clone(&metrics))?;
+    let engine = Engine::start(storage, Limits::of(config), Arc::clone(&metrics), Clock::system())?;
     let app = App::new(Settings::of(config, &gate), gate, metrics, stopping).ready_when(ready);
     app.ready(engine);
     Ok(http::router(

@@ -14,8 +14,8 @@ use super::{
     writers::{max_size, producer_key, scope_key},
 };
 use crate::{
-    protocol::{BadInput, Offset, StreamName},
-    storage::{ProducerStamp, ProducerState, Progress, WriterState},
+    protocol::{BadInput, Offset, ProducerStamp, StreamName},
+    storage::{ProducerState, Progress, WriterState},
 };
 
 impl Engine {

@@ -5,7 +5,7 @@ use std::{collections::HashMap, sync::Arc};
 use parking_lot::Mutex;
 
 use super::stream::Stream;
-use crate::{clock::Millis, protocol::StreamName};
+use crate::{protocol::Millis, protocol::StreamName};
 
 const SHARDS: usize = 64;
 /// Streams that one shard keeps beyond those that somebody holds.

@@ -11,9 +11,8 @@ use super::{
     stream::{Identity, Stream},
 };
 use crate::{
-    clock,
-    protocol::{Kind, Offset, ReadFrom, StreamName},
-    storage::{Lifetime, Position},
+    protocol::{Kind, Lifetime, Offset, ReadFrom, StreamName},
+    storage::Position,
 };
 
 /// A part of a stream, as it was when it was asked for.
@@ -158,7 +157,7 @@ impl Engine {
     /// See [`ReadError`].
     pub async fn read(&self, name: &StreamName, from: ReadFrom) -> Result<CatchUp, ReadError> {
         let stream = self.find_readable(name).await?;
-        self.touch(&stream, clock::now_millis());
+        self.touch(&stream, self.shared.clock.millis());
         let (snapshot, start, first) = loop {
             let snapshot = stream.snapshot();
             let start = stream.resolve(from, &snapshot)?;
@@ -183,7 +182,7 @@ impl Engine {
         let rest = (first_end < end).then(|| {
             Box::new(Rest {
                 engine: self.clone(),
-                reader: Reader::new(Arc::clone(&stream)),
+                reader: Reader::new(Arc::clone(&stream), self.shared.clock.clone()),
                 at: first_end,
                 end,
             })

@@ -21,7 +21,7 @@ use super::{
     writers::WriterTables,
 };
 use crate::{
-    clock,
+    clock::Clock,
     protocol::Offset,
     storage::{CommitError, Storage, StreamId},
     telemetry::{Metrics, Seldom},
@@ -55,6 +55,7 @@ pub(super) struct Committer {
     /// Taken for as long as a batch is being made; a store that does not block is committed
     /// to by whoever brings a command, under this lock.
     core: Mutex<Core>,
+    clock: Clock,
     inline: bool,
 }
 
@@ -68,6 +69,7 @@ struct Queue {
 }
 
 struct Core {
+    clock: Clock,
     storage: Arc<dyn Storage>,
     cache: Arc<StreamCache>,
     limits: Limits,
@@ -83,6 +85,7 @@ struct Core {
 /// Ids for new streams, set aside in blocks.
 #[derive(Default)]
 pub(super) struct Ids {
+    clock: Clock,
     next: StreamId,
     left: u64,
 }
@@ -94,7 +97,7 @@ impl Ids {
         if self.left == 0 || self.next <= other {
             self.next = storage
                 // The time, so that also a store that was lost or set back has later ids.
-                .reserve_ids(ID_BLOCK, clock::now_micros().min(LATEST_ID))
+                .reserve_ids(ID_BLOCK, self.clock.micros().min(LATEST_ID))
                 .map_err(|error| Unavailable::from(&error))?;
             self.left = ID_BLOCK;
         }
@@ -111,14 +114,19 @@ impl Committer {
         cache: Arc<StreamCache>,
         limits: Limits,
         metrics: Arc<Metrics>,
+        clock: Clock,
     ) -> Self {
         let inline = !storage.blocking();
         let core = Core {
+            clock: clock.clone(),
             storage,
             cache,
             limits,
             metrics,
-            ids: Ids::default(),
+            ids: Ids {
+                clock: clock.clone(),
+                ..Ids::default()
+            },
             writers: WriterTables::default(),
             doubtful: Vec::new(),
             failures: Seldom::default(),
@@ -129,6 +137,7 @@ impl Committer {
             queue: Mutex::default(),
             filled: Condvar::new(),
             core: Mutex::new(core),
+            clock,
             inline,
         }
     }
@@ -176,23 +185,23 @@ impl Committer {
         let _end = End(self);
         let mut rest = Duration::ZERO;
         let mut crowd = Crowd::default();
-        let mut upkeep = clock::instant();
+        let mut upkeep = self.clock.instant();
         while let Some(requests) = self.take(rest, &crowd) {
             let mut core = self.core.lock();
             if !requests.is_empty() {
                 crowd.last_batch = requests.len();
-                let started = clock::instant();
+                let started = self.clock.instant();
                 for batch in batches(requests) {
                     core.process(batch);
                 }
                 crowd.last_commit = started.elapsed();
             }
             // Writers come first, but not for ever.
-            if upkeep.elapsed() < UPKEEP_AT_LEAST && !self.queue.lock().requests.is_empty() {
+            if self.clock.instant().duration_since(upkeep) < UPKEEP_AT_LEAST && !self.queue.lock().requests.is_empty() {
                 continue;
             }
-            upkeep = clock::instant();
-            core.writers.trim(clock::now_millis());
+            upkeep = self.clock.instant();
+            core.writers.trim(self.clock.millis());
             rest = match core.storage.maintain() {
                 Ok(true) => Duration::ZERO,
                 Ok(false) if self.inline => UPKEEP_RETRY,
@@ -264,7 +273,7 @@ impl Core {
             storage: &*self.storage,
             cache: &self.cache,
             limits: &self.limits,
-            now: clock::now_millis(),
+            now: self.clock.millis(),
         };
         self.writers.trim(context.now);
         let mut tx = Transaction::new(context, &mut self.ids, &mut self.writers);
@@ -273,7 +282,7 @@ impl Core {
         let committed = if batch.is_empty() {
             Ok(())
         } else {
-            let started = clock::instant();
+            let started = self.clock.instant();
             let result = self.storage.commit(&batch);
             self.metrics
                 .committed(requests.len(), started.elapsed(), result.is_ok());

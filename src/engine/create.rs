@@ -12,8 +12,8 @@ use super::{
     transaction::{Slot, Staged, Transaction},
 };
 use crate::{
-    protocol::{BadInput, ContentType, Framing, Kind, Past, StreamName},
-    storage::{Life, Lifetime, Retention, StreamId, StreamRecord},
+    protocol::{BadInput, ContentType, Framing, Kind, Lifetime, Past, StreamName},
+    storage::{Life, Retention, StreamId, StreamRecord},
 };
 
 impl Engine {

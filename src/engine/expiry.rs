@@ -15,9 +15,8 @@ use super::{
     transaction::{Staged, Transaction},
 };
 use crate::{
-    clock::{self, Millis},
-    protocol::StreamName,
-    storage::Lifetime,
+    protocol::Lifetime,
+    protocol::{Millis, StreamName},
     telemetry::Seldom,
 };
 
@@ -54,10 +53,8 @@ pub(super) async fn sweep(engine: Weak<Shared>, stopped: CancellationToken) {
 impl Engine {
     async fn expire_due(&self) -> Result<(), Unavailable> {
         loop {
-            let storage = Arc::clone(&self.shared.storage);
-            let due = self
-                .blocking(move || storage.due(clock::now_millis(), SWEEP_PAGE))
-                .await??;
+            let (storage, now) = (Arc::clone(&self.shared.storage), self.shared.clock.millis());
+            let due = self.blocking(move || storage.due(now, SWEEP_PAGE)).await??;
             let more = due.len() == SWEEP_PAGE;
             // All at once, so that they share a commit.
             let waiting: Vec<_> = due
@@ -75,7 +72,7 @@ impl Engine {
 
     /// Forgets idle streams. What only memory knows of them is written down first.
     fn forget_idle(&self) {
-        let now = clock::now_millis();
+        let now = self.shared.clock.millis();
         let owing = std::cell::RefCell::new(Vec::new());
         self.shared.cache.forget_idle(now, |stream| {
             let owes = stream.owes_touch();

@@ -12,9 +12,9 @@ use super::{
     stream::{Gone, Identity, Snapshot, Stream},
 };
 use crate::{
-    clock,
-    protocol::{Kind, Offset, ReadFrom, StreamName},
-    storage::{Lifetime, Position},
+    clock::Clock,
+    protocol::{Kind, Lifetime, Offset, ReadFrom, StreamName},
+    storage::Position,
 };
 
 /// A reader of a stream that waits at its end. It costs nothing while nothing happens.
@@ -53,7 +53,10 @@ impl Backlog {
 }
 
 /// Counts as a reader of a stream for as long as it exists.
-pub(super) struct Reader(Arc<Stream>);
+pub(super) struct Reader {
+    stream: Arc<Stream>,
+    clock: Clock,
+}
 
 /// One step of a live read.
 #[derive(Debug, Clone)]
@@ -85,10 +88,10 @@ impl Engine {
     /// See [`ReadError`].
     pub async fn follow(&self, name: &StreamName, from: ReadFrom) -> Result<Follower, ReadError> {
         let stream = self.find_readable(name).await?;
-        self.touch(&stream, clock::now_millis());
-        let reader = Reader::new(stream);
-        let snapshot = reader.0.snapshot();
-        let at = reader.0.resolve(from, &snapshot)?;
+        self.touch(&stream, self.shared.clock.millis());
+        let reader = Reader::new(stream, self.shared.clock.clone());
+        let snapshot = reader.stream.snapshot();
+        let at = reader.stream.resolve(from, &snapshot)?;
         let follower = Follower {
             engine: self.clone(),
             reader,
@@ -99,9 +102,12 @@ impl Engine {
         };
         // A position that is none is refused here, where it can still be said with a status.
         // What was read for that is what the reader gets first.
-        let has_places = follower.kind() == Kind::Json || follower.reader.0.record().0.framing.is_framed();
+        let has_places = follower.kind() == Kind::Json || follower.reader.stream.record().0.framing.is_framed();
         if matches!(from, ReadFrom::At(_)) && has_places {
-            follower.engine.chunk(&follower.reader.0, at, snapshot.tail).await?;
+            follower
+                .engine
+                .chunk(&follower.reader.stream, at, snapshot.tail)
+                .await?;
         }
         Ok(follower)
     }
@@ -119,14 +125,14 @@ impl Follower {
     /// Where the reader is.
     #[must_use]
     pub fn position(&self) -> Offset {
-        self.reader.0.offset(self.at)
+        self.reader.stream.offset(self.at)
     }
 
     /// What it has still to read.
     #[must_use]
     pub fn backlog(&self) -> Backlog {
         Backlog {
-            stream: Arc::clone(&self.reader.0),
+            stream: Arc::clone(&self.reader.stream),
             at: Arc::new(AtomicU64::new(self.at)),
         }
     }
@@ -134,31 +140,31 @@ impl Follower {
     /// Which stream it reads.
     #[must_use]
     pub fn identity(&self) -> Identity {
-        self.reader.0.identity()
+        self.reader.stream.identity()
     }
 
     /// How that stream is treated.
     #[must_use]
     pub fn kind(&self) -> Kind {
-        self.reader.0.content_type.kind()
+        self.reader.stream.content_type.kind()
     }
 
     /// The stream's content type, as given.
     #[must_use]
     pub fn content_type(&self) -> &str {
-        self.reader.0.content_type.as_str()
+        self.reader.stream.content_type.as_str()
     }
 
     /// How long the stream lives.
     #[must_use]
     pub fn lifetime(&self) -> Lifetime {
-        self.reader.0.lifetime()
+        self.reader.stream.lifetime()
     }
 
     /// Whether the reader has everything that is there now, and whether that is so for ever.
     #[must_use]
     pub fn caught_up(&self) -> (bool, bool) {
-        let snapshot = self.reader.0.snapshot();
+        let snapshot = self.reader.stream.snapshot();
         self.caught_up_with(&snapshot)
     }
 
@@ -170,7 +176,7 @@ impl Follower {
     /// The content after the reader's position, and whether an append that ends inside of a
     /// character is held back from it. `None`: there is nothing else.
     async fn chunk(&self, now: &Snapshot) -> Result<(Option<Arc<Chunk>>, bool), ReadError> {
-        let stream = &self.reader.0;
+        let stream = &self.reader.stream;
         let is_last = |chunk: &Chunk| chunk.end.position >= now.tail;
         let recent = stream.recent(self.at);
         let chunk = match recent.filter(|chunk| chunk.torn().is_none() || is_last(chunk)) {
@@ -197,7 +203,7 @@ impl Follower {
     /// When the store cannot be read, or no longer keeps what comes next.
     pub async fn next(&mut self) -> Result<Event, ReadError> {
         loop {
-            let stream = &self.reader.0;
+            let stream = &self.reader.stream;
             let mut woken = std::pin::pin!(stream.wake().notified());
             // Registered before looking, so that nothing published in between is missed.
             woken.as_mut().enable();
@@ -250,19 +256,19 @@ impl Follower {
 }
 
 impl Reader {
-    pub(super) fn new(stream: Arc<Stream>) -> Self {
+    pub(super) fn new(stream: Arc<Stream>, clock: Clock) -> Self {
         stream.enter();
-        Self(stream)
+        Self { stream, clock }
     }
 
     pub(super) fn stream(&self) -> &Arc<Stream> {
-        &self.0
+        &self.stream
     }
 }
 
 impl Drop for Reader {
     fn drop(&mut self) {
-        self.0.touch(clock::now_millis());
-        self.0.leave();
+        self.stream.touch(self.clock.millis());
+        self.stream.leave();
     }
 }

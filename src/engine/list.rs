@@ -9,8 +9,7 @@ use super::{
     stream::{Gone, deadline},
 };
 use crate::{
-    clock::{self, Millis},
-    protocol::{Offset, StreamName, name::canonical},
+    protocol::{Millis, Offset, StreamName, name::canonical},
     storage::{StorageError, Stored},
 };
 
@@ -61,7 +60,7 @@ impl Engine {
 
 impl Shared {
     fn list(&self, prefix: &str, mut after: Option<String>, limit: usize) -> Result<Listing, StorageError> {
-        let now = clock::now_millis();
+        let now = self.clock.millis();
         let mut listing = Listing::default();
         let mut looked_at = 0;
         loop {

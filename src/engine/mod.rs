@@ -58,7 +58,7 @@ use stream::Stream;
 pub use writers::WriterScope;
 
 use crate::{
-    clock,
+    clock::Clock,
     protocol::StreamName,
     storage::{Storage, Usage},
     telemetry::Metrics,
@@ -90,6 +90,7 @@ pub struct Engine {
 }
 
 struct Shared {
+    clock: Clock,
     storage: Arc<dyn Storage>,
     cache: Arc<StreamCache>,
     chunks: ChunkCache,
@@ -154,7 +155,12 @@ impl Engine {
     ///
     /// # Errors
     /// When no thread can be had.
-    pub fn start(storage: Arc<dyn Storage>, limits: Limits, metrics: Arc<Metrics>) -> std::io::Result<Self> {
+    pub fn start(
+        storage: Arc<dyn Storage>,
+        limits: Limits,
+        metrics: Arc<Metrics>,
+        clock: Clock,
+    ) -> std::io::Result<Self> {
         let cache = Arc::new(StreamCache::new());
         let (retention, chunks) = (Arc::clone(&limits.retention), ChunkCache::new(limits.cache_bytes));
         let max_read_bytes = limits.max_read_bytes;
@@ -164,12 +170,14 @@ impl Engine {
             Arc::clone(&cache),
             limits,
             metrics,
+            clock.clone(),
         ));
         let run = Arc::clone(&committer);
         let thread = std::thread::Builder::new()
             .name("committer".into())
             .spawn(move || run.run())?;
         let shared = Shared {
+            clock,
             storage,
             cache,
             chunks,
@@ -228,7 +236,7 @@ impl Engine {
 
     /// The stream of a name, if there is one whose time is not over.
     async fn find(&self, name: &StreamName) -> Result<Option<Arc<Stream>>, Unavailable> {
-        let now = clock::now_millis();
+        let now = self.shared.clock.millis();
         let stream = loop {
             let ticket = match self.shared.cache.get(name) {
                 Ok(stream) => break stream,

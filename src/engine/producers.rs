@@ -2,8 +2,8 @@
 
 use super::errors::AppendError;
 use crate::{
-    protocol::Offset,
-    storage::{ProducerStamp, ProducerState},
+    protocol::{Offset, ProducerStamp},
+    storage::ProducerState,
 };
 
 /// What a producer's request is.

@@ -13,8 +13,8 @@ use super::{
     stream::{Gone, Stream},
 };
 use crate::{
-    protocol::{Offset, StreamName},
-    storage::{Lifetime, Position, RetentionPolicy, StreamRecord},
+    protocol::{Lifetime, Offset, RetentionPolicy, StreamName},
+    storage::{Position, StreamRecord},
 };
 
 /// The most bytes of a chunk, unless a single message or append is larger.

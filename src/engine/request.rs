@@ -8,8 +8,8 @@ use super::{
     writers::WriterScope,
 };
 use crate::{
-    protocol::{ContentType, Offset, Past, StreamName},
-    storage::{Fork, Life, Lifetime, Position, ProducerStamp, ProducerState, RetentionPolicy},
+    protocol::{ContentType, Lifetime, Offset, Past, ProducerStamp, RetentionPolicy, StreamName},
+    storage::{Fork, Life, Position, ProducerState},
 };
 use std::sync::Arc;
 

@@ -19,9 +19,8 @@ use super::{
     transaction::{Slot, Staged, Transaction},
 };
 use crate::{
-    clock::{self, Millis},
-    protocol::{StreamName, name::canonical},
-    storage::{Mark, Position, Retention, RetentionPolicy, Stored, StreamRecord},
+    protocol::{Millis, RetentionPolicy, StreamName, name::canonical},
+    storage::{Mark, Position, Retention, Stored, StreamRecord},
 };
 
 /// Into how many parts the age and the size are divided: one part more than that is kept at
@@ -285,7 +284,7 @@ impl Engine {
             .last()
             .map(|(name, _)| name.clone())
             .filter(|_| listed.len() == PAGE);
-        let now = clock::now_millis();
+        let now = self.shared.clock.millis();
         let news = listed.into_iter().filter(|(name, stored)| {
             policy(&stored.record, &rules, name).is_some_and(|policy| is_new(policy, stored, now))
         });

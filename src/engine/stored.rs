@@ -6,7 +6,6 @@ use bytes::Bytes;
 
 use super::{Engine, MAX_CHUNK_BYTES, errors::ReadError, load, stream::Stream};
 use crate::{
-    clock,
     protocol::{Framing, Offset, ReadFrom, StreamName},
     storage::Position,
 };
@@ -39,7 +38,7 @@ impl Engine {
         until: Option<Offset>,
     ) -> Result<StoredPart, ReadError> {
         let stream = self.find_readable(name).await?;
-        self.touch(&stream, clock::now_millis());
+        self.touch(&stream, self.shared.clock.millis());
         loop {
             let snapshot = stream.snapshot();
             let start = stream.resolve(from, &snapshot)?;

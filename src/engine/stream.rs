@@ -17,9 +17,8 @@ use super::{
     errors::ReadError,
 };
 use crate::{
-    clock::Millis,
-    protocol::{ContentType, Offset, ReadFrom, StreamName},
-    storage::{Lifetime, Position, Stored, StreamId, StreamRecord},
+    protocol::{ContentType, Lifetime, Millis, Offset, ReadFrom, StreamName},
+    storage::{Position, Stored, StreamId, StreamRecord},
 };
 
 /// Bytes of one stream that live readers share in memory. Those further back read the store.

@@ -13,8 +13,7 @@ use super::{
     writers::{WriterTables, Writers},
 };
 use crate::{
-    clock::Millis,
-    protocol::{Framing, Offset, StreamName, frame},
+    protocol::{Framing, Millis, Offset, StreamName, frame},
     storage::{Batch, Change, Position, Progress, Storage, Stored, StreamId, StreamRecord, WriterState},
 };
 

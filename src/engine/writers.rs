@@ -10,7 +10,7 @@ use std::collections::HashMap;
 
 pub(super) use self::tables::WriterTables;
 use crate::{
-    clock::Millis,
+    protocol::Millis,
     storage::{ProducerState, Progress, WriterState},
 };
 

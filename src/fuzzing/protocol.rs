@@ -6,13 +6,13 @@ use serde_json::value::RawValue;
 use super::header_lines;
 use crate::{
     http::{caching, query::ReadQuery},
+    protocol::Lifetime,
     protocol::{
         ContentType, Offset, ReadFrom, StreamName, cursor,
         headers::{self as parse, format_timestamp},
         json as messages,
         name::MAX_NAME_BYTES,
     },
-    storage::Lifetime,
 };
 
 /// How deep JSON messages may nest here.

@@ -5,7 +5,7 @@ use std::{cmp::min, fmt::Write};
 use form_urlencoded::parse;
 use http::{HeaderMap, HeaderValue, header, request::Parts};
 
-use crate::{auth::Permit, clock, engine::Identity, protocol::Offset, storage::Lifetime};
+use crate::{auth::Permit, clock, engine::Identity, protocol::Lifetime, protocol::Offset};
 
 /// Which caches may keep reads, and whether they must revalidate them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

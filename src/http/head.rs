@@ -6,8 +6,8 @@ use http::{HeaderValue, Response, StatusCode, header};
 use super::{App, Problem, caching, respond, stream};
 use crate::{
     auth::Permit,
+    protocol::Lifetime,
     protocol::{Offset, headers},
-    storage::Lifetime,
 };
 
 pub(super) async fn handle(app: &App, permit: &Permit) -> Result<Response<Body>, Problem> {

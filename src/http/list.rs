@@ -11,8 +11,8 @@ use serde::Serialize;
 use super::{App, Problem, caching, query::set};
 use crate::{
     engine::{Listed, Listing},
+    protocol::Lifetime,
     protocol::{BadInput, headers, name::MAX_NAME_BYTES},
-    storage::Lifetime,
 };
 
 const DEFAULT_LIMIT: usize = 100;

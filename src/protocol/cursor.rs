@@ -1,7 +1,8 @@
 //! Cursors, which keep caches from answering a live read with the same response for ever
 //! (section 10.1).
 
-use crate::clock::{self, Millis};
+use crate::clock;
+use crate::protocol::Millis;
 
 /// Thursday, 9 October 2024, 00:00:00 UTC.
 const EPOCH_MILLIS: Millis = 1_728_432_000_000;

@@ -3,10 +3,7 @@
 use http::{HeaderMap, HeaderName};
 
 use super::{BadInput, Offset};
-use crate::{
-    clock::Millis,
-    storage::{Lifetime, ProducerStamp, RetentionPolicy},
-};
+use crate::protocol::{Lifetime, Millis, ProducerStamp, RetentionPolicy};
 
 macro_rules! names {
     ($($(#[$doc:meta])* $constant:ident = $name:literal;)*) => {

@@ -8,15 +8,22 @@ pub mod cursor;
 pub mod frame;
 pub mod headers;
 pub mod json;
+pub mod lifetime;
 pub mod name;
 pub mod offset;
 pub mod past;
+pub mod producer;
 
 pub use content_type::{ContentType, Kind};
 pub use frame::Framing;
+pub use lifetime::{Lifetime, RetentionPolicy};
 pub use name::{NameError, StreamName};
 pub use offset::{Offset, ReadFrom};
 pub use past::Past;
+pub use producer::ProducerStamp;
+
+/// Milliseconds since the Unix epoch.
+pub type Millis = u64;
 
 /// A header or query parameter that does not say what it may: always a 400 that names it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

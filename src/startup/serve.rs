@@ -7,6 +7,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use super::{Phase, StartupError, descriptors, storage};
 use crate::{
     auth::Authenticator,
+    clock::Clock,
     config::{Config, Loaded, StorageConfig, StorageMode, TransportMode},
     control::{self, Control},
     engine::{Engine, Limits},
@@ -63,7 +64,7 @@ pub async fn serve(loaded: Loaded) -> Result<(), StartupError> {
             return Ok(());
         }
     };
-    let engine = Engine::start(Arc::clone(&storage), Limits::of(&config), metrics)
+    let engine = Engine::start(Arc::clone(&storage), Limits::of(&config), metrics, Clock::system())
         .map_err(|error| StartupError::with_source(Phase::StartServer, "the committer could not be started", error))?;
     let control = control(&config.storage, storage, &server);
     app.ready(engine.clone());

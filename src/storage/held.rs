@@ -5,7 +5,7 @@ use bytes::Bytes;
 use super::{
     Change, CommitError, Position, Storage, StorageError, Stored, StreamId, Usage, WriterState, lock::DirLock, tools,
 };
-use crate::{clock::Millis, protocol::StreamName};
+use crate::{protocol::Millis, protocol::StreamName};
 
 /// A store that holds its directory for as long as anybody holds the store.
 ///

@@ -15,10 +15,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use crate::{
-    clock::{self, Millis},
-    private_files,
-};
+use crate::{clock, private_files, protocol::Millis};
 
 /// The lock's file in the data directory.
 pub const LOCK_FILE: &str = "LOCK";

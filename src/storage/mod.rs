@@ -26,10 +26,7 @@ use std::{ops::Range, path::Path};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use crate::{
-    clock::Millis,
-    protocol::{Framing, Offset, StreamName},
-};
+use crate::protocol::{Framing, Lifetime, Millis, Offset, ProducerStamp, RetentionPolicy, StreamName};
 
 /// Names a stream's bytes; never used twice, so that a stream that is deleted and created
 /// again shares nothing with its predecessor. Greater than those of all streams before it.
@@ -137,15 +134,6 @@ pub struct Retention {
     pub due_at: Option<Millis>,
 }
 
-/// How much of its past a stream keeps.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct RetentionPolicy {
-    /// What is older than so many seconds is given up; `None`: nothing is for its age.
-    pub max_age_secs: Option<u64>,
-    /// What lies further than so many bytes before the tail is given up.
-    pub max_bytes: Option<u64>,
-}
-
 /// Everything below a position was written by a moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Mark {
@@ -153,17 +141,6 @@ pub struct Mark {
     pub at: Millis,
     /// The tail at that moment.
     pub position: Position,
-}
-
-/// How long a stream lives.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Lifetime {
-    /// Until it is deleted.
-    Unlimited,
-    /// For so many seconds after its last read or write.
-    Ttl(u64),
-    /// Until a moment.
-    ExpiresAt(Millis),
 }
 
 /// Where a fork comes from.
@@ -189,17 +166,6 @@ pub struct Inherited {
     pub id: StreamId,
     /// Up to this position, exclusive.
     pub end: Position,
-}
-
-/// One request of one producer.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ProducerStamp {
-    /// `Producer-Id`
-    pub id: String,
-    /// `Producer-Epoch`
-    pub epoch: u64,
-    /// `Producer-Seq`
-    pub seq: u64,
 }
 
 /// Where a producer stands.

@@ -73,7 +73,7 @@ async fn pages_end_with_a_message() {
         ..Limits::default()
     };
     let storage = Faulty::new(0);
-    let engine = Engine::start(storage as _, limits, Arc::new(Metrics::new().unwrap())).unwrap();
+    let engine = Engine::start(storage as _, limits, Arc::new(Metrics::new().unwrap()), Clock::system()).unwrap();
     let stream = name("a");
     let messages: Vec<String> = (0..20).map(|n| format!("\"{}\"", "x".repeat(n * 9))).collect();
     let body = format!("[{}]", messages.join(","));

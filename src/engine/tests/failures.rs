@@ -126,7 +126,7 @@ async fn a_read_that_a_delete_overtakes_finds_nothing() {
 async fn streams_that_end_together_share_commits() {
     let storage = Faulty::new(0);
     let engine = start(Arc::clone(&storage) as _);
-    let at = clock::now_millis() + 300;
+    let at = crate::clock::now_millis() + 300;
     for number in 0..100 {
         engine.create(&name(&format!("s{number}")), expiring(at)).await.unwrap();
     }
@@ -144,7 +144,7 @@ async fn a_source_that_ended_is_gone_and_not_unknown() {
     let engine = start(Arc::clone(&storage) as _);
     let (source, fork) = (name("source"), name("fork"));
     engine
-        .create(&source, expiring(clock::now_millis() + 200))
+        .create(&source, expiring(crate::clock::now_millis() + 200))
         .await
         .unwrap();
     let request = CreateRequest {

@@ -69,7 +69,7 @@ async fn a_list_says_what_metadata_says() {
     engine.create(&name("over"), over).await.unwrap();
     assert!(list().await.is_empty());
 
-    let (stream, expires_at) = (name("s"), clock::now_millis() + 600_000);
+    let (stream, expires_at) = (name("s"), crate::clock::now_millis() + 600_000);
     engine.create(&stream, expiring(expires_at)).await.unwrap();
     append(&engine, &stream, "abc").await.unwrap();
     let listed = list().await;

@@ -19,12 +19,9 @@ use bytes::Bytes;
 
 use super::*;
 use crate::{
-    clock::Millis,
-    protocol::{ContentType, ReadFrom},
-    storage::{
-        Change, CommitError, Lifetime, Position, ProducerStamp, StorageError, Stored, StreamId, WriterState,
-        memory::InMemoryStorage,
-    },
+    clock::Clock,
+    protocol::{ContentType, Lifetime, Millis, ProducerStamp, ReadFrom},
+    storage::{Change, CommitError, Position, StorageError, Stored, StreamId, WriterState, memory::InMemoryStorage},
 };
 
 /// What the next commit comes to.
@@ -136,7 +133,7 @@ pub(super) fn start(storage: Arc<dyn Storage>) -> Engine {
         cache_bytes: 1 << 20,
         ..Limits::default()
     };
-    Engine::start(storage, limits, Arc::new(Metrics::new().unwrap())).unwrap()
+    Engine::start(storage, limits, Arc::new(Metrics::new().unwrap()), Clock::system()).unwrap()
 }
 
 pub(super) fn name(text: &str) -> StreamName {

@@ -2,7 +2,7 @@
 //! must then be there.
 
 use super::*;
-use crate::{protocol::frame, storage::RetentionPolicy};
+use crate::{protocol::RetentionPolicy, protocol::frame};
 
 /// A small generator with a seed, so that what failed can be run again.
 struct Random(u64);

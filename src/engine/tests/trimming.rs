@@ -2,8 +2,8 @@
 
 use super::*;
 use crate::{
-    protocol::Offset,
-    storage::{RetentionPolicy, contract::scratch, file::FileStorage},
+    protocol::{Offset, RetentionPolicy},
+    storage::{contract::scratch, file::FileStorage},
 };
 
 fn keeping(max_bytes: u64, content_type: &str) -> CreateRequest {

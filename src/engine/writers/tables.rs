@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use super::Writers;
 use crate::{
-    clock::Millis,
+    protocol::Millis,
     storage::{Storage, StorageError, StreamId, WriterState},
 };
 

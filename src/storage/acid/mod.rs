@@ -9,7 +9,7 @@ use super::{
     journaled::{JournaledStore, Options, delegate_storage, disk::Directory},
     tools,
 };
-use crate::{clock::Millis, config::StorageMode, protocol::StreamName};
+use crate::{config::StorageMode, protocol::Millis, protocol::StreamName};
 
 /// A [`Storage`] in redb.
 #[derive(Debug)]

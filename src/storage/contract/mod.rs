@@ -9,10 +9,7 @@ use bytes::Bytes;
 
 pub(crate) use self::{life::*, model::*, records::*, scale::*};
 use super::{Change, Lifetime, ProducerState, Progress, Storage, Stored, StreamId, StreamRecord, WriterState};
-use crate::{
-    clock::Millis,
-    protocol::{Framing, StreamName},
-};
+use crate::protocol::{Framing, Millis, StreamName};
 
 /// A kind of store under test. It lives as long as this value does.
 pub(crate) trait Subject {

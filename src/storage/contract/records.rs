@@ -3,11 +3,12 @@
 use bytes::Bytes;
 
 use super::{Subject, append, drain, get, name, put, record, remove};
-use crate::storage::{
-    Change, CommitError, Fork, Inherited, Life, Lifetime, Mark, ProducerStamp, Retention, RetentionPolicy, Storage,
-    Stored, StreamRecord,
+use crate::storage::{Change, CommitError, Fork, Inherited, Life, Mark, Retention, Storage, Stored, StreamRecord};
+use crate::{
+    protocol::Framing,
+    protocol::Millis,
+    protocol::{Lifetime, ProducerStamp, RetentionPolicy},
 };
-use crate::{clock::Millis, protocol::Framing};
 
 pub(crate) fn an_empty_store_has_nothing<S: Subject>() {
     let subject = S::new();

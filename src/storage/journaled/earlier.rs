@@ -3,9 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    clock::Millis,
-    protocol::Framing,
-    storage::{Fork, Life, Lifetime, Position, ProducerStamp, Retention, StreamId, StreamRecord},
+    protocol::{Framing, Lifetime, Millis, ProducerStamp},
+    storage::{Fork, Life, Position, Retention, StreamId, StreamRecord},
 };
 
 /// A record without what came with format 3, and without its retention, which followed it.

@@ -8,8 +8,7 @@ use std::{
 use bytes::Bytes;
 
 use crate::{
-    clock::Millis,
-    protocol::StreamName,
+    protocol::{Millis, StreamName},
     storage::{Change, Position, StreamId, StreamRecord, WriterState, segments::Segments},
 };
 

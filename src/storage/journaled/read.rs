@@ -18,8 +18,7 @@ use super::{
     view::View,
 };
 use crate::{
-    clock::Millis,
-    protocol::StreamName,
+    protocol::{Millis, StreamName},
     storage::{Position, StorageError, Stored, StreamId, WriterState},
 };
 

@@ -4,12 +4,8 @@
 use std::{collections::HashMap, sync::Arc};
 
 use crate::{
-    clock::Millis,
-    protocol::Framing,
-    storage::{
-        Fork, Life, Lifetime, Position, ProducerStamp, Retention, StreamId, StreamRecord, WriterState,
-        segments::Segments,
-    },
+    protocol::{Framing, Lifetime, Millis, ProducerStamp},
+    storage::{Fork, Life, Position, Retention, StreamId, StreamRecord, WriterState, segments::Segments},
 };
 
 /// One stream.

@@ -16,7 +16,7 @@ use parking_lot::RwLock;
 
 use self::entry::{ContentTypes, Entry};
 use super::{Change, CommitError, Position, Storage, StorageError, Stored, StreamId, StreamRecord, Usage, WriterState};
-use crate::{clock::Millis, protocol::StreamName};
+use crate::{protocol::Millis, protocol::StreamName};
 
 /// What a stream costs besides its name and its bytes.
 const STREAM_OVERHEAD: u64 = 160;

@@ -12,8 +12,7 @@ use super::{
     spelling::{self, SpellingsRead},
 };
 use crate::{
-    clock::Millis,
-    protocol::StreamName,
+    protocol::{Millis, StreamName},
     storage::{Position, StreamId, StreamRecord, WriterState},
 };
 

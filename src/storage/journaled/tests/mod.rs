@@ -11,9 +11,8 @@ use bytes::Bytes;
 
 use super::JournaledStore;
 use crate::{
-    clock::Millis,
     config::StorageMode,
-    protocol::StreamName,
+    protocol::{Millis, StreamName},
     storage::{Change, CommitError, Position, Storage, StorageError, Stored, StreamId, Usage, WriterState, tools},
 };
 
