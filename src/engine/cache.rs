@@ -5,7 +5,10 @@ use std::{collections::HashMap, sync::Arc};
 use parking_lot::Mutex;
 
 use super::stream::Stream;
-use crate::{protocol::Millis, protocol::StreamName};
+use crate::{
+    protocol::{Millis, StreamName},
+    storage::{Storage, StorageError},
+};
 
 const SHARDS: usize = 64;
 /// Streams that one shard keeps beyond those that somebody holds.
@@ -18,15 +21,15 @@ pub(super) struct StreamCache {
     shards: Vec<Mutex<Shard>>,
 }
 
-/// A ticket to insert what was just read from the store; void if the shard has forgotten
-/// anything since, because what was read may be outdated then.
+/// Permits to insert what is read from the store. Void once the shard has evicted anything,
+/// because what was read may be outdated then.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) struct Ticket(u64);
+struct Ticket(u64);
 
 #[derive(Default)]
 struct Shard {
     streams: HashMap<StreamName, Arc<Stream>>,
-    forgotten: u64,
+    evictions: u64,
 }
 
 impl StreamCache {
@@ -38,19 +41,46 @@ impl StreamCache {
         }
     }
 
-    pub(super) fn get(&self, name: &StreamName) -> Result<Arc<Stream>, Ticket> {
-        let shard = self.shard(name).lock();
-        shard.streams.get(name).map(Arc::clone).ok_or(Ticket(shard.forgotten))
+    /// The stream of a name, if it is in memory.
+    pub(super) fn get(&self, name: &StreamName) -> Option<Arc<Stream>> {
+        self.get_or_ticket(name).ok()
     }
 
-    /// Inserts what was read with a ticket. Answers what is there now: what was inserted, or
-    /// what another was faster to insert; `None` when the ticket is void.
-    pub(super) fn insert_read(&self, stream: Stream, ticket: Ticket) -> Option<Arc<Stream>> {
+    /// The stream of a name, read from the store if it is not in memory. May block if the store
+    /// does.
+    pub(super) fn get_or_read(
+        &self,
+        name: &StreamName,
+        storage: &dyn Storage,
+        now: Millis,
+    ) -> Result<Option<Arc<Stream>>, StorageError> {
+        loop {
+            let ticket = match self.get_or_ticket(name) {
+                Ok(stream) => return Ok(Some(stream)),
+                Err(ticket) => ticket,
+            };
+            let Some(stored) = storage.get(name)? else {
+                return Ok(None);
+            };
+            if let Some(stream) = self.insert_read(Stream::new(name.clone(), stored, now), ticket) {
+                return Ok(Some(stream));
+            }
+        }
+    }
+
+    fn get_or_ticket(&self, name: &StreamName) -> Result<Arc<Stream>, Ticket> {
+        let shard = self.shard(name).lock();
+        shard.streams.get(name).map(Arc::clone).ok_or(Ticket(shard.evictions))
+    }
+
+    /// Inserts what was read with a ticket. Returns the stream that is in memory now: this one, or
+    /// the one that another reader inserted first; `None` when the ticket is void.
+    fn insert_read(&self, stream: Stream, ticket: Ticket) -> Option<Arc<Stream>> {
         let mut shard = self.shard(&stream.name).lock();
         if let Some(present) = shard.streams.get(&stream.name) {
             return Some(Arc::clone(present));
         }
-        if Ticket(shard.forgotten) != ticket {
+        if Ticket(shard.evictions) != ticket {
             return None;
         }
         shard.make_room();
@@ -74,7 +104,7 @@ impl StreamCache {
             .is_some_and(|present| present.id == stream.id)
         {
             shard.streams.remove(&stream.name);
-            shard.forgotten += 1;
+            shard.evictions += 1;
         }
     }
 
@@ -109,13 +139,13 @@ impl StreamCache {
 }
 
 impl Shard {
-    /// A stream is only forgotten while nobody else holds it: there would be two of it otherwise.
+    /// A stream is only evictions while nobody else holds it: there would be two of it otherwise.
     fn forget(&mut self, idle: impl Fn(&Arc<Stream>) -> bool) {
         let before = self.streams.len();
         self.streams
             .retain(|_, stream| Arc::strong_count(stream) > 1 || !idle(stream));
         if self.streams.len() < before {
-            self.forgotten += 1;
+            self.evictions += 1;
             self.streams.shrink_to(IDLE_PER_SHARD);
         }
     }

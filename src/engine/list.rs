@@ -91,11 +91,11 @@ impl Shared {
     /// reads, and shows no append before it is acknowledged.
     fn listed(&self, name: StreamName, stored: Stored, now: Millis) -> Option<Listed> {
         let (record, tail) = match self.cache.get(&name) {
-            Ok(stream) => match stream.record() {
+            Some(stream) => match stream.record() {
                 (record, tail, None) if !stream.expired(now) => (record, tail),
                 (_, _, None | Some(Gone::Deleted | Gone::SoftDeleted)) => return None,
             },
-            Err(_) => {
+            None => {
                 let Stored { record, tail } = stored;
                 let over = deadline(record.lifetime, record.touched_at).is_some_and(|deadline| deadline <= now);
                 if record.soft_deleted || over {

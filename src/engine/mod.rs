@@ -237,24 +237,17 @@ impl Engine {
     /// The stream of a name, if there is one whose time is not over.
     async fn find(&self, name: &StreamName) -> Result<Option<Arc<Stream>>, Unavailable> {
         let now = self.shared.clock.millis();
-        let stream = loop {
-            let ticket = match self.shared.cache.get(name) {
-                Ok(stream) => break stream,
-                Err(ticket) => ticket,
-            };
-            let stored = if self.shared.storage.blocking() {
-                let (storage, name) = (Arc::clone(&self.shared.storage), name.clone());
-                self.blocking(move || storage.get(&name)).await??
-            } else {
-                self.shared.storage.get(name)?
-            };
-            let Some(stored) = stored else { return Ok(None) };
-            let stream = Stream::new(name.clone(), stored, now);
-            if let Some(stream) = self.shared.cache.insert_read(stream, ticket) {
-                break stream;
+        let Shared { cache, storage, .. } = &*self.shared;
+        let found = match cache.get(name) {
+            None if storage.blocking() => {
+                let (cache, storage, name) = (Arc::clone(cache), Arc::clone(storage), name.clone());
+                self.blocking(move || cache.get_or_read(&name, &*storage, now)).await??
             }
+            None => cache.get_or_read(name, &**storage, now)?,
+            found => found,
         };
-        // One that is kept for its forks ended before, and says so to whoever asks.
+        let Some(stream) = found else { return Ok(None) };
+        // A soft-deleted stream is found: its readers are told that it is gone.
         if stream.snapshot().gone.is_none() && stream.expired(now) {
             self.send(Command::Expire { name: name.clone() });
             return Ok(None);
