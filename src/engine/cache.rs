@@ -1,4 +1,4 @@
-//! The streams that are in use, by name. There is never more than one [`Stream`] for a name.
+//! The streams in use, by name. There is never more than one [`Stream`] for a name.
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -11,10 +11,10 @@ use crate::{
 };
 
 const SHARDS: usize = 64;
-/// Streams that one shard keeps beyond those that somebody holds.
-const IDLE_PER_SHARD: usize = 64;
+/// Streams that one shard keeps besides those that are held.
+const MAX_IDLE_PER_SHARD: usize = 64;
 /// How long an unused stream is kept.
-const IDLE_MILLIS: Millis = 10_000;
+const IDLE_TIMEOUT_MILLIS: Millis = 10_000;
 
 pub(super) struct StreamCache {
     hasher: std::hash::RandomState,
@@ -89,7 +89,7 @@ impl StreamCache {
         Some(stream)
     }
 
-    /// Inserts on the word of the committer, who alone creates and removes.
+    /// Inserts a stream that was just created. Only the committer creates and removes.
     pub(super) fn insert_committed(&self, stream: Arc<Stream>) {
         let mut shard = self.shard(&stream.name).lock();
         shard.make_room();
@@ -108,22 +108,36 @@ impl StreamCache {
         }
     }
 
-    /// Forgets streams that nobody has used for a while. Those for which `keep` says so stay.
-    pub(super) fn forget_idle(&self, now: Millis, keep: impl Fn(&Arc<Stream>) -> bool) {
+    /// Evicts streams that have not been used for a while. Returns those that stay because the
+    /// store does not know their access time yet.
+    pub(super) fn evict_idle(&self, now: Millis) -> Vec<Arc<Stream>> {
+        let mut unflushed = Vec::new();
         for shard in &self.shards {
-            let mut shard = shard.lock();
-            shard.forget(|stream| stream.used_at() + IDLE_MILLIS <= now && !keep(stream));
+            shard.lock().evict(|stream| {
+                if stream.used_at() + IDLE_TIMEOUT_MILLIS > now {
+                    return false;
+                }
+                let must_stay = stream.has_unflushed_access_time();
+                if must_stay {
+                    unflushed.push(Arc::clone(stream));
+                }
+                !must_stay
+            });
         }
+        unflushed
     }
 
-    /// The streams of which memory knows a read that the store does not.
-    pub(super) fn owing_touch(&self) -> Vec<Arc<Stream>> {
-        let owing = |shard: &Mutex<Shard>| -> Vec<Arc<Stream>> {
+    /// The streams whose access time the store does not know yet.
+    pub(super) fn unflushed(&self) -> Vec<Arc<Stream>> {
+        let unflushed = |shard: &Mutex<Shard>| -> Vec<Arc<Stream>> {
             let shard = shard.lock();
-            let owing = shard.streams.values().filter(|stream| stream.owes_touch());
-            owing.map(Arc::clone).collect()
+            let streams = shard.streams.values();
+            streams
+                .filter(|stream| stream.has_unflushed_access_time())
+                .map(Arc::clone)
+                .collect()
         };
-        self.shards.iter().flat_map(owing).collect()
+        self.shards.iter().flat_map(unflushed).collect()
     }
 
     pub(super) fn len(&self) -> usize {
@@ -133,30 +147,32 @@ impl StreamCache {
     fn shard(&self, name: &StreamName) -> &Mutex<Shard> {
         use std::hash::BuildHasher;
         let index = usize::try_from(self.hasher.hash_one(name) % SHARDS as u64).unwrap_or(0);
-        #[allow(clippy::indexing_slicing)] // the index is below SHARDS, and so many there are
+        #[allow(clippy::indexing_slicing)] // the index is below SHARDS, the number of shards
         &self.shards[index]
     }
 }
 
 impl Shard {
-    /// A stream is only evictions while nobody else holds it: there would be two of it otherwise.
-    fn forget(&mut self, idle: impl Fn(&Arc<Stream>) -> bool) {
+    /// Evicts idle streams, except those that are held elsewhere: a second [`Stream`] of the same
+    /// name could be made otherwise.
+    fn evict(&mut self, mut is_idle: impl FnMut(&Arc<Stream>) -> bool) {
         let before = self.streams.len();
         self.streams
-            .retain(|_, stream| Arc::strong_count(stream) > 1 || !idle(stream));
+            .retain(|_, stream| Arc::strong_count(stream) > 1 || !is_idle(stream));
         if self.streams.len() < before {
             self.evictions += 1;
-            self.streams.shrink_to(IDLE_PER_SHARD);
+            self.streams.shrink_to(MAX_IDLE_PER_SHARD);
         }
     }
 
+    /// Evicts the less recently used half of a full shard.
     fn make_room(&mut self) {
-        if self.streams.len() < IDLE_PER_SHARD {
+        if self.streams.len() < MAX_IDLE_PER_SHARD {
             return;
         }
         let mut used: Vec<Millis> = self.streams.values().map(|stream| stream.used_at()).collect();
-        let (_, median, _) = used.select_nth_unstable(IDLE_PER_SHARD / 2);
+        let (_, median, _) = used.select_nth_unstable(MAX_IDLE_PER_SHARD / 2);
         let median = *median;
-        self.forget(|stream| stream.used_at() <= median && !stream.owes_touch());
+        self.evict(|stream| stream.used_at() <= median && !stream.has_unflushed_access_time());
     }
 }

@@ -206,7 +206,7 @@ fn record(
 /// How the new stream keeps its appends: as its source does, or apart where they are not messages.
 fn framing(create: &PreparedCreate) -> Framing {
     if let Some(Ok(point)) = create.fork.as_ref().map(|fork| &fork.at) {
-        return point.source.record().0.framing;
+        return point.source.record().framing;
     }
     match create.content_type.as_ref().map_or(Kind::Binary, ContentType::kind) {
         Kind::Json => Framing::NONE,

@@ -6,6 +6,7 @@
 
 mod answers;
 mod append;
+mod appends;
 mod cache;
 mod catch_up;
 mod chunk;
@@ -21,9 +22,13 @@ mod fork;
 mod gather;
 mod list;
 mod load;
+mod metadata;
 mod offload;
 mod producers;
 mod read;
+mod read_error;
+mod reader;
+mod recent;
 mod request;
 mod retention;
 mod stored;
@@ -39,14 +44,13 @@ use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
 pub use catch_up::{CatchUp, Pieces};
-pub use chunk::{Chunk, Events};
-pub use errors::{AppendError, CreateError, DeleteError, ReadError, Unavailable};
-pub use follow::{Backlog, Event, Follower};
+pub use chunk::Chunk;
+pub use errors::{AppendError, CreateError, DeleteError, Unavailable};
+pub use follow::{Backlog, Event, Follower, Progress};
 pub use list::{Listed, Listing};
-pub use read::{MAX_CHUNK_BYTES, Metadata};
+pub use read_error::ReadError;
 pub use request::{AppendRequest, Appended, CreateRequest, Created, ForkRequest};
 pub use retention::RetentionRule;
-pub use stored::StoredPart;
 
 use cache::StreamCache;
 use chunk_cache::ChunkCache;
@@ -203,7 +207,7 @@ impl Engine {
     pub async fn stop(&self) {
         self.shared.stopped.cancel();
         // Else the next start would end streams early that were read a moment ago.
-        for stream in self.shared.cache.owing_touch() {
+        for stream in self.shared.cache.unflushed() {
             self.send(Command::Touch { stream });
         }
         self.shared.committer.stop();
@@ -241,14 +245,15 @@ impl Engine {
         let found = match cache.get(name) {
             None if storage.blocking() => {
                 let (cache, storage, name) = (Arc::clone(cache), Arc::clone(storage), name.clone());
-                self.blocking(move || cache.get_or_read(&name, &*storage, now)).await??
+                self.blocking(move || cache.get_or_read(&name, &*storage, now))
+                    .await??
             }
             None => cache.get_or_read(name, &**storage, now)?,
             found => found,
         };
         let Some(stream) = found else { return Ok(None) };
         // A soft-deleted stream is found: its readers are told that it is gone.
-        if stream.snapshot().gone.is_none() && stream.expired(now) {
+        if stream.gone().is_none() && stream.expired(now) {
             self.send(Command::Expire { name: name.clone() });
             return Ok(None);
         }

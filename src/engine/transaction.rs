@@ -9,7 +9,7 @@ use super::{
     cache::StreamCache,
     errors::Unavailable,
     request::{Command, Outcome},
-    stream::{Gone, Stream, Update},
+    stream::{Gone, Snapshot, Stream, Update},
     writers::{WriterTables, Writers},
 };
 use crate::{
@@ -56,7 +56,7 @@ pub(super) struct Staged {
 
 impl Staged {
     fn of(stream: Arc<Stream>) -> Self {
-        let (record, tail, gone) = stream.record();
+        let Snapshot { record, tail, gone } = stream.snapshot();
         Self {
             stream,
             record,
@@ -198,7 +198,11 @@ impl<'c> Transaction<'c> {
     pub(super) fn find(&mut self, name: &StreamName) -> Result<Option<Slot>, Unavailable> {
         let slot = match self.created.get(name) {
             Some(index) => Slot(*index),
-            None => match self.context.cache.get_or_read(name, self.context.storage, self.context.now)? {
+            None => match self
+                .context
+                .cache
+                .get_or_read(name, self.context.storage, self.context.now)?
+            {
                 Some(stream) => self.stage(&stream),
                 None => return Ok(None),
             },

@@ -43,8 +43,14 @@ async fn everything_comes_however_large_its_messages_are() {
     ];
     assert_eq!(pieces(read).await, expected);
     let inside = ReadFrom::At(Offset { position: 5, ..end });
-    assert!(matches!(engine.read(&stream, inside).await, Err(ReadError::Bad(_))));
-    assert!(matches!(engine.follow(&stream, inside).await, Err(ReadError::Bad(_))));
+    assert!(matches!(
+        engine.read(&stream, inside).await,
+        Err(ReadError::InvalidOffset)
+    ));
+    assert!(matches!(
+        engine.follow(&stream, inside).await,
+        Err(ReadError::InvalidOffset)
+    ));
 }
 
 #[tokio::test]
