@@ -48,6 +48,8 @@ pub use chunk::Chunk;
 pub use errors::{AppendError, CreateError, DeleteError, Unavailable};
 pub use follow::{Backlog, Event, Follower, Progress};
 pub use list::{Listed, Listing};
+#[cfg(test)]
+pub use metadata::Metadata;
 pub use read_error::ReadError;
 pub use request::{AppendRequest, Appended, CreateRequest, Created, ForkRequest};
 pub use retention::RetentionRule;
