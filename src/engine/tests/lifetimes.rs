@@ -109,6 +109,7 @@ async fn an_access_time_is_written_down_before_its_stream_leaves_memory() {
     );
     clock.advance(Duration::from_secs(10));
     storage.until(|_| touched_at(&storage, &stream) == NOW + 5_000).await;
+    settled(&engine).await;
     storage.sweep().await;
     assert_eq!(engine.streams_in_memory(), 0);
 }

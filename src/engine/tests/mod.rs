@@ -90,8 +90,9 @@ impl FailingStore {
 
     /// Waits for a whole turn of the sweeper.
     pub(super) async fn sweep(&self) {
-        // A turn begins by asking for due streams, and has ended when the next one begins.
-        for _ in 0..2 {
+        // A turn begins by asking for due streams, and has ended when the next one begins. The first
+        // may have read the clock before the test moved it.
+        for _ in 0..3 {
             self.swept.notified().await;
         }
     }
@@ -197,6 +198,12 @@ pub(super) fn plain() -> CreateRequest {
         fork: None,
         past: None,
     }
+}
+
+/// Waits until every command sent before has been committed and published.
+pub(super) async fn settled(engine: &Engine) {
+    let missing = name("there is no such stream");
+    assert!(matches!(engine.delete(&missing).await, Err(DeleteError::NotFound)));
 }
 
 /// Lives for `secs` seconds after its last read or write.
