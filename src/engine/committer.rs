@@ -345,7 +345,7 @@ impl Core {
                     if stored.is_none() {
                         self.cache.remove(&stream);
                     }
-                    stream.correct(stored);
+                    stream.reset_to_stored(stored);
                 }
                 Err(error) => {
                     tracing::warn!(%error, "a stream cannot be looked at after a failed commit; trying again");
@@ -365,7 +365,7 @@ impl Request {
 
     fn refuse(self, why: Unavailable) {
         if let Command::Touch { stream } = &self.command {
-            stream.end_touch();
+            stream.finish_flush();
         }
         self.answer(Outcome::Unavailable(why));
     }

@@ -210,11 +210,15 @@ impl From<ReadError> for Problem {
         match error {
             ReadError::NotFound => not_found(&error),
             ReadError::Gone => gone(&error),
-            ReadError::GivenUp { earliest } => Self::new(StatusCode::GONE, "given-up", error.to_string())
+            ReadError::Trimmed { earliest } => Self::new(StatusCode::GONE, "given-up", error.to_string())
                 .with(headers::STREAM_EARLIEST_OFFSET, offset(earliest)),
-            ReadError::OtherLife { tail } => Self::new(StatusCode::GONE, "other-life", error.to_string())
-                .with(headers::STREAM_NEXT_OFFSET, offset(tail)),
-            ReadError::Bad(bad) => bad.into(),
+            ReadError::OtherLife { tail } => Self::new(
+                StatusCode::GONE,
+                "other-life",
+                format!("{error}; read on from offset=-1 or offset=now"),
+            )
+            .with(headers::STREAM_NEXT_OFFSET, offset(tail)),
+            ReadError::InvalidOffset => Self::bad("offset", &error.to_string()),
             ReadError::Unavailable(unavailable) => unavailable.into(),
         }
     }

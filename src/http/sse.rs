@@ -24,7 +24,7 @@ use super::{App, Problem, live, query::ReadQuery, respond, stream as stream_of};
 use crate::{
     auth::Permit,
     clock,
-    engine::{Backlog, Event, Follower, ReadError},
+    engine::{Backlog, Event, Follower, Progress, ReadError},
     protocol::{Kind, headers},
 };
 use encode::{Connection, State};
@@ -46,7 +46,7 @@ pub(super) async fn handle(
     let follower = app.running()?.follow(stream_of(permit)?, query.from).await?;
     let follower = follower.in_whole_characters();
     let kind = follower.kind();
-    let (at, (_, ended)) = (follower.position(), follower.caught_up());
+    let (at, ended) = (follower.position(), follower.progress().closed);
     let reader = Box::pin(Reader {
         backlog: follower.backlog(),
         follower,
@@ -168,7 +168,10 @@ impl Reader {
             Phase::Opening => {
                 *this.phase = Phase::Open;
                 this.timer.as_mut().reset(next_wake(*this.end, *this.heartbeat));
-                let (caught_up, closed) = this.follower.caught_up();
+                let Progress {
+                    up_to_date: caught_up,
+                    closed,
+                } = this.follower.progress();
                 if closed {
                     *this.phase = Phase::Over;
                 }
@@ -240,7 +243,7 @@ impl Reader {
                     Some(encode::control(this.follower.position(), this.connection.cursor(), State::Closed).into())
                 }
                 // Who comes back is told with a status what is gone.
-                Ok(Event::Gone { .. }) | Err(ReadError::GivenUp { .. }) => None,
+                Ok(Event::Gone { .. }) | Err(ReadError::Trimmed { .. }) => None,
                 Err(error) => {
                     tracing::error!(%error, "a live read ended because the store failed");
                     None

@@ -1,17 +1,26 @@
 //! Content types (section 9).
 
+use std::borrow::Cow;
+
 use super::BadInput;
 
-/// What a stream without a `Content-Type` is.
+/// The content type of a stream that was created without one.
 pub const DEFAULT: &str = "application/octet-stream";
 
-/// The longest content type that is kept, in bytes.
+/// The maximum length of a content type in bytes.
 const MAX_BYTES: usize = 255;
 
-/// A content type: as it was given, and what it means here.
+const COMMON: [(&str, Kind); 4] = [
+    ("application/json", Kind::Json),
+    ("text/plain", Kind::Text),
+    ("text/plain; charset=utf-8", Kind::Text),
+    (DEFAULT, Kind::Binary),
+];
+
+/// A content type as it was given, and how it is treated.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ContentType {
-    text: String,
+    text: Cow<'static, str>,
     kind: Kind,
 }
 
@@ -20,19 +29,22 @@ pub struct ContentType {
 pub enum Kind {
     /// `application/json`: messages, read as an array.
     Json,
-    /// `text/*` in UTF-8, as far as the `charset` tells: bytes, sent over SSE as they are.
+    /// `text/*` in UTF-8, judged by its `charset`: bytes, sent over SSE as they are.
     Text,
-    /// Anything else: bytes, sent over SSE in base64. So is text of another charset, because
-    /// events are UTF-8.
+    /// Anything else: bytes, sent over SSE in base64. This includes text in another charset,
+    /// because events are UTF-8.
     Binary,
 }
 
 impl ContentType {
-    /// Reads a `Content-Type`.
+    /// Parses a `Content-Type`.
     ///
     /// # Errors
     /// Not of the form `type/subtype`, or longer than 255 bytes.
     pub fn parse(text: &str) -> Result<Self, BadInput> {
+        if let Some(common) = Self::common(text) {
+            return Ok(common);
+        }
         let text = text.trim();
         let essence = essence(text);
         if text.len() > MAX_BYTES {
@@ -45,17 +57,26 @@ impl ContentType {
         match essence.split_once('/') {
             Some((main, sub)) if is_token(main) && is_token(sub) => Ok(Self {
                 kind: kind_of(essence, text),
-                text: text.to_owned(),
+                text: Cow::Owned(text.to_owned()),
             }),
-            _ => Err(BadInput::new("Content-Type", "not of the form `type/subtype`")),
+            _ => Err(BadInput::new("Content-Type", "is not of the form `type/subtype`")),
         }
+    }
+
+    /// One of the content types that most requests have, which need neither parsing nor memory.
+    fn common(text: &str) -> Option<Self> {
+        let (text, kind) = COMMON.into_iter().find(|(common, _)| *common == text)?;
+        Some(Self {
+            text: Cow::Borrowed(text),
+            kind,
+        })
     }
 
     /// The content type of a stream that was created without one.
     #[must_use]
     pub fn default_type() -> Self {
         Self {
-            text: DEFAULT.to_owned(),
+            text: Cow::Borrowed(DEFAULT),
             kind: Kind::Binary,
         }
     }
@@ -72,10 +93,10 @@ impl ContentType {
         self.kind
     }
 
-    /// Whether both name the same type; case and parameters such as `charset` do not matter.
+    /// Whether both name the same type, in any case and with any parameters.
     #[must_use]
     pub fn matches(&self, other: &Self) -> bool {
-        essence(&self.text).eq_ignore_ascii_case(essence(&other.text))
+        self.text == other.text || essence(&self.text).eq_ignore_ascii_case(essence(&other.text))
     }
 }
 

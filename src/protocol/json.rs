@@ -1,12 +1,12 @@
 //! JSON mode (section 9.1).
 //!
-//! A stream of messages is kept as bytes: each message's own text, followed by
-//! `,` and a line feed. Line feeds and carriage returns of the text itself (they
-//! can only stand between tokens) become spaces, so a line feed ends a message
-//! and is found nowhere else. From this it follows that any run of whole
-//! messages is the inside of an array as it is, that a position is a message's
-//! start when a line feed stands before it, and that messages are counted by
-//! counting line feeds.
+//! A stream stores each message's own text, followed by `,` and a line feed. Line feeds and carriage
+//! returns in the text, which only occur between tokens, become spaces, so that every line feed
+//! ends a message. It follows that
+//!
+//! - a run of whole messages is the inside of an array as it is,
+//! - a message begins at a position if a line feed precedes it,
+//! - counting messages is counting line feeds.
 
 mod fault;
 mod scanner;
@@ -19,8 +19,8 @@ use super::{BadInput, Kind};
 /// The separator after each message.
 const SEPARATOR: &[u8] = b",\n";
 
-/// A body in the form in which a stream of this kind keeps it: messages flattened, all else as it
-/// came.
+/// A body in the form in which a stream of this kind stores it: messages flattened, other bytes as
+/// they are.
 ///
 /// # Errors
 /// As [`flatten`].
@@ -31,16 +31,16 @@ pub fn stored_form(kind: Kind, body: Bytes, allow_empty: bool, max_depth: usize)
     }
 }
 
-/// A body's messages in the form in which they are kept: one level of array is flattened
-/// (section 9.1.2). Takes one pass, and no more memory than the result.
+/// A body's messages in their stored form: one level of array is flattened (section 9.1.2). Takes
+/// one pass, and no more memory than the result.
 ///
 /// # Errors
-/// Not JSON, or JSON that common parsers refuse (see [`scanner`]), such as a message whose arrays
-/// and objects nest deeper than `max_depth`; or, unless `allow_empty`, an array without elements
+/// The body is not JSON; common parsers reject it (see [`scanner`]), for instance because a message
+/// nests deeper than `max_depth`; or it is an empty array and `allow_empty` is not set
 /// (section 9.1.3).
 pub fn flatten(body: &[u8], allow_empty: bool, max_depth: usize) -> Result<Bytes, BadInput> {
     let mut scanner = Scanner::new(body, max_depth);
-    let stored = messages(&mut scanner, body).map_err(|fault| scanner.refuse(fault))?;
+    let stored = messages(&mut scanner, body).map_err(|fault| scanner.bad_input(fault))?;
     if stored.is_empty() && !allow_empty {
         return Err(BadInput::new(
             "body",
@@ -103,23 +103,22 @@ pub fn without_last_separator(messages: &[u8]) -> &[u8] {
     messages.strip_suffix(SEPARATOR).unwrap_or(messages)
 }
 
-/// How many of the bytes are whole messages.
+/// The length of the whole messages at the beginning.
 #[must_use]
 pub fn whole_messages(bytes: &[u8]) -> usize {
     bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1)
 }
 
-/// Whether a message ends with these bytes, so that the position behind them is one where
-/// a message starts.
+/// Whether a message ends with these bytes, so that another may begin after them.
 #[must_use]
 pub fn ends_message(bytes: &[u8]) -> bool {
     bytes.last() == Some(&b'\n')
 }
 
-/// Where the first `count` messages of `bytes` end, or how many there are when there are fewer.
+/// Where the first `count` messages of `bytes` end.
 ///
 /// # Errors
-/// The number of messages found.
+/// The number of messages, if there are fewer.
 pub fn end_of(count: u64, bytes: &[u8]) -> Result<usize, u64> {
     let mut found = 0;
     for (at, _) in bytes.iter().enumerate().filter(|(_, byte)| **byte == b'\n') {

@@ -10,47 +10,46 @@ use std::{
 
 use percent_encoding::percent_decode_str;
 
-/// The longest name, in bytes.
+/// The maximum length of a name in bytes.
 pub const MAX_NAME_BYTES: usize = 1024;
 
 /// The reserved first segment (section 6): control APIs, never a stream.
 pub const RESERVED_SEGMENT: &str = "__ds";
 
-/// A valid stream name: UTF-8, 1 to 1024 bytes, no control characters, no `.`
-/// or `..` segment, and not under the reserved `__ds`.
+/// A valid stream name: UTF-8, 1 to 1024 bytes, no control characters, no `.` or `..` segment, and
+/// not under the reserved `__ds`.
 ///
-/// Holding one is the proof that these rules were checked.
-///
-/// Proxies merge slashes, so names that differ only in the length of their runs of slashes are
-/// the same name: `gid://app/Room/1` and `gid:/app/Room/1`. They are compared, ordered and stored
-/// by their [key](Self::key); [`Self::as_str`] is the spelling that the name was made with, except
-/// that a merged `gid:/` is `gid://` again.
-///
-/// The text is the key. Where the spelling is another, it is the key, a NUL, the spelling and a
-/// NUL: no name has one.
+/// Proxies merge slashes, so names that differ only in the length of runs of slashes are equal:
+/// `gid://app/Room/1` and `gid:/app/Room/1`. Names are compared, ordered and stored by their
+/// [key](Self::key). [`Self::as_str`] is the original spelling, in which a merged `gid:/` is
+/// restored to `gid://`.
 #[derive(Clone)]
-pub struct StreamName(Arc<str>);
+pub struct StreamName(
+    /// The key. If the spelling differs: the key, a NUL, the spelling and a NUL, because no name
+    /// contains a NUL.
+    Arc<str>,
+);
 
 /// Why a text is not a stream name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum NameError {
-    /// Nothing after the base path.
+    /// There is nothing after the base path.
     #[error("the stream name is empty")]
     Empty,
-    /// More than [`MAX_NAME_BYTES`] after decoding.
+    /// It has more than [`MAX_NAME_BYTES`] after decoding.
     #[error("the stream name is longer than {MAX_NAME_BYTES} bytes")]
     TooLong,
     /// The percent-decoded bytes are not UTF-8.
     #[error("the stream name is not UTF-8 after percent-decoding")]
     NotUtf8,
-    /// A `%` that two hexadecimal digits do not follow.
-    #[error("the stream name has a `%` without two hexadecimal digits after it")]
+    /// A `%` is not followed by two hexadecimal digits.
+    #[error("the stream name contains a `%` that is not followed by two hexadecimal digits")]
     BadEscape,
-    /// A control character, such as a NUL or a line break.
-    #[error("the stream name has a control character")]
+    /// It contains a control character, such as a NUL or a line break.
+    #[error("the stream name contains a control character")]
     Control,
-    /// A segment that is `.` or `..`.
-    #[error("the stream name has a `.` or `..` segment")]
+    /// A segment is `.` or `..`.
+    #[error("the stream name contains a `.` or `..` segment")]
     DotSegment,
     /// The first segment is `__ds`.
     #[error("stream names under `{RESERVED_SEGMENT}` are reserved")]
@@ -58,7 +57,7 @@ pub enum NameError {
 }
 
 impl StreamName {
-    /// A name from the part of a request's path below the base, percent-decoded once.
+    /// Parses the part of a request's path below the base, percent-decoded once.
     ///
     /// # Errors
     /// See [`NameError`].
@@ -72,7 +71,7 @@ impl StreamName {
         Self::new(&decoded)
     }
 
-    /// A name from text that is decoded already, such as a token's claim.
+    /// A name from decoded text, such as a token's claim.
     ///
     /// # Errors
     /// See [`NameError`].
@@ -84,7 +83,7 @@ impl StreamName {
             return Err(NameError::TooLong);
         }
         let key = canonical(text);
-        // Most names are spelled as their key, and then nothing is merged.
+        // A name that equals its key has no merged slashes. Most names do.
         let spelling = match &key {
             Cow::Borrowed(_) => Cow::Borrowed(text),
             Cow::Owned(_) => Cow::Owned(restored(text)),
@@ -107,13 +106,13 @@ impl StreamName {
         }))
     }
 
-    /// The name as it was spelled when it was made.
+    /// The original spelling.
     #[must_use]
     pub fn as_str(&self) -> &str {
         self.parts().1
     }
 
-    /// The form by which names are compared, ordered and stored, see [`canonical`].
+    /// The form by which names are compared, ordered and stored. See [`canonical`].
     #[must_use]
     pub fn key(&self) -> &str {
         self.parts().0
@@ -125,9 +124,9 @@ impl StreamName {
     }
 }
 
-/// A name, the beginning of one, or a pattern of names in the form in which they are compared:
-/// each run of slashes is two after a colon (as in `gid://`), and one anywhere else. The form of
-/// a beginning is the beginning of the form.
+/// The form in which names, prefixes and patterns of names are compared: each run of slashes
+/// becomes two slashes after a colon (as in `gid://`), and one slash anywhere else. A prefix of a
+/// name yields a prefix of its form.
 #[must_use]
 pub fn canonical(text: &str) -> Cow<'_, str> {
     if is_canonical(text) {
@@ -144,7 +143,7 @@ pub fn canonical(text: &str) -> Cow<'_, str> {
     Cow::Owned(form)
 }
 
-/// A spelling in which proxies left one slash of a `gid://`.
+/// A spelling in which `gid://` replaces each `gid:/` that a proxy merged.
 fn restored(text: &str) -> String {
     let mut whole = String::with_capacity(text.len() + 1);
     let mut rest = text;
@@ -159,7 +158,7 @@ fn restored(text: &str) -> String {
     whole
 }
 
-/// Whether each run of slashes has its length already. Most names do.
+/// Whether [`canonical`] would change nothing. True for most names.
 fn is_canonical(text: &str) -> bool {
     let mut before = 0;
     let mut bytes = text.bytes().peekable();
@@ -217,14 +216,13 @@ impl Hash for StreamName {
     }
 }
 
-// Equality, order and hash are those of the key, as `Borrow` asks.
+// `Borrow` requires equality, order and hash to be those of the key.
 impl std::borrow::Borrow<str> for StreamName {
     fn borrow(&self) -> &str {
         self.key()
     }
 }
 
-/// The spelling.
 impl serde::Serialize for StreamName {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(self.as_str())

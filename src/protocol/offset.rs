@@ -5,20 +5,20 @@ use std::fmt;
 use super::BadInput;
 
 const DIGITS: usize = 16;
-/// Positions are written with one decimal digit more than they have. Clients must not compute
-/// with offsets, and some add one all the same; they then still name the same position.
+/// Positions are written with an additional decimal digit that is ignored when read, because some
+/// clients add one to an offset.
 const UNIT: u64 = 10;
 
-/// A position in one life of a stream, as clients see it: the incarnation and the position, each
-/// as 16 decimal digits, joined by `_`.
+/// A position in one life of a stream. Clients see the incarnation and the position, each as 16
+/// decimal digits, joined by `_`.
 ///
-/// Fixed in width, so that offsets of one stream sort as text. Clients must not rely on the form.
+/// The width is fixed, so that offsets of one stream sort as text. Offsets are opaque to clients.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Offset {
-    /// The life of the stream that the position was handed out in. A stream that is deleted and
-    /// created again has a greater one.
+    /// The life of the stream that issued the offset. A stream that is deleted and created again
+    /// has a greater one.
     pub incarnation: u64,
-    /// The position, in bytes as they are stored.
+    /// The position in the stored bytes.
     pub position: u64,
 }
 
@@ -35,8 +35,8 @@ impl fmt::Display for Offset {
     }
 }
 
-/// Fills `place` with a number, zeros first; whether it fits. Offsets are in every answer, and the
-/// formatter's own padding costs several times as much.
+/// Fills `place` with a zero-padded number; `false` if it does not fit. Every response has an
+/// offset, and the formatter's padding costs several times as much.
 fn put_digits(place: &mut [u8], number: u64) -> bool {
     let mut rest = number;
     for digit in place.iter_mut().rev() {
@@ -47,19 +47,19 @@ fn put_digits(place: &mut [u8], number: u64) -> bool {
 }
 
 impl Offset {
-    /// The first position of a stream in whichever life; equal to `-1` (section 8).
+    /// The first position of a stream in any life; equal to `-1` (section 8).
     pub const BEGINNING: Self = Self {
         incarnation: 0,
         position: 0,
     };
 
-    /// The last position that an offset can name, and so the most bytes that a stream can have.
+    /// The last position that an offset can hold, and so the maximum size of a stream.
     pub const MAX_POSITION: u64 = 999_999_999_999_999;
 
-    /// The last incarnation that an offset can name.
+    /// The last incarnation that an offset can hold.
     pub const MAX_INCARNATION: u64 = 9_999_999_999_999_999;
 
-    /// Reads an offset that a server gave out. The last digit has no meaning.
+    /// Parses the value of the header or query parameter `name`. Ignores the last digit.
     ///
     /// # Errors
     /// Anything that is not of the form that [`Offset`] displays.
@@ -75,23 +75,23 @@ impl Offset {
                     position: half(position)? / UNIT,
                 })
             })
-            .ok_or_else(|| BadInput::new(name, "not an offset that this server gave out"))
+            .ok_or_else(|| BadInput::new(name, "is not an offset that this server issued"))
     }
 }
 
 /// Where a read begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ReadFrom {
-    /// `-1`, or no offset: the first byte that is there.
+    /// `-1`, or no offset: at the first byte.
     Beginning,
-    /// `now`: after everything that is there.
+    /// `now`: at the tail.
     Now,
-    /// After what an earlier answer covered.
+    /// At an offset from an earlier response.
     At(Offset),
 }
 
 impl ReadFrom {
-    /// Reads an `offset` parameter.
+    /// Parses an `offset` parameter.
     ///
     /// # Errors
     /// Neither a sentinel nor an offset.

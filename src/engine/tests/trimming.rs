@@ -70,7 +70,7 @@ async fn a_reader_from_the_beginning_finds_the_one_there_is() {
     grow(&followed, "3rd").await;
     grow(&followed, "4th").await;
     let next = follower.next().await;
-    assert!(matches!(next, Err(ReadError::GivenUp { earliest }) if earliest.position == 12));
+    assert!(matches!(next, Err(ReadError::Trimmed { earliest }) if earliest.position == 12));
 }
 
 #[tokio::test]

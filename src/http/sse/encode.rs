@@ -1,6 +1,10 @@
 //! Events as text (section 5.8 and the HTML standard, server-sent events).
 
-use std::{fmt::Write, sync::Arc, time::Duration};
+use std::{
+    fmt::Write,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use bytes::Bytes;
@@ -8,7 +12,7 @@ use bytes::Bytes;
 use super::super::content;
 use crate::{
     clock,
-    engine::{Chunk, Events},
+    engine::Chunk,
     protocol::{
         Kind, Offset,
         cursor::{self, Cursor},
@@ -64,17 +68,46 @@ impl Connection {
         let form = if state == State::Behind { state } else { State::UpToDate };
         let after_cr = std::mem::take(&mut self.after_cr) && continues_line_end(shared);
         self.after_cr = shared.kind() == Kind::Text && shared.stored().last() == Some(&b'\r');
-        let events = shared.events(form == State::UpToDate, after_cr, || {
+        let events = shared_events(shared, form, after_cr, || {
             let current = cursor::interval(clock::now_millis());
             chunk(shared, current, form, after_cr)
         });
-        let bytes = content::held(shared, events.bytes.clone());
+        let bytes = content::held(shared, events.bytes);
         if state == form && events.cursor == cursor {
             return (bytes, None);
         }
         let own = control(shared.end, cursor, state);
         (bytes.slice(..events.data), Some(own.into()))
     }
+}
+
+/// A chunk as live events.
+#[derive(Debug, Clone)]
+struct Events {
+    bytes: Bytes,
+    /// The length of the part that is the same for every reader.
+    data: usize,
+    /// The cursor in the rest.
+    cursor: Cursor,
+}
+
+/// A chunk's events, kept with the chunk: for readers who are up to date after it or not, each
+/// also for readers who have the CR of a line end that the chunk completes.
+#[derive(Debug, Default)]
+struct SharedEvents([OnceLock<Events>; 4]);
+
+/// The events of a chunk, encoded by the first reader who needs this form.
+fn shared_events(shared: &Chunk, form: State, after_cr: bool, encode: impl FnOnce() -> Events) -> Events {
+    let Some(SharedEvents([behind, up_to_date, behind_after_cr, up_to_date_after_cr])) = shared.derived() else {
+        return encode();
+    };
+    let slot = match (form == State::UpToDate, after_cr) {
+        (false, false) => behind,
+        (true, false) => up_to_date,
+        (false, true) => behind_after_cr,
+        (true, true) => up_to_date_after_cr,
+    };
+    slot.get_or_init(encode).clone()
 }
 
 fn continues_line_end(chunk: &Chunk) -> bool {

@@ -175,7 +175,9 @@ fn readers_share_events_and_those_with_a_cursor_their_data() {
 #[test]
 fn a_cursor_does_not_go_back_to_when_a_chunk_was_first_sent() {
     let shared = of(0, b"x");
-    shared.events(true, false, || chunk(&shared, 3, State::UpToDate, false));
+    shared_events(&shared, State::UpToDate, false, || {
+        chunk(&shared, 3, State::UpToDate, false)
+    });
     let (_, rest) = Connection::new(Some(4)).encode(&shared, State::UpToDate);
     assert!(!String::from_utf8(rest.unwrap().to_vec()).unwrap().contains("\"3\""));
 }

@@ -1,5 +1,5 @@
-//! The history that an imported stream continues. The protocol has no import: these headers are
-//! an extension of this server.
+//! The history that an imported stream continues. The protocol has no import; these headers are an
+//! extension.
 
 use http::HeaderMap;
 
@@ -8,31 +8,31 @@ use super::{
     headers::{STREAM_EARLIEST_OFFSET, STREAM_LIVES, single},
 };
 
-/// The offsets of a stream that was exported, which the imported one goes on from.
+/// The offsets of an exported stream, which remain valid for the imported one.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Past {
+pub struct History {
     /// Where its content begins; `None`: at the first position.
-    pub begin: Option<Offset>,
-    /// The last offset of each life, oldest first. That of the exported stream itself is its tail.
+    pub earliest: Option<Offset>,
+    /// The last offset of each life, oldest first. The last one is the exported stream's tail.
     pub lives: Vec<Offset>,
 }
 
-/// `Stream-Lives`, offsets divided by commas, and `Stream-Earliest-Offset`.
+/// Reads `Stream-Lives`, offsets separated by commas, and `Stream-Earliest-Offset`.
 ///
 /// # Errors
 /// Malformed offsets, or the second header without the first.
-pub fn past(headers: &HeaderMap) -> Result<Option<Past>, BadInput> {
-    let begin = single(headers, &STREAM_EARLIEST_OFFSET, "Stream-Earliest-Offset")?;
+pub fn parse(headers: &HeaderMap) -> Result<Option<History>, BadInput> {
+    let earliest = single(headers, &STREAM_EARLIEST_OFFSET, "Stream-Earliest-Offset")?;
     let Some(lives) = single(headers, &STREAM_LIVES, "Stream-Lives")? else {
-        return match begin {
+        return match earliest {
             Some(_) => Err(BadInput::new("Stream-Earliest-Offset", "needs Stream-Lives")),
             None => Ok(None),
         };
     };
     let lives = lives.split(',').map(|life| Offset::parse("Stream-Lives", life.trim()));
-    let begin = begin.map(|begin| Offset::parse("Stream-Earliest-Offset", begin));
-    Ok(Some(Past {
-        begin: begin.transpose()?,
+    let earliest = earliest.map(|earliest| Offset::parse("Stream-Earliest-Offset", earliest));
+    Ok(Some(History {
+        earliest: earliest.transpose()?,
         lives: lives.collect::<Result<_, _>>()?,
     }))
 }
@@ -41,7 +41,7 @@ pub fn past(headers: &HeaderMap) -> Result<Option<Past>, BadInput> {
 mod tests {
     use super::*;
 
-    fn given(pairs: &[(&str, &str)]) -> Result<Option<Past>, BadInput> {
+    fn given(pairs: &[(&str, &str)]) -> Result<Option<History>, BadInput> {
         let mut headers = HeaderMap::new();
         for (name, value) in pairs {
             headers.append(
@@ -49,18 +49,18 @@ mod tests {
                 http::HeaderValue::try_from(*value).unwrap(),
             );
         }
-        past(&headers)
+        parse(&headers)
     }
 
     #[test]
-    fn lives_are_offsets_divided_by_commas() {
+    fn lives_are_offsets_separated_by_commas() {
         let at = |incarnation, position| Offset { incarnation, position };
         let two = "0000000000000007_0000000000000120,  0000000000000009_0000000000000340";
         let lives = vec![at(7, 12), at(9, 34)];
-        let mut expected = Past { begin: None, lives };
+        let mut expected = History { earliest: None, lives };
         assert_eq!(given(&[]), Ok(None));
         assert_eq!(given(&[("stream-lives", two)]), Ok(Some(expected.clone())));
-        expected.begin = Some(at(7, 5));
+        expected.earliest = Some(at(7, 5));
         let begin = ("stream-earliest-offset", "0000000000000007_0000000000000050");
         assert_eq!(given(&[("stream-lives", two), begin]), Ok(Some(expected)));
         let one = "0000000000000007_0000000000000120";
