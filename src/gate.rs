@@ -15,6 +15,7 @@ use crate::{
         Authenticator, Denied, KeysError, OpenServer, Operation, Permit, TokenError, Unverified, Verified, authorize,
         candidates,
     },
+    clock::Clock,
     config::Config,
     protocol::NameError,
     proxy::Origin,
@@ -131,9 +132,9 @@ impl Gate {
     ///
     /// # Errors
     /// [`KeysError`], which names the file and what to do.
-    pub fn load(config: &Config) -> Result<Self, KeysError> {
+    pub fn load(config: &Config, clock: Clock) -> Result<Self, KeysError> {
         let policy = match (OpenServer::declared(config.auth.as_ref()), &config.auth) {
-            (None, Some(auth)) => Policy::Jwt(Authenticator::load(auth)?),
+            (None, Some(auth)) => Policy::Jwt(Authenticator::load(auth, clock)?),
             (None, None) => return Err(KeysError::NotSet),
             (Some(open), _) => Policy::Open(open),
         };

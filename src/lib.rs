@@ -52,7 +52,7 @@ mod telemetry;
 mod test_support;
 
 #[doc(hidden)]
-pub use cli::run as run_command;
+pub use cli::run::run as run_command;
 pub use config::{Config, ConfigLoadOptions, StorageMode};
 pub use listener::PeerAddr;
 pub use protocol::{Framing, Lifetime, RetentionPolicy, StreamName};

@@ -65,12 +65,13 @@ pub fn build_router_with_ready(
     ready: Arc<AtomicBool>,
     stopping: CancellationToken,
 ) -> Result<Router, EmbedError> {
-    let gate = Gate::load(config)?;
+    let clock = Clock::system();
+    let gate = Gate::load(config, clock.clone())?;
     if let Some(authenticator) = gate.authenticator() {
         tokio::spawn(Arc::clone(authenticator).watch());
     }
     let metrics = Arc::new(Metrics::new().map_err(|error| EmbedError::Metrics(error.to_string()))?);
-    let engine = Engine::start(storage, Limits::of(config), Arc::clone(&metrics), Clock::system())?;
+    let engine = Engine::start(storage, Limits::of(config), Arc::clone(&metrics), clock)?;
     let app = App::new(Settings::of(config, &gate), gate, metrics, stopping).ready_when(ready);
     app.ready(engine);
     Ok(http::router(

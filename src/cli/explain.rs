@@ -11,8 +11,8 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, header::AUTHORIZATIO
 use serde_json::Value;
 
 use super::{
-    CliError,
-    remote::{first_line, token_of},
+    error::CliError,
+    first_line::{first_line, token_of},
 };
 use crate::{
     auth::{Authenticator, Principal, candidates, token::Token},
@@ -51,7 +51,7 @@ pub enum Verdict {
 /// [`CliError`]
 pub fn run(args: &ExplainArgs, config: &Config, out: &mut dyn Write) -> Result<Verdict, CliError> {
     let request = Request::from_args(args, config)?;
-    let gate = Gate::load(config).map_err(|error| CliError::Config(error.to_string()))?;
+    let gate = Gate::load(config, clock::Clock::system()).map_err(|error| CliError::Config(error.to_string()))?;
     let mut report = Report { out };
     if let (Some(authenticator), Some(auth)) = (gate.authenticator(), &config.auth) {
         report.token(&request.token, authenticator, auth)?;

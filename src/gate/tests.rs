@@ -3,7 +3,7 @@ use http::HeaderName;
 use super::*;
 use crate::{
     auth::{Operation, Principal},
-    clock,
+    clock::{self, Clock},
     config::{AuthConfig, AuthMode},
     test_support::{
         hostile::{Case, Expect, Table},
@@ -23,10 +23,13 @@ fn gate(signatory: &Signatory) -> Gate {
         audience: vec![AUDIENCE.into()],
         ..AuthConfig::default()
     };
-    Gate::load(&Config {
-        auth: Some(auth),
-        ..Config::default()
-    })
+    Gate::load(
+        &Config {
+            auth: Some(auth),
+            ..Config::default()
+        },
+        Clock::system(),
+    )
     .unwrap()
 }
 
@@ -138,10 +141,13 @@ fn an_open_gate_grants_everything_to_nobody_in_particular() {
             ..AuthConfig::default()
         }),
     ] {
-        let gate = Gate::load(&Config {
-            auth,
-            ..Config::default()
-        })
+        let gate = Gate::load(
+            &Config {
+                auth,
+                ..Config::default()
+            },
+            Clock::system(),
+        )
         .unwrap();
         assert!(gate.is_open() && gate.authenticator().is_none());
         let Ok(Admission::Granted(permit)) = admit(&gate, "DELETE", &format!("{BASE}/a"), &[]) else {

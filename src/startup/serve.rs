@@ -114,7 +114,8 @@ fn control(section: &StorageConfig, storage: Arc<dyn Storage>, server: &Server) 
 }
 
 fn load_keys(config: &Config) -> Result<Gate, StartupError> {
-    let gate = Gate::load(config).map_err(|error| StartupError::new(Phase::LoadKeys, error.to_string()))?;
+    let gate =
+        Gate::load(config, Clock::system()).map_err(|error| StartupError::new(Phase::LoadKeys, error.to_string()))?;
     if let Some(authenticator) = gate.authenticator() {
         drop(tokio::spawn(Arc::clone(authenticator).watch()));
     }

@@ -1,13 +1,16 @@
+//! A token's claims: types, times, issuer and audience.
+
 use serde_json::{Map, Value};
 
-use super::{Expectations, TokenError, text};
+use super::{error::TokenError, json::text};
 use crate::{
-    auth::{Principal, Verified},
+    auth::principal::{Principal, Verified},
+    config::AuthConfig,
     protocol::StreamName,
 };
 
-/// The last second of the year 9999. A later "time" is a mistake such as milliseconds, and is
-/// refused rather than taken for a token that never ends.
+/// The last second of the year 9999. A later time is a mistake, such as milliseconds, and would
+/// make a token that never expires.
 const LAST_SECOND: i64 = 253_402_300_799;
 
 /// A token's claims, each of its right type.
@@ -21,9 +24,9 @@ pub struct Claims {
     pub iat: Option<i64>,
     /// `iss`
     pub iss: Option<String>,
-    /// `aud`, which may be one string or a list.
+    /// `aud`, one string or a list.
     pub aud: Vec<String>,
-    /// Who the token speaks for.
+    /// The party that the token speaks for.
     pub principal: Principal,
 }
 
@@ -47,10 +50,11 @@ impl Claims {
     ///
     /// # Errors
     /// [`TokenError`]
-    pub fn accept(self, expected: &Expectations, now: u64) -> Result<Verified, TokenError> {
-        let latest = i64::try_from(now.saturating_add(expected.leeway)).unwrap_or(i64::MAX);
+    pub fn accept(self, expected: &AuthConfig, now: u64) -> Result<Verified, TokenError> {
+        let leeway = expected.leeway_secs;
+        let latest = i64::try_from(now.saturating_add(leeway)).unwrap_or(i64::MAX);
         // RFC 7519 section 4.1.4: not "on or after" exp.
-        let expires_at = u64::try_from(self.exp).unwrap_or(0).saturating_add(expected.leeway);
+        let expires_at = u64::try_from(self.exp).unwrap_or(0).saturating_add(leeway);
         if now >= expires_at {
             return Err(TokenError::Expired);
         }

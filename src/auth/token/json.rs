@@ -1,15 +1,29 @@
-//! JSON in which no object has a member twice, at any depth.
+//! JSON objects without repeated members, at any depth.
 //!
-//! `serde_json` lets the last one win, and another reader of the same token
-//! may let the first: then the two disagree about what was signed (RFC 7515
-//! section 4 and RFC 7519 section 4 let a verifier refuse).
+//! `serde_json` keeps the last of two equal members and other parsers the first, so the two would
+//! disagree about what was signed (RFC 7515 section 4 and RFC 7519 section 4 let a verifier refuse).
 
 use std::fmt;
 
 use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
 
-/// The one object that `bytes` are, or nothing.
+use super::error::TokenError;
+
+/// A member that must be a string if it is present. `label` names it in the error.
+pub(super) fn text<'m>(
+    map: &'m Map<String, Value>,
+    member: &str,
+    label: &'static str,
+) -> Result<Option<&'m str>, TokenError> {
+    match map.get(member) {
+        None => Ok(None),
+        Some(Value::String(text)) => Ok(Some(text)),
+        Some(_) => Err(TokenError::WrongType(label)),
+    }
+}
+
+/// Parses one object; `None` for anything else.
 pub(super) fn object(bytes: &[u8]) -> Option<Map<String, Value>> {
     match serde_json::from_slice(bytes) {
         Ok(Unique(Value::Object(map))) => Some(map),
@@ -72,7 +86,7 @@ impl<'de> Visitor<'de> for UniqueVisitor {
         let mut map = Map::new();
         while let Some((name, Unique(value))) = members.next_entry::<String, _>()? {
             if map.insert(name, value).is_some() {
-                return Err(A::Error::custom("a member is there twice"));
+                return Err(A::Error::custom("a repeated member"));
             }
         }
         Ok(Value::Object(map))

@@ -19,10 +19,13 @@ impl Setup {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("verify_key.pem");
         fs::write(&path, signatory.public_pem()).unwrap();
-        let authenticator = Authenticator::load(&AuthConfig {
-            verify_key: path.clone(),
-            ..AuthConfig::default()
-        })
+        let authenticator = Authenticator::load(
+            &AuthConfig {
+                verify_key: path.clone(),
+                ..AuthConfig::default()
+            },
+            clock::Clock::system(),
+        )
         .unwrap();
         Self {
             path,
@@ -113,10 +116,13 @@ async fn a_directory_keeps_what_is_there_and_withdraws_what_is_gone() {
     let (one, two) = (Signatory::new(1), Signatory::new(2));
     write("one.pem", &one.public_pem());
     write("two.pem", &two.public_pem());
-    let authenticator = Authenticator::load(&AuthConfig {
-        verify_key: directory.path().to_owned(),
-        ..AuthConfig::default()
-    })
+    let authenticator = Authenticator::load(
+        &AuthConfig {
+            verify_key: directory.path().to_owned(),
+            ..AuthConfig::default()
+        },
+        clock::Clock::system(),
+    )
     .unwrap();
     let mut watcher = Watcher::new(&authenticator);
     let claims = client(clock::now_secs(), STREAM, &["read"]);
@@ -172,10 +178,13 @@ async fn a_jwks_withdraws_what_it_no_longer_holds() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("jwks.json");
         fs::write(&path, jwks(&[member(1), member(2)])).unwrap();
-        let authenticator = Authenticator::load(&AuthConfig {
-            verify_key: path.clone(),
-            ..AuthConfig::default()
-        })
+        let authenticator = Authenticator::load(
+            &AuthConfig {
+                verify_key: path.clone(),
+                ..AuthConfig::default()
+            },
+            clock::Clock::system(),
+        )
         .unwrap();
         let mut watcher = Watcher::new(&authenticator);
         fs::write(&path, &after).unwrap();
@@ -195,10 +204,13 @@ async fn a_mounted_secret_is_swapped_by_its_symlink() {
     }
     std::os::unix::fs::symlink("..1", at("..data")).unwrap();
     std::os::unix::fs::symlink("..data/main.pem", at("main.pem")).unwrap();
-    let authenticator = Authenticator::load(&AuthConfig {
-        verify_key: directory.path().to_owned(),
-        ..AuthConfig::default()
-    })
+    let authenticator = Authenticator::load(
+        &AuthConfig {
+            verify_key: directory.path().to_owned(),
+            ..AuthConfig::default()
+        },
+        clock::Clock::system(),
+    )
     .unwrap();
     let mut watcher = Watcher::new(&authenticator);
     std::os::unix::fs::symlink("..2", at("..new")).unwrap();

@@ -9,7 +9,7 @@ use clap::Args;
 
 use super::{Place, copied, failed, on};
 use crate::{
-    cli::CliError,
+    cli::error::CliError,
     control::{self, AskError},
     storage::{
         lock::{self, LockError},

@@ -6,7 +6,7 @@ use clap::Args;
 
 use super::Place;
 use crate::{
-    cli::CliError,
+    cli::error::CliError,
     storage::{
         StorageError,
         tools::{self, Report},

@@ -13,7 +13,7 @@ use std::{
 
 use clap::{Args, Subcommand, ValueEnum};
 
-use super::CliError;
+use super::error::CliError;
 use crate::{
     config::{Config, ConfigLoadOptions, StorageMode},
     startup::StartupError,

@@ -5,7 +5,7 @@ use std::{io::Write, path::PathBuf};
 use clap::Args;
 
 use super::{PersistentMode, Place, copied, failed, on};
-use crate::{cli::CliError, storage::tools};
+use crate::{cli::error::CliError, storage::tools};
 
 /// Copy what can be read of a damaged directory to another one, and list what cannot.
 ///

@@ -4,16 +4,16 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwapOption;
 use instant_acme::KeyAuthorization;
-use p256::pkcs8::der::{
-    Decode, Reader, SliceReader, Tag, Tagged,
-    asn1::{AnyRef, GeneralizedTime, UtcTime},
-};
 use rcgen::{CertificateParams, CustomExtension, DistinguishedName, KeyPair};
 use rustls::{
     crypto::CryptoProvider,
     pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
     server::{ClientHello, ResolvesServerCert},
     sign::CertifiedKey,
+};
+use spki::der::{
+    Decode, Reader, SliceReader, Tag, Tagged,
+    asn1::{AnyRef, GeneralizedTime, UtcTime},
 };
 
 /// The certificate in use, if there is one yet.
