@@ -48,7 +48,7 @@ impl StreamCache {
 
     /// The stream of a name, read from the store if it is not in memory. May block if the store
     /// does.
-    pub fn get_or_read(
+    pub fn get_or_load(
         &self,
         name: &StreamName,
         storage: &dyn Storage,
