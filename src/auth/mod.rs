@@ -1,4 +1,4 @@
-//! Who is asking and what they may do: keys, token verification, rules.
+//! Authentication and authorization: keys, token verification, rules.
 //!
 //! Nothing here knows HTTP, except [`candidates`], which finds the tokens of a request.
 

@@ -39,7 +39,7 @@ fn config(verify_key: &Path) -> Config {
     }
 }
 
-/// What the command prints, and what `explain` found.
+/// The output of the command, and the verdict of `explain`.
 fn run(config: &Config, args: &[&str]) -> Result<(String, Option<Verdict>), String> {
     let cli = Cli::try_parse_from([&["ds"], args].concat()).map_err(|error| error.to_string())?;
     let mut out = Vec::new();
@@ -110,7 +110,7 @@ fn a_generated_pair_is_private_and_never_overwritten() {
 }
 
 #[test]
-fn named_keys_make_a_directory_that_the_server_reads() {
+fn keys_with_ids_make_a_directory_that_the_server_reads() {
     let directory = tempfile::tempdir().unwrap();
     let out = directory.path().to_str().unwrap();
     for kid in ["2025", "2026"] {
@@ -125,7 +125,7 @@ fn named_keys_make_a_directory_that_the_server_reads() {
 }
 
 #[test]
-fn a_minted_token_is_the_one_that_was_asked_for() {
+fn a_signed_token_has_the_claims_of_the_arguments() {
     let pair = Pair::new();
     let authenticator = Authenticator::load(pair.config.auth.as_ref().unwrap(), Clock::system()).unwrap();
     let principal = |args: &[&str]| {
@@ -166,7 +166,7 @@ fn a_minted_token_is_the_one_that_was_asked_for() {
 }
 
 #[test]
-fn what_cannot_be_signed_is_said() {
+fn bad_arguments_of_token_are_named() {
     let pair = Pair::new();
     let verify_key = pair.key().replace("signing", "verify");
     for (args, expected) in [
@@ -203,7 +203,7 @@ fn keys_as_openssl_and_ruby_write_them_sign_too() {
 }
 
 #[test]
-fn explain_says_what_is_allowed() {
+fn explain_shows_that_a_request_is_allowed() {
     let pair = Pair::new();
     let token = pair.token(&["--stream", STREAM]).unwrap();
     let signed_url = format!("https://h:1/v1/stream/{STREAM}?offset=-1&token={}", token.trim());
@@ -250,7 +250,7 @@ fn explain_says_what_is_allowed() {
 }
 
 #[test]
-fn explain_says_which_rule_refuses() {
+fn explain_names_the_rule_that_refuses() {
     let pair = Pair::new();
     let token = pair.token(&["--stream", STREAM]).unwrap();
     let other = pair.token(&["--stream", STREAM, "--issuer", "x"]).unwrap();
@@ -310,7 +310,7 @@ fn explain_says_which_rule_refuses() {
 }
 
 #[test]
-fn explain_reports_what_it_cannot_work_with() {
+fn explain_reports_bad_arguments() {
     let pair = Pair::new();
     let error = |config: &Config, args: &[&str]| run(config, &[&["explain"], args].concat()).unwrap_err();
     assert!(error(&pair.config, &["t", "G T", "a"]).contains("no HTTP method"));

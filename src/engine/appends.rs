@@ -14,25 +14,25 @@ use crate::{
 /// The content of several appends.
 #[derive(Debug, Default)]
 pub(super) struct Joined {
-    pub(super) content: Bytes,
+    pub content: Bytes,
     /// The length of the stored run that holds the content.
-    pub(super) stored: usize,
+    pub stored: usize,
     /// Of text: the end of the last append that ends with a whole character.
-    pub(super) whole: End,
+    pub whole: End,
 }
 
 /// The end of an append in a stored run.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct End {
     /// Bytes of the run before it.
-    pub(super) stored: usize,
+    pub stored: usize,
     /// Bytes of content before it.
-    pub(super) content: usize,
+    pub content: usize,
 }
 
 impl Joined {
     /// A chunk of everything, which begins at `start`.
-    pub(super) fn into_chunk(self, kind: Kind, record: &StreamRecord, start: Position) -> Chunk {
+    pub fn into_chunk(self, kind: Kind, record: &StreamRecord, start: Position) -> Chunk {
         let end = start + self.stored as u64;
         let chunk = Chunk::new(kind, record.offset(start), record.offset(end), self.content);
         chunk.with_boundary(start + self.whole.stored as u64, self.whole.content)

@@ -33,7 +33,7 @@ struct Shard {
 }
 
 impl StreamCache {
-    pub(super) fn new() -> Self {
+    pub fn new() -> Self {
         let shards = std::iter::repeat_with(Mutex::default).take(SHARDS).collect();
         Self {
             hasher: std::hash::RandomState::new(),
@@ -42,13 +42,13 @@ impl StreamCache {
     }
 
     /// The stream of a name, if it is in memory.
-    pub(super) fn get(&self, name: &StreamName) -> Option<Arc<Stream>> {
+    pub fn get(&self, name: &StreamName) -> Option<Arc<Stream>> {
         self.get_or_ticket(name).ok()
     }
 
     /// The stream of a name, read from the store if it is not in memory. May block if the store
     /// does.
-    pub(super) fn get_or_read(
+    pub fn get_or_load(
         &self,
         name: &StreamName,
         storage: &dyn Storage,
@@ -90,13 +90,13 @@ impl StreamCache {
     }
 
     /// Inserts a stream that was just created. Only the committer creates and removes.
-    pub(super) fn insert_committed(&self, stream: Arc<Stream>) {
+    pub fn insert_committed(&self, stream: Arc<Stream>) {
         let mut shard = self.shard(&stream.name).lock();
         shard.make_room();
         shard.streams.entry(stream.name.clone()).or_insert(stream);
     }
 
-    pub(super) fn remove(&self, stream: &Stream) {
+    pub fn remove(&self, stream: &Stream) {
         let mut shard = self.shard(&stream.name).lock();
         if shard
             .streams
@@ -110,7 +110,7 @@ impl StreamCache {
 
     /// Evicts streams that have not been used for a while. Returns those that stay because the
     /// store does not know their access time yet.
-    pub(super) fn evict_idle(&self, now: Millis) -> Vec<Arc<Stream>> {
+    pub fn evict_idle(&self, now: Millis) -> Vec<Arc<Stream>> {
         let mut unflushed = Vec::new();
         for shard in &self.shards {
             shard.lock().evict(|stream| {
@@ -128,7 +128,7 @@ impl StreamCache {
     }
 
     /// The streams whose access time the store does not know yet.
-    pub(super) fn unflushed(&self) -> Vec<Arc<Stream>> {
+    pub fn unflushed(&self) -> Vec<Arc<Stream>> {
         let unflushed = |shard: &Mutex<Shard>| -> Vec<Arc<Stream>> {
             let shard = shard.lock();
             let streams = shard.streams.values();
@@ -140,7 +140,7 @@ impl StreamCache {
         self.shards.iter().flat_map(unflushed).collect()
     }
 
-    pub(super) fn len(&self) -> usize {
+    pub fn len(&self) -> usize {
         self.shards.iter().map(|shard| shard.lock().streams.len()).sum()
     }
 

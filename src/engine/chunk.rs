@@ -29,9 +29,9 @@ pub struct Chunk {
 /// A place inside a chunk where its content can be cut.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Boundary {
-    pub(super) position: Position,
+    pub position: Position,
     /// The length of the content before it.
-    pub(super) len: usize,
+    pub len: usize,
 }
 
 impl Chunk {

@@ -43,7 +43,7 @@ impl Weighter<Key, Arc<Chunk>> for ByWeight {
 
 impl ChunkCache {
     /// A cache of up to `bytes` of recent chunks.
-    pub(super) fn new(bytes: u64) -> Self {
+    pub fn new(bytes: u64) -> Self {
         Self {
             recent: Cache::with(1024, bytes, ByWeight, DefaultHashBuilder::default(), Default::default()),
             in_use: Mutex::default(),
@@ -51,7 +51,7 @@ impl ChunkCache {
     }
 
     /// The chunk of `key`, loaded once for all who ask for it at the same time.
-    pub(super) async fn get_or_load<E>(
+    pub async fn get_or_load<E>(
         &self,
         key: &Key,
         load: impl Future<Output = Result<Arc<Chunk>, E>>,

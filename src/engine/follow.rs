@@ -58,7 +58,7 @@ pub enum Event {
 
 /// How far a reader is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Progress {
+pub struct ReadState {
     /// The reader has everything there is.
     pub up_to_date: bool,
     /// The stream is closed, and the reader has all of it.
@@ -176,13 +176,13 @@ impl Follower {
 
     /// How far the reader is.
     #[must_use]
-    pub fn progress(&self) -> Progress {
-        self.progress_in(&self.reader.stream().snapshot())
+    pub fn state(&self) -> ReadState {
+        self.state_in(&self.reader.stream().snapshot())
     }
 
-    fn progress_in(&self, snapshot: &Snapshot) -> Progress {
+    fn state_in(&self, snapshot: &Snapshot) -> ReadState {
         let has_all = self.at >= snapshot.tail;
-        Progress {
+        ReadState {
             up_to_date: has_all || self.held_back_at >= snapshot.tail,
             closed: has_all && snapshot.is_closed(),
         }
@@ -214,7 +214,7 @@ impl Follower {
                     if holds_back {
                         self.held_back_at = snapshot.tail;
                     }
-                    let Progress { up_to_date, closed } = self.progress_in(&snapshot);
+                    let ReadState { up_to_date, closed } = self.state_in(&snapshot);
                     return Ok(Event::Chunk {
                         chunk,
                         up_to_date,

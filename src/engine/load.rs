@@ -55,10 +55,10 @@ pub(super) fn load(
 #[derive(Debug)]
 pub(super) struct AppendAt {
     /// Where it ends.
-    pub(super) end: Position,
-    pub(super) len: u64,
+    pub end: Position,
+    pub len: u64,
     /// As much of its beginning as was asked for.
-    pub(super) first: Bytes,
+    pub first: Bytes,
 }
 
 /// The append that begins at `start`, with up to `most` of its bytes.

@@ -59,7 +59,7 @@ use tokio_util::sync::CancellationToken;
 pub use catch_up::{CatchUp, Pieces};
 pub use chunk::Chunk;
 pub use errors::{AppendError, CreateError, DeleteError, Unavailable};
-pub use follow::{Backlog, Event, Follower, Progress};
+pub use follow::{Backlog, Event, Follower, ReadState};
 pub use list::{Listed, Listing};
 #[cfg(test)]
 pub use metadata::Metadata;
@@ -260,10 +260,10 @@ impl Engine {
         let found = match cache.get(name) {
             None if storage.blocking() => {
                 let (cache, storage, name) = (Arc::clone(cache), Arc::clone(storage), name.clone());
-                self.blocking(move || cache.get_or_read(&name, &*storage, now))
+                self.blocking(move || cache.get_or_load(&name, &*storage, now))
                     .await??
             }
-            None => cache.get_or_read(name, &**storage, now)?,
+            None => cache.get_or_load(name, &**storage, now)?,
             found => found,
         };
         let Some(stream) = found else { return Ok(None) };

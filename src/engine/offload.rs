@@ -19,7 +19,7 @@ pub(super) struct Offload {
 }
 
 impl Offload {
-    pub(super) fn new(max_json_depth: usize) -> Self {
+    pub fn new(max_json_depth: usize) -> Self {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         Self {
             slots: Arc::new(Semaphore::new(cores)),

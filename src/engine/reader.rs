@@ -12,12 +12,12 @@ pub(super) struct ReaderGuard {
 }
 
 impl ReaderGuard {
-    pub(super) fn new(stream: Arc<Stream>, clock: Clock) -> Self {
+    pub fn new(stream: Arc<Stream>, clock: Clock) -> Self {
         stream.add_reader();
         Self { stream, clock }
     }
 
-    pub(super) fn stream(&self) -> &Arc<Stream> {
+    pub fn stream(&self) -> &Arc<Stream> {
         &self.stream
     }
 }

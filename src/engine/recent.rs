@@ -19,7 +19,7 @@ pub(super) struct RecentChunks {
 
 impl RecentChunks {
     /// The chunk that begins at a position.
-    pub(super) fn get(&self, at: Position) -> Option<Arc<Chunk>> {
+    pub fn get(&self, at: Position) -> Option<Arc<Chunk>> {
         let index = self
             .chunks
             .binary_search_by_key(&at, |chunk| chunk.start.position)
@@ -27,7 +27,7 @@ impl RecentChunks {
         self.chunks.get(index).map(Arc::clone)
     }
 
-    pub(super) fn push(&mut self, chunk: Chunk) {
+    pub fn push(&mut self, chunk: Chunk) {
         self.bytes += chunk.stored().len();
         self.chunks.push_back(Arc::new(chunk));
         while self.chunks.len() > 1 && (self.bytes > MAX_BYTES || self.chunks.len() > MAX_CHUNKS) {
@@ -37,7 +37,7 @@ impl RecentChunks {
         }
     }
 
-    pub(super) fn clear(&mut self) {
+    pub fn clear(&mut self) {
         self.chunks.clear();
         self.bytes = 0;
     }

@@ -24,9 +24,9 @@ use crate::{
 /// else reads.
 #[derive(Debug)]
 pub(super) struct Stream {
-    pub(super) name: StreamName,
-    pub(super) id: StreamId,
-    pub(super) content_type: ContentType,
+    pub name: StreamName,
+    pub id: StreamId,
+    pub content_type: ContentType,
     lifetime: Lifetime,
     created_at: Millis,
     /// The last read or write, for sliding lifetimes.
@@ -75,31 +75,31 @@ impl fmt::Display for Identity {
 /// What was published of a stream at one moment.
 #[derive(Debug, Clone)]
 pub(super) struct Snapshot {
-    pub(super) record: Arc<StreamRecord>,
+    pub record: Arc<StreamRecord>,
     /// The position after the last byte.
-    pub(super) tail: Position,
+    pub tail: Position,
     /// Why it is gone, if it is.
-    pub(super) gone: Option<Gone>,
+    pub gone: Option<Gone>,
 }
 
 impl Snapshot {
     /// The earliest position that can be read.
-    pub(super) fn earliest(&self) -> Position {
+    pub fn earliest(&self) -> Position {
         self.record.earliest()
     }
 
-    pub(super) fn is_closed(&self) -> bool {
+    pub fn is_closed(&self) -> bool {
         self.record.closed
     }
 
     /// A position as an offset.
-    pub(super) fn offset(&self, position: Position) -> Offset {
+    pub fn offset(&self, position: Position) -> Offset {
         self.record.offset(position)
     }
 
     /// The position at which a read begins. An offset of this life past the tail means the tail:
     /// its reader waits for what comes.
-    pub(super) fn resolve(&self, from: ReadFrom) -> Result<Position, ReadError> {
+    pub fn resolve(&self, from: ReadFrom) -> Result<Position, ReadError> {
         let offset = match from {
             ReadFrom::Beginning => return Ok(self.earliest()),
             ReadFrom::Now => return Ok(self.tail),
@@ -117,7 +117,7 @@ impl Snapshot {
     }
 
     /// Refuses a read before the earliest position.
-    pub(super) fn trimmed(&self) -> ReadError {
+    pub fn trimmed(&self) -> ReadError {
         ReadError::Trimmed {
             earliest: self.offset(self.earliest()),
         }
@@ -126,15 +126,15 @@ impl Snapshot {
 
 /// The changes of one commit to a stream.
 pub(super) struct Update {
-    pub(super) record: Arc<StreamRecord>,
-    pub(super) tail: Position,
-    pub(super) gone: Option<Gone>,
+    pub record: Arc<StreamRecord>,
+    pub tail: Position,
+    pub gone: Option<Gone>,
     /// The appends, each with its size in the store.
-    pub(super) appends: Vec<(usize, Bytes)>,
+    pub appends: Vec<(usize, Bytes)>,
 }
 
 impl Stream {
-    pub(super) fn new(name: StreamName, stored: Stored, now: Millis) -> Self {
+    pub fn new(name: StreamName, stored: Stored, now: Millis) -> Self {
         let Stored { record, tail } = stored;
         let content_type = ContentType::parse(&record.content_type).unwrap_or_else(|_| ContentType::default_type());
         Self {
@@ -158,14 +158,14 @@ impl Stream {
         }
     }
 
-    pub(super) fn identity(&self) -> Identity {
+    pub fn identity(&self) -> Identity {
         Identity {
             id: self.id,
             created_at: self.created_at,
         }
     }
 
-    pub(super) fn snapshot(&self) -> Snapshot {
+    pub fn snapshot(&self) -> Snapshot {
         let state = self.state.lock();
         Snapshot {
             record: Arc::clone(&state.record),
@@ -174,32 +174,32 @@ impl Stream {
         }
     }
 
-    pub(super) fn record(&self) -> Arc<StreamRecord> {
+    pub fn record(&self) -> Arc<StreamRecord> {
         Arc::clone(&self.state.lock().record)
     }
 
-    pub(super) fn gone(&self) -> Option<Gone> {
+    pub fn gone(&self) -> Option<Gone> {
         self.state.lock().gone
     }
 
     /// A position as an offset.
-    pub(super) fn offset(&self, position: Position) -> Offset {
+    pub fn offset(&self, position: Position) -> Offset {
         self.state.lock().record.offset(position)
     }
 
     /// Content between two positions.
-    pub(super) fn chunk(&self, start: Position, end: Position, content: Bytes) -> Chunk {
+    pub fn chunk(&self, start: Position, end: Position, content: Bytes) -> Chunk {
         let record = self.record();
         let kind = self.content_type.kind();
         Chunk::new(kind, record.offset(start), record.offset(end), content)
     }
 
     /// The chunk that begins at `at`, if live readers share it.
-    pub(super) fn recent(&self, at: Position) -> Option<Arc<Chunk>> {
+    pub fn recent(&self, at: Position) -> Option<Arc<Chunk>> {
         self.state.lock().recent.get(at)
     }
 
-    pub(super) fn publish(&self, update: Update) {
+    pub fn publish(&self, update: Update) {
         let mut state = self.state.lock();
         if self.readers.load(Relaxed) == 0 {
             state.recent.clear();
@@ -216,7 +216,7 @@ impl Stream {
     }
 
     /// Publishes what the store has where that differs; `None`: the stream was removed.
-    pub(super) fn reset_to_stored(&self, stored: Option<Stored>) {
+    pub fn reset_to_stored(&self, stored: Option<Stored>) {
         let mut state = self.state.lock();
         match stored {
             Some(Stored { record, tail }) => {
@@ -234,69 +234,69 @@ impl Stream {
     }
 
     /// The damage of its stored bytes: a damaged stream takes no appends.
-    pub(super) fn damage(&self) -> Option<&String> {
+    pub fn damage(&self) -> Option<&String> {
         self.damage.get()
     }
 
-    pub(super) fn mark_damaged(&self, what: &str) {
+    pub fn mark_damaged(&self, what: &str) {
         self.damage.get_or_init(|| what.to_owned());
     }
 
     /// Notified of every publication.
-    pub(super) fn wake(&self) -> &Notify {
+    pub fn wake(&self) -> &Notify {
         &self.wake
     }
 
     /// Records a read or a write.
-    pub(super) fn touch(&self, now: Millis) {
+    pub fn touch(&self, now: Millis) {
         self.touched_at.fetch_max(now, Relaxed);
     }
 
-    pub(super) fn touched_at(&self) -> Millis {
+    pub fn touched_at(&self) -> Millis {
         self.touched_at.load(Relaxed)
     }
 
     /// Whether the store has an earlier access time than memory, and needs a later one.
-    pub(super) fn has_unflushed_access_time(&self) -> bool {
+    pub fn has_unflushed_access_time(&self) -> bool {
         matches!(self.lifetime, Lifetime::Ttl(_)) && self.touched_at() > self.state.lock().record.touched_at
     }
 
     /// Claims the flush of the access time; true for one caller until [`Self::finish_flush`].
-    pub(super) fn claim_flush(&self) -> bool {
+    pub fn claim_flush(&self) -> bool {
         !self.flush_in_progress.swap(true, Relaxed)
     }
 
-    pub(super) fn finish_flush(&self) {
+    pub fn finish_flush(&self) {
         self.flush_in_progress.store(false, Relaxed);
     }
 
-    pub(super) fn mark_used(&self, now: Millis) {
+    pub fn mark_used(&self, now: Millis) {
         self.used_at.store(now, Relaxed);
     }
 
-    pub(super) fn used_at(&self) -> Millis {
+    pub fn used_at(&self) -> Millis {
         self.used_at.load(Relaxed)
     }
 
-    pub(super) fn lifetime(&self) -> Lifetime {
+    pub fn lifetime(&self) -> Lifetime {
         self.lifetime
     }
 
     /// A sliding lifetime does not run out under a live reader (section 5.1, `Stream-TTL`).
-    pub(super) fn expired(&self, now: Millis) -> bool {
+    pub fn expired(&self, now: Millis) -> bool {
         let is_held_open = matches!(self.lifetime, Lifetime::Ttl(_)) && self.has_readers();
         !is_held_open && deadline(self.lifetime, self.touched_at()).is_some_and(|deadline| deadline <= now)
     }
 
-    pub(super) fn has_readers(&self) -> bool {
+    pub fn has_readers(&self) -> bool {
         self.readers.load(Relaxed) > 0
     }
 
-    pub(super) fn add_reader(&self) {
+    pub fn add_reader(&self) {
         self.readers.fetch_add(1, Relaxed);
     }
 
-    pub(super) fn remove_reader(&self) {
+    pub fn remove_reader(&self) {
         self.readers.fetch_sub(1, Relaxed);
     }
 }

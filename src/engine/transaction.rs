@@ -201,7 +201,7 @@ impl<'c> Transaction<'c> {
             None => match self
                 .context
                 .cache
-                .get_or_read(name, self.context.storage, self.context.now)?
+                .get_or_load(name, self.context.storage, self.context.now)?
             {
                 Some(stream) => self.stage(&stream),
                 None => return Ok(None),

@@ -102,7 +102,7 @@ fn describe(answer: &mut HeaderMap, chunk: &Chunk, client_cursor: Option<Cursor>
 
 /// The time is over, or the stream is.
 fn nothing(follower: &Follower, client_cursor: Option<Cursor>) -> Response<Body> {
-    let closed = follower.progress().closed;
+    let closed = follower.state().closed;
     let mut response = respond::empty(StatusCode::NO_CONTENT);
     let answer = response.headers_mut();
     answer.insert(header::CACHE_CONTROL, caching::NO_STORE);

@@ -24,7 +24,7 @@ use super::{App, Problem, live, query::ReadQuery, respond, stream as stream_of};
 use crate::{
     auth::Permit,
     clock,
-    engine::{Backlog, Event, Follower, Progress, ReadError},
+    engine::{Backlog, Event, Follower, ReadError, ReadState},
     protocol::{Kind, headers},
 };
 use encode::{Connection, State};
@@ -46,7 +46,7 @@ pub(super) async fn handle(
     let follower = app.running()?.follow(stream_of(permit)?, query.from).await?;
     let follower = follower.in_whole_characters();
     let kind = follower.kind();
-    let (at, ended) = (follower.position(), follower.progress().closed);
+    let (at, ended) = (follower.position(), follower.state().closed);
     let reader = Box::pin(Reader {
         backlog: follower.backlog(),
         follower,
@@ -168,10 +168,10 @@ impl Reader {
             Phase::Opening => {
                 *this.phase = Phase::Open;
                 this.timer.as_mut().reset(next_wake(*this.end, *this.heartbeat));
-                let Progress {
+                let ReadState {
                     up_to_date: caught_up,
                     closed,
-                } = this.follower.progress();
+                } = this.follower.state();
                 if closed {
                     *this.phase = Phase::Over;
                 }

@@ -1,5 +1,6 @@
 //! What operators see: logs and metrics.
 
+#[cfg(feature = "cli")]
 pub mod logs;
 mod metrics;
 mod seldom;

@@ -132,7 +132,7 @@ pub enum KeyProblem {
     /// JSON, but not a JWKS.
     #[error("this is JSON but not a JWKS: {detail}")]
     NotJwks {
-        /// What is missing.
+        /// The reason.
         detail: String,
     },
     /// A JWKS without a usable member.

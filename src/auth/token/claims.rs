@@ -1,8 +1,8 @@
 //! A token's claims: types, times, issuer and audience.
 
-use serde_json::{Map, Value};
+use serde_json::Value;
 
-use super::{error::TokenError, json::text};
+use super::{error::TokenError, json::Members};
 use crate::{
     auth::principal::{Principal, Verified},
     config::AuthConfig,
@@ -31,12 +31,12 @@ pub struct Claims {
 }
 
 impl Claims {
-    pub(super) fn from_object(claims: &Map<String, Value>) -> Result<Self, TokenError> {
+    pub(super) fn from_members(claims: &Members) -> Result<Self, TokenError> {
         Ok(Self {
             exp: time(claims, "exp")?.ok_or(TokenError::Missing("exp"))?,
             nbf: time(claims, "nbf")?,
             iat: time(claims, "iat")?,
-            iss: text(claims, "iss", "iss")?.map(str::to_owned),
+            iss: claims.text("iss", "iss")?.map(str::to_owned),
             aud: match claims.get("aud") {
                 None => Vec::new(),
                 Some(Value::String(one)) => vec![one.clone()],
@@ -74,12 +74,12 @@ impl Claims {
     }
 }
 
-fn principal(claims: &Map<String, Value>) -> Result<Principal, TokenError> {
+fn principal(claims: &Members) -> Result<Principal, TokenError> {
     let permissions = match claims.get("permissions") {
         None => Vec::new(),
         Some(list) => texts(list, "permissions")?,
     };
-    let identity = text(claims, "identity", "identity")?.map(str::to_owned);
+    let identity = claims.text("identity", "identity")?.map(str::to_owned);
     match (claims.get("server"), claims.get("stream")) {
         (Some(_), Some(_)) => Err(TokenError::BothKinds),
         (None, None) => Err(TokenError::NeitherKind),
@@ -107,7 +107,7 @@ fn texts(list: &Value, claim: &'static str) -> Result<Vec<String>, TokenError> {
 }
 
 /// A NumericDate (RFC 7519 section 2), which may have a fraction; whole seconds are kept.
-fn time(claims: &Map<String, Value>, claim: &'static str) -> Result<Option<i64>, TokenError> {
+fn time(claims: &Members, claim: &'static str) -> Result<Option<i64>, TokenError> {
     let Some(value) = claims.get(claim) else {
         return Ok(None);
     };

@@ -10,13 +10,14 @@ mod json;
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use jsonwebtoken::signature::Verifier as _;
-use serde_json::{Map, Value};
 
 use super::{
     keys::{KeySet, VerifyKey},
     principal::Verified,
 };
 use crate::config::AuthConfig;
+
+use json::Members;
 
 pub use claims::Claims;
 pub use error::{MAX_TOKEN_BYTES, TokenError};
@@ -50,14 +51,14 @@ impl<'a> Token<'a> {
             "its header is not base64url",
             "its header must be one JSON object with each member once",
         )?;
-        if json::text(&header, "alg", "alg in the header")?.ok_or(TokenError::Algorithm)? != "ES256" {
+        if header.text("alg", "alg in the header")?.ok_or(TokenError::Algorithm)? != "ES256" {
             return Err(TokenError::Algorithm);
         }
-        if header.contains_key("crit") {
+        if header.get("crit").is_some() {
             return Err(TokenError::Critical);
         }
-        json::text(&header, "typ", "typ in the header")?;
-        let kid = json::text(&header, "kid", "kid in the header")?.map(str::to_owned);
+        header.text("typ", "typ in the header")?;
+        let kid = header.text("kid", "kid in the header")?.map(str::to_owned);
         Ok(Self {
             message,
             payload,
@@ -102,13 +103,12 @@ impl<'a> Token<'a> {
             "its claims are not base64url",
             "its claims must be one JSON object with each member once",
         )?;
-        Claims::from_object(&claims)
+        Claims::from_members(&claims)
     }
 
     /// The steps after [`Token::parse`]: what the token proves at `now`.
     pub(super) fn verify(&self, keys: &KeySet, config: &AuthConfig, now: u64) -> Result<Verified, TokenError> {
-        // The signature comes first, so that nobody learns the expected claims from refusals of
-        // unsigned ones.
+        // The signature comes first: refusals of unsigned claims would reveal the expected ones.
         let key = self.signer(keys)?;
         let verified = self.claims()?.accept(config, now)?;
         Ok(verified.until(key.withdrawn().clone()))
@@ -119,13 +119,9 @@ fn decode(part: &str, problem: &'static str) -> Result<Vec<u8>, TokenError> {
     URL_SAFE_NO_PAD.decode(part).map_err(|_| TokenError::Malformed(problem))
 }
 
-fn decode_object(
-    part: &str,
-    not_base64: &'static str,
-    not_json: &'static str,
-) -> Result<Map<String, Value>, TokenError> {
+fn decode_object(part: &str, not_base64: &'static str, not_json: &'static str) -> Result<Members, TokenError> {
     let bytes = decode(part, not_base64)?;
-    json::object(&bytes).ok_or(TokenError::Malformed(not_json))
+    Members::parse(&bytes).ok_or(TokenError::Malformed(not_json))
 }
 
 #[cfg(test)]

@@ -15,7 +15,7 @@ fn no_configuration() -> Result<Config, StartupError> {
 }
 
 #[test]
-fn a_url_is_taken_without_a_configuration_and_names_escape_what_they_must() {
+fn a_url_needs_no_configuration_and_names_are_escaped() {
     let remote = args("https://streams.test/v1/streams/")
         .remote(&Clock::system(), no_configuration)
         .unwrap();
@@ -28,7 +28,7 @@ fn a_url_is_taken_without_a_configuration_and_names_escape_what_they_must() {
     ] {
         let url = remote.stream_url(&StreamName::new(name).unwrap());
         assert_eq!(url, format!("https://streams.test/v1/streams/{path}"));
-        // What the client makes of it is the same.
+        // The client does not change it.
         assert_eq!(Url::parse(&url).unwrap().as_str(), url);
     }
 }

@@ -1,4 +1,4 @@
-//! What the server's responses and the client's requests hold.
+//! Requests to the server and its responses, as values.
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};

@@ -68,6 +68,22 @@ async fn a_live_reader_keeps_a_sliding_lifetime_from_running_out() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_lifetime_goes_on_while_no_engine_runs() {
+    let (storage, clock) = (FailingStore::new(0), Clock::manual(NOW));
+    let engine = start_at(Arc::clone(&storage) as _, &clock);
+    let (short, long) = (name("short"), name("long"));
+    engine.create(&short, sliding(MINUTE)).await.unwrap();
+    engine.create(&long, sliding(60 * MINUTE)).await.unwrap();
+    engine.stop().await;
+    drop(engine);
+    clock.advance(Duration::from_secs(MINUTE));
+    let engine = start_at(Arc::clone(&storage) as _, &clock);
+    assert!(matches!(engine.metadata(&short).await, Err(ReadError::NotFound)));
+    storage.until(|store| store.usage().streams == 1).await;
+    assert!(engine.metadata(&long).await.is_ok());
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_stream_leaves_memory_when_it_has_been_idle_for_ten_seconds() {
     let (storage, clock) = (FailingStore::new(0), Clock::manual(NOW));
     let engine = start_at(Arc::clone(&storage) as _, &clock);

@@ -46,13 +46,13 @@ type Hook = Mutex<Option<Box<dyn FnOnce() + Send>>>;
 
 /// A store that counts as one that blocks, with places to interfere.
 pub(super) struct FailingStore {
-    pub(super) inner: Box<dyn Storage>,
-    pub(super) fault: Mutex<Option<Fault>>,
+    pub inner: Box<dyn Storage>,
+    pub fault: Mutex<Option<Fault>>,
     /// The next `get` of this name fails.
-    pub(super) unreadable: Mutex<Option<StreamName>>,
-    pub(super) after_get: Hook,
-    pub(super) before_read: Hook,
-    pub(super) commits: AtomicUsize,
+    pub unreadable: Mutex<Option<StreamName>>,
+    pub after_get: Hook,
+    pub before_read: Hook,
+    pub commits: AtomicUsize,
     committed: Notify,
     swept: Notify,
 }
@@ -60,11 +60,11 @@ pub(super) struct FailingStore {
 pub(super) use FailingStore as Faulty;
 
 impl FailingStore {
-    pub(super) fn new(max_bytes: u64) -> Arc<Self> {
+    pub fn new(max_bytes: u64) -> Arc<Self> {
         Self::over(InMemoryStorage::new(max_bytes))
     }
 
-    pub(super) fn over(inner: impl Storage) -> Arc<Self> {
+    pub fn over(inner: impl Storage) -> Arc<Self> {
         Arc::new(Self {
             inner: Box::new(inner),
             fault: Mutex::default(),
@@ -78,7 +78,7 @@ impl FailingStore {
     }
 
     /// Waits until a commit has made `condition` true.
-    pub(super) async fn until(&self, condition: impl Fn(&dyn Storage) -> bool) {
+    pub async fn until(&self, condition: impl Fn(&dyn Storage) -> bool) {
         loop {
             let committed = self.committed.notified();
             if condition(&*self.inner) {
@@ -89,7 +89,7 @@ impl FailingStore {
     }
 
     /// Waits for a whole turn of the sweeper.
-    pub(super) async fn sweep(&self) {
+    pub async fn sweep(&self) {
         // A turn begins by asking for due streams, and has ended when the next one begins. The first
         // may have read the clock before the test moved it.
         for _ in 0..3 {

@@ -1,5 +1,9 @@
 //! TLS on rustls with aws-lc-rs: contexts from files and from ACME, their renewal, and the handshake.
 
+#[cfg(feature = "acme")]
+mod acme;
+#[cfg(not(feature = "acme"))]
+#[path = "no_acme.rs"]
 mod acme;
 mod context;
 mod files;

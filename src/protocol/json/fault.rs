@@ -23,14 +23,14 @@ pub(super) enum Fault {
 
 impl Fault {
     /// Whether the text is invalid JSON, rather than JSON that common parsers reject.
-    pub(super) fn is_invalid_json(self) -> bool {
+    pub fn is_invalid_json(self) -> bool {
         !matches!(
             self,
             Self::TooDeep | Self::UnpairedSurrogate | Self::OutOfRange | Self::NumberTooLong
         )
     }
 
-    pub(super) fn describe(self) -> &'static str {
+    pub fn describe(self) -> &'static str {
         match self {
             Self::InvalidUtf8 => "invalid UTF-8",
             Self::ExpectedValue => "expected a value",

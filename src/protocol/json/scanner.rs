@@ -28,9 +28,9 @@ const SAFE_DIGITS: usize = 308;
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Message<'t> {
     /// The message as it was written.
-    pub(super) text: &'t [u8],
+    pub text: &'t [u8],
     /// Whether there are line feeds or carriage returns between its tokens.
-    pub(super) has_line_breaks: bool,
+    pub has_line_breaks: bool,
 }
 
 /// A position in a JSON text.
@@ -52,7 +52,7 @@ enum Container {
 
 impl<'t> Scanner<'t> {
     /// A scanner at the beginning of a text.
-    pub(super) fn new(text: &'t [u8], max_depth: usize) -> Self {
+    pub fn new(text: &'t [u8], max_depth: usize) -> Self {
         Self {
             text,
             at: 0,
@@ -63,7 +63,7 @@ impl<'t> Scanner<'t> {
     }
 
     /// A fault at the current position, described for the client.
-    pub(super) fn bad_input(&self, fault: Fault) -> BadInput {
+    pub fn bad_input(&self, fault: Fault) -> BadInput {
         let (at, problem) = (self.at, fault.describe());
         let reason = match fault {
             Fault::TooDeep => {
@@ -77,14 +77,14 @@ impl<'t> Scanner<'t> {
     }
 
     /// Checks the encoding of the whole text. Must be called first.
-    pub(super) fn check_utf8(&mut self) -> Result<(), Fault> {
+    pub fn check_utf8(&mut self) -> Result<(), Fault> {
         std::str::from_utf8(self.text).map(|_| ()).map_err(|error| {
             self.at = error.valid_up_to();
             Fault::InvalidUtf8
         })
     }
 
-    pub(super) fn skip_whitespace(&mut self) {
+    pub fn skip_whitespace(&mut self) {
         while let Some(byte @ (b' ' | b'\t' | b'\n' | b'\r')) = self.peek() {
             self.has_line_breaks |= matches!(byte, b'\n' | b'\r');
             self.at += 1;
@@ -92,14 +92,14 @@ impl<'t> Scanner<'t> {
     }
 
     /// Skips the next byte if it is `byte`.
-    pub(super) fn skip_byte(&mut self, byte: u8) -> bool {
+    pub fn skip_byte(&mut self, byte: u8) -> bool {
         let found = self.peek() == Some(byte);
         self.at += usize::from(found);
         found
     }
 
     /// Skips the comma before the next element of an array; `false` if the array ends instead.
-    pub(super) fn next_element(&mut self) -> Result<bool, Fault> {
+    pub fn next_element(&mut self) -> Result<bool, Fault> {
         match self.peek() {
             Some(b',') => {
                 self.at += 1;
@@ -115,7 +115,7 @@ impl<'t> Scanner<'t> {
     }
 
     /// Reads a complete value, from its first byte.
-    pub(super) fn message(&mut self) -> Result<Message<'t>, Fault> {
+    pub fn message(&mut self) -> Result<Message<'t>, Fault> {
         let start = self.at;
         self.has_line_breaks = false;
         loop {
@@ -129,7 +129,7 @@ impl<'t> Scanner<'t> {
     }
 
     /// Checks that the text ends here.
-    pub(super) fn finish(&mut self) -> Result<(), Fault> {
+    pub fn finish(&mut self) -> Result<(), Fault> {
         self.skip_whitespace();
         match self.peek() {
             None => Ok(()),
