@@ -39,6 +39,7 @@ pub mod fuzzing;
 mod gate;
 mod http;
 mod listener;
+mod log_throttle;
 mod private_files;
 mod protocol;
 mod proxy;

@@ -2,7 +2,5 @@
 
 pub mod logs;
 mod metrics;
-mod seldom;
 
 pub use metrics::Metrics;
-pub use seldom::Seldom;
