@@ -33,6 +33,7 @@ mod clock;
 mod config;
 mod control;
 mod engine;
+mod file_watcher;
 #[cfg(any(test, fuzzing))]
 #[doc(hidden)]
 pub mod fuzzing;

@@ -22,9 +22,9 @@ use super::{
 };
 use crate::{
     clock::Clock,
+    log_throttle::LogThrottle,
     protocol::Offset,
     storage::{CommitError, Storage, StreamId},
-    log_throttle::LogThrottle,
     telemetry::Metrics,
 };
 

@@ -15,9 +15,9 @@ use super::{
     transaction::{Staged, Transaction},
 };
 use crate::{
+    log_throttle::LogThrottle,
     protocol::Lifetime,
     protocol::{Millis, StreamName},
-    log_throttle::LogThrottle,
 };
 
 /// How often due streams are looked for.

@@ -10,8 +10,8 @@ use crate::{
     clock,
     engine::{AppendError, CreateError, DeleteError, ReadError, Unavailable},
     gate::Refusal,
-    protocol::{BadInput, Offset, headers},
     log_throttle::LogThrottle,
+    protocol::{BadInput, Offset, headers},
 };
 
 /// An answer that is not what was asked for.

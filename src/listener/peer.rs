@@ -1,3 +1,5 @@
+//! The peer of a connection, and how addresses are compared.
+
 use std::net::{IpAddr, SocketAddr};
 
 use ipnet::IpNet;
@@ -39,4 +41,30 @@ pub fn contains(nets: &[IpNet], ip: IpAddr) -> bool {
         (IpNet::V6(net), IpAddr::V4(ip)) => net.contains(&ip.to_ipv6_mapped()),
         (net, ip) => net.contains(&ip),
     })
+}
+
+/// The network that counts as one client: an IPv4 address, or the /64 that an IPv6 client can
+/// choose its addresses from.
+#[must_use]
+pub fn network(address: IpAddr) -> u64 {
+    /// No unicast address of IPv6 begins like this.
+    const IPV4: u64 = 0xffff_ffff_0000_0000;
+    match address.to_canonical() {
+        IpAddr::V6(address) => (address.to_bits() >> 64) as u64,
+        IpAddr::V4(address) => IPV4 | u64::from(address.to_bits()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_ipv6_client_is_its_network() {
+        let same = |one: &str, other: &str| network(one.parse().unwrap()) == network(other.parse().unwrap());
+        assert!(same("2001:db8::1", "2001:db8::ffff:0:0:2"));
+        assert!(!same("2001:db8::1", "2001:db8:0:1::1"));
+        assert!(!same("192.0.2.1", "192.0.2.2"));
+        assert!(same("192.0.2.1", "::ffff:192.0.2.1"));
+    }
 }

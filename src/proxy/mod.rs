@@ -16,8 +16,8 @@ mod tests;
 
 pub use identity::ProxyIdentity;
 pub use origin::{Host, Origin, Scheme};
+pub use trust::ProxyTrust;
 pub(crate) use trust::is_forwarding;
-pub use trust::{ProxyTrust, Trusted};
 
 use std::net::{IpAddr, SocketAddr};
 

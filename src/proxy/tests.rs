@@ -326,7 +326,7 @@ fn an_identity_is_taken_over_in_mtls_from_a_trusted_proxy_only() {
 
 #[test]
 fn a_wrapped_router_can_be_served() {
-    fn served<S: crate::listener::App>(_: S) {}
+    fn served<S: crate::listener::HttpService>(_: S) {}
     let trust = ProxyTrust::new(&config(ForwardedHeaders::Forwarded), TransportMode::Http);
     served(trust.wrap(axum::Router::new()));
 }
