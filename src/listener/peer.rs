@@ -4,36 +4,35 @@ use std::net::{IpAddr, SocketAddr};
 
 use ipnet::IpNet;
 
-/// The TCP peer of a connection, as an extension of each of its requests. IPv4-mapped IPv6
-/// addresses are given as IPv4. It is the neighbour on the wire, which may be a proxy.
+/// The TCP peer of a connection, as an extension of each of its requests. It may be a proxy.
+/// IPv4-mapped IPv6 addresses become IPv4.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PeerAddr(pub SocketAddr);
 
-/// Which listener a connection came in by, as an extension of each of its requests.
+/// The listener of a connection, as an extension of each of its requests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ListenerKind {
-    /// For browsers and everyone else.
+    /// For browsers and other clients.
     Public,
     /// Plain HTTP for the app servers on the allow-list.
     Internal,
 }
 
-/// What TLS found out about a connection, as an extension of each of its requests; absent on
-/// plain connections.
+/// The result of the TLS handshake, as an extension of each request on a TLS connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TlsInfo {
-    /// The peer showed a certificate that our client CA signed.
+    /// The peer has presented a certificate that the client CA has signed.
     pub client_cert: bool,
-    /// `h2` was agreed on.
+    /// HTTP/2 was negotiated.
     pub http2: bool,
 }
 
-/// Reads an IPv4-mapped IPv6 address as the IPv4 address that it is.
+/// Turns an IPv4-mapped IPv6 address into an IPv4 address.
 pub(super) fn canonical(peer: SocketAddr) -> SocketAddr {
     SocketAddr::new(peer.ip().to_canonical(), peer.port())
 }
 
-/// Whether `ip` lies in one of `nets`, an IPv4-mapped address counting as IPv4 on either side.
+/// Whether `ip` lies in one of `nets`. IPv4-mapped addresses count as IPv4 on either side.
 #[must_use]
 pub fn contains(nets: &[IpNet], ip: IpAddr) -> bool {
     let ip = ip.to_canonical();
@@ -43,11 +42,11 @@ pub fn contains(nets: &[IpNet], ip: IpAddr) -> bool {
     })
 }
 
-/// The network that counts as one client: an IPv4 address, or the /64 that an IPv6 client can
-/// choose its addresses from.
+/// The network that counts as one client: an IPv4 address, or an IPv6 /64, whose addresses a client
+/// can choose freely.
 #[must_use]
 pub fn network(address: IpAddr) -> u64 {
-    /// No unicast address of IPv6 begins like this.
+    /// No IPv6 unicast address has this prefix.
     const IPV4: u64 = 0xffff_ffff_0000_0000;
     match address.to_canonical() {
         IpAddr::V6(address) => (address.to_bits() >> 64) as u64,

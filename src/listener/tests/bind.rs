@@ -5,7 +5,7 @@ use crate::listener::{Listener, bind::BindError};
 async fn a_port_in_use_is_named() {
     let first = bind("127.0.0.1:0");
     let error = Listener::bind(first.address(), TIMEOUT).unwrap_err();
-    assert!(matches!(error, BindError::InUse { address } if address == first.address()));
+    assert!(matches!(error, BindError::InUse { address, .. } if address == first.address()));
     assert_eq!(
         error.to_string(),
         format!("cannot listen on {}: the address is already in use", first.address())
