@@ -64,12 +64,14 @@ mod config;
 #[cfg(feature = "cli")]
 mod control;
 mod engine;
+mod file_watcher;
 #[cfg(any(test, fuzzing))]
 #[doc(hidden)]
 pub mod fuzzing;
 mod gate;
 mod http;
 mod listener;
+mod log_throttle;
 mod private_files;
 mod protocol;
 mod proxy;

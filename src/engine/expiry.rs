@@ -15,9 +15,9 @@ use super::{
     transaction::{Staged, Transaction},
 };
 use crate::{
+    log_throttle::LogThrottle,
     protocol::Lifetime,
     protocol::{Millis, StreamName},
-    telemetry::Seldom,
 };
 
 /// How often due streams are looked for.
@@ -31,7 +31,7 @@ const MIN_TOUCH_MILLIS: Millis = 1_000;
 /// Looks for streams whose time is over, and forgets those that nobody uses, for as long
 /// as the engine lives.
 pub(super) async fn sweep(engine: Weak<Shared>, stopped: CancellationToken) {
-    let failures = Seldom::default();
+    let failures = LogThrottle::default();
     let mut ticks = tokio::time::interval(SWEEP_INTERVAL);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
@@ -42,9 +42,9 @@ pub(super) async fn sweep(engine: Weak<Shared>, stopped: CancellationToken) {
         let Some(shared) = engine.upgrade() else { return };
         let engine = Engine { shared };
         if let Err(error) = engine.expire_due().await
-            && let Some(unsaid) = failures.now("sweep")
+            && let Some(suppressed) = failures.allow("sweep")
         {
-            tracing::warn!(%error, unsaid, "could not look for expired streams; trying again");
+            tracing::warn!(%error, suppressed, "could not look for expired streams; trying again");
         }
         engine.evict_idle();
     }

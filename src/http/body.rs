@@ -16,7 +16,7 @@ use tokio::{
 use super::{App, Problem, live};
 use crate::{
     auth::{Permit, Principal},
-    listener::Share,
+    listener::KeyedPermit,
 };
 
 /// A body that is announced as no longer than this gets its memory at once.
@@ -28,7 +28,7 @@ const MIN_ALLOCATION: usize = 1024;
 /// A body, and the memory that is charged for it.
 pub(super) struct Received {
     pub(super) bytes: Bytes,
-    _charge: (Option<OwnedSemaphorePermit>, Vec<Share>),
+    _charge: (Option<OwnedSemaphorePermit>, Vec<KeyedPermit>),
 }
 
 /// Reads a body. One that is announced as too large is refused before it is read.
@@ -92,7 +92,7 @@ struct Buffer<'a> {
     /// Whose share it is charged to as well.
     client: Option<u64>,
     charge: Option<OwnedSemaphorePermit>,
-    shares: Vec<Share>,
+    shares: Vec<KeyedPermit>,
 }
 
 impl Buffer<'_> {
@@ -138,7 +138,7 @@ impl Buffer<'_> {
 
     fn charge(&mut self, bytes: usize) -> Result<(), Problem> {
         if let Some(client) = self.client {
-            let share = self.app.held_by_address().take_many(client, bytes);
+            let share = self.app.held_by_address().try_acquire_many(client, bytes);
             self.shares.push(share.ok_or_else(crowded)?);
         }
         let bytes = u32::try_from(bytes).map_err(|_| overloaded())?;

@@ -16,7 +16,7 @@ use super::{App, Problem};
 use crate::{
     auth::{Permit, Principal, Verified},
     clock,
-    listener::{ListenerKind, Share, Shares, contains, network},
+    listener::{KeyedLimit, KeyedPermit, ListenerKind, contains, network},
     proxy::Origin,
 };
 
@@ -24,7 +24,7 @@ use crate::{
 pub(super) struct Place {
     gauge: IntGauge,
     _permit: OwnedSemaphorePermit,
-    _shares: (Share, Share),
+    _shares: (KeyedPermit, KeyedPermit),
     /// Keeps the address taken by which a token is counted.
     _token: Option<Arc<Verified>>,
 }
@@ -40,8 +40,8 @@ enum Holder<'a> {
 
 /// The shares in `limits.max_live_readers`.
 pub(super) struct LiveShares {
-    principals: Arc<Shares>,
-    addresses: Arc<Shares>,
+    principals: Arc<KeyedLimit>,
+    addresses: Arc<KeyedLimit>,
     /// Principals are counted by a hash that nobody outside can predict.
     hasher: RandomState,
 }
@@ -49,8 +49,8 @@ pub(super) struct LiveShares {
 impl LiveShares {
     pub(super) fn new(per_principal: usize, per_address: usize) -> Self {
         Self {
-            principals: Shares::new(per_principal),
-            addresses: Shares::new(per_address),
+            principals: KeyedLimit::new(per_principal),
+            addresses: KeyedLimit::new(per_address),
             hasher: RandomState::new(),
         }
     }
@@ -61,7 +61,7 @@ impl Place {
     /// share of them already.
     pub(super) fn take(app: &App, permit: &Permit, parts: &Parts, mode: &'static str) -> Result<Self, Problem> {
         let shares = if permit.principal().is_some_and(Principal::is_server) {
-            (Share::default(), Share::default())
+            (KeyedPermit::default(), KeyedPermit::default())
         } else {
             (principal_share(app, permit)?, address_share(app, parts)?)
         };
@@ -79,25 +79,25 @@ impl Place {
     }
 }
 
-fn principal_share(app: &App, permit: &Permit) -> Result<Share, Problem> {
+fn principal_share(app: &App, permit: &Permit) -> Result<KeyedPermit, Problem> {
     let holder = match (permit.identity(), permit.holder()) {
         (Some(identity), _) => Holder::Identity(identity),
         (None, Some(token)) => Holder::Token(Arc::as_ptr(token).addr()),
-        (None, None) => return Ok(Share::default()),
+        (None, None) => return Ok(KeyedPermit::default()),
     };
     let shares = app.live_shares();
-    let share = shares.principals.take(shares.hasher.hash_one(holder));
+    let share = shares.principals.try_acquire(shares.hasher.hash_one(holder));
     share.ok_or_else(|| {
         let detail = "this token has its share of the live reads open; end some, or try again";
         Problem::too_many("too-many-own-readers", detail)
     })
 }
 
-fn address_share(app: &App, parts: &Parts) -> Result<Share, Problem> {
+fn address_share(app: &App, parts: &Parts) -> Result<KeyedPermit, Problem> {
     let Some(client) = client(app, parts) else {
-        return Ok(Share::default());
+        return Ok(KeyedPermit::default());
     };
-    let share = app.live_shares().addresses.take(client);
+    let share = app.live_shares().addresses.try_acquire(client);
     share.ok_or_else(|| {
         let detail = "this address has its share of the live reads open; end some, or try again";
         Problem::too_many("too-many-own-readers", detail)

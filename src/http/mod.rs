@@ -40,7 +40,7 @@ use crate::{
 };
 
 /// The whole server as a service: it looks at the path itself.
-pub fn service(app: App) -> impl crate::listener::App + Sync {
+pub fn service(app: App) -> impl crate::listener::HttpService + Sync {
     tower::service_fn(move |request: Request<Body>| {
         let app = app.clone();
         // Boxed: it is several KiB, and whoever holds a future by value copies it more than once.

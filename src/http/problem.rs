@@ -10,8 +10,8 @@ use crate::{
     clock,
     engine::{AppendError, CreateError, DeleteError, ReadError, Unavailable},
     gate::Refusal,
+    log_throttle::LogThrottle,
     protocol::{BadInput, Offset, headers},
-    telemetry::Seldom,
 };
 
 /// An answer that is not what was asked for.
@@ -80,21 +80,21 @@ impl Problem {
     /// A failure of the server is logged, with a number that the client gets too. A state of the
     /// server, such as a full disk, refuses many, and is logged now and then.
     fn log(&self, request_id: &str, path: &str, operation: &str) {
-        static STATES: LazyLock<Seldom> = LazyLock::new(Seldom::default);
+        static STATES: LazyLock<LogThrottle> = LazyLock::new(LogThrottle::default);
         let (status, cause) = (self.status.as_u16(), self.cause.as_deref().unwrap_or_default());
         let is_state = matches!(
             self.status,
             StatusCode::SERVICE_UNAVAILABLE | StatusCode::INSUFFICIENT_STORAGE
         );
-        let said = if is_state { STATES.now(self.code) } else { Some(0) };
+        let said = if is_state { STATES.allow(self.code) } else { Some(0) };
         match said {
-            Some(unsaid) if self.status.is_server_error() => tracing::error!(
+            Some(suppressed) if self.status.is_server_error() => tracing::error!(
                 request_id,
                 operation,
                 http.response.status_code = status,
                 url.path = path,
                 cause,
-                unsaid,
+                suppressed,
                 "{}",
                 self.detail
             ),

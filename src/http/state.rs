@@ -18,7 +18,7 @@ use crate::{
     config::{CachePolicy, Config},
     engine::Engine,
     gate::Gate,
-    listener::Shares,
+    listener::KeyedLimit,
     telemetry::Metrics,
 };
 
@@ -37,7 +37,7 @@ struct Inner {
     settings: Settings,
     /// One permit for each byte of request bodies that may be held.
     held_bytes: Arc<Semaphore>,
-    held_by_address: Arc<Shares>,
+    held_by_address: Arc<KeyedLimit>,
     live_readers: Arc<Semaphore>,
     live_shares: LiveShares,
     stopping: CancellationToken,
@@ -140,7 +140,7 @@ impl App {
             metrics,
             cors: Cors::new(&settings.cors_origins, settings.identity_header.clone()),
             held_bytes: Arc::new(Semaphore::new(settings.max_held_bytes)),
-            held_by_address: Shares::new(settings.max_held_bytes_per_address()),
+            held_by_address: KeyedLimit::new(settings.max_held_bytes_per_address()),
             live_readers: Arc::new(Semaphore::new(settings.max_live_readers)),
             live_shares: LiveShares::new(
                 settings.max_live_readers_per_principal,
@@ -201,7 +201,7 @@ impl App {
         &self.inner.held_bytes
     }
 
-    pub(super) fn held_by_address(&self) -> &Arc<Shares> {
+    pub(super) fn held_by_address(&self) -> &Arc<KeyedLimit> {
         &self.inner.held_by_address
     }
 

@@ -1,34 +1,34 @@
-//! The few answers that this layer gives itself.
+//! Responses by the listener itself.
 
 use axum::body::Body;
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
 
 const PROBLEM: &str = "application/problem+json";
 
-/// How long clients that are refused for want of room are told to wait, in seconds.
+/// In seconds.
 const RETRY_AFTER: &str = "2";
 
-/// The answer to a request for whose response there is no memory. Costs none itself.
-const OVERLOADED: &str = r#"{"type":"urn:durable-streams:problem:overloaded","title":"Service Unavailable","status":503,"detail":"too many responses have not been taken by their clients; try again"}"#;
+/// For a request without memory for its response. Static, so that it needs none itself.
+const OVERLOADED: &str = r#"{"type":"urn:durable-streams:problem:overloaded","title":"Service Unavailable","status":503,"detail":"the memory for responses is used up; try again later"}"#;
 
-/// On every answer (protocol section 12.7).
+/// On every response (protocol section 12.7).
 const SECURITY: [(&str, &str); 2] = [
     ("x-content-type-options", "nosniff"),
     ("cross-origin-resource-policy", "cross-origin"),
 ];
 
-/// An answer in the form of RFC 9457 that ends its connection. `title` and `detail` are our
-/// own words and need no escaping.
+/// A response in the form of RFC 9457 that closes its connection. `title` and `detail` are
+/// constants that need no escaping.
 pub(super) fn refusal(status: StatusCode, title: &str, detail: &str) -> Response<Body> {
-    let mut response = answer(status, Body::from(problem(status, title, detail)));
+    let mut response = problem_response(status, Body::from(problem(status, title, detail)));
     let close = HeaderValue::from_static("close");
     response.headers_mut().insert(header::CONNECTION, close);
     response
 }
 
-/// 503 instead of a response that there is no room for. Keeps its CORS headers.
+/// A 503 in place of a response without room. Keeps the CORS headers.
 pub(super) fn overloaded(refused: &HeaderMap) -> Response<Body> {
-    let mut response = answer(StatusCode::SERVICE_UNAVAILABLE, Body::from(OVERLOADED));
+    let mut response = problem_response(StatusCode::SERVICE_UNAVAILABLE, Body::from(OVERLOADED));
     let headers = response.headers_mut();
     headers.insert(header::RETRY_AFTER, HeaderValue::from_static(RETRY_AFTER));
     for (name, value) in refused {
@@ -39,7 +39,7 @@ pub(super) fn overloaded(refused: &HeaderMap) -> Response<Body> {
     response
 }
 
-fn answer(status: StatusCode, body: Body) -> Response<Body> {
+fn problem_response(status: StatusCode, body: Body) -> Response<Body> {
     let mut response = Response::new(body);
     *response.status_mut() = status;
     let headers = response.headers_mut();
@@ -51,7 +51,7 @@ fn answer(status: StatusCode, body: Body) -> Response<Body> {
     response
 }
 
-/// A refusal as it goes over the wire, for where no HTTP is spoken.
+/// A refusal as bytes, for connections whose requests are not parsed.
 pub(super) fn raw_refusal(status: StatusCode, title: &str, detail: &str) -> Vec<u8> {
     let text = problem(status, title, detail);
     let mut head = format!(
@@ -60,7 +60,7 @@ pub(super) fn raw_refusal(status: StatusCode, title: &str, detail: &str) -> Vec<
         text.len(),
     );
     if status == StatusCode::TOO_MANY_REQUESTS {
-        // The request is not read, so its origin is unknown; there is nothing to be learnt here.
+        // The request is not parsed, so its origin is unknown; the response holds no secret.
         head.push_str(&format!(
             "retry-after: {RETRY_AFTER}\r\naccess-control-allow-origin: *\r\n"
         ));

@@ -40,9 +40,9 @@ pub async fn serve(loaded: Loaded) -> Result<(), StartupError> {
     let speech = Speech::of(&config)?;
     let listeners = Listeners::bind(&config)?;
     let metrics = metrics()?;
-    let server = Server::new(&config.limits, &config.transport.connection)
-        .counting(Arc::clone(&metrics))
-        .trusting(config.proxy.trusted());
+    let server = Server::new(&config.limits, &config.transport.connection, Clock::system())
+        .with_metrics(Arc::clone(&metrics))
+        .with_trusted_proxies(config.proxy.trusted());
     let reload = Reload {
         authenticator: gate.authenticator().cloned(),
         server: server.clone(),

@@ -3,7 +3,5 @@
 #[cfg(feature = "cli")]
 pub mod logs;
 mod metrics;
-mod seldom;
 
 pub use metrics::Metrics;
-pub use seldom::Seldom;

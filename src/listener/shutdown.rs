@@ -1,23 +1,27 @@
-use std::future::Future;
-use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::{Context, Poll};
+//! The signals of a graceful shutdown, and its outcome.
+
+use std::{
+    future::Future,
+    pin::Pin,
+    sync::atomic::{AtomicBool, Ordering},
+    task::{Context, Poll},
+};
 
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
-/// How a drained stop went.
+/// How a graceful shutdown went.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Drained {
-    /// Connections that were still open when the time was up, and were cut.
+    /// Connections that were cut because they were still open at the end of the grace period.
     pub cut: usize,
 }
 
-/// A signal that thousands of connections wait for. A bare token takes two locks that all of
-/// them share whenever one of them is woken; this is one load.
+/// A signal for thousands of connections. Polling a bare token takes two locks that all of them
+/// share; polling this is one load.
 #[derive(Debug, Default)]
 pub(super) struct Signal {
     token: CancellationToken,
-    given: AtomicBool,
+    sent: AtomicBool,
 }
 
 impl Signal {
@@ -25,37 +29,37 @@ impl Signal {
         &self.token
     }
 
-    pub(super) fn is_given(&self) -> bool {
-        self.given.load(Ordering::Acquire)
+    pub(super) fn is_sent(&self) -> bool {
+        self.sent.load(Ordering::Acquire)
     }
 
-    pub(super) fn give(&self) {
-        self.given.store(true, Ordering::Release);
+    pub(super) fn send(&self) {
+        self.sent.store(true, Ordering::Release);
         self.token.cancel();
     }
 
-    pub(super) fn wait(&self) -> Wait<'_> {
-        Wait {
+    pub(super) fn received(&self) -> Received<'_> {
+        Received {
             signal: self,
             registered: None,
         }
     }
 }
 
-/// Ready once the signal is given. Only for the top of a spawned task, whose waker never
-/// changes: it is registered once.
+/// Ready once the signal has been sent. Registers the waker of its first poll only, so it belongs
+/// at the top of a spawned task, whose waker never changes.
 #[derive(Debug)]
-pub(super) struct Wait<'a> {
+pub(super) struct Received<'a> {
     signal: &'a Signal,
     registered: Option<Pin<Box<WaitForCancellationFutureOwned>>>,
 }
 
-impl Future for Wait<'_> {
+impl Future for Received<'_> {
     type Output = ();
 
     #[inline]
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        if self.signal.is_given() {
+        if self.signal.is_sent() {
             return Poll::Ready(());
         }
         if self.registered.is_some() {

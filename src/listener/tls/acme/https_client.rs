@@ -1,5 +1,5 @@
-//! HTTP/1.1 over TLS to the ACME server, for instant-acme: a handful of small requests every
-//! few weeks, each on a connection of its own.
+//! HTTP/1.1 over TLS to the ACME server, for instant-acme: a few small requests every few weeks,
+//! each on a connection of its own.
 
 use std::{error::Error as StdError, future::Future, pin::Pin, sync::Arc, time::Duration};
 
@@ -13,34 +13,39 @@ use rustls::{ClientConfig, pki_types::ServerName};
 use tokio::{net::TcpStream, time::timeout};
 use tokio_rustls::TlsConnector;
 
-/// For a whole request, its connection included.
-const TIMEOUT: Duration = Duration::from_secs(30);
-/// No answer of an ACME server is longer.
-const MAX_ANSWER_BYTES: usize = 1024 * 1024;
+/// For a whole request, including its connection.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
+const MAX_RESPONSE_BYTES: usize = 1024 * 1024;
 
-type Failure = Box<dyn StdError + Send + Sync>;
+type BoxError = Box<dyn StdError + Send + Sync>;
 
 #[derive(Clone)]
-pub(super) struct Client(pub(super) Arc<ClientConfig>);
+pub(super) struct HttpsClient(Arc<ClientConfig>);
 
-impl HttpClient for Client {
+impl HttpsClient {
+    pub(super) fn new(tls: Arc<ClientConfig>) -> Self {
+        Self(tls)
+    }
+}
+
+impl HttpClient for HttpsClient {
     fn request(
         &self,
         request: Request<BodyWrapper<Bytes>>,
     ) -> Pin<Box<dyn Future<Output = Result<BytesResponse, Error>> + Send>> {
         let tls = Arc::clone(&self.0);
         Box::pin(async move {
-            let answer = timeout(TIMEOUT, ask(tls, request)).await;
-            answer
-                .unwrap_or_else(|_| Err(format!("no answer within {} s", TIMEOUT.as_secs()).into()))
+            let response = timeout(REQUEST_TIMEOUT, send(tls, request)).await;
+            response
+                .unwrap_or_else(|_| Err(format!("no response within {} s", REQUEST_TIMEOUT.as_secs()).into()))
                 .map_err(Error::Other)
         })
     }
 }
 
-async fn ask(tls: Arc<ClientConfig>, request: Request<BodyWrapper<Bytes>>) -> Result<BytesResponse, Failure> {
+async fn send(tls: Arc<ClientConfig>, request: Request<BodyWrapper<Bytes>>) -> Result<BytesResponse, BoxError> {
     let (mut parts, body) = request.into_parts();
-    let (host, port) = https(&parts.uri)?;
+    let (host, port) = authority(&parts.uri)?;
     let stream = TcpStream::connect((host.as_str(), port)).await?;
     let name = ServerName::try_from(host)?;
     let stream = TlsConnector::from(tls).connect(name, stream).await?;
@@ -53,14 +58,14 @@ async fn ask(tls: Arc<ClientConfig>, request: Request<BodyWrapper<Bytes>>) -> Re
     parts
         .headers
         .insert(header::CONNECTION, header::HeaderValue::from_static("close"));
-    // On a connection to the origin itself the target is the path.
+    // The origin form of the request target, as there is no proxy.
     parts.uri = parts.uri.path_and_query().map_or("/", |path| path.as_str()).parse()?;
     let body = Full::new(body.collect().await?.to_bytes());
     let (parts, body) = sender
         .send_request(Request::from_parts(parts, body))
         .await?
         .into_parts();
-    let body = Limited::new(body, MAX_ANSWER_BYTES).collect().await?.to_bytes();
+    let body = Limited::new(body, MAX_RESPONSE_BYTES).collect().await?.to_bytes();
     connection.abort();
     Ok(BytesResponse {
         parts,
@@ -68,7 +73,7 @@ async fn ask(tls: Arc<ClientConfig>, request: Request<BodyWrapper<Bytes>>) -> Re
     })
 }
 
-fn https(uri: &Uri) -> Result<(String, u16), Failure> {
+fn authority(uri: &Uri) -> Result<(String, u16), BoxError> {
     let host = uri.host().filter(|_| uri.scheme_str() == Some("https"));
     let host = host.ok_or_else(|| format!("{uri} is not an https:// URL"))?;
     let host = host.trim_start_matches('[').trim_end_matches(']');
