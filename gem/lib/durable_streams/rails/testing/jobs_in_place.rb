@@ -3,42 +3,48 @@
 require "active_job"
 require "concurrent/atomic/atomic_fixnum"
 
-# Runs broadcast jobs inline, whichever queue adapter the test has. The adapter is
-# not changed, because all threads share it.
-module DurableStreams::Rails::Testing::JobsInPlace # :nodoc:
-  INLINE = ActiveJob::QueueAdapters::InlineAdapter.new
-  EVERYWHERE = Concurrent::AtomicFixnum.new
-  private_constant :INLINE, :EVERYWHERE
+module DurableStreams
+  module Rails
+    module Testing
+      # Runs broadcast jobs inline, whichever queue adapter the test has. The adapter is
+      # not changed, because all threads share it.
+      module JobsInPlace # :nodoc:
+        INLINE = ActiveJob::QueueAdapters::InlineAdapter.new
+        EVERYWHERE = Concurrent::AtomicFixnum.new
+        private_constant :INLINE, :EVERYWHERE
 
-  class << self
-    def here
-      install
-      sandbox = DurableStreams::Rails::Testing::Sandbox.current
-      sandbox.blocks_in_place += 1
-      yield
-    ensure
-      sandbox.blocks_in_place -= 1 if sandbox
-    end
+        class << self
+          def here
+            install
+            sandbox = Testing::Sandbox.current
+            sandbox.blocks_in_place += 1
+            yield
+          ensure
+            sandbox.blocks_in_place -= 1 if sandbox
+          end
 
-    def everywhere
-      install
-      EVERYWHERE.increment
-      yield
-    ensure
-      EVERYWHERE.decrement
-    end
+          def everywhere
+            install
+            EVERYWHERE.increment
+            yield
+          ensure
+            EVERYWHERE.decrement
+          end
 
-    def active?
-      EVERYWHERE.value.positive? || DurableStreams::Rails::Testing::Sandbox.current.blocks_in_place.positive?
-    end
+          def active?
+            EVERYWHERE.value.positive? || Testing::Sandbox.current.blocks_in_place.positive?
+          end
 
-    private
-      def install
-        DurableStreams::Rails::BroadcastJob.singleton_class.prepend(self)
+          private
+            def install
+              BroadcastJob.singleton_class.prepend(self)
+            end
+        end
+
+        def queue_adapter
+          Testing::JobsInPlace.active? ? INLINE : super
+        end
       end
-  end
-
-  def queue_adapter
-    DurableStreams::Rails::Testing::JobsInPlace.active? ? INLINE : super
+    end
   end
 end
