@@ -65,7 +65,7 @@ begin
   path = "#{uri.path}/plain"
   DurableStreams.broadcast_event_to("plain", **EVENT)
   body = JSON.generate(DurableStreams.read_stream("plain").to_a)
-  headers = { "Content-Type" => "application/json", "Authorization" => "Bearer #{DurableStreams.gatekeeper.server_token}" }
+  headers = { "Content-Type" => "application/json", "Authorization" => "Bearer #{DurableStreams.token_signer.server_token}" }
   http = Net::HTTP.start(uri.host, uri.port)
 
   measurements = [

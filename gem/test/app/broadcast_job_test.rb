@@ -2,7 +2,7 @@
 
 require "test_helper"
 
-class BroadcastJobTest < HttpTestCase
+class BroadcastJobTest < StubServerTestCase
   include ActiveJob::TestHelper
 
   setup { @post = Post.create!(title: "Post") }
@@ -123,7 +123,7 @@ class BroadcastJobTest < HttpTestCase
 end
 
 # Under an adapter that runs jobs where they are enqueued and cannot wait.
-class InlineBroadcastJobTest < HttpTestCase
+class InlineBroadcastJobTest < StubServerTestCase
   setup do
     @adapter, DurableStreams::Rails::BroadcastJob.queue_adapter = DurableStreams::Rails::BroadcastJob.queue_adapter, :inline
     @post = Post.create!(title: "Post")

@@ -89,7 +89,7 @@ class BroadcastsTest < ActiveSupport::TestCase
     assert_raises(DurableStreams::StreamClosed) { DurableStreams.broadcast_event_to("notes", type: "note", key: "1", value: 1, operation: :insert) }
 
     assert_match %r{insert note/1 to notes \(\d+\.\d+ms\)}, logger.logged(:debug).first
-    assert_match %r{insert note/1 to notes failed: notes is closed}, logger.logged(:error).first
+    assert_match %r{insert note/1 to notes failed: the stream notes is closed}, logger.logged(:error).first
   ensure
     ActiveSupport::LogSubscriber.logger = was
   end

@@ -79,7 +79,7 @@ class DeclarationsTest < ActiveSupport::TestCase
 
   test "strings are refused as the class is loaded" do
     error = assert_raises(ArgumentError) { comments { streams_to "boards" } }
-    assert_match 'not ["boards"]. A stream by its name: streams "boards"', error.message
+    assert_match 'not ["boards"]. For a stream with a fixed name: streams "boards"', error.message
     [ [], [ @post ], [ nil ], [ { a: 1 } ] ].each { |targets| assert_raises(ArgumentError, targets.inspect) { comments { streams_to(*targets) } } }
     [ { onn: :create }, { if: "loud?" }, { unless: [ :loud?, "quiet?" ] } ].each { |options| assert_raises(ArgumentError, options.inspect) { comments { streams_to :post, **options } } }
     [ [ nil ], [ "" ], [ "a", nil ], [ { a: 1 } ], [ "a\nb" ], [ "a" * 1025 ] ].each { |parts| assert_raises(ArgumentError, parts.inspect) { comments { streams(*parts) } } }

@@ -147,7 +147,7 @@ class AppTest < ActiveSupport::TestCase
     app.run("bin/rails", "generate", "durable_streams:install")
     assert_equal "", app.run("bin/rails", "runner", "1").lines.grep(/durable_streams/).join
     assert_not app.exist?("config/keys")
-    assert_match "made config/keys/signing_key.pem", app.run("bin/rails", "runner", "3.times.map { Thread.new { DurableStreams.gatekeeper.server_token } }.each(&:join)")
+    assert_match "made config/keys/signing_key.pem", app.run("bin/rails", "runner", "3.times.map { Thread.new { DurableStreams.token_signer.server_token } }.each(&:join)")
     assert_equal 0o600, File.stat(app.expand("config/keys/signing_key.pem")).mode & 0o777
     keys = app.read("config/keys/signing_key.pem")
 

@@ -3,7 +3,7 @@
 require "test_helper"
 
 # What an app developer meets when something is wrong.
-class FailureTest < ServerTestCase
+class FailureTest < RealServerTestCase
   include ActiveJob::TestHelper
 
   test "a record is saved while the server is down, and its event arrives once" do

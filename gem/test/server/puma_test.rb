@@ -3,7 +3,7 @@
 require "test_helper"
 
 # The dummy app in a Puma cluster that was forked after it was loaded.
-class PumaTest < ServerTestCase
+class PumaTest < RealServerTestCase
   WORKERS, THREADS = 2, 4
 
   CONFIG = <<~RUBY

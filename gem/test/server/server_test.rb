@@ -2,7 +2,7 @@
 
 require "test_helper"
 
-class ServerTest < ServerTestCase
+class ServerTest < RealServerTestCase
   setup do
     start_server
     @post = Post.create!(title: "Post")

@@ -3,7 +3,7 @@
 require "test_helper"
 
 # Testing.with_server, as a system test uses it.
-class WithServerTest < ServerTestCase
+class WithServerTest < RealServerTestCase
   include ActiveJob::TestHelper
 
   setup do

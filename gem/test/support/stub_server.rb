@@ -23,7 +23,7 @@ class StubServer
     "http://127.0.0.1:#{port}/v1/streams"
   end
 
-  # What to do with the next requests, in order: :lose_answer handles the
+  # Sets how the next requests fail, in order: :lose_answer handles the
   # request and drops the connection, :break_off does so in the middle of the
   # answer, :drop drops it unhandled, an array is an answer of status, headers and body, nil answers properly.
   def script(*faults)

@@ -2,7 +2,7 @@
 
 require "test_helper"
 
-class HttpTransportTest < HttpTestCase
+class HttpTransportTest < StubServerTestCase
   test "creates a stream once, then appends a JSON array" do
     txid = broadcast
     broadcast
@@ -115,33 +115,35 @@ class HttpTransportTest < HttpTestCase
   end
 
   test "a server that does not answer" do
-    with_config read_timeout: 0.1, max_retries: 0 do
-      hanging = TCPServer.new("127.0.0.1", 0)
-      DurableStreams.server_url = "http://127.0.0.1:#{hanging.addr[1]}/v1/streams"
-      assert_raises(DurableStreams::ConnectionError) { broadcast }
-    ensure
-      hanging.close
-    end
+    hanging = TCPServer.new("127.0.0.1", 0)
+    configure(read_timeout: 0.1, max_retries: 0, server_url: "http://127.0.0.1:#{hanging.addr[1]}/v1/streams")
+    assert_raises(DurableStreams::ConnectionError) { broadcast }
+  ensure
+    hanging.close
   end
 
   test "a refusal names the URL, the reason and what to do" do
     {
-      problem(401, "the token's signature does not match") => [ DurableStreams::Unauthorized, /auth.verify_key/ ],
-      problem(401, "issuer not accepted") => [ DurableStreams::Unauthorized, /token_issuer is "https:\/\/dummy.example.com"/ ],
-      problem(401, "audience not accepted") => [ DurableStreams::Unauthorized, /token_audience is "http:\/\/localhost:4437/ ],
-      problem(401, "the token expired") => [ DurableStreams::Unauthorized, /clocks/ ],
-      problem(403, "peer 10.0.0.9 is not allowed") => [ DurableStreams::Forbidden, /allowed_ips/ ],
+      unauthorized("signature") => [ DurableStreams::Unauthorized, /auth.verify_key/ ],
+      unauthorized("unknown-key") => [ DurableStreams::Unauthorized, /auth.verify_key/ ],
+      unauthorized("issuer") => [ DurableStreams::Unauthorized, /token_issuer is "https:\/\/dummy.example.com"/ ],
+      unauthorized("audience") => [ DurableStreams::Unauthorized, /token_audience is "http:\/\/localhost:4437/ ],
+      unauthorized("expired") => [ DurableStreams::Unauthorized, /clocks/ ],
+      unauthorized("malformed") => [ DurableStreams::Unauthorized, /answered 401: the token is bad\z/ ],
+      problem(403, "no", code: "peer-not-allowed") => [ DurableStreams::Forbidden, /allowed_ips/ ],
+      problem(403, "not this stream", code: "forbidden") => [ DurableStreams::Forbidden, /not this stream\z/ ],
       problem(413, "too large") => [ DurableStreams::PayloadTooLarge, /max_stream_bytes/ ],
-      problem(507, "disk full") => [ DurableStreams::InsufficientStorage, /no room/ ],
+      problem(507, "disk full", code: "full") => [ DurableStreams::InsufficientStorage, /no room/ ],
+      problem(507, "too many", code: "too-many-streams") => [ DurableStreams::InsufficientStorage, /too many\z/ ],
       problem(410, "deleted") => [ DurableStreams::StreamGone, /deleted/ ],
       problem(409, "closed", "Stream-Closed" => "true") => [ DurableStreams::StreamClosed, /closed/ ],
       problem(409, "content type") => [ DurableStreams::Conflict, /content type/ ],
-      problem(400, "bad") => [ DurableStreams::ResponseError, /bad/ ]
+      problem(400, "bad", code: "bad-request") => [ DurableStreams::ResponseError, /bad/ ]
     }.each do |answer, (error_class, advice)|
       DurableStreams.reset_connections
       @server.script(nil, answer, *([ answer ] if answer.first == 401))
       error = assert_raises(error_class) { broadcast }
-      assert_equal answer.first, error.status
+      assert_equal [ answer.first, JSON.parse(answer.last)["type"].split(":").last ], [ error.status, error.code ]
       assert_match "#{@server.url}/notes answered #{answer.first}: #{JSON.parse(answer.last)["detail"]}", error.message
       assert_match advice, error.message
     end
@@ -258,7 +260,7 @@ class HttpTransportTest < HttpTestCase
   end
 
   test "an address without the route" do
-    not_served = [ 404, { "Content-Type" => "application/problem+json" }, { type: "no-such-path", detail: "nothing is served at this path" }.to_json ]
+    not_served = problem(404, "nothing is served at this path", code: "no-such-path")
     @server.script(*[ not_served ] * 4)
     [ -> { broadcast }, -> { DurableStreams.read_stream("notes") } ].each do |call|
       error = assert_raises(DurableStreams::ConfigurationError, &call)
@@ -270,9 +272,9 @@ class HttpTransportTest < HttpTestCase
 
   test "Retry-After is followed, and a long one left to the job" do
     @server.script(nil, problem(503, "starting", "Retry-After" => "0.3"))
-    started = Process.clock_gettime(Process::CLOCK_MONOTONIC)
-    broadcast
-    assert_operator Process.clock_gettime(Process::CLOCK_MONOTONIC) - started, :>=, 0.3
+    slept = []
+    DurableStreams.transport.stub(:sleep, ->(seconds) { slept << seconds }) { broadcast }
+    assert_equal [ 0.3 ], slept
 
     @server.script(problem(429, "slow down", "Retry-After" => "1e400"))
     assert_equal 3600, assert_raises(DurableStreams::ConnectionError) { broadcast }.retry_after
@@ -290,6 +292,11 @@ class HttpTransportTest < HttpTestCase
   end
 
   private
+    # As the server explains it to a request of any method.
+    def unauthorized(reason)
+      problem(401, "the token is bad", code: "unauthorized", "WWW-Authenticate" => %(Bearer error="invalid_token", error_description="the token is bad", error_reason="#{reason}"))
+    end
+
     unless method_defined?(:capture_error_reports)
       def capture_error_reports(error_class)
         reports = []

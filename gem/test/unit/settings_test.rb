@@ -3,7 +3,7 @@
 require "test_helper"
 
 class SettingsTest < ActiveSupport::TestCase
-  setup { @settings = DurableStreams::Rails::Configuration.defaults }
+  setup { @settings = DurableStreams::Rails::Settings.new }
 
   test "the defaults" do
     assert_nil @settings.client_url
@@ -36,7 +36,7 @@ class SettingsTest < ActiveSupport::TestCase
     %i[ token_expiry open_timeout read_timeout write_timeout max_retries page_timeout page_retry_interval ].each do |name|
       [ "5", nil, -1, :a ].each do |value|
         error = assert_raises(DurableStreams::ConfigurationError, "#{name} #{value.inspect}") { @settings[name] = value }
-        assert_equal "config.durable_streams.#{name} is a number, not #{value.inspect}", error.message
+        assert_equal "config.durable_streams.#{name} must be a number, not #{value.inspect}", error.message
       end
       [ 0, 0.5, 2.seconds ].each { |value| assert_equal value, @settings[name] = value }
     end

@@ -74,7 +74,7 @@ class SigningKeyTest < ActiveSupport::TestCase
 
   test "nothing that is inspected shows the key" do
     secret = PEM.lines.second.strip
-    settings = DurableStreams::Rails::Configuration.defaults.merge!(signing_key: PEM)
+    settings = DurableStreams::Rails::Settings.new.merge!(signing_key: PEM)
     pair = DurableStreams::Rails::KeyPair.new(kid: "1", key: KEY)
     [ settings.inspect, settings.to_s, settings.pretty_inspect, "#{settings}", pair.inspect ].each { |shown| assert_no_match secret, shown }
     assert_match "[FILTERED]", settings.inspect

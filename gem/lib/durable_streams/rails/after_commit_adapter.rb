@@ -2,17 +2,16 @@
 
 module DurableStreams
   module Rails
-    # Hands jobs to the queue once the transaction that they belong to is
-    # committed, and not at all when it is rolled back, also those of
-    # <tt>ActiveJob.perform_all_later</tt>.
+    # Enqueues jobs after the commit of the transaction that they belong to, and not
+    # at all if it is rolled back. Covers <tt>ActiveJob.perform_all_later</tt>.
     #
-    # Replaces Active Job's own deferral, which waits for the transactions of all
-    # databases and loses the job when any of them is rolled back.
+    # Active Job's own deferral waits for the transactions of all databases, and loses
+    # the job when any of them is rolled back.
     class AfterCommitAdapter < Struct.new(:adapter) # :nodoc:
       delegate_missing_to :adapter
 
       class << self
-        # Whether a job of the model, or of none, has a transaction to wait for.
+        # Whether a job of the model, or of no model, must wait for a transaction.
         def waits_for?(model)
           return false unless defined?(::ActiveRecord::Base)
           model ? model.current_transaction.open? : ::ActiveRecord.all_open_transactions.any?
@@ -39,7 +38,7 @@ module DurableStreams
         jobs.size
       end
 
-      # Active Job names the adapter in its log.
+      # Active Job logs this name.
       def queue_adapter_name
         ActiveJob.adapter_name(adapter)
       end

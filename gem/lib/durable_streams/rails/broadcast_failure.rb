@@ -2,8 +2,8 @@
 
 module DurableStreams
   module Rails
-    # Publishes failed broadcasts: as <tt>broadcast_failed.durable_streams</tt>, once
-    # for each error, and to <tt>Rails.error</tt> where no caller can rescue.
+    # Publishes failed broadcasts: as <tt>broadcast_failed.durable_streams</tt>,
+    # once for each error, and to <tt>Rails.error</tt> where no caller can rescue.
     module BroadcastFailure # :nodoc:
       # Errors that must not escape from an after_commit callback. An inline queue
       # that cannot wait raises NotImplementedError, and a value that contains itself
@@ -25,8 +25,7 @@ module DurableStreams
           report_handled(subscriber_error, {})
         end
 
-        # Runs the block after the record's commit, and reports failures instead of
-        # raising them.
+        # Reports failures of the block instead of raising them.
         def contain(record, operation, streamables = nil)
           before, self.contained_record = contained_record, record
           yield
@@ -36,8 +35,8 @@ module DurableStreams
           self.contained_record = before
         end
 
-        # The record whose after_commit callback is running, also inside a job that an
-        # inline queue runs there.
+        # The record whose after_commit callback is running, also inside a job that
+        # an inline queue runs there.
         def contained_record
           ActiveSupport::IsolatedExecutionState[:durable_streams_contained_record]
         end
@@ -56,7 +55,7 @@ module DurableStreams
           end
 
           def name_of(streamables)
-            DurableStreams.send(:stream_name_from, streamables)
+            StreamName.from(streamables)
           rescue StandardError
             nil
           end

@@ -4,30 +4,28 @@ require "active_job"
 
 module DurableStreams
   module Rails
-    # Sends the broadcasts of every +later+ method.
+    # Sends the broadcasts of the +later+ methods.
     #
-    # It is tried again while the server cannot be reached, and then sends under
-    # the identity of the first try, so that an append whose answer was lost does
-    # not land twice. It is dropped when the record is gone: its destruction is a
-    # broadcast of its own. It is also dropped when the app deleted the stream after
-    # the job was created.
+    # The job is retried while the server is unavailable. All attempts share the
+    # identity of the first, so an append whose response was lost takes effect once.
+    # The job is dropped if the record is gone, whose destruction is a broadcast of its
+    # own, or if the app deleted the stream after the job was created.
     #
-    # <tt>config.durable_streams.queue</tt> names its queue. Anything else is set in
+    # <tt>config.durable_streams.queue</tt> sets its queue. Configure anything else in
     # an initializer:
     #
     #   ActiveSupport.on_load(:durable_streams_broadcast_job) do
     #     queue_with_priority 10
     #   end
     #
-    # When it gives up, it instruments <tt>broadcast_given_up.durable_streams</tt>.
+    # After the last attempt it instruments <tt>broadcast_given_up.durable_streams</tt>.
     class BroadcastJob < ActiveJob::Base
-      # How often a broadcast is tried before its error goes to the queue's own handling.
       ATTEMPTS = 12
 
-      # The arguments hold the readers' data.
+      # The arguments contain the app's data.
       self.log_arguments = false
 
-      # #queue_adapter defers the job by itself: readers must not see an event before its row.
+      # Deferred by #queue_adapter instead: readers must not see an event before its row.
       self.enqueue_after_transaction_commit = ::Rails::VERSION::MAJOR >= 8 ? false : :never if respond_to?(:enqueue_after_transaction_commit=)
 
       queue_as { DurableStreams.config.queue }
@@ -39,8 +37,8 @@ module DurableStreams
 
       after_discard { |job, error| job.give_up(error) unless error.is_a?(ActiveJob::DeserializationError) }
 
-      # The model whose transaction must commit before the job is enqueued. Without
-      # one, all open transactions must.
+      # The model whose transaction must commit before the job is enqueued; if nil, all
+      # open transactions must.
       attr_accessor :model # :nodoc:
 
       def initialize(...)
@@ -79,12 +77,12 @@ module DurableStreams
         BroadcastFailure.report(error, record: record, stream: stream_name, event: event_summary)
       end
 
-      # Waits at least as long as the server's Retry-After. A queue that cannot wait
-      # gives up.
+      # Waits at least for the server's Retry-After. On a queue that cannot wait, the
+      # job gives up.
       def retry_job(options = {})
         error = options[:error]
-        pause = error.retry_after if error.respond_to?(:retry_after)
-        super(pause ? options.merge(wait: [ options[:wait].to_f, pause ].max) : options)
+        delay = error.retry_after if error.respond_to?(:retry_after)
+        super(delay ? options.merge(wait: [ options[:wait].to_f, delay ].max) : options)
       rescue NotImplementedError
         give_up(error)
         report(error)

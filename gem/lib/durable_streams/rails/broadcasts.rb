@@ -4,10 +4,10 @@ module DurableStreams
   module Rails
     # Broadcasts State Protocol events to streams. Extends DurableStreams.
     #
-    # The synchronous methods send before they return, wherever they are called:
-    # inside a database transaction readers may see the event before the row, and
-    # see it although the transaction is rolled back. Call them after the commit,
-    # or use the +later+ ones, which wait for it.
+    # The synchronous methods send immediately. Inside a database transaction,
+    # readers may see the event before the row, and even if the transaction is
+    # rolled back. Call them after the commit, or use the +later+ methods, which
+    # wait for it.
     module Broadcasts
       # Broadcasts one change and returns its txid, by which a client recognizes
       # its own optimistic update in the stream.
@@ -20,12 +20,12 @@ module DurableStreams
       # * <tt>type:</tt> the entity's type
       # * <tt>key:</tt> the entity's key within its type
       # * <tt>operation:</tt> <tt>:insert</tt>, <tt>:update</tt>, <tt>:upsert</tt> or <tt>:delete</tt>
-      # * <tt>value:</tt> the entity, anything that can be JSON; something that
-      #   answers to +to_stream_value+ is asked for it. Left out for deletes.
-      # * <tt>txid:</tt> the transaction id; by default a new one
-      # * <tt>headers:</tt> more headers for the event
+      # * <tt>value:</tt> the entity: anything that can be encoded as JSON. Objects
+      #   with a +to_stream_value+ are sent as that. Omitted for deletes.
+      # * <tt>txid:</tt> the transaction id; a new one by default
+      # * <tt>headers:</tt> further headers of the event
       #
-      # Sends nothing and returns nil when all streamables are blank. A single blank
+      # Returns nil without sending when all streamables are blank. A single blank
       # part raises ArgumentError.
       def broadcast_event_to(*streamables, type:, key:, operation:, value: nil, txid: nil, headers: nil, producer: nil)
         if (streamables = present_streamables(streamables))
@@ -34,17 +34,16 @@ module DurableStreams
         end
       end
 
-      # As broadcast_event_to, from a job: see DurableStreams::Rails::BroadcastJob.
+      # Like broadcast_event_to, but from a DurableStreams::Rails::BroadcastJob.
       # Inside a database transaction the job is enqueued after the commit.
       #
-      # A +value+ that is a record is loaded by the job, so what is sent is its
-      # state at that time.
+      # A record as +value+ is loaded by the job, which sends its state at that time.
       def broadcast_event_later_to(*streamables, **event)
         build_broadcast_event_to(*streamables, **event)&.enqueue_and_report
       end
 
-      # The job of broadcast_event_later_to, not yet enqueued. Many are best
-      # enqueued at once, which also waits for the commit:
+      # Builds the job of broadcast_event_later_to without enqueuing it. Enqueue
+      # many jobs at once, which also waits for the commit:
       #
       #   jobs = rooms.map { |room| DurableStreams.build_broadcast_event_to(room, **event) }
       #   ActiveJob.perform_all_later(jobs)
@@ -62,30 +61,29 @@ module DurableStreams
         end
       end
 
-      # Broadcasts an event of any form, for what is not a record: presence, typing.
+      # Broadcasts an event of any form and returns its txid. For things that are
+      # not records, such as presence or typing indicators:
       #
       #   DurableStreams.broadcast_to room, :presence,
       #     type: "presence", key: user.id.to_s, value: { name: user.name }, headers: { operation: "insert" }
-      #
-      # Returns the event's txid.
       def broadcast_to(*streamables, producer: nil, **event)
         if (streamables = present_streamables(streamables))
           deliver(stream_name_from(streamables), StateEvent.build(event), producer: producer)
         end
       end
 
-      # Broadcasts to a stream by its complete name, for DurableStreams::Rails::BroadcastJob.
+      # Broadcasts to the stream with exactly this name.
       def deliver_event(name, type:, key:, operation:, value: nil, txid: nil, headers: nil, **delivery) # :nodoc:
         event = { type: type, key: key, value: value, headers: event_headers(headers, operation, txid) }
         deliver(name, StateEvent.build(event), **delivery)
       end
 
-      # As broadcast_event_to, with one short attempt and none while the circuit
-      # breaker is open. For saves in apps without Active Job.
+      # Like broadcast_event_to, but with one short attempt, and none while the
+      # circuit breaker is open. For saves in apps without Active Job.
       def broadcast_event_briefly_to(*streamables, **event) # :nodoc:
         if (streamables = present_streamables(streamables))
           transport.briefly { |brief| deliver_event(stream_name_from(streamables), **event, through: brief) } ||
-            raise(ConnectionError, "the Durable Streams server at #{server_url} failed a moment ago and is not asked again yet")
+            raise(ConnectionError, "the Durable Streams server at #{server_url} has just failed; it is not tried again for up to #{config.page_retry_interval} s")
         end
       end
 
@@ -96,20 +94,17 @@ module DurableStreams
         end
 
         def event_headers(headers, operation, txid)
-          StateEvent.headers(headers)
-            .merge("operation" => StateEvent.operation(operation), "txid" => txid)
+          StateEvent.headers(headers).merge("operation" => StateEvent.operation(operation), "txid" => txid)
         end
 
-        # The job loads records itself.
+        # Records are loaded by the job.
         def value_for_later(value)
-          case value
-          when RecordReference then { record: value.to_h }
+          if value.is_a?(RecordReference)
+            { record: value.to_h }
+          elsif RecordReference.refers_to?(value)
+            { record: RecordReference.to(value).to_h }
           else
-            if RecordReference.refers_to?(value)
-              { record: RecordReference.to(value).to_h }
-            else
-              { value: RecordValue.json_of(value) }
-            end
+            { value: RecordValue.json_of(value) }
           end
         end
 
@@ -117,7 +112,7 @@ module DurableStreams
         def deliver(name, event, **delivery)
           payload = { stream: name, event: event }
           ActiveSupport::Notifications.instrument("broadcast.durable_streams", payload) do
-            payload[:offset] = append_to_stream(name, [ event ], **delivery)
+            payload[:offset] = provisioner.append_to_stream(name, [ event ], **delivery)
           rescue JSON::JSONError, EncodingError => error
             raise StateEvent.invalid(event, error)
           end

@@ -6,15 +6,14 @@ require "active_support/isolated_execution_state"
 module DurableStreams
   module Rails
     # Tracks the rows that a transaction changes while broadcasts are not suppressed,
-    # and broadcasts them when it commits. Included by +streams_to+ and +streams+.
+    # and broadcasts them after the commit. Included by +streams_to+ and +streams+.
     #
-    # Changes are tracked by row: Active Record runs the commit callbacks of only one
-    # instance of each row, which may be another than the changed one.
+    # Changes are tracked by row, because Active Record runs the commit callbacks of
+    # only one instance of each row, which may not be the changed one.
     module ChangeTracking # :nodoc:
       extend ActiveSupport::Concern
 
-      # The number of changes of a row, the class that it had before, and its instances
-      # in the transaction.
+      # A row's number of changes, its former class, and its instances in the transaction.
       Changes = Struct.new(:count, :former_class, :instances)
 
       included do
@@ -41,14 +40,14 @@ module DurableStreams
         super
       end
 
-      # Rails defers the UPDATE to the end of the transaction. Suppression is judged now.
+      # Rails defers the UPDATE, but suppression depends on the current block.
       def touch_later(*) # :nodoc:
         super.tap { _durable_streams_changed }
       end
 
-      # Called for each instance of the transaction, even when a callback raises and the
-      # transaction's own callbacks do not run. A change that stayed would be broadcast
-      # with a later one that is suppressed.
+      # Called for each instance of the transaction, even if a callback raises and the
+      # transaction's own callbacks do not run. A change left behind would be broadcast
+      # with a later, suppressed one.
       def committed!(...) # :nodoc:
         super
       ensure
@@ -105,13 +104,13 @@ module DurableStreams
           end
         end
 
-        # Rails runs no callbacks of a row that is created again under the same key.
+        # Rails runs no callbacks for a row that is created again with the same key.
         def _durable_streams_publish_successor(changes)
           successor = changes.instances.find { |instance| instance.persisted? && instance.previously_new_record? }
           RecordPublisher.new(successor).publish(:insert) if successor
         end
 
-        # Another instance may have changed the row, and this one run its callbacks.
+        # Another instance may have changed the row whose callbacks this one runs.
         def _durable_streams_join
           ChangeTracking.open_changes[_durable_streams_row]&.instances&.add(self)
         end
@@ -122,12 +121,12 @@ module DurableStreams
           open_changes.delete(row) if instances&.delete?(self) && instances.empty?
         end
 
-        # Ids repeat across shards.
+        # Ids are not unique across shards.
         def _durable_streams_row
           [ self.class.base_class, self.class.current_shard, id_in_database || id ]
         end
 
-        # The class that the row had before this save changed its type, or nil.
+        # The class of the row before this save changed its type, or nil.
         def _durable_streams_former_class
           column = self.class.inheritance_column
           if !previously_new_record? && has_attribute?(column) && saved_change_to_attribute?(column)

@@ -2,10 +2,10 @@
 
 module DurableStreams
   module Rails
-    # Stops requests to a server that has just failed. After a pause, one thread
-    # tries it again.
+    # Suspends requests to a server that has just failed. After a pause, one thread
+    # tries again.
     class CircuitBreaker # :nodoc:
-      # The upper limit of a pause that the server asks for, in seconds.
+      # The longest pause, in seconds, that a server can ask for.
       MAX_PAUSE = 60
 
       def initialize(pause:)

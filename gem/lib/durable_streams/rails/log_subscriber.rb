@@ -4,11 +4,12 @@ require "active_support/log_subscriber"
 
 module DurableStreams
   module Rails
-    # Logs each broadcast at debug level, and each that failed as an error:
+    # Logs broadcasts at debug level and failures at error level:
     #
     #   DurableStreams insert comment/1 to gid://app/Post/1 (0.4ms)
     #
-    # Two events, so that an app that logs less does not pay for the first.
+    # They are separate events, so that apps with a higher log level do not pay for
+    # the first.
     class LogSubscriber < ActiveSupport::LogSubscriber
       def broadcast(event)
         if event.payload[:exception_object].nil?

@@ -4,11 +4,21 @@ require "securerandom"
 
 module DurableStreams
   module Rails
-    # Broadcasts the events of a record: those of its stream_ methods and those of
-    # its committed changes.
+    # Broadcasts a record's events: those of its stream_ methods and of its committed
+    # changes.
     class RecordPublisher # :nodoc:
       # Shared by all events of a commit.
       attr_reader :txid
+
+      class << self
+        def broadcast(record, operation, streamables, options)
+          new(record).broadcast(operation, streamables, options)
+        end
+
+        def broadcast_later(record, operation, streamables, options)
+          new(record).broadcast_later(operation, streamables, options)
+        end
+      end
 
       def initialize(record)
         @record = record
@@ -32,7 +42,7 @@ module DurableStreams
       # Broadcasts a committed change. Failures are reported, not raised, and do not
       # affect other streams.
       #
-      # A row whose type changed is a different entity for its readers.
+      # To readers, a row whose type changed is another entity.
       def publish(operation, former_class: nil)
         BroadcastFailure.contain(@record, operation) do
           record = as_class(current_class)
@@ -89,8 +99,8 @@ module DurableStreams
           end
         end
 
-        # The event, and the +only+ and +except+ of its value, or nil if it has no value
-        # or another one.
+        # Returns the event, and the +only+ and +except+ options of its value unless the
+        # event has no value or was given one.
         def event_of(record, operation, options)
           event = { type: record.model_name.singular, key: key_of(record), operation: operation, **options }
           choice = event.extract!(:only, :except)
@@ -101,7 +111,8 @@ module DurableStreams
           Array(record.id).join("_")
         end
 
-        # The class of the row's current type. The instance keeps the class it was loaded as.
+        # The class of the row's current type; the instance keeps the class that it was
+        # loaded as.
         def current_class
           model, column = @record.class, @record.class.inheritance_column
           type = @record[column] if @record.has_attribute?(column)

@@ -31,7 +31,7 @@ module DurableStreams
         @attributes
       end
 
-      # Loads the record and returns its value. Raises Gone when it does not exist.
+      # Loads the record and returns its value. Raises Gone if it no longer exists.
       def value
         on_connection do
           RecordValue.of(locate, only: @attributes["only"], except: @attributes["except"])

@@ -6,19 +6,19 @@ require "concurrent/set"
 
 module DurableStreams
   module Rails
-    # The value of a record's events: its own +to_stream_value+, public or private,
-    # or its attributes without the secret ones.
+    # Computes the value of a record's events: its own +to_stream_value+, public or
+    # private, or its attributes without the secret ones.
     module RecordValue
-      # Names of attributes that are left out by default. So are encrypted attributes,
-      # binary attributes, and those that match the model's +filter_attributes+ or the
-      # app's +filter_parameters+.
+      # Names of attributes that are withheld by default, like encrypted and binary
+      # attributes and those that match the model's +filter_attributes+ or the app's
+      # +filter_parameters+.
       SECRET_NAME = /
         (\A|_)(token|secret|password|passphrase|salt|otp|api_?key|(access|private|secret|signing|encryption)_key|(recovery|backup)_code)s?\z |
         _(digest|ciphertext)\z | \Aencrypted_
       /xi
 
       class << self
-        # +only+ and +except+ choose attributes, or keys of the hash that a custom
+        # +only+ and +except+ select attributes, or keys of the hash that a custom
         # +to_stream_value+ returns.
         def of(object, only: nil, except: nil)
           only, except = [ only, except ].map { |names| Array(names).map(&:to_s) if names }
@@ -30,8 +30,8 @@ module DurableStreams
           end
         end
 
-        # The JSON form of anything. Records, also those in lists and hashes, are their
-        # values, so that nothing secret leaves with an object around it.
+        # Returns the JSON form of any object. Records become their values wherever they
+        # are nested, so that no secret leaves inside another object.
         def json_of(value)
           case value
           when String, Symbol, Numeric, true, false, nil then value.as_json
@@ -46,12 +46,11 @@ module DurableStreams
           end
         end
 
-        # Whether the object has a +to_stream_value+.
         def provided_by?(object)
           object.respond_to?(:to_stream_value, true)
         end
 
-        # The names of the attributes that the default leaves out.
+        # The names of the attributes that are withheld by default.
         def withheld_attributes(record)
           model = record.class
           encrypted = model.try(:encrypted_attributes).to_a.map(&:to_s)
@@ -65,7 +64,7 @@ module DurableStreams
         end
 
         private
-          # Records may have an attribute named "method".
+          # A record may have an attribute named "method".
           def default?(object)
             object.is_a?(Broadcastable) &&
               Kernel.instance_method(:method).bind_call(object, :to_stream_value).owner == Broadcastable
@@ -77,14 +76,14 @@ module DurableStreams
           ANNOUNCED = Concurrent::Set.new
           private_constant :ANNOUNCED
 
-          # Once for each model, so that a missing attribute is easy to explain.
+          # Once for each model, to explain missing attributes.
           def announce(model, withheld)
             if ANNOUNCED.add?(model.name)
-              ::Rails.logger&.info { "  DurableStreams sends #{model.name} without #{withheld.to_sentence}. To send them, name them in only: or in to_stream_value" }
+              ::Rails.logger&.info { "  DurableStreams sends #{model.name} without #{withheld.to_sentence}. To send them, list them in only: or override to_stream_value" }
             end
           end
 
-          # Procs filter values, not names.
+          # Procs filter values rather than names.
           def filters_of(model)
             filters = model.filter_attributes.to_a + ::Rails.application&.config&.filter_parameters.to_a
             filters.reject { |filter| filter.is_a?(Proc) }.uniq

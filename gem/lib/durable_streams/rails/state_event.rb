@@ -4,12 +4,12 @@ require "securerandom"
 
 module DurableStreams
   module Rails
-    # Builds State Protocol events and validates their parts.
+    # Builds and validates State Protocol events.
     module StateEvent # :nodoc:
       OPERATIONS = %w[ insert update upsert delete ].freeze
 
-      # Maximum nesting of a value. The server allows 64 levels for a message unless
-      # its limits.max_json_depth says otherwise, and the event takes one of them.
+      # The deepest nesting of a value. By default the server's limits.max_json_depth is
+      # 64, and the event itself is one level.
       MAX_DEPTH = 63
 
       class << self
@@ -28,32 +28,32 @@ module DurableStreams
 
         def operation(operation)
           operation.to_s.tap do |name|
-            raise ArgumentError, "operation: is #{OPERATIONS.to_sentence(last_word_connector: " or ")}, not #{operation.inspect}" unless OPERATIONS.include?(name)
+            raise ArgumentError, "operation: must be #{OPERATIONS.to_sentence(last_word_connector: " or ")}, not #{operation.inspect}" unless OPERATIONS.include?(name)
           end
         end
 
         # Refuses objects whose to_s is not an identifier, such as "#<Comment:0x…>".
         def identifier(name, value)
           string = value.to_s
-          raise ArgumentError, "#{name}: is blank" if string.blank?
+          raise ArgumentError, "#{name}: must not be blank" if string.blank?
           if [ Enumerable, Proc, TrueClass, FalseClass ].any? { |type| type === value } || string.start_with?("#<")
-            raise ArgumentError, "#{name}: is a string or a number, not a #{value.class}"
+            raise ArgumentError, "#{name}: must be a string or a number, not a #{value.class}"
           end
           string
         end
 
         def headers(headers)
           headers = {} if headers.nil?
-          raise ArgumentError, "headers: is a Hash, not #{headers.inspect}" unless headers.respond_to?(:to_h) && headers.respond_to?(:each_pair)
+          raise ArgumentError, "headers: must be a Hash, not #{headers.inspect}" unless headers.respond_to?(:to_h) && headers.respond_to?(:each_pair)
           headers.to_h.transform_keys(&:to_s)
         end
 
-        # The body that carries the events.
+        # Encodes the body of a request.
         def generate(events)
           JSON.generate(events, max_nesting: MAX_DEPTH + 2) # The event, and the list around it.
         end
 
-        # An error that names the part of the event that cannot be encoded.
+        # Returns an error that names the part of the event that cannot be encoded.
         def invalid(event, error)
           path, reason = first_invalid(event, [])
           where = path ? "#{path.join(".")} #{reason}" : error.message.truncate(200)
@@ -70,7 +70,7 @@ module DurableStreams
 
           def refuse_misplaced(event)
             if (name = event.keys.find { |key| %w[ operation txid ].include?(key) })
-              raise ArgumentError, "#{name}: belongs in headers:, or use broadcast_event_to"
+              raise ArgumentError, "#{name}: belongs in headers:; or use broadcast_event_to"
             end
           end
 

@@ -2,13 +2,13 @@
 
 module DurableStreams
   module Rails
-    # One +streams_to+ or +streams+ of a model: its targets, conditions and options.
+    # One +streams_to+ or +streams+ of a model.
     class StreamDeclaration # :nodoc:
       OPERATIONS = { create: :insert, update: :update, destroy: :delete }.freeze
 
       attr_reader :options
 
-      # A target is a symbol, a callable, or a literal array of streamables.
+      # A target is a symbol, a callable, or an array of streamables.
       def initialize(targets, on: OPERATIONS.keys, **options)
         options.assert_valid_keys(:if, :unless, :type, :only, :except)
         @targets = targets
@@ -23,7 +23,7 @@ module DurableStreams
           @exceptions.none? { |condition| evaluate(condition, record) }
       end
 
-      # The streamables of each stream of the record.
+      # Returns the streamables of each of the record's streams.
       def streams_of(record)
         @targets.flat_map do |target|
           streamables = target.is_a?(Array) ? literal(target, record) : evaluate(target, record)
@@ -31,7 +31,7 @@ module DurableStreams
         end
       end
 
-      # Raises for a symbol that the record does not answer to.
+      # Raises if the record does not respond to a symbol.
       def verify(record)
         missing = (@targets + @conditions + @exceptions).grep(Symbol).find { |name| !record.respond_to?(name, true) }
         raise ArgumentError, "streams_to #{missing.inspect}: #{record.class} has no such association or method" if missing
@@ -40,14 +40,14 @@ module DurableStreams
       private
         def operations_of(actions)
           unknown = actions - OPERATIONS.keys
-          raise ArgumentError, "on: takes :create, :update and :destroy, not #{unknown.first.inspect}" if unknown.any? || actions.empty?
+          raise ArgumentError, "on: must be :create, :update, :destroy or several of them, not #{unknown.first.inspect}" if unknown.any? || actions.empty?
           OPERATIONS.values_at(*actions)
         end
 
         def conditions_of(conditions)
           Array(conditions).each do |condition|
             next if condition.is_a?(Symbol) || condition.respond_to?(:call)
-            raise ArgumentError, "if: and unless: take methods and procs, not #{condition.inspect}"
+            raise ArgumentError, "if: and unless: must be methods or procs, not #{condition.inspect}"
           end
         end
 
@@ -63,7 +63,7 @@ module DurableStreams
           end
         end
 
-        # Each record of a relation has its own stream.
+        # Each record of a relation has a stream of its own.
         def many?(streamables)
           defined?(::ActiveRecord::Relation) && streamables.is_a?(::ActiveRecord::Relation)
         end

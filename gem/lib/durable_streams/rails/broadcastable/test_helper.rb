@@ -6,8 +6,8 @@ module DurableStreams
       # Assertions about broadcasts. Included in ActiveSupport::TestCase by the
       # engine.
       #
-      # In the block of each, broadcast jobs run where they are enqueued, so that a
-      # model's broadcasts have happened when the block ends.
+      # Broadcast jobs that are enqueued in a block run inline, so a model's
+      # broadcasts have happened when the block ends.
       module TestHelper
         def before_setup # :nodoc:
           Testing.begin_test
@@ -20,16 +20,16 @@ module DurableStreams
           Testing.end_test
         end
 
-        # Asserts that events were broadcast to the stream; with +count+, so many.
+        # Asserts that events were broadcast to the stream, exactly +count+ if given.
         #
         #   assert_stream_broadcasts @post, count: 1 do
         #     @post.comments.create!(body: "Hello")
         #   end
         #
-        # Without a block it is about the test so far.
+        # Without a block, all broadcasts of the test count.
         def assert_stream_broadcasts(*streamables, count: nil, &block)
           events = capture_stream_broadcasts(*streamables, &block)
-          name = test_stream_name_from(streamables)
+          name = StreamName.from(streamables)
 
           if count.nil?
             assert events.any?, "Expected at least one broadcast on #{name.inspect}, but there were none#{broadcast_hint(block)}"
@@ -39,7 +39,7 @@ module DurableStreams
           end
         end
 
-        # Asserts that nothing was broadcast to the stream.
+        # Asserts that no events were broadcast to the stream.
         #
         #   assert_no_stream_broadcasts @post do
         #     Comment.suppressing_streams { @post.comments.create!(body: "Silent") }
@@ -47,16 +47,16 @@ module DurableStreams
         def assert_no_stream_broadcasts(*streamables, &block)
           events = capture_stream_broadcasts(*streamables, &block)
           assert events.empty?,
-            "Expected no broadcasts on #{test_stream_name_from(streamables).inspect}, but there #{events.size == 1 ? "was" : "were"} #{events.size}"
+            "Expected no broadcasts on #{StreamName.from(streamables).inspect}, but there #{events.size == 1 ? "was" : "were"} #{events.size}"
         end
 
-        # The events broadcast to the stream, as readers see them: hashes with
+        # Returns the events broadcast to the stream as readers see them: hashes with
         # string keys.
         #
         #   events = capture_stream_broadcasts(@post) { @post.comments.create!(body: "Hello") }
         #   assert_equal "insert", events.first["headers"]["operation"]
         def capture_stream_broadcasts(*streamables, &block)
-          name = test_stream_name_from(streamables)
+          name = StreamName.from(streamables)
           return Testing.broadcasts(name) unless block
 
           before = Testing.broadcasts(name).size
@@ -65,10 +65,6 @@ module DurableStreams
         end
 
         private
-          def test_stream_name_from(streamables)
-            DurableStreams.send(:feed_name_from, streamables)
-          end
-
           # Failures after a commit are reported, not raised, so assertions name them.
           def collecting_failed_broadcasts(&block)
             @durable_streams_failures = []

@@ -3,7 +3,9 @@
 module DurableStreams
   module Rails
     class HttpTransport
-      # Turns the server's refusal into an error that says what to do about it.
+      # Converts an error response to an error that says what to do. Decides by
+      # status and by the codes of the problem document, which the server's
+      # docs/problems.md lists, never by text.
       class Failure # :nodoc:
         ERRORS = {
           401 => Unauthorized,
@@ -15,32 +17,31 @@ module DurableStreams
           507 => InsufficientStorage
         }.freeze
 
-        # Statuses that say: not now.
+        # Statuses that a retry may overcome.
         TEMPORARY = [ 408, 429, 500, 502, 503, 504 ].freeze
 
-        # In seconds. A longer Retry-After would keep a job back for good.
+        # In seconds. A longer Retry-After would delay a job indefinitely.
         MAX_RETRY_AFTER = 3600
 
         def self.temporary?(response)
           TEMPORARY.include?(response.code.to_i)
         end
 
-        def initialize(response, url)
-          @response, @url = response, url
+        def initialize(response, url, config:)
+          @response, @url, @config = response, url, config
           @status = response.code.to_i
         end
 
         def error
-          return wrong_route if @status == 404 && problem["type"].to_s.end_with?("no-such-path")
+          return wrong_route if code == "no-such-path"
 
-          error_class.new(message, status: @status, reason: reason)
+          error_class.new(message, status: @status, code: code, reason: reason)
         end
 
         def connection_error
           ConnectionError.new(message).tap { |error| error.retry_after = retry_after }
         end
 
-        # The server serves no streams at that address.
         def wrong_route
           ConfigurationError.new("#{message}. DurableStreams.server_url must end with the server's route, /v1/streams")
         end
@@ -63,45 +64,47 @@ module DurableStreams
             [ "#{@url} answered #{@status}: #{reason}", advice ].compact.join(". ")
           end
 
-          # What the server said: its problem+json, or where it is of another kind, its beginning.
+          # The server's explanation, or the beginning of a body of another form.
           def reason
-            @reason ||= (from_problem || from_challenge || @response.body.to_s.truncate(200).presence || @response.message).to_s.chomp(".")
+            @reason ||= (problem["detail"] || problem["title"] || challenge("error_description") ||
+              @response.body.to_s.truncate(200).presence || @response.message).to_s.chomp(".")
           end
 
-          def from_problem
-            problem["detail"] || problem["title"]
+          # The last part of the problem's type.
+          def code
+            problem["type"].to_s[/[^:\/]+\z/]
           end
 
-          # The answer's problem+json, or an empty hash.
+          # The response's problem document, or an empty hash.
           def problem
             @problem ||= @response["Content-Type"].to_s.include?("json") && JSON.parse(@response.body.to_s).try(:to_hash) || {}
           rescue JSON::ParserError
             @problem = {}
           end
 
-          def from_challenge
-            @response["WWW-Authenticate"].to_s[/error_description="([^"]*)"/, 1]
+          # A parameter of the WWW-Authenticate header, which a response to HEAD has too.
+          def challenge(parameter)
+            @response["WWW-Authenticate"].to_s[/\b#{parameter}="([^"]*)"/, 1]
           end
 
           def advice
             case @status
             when 401 then token_advice
-            when 403 then "Is this machine in internal.allowed_ips of the server's configuration?"
-            when 413 then "The event is larger than the server takes, or its stream has reached limits.max_stream_bytes"
-            when 507 then "The server has no room left: its disk is full or limits.max_memory_bytes is reached"
+            when 403 then "Is this machine in internal.allowed_ips of the server's configuration?" unless %w[ forbidden stale-epoch ].include?(code)
+            when 413 then "The event exceeds the server's limit, or its stream has reached limits.max_stream_bytes"
+            when 507 then "The server has no room left: its disk is full or limits.max_memory_bytes is reached" unless code == "too-many-streams"
             end
           end
 
           def token_advice
-            config = DurableStreams.config
-            case reason
-            when /signature|kid|key/i
+            case challenge("error_reason")
+            when "signature", "unknown-key", "no-kid", "no-keys"
               "The server's auth.verify_key must be the public half of config.durable_streams.signing_key"
-            when /issuer/i
-              "config.durable_streams.token_issuer is #{config.token_issuer.inspect} and must be the server's auth.issuer"
-            when /audience/i
-              "config.durable_streams.token_audience is #{(config.token_audience || DurableStreams.client_url).inspect} and must be the server's auth.audience"
-            when /expired|nbf|iat|future/i
+            when "issuer"
+              "config.durable_streams.token_issuer is #{@config.token_issuer.inspect} and must be the server's auth.issuer"
+            when "audience"
+              "config.durable_streams.token_audience is #{@config.effective_audience.inspect} and must be the server's auth.audience"
+            when "expired", "not-yet-valid", "issued-in-future"
               "Do the clocks of this machine and of the server agree?"
             end
           end

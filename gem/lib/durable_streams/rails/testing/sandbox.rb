@@ -3,11 +3,11 @@
 module DurableStreams
   module Rails
     module Testing
-      # The captured streams of one test. Tests that run in parallel threads have one
-      # each; threads started by a test inherit its sandbox.
+      # The captured streams of one test. Each test in a parallel thread has its own,
+      # and threads started by a test inherit it.
       #
       # A thread without one, such as a system test's server, uses the sandbox of the
-      # only running test, or a shared one while several run.
+      # only running test, or a shared one if several are running.
       class Sandbox # :nodoc:
         RUNNING = Set.new
         LOCK = Mutex.new
@@ -15,15 +15,14 @@ module DurableStreams
 
         attr_reader :streams
 
-        # The number of blocks in which broadcast jobs run inline.
-        attr_accessor :blocks_in_place
+        # The number of open blocks in which broadcast jobs run inline.
+        attr_accessor :inline_blocks
 
         def initialize
           @streams = {}
-          @blocks_in_place = 0
+          @inline_blocks = 0
         end
 
-        # Outside of tests.
         SHARED = new
         private_constant :SHARED
 

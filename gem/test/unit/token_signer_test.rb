@@ -3,16 +3,16 @@
 require "test_helper"
 require "pp"
 
-class GatekeeperTest < ActiveSupport::TestCase
+class TokenSignerTest < ActiveSupport::TestCase
   setup do
     @key = OpenSSL::PKey::EC.generate("prime256v1")
-    @config = DurableStreams::Rails::Configuration.defaults.merge!(signing_key: @key, token_issuer: "https://app.example.com")
-    @gatekeeper = DurableStreams::Rails::Gatekeeper.new(@config, -> { "https://streams.example.com/v1/streams" })
+    @config = DurableStreams::Rails::Settings.new.merge!(client_url: "https://streams.example.com/v1/streams", signing_key: @key, token_issuer: "https://app.example.com")
+    @token_signer = DurableStreams::Rails::TokenSigner.new(@config)
     freeze_time
   end
 
   test "a client's token" do
-    claims, header = decode(@gatekeeper.client_token("gid://app/Room/1", permissions: %i[ read write ], identity: 7))
+    claims, header = decode(@token_signer.client_token("gid://app/Room/1", permissions: %i[ read write ], identity: 7))
 
     assert_equal({
       "stream" => "gid://app/Room/1", "permissions" => %w[ read write ], "identity" => "7",
@@ -23,7 +23,7 @@ class GatekeeperTest < ActiveSupport::TestCase
   end
 
   test "a client's token that lives longer, without identity" do
-    claims, = decode(@gatekeeper.client_token("a", expires_in: 1.hour))
+    claims, = decode(@token_signer.client_token("a", expires_in: 1.hour))
 
     assert_equal 1.hour.from_now.to_i, claims["exp"]
     assert_equal %w[ read ], claims["permissions"]
@@ -35,30 +35,30 @@ class GatekeeperTest < ActiveSupport::TestCase
       { expires_in: 1.hour } => 1.hour, { expires_in: 90 } => 90.seconds, { expires_in: 1.5.hours } => 90.minutes,
       { expires_at: 1.hour.from_now } => 1.hour, { expires_at: Time.now + 60 } => 60.seconds, { expires_at: DateTime.now + 1 } => 1.day, {} => 15.minutes
     }.each do |options, lifetime|
-      assert_equal lifetime.from_now.to_i, decode(@gatekeeper.client_token("a", **options)).first["exp"], options.inspect
+      assert_equal lifetime.from_now.to_i, decode(@token_signer.client_token("a", **options)).first["exp"], options.inspect
     end
   end
 
   test "expiries that are none" do
     [ 1.hour.from_now, Time.now + 60, DateTime.now, "1 hour", "3600", 0, -5, 0.seconds, -1.hour, 0.5.seconds, 3600.0, :hour, false, [], Date.tomorrow ].each do |expires_in|
-      assert_raises(ArgumentError, expires_in.inspect) { @gatekeeper.client_token("a", expires_in: expires_in) }
+      assert_raises(ArgumentError, expires_in.inspect) { @token_signer.client_token("a", expires_in: expires_in) }
     end
     [ 1.hour, 3600, "2099-01-01", Date.tomorrow, Time.now, 1.minute.ago, false ].each do |expires_at|
-      assert_raises(ArgumentError, expires_at.inspect) { @gatekeeper.client_token("a", expires_at: expires_at) }
+      assert_raises(ArgumentError, expires_at.inspect) { @token_signer.client_token("a", expires_at: expires_at) }
     end
     [ { expires_in: 10**12 }, { expires_in: 10_000.years }, { expires_at: Time.at(Time.now.to_i * 1000) } ].each do |options|
-      assert_match "after the year 9999", assert_raises(ArgumentError) { @gatekeeper.client_token("a", **options) }.message
+      assert_match "after the year 9999", assert_raises(ArgumentError) { @token_signer.client_token("a", **options) }.message
     end
-    assert_raises(ArgumentError) { @gatekeeper.client_token("a", expires_in: 60, expires_at: 1.hour.from_now) }
-    assert_match "use expires_at:", assert_raises(ArgumentError) { @gatekeeper.client_token("a", expires_in: 1.hour.from_now) }.message
+    assert_raises(ArgumentError) { @token_signer.client_token("a", expires_in: 60, expires_at: 1.hour.from_now) }
+    assert_match "use expires_at:", assert_raises(ArgumentError) { @token_signer.client_token("a", expires_in: 1.hour.from_now) }.message
     @config.signed_stream_url_expires_in = "1 hour"
-    assert_raises(ArgumentError) { @gatekeeper.client_token("a") }
+    assert_raises(ArgumentError) { @token_signer.client_token("a") }
   end
 
   test "shows no key and no token" do
-    @gatekeeper.server_token
-    transport = DurableStreams::Rails::HttpTransport.new("http://localhost/v1/streams", gatekeeper: @gatekeeper, config: @config)
-    [ @gatekeeper, transport, [ @gatekeeper ], { transport: transport } ].each do |object|
+    @token_signer.server_token
+    transport = DurableStreams::Rails::HttpTransport.new("http://localhost/v1/streams", token_signer: @token_signer, config: @config)
+    [ @token_signer, transport, [ @token_signer ], { transport: transport } ].each do |object|
       assert_no_match(/PRIVATE|eyJ|PKey|@/, object.inspect)
       assert_no_match(/PRIVATE|eyJ|PKey|@config/, object.pretty_inspect)
     end
@@ -67,18 +67,18 @@ class GatekeeperTest < ActiveSupport::TestCase
   test "an identity that is none" do
     [ "", " ", Object.new, [ 1 ], { id: 1 }, true, Struct.new(:id) ].each do |identity|
       identity = identity.new(1) if identity.is_a?(Class)
-      assert_raises(ArgumentError, identity.inspect) { @gatekeeper.client_token("a", identity: identity) }
+      assert_raises(ArgumentError, identity.inspect) { @token_signer.client_token("a", identity: identity) }
     end
   end
 
   test "unknown permissions" do
-    assert_raises(ArgumentError) { @gatekeeper.client_token("a", permissions: :delete) }
-    assert_raises(ArgumentError) { @gatekeeper.client_token("a", permissions: []) }
+    assert_raises(ArgumentError) { @token_signer.client_token("a", permissions: :delete) }
+    assert_raises(ArgumentError) { @token_signer.client_token("a", permissions: []) }
   end
 
   test "the app's own token, with the key's id and an audience of its own" do
     @config.merge!(signing_kid: "2026", token_audience: "streams")
-    claims, header = decode(@gatekeeper.server_token, "streams")
+    claims, header = decode(@token_signer.server_token, "streams")
 
     assert_equal({ "server" => "rails", "iss" => "https://app.example.com", "aud" => "streams", "iat" => Time.now.to_i, "exp" => Time.now.to_i + 120 }, claims)
     assert_equal "2026", header["kid"]
@@ -86,26 +86,26 @@ class GatekeeperTest < ActiveSupport::TestCase
 
   test "the app's own token is reused until half its life is over" do
     clock = Process.clock_gettime(Process::CLOCK_MONOTONIC)
-    first = @gatekeeper.server_token
-    at(clock + 59) { assert_same first, @gatekeeper.server_token }
-    at(clock + 61) { assert_not_equal first, @gatekeeper.server_token }
+    first = @token_signer.server_token
+    at(clock + 59) { assert_same first, @token_signer.server_token }
+    at(clock + 61) { assert_not_equal first, @token_signer.server_token }
   end
 
   test "a key as PEM" do
     @config.signing_key = @key.private_to_pem
-    assert decode(@gatekeeper.server_token)
+    assert decode(@token_signer.server_token)
   end
 
   test "keys that do not fit" do
     {
       nil => /durable_streams:generate_keys/,
-      "nonsense" => /not a PEM key/,
+      "nonsense" => /as a PEM key/,
       @key.public_to_pem => /not a private EC key/,
       OpenSSL::PKey::EC.generate("secp384r1").private_to_pem => /P-256/,
       OpenSSL::PKey::RSA.new(2048).private_to_pem => /P-256/
     }.each do |key, message|
       @config.signing_key = key
-      assert_match message, assert_raises(DurableStreams::ConfigurationError) { DurableStreams::Rails::Gatekeeper.new(@config, -> { "" }).server_token }.message
+      assert_match message, assert_raises(DurableStreams::ConfigurationError) { DurableStreams::Rails::TokenSigner.new(@config).server_token }.message
     end
   end
 

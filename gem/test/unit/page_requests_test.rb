@@ -3,7 +3,7 @@
 require "test_helper"
 
 # Requests to the server while a page is rendered.
-class PageTest < HttpTestCase
+class PageRequestsTest < StubServerTestCase
   test "URL, token and offset in one call, by one request" do
     broadcast
     @server.requests.clear
@@ -52,7 +52,7 @@ class PageTest < HttpTestCase
     assert_equal send_it.call, @server.events("notes").sole["headers"]["txid"]
     hanging do |tries|
       assert_operator seconds { assert_raises(DurableStreams::ConnectionError, &send_it) }, :<, 1.5
-      3.times { assert_match "is not asked again yet", assert_raises(DurableStreams::ConnectionError, &send_it).message }
+      3.times { assert_match "is not tried again", assert_raises(DurableStreams::ConnectionError, &send_it).message }
       assert_nil DurableStreams.stream_offset("notes")
       assert_equal 1, tries.call
     end
@@ -83,11 +83,10 @@ class PageTest < HttpTestCase
   end
 
   test "pages go on when the server is back" do
-    with_config page_retry_interval: 0 do
-      @server.script(problem(503, "starting"))
-      assert_nil DurableStreams.stream_offset("notes")
-      assert_equal "00000000", DurableStreams.stream_offset("notes")
-    end
+    configure(page_retry_interval: 0)
+    @server.script(problem(503, "starting"))
+    assert_nil DurableStreams.stream_offset("notes")
+    assert_equal "00000000", DurableStreams.stream_offset("notes")
   end
 
   test "kept connections that the server has closed do not count as a failure" do

@@ -5,18 +5,18 @@ require "uri"
 
 module DurableStreams
   module Rails
-    # Finds out whether the app and its server agree: addresses, keys, issuer and
-    # audience. Behind <tt>bin/rails durable_streams:check</tt>.
-    class Checkup
+    # Compares the app with its server: addresses, keys, issuer and audience. Implements
+    # <tt>bin/rails durable_streams:check</tt>.
+    class HealthCheck
       # The file that bin/durable-streams reads.
       DEFAULT_CONFIG = "config/durable_streams.yml"
       DEFAULT_PORT = 4437
       DEFAULT_ROUTE = "/v1/streams"
 
-      # Addresses at which the server of this configuration must be.
+      # Hosts on which only the server with this configuration can listen.
       LOOPBACK = %w[ localhost 127.0.0.1 ::1 0.0.0.0 ].freeze
 
-      # A sentence for each comparison that was not possible.
+      # One sentence for each comparison that was not possible.
       attr_reader :notes
 
       def initialize(app, env: ENV)
@@ -25,7 +25,7 @@ module DurableStreams
         @notes = []
       end
 
-      # What is wrong, each in a sentence.
+      # Returns one sentence for each problem.
       def problems
         @problems = []
         compare if read_server_config
@@ -43,22 +43,22 @@ module DurableStreams
           @env["DURABLE_STREAMS_CONFIG"].presence || DEFAULT_CONFIG
         end
 
-        # Whether there is something to compare with.
+        # Returns whether there is a configuration to compare with.
         def read_server_config
           path = @app.root.join(config_path)
           case path.basename.to_s
           when /\.ya?ml\z/ then read_yaml(path)
           when /\.toml\z/
-            @notes << "#{config_path} is TOML, which is not compared here: bin/durable-streams check reads it"
+            @notes << "#{config_path} is TOML, which this task does not compare: run bin/durable-streams check"
             false
-          else problem "DURABLE_STREAMS_CONFIG is #{config_path}: the server reads YAML (.yml) or TOML (.toml)"
+          else problem "DURABLE_STREAMS_CONFIG is #{config_path}, but the server reads YAML (.yml) or TOML (.toml)"
           end
         end
 
         def read_yaml(path)
           unless path.file?
-            advice = ": bin/rails generate durable_streams:install writes it" if config_path == DEFAULT_CONFIG
-            return problem "#{config_path} is not there#{advice}"
+            advice = ": bin/rails generate durable_streams:install creates it" if config_path == DEFAULT_CONFIG
+            return problem "#{config_path} does not exist#{advice}"
           end
 
           @server_config = @app.config_for(path)
@@ -69,11 +69,11 @@ module DurableStreams
 
         def compare
           if auth[:mode].to_s == "none"
-            @notes << "#{config_path} has auth.mode none: the server asks for no token"
+            @notes << "#{config_path} has auth.mode none: the server requires no token"
           else
             compare_keys
             compare_claim :issuer, DurableStreams.config.token_issuer, "DURABLE_STREAMS_ISSUER"
-            compare_claim :audience, DurableStreams.config.token_audience || DurableStreams.client_url, "DURABLE_STREAMS_CLIENT_URL"
+            compare_claim :audience, DurableStreams.config.effective_audience, "DURABLE_STREAMS_CLIENT_URL"
           end
           %i[ client_url server_url ].each { |name| compare_address(name) }
         end
@@ -83,14 +83,14 @@ module DurableStreams
         end
 
         def compare_keys
-          signing_key # First: in development its first use makes the pair.
-          keys = public_keys
-          if signing_key && keys && keys.none? { |key| key.public_to_der == signing_key.public_to_der }
+          # In development, the first use of the signing key generates the pair.
+          signing_key && keys = public_keys
+          if keys && keys.none? { |key| key.public_to_der == signing_key.public_to_der }
             problem "auth.verify_key (#{auth[:verify_key]}) does not hold the public half of config.durable_streams.signing_key"
           end
         end
 
-        # The key that signs, or nil after saying what is wrong with it.
+        # Returns nil after reporting a problem.
         def signing_key
           @signing_key ||= SigningKey.parse(DurableStreams.config.signing_key)
         rescue ConfigurationError => error
@@ -101,7 +101,7 @@ module DurableStreams
           return problem("auth.verify_key is not set in #{config_path}") if auth[:verify_key].blank?
 
           path = @app.root.join(auth[:verify_key].to_s)
-          return problem("auth.verify_key, #{auth[:verify_key]}, is not there: #{making_it}") unless path.exist?
+          return problem("auth.verify_key (#{auth[:verify_key]}) does not exist: #{generate_keys}") unless path.exist?
 
           keys = (path.directory? ? path.glob("*.pem") : [ path ]).flat_map { |file| public_keys_in(file.read) }
           keys.presence || problem("auth.verify_key (#{auth[:verify_key]}) holds no public key")
@@ -109,11 +109,11 @@ module DurableStreams
           problem "auth.verify_key (#{auth[:verify_key]}) cannot be read: #{error.message}"
         end
 
-        def making_it
-          ::Rails.env.local? ? "bin/rails durable_streams:generate_keys makes it" : "bin/rails durable_streams:generate_keys FOR=#{::Rails.env} makes it"
+        def generate_keys
+          "bin/rails durable_streams:generate_keys#{" FOR=#{::Rails.env}" unless ::Rails.env.local?} creates it"
         end
 
-        # Of a PEM file or a JWKS.
+        # Reads a PEM file or a JWKS.
         def public_keys_in(content)
           if content.lstrip.start_with?("{")
             require "jwt"
@@ -123,7 +123,7 @@ module DurableStreams
           end
         end
 
-        # A member that cannot be used is skipped, as the server does.
+        # Like the server, skips members that it cannot use.
         def public_key_of(jwk)
           JWT::JWK.import(jwk.symbolize_keys).keypair
         rescue JWT::JWKError, OpenSSL::PKey::PKeyError, NoMethodError, ArgumentError
@@ -134,23 +134,23 @@ module DurableStreams
           accepted = auth[name]
           if accepted.present? && Array(accepted).exclude?(value)
             advice = ": #{variable} sets both" unless ::Rails.env.local?
-            problem "auth.#{name} is #{accepted.inspect}, and config.durable_streams.token_#{name} is #{value.inspect}#{advice}"
+            problem "auth.#{name} is #{accepted.inspect}, but config.durable_streams.token_#{name} is #{value.inspect}#{advice}"
           end
         end
 
         def compare_address(name)
           address = DurableStreams.public_send(name)
           uri = URI.parse(address)
-          return problem("#{name} is #{address.inspect}, and must begin with http:// or https:// and a host") unless uri.is_a?(URI::HTTP) && uri.host.present?
+          return problem("#{name} is #{address.inspect}, but must be an http:// or https:// URL with a host") unless uri.is_a?(URI::HTTP) && uri.host.present?
           return unless LOOPBACK.include?(uri.hostname)
 
           if ports.exclude?(uri.port)
-            problem "#{name} is #{address}, and the server of #{config_path} listens on port #{ports.join(" and ")}: DURABLE_STREAMS_PORT sets both"
+            problem "#{name} is #{address}, but the server of #{config_path} listens on port #{ports.join(" and ")}: DURABLE_STREAMS_PORT sets both"
           elsif uri.path != route
-            problem "#{name} is #{address}, and must end with the server's route, #{route}"
+            problem "#{name} is #{address}, but must end with the server's route, #{route}"
           end
         rescue URI::InvalidURIError
-          problem "#{name} is #{address.inspect}, which is no URL"
+          problem "#{name} is #{address.inspect}, which is not a URL"
         end
 
         def ports

@@ -5,45 +5,44 @@ require "openssl"
 
 module DurableStreams
   module Rails
-    # Signs the ES256 tokens that the server checks by itself, with no call back
-    # to Rails.
-    class Gatekeeper
-      # What a client's token can be good for.
+    # Signs the ES256 tokens that the server verifies without calling back.
+    class TokenSigner
       PERMISSIONS = %w[ read write ].freeze
 
-      # A later expiry is milliseconds taken for seconds, and the server does not accept
-      # the token.
-      LAST_YEAR = 9999
+      # A later expiry is a number of milliseconds taken for seconds, which the server
+      # would refuse.
+      MAX_EXPIRY_YEAR = 9999
 
-      def initialize(config, default_audience) # :nodoc:
+      def initialize(config) # :nodoc:
         @config = config
-        @default_audience = default_audience
         @mutex = Mutex.new
       end
 
-      # The app's own token, good for everything. Signed once and used until half
-      # its life is over.
+      # Returns the app's own token, which allows everything. Reused for half of its
+      # lifetime.
       def server_token
         token, fresh_until = @server_token
         token && Process.clock_gettime(Process::CLOCK_MONOTONIC) < fresh_until ? token : sign_server_token
       end
 
-      # Lets the next server_token be a newly signed one.
+      # Makes the next server_token a new one.
       def forget_server_token
         @server_token = nil
       end
 
-      # A browser's token: for one stream, for a while.
+      # Returns a browser's token for one stream.
       #
       # ==== Options
       #
       # * <tt>permissions:</tt> <tt>:read</tt>, <tt>:write</tt> or both
       # * <tt>expires_in:</tt> a duration or whole seconds
-      # * <tt>expires_at:</tt> a time, in place of +expires_in+
-      # * <tt>identity:</tt> who it is given to, as the server's logs should name them
+      # * <tt>expires_at:</tt> a time, instead of +expires_in+
+      # * <tt>identity:</tt> the reader's name in the server's logs
       def client_token(stream_name, permissions: :read, expires_in: nil, expires_at: nil, identity: nil)
         seconds = seconds_until_expiry(expires_in, expires_at)
-        raise ArgumentError, "the URL would expire after the year #{LAST_YEAR}: #{expires_in || expires_at}" if (Time.now + seconds).year > LAST_YEAR
+        if (Time.now + seconds).year > MAX_EXPIRY_YEAR
+          raise ArgumentError, "the token would expire after the year #{MAX_EXPIRY_YEAR}: #{expires_in || expires_at}"
+        end
 
         sign({ stream: stream_name, permissions: verify_permissions(permissions), identity: verify_identity(identity) }.compact, seconds)
       end
@@ -58,9 +57,9 @@ module DurableStreams
           if expires_at.nil?
             verify_expires_in(expires_in.nil? ? @config.signed_stream_url_expires_in : expires_in)
           elsif !expires_in.nil?
-            raise ArgumentError, "expires_in: and expires_at: exclude each other"
+            raise ArgumentError, "expires_in: and expires_at: cannot be combined"
           elsif !expires_at.acts_like?(:time)
-            raise ArgumentError, "expires_at: is a time, not #{expires_at.inspect}"
+            raise ArgumentError, "expires_at: must be a time, not #{expires_at.inspect}"
           else
             seconds = expires_at.to_i - Time.now.to_i
             seconds.positive? ? seconds : raise(ArgumentError, "expires_at: is in the past: #{expires_at.inspect}")
@@ -69,9 +68,9 @@ module DurableStreams
 
         def verify_expires_in(expires_in)
           if expires_in.acts_like?(:time)
-            raise ArgumentError, "expires_in: is a duration, not a time: use expires_at: #{expires_in.inspect}"
+            raise ArgumentError, "expires_in: must be a duration, not a time: use expires_at: #{expires_in.inspect}"
           elsif !(expires_in.is_a?(Integer) || expires_in.is_a?(ActiveSupport::Duration)) || expires_in.to_i < 1
-            raise ArgumentError, "expires_in: is a duration of a second or more, not #{expires_in.inspect}"
+            raise ArgumentError, "expires_in: must be a duration of at least one second, not #{expires_in.inspect}"
           end
           expires_in.to_i
         end
@@ -87,12 +86,8 @@ module DurableStreams
 
         def sign(claims, expires_in)
           now = Time.now.to_i
-          JWT.encode({ **claims, iss: @config.token_issuer, aud: audience, iat: now, exp: now + expires_in.to_i }.compact,
+          JWT.encode({ **claims, iss: @config.token_issuer, aud: @config.effective_audience, iat: now, exp: now + expires_in.to_i }.compact,
             signing_key, "ES256", { kid: @config.signing_kid }.compact)
-        end
-
-        def audience
-          @config.token_audience || @default_audience.call
         end
 
         def verify_identity(identity)
@@ -102,7 +97,7 @@ module DurableStreams
         def verify_permissions(permissions)
           permissions = Array(permissions).map(&:to_s)
           unknown = permissions - PERMISSIONS
-          raise ArgumentError, "permissions are :read and :write, not #{unknown.first || "none"}" if unknown.any? || permissions.empty?
+          raise ArgumentError, "permissions: must be :read, :write or both, not #{unknown.first || "none"}" if unknown.any? || permissions.empty?
           permissions
         end
 
