@@ -6,6 +6,7 @@
 
 mod claims;
 mod json;
+mod reason;
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde_json::{Map, Value};
