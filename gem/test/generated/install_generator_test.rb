@@ -35,7 +35,7 @@ class InstallGeneratorTest < ActiveSupport::TestCase
     assert_equal edited, @app.read("bin/durable-streams")
     generate("--skip")
     assert_equal edited, @app.read("bin/durable-streams")
-    assert_match "server 0.0.9 as before; --version=0.1.0 is this gem's", generate("--force")
+    assert_match "still runs server 0.0.9; this gem's version is --version=0.1.0", generate("--force")
     assert_equal edited.delete_suffix("# mine\n"), @app.read("bin/durable-streams")
     assert File.executable?(@app.expand("bin/durable-streams"))
     generate("--version=0.1.0", "--force")
@@ -59,7 +59,7 @@ class InstallGeneratorTest < ActiveSupport::TestCase
     create_app
     own = "#!/usr/bin/env ruby\nexec \"./bin/rails\", \"server\", \"--port=4000\", *ARGV\n"
     @app.write "bin/dev", own
-    assert_match(/^Next: bin\/durable-streams, beside bin\/dev, which runs no Procfile here/, generate)
+    assert_match(/^Next: bin\/durable-streams and, beside it, bin\/dev, which runs no Procfile in this app/, generate)
     assert_equal own, @app.read("bin/dev")
     assert_not @app.exist?("Procfile.dev")
   end
@@ -67,7 +67,7 @@ class InstallGeneratorTest < ActiveSupport::TestCase
   test "without the Procfile, and later with it" do
     create_app
     @app.write "bin/dev", "#!/usr/bin/env ruby\nexec \"./bin/rails\", \"server\", *ARGV\n"
-    assert_match(/^Next: bin\/durable-streams, beside bin\/rails server\.$/, generate("--skip-procfile"))
+    assert_match(/^Next: bin\/durable-streams and, beside it, bin\/rails server\.$/, generate("--skip-procfile"))
     assert_not @app.exist?("Procfile.dev")
     generate
     assert_match "foreman", @app.read("bin/dev")
@@ -87,7 +87,7 @@ class InstallGeneratorTest < ActiveSupport::TestCase
     @app.write "Procfile.dev", "web: bin/rails server\ncss: bin/tailwind\n"
     generate
     FileUtils.mkdir_p @app.expand("config/keys")
-    assert_match "config/keys is still there and still ignored", @app.run("bin/rails", "destroy", "durable_streams:install")
+    assert_match "config/keys still exists and is ignored", @app.run("bin/rails", "destroy", "durable_streams:install")
     assert_equal "web: bin/rails server\ncss: bin/tailwind\n", @app.read("Procfile.dev")
     assert_equal "/log/\n/config/keys/\n", @app.read(".gitignore")
   end

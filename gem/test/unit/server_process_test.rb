@@ -4,8 +4,6 @@ require "test_helper"
 require "durable_streams/rails/server_process"
 
 class ServerProcessTest < ActiveSupport::TestCase
-  include ActiveSupport::Testing::ConstantStubbing
-
   setup do
     @directory = Dir.mktmpdir
     @log = []
@@ -24,35 +22,32 @@ class ServerProcessTest < ActiveSupport::TestCase
     Process.kill :KILL, first
     second = wait_for_starts(2).last
     assert_not_equal first, second
-    assert_match "went away", @log.join
+    assert_match "restarting in", @log.join
 
     @server.stop
     assert_raises(Errno::ESRCH) { Process.kill(0, second) }
     assert_equal 2, starts.size
   end
 
-  test "gives up on a configuration that is wrong" do
+  test "gives up when the configuration is invalid" do
     start "echo $$ >> #{@directory}/starts; exit 78"
-    wait_for_starts(1)
-    sleep 0.8
+    @server.wait
     assert_equal 1, starts.size
     assert_match "configuration", @log.join
   end
 
   test "kills a server that does not stop" do
-    stub_const(DurableStreams::Rails::ServerProcess, :PATIENCE, 0.3) do
-      start "trap '' TERM; echo $$ >> #{@directory}/starts; while :; do sleep 0.1; done"
-      pid = wait_for_starts(1).last
-      @server.stop
-      assert_raises(Errno::ESRCH) { Process.kill(0, pid) }
-    end
+    start "trap '' TERM; echo $$ >> #{@directory}/starts; while :; do sleep 0.1; done", stop_timeout: 0.3
+    pid = wait_for_starts(1).last
+    @server.stop
+    assert_raises(Errno::ESRCH) { Process.kill(0, pid) }
   end
 
   test "a command that is not there" do
     @server = DurableStreams::Rails::ServerProcess.new(command: "#{@directory}/nowhere", log: @log.method(:<<))
     @server.start
-    wait_until { @log.any? }
-    assert_match "#{@directory}/nowhere is not there, or not executable", @log.sole
+    @server.wait
+    assert_match "#{@directory}/nowhere does not exist or is not executable", @log.sole
   end
 
   test "the server ends with the process that started it, however that ends" do
@@ -69,10 +64,10 @@ class ServerProcessTest < ActiveSupport::TestCase
 
   test "a server that does not end with its owner is killed" do
     write_server "trap '' TERM; #{SERVER.sub("exec sleep 60", "while :; do sleep 0.1; done")}"
-    owner = fork_owner
+    owner = fork_owner(stop_timeout: 1)
     server = wait_for_starts(1).last
     end_owner owner
-    wait_until(15) { !alive?(server) }
+    wait_until { !alive?(server) }
   end
 
   test "an orphan is ended, and a server that another process runs is waited for" do
@@ -82,13 +77,13 @@ class ServerProcessTest < ActiveSupport::TestCase
     wait_until { File.exist?("#{@directory}/pid") }
     start_here
     wait_until { @log.any? }
-    assert_match "is run by another Puma (pid #{first})", @log.sole
+    assert_match "Another Puma runs Durable Streams (pid #{first})", @log.sole
 
-    guards.each { |guard| Process.kill :KILL, guard }
+    watchdogs.each { |watchdog| Process.kill :KILL, watchdog }
     end_owner owner
     second = wait_for_starts(2).last
     assert_not alive?(first)
-    assert_match "Ending a Durable Streams server (pid #{first}) of an earlier Puma", @log.last
+    assert_match "Ending the Durable Streams server of an earlier Puma (pid #{first})", @log.last
     @server.stop
     assert_not alive?(second)
     assert_not File.exist?("#{@directory}/pid")
@@ -104,8 +99,8 @@ class ServerProcessTest < ActiveSupport::TestCase
     (@server = other).start
     wait_until { @log.size >= 2 }
 
-    assert_match "went away", @log.first
-    assert_match "is run by another Puma (pid #{first})", @log.second
+    assert_match "restarting in", @log.first
+    assert_match "Another Puma runs Durable Streams (pid #{first})", @log.second
     assert_equal first, File.read("#{@directory}/pid").to_i
   end
 
@@ -128,8 +123,8 @@ class ServerProcessTest < ActiveSupport::TestCase
       File.write "#{@directory}/server", "#!/bin/sh\ncd #{@directory}\n#{script}\n", perm: 0o755
     end
 
-    def server_process
-      DurableStreams::Rails::ServerProcess.new(command: "#{@directory}/server", log: @log.method(:<<), pid_file: "#{@directory}/pid")
+    def server_process(pid_file: "#{@directory}/pid", **options)
+      DurableStreams::Rails::ServerProcess.new(command: "#{@directory}/server", log: @log.method(:<<), pid_file: pid_file, restart_delays: 0.05..0.1, **options)
     end
 
     def start_here
@@ -137,10 +132,10 @@ class ServerProcessTest < ActiveSupport::TestCase
     end
 
     # A process that starts the server and a child of its own, and waits.
-    def fork_owner
+    def fork_owner(**options)
       @owners << fork do
         Process.setproctitle "owner"
-        server_process.start
+        server_process(**options).start
         sleep 0.05 until File.exist?("#{@directory}/pid")
         fork { sleep 20; exit! }
         sleep
@@ -157,8 +152,8 @@ class ServerProcessTest < ActiveSupport::TestCase
       end
     end
 
-    # The guard's shells, which are nobody's children: they are found by the server's process group.
-    def guards
+    # Reparented shells, found by the server's process group.
+    def watchdogs
       server = File.read("#{@directory}/pid").to_i
       Dir["/proc/[0-9]*"].map { |path| File.basename(path).to_i }.select do |pid|
         pid != server && Process.getpgid(pid) == Process.getpgid(server)
@@ -168,7 +163,7 @@ class ServerProcessTest < ActiveSupport::TestCase
     end
 
     def alive?(pid)
-      !DurableStreams::Rails::ServerRecord::Entry.started_at(pid).nil?
+      !DurableStreams::Rails::PidFile::Entry.started_at(pid).nil?
     end
 
     def wait_until(seconds = 10)
@@ -176,12 +171,9 @@ class ServerProcessTest < ActiveSupport::TestCase
       flunk "it did not happen in #{seconds} s: #{@log.join(" ")}"
     end
 
-    def start(script)
-      command = "#{@directory}/server"
-      File.write command, "#!/bin/sh\n#{script}\n"
-      File.chmod 0o755, command
-      @server = DurableStreams::Rails::ServerProcess.new(command: command, log: @log.method(:<<))
-      @server.start
+    def start(script, **options)
+      write_server script
+      @server = server_process(pid_file: nil, **options).tap(&:start)
     end
 
     def starts
