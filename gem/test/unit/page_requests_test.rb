@@ -116,10 +116,10 @@ class PageRequestsTest < StubServerTestCase
   end
 
   private
-    # Yields what counts the connections that were made.
+    # Yields a proc that counts the connections so far.
     def hanging
       server = TCPServer.new("127.0.0.1", 0)
-      DurableStreams.server_url = "http://127.0.0.1:#{server.addr[1]}/v1/streams"
+      configure(server_url: "http://127.0.0.1:#{server.addr[1]}/v1/streams", page_timeout: 0.1)
       yield -> { 100.times.take_while { server.accept_nonblock(exception: false) != :wait_readable }.size }
     ensure
       server.close
