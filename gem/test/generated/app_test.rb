@@ -3,7 +3,7 @@
 require "generated_helper"
 
 class AppTest < ActiveSupport::TestCase
-  # The test of the gem's document, word for word, in an app as Rails makes it.
+  # The example test of the documentation.
   COMMENT_TEST = <<~RUBY
     require "test_helper"
 
@@ -39,7 +39,7 @@ class AppTest < ActiveSupport::TestCase
     end
   RUBY
 
-  test "an app with everything: keys, console, its own tests" do
+  test "a full app has keys, a console and passing tests" do
     app = GeneratedApp.create
     app.run("bin/rails", "generate", "durable_streams:install")
     app.run("bin/rails", "generate", "model", "Post", "title")
@@ -121,7 +121,7 @@ class AppTest < ActiveSupport::TestCase
     app&.delete
   end
 
-  test "seeds, runners and consoles broadcast before they end" do
+  test "seeds, runners and consoles broadcast before they exit" do
     app = GeneratedApp.create
     app.run("bin/rails", "generate", "durable_streams:install")
     app.run("bin/rails", "generate", "model", "Post", "title")
@@ -142,7 +142,7 @@ class AppTest < ActiveSupport::TestCase
     app&.delete
   end
 
-  test "a colleague who clones the app has keys with the first token" do
+  test "a cloned app generates keys for its first token" do
     app = GeneratedApp.create("--minimal")
     app.run("bin/rails", "generate", "durable_streams:install")
     assert_equal "", app.run("bin/rails", "runner", "1").lines.grep(/durable_streams/).join
@@ -176,7 +176,7 @@ class AppTest < ActiveSupport::TestCase
     app&.delete
   end
 
-  test "a minimal app, without Active Job, eager loaded" do
+  test "a minimal app without Active Job loads eagerly and broadcasts" do
     app = GeneratedApp.create("--minimal")
     app.run("bin/rails", "generate", "durable_streams:install")
     app.run("bin/rails", "durable_streams:generate_keys")
@@ -211,7 +211,7 @@ class AppTest < ActiveSupport::TestCase
     app&.delete
   end
 
-  test "an app without Active Record" do
+  test "an app without Active Record broadcasts" do
     app = GeneratedApp.create("--minimal", "--skip-active-record")
     app.run("bin/rails", "generate", "durable_streams:install")
     output = app.evaluate(<<~RUBY)

@@ -67,7 +67,7 @@ class BinstubTest < ActiveSupport::TestCase
     assert_match "cannot download /nowhere/", binstub("DURABLE_STREAMS_DOWNLOAD_URL" => "/nowhere", "DURABLE_STREAMS_VERSION" => "9.9.9", "DURABLE_STREAMS_SHA256" => @sha256)
   end
 
-  test "starts from any directory" do
+  test "the binstub starts from any directory" do
     install_fake
     output = @app.run(@app.expand("bin/durable-streams"), directory: "/")
     assert_equal "server #{@app.root} --config config/durable_streams.yml --env development\n", output

@@ -5,7 +5,7 @@ require "generated_helper"
 class InstallGeneratorTest < ActiveSupport::TestCase
   teardown { @app&.delete }
 
-  test "in a minimal app, twice" do
+  test "running the generator twice changes nothing" do
     app = create_app
     assert_match(/^Next: bin\/dev\.$/, generate)
 
@@ -25,7 +25,7 @@ class InstallGeneratorTest < ActiveSupport::TestCase
     assert_equal "# edited", app.read("config/durable_streams.yml")
   end
 
-  test "an edited binstub is asked for, and a version stays" do
+  test "the generator asks before it overwrites the binstub, and keeps the version" do
     create_app
     generate("--version=0.0.9")
     edited = @app.read("bin/durable-streams") + "# mine\n"
@@ -43,7 +43,7 @@ class InstallGeneratorTest < ActiveSupport::TestCase
     assert_match "--version must be", @app.run("bin/rails", "generate", "durable_streams:install", "--version=;rm", expect_success: false)
   end
 
-  test "in an app with a Procfile.dev, a bin/dev and a .gitignore" do
+  test "existing files are extended" do
     create_app
     @app.write "Procfile.dev", "web: bin/rails server -p 4000"
     @app.write "bin/dev", "#!/bin/sh\nexec overmind start -f Procfile.dev\n"
@@ -55,7 +55,7 @@ class InstallGeneratorTest < ActiveSupport::TestCase
     assert_equal "/bin/dist\n/config/keys/\n", @app.read(".gitignore")
   end
 
-  test "a bin/dev that runs no Procfile" do
+  test "a bin/dev without a Procfile is not changed" do
     create_app
     own = "#!/usr/bin/env ruby\nexec \"./bin/rails\", \"server\", \"--port=4000\", *ARGV\n"
     @app.write "bin/dev", own
@@ -64,7 +64,7 @@ class InstallGeneratorTest < ActiveSupport::TestCase
     assert_not @app.exist?("Procfile.dev")
   end
 
-  test "without the Procfile, and later with it" do
+  test "--skip-procfile can be undone" do
     create_app
     @app.write "bin/dev", "#!/usr/bin/env ruby\nexec \"./bin/rails\", \"server\", *ARGV\n"
     assert_match(/^Next: bin\/durable-streams and, beside it, bin\/rails server\.$/, generate("--skip-procfile"))
@@ -73,7 +73,7 @@ class InstallGeneratorTest < ActiveSupport::TestCase
     assert_match "foreman", @app.read("bin/dev")
   end
 
-  test "destroy undoes it" do
+  test "destroy reverts the generator" do
     create_app
     @app.write ".gitignore", "/log/\n"
     @app.run("bin/rails", "version") # Bundler writes Gemfile.lock.

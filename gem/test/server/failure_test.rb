@@ -23,7 +23,7 @@ class FailureTest < RealServerTestCase
     assert_equal %w[ before during after ], DurableStreams.read_stream(post).map { |event| event["value"]["body"] }
   end
 
-  test "a server that is killed again and again loses and repeats nothing" do
+  test "no event is lost or repeated when the server is killed" do
     start_server
     sent, progress = [], Queue.new
     killer = Thread.new do

@@ -128,7 +128,7 @@ class StubServer
       [ 200, offset(stream) ]
     end
 
-    # Two events a page.
+    # Returns two events for each page.
     def page(stream, request)
       from = [ request.path[/offset=(-?\d+)/, 1].to_i, 0 ].max
       events = stream[:events].drop(from).first(2)

@@ -1,7 +1,7 @@
 # frozen_string_literal: true
 
-# The behaviour that the app relies on, of whatever carries its requests. Includers
-# define #transport, and an empty store for each test.
+# The behaviour that the gem needs from a transport. Includers define #transport, with an
+# empty store for each test.
 module TransportContract
   extend ActiveSupport::Concern
 

@@ -1,7 +1,7 @@
 # frozen_string_literal: true
 
-# A test that sends for real. Afterwards the settings are as before and broadcasts
-# are captured again.
+# A test that sends to a server. Restores the settings, and captures broadcasts again,
+# after each test.
 class TransportTestCase < ActiveSupport::TestCase
   EVENT = { type: "note", key: "1", value: { "body" => "Hello" }, operation: :insert }.freeze
 
@@ -36,7 +36,7 @@ class StubServerTestCase < TransportTestCase
   teardown { @server.stop }
 
   private
-    # A response of the server: status, headers and problem document.
+    # Returns a response: status, headers and problem document.
     def problem(status, detail, code: "stub", **headers)
       [ status, { "Content-Type" => "application/problem+json" }.merge(headers),
         { type: "urn:durable-streams:problem:#{code}", title: "Stub", detail: detail }.to_json ]

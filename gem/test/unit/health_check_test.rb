@@ -18,7 +18,7 @@ class HealthCheckTest < StubServerTestCase
 
   teardown { FileUtils.rm_rf @root }
 
-  test "all is well" do
+  test "an app that matches its server has no problems" do
     assert_empty problems
     assert_empty problems("shared" => { "port" => @server.port }, "test" => section.except("port"))
     assert_empty problems("test" => section("auth" => auth("verify_key" => "keys")))
@@ -26,7 +26,7 @@ class HealthCheckTest < StubServerTestCase
     assert_empty problems("test" => section("auth" => auth("verify_key" => "keys/jwks.json")))
   end
 
-  test "the port and the route of an address on this machine" do
+  test "the ports and routes of local addresses are compared" do
     assert_equal [
       "client_url is #{@server.url}, but the server of config/durable_streams.yml listens on port 1: DURABLE_STREAMS_PORT sets both",
       "server_url is #{@server.url}, but the server of config/durable_streams.yml listens on port 1: DURABLE_STREAMS_PORT sets both"
@@ -43,7 +43,7 @@ class HealthCheckTest < StubServerTestCase
     assert_match "must be an http:// or https:// URL", problems.first
   end
 
-  test "keys" do
+  test "keys are compared" do
     write "keys/other.pem", OpenSSL::PKey::EC.generate("prime256v1").public_to_pem
     assert_equal [ "auth.verify_key (keys/other.pem) does not hold the public half of config.durable_streams.signing_key" ],
       problems("test" => section("auth" => auth("verify_key" => "keys/other.pem")))
@@ -56,12 +56,12 @@ class HealthCheckTest < StubServerTestCase
     assert_match(/\Aconfig.durable_streams.signing_key is not set/, problems.sole)
   end
 
-  test "issuer and audience" do
+  test "issuer and audience are compared" do
     assert_equal [ 'auth.issuer is "a", but config.durable_streams.token_issuer is "test"', "auth.audience is [\"b\", \"c\"], but config.durable_streams.token_audience is #{@server.url.inspect}" ],
       problems("test" => section("auth" => auth("issuer" => "a", "audience" => %w[ b c ])))
   end
 
-  test "the file that bin/durable-streams reads" do
+  test "the configuration is the file that bin/durable-streams reads" do
     assert_empty problems("other.yml", "test" => section)
     assert_equal [ "config/durable_streams.yml does not exist: bin/rails generate durable_streams:install creates it" ], check({}).problems
     assert_match "Caddyfile, but the server reads YAML", check("DURABLE_STREAMS_CONFIG" => "Caddyfile").problems.first

@@ -9,7 +9,7 @@ class MemoryTransportTest < ActiveSupport::TestCase
 
   setup { @transport = DurableStreams::Rails::MemoryTransport.new }
 
-  test "a stream with a TTL expires after so many seconds without access" do
+  test "a stream with a TTL expires without access" do
     freeze_time
     transport.create("notes", ttl: 60)
     travel 59.seconds
@@ -24,7 +24,7 @@ class MemoryTransportTest < ActiveSupport::TestCase
     assert_refused(DurableStreams::StreamNotFound, 404, "not-found") { append("notes", 2) }
   end
 
-  test "events are those that readers see, and clear removes all streams" do
+  test "events returns what readers see, and clear removes all streams" do
     assert_empty transport.events("notes")
     transport.create("notes")
     append("notes", 1)
@@ -33,7 +33,7 @@ class MemoryTransportTest < ActiveSupport::TestCase
     assert_nil transport.metadata("notes")
   end
 
-  test "the streams are those that the block returns" do
+  test "the block provides the streams" do
     mine, yours = {}, {}
     current = mine
     transport = DurableStreams::Rails::MemoryTransport.new { current }

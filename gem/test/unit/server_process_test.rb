@@ -16,7 +16,7 @@ class ServerProcessTest < ActiveSupport::TestCase
     FileUtils.rm_rf @directory
   end
 
-  test "starts a server that dies again, and stops it" do
+  test "a server that dies is restarted, and stop ends it" do
     start "echo $$ >> #{@directory}/starts; exec sleep 60"
     first = wait_for_starts(1).last
     Process.kill :KILL, first
@@ -29,33 +29,33 @@ class ServerProcessTest < ActiveSupport::TestCase
     assert_equal 2, starts.size
   end
 
-  test "gives up when the configuration is invalid" do
+  test "a server with an invalid configuration is not restarted" do
     start "echo $$ >> #{@directory}/starts; exit 78"
     @server.wait
     assert_equal 1, starts.size
     assert_match "configuration", @log.join
   end
 
-  test "kills a server that does not stop" do
+  test "a server that does not stop is killed" do
     start "trap '' TERM; echo $$ >> #{@directory}/starts; while :; do sleep 0.1; done", stop_timeout: 0.3
     pid = wait_for_starts(1).last
     @server.stop
     assert_raises(Errno::ESRCH) { Process.kill(0, pid) }
   end
 
-  test "a command that is not there" do
+  test "a missing command is reported" do
     @server = DurableStreams::Rails::ServerProcess.new(command: "#{@directory}/nowhere", log: @log.method(:<<))
     @server.start
     @server.wait
     assert_match "#{@directory}/nowhere does not exist or is not executable", @log.sole
   end
 
-  test "the server ends with the process that started it, however that ends" do
+  test "the server ends with its owner, however that ends" do
     %i[ TERM KILL ].each do |signal|
       write_server SERVER
       owner = fork_owner
       server = wait_for_starts(1).last
-      # A child of the owner's lives on, and holds what it inherited.
+      # A child of the owner survives with its inherited descriptors.
       end_owner owner, signal
       wait_until { !alive?(server) }
       File.delete "#{@directory}/starts"
@@ -70,7 +70,7 @@ class ServerProcessTest < ActiveSupport::TestCase
     wait_until { !alive?(server) }
   end
 
-  test "an orphan is ended, and a server that another process runs is waited for" do
+  test "an orphan is ended, and the server of another process is left running" do
     write_server SERVER
     owner = fork_owner
     first = wait_for_starts(1).last
@@ -89,13 +89,13 @@ class ServerProcessTest < ActiveSupport::TestCase
     assert_not File.exist?("#{@directory}/pid")
   end
 
-  test "of two that start together the one whose server fails waits for the other" do
+  test "of two owners that start together, one waits for the other" do
     write_server "mkdir taken 2>/dev/null || exit 1; #{SERVER}"
     fork_owner
     first = wait_for_starts(1).last
     wait_until { File.exist?("#{@directory}/pid") }
     other = server_process
-    other.define_singleton_method(:take_over) { singleton_class.remove_method(:take_over) } # As if it had looked too early.
+    other.define_singleton_method(:take_over) { singleton_class.remove_method(:take_over) } # Looks once before the other has started.
     (@server = other).start
     wait_until { @log.size >= 2 }
 
@@ -104,7 +104,7 @@ class ServerProcessTest < ActiveSupport::TestCase
     assert_equal first, File.read("#{@directory}/pid").to_i
   end
 
-  test "a pid that is another process by now, or no pid, is left alone" do
+  test "a reused or invalid pid is ignored" do
     [ "#{Process.pid} 1\n1 1\n", "", "1 \n1 \n", "-1 5\n-1 5\n", "\xFF\n\xFF\n", "\0\n\0\n" ].each_with_index do |content, at|
       write_server SERVER
       File.write "#{@directory}/pid", content
@@ -131,7 +131,7 @@ class ServerProcessTest < ActiveSupport::TestCase
       @server = server_process.tap(&:start)
     end
 
-    # A process that starts the server and a child of its own, and waits.
+    # Forks a process that starts the server and a child.
     def fork_owner(**options)
       @owners << fork do
         Process.setproctitle "owner"
@@ -168,7 +168,7 @@ class ServerProcessTest < ActiveSupport::TestCase
 
     def wait_until(seconds = 10)
       (seconds * 20).times { yield ? return : sleep(0.05) }
-      flunk "it did not happen in #{seconds} s: #{@log.join(" ")}"
+      flunk "timed out after #{seconds} s: #{@log.join(" ")}"
     end
 
     def start(script, **options)

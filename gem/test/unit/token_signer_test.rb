@@ -11,7 +11,7 @@ class TokenSignerTest < ActiveSupport::TestCase
     freeze_time
   end
 
-  test "a client's token" do
+  test "a client token allows one stream and has a limited lifetime" do
     claims, header = decode(@token_signer.client_token("gid://app/Room/1", permissions: %i[ read write ], identity: 7))
 
     assert_equal({
@@ -22,7 +22,7 @@ class TokenSignerTest < ActiveSupport::TestCase
     assert_equal({ "alg" => "ES256" }, header)
   end
 
-  test "a client's token that lives longer, without identity" do
+  test "a client token without options allows reading and has no identity" do
     claims, = decode(@token_signer.client_token("a", expires_in: 1.hour))
 
     assert_equal 1.hour.from_now.to_i, claims["exp"]
@@ -30,7 +30,7 @@ class TokenSignerTest < ActiveSupport::TestCase
     assert_not_includes claims, "identity"
   end
 
-  test "when it expires" do
+  test "expires_in and expires_at set the expiry" do
     {
       { expires_in: 1.hour } => 1.hour, { expires_in: 90 } => 90.seconds, { expires_in: 1.5.hours } => 90.minutes,
       { expires_at: 1.hour.from_now } => 1.hour, { expires_at: Time.now + 60 } => 60.seconds, { expires_at: DateTime.now + 1 } => 1.day, {} => 15.minutes
@@ -39,7 +39,7 @@ class TokenSignerTest < ActiveSupport::TestCase
     end
   end
 
-  test "expiries that are none" do
+  test "invalid expiries raise" do
     [ 1.hour.from_now, Time.now + 60, DateTime.now, "1 hour", "3600", 0, -5, 0.seconds, -1.hour, 0.5.seconds, 3600.0, :hour, false, [], Date.tomorrow ].each do |expires_in|
       assert_raises(ArgumentError, expires_in.inspect) { @token_signer.client_token("a", expires_in: expires_in) }
     end
@@ -55,7 +55,7 @@ class TokenSignerTest < ActiveSupport::TestCase
     assert_raises(ArgumentError) { @token_signer.client_token("a") }
   end
 
-  test "shows no key and no token" do
+  test "inspecting reveals neither keys nor tokens" do
     @token_signer.server_token
     transport = DurableStreams::Rails::HttpTransport.new("http://localhost/v1/streams", token_signer: @token_signer, config: @config)
     [ @token_signer, transport, [ @token_signer ], { transport: transport } ].each do |object|
@@ -64,19 +64,19 @@ class TokenSignerTest < ActiveSupport::TestCase
     end
   end
 
-  test "an identity that is none" do
+  test "an invalid identity raises" do
     [ "", " ", Object.new, [ 1 ], { id: 1 }, true, Struct.new(:id) ].each do |identity|
       identity = identity.new(1) if identity.is_a?(Class)
       assert_raises(ArgumentError, identity.inspect) { @token_signer.client_token("a", identity: identity) }
     end
   end
 
-  test "unknown permissions" do
+  test "unknown permissions raise" do
     assert_raises(ArgumentError) { @token_signer.client_token("a", permissions: :delete) }
     assert_raises(ArgumentError) { @token_signer.client_token("a", permissions: []) }
   end
 
-  test "the app's own token, with the key's id and an audience of its own" do
+  test "the app's own token has the key's id and the configured audience" do
     @config.merge!(signing_kid: "2026", token_audience: "streams")
     claims, header = decode(@token_signer.server_token, "streams")
 
@@ -84,19 +84,19 @@ class TokenSignerTest < ActiveSupport::TestCase
     assert_equal "2026", header["kid"]
   end
 
-  test "the app's own token is reused until half its life is over" do
+  test "the app's own token is reused for half of its lifetime" do
     clock = Process.clock_gettime(Process::CLOCK_MONOTONIC)
     first = @token_signer.server_token
     at(clock + 59) { assert_same first, @token_signer.server_token }
     at(clock + 61) { assert_not_equal first, @token_signer.server_token }
   end
 
-  test "a key as PEM" do
+  test "the key may be a PEM" do
     @config.signing_key = @key.private_to_pem
     assert decode(@token_signer.server_token)
   end
 
-  test "keys that do not fit" do
+  test "unsuitable keys raise" do
     {
       nil => /durable_streams:generate_keys/,
       "nonsense" => /as a PEM key/,
