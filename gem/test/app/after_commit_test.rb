@@ -25,7 +25,7 @@ class AfterCommitTest < ActiveSupport::TestCase
       DurableStreams::Rails::BroadcastJob.queue_adapter = @queue
       model = comments { streams_to :post }
       record = assert_reported(error.class, "gid://dummy/Post/#{@post.id}") { model.create!(post: @post) }
-      assert_equal record.id.to_s, @failures.sole[:event]["key"]
+      assert_equal record.id.to_s, @reports.sole[:event]["key"]
     end
   end
 
@@ -102,7 +102,7 @@ class AfterCommitTest < ActiveSupport::TestCase
       model.define_method(:to_stream_value) { { body: body } }
       DurableStreams::Rails::BroadcastJob.queue_adapter = :inline
       assert_reported(error, "gid://dummy/Post/#{@post.id}") { model.create!(post: @post) }
-      assert_match message, @failures.sole[:exception_object].message
+      assert_match message, @reports.sole[:exception_object].message
     end
   end
 
@@ -122,8 +122,8 @@ class AfterCommitTest < ActiveSupport::TestCase
 
     # Asserts that the row exists, other callbacks have run, and the failure was reported.
     def assert_reported(error_class, stream = nil)
-      @failures, record = [], nil
-      ActiveSupport::Notifications.subscribed(->(*, payload) { @failures << payload }, "broadcast_failed.durable_streams") do
+      @reports, record = [], nil
+      ActiveSupport::Notifications.subscribed(->(*, payload) { @reports << payload }, "broadcast_failed.durable_streams") do
         report = assert_error_reported(error_class) { record = yield }
         assert report.handled
         assert_equal record, report.context[:record]
@@ -131,7 +131,7 @@ class AfterCommitTest < ActiveSupport::TestCase
       end
       assert record.class.exists?(record.id)
       assert_equal %i[ after before ], record.callbacks.sort
-      assert_equal 1, @failures.size
+      assert_equal 1, @reports.size
       record
     end
 end
