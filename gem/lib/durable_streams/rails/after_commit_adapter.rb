@@ -38,7 +38,6 @@ module DurableStreams
         jobs.size
       end
 
-      # Active Job logs this name.
       def queue_adapter_name
         ActiveJob.adapter_name(adapter)
       end

@@ -93,7 +93,6 @@ module DurableStreams
           stream: stream_name, event: event_summary, job: self, exception_object: error)
       end
 
-      # While a transaction is open, an adapter that waits for its commit.
       def queue_adapter
         adapter = super
         AfterCommitAdapter.waits_for?(model) ? AfterCommitAdapter.new(adapter) : adapter

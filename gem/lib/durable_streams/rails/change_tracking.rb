@@ -13,7 +13,6 @@ module DurableStreams
     module ChangeTracking # :nodoc:
       extend ActiveSupport::Concern
 
-      # A row's number of changes, its former class, and its instances in the transaction.
       Changes = Struct.new(:count, :former_class, :instances)
 
       included do
@@ -126,7 +125,6 @@ module DurableStreams
           [ self.class.base_class, self.class.current_shard, id_in_database || id ]
         end
 
-        # The class of the row before this save changed its type, or nil.
         def _durable_streams_former_class
           column = self.class.inheritance_column
           if !previously_new_record? && has_attribute?(column) && saved_change_to_attribute?(column)

@@ -16,7 +16,6 @@ module DurableStreams
         @monitor = Monitor.new
       end
 
-      # Signs tokens.
       def token_signer
         @token_signer || @monitor.synchronize { @token_signer ||= TokenSigner.new(@config) }
       end

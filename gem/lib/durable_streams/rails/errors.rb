@@ -27,14 +27,12 @@ module DurableStreams
 
   # The server refused the request.
   class ResponseError < Error
-    # The HTTP status.
     attr_reader :status
 
     # The server's code for the problem, such as "too-large", or nil. The server's
     # docs/problems.md lists them.
     attr_reader :code
 
-    # The server's explanation.
     attr_reader :reason
 
     def initialize(message = nil, status: nil, code: nil, reason: message)

@@ -43,7 +43,6 @@ module DurableStreams
           @env["DURABLE_STREAMS_CONFIG"].presence || DEFAULT_CONFIG
         end
 
-        # Returns whether there is a configuration to compare with.
         def read_server_config
           path = @app.root.join(config_path)
           case path.basename.to_s
@@ -90,7 +89,6 @@ module DurableStreams
           end
         end
 
-        # Returns nil after reporting a problem.
         def signing_key
           @signing_key ||= SigningKey.parse(DurableStreams.config.signing_key)
         rescue ConfigurationError => error
@@ -113,7 +111,6 @@ module DurableStreams
           "bin/rails durable_streams:generate_keys#{" FOR=#{::Rails.env}" unless ::Rails.env.local?} creates it"
         end
 
-        # Reads a PEM file or a JWKS.
         def public_keys_in(content)
           if content.lstrip.start_with?("{")
             require "jwt"

@@ -19,7 +19,6 @@ module DurableStreams
         autoload :Failure
       end
 
-      # Failures to send a request or to receive its response.
       NETWORK_ERRORS = [
         Net::HTTP::Persistent::Error, SystemCallError, SocketError, IOError, Timeout::Error,
         Net::HTTPBadResponse, Net::HTTPHeaderSyntaxError, OpenSSL::SSL::SSLError
@@ -37,7 +36,6 @@ module DurableStreams
       HEADERS = { "Connection" => "keep-alive", "Accept-Encoding" => "identity" }.freeze # :nodoc:
       JSON_TYPE = { "Content-Type" => "application/json" }.freeze # :nodoc:
 
-      # The time that a request may take.
       Limits = Struct.new(:open_timeout, :read_timeout, :write_timeout, :max_retries) do # :nodoc:
         # A slow connect and a slow response together take less than twice the time.
         def self.brief(seconds)
@@ -48,7 +46,6 @@ module DurableStreams
       # The server's address with the route.
       attr_reader :url
 
-      # +limits+ default to the settings.
       def initialize(url, token_signer:, config:, limits: config)
         @url = url
         @uri = parse(url)
@@ -158,7 +155,6 @@ module DurableStreams
           raise
         end
 
-        # Retries network errors and temporary refusals.
         def request(verb, name, query: nil, body: nil, headers: {})
           path = "#{@uri.path}/#{StreamName.to_path(name)}#{"?#{query}" if query}"
           attempt = 0
@@ -191,7 +187,6 @@ module DurableStreams
           @connections.request(@uri, request).tap { |response| raise EOFError, "the response is incomplete" if truncated?(response) }
         end
 
-        # Net::HTTP accepts a truncated body.
         def truncated?(response)
           response.body && response.content_length && response.body.bytesize < response.content_length
         end
@@ -240,7 +235,6 @@ module DurableStreams
           end
         end
 
-        # Connects with the first request.
         def build_connections
           Net::HTTP::Persistent.new(name: "durable_streams").tap do |http|
             http.open_timeout  = @limits.open_timeout

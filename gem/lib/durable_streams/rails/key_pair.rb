@@ -20,7 +20,6 @@ module DurableStreams
       DEPLOYED_VERIFY_KEYS = "config/durable_streams_verify_keys"
 
       class << self
-        # Whether the app's server verifies with this machine's key.
         def local_server?(root)
           File.read(File.join(root, "config/durable_streams.yml")).include?(LOCAL_VERIFY_KEY)
         rescue SystemCallError
@@ -54,7 +53,6 @@ module DurableStreams
         end
       end
 
-      # +kid+ identifies the key among several.
       def initialize(kid: nil, key: OpenSSL::PKey::EC.generate("prime256v1"))
         @key = key
         @kid = kid
@@ -83,17 +81,14 @@ module DurableStreams
         @kid ? File.join(DEPLOYED_VERIFY_KEYS, "#{@kid}.pem") : DEPLOYED_VERIFY_KEY
       end
 
-      # Writes the public key that is deployed with the app.
       def write_deployed(root)
         write(File.join(root, deployed_path), public_pem, 0o644)
       end
 
-      # Returns the lines for the credentials.
       def credentials
         [ "durable_streams:", ("  signing_kid: #{@kid.to_json}" if @kid), "  signing_key: |", private_pem.indent(4) ].compact.join("\n")
       end
 
-      # Hides the key.
       def inspect
         "#<#{self.class}#{" kid=#{@kid.inspect}" if @kid}>"
       end

@@ -59,7 +59,6 @@ module DurableStreams
         nil # On a read-only file system, orphans are not found after a crash.
       end
 
-      # Deletes the record of this process's server.
       def delete
         FileUtils.rm_f @path unless started_by_another?
       end

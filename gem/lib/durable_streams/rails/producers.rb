@@ -45,7 +45,6 @@ module DurableStreams
         yield(identity).tap { checkin(stream, identity) }
       end
 
-      # Returns an unused identity.
       def fresh
         @mutex.synchronize { build }
       end

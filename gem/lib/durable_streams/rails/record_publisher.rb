@@ -26,7 +26,6 @@ module DurableStreams
         @published = false
       end
 
-      # Whether a committed change was broadcast to at least one stream.
       def published?
         @published
       end

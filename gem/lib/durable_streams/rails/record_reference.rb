@@ -8,7 +8,6 @@ module DurableStreams
       class Gone < StandardError; end
 
       class << self
-        # Whether a job can load the record.
         def refers_to?(value)
           defined?(::ActiveRecord::Base) && value.is_a?(::ActiveRecord::Base) && value.persisted?
         end
@@ -31,7 +30,6 @@ module DurableStreams
         @attributes
       end
 
-      # Loads the record and returns its value. Raises Gone if it no longer exists.
       def value
         on_connection do
           RecordValue.of(locate, only: @attributes["only"], except: @attributes["except"])

@@ -50,7 +50,6 @@ module DurableStreams
           object.respond_to?(:to_stream_value, true)
         end
 
-        # The names of the attributes that are withheld by default.
         def withheld_attributes(record)
           model = record.class
           encrypted = model.try(:encrypted_attributes).to_a.map(&:to_s)

@@ -14,7 +14,6 @@ module DurableStreams
     # Locates and downloads the server's binary for this machine. Used by the tasks,
     # the generator and the gem's executable, so it must load without Rails.
     class ServerBinary
-      # The binary cannot be downloaded.
       class Error < StandardError; end
 
       NAME = "durable-streams-server"
@@ -43,7 +42,6 @@ module DurableStreams
       attr_reader :version
 
       class << self
-        # The checksums of a version's archives, by file name.
         def checksums(version, manifest: MANIFEST)
           lines = File.exist?(manifest) ? File.readlines(manifest, chomp: true) : []
           lines.map { |line| line.split(/\s+/, 2).reverse }.to_h.select { |archive, _| archive&.start_with?("#{NAME}-#{version}-") }
@@ -63,7 +61,6 @@ module DurableStreams
           File.read(binstub)[/^version="\$\{DURABLE_STREAMS_VERSION:-([^}]+)\}"/, 1] if File.exist?(binstub)
         end
 
-        # The binary in this gem for this machine, or nil.
         def packaged
           path = File.join(PACKAGED, ruby_platform, NAME)
           path if File.executable?(path)
@@ -78,7 +75,6 @@ module DurableStreams
         @out = out
       end
 
-      # The app's copy of the binary.
       def path
         File.join(@root, "bin/dist", "#{NAME}-#{version}")
       end

@@ -68,7 +68,6 @@ module DurableStreams
         @thread&.join(@stop_timeout)
       end
 
-      # Waits until the server is no longer supervised.
       def wait
         @thread&.join
       end

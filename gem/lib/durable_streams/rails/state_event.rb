@@ -48,12 +48,10 @@ module DurableStreams
           headers.to_h.transform_keys(&:to_s)
         end
 
-        # Encodes the body of a request.
         def generate(events)
           JSON.generate(events, max_nesting: MAX_DEPTH + 2) # The event, and the list around it.
         end
 
-        # Returns an error that names the part of the event that cannot be encoded.
         def invalid(event, error)
           path, reason = first_invalid(event, [])
           where = path ? "#{path.join(".")} #{reason}" : error.message.truncate(200)

@@ -23,7 +23,6 @@ module DurableStreams
           @exceptions.none? { |condition| evaluate(condition, record) }
       end
 
-      # Returns the streamables of each of the record's streams.
       def streams_of(record)
         @targets.flat_map do |target|
           streamables = target.is_a?(Array) ? literal(target, record) : evaluate(target, record)
@@ -31,7 +30,6 @@ module DurableStreams
         end
       end
 
-      # Raises if the record does not respond to a symbol.
       def verify(record)
         missing = (@targets + @conditions + @exceptions).grep(Symbol).find { |name| !record.respond_to?(name, true) }
         raise ArgumentError, "streams_to #{missing.inspect}: #{record.class} has no such association or method" if missing

@@ -31,12 +31,10 @@ module DurableStreams
           (deleted_at = tombstones[name]) ? deleted_at >= time : false
         end
 
-        # Whether any process did.
         def since?(name, time)
           known_since?(name, time) || (with_cache { |cache| cache.read(key(name)) } || 0) >= time
         end
 
-        # Forgets what this process deleted.
         def clear
           tombstones.clear
         end

@@ -29,7 +29,6 @@ module DurableStreams
           clear
         end
 
-        # Sends to the server again.
         def disable!
           DurableStreams.transport = nil
         end
@@ -60,7 +59,6 @@ module DurableStreams
           enabled? ? DurableStreams.transport.events(stream_name) : DurableStreams.read_stream_named(stream_name).to_a
         end
 
-        # Removes all captured events.
         def clear
           DurableStreams.transport.clear if enabled?
         end

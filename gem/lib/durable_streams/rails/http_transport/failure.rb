@@ -70,7 +70,6 @@ module DurableStreams
               @response.body.to_s.truncate(200).presence || @response.message).to_s.chomp(".")
           end
 
-          # The last part of the problem's type.
           def code
             problem["type"].to_s[/[^:\/]+\z/]
           end
