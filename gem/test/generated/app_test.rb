@@ -85,7 +85,7 @@ class AppTest < ActiveSupport::TestCase
     assert_equal 1, check.scan("durable_streams:check:").size
     on_one_line = app.read("config/keys/signing_key.pem").gsub("\n", "\\n")
     check = app.run("bin/rails", "durable_streams:check", env: { **in_production, "DURABLE_STREAMS_SIGNING_KEY" => on_one_line }, expect_success: false)
-    assert_match "auth.verify_key (config/durable_streams_verify_key.pem) does not hold the public half", check
+    assert_match "auth.verify_key (config/durable_streams_verify_key.pem) does not contain the public key", check
     File.delete app.expand("config/durable_streams_verify_key.pem")
     check = app.run("bin/rails", "durable_streams:check", env: { **in_production, "DURABLE_STREAMS_SIGNING_KEY" => on_one_line }, expect_success: false)
     assert_match "does not exist: bin/rails durable_streams:generate_keys FOR=production creates it", check

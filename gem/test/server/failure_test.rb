@@ -64,7 +64,7 @@ class FailureTest < RealServerTestCase
     assert_equal [ 401, "unauthorized" ], assert_raises(DurableStreams::Unauthorized) { broadcast }.then { |error| [ error.status, error.code ] }
     assert_match "auth.verify_key must be", assert_raises(DurableStreams::Unauthorized) { DurableStreams.stream_metadata("notes") }.message, "for HEAD too"
 
-    assert_refused DurableStreams::Unauthorized, "auth.verify_key must be the public half of config.durable_streams.signing_key"
+    assert_refused DurableStreams::Unauthorized, "auth.verify_key must be the public key of config.durable_streams.signing_key"
   end
 
   test "an issuer and an audience that the server does not accept are named" do

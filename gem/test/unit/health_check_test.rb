@@ -45,12 +45,12 @@ class HealthCheckTest < StubServerTestCase
 
   test "keys are compared" do
     write "keys/other.pem", OpenSSL::PKey::EC.generate("prime256v1").public_to_pem
-    assert_equal [ "auth.verify_key (keys/other.pem) does not hold the public half of config.durable_streams.signing_key" ],
+    assert_equal [ "auth.verify_key (keys/other.pem) does not contain the public key of config.durable_streams.signing_key" ],
       problems("test" => section("auth" => auth("verify_key" => "keys/other.pem")))
     assert_equal [ "auth.verify_key (keys/nowhere.pem) does not exist: bin/rails durable_streams:generate_keys creates it" ],
       problems("test" => section("auth" => auth("verify_key" => "keys/nowhere.pem")))
     write "keys/private.pem", @key.private_to_pem
-    assert_equal [ "auth.verify_key (keys/private.pem) holds no public key" ], problems("test" => section("auth" => auth("verify_key" => "keys/private.pem")))
+    assert_equal [ "auth.verify_key (keys/private.pem) contains no public key" ], problems("test" => section("auth" => auth("verify_key" => "keys/private.pem")))
     assert_equal [ "auth.verify_key is not set in config/durable_streams.yml" ], problems("test" => section.except("auth"))
     DurableStreams.config.signing_key = nil
     assert_match(/\Aconfig.durable_streams.signing_key is not set/, problems.sole)

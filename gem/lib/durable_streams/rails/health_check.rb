@@ -82,10 +82,10 @@ module DurableStreams
         end
 
         def compare_keys
-          # In development, the first use of the signing key generates the pair.
-          signing_key && keys = public_keys
-          if keys && keys.none? { |key| key.public_to_der == signing_key.public_to_der }
-            problem "auth.verify_key (#{auth[:verify_key]}) does not hold the public half of config.durable_streams.signing_key"
+          # In this order: in development, the first use of the signing key generates the pair.
+          key, keys = signing_key, public_keys
+          if key && keys&.none? { |other| other.public_to_der == key.public_to_der }
+            problem "auth.verify_key (#{auth[:verify_key]}) does not contain the public key of config.durable_streams.signing_key"
           end
         end
 
@@ -102,7 +102,7 @@ module DurableStreams
           return problem("auth.verify_key (#{auth[:verify_key]}) does not exist: #{generate_keys}") unless path.exist?
 
           keys = (path.directory? ? path.glob("*.pem") : [ path ]).flat_map { |file| public_keys_in(file.read) }
-          keys.presence || problem("auth.verify_key (#{auth[:verify_key]}) holds no public key")
+          keys.presence || problem("auth.verify_key (#{auth[:verify_key]}) contains no public key")
         rescue SystemCallError, OpenSSL::PKey::PKeyError, JSON::ParserError => error
           problem "auth.verify_key (#{auth[:verify_key]}) cannot be read: #{error.message}"
         end

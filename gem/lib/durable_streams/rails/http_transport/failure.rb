@@ -98,7 +98,7 @@ module DurableStreams
           def token_advice
             case challenge("error_reason")
             when "signature", "unknown-key", "no-kid", "no-keys"
-              "The server's auth.verify_key must be the public half of config.durable_streams.signing_key"
+              "The server's auth.verify_key must be the public key of config.durable_streams.signing_key"
             when "issuer"
               "config.durable_streams.token_issuer is #{@config.token_issuer.inspect} and must be the server's auth.issuer"
             when "audience"
