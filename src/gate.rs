@@ -100,7 +100,10 @@ impl Refusal {
             Self::BadToken(error) => {
                 // error_description allows neither quotes nor backslashes; our texts have none.
                 let description = error.to_string().replace(['"', '\\'], "'");
-                let challenge = format!("Bearer error=\"invalid_token\", error_description=\"{description}\"");
+                let reason = error.reason();
+                let challenge = format!(
+                    "Bearer error=\"invalid_token\", error_description=\"{description}\", error_reason=\"{reason}\""
+                );
                 Some(HeaderValue::try_from(challenge).unwrap_or(plain))
             }
             Self::Denied(_) | Self::FailedTooOften(_) | Self::RefusedTooOften(_) => None,

@@ -107,7 +107,7 @@ fn a_401_says_how_to_authenticate_and_why_not() {
     let refusal = admit(&gate, "GET", &format!("{target}?token={old}"), &[]).unwrap_err();
     assert_eq!(
         refusal.www_authenticate().unwrap(),
-        r#"Bearer error="invalid_token", error_description="the token has expired""#
+        r#"Bearer error="invalid_token", error_description="the token has expired", error_reason="expired""#
     );
 
     let reader = signatory.token(&client(clock::now_secs(), STREAM, &["read"]));

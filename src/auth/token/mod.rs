@@ -7,6 +7,7 @@
 mod claims;
 mod error;
 mod json;
+mod reason;
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use jsonwebtoken::signature::Verifier as _;

@@ -4,16 +4,16 @@ require "fileutils"
 
 module DurableStreams
   module Rails
-    # A pid file: which server runs, and which process started it. A pid alone
-    # may be another process by now; with its start time it is not.
-    class ServerRecord
-      # A process that was there when the record was written.
+    # Records the running server and the process that started it, each with its start
+    # time, because a pid alone may have been reused.
+    class PidFile
+      # A process that existed when the file was written.
       Entry = Struct.new(:pid, :started_at) do
         def self.of(pid)
           new(pid, started_at(pid))
         end
 
-        # As the system counts it, or nil where there is no such process.
+        # The start time in the system's own format, or nil if there is no such process.
         def self.started_at(pid)
           if File.directory?("/proc/self")
             state, *fields = File.read("/proc/#{pid}/stat").rpartition(") ").last.split
@@ -34,19 +34,19 @@ module DurableStreams
         @path = path
       end
 
-      # The server that is recorded and still runs, or nil.
+      # Returns the recorded server if it is still running.
       def server
         entry = entries.first
         entry if entry&.alive?
       end
 
-      # Whether the process that started it still runs, and is another than this.
+      # Whether another process started the server and is still running.
       def started_by_another?
         owner = entries.last
         owner.pid != Process.pid && owner.alive? if owner
       end
 
-      # Records this process's server, unless another's runs.
+      # Records this process's server, unless another's is running.
       def write(pid)
         return if server && started_by_another?
 
@@ -56,10 +56,9 @@ module DurableStreams
         File.write(partial, lines.join)
         File.rename(partial, @path)
       rescue SystemCallError
-        nil # A file system that cannot be written to: nothing is found again after a crash.
+        nil # On a read-only file system, orphans are not found after a crash.
       end
 
-      # Forgets this process's server.
       def delete
         FileUtils.rm_f @path unless started_by_another?
       end

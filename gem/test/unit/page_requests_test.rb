@@ -2,9 +2,9 @@
 
 require "test_helper"
 
-# Requests to the server while a page is rendered.
-class PageTest < HttpTestCase
-  test "URL, token and offset in one call, by one request" do
+# Requests to the server while a page is rendered, which must not wait.
+class PageRequestsTest < StubServerTestCase
+  test "URL, token and offset take one request" do
     broadcast
     @server.requests.clear
     url, token, offset = DurableStreams.signed_stream_primitives("notes")
@@ -16,7 +16,7 @@ class PageTest < HttpTestCase
     assert_equal %w[ HEAD HEAD PUT ], @server.requests.map(&:verb)
   end
 
-  test "a server that hangs costs all pages one short try" do
+  test "a hanging server costs all pages one short attempt" do
     hanging do |tries|
       assert_error_reported(DurableStreams::ConnectionError) { assert_operator seconds { assert_page_without_offset }, :<, 1.5 }
       20.times { assert_page_without_offset }
@@ -25,11 +25,11 @@ class PageTest < HttpTestCase
     end
   end
 
-  test "threads that come at once wait at the same time" do
+  test "concurrent threads wait concurrently" do
     hanging { assert_operator seconds { 8.times.map { Thread.new { assert_page_without_offset } }.each(&:join) }, :<, 3 }
   end
 
-  test "a server that is away" do
+  test "a page works while the server is unreachable" do
     @server.stop
     assert_error_reported(DurableStreams::ConnectionError) { assert_page_without_offset }
     assert_no_error_reported { assert_page_without_offset }
@@ -38,7 +38,7 @@ class PageTest < HttpTestCase
     assert_nil get.response.parsed_body["offset"]
   end
 
-  test "a server that is full, or says not now" do
+  test "a page works while the server is full or busy" do
     { problem(503, "starting") => DurableStreams::ConnectionError, problem(429, "slow down") => DurableStreams::ConnectionError,
       problem(507, "disk full") => DurableStreams::InsufficientStorage }.each do |answer, error|
       DurableStreams.reset_connections
@@ -47,18 +47,18 @@ class PageTest < HttpTestCase
     end
   end
 
-  test "a broadcast that cannot wait for a job costs no more" do
+  test "a broadcast without Active Job costs one short attempt" do
     send_it = -> { DurableStreams.broadcast_event_briefly_to("notes", **EVENT) }
     assert_equal send_it.call, @server.events("notes").sole["headers"]["txid"]
     hanging do |tries|
       assert_operator seconds { assert_raises(DurableStreams::ConnectionError, &send_it) }, :<, 1.5
-      3.times { assert_match "is not asked again yet", assert_raises(DurableStreams::ConnectionError, &send_it).message }
+      3.times { assert_match "is not tried again", assert_raises(DurableStreams::ConnectionError, &send_it).message }
       assert_nil DurableStreams.stream_offset("notes")
       assert_equal 1, tries.call
     end
   end
 
-  test "one thread tries again when the pause is over" do
+  test "one thread tries again after the pause" do
     breaker = DurableStreams::Rails::CircuitBreaker.new(pause: 5)
     clock = 100
     Process.stub(:clock_gettime, ->(*) { clock }) do
@@ -82,28 +82,27 @@ class PageTest < HttpTestCase
     end
   end
 
-  test "pages go on when the server is back" do
-    with_config page_retry_interval: 0 do
-      @server.script(problem(503, "starting"))
-      assert_nil DurableStreams.stream_offset("notes")
-      assert_equal "00000000", DurableStreams.stream_offset("notes")
-    end
+  test "pages use the server again when it recovers" do
+    configure(page_retry_interval: 0)
+    @server.script(problem(503, "starting"))
+    assert_nil DurableStreams.stream_offset("notes")
+    assert_equal "00000000", DurableStreams.stream_offset("notes")
   end
 
-  test "kept connections that the server has closed do not count as a failure" do
+  test "idle connections that the server has closed are no failure" do
     3.times.map { Thread.new { DurableStreams.stream_offset("notes") } }.each(&:join)
     @server.close_connections
     assert_no_error_reported { 3.times { assert_equal "00000000", DurableStreams.stream_offset("notes") } }
   end
 
-  test "jobs keep their patience while pages do without" do
+  test "jobs still retry while pages fail fast" do
     @server.script(:drop, :drop)
     assert_nil DurableStreams.stream_offset("notes")
     @server.script(problem(503, "starting"), problem(503, "starting"))
     assert broadcast
   end
 
-  test "a signed URL creates a stream that the server lost, once what is remembered is old" do
+  test "a signed URL creates a lost stream when the cache entry is old" do
     DurableStreams.signed_stream_url("notes")
     DurableStreams.signed_stream_url("notes")
     assert_equal %w[ PUT ], @server.requests.map(&:verb)
@@ -117,10 +116,10 @@ class PageTest < HttpTestCase
   end
 
   private
-    # Yields what counts the connections that were made.
+    # Yields a proc that counts the connections so far.
     def hanging
       server = TCPServer.new("127.0.0.1", 0)
-      DurableStreams.server_url = "http://127.0.0.1:#{server.addr[1]}/v1/streams"
+      configure(server_url: "http://127.0.0.1:#{server.addr[1]}/v1/streams", page_timeout: 0.1)
       yield -> { 100.times.take_while { server.accept_nonblock(exception: false) != :wait_readable }.size }
     ensure
       server.close

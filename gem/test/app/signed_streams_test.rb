@@ -2,10 +2,10 @@
 
 require "test_helper"
 
-class FeedsTest < ActiveSupport::TestCase
+class SignedStreamsTest < ActiveSupport::TestCase
   setup { @room = Room.create!(name: "A") }
 
-  test "a signed URL" do
+  test "a signed URL has a token for its stream and creates it" do
     url = DurableStreams.signed_stream_url(@room, :messages)
     base, token = url.split("?token=")
 
@@ -15,7 +15,7 @@ class FeedsTest < ActiveSupport::TestCase
     assert DurableStreams.stream_metadata(@room, :messages), "the stream was created"
   end
 
-  test "its parts" do
+  test "signed_stream_primitives returns URL, token and offset" do
     DurableStreams.broadcast_to(@room, :messages, type: "message", key: "1")
     url, token, offset = DurableStreams.signed_stream_primitives(@room, :messages, expires_in: 1.hour, permissions: %i[ read write ])
 
@@ -25,25 +25,25 @@ class FeedsTest < ActiveSupport::TestCase
     assert_equal %w[ url token offset ], DurableStreams.signed_stream_primitives(@room).as_json.keys
   end
 
-  test "its parts show no token" do
+  test "inspecting signed_stream_primitives does not reveal the token" do
     primitives = DurableStreams.signed_stream_primitives(@room)
     [ primitives.inspect, primitives.to_s, "#{primitives}", [ primitives ].inspect ].each { |text| assert_not_includes text, primitives.token }
   end
 
-  test "a URL for nothing" do
+  test "a URL without a stream raises" do
     assert_raises(ArgumentError) { DurableStreams.signed_stream_url(nil) }
   end
 
-  test "in a page" do
+  test "a controller can render a signed URL" do
     post = Post.create!(title: "Post")
     session = ActionDispatch::Integration::Session.new(Rails.application)
     session.get "/posts/#{post.id}"
 
     assert_match "/gid://dummy/Post/#{post.id}?token=", session.response.parsed_body["url"]
-    assert_equal "0" * 16, session.response.parsed_body["offset"]
+    assert_equal DurableStreams.stream_offset(post), session.response.parsed_body["offset"]
   end
 
-  test "tail, metadata, closing and deleting, in memory as on the server" do
+  test "captured streams have offsets and metadata, and can be closed and deleted" do
     assert_nil DurableStreams.stream_metadata("notes")
     assert_empty DurableStreams.read_stream("notes")
     tail = DurableStreams.stream_offset("notes")

@@ -2,7 +2,7 @@
 
 require "test_helper"
 
-class CheckupTest < HttpTestCase
+class HealthCheckTest < StubServerTestCase
   App = Struct.new(:root) do
     def config_for(path, env: "test")
       Rails.application.config_for(path, env: env)
@@ -12,21 +12,13 @@ class CheckupTest < HttpTestCase
   setup do
     @root = Pathname(Dir.mktmpdir)
     @key = OpenSSL::PKey::EC.generate("prime256v1")
-    @client_url = DurableStreams.client_url
-    DurableStreams.client_url = @server.url
-    @config = DurableStreams.config.slice(:signing_key, :token_issuer, :token_audience)
-    DurableStreams.config.merge!(signing_key: @key, token_issuer: "test", token_audience: nil)
-    DurableStreams.reset_connections
+    configure(client_url: @server.url, signing_key: @key, token_issuer: "test", token_audience: nil)
     write "keys/verify_key.pem", @key.public_to_pem
   end
 
-  teardown do
-    DurableStreams.client_url = @client_url
-    DurableStreams.config.merge!(@config)
-    FileUtils.rm_rf @root
-  end
+  teardown { FileUtils.rm_rf @root }
 
-  test "all is well" do
+  test "an app that matches its server has no problems" do
     assert_empty problems
     assert_empty problems("shared" => { "port" => @server.port }, "test" => section.except("port"))
     assert_empty problems("test" => section("auth" => auth("verify_key" => "keys")))
@@ -34,10 +26,10 @@ class CheckupTest < HttpTestCase
     assert_empty problems("test" => section("auth" => auth("verify_key" => "keys/jwks.json")))
   end
 
-  test "the port and the route of an address on this machine" do
+  test "the ports and routes of local addresses are compared" do
     assert_equal [
-      "client_url is #{@server.url}, and the server of config/durable_streams.yml listens on port 1: DURABLE_STREAMS_PORT sets both",
-      "server_url is #{@server.url}, and the server of config/durable_streams.yml listens on port 1: DURABLE_STREAMS_PORT sets both"
+      "client_url is #{@server.url}, but the server of config/durable_streams.yml listens on port 1: DURABLE_STREAMS_PORT sets both",
+      "server_url is #{@server.url}, but the server of config/durable_streams.yml listens on port 1: DURABLE_STREAMS_PORT sets both"
     ], problems("test" => section("port" => 1))
     assert_match "listens on port 4437:", problems("test" => section.except("port")).first
     assert_match "listens on port 443:", problems("test" => section("domain" => "streams.example.com")).first
@@ -48,38 +40,38 @@ class CheckupTest < HttpTestCase
     DurableStreams.config.token_audience = @server.url
     assert_empty problems
     DurableStreams.client_url = "streams.example.com/v1/streams"
-    assert_match "must begin with http:// or https://", problems.first
+    assert_match "must be an http:// or https:// URL", problems.first
   end
 
-  test "keys" do
+  test "keys are compared" do
     write "keys/other.pem", OpenSSL::PKey::EC.generate("prime256v1").public_to_pem
-    assert_equal [ "auth.verify_key (keys/other.pem) does not hold the public half of config.durable_streams.signing_key" ],
+    assert_equal [ "auth.verify_key (keys/other.pem) does not contain the public key of config.durable_streams.signing_key" ],
       problems("test" => section("auth" => auth("verify_key" => "keys/other.pem")))
-    assert_equal [ "auth.verify_key, keys/nowhere.pem, is not there: bin/rails durable_streams:generate_keys makes it" ],
+    assert_equal [ "auth.verify_key (keys/nowhere.pem) does not exist: bin/rails durable_streams:generate_keys creates it" ],
       problems("test" => section("auth" => auth("verify_key" => "keys/nowhere.pem")))
     write "keys/private.pem", @key.private_to_pem
-    assert_equal [ "auth.verify_key (keys/private.pem) holds no public key" ], problems("test" => section("auth" => auth("verify_key" => "keys/private.pem")))
+    assert_equal [ "auth.verify_key (keys/private.pem) contains no public key" ], problems("test" => section("auth" => auth("verify_key" => "keys/private.pem")))
     assert_equal [ "auth.verify_key is not set in config/durable_streams.yml" ], problems("test" => section.except("auth"))
     DurableStreams.config.signing_key = nil
     assert_match(/\Aconfig.durable_streams.signing_key is not set/, problems.sole)
   end
 
-  test "issuer and audience" do
-    assert_equal [ 'auth.issuer is "a", and config.durable_streams.token_issuer is "test"', "auth.audience is [\"b\", \"c\"], and config.durable_streams.token_audience is #{@server.url.inspect}" ],
+  test "issuer and audience are compared" do
+    assert_equal [ 'auth.issuer is "a", but config.durable_streams.token_issuer is "test"', "auth.audience is [\"b\", \"c\"], but config.durable_streams.token_audience is #{@server.url.inspect}" ],
       problems("test" => section("auth" => auth("issuer" => "a", "audience" => %w[ b c ])))
   end
 
-  test "the file that bin/durable-streams reads" do
+  test "the configuration is the file that bin/durable-streams reads" do
     assert_empty problems("other.yml", "test" => section)
-    assert_equal [ "config/durable_streams.yml is not there: bin/rails generate durable_streams:install writes it" ], check({}).problems
-    assert_match "Caddyfile: the server reads YAML", check("DURABLE_STREAMS_CONFIG" => "Caddyfile").problems.first
+    assert_equal [ "config/durable_streams.yml does not exist: bin/rails generate durable_streams:install creates it" ], check({}).problems
+    assert_match "Caddyfile, but the server reads YAML", check("DURABLE_STREAMS_CONFIG" => "Caddyfile").problems.first
     assert_equal [ "config/durable_streams.yml has no section test" ], problems("production" => section)
     assert_match(/cannot be read: .*NOT_THERE/, problems("test: <%= ENV.fetch('NOT_THERE') %>").sole)
     assert_match "cannot be read", problems("test: [").sole
     write "server.toml", ""
     checkup = check("DURABLE_STREAMS_CONFIG" => "server.toml")
     assert_empty checkup.problems
-    assert_equal [ "server.toml is TOML, which is not compared here: bin/durable-streams check reads it" ], checkup.notes
+    assert_equal [ "server.toml is TOML, which this task does not compare: run bin/durable-streams check" ], checkup.notes
   end
 
   private
@@ -99,7 +91,7 @@ class CheckupTest < HttpTestCase
     end
 
     def check(env)
-      DurableStreams::Rails::Checkup.new(App.new(@root), env: env)
+      DurableStreams::Rails::HealthCheck.new(App.new(@root), env: env)
     end
 
     def write(path, content)
