@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use super::{Phase, StartupError};
 use crate::{
     config::{Config, StorageConfig, StorageMode},
-    storage::{Storage, StorageError, acid::AcidStorage, file::FileStorage, held::Held, lock, memory::InMemoryStorage},
+    storage::{Storage, StorageError, acid::AcidStorage, file::FileStorage, locked::Held, lock, memory::InMemoryStorage},
 };
 
 /// Opens the store. While another process holds its directory this waits, as long as the

@@ -10,16 +10,22 @@
 pub mod acid;
 #[cfg(test)]
 pub(crate) mod contract;
+mod data_files;
+mod disk;
 pub mod file;
-pub(crate) mod held;
+mod index;
+mod journal;
 mod journaled;
+mod legacy_record;
 pub mod lock;
+pub(crate) mod locked;
 pub mod memory;
+mod memtable;
 mod segments;
 pub mod tools;
 
 #[cfg(any(test, fuzzing))]
-pub(crate) use journaled::fuzzing as fuzzing_journaled;
+pub(crate) use journal::fuzzing as fuzzing_journaled;
 
 use std::{ops::Range, path::Path};
 

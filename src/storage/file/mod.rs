@@ -7,7 +7,8 @@ use bytes::Bytes;
 
 use super::{
     Change, CommitError, Position, Storage, StorageError, Stored, StreamId, Usage, WriterState,
-    journaled::{JournaledStore, Options, delegate_storage, disk::Directory},
+    disk::Directory,
+    journaled::{JournaledStore, Options, delegate_storage},
     tools,
 };
 use crate::{config::StorageMode, protocol::Millis, protocol::StreamName};

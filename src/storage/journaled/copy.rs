@@ -8,15 +8,14 @@ use std::{
 
 use bytes::Bytes;
 
-use super::{
-    JournaledStore,
-    base::{Snapshot, guarded, schema::storage_error},
-    files,
-    memtable::Memtable,
-};
+use super::JournaledStore;
 use crate::{
     protocol::{ContentType, Kind, StreamName, frame, json},
-    storage::{Change, CommitError, Life, Position, StorageError, StreamId, StreamRecord},
+    storage::{
+        Change, CommitError, Life, Position, StorageError, StreamId, StreamRecord, data_files,
+        index::{Snapshot, guarded, schema::storage_error},
+        memtable::Memtable,
+    },
 };
 
 /// How much of a stream is read at a time.
@@ -168,7 +167,7 @@ impl JournaledStore {
         let runs = frozen.index.runs().map_err(failed)?;
         // A stream may have a file that does not count yet: a checkpoint was not finished.
         let with_files = runs.iter().map(|(id, _)| id).chain(&ids);
-        let known: HashSet<String> = with_files.map(|id| files::path(*id)).collect();
+        let known: HashSet<String> = with_files.map(|id| data_files::path(*id)).collect();
         let found = self.files.all().map_err(|source| StorageError::Io {
             context: "listing data files".to_owned(),
             source,

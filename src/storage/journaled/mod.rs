@@ -8,18 +8,8 @@
 //!
 //! `docs/storage.md` has the format.
 
-pub(crate) mod base;
 pub(crate) mod copy;
-pub(crate) mod disk;
-mod earlier;
-mod entry;
-mod files;
-mod former;
-mod frame;
-#[cfg(any(test, fuzzing))]
-pub(crate) mod fuzzing;
-pub(crate) mod journal;
-mod memtable;
+mod legacy_names;
 mod read;
 mod view;
 mod write;
@@ -29,14 +19,14 @@ use std::sync::Arc;
 use parking_lot::{Mutex, RwLock};
 use redb::Database;
 
-use self::{
-    base::{Index, Snapshot, Totals},
+use self::view::View;
+use super::{
+    StorageError, Usage,
+    data_files::DataFiles,
     disk::Disk,
-    files::DataFiles,
+    index::{self, Index, Snapshot, Totals},
     journal::Journal,
-    view::View,
 };
-use super::{StorageError, Usage};
 use crate::clock;
 
 /// In the file modes a stream has a file of its own from here on. Below, the file's block and
@@ -136,7 +126,7 @@ impl JournaledStore {
         let (db, totals) = index.open()?;
         let salt = clock::random_between(1, u64::MAX);
         let (journal, recovered) = Journal::open(&*disk, options.sync, totals.applied, salt)?;
-        let snapshot = Snapshot::take(&db).map_err(|error| base::schema::storage_error("reading the index", error))?;
+        let snapshot = Snapshot::take(&db).map_err(|error| index::schema::storage_error("reading the index", error))?;
         let mut view = View::new(snapshot, &totals, 0);
         let next_id = view.replay(&recovered)?.max(totals.next_id);
         // What was appended since has used it.

@@ -9,17 +9,16 @@ use std::{
 
 use bytes::{Bytes, BytesMut};
 
-use super::{
-    JournaledStore,
-    base::{
-        Snapshot,
-        schema::{needs_reopen, storage_error},
-    },
-    view::View,
-};
+use super::{JournaledStore, view::View};
 use crate::{
     protocol::{Millis, StreamName},
-    storage::{Position, StorageError, Stored, StreamId, WriterState},
+    storage::{
+        Position, StorageError, Stored, StreamId, WriterState,
+        index::{
+            Snapshot,
+            schema::{needs_reopen, storage_error},
+        },
+    },
 };
 
 impl JournaledStore {

@@ -5,17 +5,19 @@ use std::{
     sync::Arc,
 };
 
-use super::{
-    base::{Snapshot, Totals, schema::storage_error},
-    entry::{self, Decoded},
-    files::DataFiles,
-    former::FormerNames,
-    journal::Recovered,
-    memtable::{Known, Memtable},
-};
+use super::legacy_names::FormerNames;
 use crate::{
     protocol::StreamName,
-    storage::{Change, CommitError, Position, StorageError, Stored, StreamId, StreamRecord, Usage, WriterState},
+    storage::{
+        Change, CommitError, Position, StorageError, Stored, StreamId, StreamRecord, Usage, WriterState,
+        data_files::DataFiles,
+        index::{Snapshot, Totals, schema::storage_error},
+        journal::{
+            Recovered,
+            entry::{self, Decoded},
+        },
+        memtable::{Known, Memtable},
+    },
 };
 
 /// What the index has, and what it does not have yet.

@@ -2,18 +2,17 @@
 
 use std::{collections::BTreeMap, io, ops::Range};
 
-use super::{
-    JournaledStore, Writer,
-    base::{
+use super::{JournaledStore, Writer, view::View};
+use crate::storage::{
+    Change, CommitError, Position, StorageError, StreamId,
+    disk::is_full,
+    index::{
         self, Checkpoint, Run, Snapshot,
         schema::{needs_reopen, storage_error},
     },
-    disk::is_full,
-    entry::Encoded,
+    journal::entry::Encoded,
     memtable::Memtable,
-    view::View,
 };
-use crate::storage::{Change, CommitError, Position, StorageError, StreamId};
 
 /// What is left free on the disk, so that streams can still be deleted, and give up their past,
 /// when it is full.
@@ -88,7 +87,7 @@ impl JournaledStore {
         }
         let credit = writer.credit;
         let (credit, more) = self.on_index(&mut writer, "giving space back", |db| {
-            base::reclaim(db, &self.files, credit)
+            index::reclaim(db, &self.files, credit)
         })?;
         writer.credit = credit;
         writer.garbage = more;
@@ -109,7 +108,7 @@ impl JournaledStore {
         // Nobody else changes the view while the writer is locked; readers go on.
         let done = self.on_index(writer, "writing the index", |db| {
             let view = self.view.read();
-            base::checkpoint(
+            index::checkpoint(
                 db,
                 &Checkpoint {
                     mem: &view.mem,

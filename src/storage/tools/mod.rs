@@ -15,7 +15,9 @@ use self::{overlay::Overlay, target::Target};
 pub use super::journaled::copy::{Progress, Report};
 use super::{
     StorageError,
-    journaled::{JournaledStore, Options, base, disk::Directory, journal},
+    disk::Directory,
+    index, journal,
+    journaled::{JournaledStore, Options},
     lock::DirLock,
 };
 use crate::{clock, config::StorageMode};
@@ -31,7 +33,7 @@ const COPY_CACHE_BYTES: usize = 16 * 1024 * 1024;
 /// # Errors
 /// When that cannot be seen.
 pub fn holds_store(dir: &Path) -> io::Result<bool> {
-    Ok(dir.join(base::FILE_NAME).try_exists()? || dir.join(journal::FILE_NAME).try_exists()?)
+    Ok(dir.join(index::FILE_NAME).try_exists()? || dir.join(journal::FILE_NAME).try_exists()?)
 }
 
 /// Verifies the checksums of journal and index, and that records, bytes, files and what is due
@@ -52,7 +54,7 @@ pub fn check(source: &DirLock) -> Result<Report, StorageError> {
         }
         (opened, _) => opened?,
     };
-    let mut report = base::guarded("reading the index", || store.inspect())?;
+    let mut report = index::guarded("reading the index", || store.inspect())?;
     report.problems.splice(0..0, altered);
     Ok(report)
 }
@@ -119,7 +121,7 @@ fn refused(what: &str, why: &str) -> StorageError {
 
 /// In what way the index is not as it was written.
 fn altered(source: &DirLock) -> Result<Option<String>, StorageError> {
-    match base::verify(Arc::new(Overlay::on(source.dir())), CACHE_BYTES) {
+    match index::verify(Arc::new(Overlay::on(source.dir())), CACHE_BYTES) {
         Ok(true) => Ok(None),
         Ok(false) => Ok(Some("the index does not match its checksums".to_owned())),
         Err(StorageError::Corrupt(how)) => Ok(Some(format!("the index does not match its checksums ({how})"))),

@@ -11,7 +11,7 @@ use std::{
 
 use parking_lot::{Mutex, MutexGuard};
 
-use crate::storage::journaled::disk::{Directory, Disk, DiskFile};
+use crate::storage::disk::{Directory, Disk, DiskFile};
 
 const PAGE: usize = 4096;
 

@@ -5,12 +5,12 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{Directory, base, journal, refused};
+use super::{Directory, index, journal, refused};
 use crate::{
     private_files,
     storage::{
         StorageError,
-        journaled::disk::Disk as _,
+        disk::Disk as _,
         lock::{self, DirLock},
     },
 };
@@ -70,7 +70,7 @@ impl Target {
             })
         };
         let disk = Directory::existing(&self.partial);
-        for file in [journal::FILE_NAME, base::FILE_NAME] {
+        for file in [journal::FILE_NAME, index::FILE_NAME] {
             synced(&self.partial.join(file), disk.open(file).and_then(|file| file.sync()))?;
         }
         synced(&self.partial, disk.sync_dir(""))?;

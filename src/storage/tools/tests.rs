@@ -229,7 +229,7 @@ fn a_flipped_bit_in_the_index_is_found() {
         .commit(&[put("a", record(1)), append(1, 0, vec![b'q'; 60_000])])
         .unwrap();
     drop(store);
-    let path = dir.path().join(base::FILE_NAME);
+    let path = dir.path().join(index::FILE_NAME);
     let content = fs::read(&path).unwrap();
     let at = content.windows(64).position(|window| window == [b'q'; 64]).unwrap() + 30_000;
     let file = fs::OpenOptions::new().write(true).open(&path).unwrap();

@@ -17,7 +17,9 @@ use crate::{
     storage::{
         CommitError, Position, Retention, Storage, StorageError, StreamId, StreamRecord,
         contract::{Driver, Model, append, put, record, remove},
-        journaled::{JournaledStore, Options, disk::Disk, journal},
+        disk::Disk,
+        journal,
+        journaled::{JournaledStore, Options},
     },
 };
 

@@ -1,7 +1,7 @@
 //! What the contract does not ask: faults, formats, figures.
 
 mod faults;
-mod former;
+mod legacy_names;
 mod real;
 mod sim;
 

@@ -15,8 +15,10 @@ use crate::storage::{
     StreamRecord, WriterState,
     acid::AcidStorage,
     contract::{Driver, Model, append, name, producer, put, record, remove, scratch, writer},
+    disk::Directory,
     file::FileStorage,
-    journaled::{JournaledStore, Options, base, disk::Directory, journal},
+    index, journal,
+    journaled::{JournaledStore, Options},
 };
 
 fn acid(dir: &Path) -> AcidStorage {
@@ -119,7 +121,7 @@ fn space_comes_back_after_churn() {
             store.commit(&[remove(&format!("s{id}"), id)]).unwrap();
         }
         while store.maintain().unwrap() {}
-        sizes.push(fs::metadata(dir.path().join(base::FILE_NAME)).unwrap().len());
+        sizes.push(fs::metadata(dir.path().join(index::FILE_NAME)).unwrap().len());
     }
     assert!(sizes[11] <= sizes[3], "{sizes:?}");
     assert_eq!(store.usage().bytes, 0);
@@ -142,7 +144,7 @@ fn newer_formats_are_refused_by_their_number() {
 
     let dir = scratch();
     drop(acid(dir.path()));
-    base::set_format(&dir.path().join(base::FILE_NAME), 4);
+    index::set_format(&dir.path().join(index::FILE_NAME), 4);
     let error = AcidStorage::open(dir.path(), 0).unwrap_err();
     assert!(
         matches!(error, StorageError::NewerFormat { found: 4, supported: 3 }),
@@ -154,7 +156,7 @@ fn newer_formats_are_refused_by_their_number() {
 fn an_index_of_an_earlier_format_is_taken_over() {
     for format in [1, 2] {
         let dir = scratch();
-        let index = dir.path().join(base::FILE_NAME);
+        let index_file = dir.path().join(index::FILE_NAME);
         let store = acid(dir.path());
         let fork = StreamRecord {
             start: 2,
@@ -172,7 +174,7 @@ fn an_index_of_an_earlier_format_is_taken_over() {
             .commit(&[put("a", record(1)), append(1, 0, "old"), put("fork", fork.clone())])
             .unwrap();
         drop(store);
-        base::make_earlier(&index, format);
+        index::make_earlier(&index_file, format);
         let store = acid(dir.path());
         assert_eq!(&store.read(1, 0..10).unwrap()[..], b"old");
         let found = store.get(&name("fork")).unwrap().unwrap().record;
@@ -180,7 +182,7 @@ fn an_index_of_an_earlier_format_is_taken_over() {
         let lives = vec![Life { incarnation: 1, end: 2 }];
         assert_eq!(found, StreamRecord { lives, ..fork });
         drop(store);
-        assert_eq!(base::format(&index), 3);
+        assert_eq!(index::format(&index_file), 3);
     }
 }
 
@@ -197,7 +199,7 @@ fn producers_of_an_earlier_format_are_taken_over() {
             .commit(&[put("b", record(2)), producer(2, "p", state, 5)])
             .unwrap();
         drop(store);
-        base::make_earlier(&dir.path().join(base::FILE_NAME), format);
+        index::make_earlier(&dir.path().join(index::FILE_NAME), format);
         let store = acid(dir.path());
         assert_eq!(&store.read(1, 0..10).unwrap()[..], b"old");
         assert_eq!(store.writers(1).unwrap().len(), 3);
@@ -207,7 +209,7 @@ fn producers_of_an_earlier_format_are_taken_over() {
         };
         assert_eq!(writer(&store, 2, "p"), Some(taken_over));
         drop(store);
-        let found = base::format(&dir.path().join(base::FILE_NAME));
+        let found = index::format(&dir.path().join(index::FILE_NAME));
         assert_eq!(found, 3);
     }
 }
@@ -221,7 +223,7 @@ fn of_very_many_producers_of_an_earlier_format_some_are_taken_over() {
     store.commit(&[put("a", record(1))]).unwrap();
     store.commit(&all).unwrap();
     drop(store);
-    base::make_earlier(&dir.path().join(base::FILE_NAME), 2);
+    index::make_earlier(&dir.path().join(index::FILE_NAME), 2);
     assert_eq!(acid(dir.path()).writers(1).unwrap().len(), 1000);
 }
 
@@ -242,8 +244,8 @@ fn names_of_a_former_version_are_found_by_any_spelling() {
         .unwrap();
     drop(store);
     // To the former version these were different streams.
-    let index = dir.path().join(base::FILE_NAME);
-    base::make_former(&index, &[("a/b", "a//b"), ("c/e", "c//d")]);
+    let index_file = dir.path().join(index::FILE_NAME);
+    index::make_former(&index_file, &[("a/b", "a//b"), ("c/e", "c//d")]);
     for _ in 0..2 {
         let store = acid(dir.path());
         let tail = |text: &str| store.get(&name(text)).unwrap().map(|stored| stored.tail);
@@ -260,7 +262,7 @@ fn names_of_a_former_version_are_found_by_any_spelling() {
 
 #[test]
 fn files_that_are_not_ours_are_refused() {
-    for file in [base::FILE_NAME, journal::FILE_NAME] {
+    for file in [index::FILE_NAME, journal::FILE_NAME] {
         let dir = scratch();
         drop(acid(dir.path()));
         fs::write(dir.path().join(file), vec![b'x'; 100_000]).unwrap();
@@ -271,7 +273,7 @@ fn files_that_are_not_ours_are_refused() {
 
 #[test]
 fn a_lost_journal_or_index_is_noticed() {
-    for file in [base::FILE_NAME, journal::FILE_NAME] {
+    for file in [index::FILE_NAME, journal::FILE_NAME] {
         let dir = scratch();
         let store = acid(dir.path());
         for round in 0..3u64 {

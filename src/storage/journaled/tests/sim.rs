@@ -11,7 +11,7 @@ use parking_lot::Mutex;
 
 use crate::storage::{
     contract::Driver,
-    journaled::disk::{Disk, DiskFile},
+    disk::{Disk, DiskFile},
 };
 
 const SECTOR: usize = 512;

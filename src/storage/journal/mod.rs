@@ -4,6 +4,11 @@
 //! index, so that its blocks are the disk's already and a sync has no metadata to write.
 //! Records are numbered without gaps; a number that does not continue is one from before.
 
+pub(super) mod entry;
+mod frame;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
+
 use std::{
     io::{self, IoSlice},
     sync::Arc,
@@ -11,12 +16,14 @@ use std::{
 
 use bytes::Bytes;
 
-use super::{
-    disk::{Disk, DiskFile},
+use self::{
     entry::Encoded,
     frame::{HEAD, Head, MAGIC},
 };
-use crate::storage::StorageError;
+use super::{
+    StorageError,
+    disk::{Disk, DiskFile},
+};
 
 /// The journal's file.
 pub(crate) const FILE_NAME: &str = "journal";

@@ -2,11 +2,14 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use super::{
-    base::{Snapshot, candidates, warn_of_change},
-    entry::Names,
+use crate::{
+    protocol::StreamName,
+    storage::{
+        StreamId,
+        index::{Snapshot, candidates, warn_of_change},
+        journal::entry::Names,
+    },
 };
-use crate::{protocol::StreamName, storage::StreamId};
 
 /// The names of the streams in such a journal: the index was brought to the names of today, and
 /// the journal has those of then.

@@ -3,7 +3,7 @@
 use redb::{Database, ReadableTable, ReadableTableMetadata, Table};
 
 use super::{DATA, FILES, GARBAGE, HOLES, META, META_CREDIT, TRIMMED, WRITERS, schema::Data, write::begin};
-use crate::storage::{Position, StreamId, journaled::files::DataFiles};
+use crate::storage::{Position, StreamId, data_files::DataFiles};
 
 /// How many rows one call removes at most.
 const MOST_ROWS: usize = 512;
@@ -21,11 +21,7 @@ struct Slice<'t> {
 
 /// Removes some of what nobody reads any more, and adds what that gives back to `credit`. Returns
 /// what it is then, and whether more waits.
-pub(in crate::storage::journaled) fn reclaim(
-    db: &Database,
-    on_disk: &DataFiles,
-    credit: u64,
-) -> Result<(u64, bool), redb::Error> {
+pub(crate) fn reclaim(db: &Database, on_disk: &DataFiles, credit: u64) -> Result<(u64, bool), redb::Error> {
     let txn = begin(db)?;
     let (credit, more) = {
         let mut garbage = txn.open_table(GARBAGE)?;

@@ -8,11 +8,11 @@ use std::{
 use parking_lot::Mutex;
 use redb::StorageBackend;
 
-use crate::storage::journaled::disk::DiskFile;
+use crate::storage::disk::DiskFile;
 
 /// What was written to a file and not yet synced: offsets and lengths. It outlives a database
 /// that had to be opened anew.
-pub(in crate::storage::journaled) type Unsynced = Arc<Mutex<Vec<(u64, usize)>>>;
+pub(crate) type Unsynced = Arc<Mutex<Vec<(u64, usize)>>>;
 
 /// A file that tries again when a sync fails.
 ///

@@ -8,10 +8,12 @@ use std::ops::Range;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use super::earlier::EarlierRecord;
 use crate::{
     protocol::StreamName,
-    storage::{Change, Position, ProducerState, Progress, Retention, StreamId, StreamRecord, WriterState},
+    storage::{
+        Change, Position, ProducerState, Progress, Retention, StreamId, StreamRecord, WriterState,
+        legacy_record::EarlierRecord,
+    },
 };
 
 /// Pieces from this size on are written from where they lie; smaller ones are cheaper to copy.
@@ -46,16 +48,16 @@ enum EntryOwned {
 
 /// What a journal record says.
 #[derive(Debug, Default)]
-pub(super) struct Decoded {
+pub(crate) struct Decoded {
     /// The steps of a batch.
-    pub(super) batch: Vec<Change>,
+    pub(crate) batch: Vec<Change>,
     /// Ids below this one may be in use.
-    pub(super) next_id: StreamId,
+    pub(crate) next_id: StreamId,
 }
 
 /// A journal record's content, ready to be written without copying what is large.
 #[derive(Debug, Default)]
-pub(super) struct Encoded {
+pub(crate) struct Encoded {
     /// What is not shared, in order.
     copied: Vec<u8>,
     /// What is, and before which place in `copied` it belongs.
@@ -63,7 +65,7 @@ pub(super) struct Encoded {
 }
 
 impl Encoded {
-    pub(super) fn batch(batch: &[Change]) -> Result<Self, postcard::Error> {
+    pub(crate) fn batch(batch: &[Change]) -> Result<Self, postcard::Error> {
         let mut encoded = Self {
             copied: Vec::with_capacity(64 * batch.len()),
             shared: Vec::new(),
@@ -85,7 +87,7 @@ impl Encoded {
         Ok(encoded)
     }
 
-    pub(super) fn next_id(next: StreamId) -> Result<Self, postcard::Error> {
+    pub(crate) fn next_id(next: StreamId) -> Result<Self, postcard::Error> {
         let mut encoded = Self::default();
         encoded.entry(&EntryRef::NextId(next))?;
         Ok(encoded)
@@ -105,13 +107,13 @@ impl Encoded {
     }
 
     /// How many bytes it is.
-    pub(super) fn len(&self) -> u64 {
+    pub(crate) fn len(&self) -> u64 {
         let shared: u64 = self.shared.iter().map(|(_, piece)| piece.len() as u64).sum();
         self.copied.len() as u64 + shared
     }
 
     /// Its parts in order.
-    pub(super) fn parts(&self) -> impl Iterator<Item = &[u8]> {
+    pub(crate) fn parts(&self) -> impl Iterator<Item = &[u8]> {
         let mut from = 0;
         let between = move |part: Range<usize>| self.copied.get(part).unwrap_or_default();
         self.shared
@@ -129,7 +131,7 @@ impl Encoded {
 }
 
 /// Finds the name of a stream from how the journal has it.
-pub(super) trait Names {
+pub(crate) trait Names {
     /// Of a stream that a version before format 3 of the index has put.
     fn of_earlier(&mut self, written: &str, id: StreamId) -> Result<StreamName, String>;
     fn of_put(&mut self, written: &str, id: StreamId) -> Result<StreamName, String>;
@@ -137,7 +139,7 @@ pub(super) trait Names {
 }
 
 /// Reads a journal record's content.
-pub(super) fn decode(content: &Bytes, names: &mut impl Names) -> Result<Decoded, String> {
+pub(crate) fn decode(content: &Bytes, names: &mut impl Names) -> Result<Decoded, String> {
     let mut decoded = Decoded::default();
     let mut rest = content.clone();
     while !rest.is_empty() {
@@ -194,7 +196,7 @@ pub(super) fn decode(content: &Bytes, names: &mut impl Names) -> Result<Decoded,
 #[cfg(test)]
 impl Encoded {
     /// A stream and its bytes as a version before format 3 of the index wrote them.
-    pub(super) fn earlier(name: &str, record: &StreamRecord, data: &'static str) -> Self {
+    pub(crate) fn earlier(name: &str, record: &StreamRecord, data: &'static str) -> Self {
         let mut encoded = Self::default();
         let put = (0_u8, name, EarlierRecord::from(record));
         encoded.copied = postcard::to_stdvec(&put).unwrap();
@@ -208,7 +210,7 @@ impl Encoded {
 
 /// Names as they are written.
 #[cfg(any(test, fuzzing))]
-pub(super) struct AsWritten;
+pub(crate) struct AsWritten;
 
 #[cfg(any(test, fuzzing))]
 impl Names for AsWritten {

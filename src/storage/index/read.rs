@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// The index at one moment.
-pub(in crate::storage::journaled) struct Snapshot {
+pub(crate) struct Snapshot {
     names: NamesRead,
     /// `None` when every name is spelled as it is stored.
     spellings: Option<SpellingsRead>,
@@ -34,15 +34,15 @@ pub(in crate::storage::journaled) struct Snapshot {
 
 /// The part of a stream that lies in its data file.
 #[derive(Debug, Clone, Copy)]
-pub(in crate::storage::journaled) struct Run {
+pub(crate) struct Run {
     /// The position of the file's first byte.
-    pub(in crate::storage::journaled) start: Position,
+    pub(crate) start: Position,
     /// How many of the file's bytes count.
-    pub(in crate::storage::journaled) len: u64,
+    pub(crate) len: u64,
 }
 
 impl Snapshot {
-    pub(in crate::storage::journaled) fn take(db: &Database) -> Result<Self, redb::Error> {
+    pub(crate) fn take(db: &Database) -> Result<Self, redb::Error> {
         let txn = db.begin_read()?;
         let files = txn.open_table(FILES)?;
         let garbage = txn.open_table(GARBAGE)?;
@@ -59,13 +59,13 @@ impl Snapshot {
         })
     }
 
-    pub(in crate::storage::journaled) fn record(&self, name: &StreamName) -> Result<Option<StreamRecord>, redb::Error> {
+    pub(crate) fn record(&self, name: &StreamName) -> Result<Option<StreamRecord>, redb::Error> {
         let found = self.names.get(name.key())?;
         found.map(|row| decode_record(name.key(), row.value())).transpose()
     }
 
     /// A name as its stream's creator spelled it.
-    pub(in crate::storage::journaled) fn spelled(&self, name: &StreamName) -> Result<StreamName, redb::Error> {
+    pub(crate) fn spelled(&self, name: &StreamName) -> Result<StreamName, redb::Error> {
         let spelling = self.spellings.as_ref().map(|table| table.get(name.key())).transpose()?;
         parse_name(
             spelling
@@ -76,7 +76,7 @@ impl Snapshot {
     }
 
     /// Where the stream's bytes end; `None` when there is no such stream.
-    pub(in crate::storage::journaled) fn tail(&self, id: StreamId) -> Result<Option<Position>, redb::Error> {
+    pub(crate) fn tail(&self, id: StreamId) -> Result<Option<Position>, redb::Error> {
         // The bytes of a removed stream stay for a while, the stream does not.
         if let Some(garbage) = &self.garbage
             && garbage.get(id)?.is_some()
@@ -90,12 +90,12 @@ impl Snapshot {
     }
 
     /// The first position of a stream's rows.
-    pub(in crate::storage::journaled) fn first_row(&self, id: StreamId) -> Result<Option<Position>, redb::Error> {
+    pub(crate) fn first_row(&self, id: StreamId) -> Result<Option<Position>, redb::Error> {
         let first = self.data.range((id, 0)..=(id, u64::MAX))?.next().transpose()?;
         Ok(first.map(|(key, _)| key.value().1))
     }
 
-    pub(in crate::storage::journaled) fn run(&self, id: StreamId) -> Result<Option<Run>, redb::Error> {
+    pub(crate) fn run(&self, id: StreamId) -> Result<Option<Run>, redb::Error> {
         let Some(files) = &self.files else { return Ok(None) };
         Ok(files.get(id)?.map(|row| {
             let (start, len) = row.value();
@@ -104,7 +104,7 @@ impl Snapshot {
     }
 
     /// The positions whose bytes a stream has lost.
-    pub(in crate::storage::journaled) fn hole(&self, id: StreamId) -> Result<Option<Range<Position>>, redb::Error> {
+    pub(crate) fn hole(&self, id: StreamId) -> Result<Option<Range<Position>>, redb::Error> {
         let Some(holes) = &self.holes else { return Ok(None) };
         Ok(holes.get(id)?.map(|row| {
             let (start, end) = row.value();
@@ -113,7 +113,7 @@ impl Snapshot {
     }
 
     /// Where a stream's writers stand.
-    pub(in crate::storage::journaled) fn writers(
+    pub(crate) fn writers(
         &self,
         id: StreamId,
     ) -> Result<impl Iterator<Item = Result<(String, WriterState), redb::Error>>, redb::Error> {
@@ -125,7 +125,7 @@ impl Snapshot {
     }
 
     /// Positions and lengths of a stream's rows.
-    pub(in crate::storage::journaled) fn rows(
+    pub(crate) fn rows(
         &self,
         id: StreamId,
     ) -> Result<impl Iterator<Item = Result<(Position, u64), redb::Error>>, redb::Error> {
@@ -137,7 +137,7 @@ impl Snapshot {
     }
 
     /// All data files and what counts of them.
-    pub(in crate::storage::journaled) fn runs(&self) -> Result<Vec<(StreamId, Run)>, redb::Error> {
+    pub(crate) fn runs(&self) -> Result<Vec<(StreamId, Run)>, redb::Error> {
         let Some(files) = &self.files else {
             return Ok(Vec::new());
         };
@@ -150,12 +150,12 @@ impl Snapshot {
     }
 
     /// Whether the index says that a name is due then.
-    pub(in crate::storage::journaled) fn is_due(&self, at: Millis, name: &StreamName) -> Result<bool, redb::Error> {
+    pub(crate) fn is_due(&self, at: Millis, name: &StreamName) -> Result<bool, redb::Error> {
         Ok(self.due.get((at, name.key()))?.is_some())
     }
 
     /// Records by name, from `from` on.
-    pub(in crate::storage::journaled) fn records(
+    pub(crate) fn records(
         &self,
         from: Bound<&str>,
     ) -> Result<impl Iterator<Item = Result<(StreamName, StreamRecord), redb::Error>>, redb::Error> {
@@ -168,7 +168,7 @@ impl Snapshot {
     }
 
     /// Names of due streams, soonest first.
-    pub(in crate::storage::journaled) fn due(
+    pub(crate) fn due(
         &self,
         now: Millis,
     ) -> Result<impl Iterator<Item = Result<(Millis, StreamName), redb::Error>>, redb::Error> {
@@ -181,7 +181,7 @@ impl Snapshot {
     }
 
     /// Adds what there is of a range in rows to `out`. Returns the position behind it.
-    pub(in crate::storage::journaled) fn read_rows(
+    pub(crate) fn read_rows(
         &self,
         id: StreamId,
         range: &Range<Position>,

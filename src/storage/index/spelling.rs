@@ -30,7 +30,7 @@ pub(super) fn open(txn: &redb::ReadTransaction) -> Result<Option<SpellingsRead>,
 }
 
 /// The names that a stream of a former version may have today; it has the first that is free.
-pub(in crate::storage::journaled) fn candidates(former: &str, id: StreamId) -> impl Iterator<Item = StreamName> {
+pub(crate) fn candidates(former: &str, id: StreamId) -> impl Iterator<Item = StreamName> {
     let canonical = canonical(former);
     [former.to_owned(), format!("{canonical}~{id}"), format!("renamed~{id}")]
         .into_iter()
@@ -38,7 +38,7 @@ pub(in crate::storage::journaled) fn candidates(former: &str, id: StreamId) -> i
 }
 
 /// Tells the operator when a stream is reached by another name.
-pub(in crate::storage::journaled) fn warn_of_change(former: &str, now: &StreamName) {
+pub(crate) fn warn_of_change(former: &str, now: &StreamName) {
     if StreamName::new(former).as_ref() != Ok(now) {
         tracing::warn!(
             stream = former,
@@ -126,7 +126,7 @@ pub(super) fn write(
 
 /// Makes the index one whose names a former version wrote.
 #[cfg(test)]
-pub(in crate::storage::journaled) fn make_former(path: &std::path::Path, renamed: &[(&str, &str)]) {
+pub(crate) fn make_former(path: &std::path::Path, renamed: &[(&str, &str)]) {
     let db = Database::open(path).unwrap();
     let txn = db.begin_write().unwrap();
     txn.delete_table(SPELLINGS).unwrap();

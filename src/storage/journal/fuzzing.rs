@@ -11,11 +11,13 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 
 use super::{
-    disk::{Disk, DiskFile},
+    Journal, Recovered,
     entry::{AsWritten, Encoded, decode},
-    journal::{Journal, Recovered},
 };
-use crate::storage::{Change, StorageError};
+use crate::storage::{
+    Change, StorageError,
+    disk::{Disk, DiskFile},
+};
 
 /// Where the first record begins.
 const HEAD: usize = 4096;

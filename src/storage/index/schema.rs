@@ -2,7 +2,7 @@
 
 use redb::{ReadOnlyTable, Table, TableDefinition};
 
-use crate::storage::{Retention, StorageError, StreamRecord, WriterState, journaled::earlier::EarlierRecord};
+use crate::storage::{Retention, StorageError, StreamRecord, WriterState, legacy_record::EarlierRecord};
 
 /// The format that this version writes, and the newest that it reads. It reads 1 and 2 as well.
 pub(crate) const FORMAT: u64 = 3;

@@ -6,7 +6,9 @@ use crate::storage::{
     Change, Storage,
     acid::AcidStorage,
     contract::{append, record, remove, scratch},
-    journaled::{base, disk::Directory, entry::Encoded, journal::Journal},
+    disk::Directory,
+    index,
+    journal::{Journal, entry::Encoded},
 };
 
 fn acid(dir: &Path) -> AcidStorage {
@@ -92,8 +94,8 @@ fn names_that_are_refused_today_do_not_spoil_an_index() {
     let long = format!("{}zz", "x:/".repeat(340));
     leave(dir.path(), &[("a", 1, "one"), ("b", 2, "two"), ("c", 3, "three")], &[]);
     drop(acid(dir.path()));
-    let index = dir.path().join(base::FILE_NAME);
-    base::make_former(&index, &[("a", "//__ds/x"), ("b", "/__ds"), ("c", &long)]);
+    let index_file = dir.path().join(index::FILE_NAME);
+    index::make_former(&index_file, &[("a", "//__ds/x"), ("b", "/__ds"), ("c", &long)]);
     let found = [("/__ds~2", "two"), ("renamed~1", "one"), ("renamed~3", "three")];
     for _ in 0..2 {
         assert_eq!(listed(&acid(dir.path())), expected(&found));

@@ -15,7 +15,7 @@ use super::{
     schema::{Data, decode_record, encode_record, encode_writer},
     spelling::{self, SPELLINGS},
 };
-use crate::storage::{Position, StreamId, journaled::memtable::Memtable, segments::Segments};
+use crate::storage::{Position, StreamId, memtable::Memtable, segments::Segments};
 
 /// The longest row. redb gives a large value pages of its own, a power of two of them: this
 /// much and its bookkeeping just fit into 64 KiB.
@@ -26,14 +26,14 @@ const MAX_ROW: usize = 64 * 1024 - 256;
 const ALWAYS_JOIN: usize = 2048;
 
 /// What a checkpoint brings to the index.
-pub(in crate::storage::journaled) struct Checkpoint<'a> {
-    pub(in crate::storage::journaled) mem: &'a Memtable,
+pub(crate) struct Checkpoint<'a> {
+    pub(crate) mem: &'a Memtable,
     /// Streams whose bytes went to their files, and what counts of the files now.
-    pub(in crate::storage::journaled) runs: &'a BTreeMap<StreamId, Run>,
+    pub(crate) runs: &'a BTreeMap<StreamId, Run>,
     /// The ranges that streams were found to have lost.
-    pub(in crate::storage::journaled) holes: &'a [(StreamId, Range<Position>)],
+    pub(crate) holes: &'a [(StreamId, Range<Position>)],
     /// The totals with everything in `mem`.
-    pub(in crate::storage::journaled) totals: Totals,
+    pub(crate) totals: Totals,
 }
 
 pub(super) fn begin(db: &Database) -> Result<WriteTransaction, redb::Error> {
@@ -43,7 +43,7 @@ pub(super) fn begin(db: &Database) -> Result<WriteTransaction, redb::Error> {
 }
 
 /// Writes everything in one transaction.
-pub(in crate::storage::journaled) fn checkpoint(db: &Database, new: &Checkpoint<'_>) -> Result<(), redb::Error> {
+pub(crate) fn checkpoint(db: &Database, new: &Checkpoint<'_>) -> Result<(), redb::Error> {
     let txn = begin(db)?;
     if !new.mem.names.is_empty() {
         write_records(&txn, new.mem)?;
