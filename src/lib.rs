@@ -23,7 +23,7 @@
 //! ```
 //!
 //! One store has one router: clone it rather than building two, and let no other process open
-//! the same directory ([`storage::lock`] is how the server sees to that).
+//! the same directory: hold a [`DirLock`] on it, as the server does.
 //!
 //! `ARCHITECTURE.md` in the repository follows an append and a live read through the modules.
 
@@ -58,7 +58,7 @@ pub use listener::PeerAddr;
 pub use protocol::{Framing, Lifetime, RetentionPolicy, StreamName};
 pub use router::{EmbedError, build_router, build_router_with_ready};
 pub use storage::{
-    Change, CommitError, Fork, Inherited, Life, Mark, Position, ProducerState, Progress, Retention, Storage,
-    StorageError, Stored, StreamId, StreamRecord, Usage, WriterState, acid::AcidStorage, file::FileStorage,
-    memory::InMemoryStorage,
+    AcidStorage, Change, CommitError, CopyProgress, DirLock, FileStorage, Fork, Holder, InMemoryStorage, Inherited,
+    Life, LockError, Mark, Position, ProducerState, Progress, Retention, Storage, StorageError, StoreReport, Stored,
+    StreamId, StreamRecord, Usage, WriterState,
 };

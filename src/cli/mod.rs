@@ -69,6 +69,9 @@ pub enum CliError {
     /// A server did not do what it was asked.
     #[error(transparent)]
     Remote(#[from] remote::RemoteError),
+    /// A `storage` command failed.
+    #[error(transparent)]
+    Storage(#[from] storage::StorageCommandError),
     /// For the reason that a start would fail for.
     #[error(transparent)]
     Startup(#[from] StartupError),

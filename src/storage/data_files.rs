@@ -1,4 +1,4 @@
-//! Data files: one for each stream that has grown large.
+//! Data files: one for each large stream.
 
 use std::{
     hash::{BuildHasherDefault, DefaultHasher},
@@ -17,10 +17,10 @@ use quick_cache::{
 use super::disk::{Disk, DiskFile};
 use crate::storage::{StreamId, segments::Segments};
 
-/// Up to this many files are synced one by one, more with everything else.
-const SYNC_EACH: usize = 8;
+/// More files than this are synced by one call for the whole file system.
+const MAX_SINGLE_SYNCS: usize = 8;
 
-/// Ids are ours, so nobody makes them collide; and a test that is replayed does the same again.
+/// Not randomized: clients cannot choose ids, and replayed tests evict the same files.
 type Hasher = BuildHasherDefault<DefaultHasher>;
 
 /// The data files, a bounded number of them open.
@@ -28,8 +28,8 @@ type Hasher = BuildHasherDefault<DefaultHasher>;
 pub(super) struct DataFiles {
     disk: Arc<dyn Disk>,
     open: Cache<StreamId, Arc<dyn DiskFile>, UnitWeighter, Hasher>,
-    /// Whether that was said.
-    cannot_give_back: AtomicBool,
+    /// Set once the warning is logged.
+    holes_unsupported: AtomicBool,
 }
 
 impl DataFiles {
@@ -37,7 +37,7 @@ impl DataFiles {
         let max_open = max_open.max(1);
         Self {
             disk,
-            cannot_give_back: AtomicBool::new(false),
+            holes_unsupported: AtomicBool::new(false),
             open: Cache::with(
                 max_open,
                 max_open as u64,
@@ -48,12 +48,12 @@ impl DataFiles {
         }
     }
 
-    /// A file to be written, which is made when it is missing.
-    fn file(&self, id: StreamId) -> io::Result<Arc<dyn DiskFile>> {
+    /// A file to write to, created if necessary.
+    fn create(&self, id: StreamId) -> io::Result<Arc<dyn DiskFile>> {
         self.open.get_or_insert_with(&id, || self.disk.open(&path(id)))
     }
 
-    /// A file that should be there.
+    /// A file that must exist.
     fn existing(&self, id: StreamId) -> io::Result<Arc<dyn DiskFile>> {
         self.open.get_or_insert_with(&id, || {
             let path = path(id);
@@ -68,17 +68,17 @@ impl DataFiles {
         self.existing(id)?.read_at(out, offset)
     }
 
-    /// Writes bytes at an offset. They are not on disk before [`Self::sync`].
+    /// Writes bytes at an offset. They are durable after [`Self::sync`].
     pub(super) fn write(&self, id: StreamId, offset: u64, bytes: &Segments) -> io::Result<()> {
-        let mut pieces: Vec<IoSlice<'_>> = bytes.pieces().map(IoSlice::new).collect();
-        self.file(id)?.write_at(&mut pieces, offset)
+        let mut buffers: Vec<IoSlice<'_>> = bytes.chunks().map(IoSlice::new).collect();
+        self.create(id)?.write_at(&mut buffers, offset)
     }
 
-    /// Makes files durable, and the names of those that are new.
+    /// Makes the written files and the names of the new ones durable.
     pub(super) fn sync(&self, written: &[StreamId], new: &[StreamId]) -> io::Result<()> {
-        if written.len() <= SYNC_EACH || !self.synced_at_once()? {
+        if written.len() <= MAX_SINGLE_SYNCS || !self.sync_all()? {
             for id in written {
-                self.file(*id)?.sync()?;
+                self.create(*id)?.sync()?;
             }
         }
         let mut directories: Vec<String> = new.iter().map(|id| directory(*id)).collect();
@@ -94,15 +94,15 @@ impl DataFiles {
         Ok(())
     }
 
-    /// Makes all files durable in one call, where the system can.
-    fn synced_at_once(&self) -> io::Result<bool> {
+    /// Syncs all files in one call; `false` if the system has no such call.
+    fn sync_all(&self) -> io::Result<bool> {
         match self.disk.sync_all() {
             Err(error) if error.kind() == io::ErrorKind::Unsupported => Ok(false),
             done => done.map(|()| true),
         }
     }
 
-    /// How long a file is; `None` when it is missing.
+    /// The length of a file; `None` if it is missing.
     pub(super) fn len(&self, id: StreamId) -> io::Result<Option<u64>> {
         if !self.disk.exists(&path(id))? {
             return Ok(None);
@@ -110,14 +110,14 @@ impl DataFiles {
         self.existing(id)?.len().map(Some)
     }
 
-    /// How long a file is that should have `len` bytes and has fewer.
-    pub(super) fn is_short(&self, id: StreamId, len: u64) -> io::Result<Option<u64>> {
+    /// The length of a file if it is less than `len`.
+    pub(super) fn shorter_than(&self, id: StreamId, len: u64) -> io::Result<Option<u64>> {
         let found = self.len(id)?.unwrap_or(0);
         Ok((found < len).then_some(found))
     }
 
-    /// The files that there are, by their paths.
-    pub(super) fn all(&self) -> io::Result<Vec<String>> {
+    /// The paths of all files.
+    pub(super) fn paths(&self) -> io::Result<Vec<String>> {
         let mut paths = Vec::new();
         for directory in self.disk.list(ROOT)? {
             let directory = format!("{ROOT}/{directory}");
@@ -127,18 +127,17 @@ impl DataFiles {
         Ok(paths)
     }
 
-    /// Gives the space of a file's first `len` bytes back. Where the file system cannot, it is
-    /// given back with the stream.
-    pub(super) fn give_back(&self, id: StreamId, len: u64) -> io::Result<()> {
-        let given = self.existing(id).and_then(|file| file.give_back(0, len));
-        match given {
-            // Nothing to give back of one that is lost.
+    /// Frees the space of a file's first `len` bytes. If the file system does not support that,
+    /// the space is freed with the stream.
+    pub(super) fn free_front(&self, id: StreamId, len: u64) -> io::Result<()> {
+        match self.existing(id).and_then(|file| file.punch_hole(0, len)) {
+            // The file is lost; there is nothing to free.
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
             Err(error) if matches!(error.kind(), io::ErrorKind::Unsupported) => {
-                if !self.cannot_give_back.swap(true, Ordering::Relaxed) {
+                if !self.holes_unsupported.swap(true, Ordering::Relaxed) {
                     tracing::warn!(
-                        "this file system cannot give back parts of files: what retention cuts off a large \
-                         stream takes up space until the stream is deleted, or the data directory is copied with \
+                        "this file system cannot free parts of a file: data that retention trims from a large stream \
+                         takes up space until the stream is deleted or the data directory is copied with \
                          `storage migrate`"
                     );
                 }

@@ -1,5 +1,4 @@
-//! The few things that a store asks of a file system, so that a test can put one under it
-//! that fails on command.
+//! The file system operations that a store needs, as traits: tests run it on a simulated disk.
 
 use std::{
     fmt::Debug,
@@ -10,36 +9,37 @@ use std::{
     sync::Arc,
 };
 
-use crate::{private_files, storage::StorageError};
+use super::{StorageError, error::is_read_only};
+use crate::private_files;
 
-/// How many pieces one write takes at most, as POSIX systems have it.
-const MAX_PIECES: usize = 1024;
+/// The POSIX limit on the number of buffers of one write.
+const MAX_BUFFERS: usize = 1024;
 
-/// A directory with files in it. Paths are relative, with `/`.
+/// A directory of files. Paths are relative and use `/`.
 pub(crate) trait Disk: Send + Sync + Debug {
-    /// Opens a file for reading and writing, and makes it and its directory when missing.
+    /// Opens a file for reading and writing, and creates it and its directory if necessary.
     fn open(&self, path: &str) -> io::Result<Arc<dyn DiskFile>>;
 
-    /// Whether there is such a file.
+    /// Whether a file exists.
     fn exists(&self, path: &str) -> io::Result<bool>;
 
-    /// Removes a file; none there is fine.
+    /// Removes a file if it exists.
     fn remove(&self, path: &str) -> io::Result<()>;
 
-    /// The names of what is in a directory; none when it is missing.
+    /// The names in a directory; none if it does not exist.
     fn list(&self, path: &str) -> io::Result<Vec<String>>;
 
-    /// Gives a file another name. After a crash it has the one or the other.
+    /// Renames a file atomically.
     fn rename(&self, from: &str, to: &str) -> io::Result<()>;
 
-    /// Makes the names in a directory durable; `""` is the directory itself.
+    /// Makes the names in a directory durable; `""` is the root.
     fn sync_dir(&self, path: &str) -> io::Result<()>;
 
-    /// Makes everything durable that was written to any file; `Unsupported` where the system
-    /// cannot in one call.
+    /// Makes all writes to all files durable in one call; `Unsupported` if the system has no
+    /// such call.
     fn sync_all(&self) -> io::Result<()>;
 
-    /// How many bytes there is room for; `None` when that cannot be told.
+    /// The free space in bytes; `None` if unknown.
     fn free(&self) -> Option<u64>;
 }
 
@@ -51,14 +51,13 @@ pub(crate) trait DiskFile: Send + Sync + Debug {
 
     fn read_at(&self, out: &mut [u8], offset: u64) -> io::Result<()>;
 
-    /// Writes the pieces one after the other. They may be cut short in passing.
-    fn write_at(&self, pieces: &mut [IoSlice<'_>], offset: u64) -> io::Result<()>;
+    /// Writes all buffers in order. `buffers` are consumed as the write advances.
+    fn write_at(&self, buffers: &mut [IoSlice<'_>], offset: u64) -> io::Result<()>;
 
     fn sync(&self) -> io::Result<()>;
 
-    /// Gives the space of a range back; its bytes read as zeros or as before. The file stays
-    /// as long as it is.
-    fn give_back(&self, offset: u64, len: u64) -> io::Result<()>;
+    /// Frees the space of a range, which reads as zeros or unchanged. The length stays the same.
+    fn punch_hole(&self, offset: u64, len: u64) -> io::Result<()>;
 }
 
 /// A directory of the operating system.
@@ -68,12 +67,12 @@ pub(crate) struct Directory {
 }
 
 impl Directory {
-    /// A directory that is there.
+    /// A directory that exists.
     pub(crate) fn existing(root: &Path) -> Self {
         Self { root: root.to_owned() }
     }
 
-    /// Opens a file for reading only; `None` when there is none.
+    /// Opens a file for reading only; `None` if it does not exist.
     pub(crate) fn open_to_read(&self, path: &str) -> io::Result<Option<File>> {
         match File::open(self.root.join(path)) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
@@ -81,7 +80,7 @@ impl Directory {
         }
     }
 
-    /// A directory, which is made when it is missing.
+    /// A directory, created if necessary.
     pub(crate) fn create(root: &Path) -> Result<Self, StorageError> {
         private_files::create_dir_all(root).map_err(|source| StorageError::Io {
             context: format!("creating {}", root.display()),
@@ -99,7 +98,7 @@ impl Disk for Directory {
                 private_files::create_dir_all(path.parent().unwrap_or(&self.root))?;
                 private_files::open_or_create(&path)?
             }
-            // What became read-only under way can still be read.
+            // A file system that turned read-only can still be read.
             Err(error) if is_read_only(&error) => File::open(&path).map_err(|_| error)?,
             opened => opened?,
         };
@@ -140,7 +139,7 @@ impl Disk for Directory {
         Ok(rustix::fs::syncfs(File::open(&self.root)?)?)
     }
 
-    /// `sync` of other systems does not wait for the disk.
+    /// On other systems `sync` does not wait for the disk.
     #[cfg(not(target_os = "linux"))]
     fn sync_all(&self) -> io::Result<()> {
         Err(io::ErrorKind::Unsupported.into())
@@ -165,18 +164,18 @@ impl DiskFile for File {
         self.read_exact_at(out, offset)
     }
 
-    fn write_at(&self, mut pieces: &mut [IoSlice<'_>], mut offset: u64) -> io::Result<()> {
-        IoSlice::advance_slices(&mut pieces, 0);
-        while !pieces.is_empty() {
-            let count = pieces.len().min(MAX_PIECES);
-            let written = match rustix::io::pwritev(self, pieces.get(..count).unwrap_or_default(), offset) {
+    fn write_at(&self, mut buffers: &mut [IoSlice<'_>], mut offset: u64) -> io::Result<()> {
+        IoSlice::advance_slices(&mut buffers, 0);
+        while !buffers.is_empty() {
+            let count = buffers.len().min(MAX_BUFFERS);
+            let written = match rustix::io::pwritev(self, buffers.get(..count).unwrap_or_default(), offset) {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
                 Ok(written) => written,
                 Err(rustix::io::Errno::INTR) => continue,
                 Err(error) => return Err(error.into()),
             };
             offset += written as u64;
-            IoSlice::advance_slices(&mut pieces, written);
+            IoSlice::advance_slices(&mut buffers, written);
         }
         Ok(())
     }
@@ -186,29 +185,14 @@ impl DiskFile for File {
     }
 
     #[cfg(target_os = "linux")]
-    fn give_back(&self, offset: u64, len: u64) -> io::Result<()> {
+    fn punch_hole(&self, offset: u64, len: u64) -> io::Result<()> {
         use rustix::fs::FallocateFlags;
         let hole = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
         Ok(rustix::fs::fallocate(self, hole, offset, len)?)
     }
 
     #[cfg(not(target_os = "linux"))]
-    fn give_back(&self, _: u64, _: u64) -> io::Result<()> {
+    fn punch_hole(&self, _: u64, _: u64) -> io::Result<()> {
         Err(io::ErrorKind::Unsupported.into())
     }
-}
-
-fn is_read_only(error: &io::Error) -> bool {
-    matches!(
-        error.kind(),
-        io::ErrorKind::ReadOnlyFilesystem | io::ErrorKind::PermissionDenied
-    )
-}
-
-/// Whether the disk has no room, rather than a fault.
-pub(crate) fn is_full(error: &io::Error) -> bool {
-    matches!(
-        error.kind(),
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge
-    )
 }

@@ -1,89 +1,45 @@
-use std::{ops::Range, path::Path};
+//! A store that keeps its data directory locked.
 
-use bytes::Bytes;
+use super::{Storage, delegate_storage, lock::DirLock};
 
-use super::{
-    Change, CommitError, Position, Storage, StorageError, Stored, StreamId, Usage, WriterState, lock::DirLock, tools,
-};
-use crate::{protocol::Millis, protocol::StreamName};
-
-/// A store that holds its directory for as long as anybody holds the store.
+/// A store and the lock on its directory.
 ///
-/// Reads under way may outlive the engine's stop, and stores write when they are dropped: who
-/// lets go of the directory before that hands a file that is still written to the next holder.
-pub(crate) struct Held {
-    // Dropped in this order.
+/// Reads may outlive the engine, and a store writes when it is dropped. Releasing the lock any
+/// earlier would give the next holder a directory that is still being written to.
+pub(crate) struct LockedStorage {
+    // The order of the fields matters: the store is dropped before the lock.
     storage: Box<dyn Storage>,
     _lock: DirLock,
 }
 
-impl Held {
+impl LockedStorage {
     pub(crate) fn new(storage: Box<dyn Storage>, lock: DirLock) -> Self {
         Self { storage, _lock: lock }
     }
 }
 
-impl Storage for Held {
-    fn get(&self, name: &StreamName) -> Result<Option<Stored>, StorageError> {
-        self.storage.get(name)
-    }
-
-    fn writers(&self, id: StreamId) -> Result<Vec<(String, WriterState)>, StorageError> {
-        self.storage.writers(id)
-    }
-
-    fn list(&self, prefix: &str, after: Option<&str>, limit: usize) -> Result<Vec<(StreamName, Stored)>, StorageError> {
-        self.storage.list(prefix, after, limit)
-    }
-
-    fn due(&self, now: Millis, limit: usize) -> Result<Vec<StreamName>, StorageError> {
-        self.storage.due(now, limit)
-    }
-
-    fn read(&self, id: StreamId, range: Range<Position>) -> Result<Bytes, StorageError> {
-        self.storage.read(id, range)
-    }
-
-    fn commit(&self, batch: &[Change]) -> Result<(), CommitError> {
-        self.storage.commit(batch)
-    }
-
-    fn reserve_ids(&self, count: u64, lowest: StreamId) -> Result<StreamId, CommitError> {
-        self.storage.reserve_ids(count, lowest)
-    }
-
-    fn maintain(&self) -> Result<bool, CommitError> {
-        self.storage.maintain()
-    }
-
-    fn usage(&self) -> Usage {
-        self.storage.usage()
-    }
-
-    fn blocking(&self) -> bool {
-        self.storage.blocking()
-    }
-
-    fn backup(&self, target: &Path, progress: &mut tools::Progress<'_>) -> Result<tools::Report, StorageError> {
-        self.storage.backup(target, progress)
-    }
+impl Storage for LockedStorage {
+    delegate_storage!(storage);
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::storage::{acid::AcidStorage, lock};
+    use crate::{
+        clock::Clock,
+        storage::{AcidStorage, lock},
+    };
 
     #[test]
-    fn the_directory_is_held_until_the_last_reader_lets_go() {
-        let dir = tempfile::tempdir().unwrap();
-        let held = lock::acquire(dir.path()).unwrap();
+    fn the_directory_is_locked_until_the_last_reader_is_gone() {
+        let (dir, clock) = (tempfile::tempdir().unwrap(), Clock::system());
+        let lock = lock::acquire(dir.path(), &clock).unwrap();
         let storage = AcidStorage::open(dir.path(), 1024 * 1024).unwrap();
-        let store = std::sync::Arc::new(Held::new(Box::new(storage), held));
+        let store = std::sync::Arc::new(LockedStorage::new(Box::new(storage), lock));
         let reader = std::sync::Arc::clone(&store);
         drop(store);
-        assert!(lock::acquire(dir.path()).is_err());
+        assert!(lock::acquire(dir.path(), &clock).is_err());
         drop(reader);
-        assert!(lock::acquire(dir.path()).is_ok());
+        assert!(lock::acquire(dir.path(), &clock).is_ok());
     }
 }

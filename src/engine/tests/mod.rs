@@ -21,7 +21,9 @@ use super::*;
 use crate::{
     clock::Clock,
     protocol::{ContentType, Lifetime, Millis, ProducerStamp, ReadFrom},
-    storage::{Change, CommitError, Position, StorageError, Stored, StreamId, WriterState, memory::InMemoryStorage},
+    storage::{
+        Change, CommitError, Position, StorageError, Stored, StreamId, delegate_storage, memory::InMemoryStorage,
+    },
 };
 
 /// What the next commit comes to.
@@ -84,17 +86,7 @@ impl Storage for Faulty {
         found
     }
 
-    fn writers(&self, id: StreamId) -> Result<Vec<(String, WriterState)>, StorageError> {
-        self.inner.writers(id)
-    }
-
-    fn list(&self, prefix: &str, after: Option<&str>, limit: usize) -> Result<Vec<(StreamName, Stored)>, StorageError> {
-        self.inner.list(prefix, after, limit)
-    }
-
-    fn due(&self, now: Millis, limit: usize) -> Result<Vec<StreamName>, StorageError> {
-        self.inner.due(now, limit)
-    }
+    delegate_storage!(inner: writers, list, due, reserve_ids, maintain, usage);
 
     fn read(&self, id: StreamId, range: Range<Position>) -> Result<Bytes, StorageError> {
         run(&self.before_read);
@@ -113,18 +105,6 @@ impl Storage for Faulty {
             }
             Some(Fault::Panic) => panic!("as the test wants it"),
         }
-    }
-
-    fn reserve_ids(&self, count: u64, lowest: StreamId) -> Result<StreamId, CommitError> {
-        self.inner.reserve_ids(count, lowest)
-    }
-
-    fn maintain(&self) -> Result<bool, CommitError> {
-        self.inner.maintain()
-    }
-
-    fn usage(&self) -> Usage {
-        self.inner.usage()
     }
 }
 

@@ -1,4 +1,4 @@
-//! What every store must do, as one suite that each of them runs.
+//! The contract of [`Storage`], as a test suite that every store runs.
 
 mod life;
 mod model;
@@ -8,25 +8,24 @@ mod scale;
 use bytes::Bytes;
 
 pub(crate) use self::{life::*, model::*, records::*, scale::*};
-use super::{Change, Lifetime, ProducerState, Progress, Storage, Stored, StreamId, StreamRecord, WriterState};
-use crate::protocol::{Framing, Millis, StreamName};
+use super::{Change, ProducerState, Progress, Storage, Stored, StreamId, StreamRecord, WriterState};
+use crate::protocol::{Framing, Lifetime, Millis, StreamName};
 
-/// A kind of store under test. It lives as long as this value does.
+/// A kind of store under test, and the place that one is kept in.
 pub(crate) trait Subject {
     type Store: Storage;
 
     /// A new place for a store.
     fn new() -> Self;
 
-    /// Opens what is there. Whoever opened it before has let go of it.
+    /// Opens the store, which must be closed.
     fn open(&self) -> Self::Store;
 
-    /// Whether what was committed is there when the store is opened again.
+    /// Whether the store survives being closed.
     const LASTING: bool = true;
 }
 
-/// A directory for a store under test: in memory where there is such a thing, because what a
-/// sync costs there is not what is tested.
+/// A directory for a store under test, in memory if possible: the cost of a sync is not under test.
 pub(crate) fn scratch() -> tempfile::TempDir {
     tempfile::tempdir_in("/dev/shm").unwrap_or_else(|_| tempfile::tempdir().unwrap())
 }
@@ -124,7 +123,7 @@ pub(crate) fn producer(id: StreamId, key: &str, state: ProducerState, used_at: M
     }
 }
 
-/// Where a stream's writer stands.
+/// The state of a stream's writer.
 pub(crate) fn writer(store: &impl Storage, id: StreamId, key: &str) -> Option<WriterState> {
     let writers = store.writers(id).unwrap();
     writers
@@ -150,7 +149,7 @@ fn drain(store: &impl Storage) {
             return;
         }
     }
-    panic!("upkeep never ends");
+    panic!("maintenance never ends");
 }
 
 fn get(store: &impl Storage, text: &str) -> Option<Stored> {

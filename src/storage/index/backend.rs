@@ -1,4 +1,4 @@
-//! The index's file, as redb wants it.
+//! The index's file as a backend of redb.
 
 use std::{
     io::{self, IoSlice},
@@ -10,15 +10,14 @@ use redb::StorageBackend;
 
 use crate::storage::disk::DiskFile;
 
-/// What was written to a file and not yet synced: offsets and lengths. It outlives a database
-/// that had to be opened anew.
+/// Offsets and lengths of unsynced writes. It outlives a database that has to be reopened.
 pub(crate) type Unsynced = Arc<Mutex<Vec<(u64, usize)>>>;
 
-/// A file that tries again when a sync fails.
+/// A file that rewrites its pages when a sync fails.
 ///
-/// After a failed sync Linux takes the pages for clean, lost or not: the next sync succeeds
-/// without having written them. So they are written again from what the cache has, and only
-/// then is success believed. (The data directory's lock keeps others out, so this has none.)
+/// After a failed sync Linux marks the pages clean, so the next sync succeeds without having
+/// written them. Rewriting them from the page cache makes that sync count. The file is not locked:
+/// the lock on the data directory covers it.
 #[derive(Debug)]
 pub(super) struct Backend {
     file: Arc<dyn DiskFile>,
@@ -28,22 +27,22 @@ pub(super) struct Backend {
 impl Backend {
     pub(super) fn new(file: Arc<dyn DiskFile>, unsynced: Unsynced) -> io::Result<Self> {
         let backend = Self { file, unsynced };
-        // What is read from here on is to be what is there after a power loss.
+        // Reads must return what survives a power failure.
         backend.sync(true)?;
         Ok(backend)
     }
 
-    fn sync(&self, again: bool) -> io::Result<()> {
+    fn sync(&self, rewrite: bool) -> io::Result<()> {
         let mut unsynced = self.unsynced.lock();
-        if again || self.file.sync().is_err() {
-            self.write_again(&unsynced)?;
+        if rewrite || self.file.sync().is_err() {
+            self.rewrite(&unsynced)?;
             self.file.sync()?;
         }
         unsynced.clear();
         Ok(())
     }
 
-    fn write_again(&self, written: &[(u64, usize)]) -> io::Result<()> {
+    fn rewrite(&self, written: &[(u64, usize)]) -> io::Result<()> {
         let len = self.file.len()?;
         self.file.set_len(len)?;
         let mut page = Vec::new();

@@ -1,4 +1,4 @@
-//! Reading the index as it was after a checkpoint.
+//! Reading the index.
 
 use std::ops::{Bound, Range};
 
@@ -6,9 +6,10 @@ use bytes::BytesMut;
 use redb::{Database, ReadableDatabase, ReadableTable, ReadableTableMetadata};
 
 use super::{
-    DATA, DUE, DataRead, DueRead, FILES, FilesRead, GARBAGE, GarbageRead, HOLES, HolesRead, NAMES, NamesRead, WRITERS,
-    WritersRead,
-    schema::{decode_record, decode_writer},
+    schema::{
+        DATA, DUE, DataRead, DueRead, FILES, FilesRead, GARBAGE, GarbageRead, HOLES, HolesRead, NAMES, NamesRead,
+        WRITERS, WritersRead, decode_record, decode_writer,
+    },
     spelling::{self, SpellingsRead},
 };
 use crate::{
@@ -16,29 +17,36 @@ use crate::{
     storage::{Position, StreamId, StreamRecord, WriterState},
 };
 
-/// The index at one moment.
+/// The index as of a checkpoint.
 pub(crate) struct Snapshot {
     names: NamesRead,
-    /// `None` when every name is spelled as it is stored.
+    /// `None` if every name is spelled as its key.
     spellings: Option<SpellingsRead>,
     data: DataRead,
-    /// `None` when no stream has a file.
+    /// `None` if no stream has a file.
     files: Option<FilesRead>,
     writers: WritersRead,
     due: DueRead,
-    /// `None` when no removed stream waits.
+    /// `None` if no removed stream is left to delete.
     garbage: Option<GarbageRead>,
-    /// `None` when no stream has lost anything.
+    /// `None` if no stream has lost bytes.
     holes: Option<HolesRead>,
 }
 
-/// The part of a stream that lies in its data file.
+/// The part of a stream that is in its data file.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Run {
+pub(crate) struct Extent {
     /// The position of the file's first byte.
     pub(crate) start: Position,
-    /// How many of the file's bytes count.
+    /// The number of valid bytes in the file.
     pub(crate) len: u64,
+}
+
+impl Extent {
+    /// The position after its last byte.
+    pub(crate) fn end(self) -> Position {
+        self.start + self.len
+    }
 }
 
 impl Snapshot {
@@ -64,8 +72,8 @@ impl Snapshot {
         found.map(|row| decode_record(name.key(), row.value())).transpose()
     }
 
-    /// A name as its stream's creator spelled it.
-    pub(crate) fn spelled(&self, name: &StreamName) -> Result<StreamName, redb::Error> {
+    /// A name as spelled at the creation of its stream.
+    pub(crate) fn spelling(&self, name: &StreamName) -> Result<StreamName, redb::Error> {
         let spelling = self.spellings.as_ref().map(|table| table.get(name.key())).transpose()?;
         parse_name(
             spelling
@@ -75,35 +83,36 @@ impl Snapshot {
         )
     }
 
-    /// Where the stream's bytes end; `None` when there is no such stream.
+    /// The end of a stream's bytes; `None` if there is no such stream.
     pub(crate) fn tail(&self, id: StreamId) -> Result<Option<Position>, redb::Error> {
-        // The bytes of a removed stream stay for a while, the stream does not.
+        // The rows of a removed stream stay until they are reclaimed.
         if let Some(garbage) = &self.garbage
             && garbage.get(id)?.is_some()
         {
             return Ok(None);
         }
-        if let Some(run) = self.run(id)? {
-            return Ok(Some(run.start + run.len));
+        if let Some(extent) = self.extent(id)? {
+            return Ok(Some(extent.end()));
         }
         last_row_end(&self.data, id)
     }
 
-    /// The first position of a stream's rows.
+    /// The position of a stream's first row.
     pub(crate) fn first_row(&self, id: StreamId) -> Result<Option<Position>, redb::Error> {
         let first = self.data.range((id, 0)..=(id, u64::MAX))?.next().transpose()?;
         Ok(first.map(|(key, _)| key.value().1))
     }
 
-    pub(crate) fn run(&self, id: StreamId) -> Result<Option<Run>, redb::Error> {
+    /// The part of a stream that is in its data file.
+    pub(crate) fn extent(&self, id: StreamId) -> Result<Option<Extent>, redb::Error> {
         let Some(files) = &self.files else { return Ok(None) };
         Ok(files.get(id)?.map(|row| {
             let (start, len) = row.value();
-            Run { start, len }
+            Extent { start, len }
         }))
     }
 
-    /// The positions whose bytes a stream has lost.
+    /// The range of bytes that a stream has lost.
     pub(crate) fn hole(&self, id: StreamId) -> Result<Option<Range<Position>>, redb::Error> {
         let Some(holes) = &self.holes else { return Ok(None) };
         Ok(holes.get(id)?.map(|row| {
@@ -112,7 +121,7 @@ impl Snapshot {
         }))
     }
 
-    /// Where a stream's writers stand.
+    /// A stream's writers by key.
     pub(crate) fn writers(
         &self,
         id: StreamId,
@@ -124,7 +133,7 @@ impl Snapshot {
         }))
     }
 
-    /// Positions and lengths of a stream's rows.
+    /// The positions and lengths of a stream's rows.
     pub(crate) fn rows(
         &self,
         id: StreamId,
@@ -136,25 +145,25 @@ impl Snapshot {
         }))
     }
 
-    /// All data files and what counts of them.
-    pub(crate) fn runs(&self) -> Result<Vec<(StreamId, Run)>, redb::Error> {
+    /// The extents of all streams that have a data file.
+    pub(crate) fn extents(&self) -> Result<Vec<(StreamId, Extent)>, redb::Error> {
         let Some(files) = &self.files else {
             return Ok(Vec::new());
         };
         let rows = files.iter()?.map(|row| {
-            let (id, run) = row?;
-            let (start, len) = run.value();
-            Ok((id.value(), Run { start, len }))
+            let (id, extent) = row?;
+            let (start, len) = extent.value();
+            Ok((id.value(), Extent { start, len }))
         });
         rows.collect()
     }
 
-    /// Whether the index says that a name is due then.
+    /// Whether a name is listed as due at a time.
     pub(crate) fn is_due(&self, at: Millis, name: &StreamName) -> Result<bool, redb::Error> {
         Ok(self.due.get((at, name.key()))?.is_some())
     }
 
-    /// Records by name, from `from` on.
+    /// Records in the order of their names, beginning at `from`.
     pub(crate) fn records(
         &self,
         from: Bound<&str>,
@@ -162,7 +171,7 @@ impl Snapshot {
         let rows = self.names.range::<&str>((from, Bound::Unbounded))?;
         Ok(rows.map(|row| {
             let (key, record) = row?;
-            let name = self.spelled(&parse_name(key.value())?)?;
+            let name = self.spelling(&parse_name(key.value())?)?;
             Ok((name, decode_record(key.value(), record.value())?))
         }))
     }
@@ -180,7 +189,7 @@ impl Snapshot {
         }))
     }
 
-    /// Adds what there is of a range in rows to `out`. Returns the position behind it.
+    /// Appends the bytes of a range that are in rows to `out`.
     pub(crate) fn read_rows(
         &self,
         id: StreamId,
@@ -190,7 +199,7 @@ impl Snapshot {
         if range.is_empty() {
             return Ok(());
         }
-        // The row that holds the range's first byte may begin before it.
+        // The row with the range's first byte may begin before it.
         let before = self.data.range((id, 0)..=(id, range.start))?.next_back().transpose()?;
         let begin = before.map_or(range.start, |(key, _)| key.value().1);
         for row in self.data.range((id, begin)..(id, range.end))? {

@@ -1,23 +1,26 @@
-//! The tables, and how a record is written. `docs/storage.md` is the reference.
+//! The tables and the encoding of their rows. `docs/storage.md` is the reference.
 
 use redb::{ReadOnlyTable, Table, TableDefinition};
 
-use crate::storage::{Retention, StorageError, StreamRecord, WriterState, legacy_record::EarlierRecord};
+use crate::storage::{
+    StorageError, StreamRecord, WriterState,
+    format::{StoredRecord, StoredRetention, StoredWriter, legacy::LegacyRecord},
+};
 
-/// The format that this version writes, and the newest that it reads. It reads 1 and 2 as well.
+/// The format that this version writes. It also reads 1 and 2.
 pub(crate) const FORMAT: u64 = 3;
 
 /// Name → record (see [`encode_record`]).
 pub(super) const NAMES: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("names");
 
-/// Stream and position → the bytes from there on. Every stream has at least one row, if an
-/// empty one at its start, so that a tail is always the end of the last row, or of the file.
+/// Stream and position → the bytes beginning there. Every stream without a data file has at least
+/// one row, possibly empty, so the tail is always the end of the last row or of the file.
 pub(super) const DATA: TableDefinition<'_, (u64, u64), &[u8]> = TableDefinition::new("data");
 
-/// Stream → where its data file begins, and how many bytes of the file count.
+/// Stream → the position of its data file's first byte, and the number of valid bytes.
 pub(super) const FILES: TableDefinition<'_, u64, (u64, u64)> = TableDefinition::new("files");
 
-/// Stream and writer → where it stands (see [`encode_writer`]).
+/// Stream and writer → its state (see [`encode_writer`]).
 pub(super) const WRITERS: TableDefinition<'_, (u64, &str), &[u8]> = TableDefinition::new("writers");
 
 /// Formats 1 and 2: stream and producer → epoch and sequence number.
@@ -26,14 +29,14 @@ pub(super) const PRODUCERS: TableDefinition<'_, (u64, &str), (u64, u64)> = Table
 /// When a stream is due, and its name.
 pub(super) const DUE: TableDefinition<'_, (u64, &str), ()> = TableDefinition::new("due");
 
-/// Removed streams whose bytes and writers are still there.
+/// Removed streams whose bytes and writers are still to be deleted.
 pub(super) const GARBAGE: TableDefinition<'_, u64, ()> = TableDefinition::new("garbage");
 
-/// Streams that have given up a part of their past and still hold it → the first position kept.
+/// Trimmed streams whose bytes are still to be freed → the first position to keep.
 pub(super) const TRIMMED: TableDefinition<'_, u64, u64> = TableDefinition::new("trimmed");
 
-/// Streams whose data files had become shorter than what counted of them → from where to where
-/// their bytes are lost. Bytes acknowledged later follow them.
+/// Streams whose data files had lost bytes at a checkpoint → the range that is lost. Bytes
+/// acknowledged later follow it.
 pub(super) const HOLES: TableDefinition<'_, u64, (u64, u64)> = TableDefinition::new("holes");
 
 /// Numbers about the store, by the keys below.
@@ -51,7 +54,7 @@ pub(super) const META_NEXT_ID: &str = "next_id";
 /// In [`META`]: the bytes of all streams.
 pub(super) const META_BYTES: &str = "bytes";
 
-/// In [`META`]: the bytes given back inside of the index since the disk last had room.
+/// In [`META`]: the bytes freed inside the index since the disk last had space.
 pub(super) const META_CREDIT: &str = "credit";
 
 pub(super) type NamesRead = ReadOnlyTable<&'static str, &'static [u8]>;
@@ -63,26 +66,28 @@ pub(super) type GarbageRead = ReadOnlyTable<u64, ()>;
 pub(super) type HolesRead = ReadOnlyTable<u64, (u64, u64)>;
 pub(super) type Data<'t> = Table<'t, (u64, u64), &'static [u8]>;
 
-/// The first byte of an encoded record: an [`EarlierRecord`] and nothing else follows,
-const EARLIER: u8 = 1;
-/// an [`EarlierRecord`] and its [`Retention`],
-const EARLIER_WITH_RETENTION: u8 = 2;
-/// or a [`StreamRecord`].
+/// The first byte of a row of [`NAMES`]: a [`LegacyRecord`] follows,
+const LEGACY: u8 = 1;
+/// a [`LegacyRecord`] and a [`StoredRetention`],
+const LEGACY_WITH_RETENTION: u8 = 2;
+/// or a [`StoredRecord`].
 const RECORD: u8 = 3;
 
 pub(super) fn encode_record(record: &StreamRecord) -> Result<Vec<u8>, redb::Error> {
-    postcard::to_extend(record, vec![RECORD])
-        .map_err(|error| redb::Error::Corrupted(format!("a record cannot be written: {error}")))
+    postcard::to_extend(&StoredRecord::from(record), vec![RECORD])
+        .map_err(|error| redb::Error::Corrupted(format!("a record cannot be encoded: {error}")))
 }
 
-/// As formats 1 and 2 have it.
+/// The encoding of formats 1 and 2.
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
-pub(super) fn encode_earlier(record: &StreamRecord) -> Vec<u8> {
-    let earlier = EarlierRecord::from(record);
+pub(super) fn encode_legacy(record: &StreamRecord) -> Vec<u8> {
+    let legacy = LegacyRecord::from(record);
     match &record.retention {
-        None => postcard::to_extend(&earlier, vec![EARLIER]),
-        Some(retention) => postcard::to_extend(&(earlier, retention), vec![EARLIER_WITH_RETENTION]),
+        None => postcard::to_extend(&legacy, vec![LEGACY]),
+        Some(retention) => {
+            let retention = StoredRetention::from(&**retention);
+            postcard::to_extend(&(legacy, retention), vec![LEGACY_WITH_RETENTION])
+        }
     }
     .unwrap()
 }
@@ -90,48 +95,52 @@ pub(super) fn encode_earlier(record: &StreamRecord) -> Vec<u8> {
 pub(super) fn decode_record(name: &str, bytes: &[u8]) -> Result<StreamRecord, redb::Error> {
     let damaged = |what: String| redb::Error::Corrupted(format!("the record of `{name}`: {what}"));
     let decoded = match bytes.split_first() {
-        Some((&RECORD, rest)) => postcard::from_bytes(rest),
-        Some((&EARLIER, rest)) => postcard::from_bytes(rest).map(|record: EarlierRecord| record.renew(None)),
-        Some((&EARLIER_WITH_RETENTION, rest)) => {
-            let both: Result<(EarlierRecord, Box<Retention>), _> = postcard::from_bytes(rest);
-            both.map(|(record, retention)| record.renew(Some(retention)))
+        Some((&RECORD, rest)) => postcard::from_bytes::<StoredRecord<'_>>(rest).map(Into::into),
+        Some((&LEGACY, rest)) => postcard::from_bytes(rest).map(|record: LegacyRecord| record.upgrade(None)),
+        Some((&LEGACY_WITH_RETENTION, rest)) => {
+            let both: Result<(LegacyRecord, StoredRetention), _> = postcard::from_bytes(rest);
+            both.map(|(record, retention)| record.upgrade(Some(retention)))
         }
-        Some((version, _)) => return Err(damaged(format!("unknown encoding {version}"))),
+        Some((encoding, _)) => return Err(damaged(format!("unknown encoding {encoding}"))),
         None => return Err(damaged("empty".to_owned())),
     };
     decoded.map_err(|error| damaged(error.to_string()))
 }
 
 pub(super) fn encode_writer(state: &WriterState) -> Result<Vec<u8>, redb::Error> {
-    postcard::to_extend(state, Vec::new())
-        .map_err(|error| redb::Error::Corrupted(format!("a writer cannot be written: {error}")))
+    postcard::to_extend(&StoredWriter::from(state), Vec::new())
+        .map_err(|error| redb::Error::Corrupted(format!("a writer cannot be encoded: {error}")))
 }
 
 pub(super) fn decode_writer(id: u64, bytes: &[u8]) -> Result<WriterState, redb::Error> {
-    postcard::from_bytes(bytes).map_err(|error| redb::Error::Corrupted(format!("a writer of stream {id}: {error}")))
+    postcard::from_bytes::<StoredWriter<'_>>(bytes)
+        .map(Into::into)
+        .map_err(|error| redb::Error::Corrupted(format!("a writer of stream {id}: {error}")))
 }
 
-/// What redb says, in the store's terms.
+/// Converts an error of redb.
 pub(crate) fn storage_error(context: &str, error: redb::Error) -> StorageError {
     let io = |source| StorageError::Io {
         context: context.to_owned(),
         source,
     };
+    let malformed = |source| StorageError::Malformed {
+        what: context.to_owned(),
+        source,
+    };
     match error {
-        // How redb says that the first bytes are not its own.
-        redb::Error::Io(source) if source.kind() == std::io::ErrorKind::InvalidData => {
-            StorageError::Corrupt(format!("{context}: {source}"))
-        }
+        // redb reports a file that is not a database this way.
+        redb::Error::Io(source) if source.kind() == std::io::ErrorKind::InvalidData => malformed(source.into()),
         redb::Error::Io(source) => io(source),
         redb::Error::Corrupted(what) => StorageError::Corrupt(what),
         error @ (redb::Error::PreviousIo | redb::Error::DatabaseClosed | redb::Error::DatabaseAlreadyOpen) => {
             io(std::io::Error::other(error))
         }
-        error => StorageError::Corrupt(format!("{context}: {error}")),
+        error => malformed(error.into()),
     }
 }
 
-/// Whether the database must be opened anew before it can be used again.
+/// Whether the database has to be reopened before further use.
 pub(crate) fn needs_reopen(error: &redb::Error) -> bool {
     matches!(
         error,

@@ -1,25 +1,28 @@
-//! How names were spelled, and the keys of indexes of former versions.
+//! The spelling of names, and the names of legacy indexes.
 //!
-//! Names are keys in the form in which they are compared ([`canonical`]). The spelling of a
-//! stream's creator has a row of its own where it is another, which is seldom.
+//! The keys of the index are names in their [`canonical`] form. If a stream was created under
+//! another spelling, which is rare, that has a row of its own.
 
 use redb::{Database, ReadableDatabase, ReadableTable, ReadableTableMetadata, TableDefinition, TableError};
 
-use super::{DUE, META, NAMES, schema::decode_record, write};
+use super::{
+    schema::{DUE, META, NAMES, decode_record},
+    write,
+};
 use crate::{
     protocol::{StreamName, name::canonical},
     storage::StreamId,
 };
 
-/// Name → its spelling, where that is not the name itself.
+/// Name → its spelling, if that differs.
 pub(super) const SPELLINGS: TableDefinition<'_, &str, &str> = TableDefinition::new("spellings");
 
 pub(super) type SpellingsRead = redb::ReadOnlyTable<&'static str, &'static str>;
 
-/// In [`META`]: 1 when every name is in the form in which names are compared.
-const META_CANONICAL: &str = "canonical_names";
+/// In [`META`]: 1 once every name is canonical.
+pub(super) const META_CANONICAL: &str = "canonical_names";
 
-/// The spellings; `None` when there are none.
+/// The spellings; `None` if there are none.
 pub(super) fn open(txn: &redb::ReadTransaction) -> Result<Option<SpellingsRead>, redb::Error> {
     match txn.open_table(SPELLINGS) {
         Ok(table) if table.is_empty()? => Ok(None),
@@ -29,77 +32,76 @@ pub(super) fn open(txn: &redb::ReadTransaction) -> Result<Option<SpellingsRead>,
     }
 }
 
-/// The names that a stream of a former version may have today; it has the first that is free.
-pub(crate) fn candidates(former: &str, id: StreamId) -> impl Iterator<Item = StreamName> {
-    let canonical = canonical(former);
-    [former.to_owned(), format!("{canonical}~{id}"), format!("renamed~{id}")]
+/// The names that a stream of a legacy version may have today. It has the first one that is free.
+pub(crate) fn candidate_names(legacy: &str, id: StreamId) -> impl Iterator<Item = StreamName> {
+    let canonical = canonical(legacy);
+    [legacy.to_owned(), format!("{canonical}~{id}"), format!("renamed~{id}")]
         .into_iter()
         .filter_map(|name| StreamName::new(&name).ok())
 }
 
-/// Tells the operator when a stream is reached by another name.
-pub(crate) fn warn_of_change(former: &str, now: &StreamName) {
-    if StreamName::new(former).as_ref() != Ok(now) {
+/// Logs a stream that is reached by another name.
+pub(crate) fn warn_renamed(legacy: &str, now: &StreamName) {
+    if StreamName::new(legacy).as_ref() != Ok(now) {
         tracing::warn!(
-            stream = former,
+            stream = legacy,
             %now,
-            "renamed, because its name is not allowed any longer or differs from another stream's in slashes only"
+            "renamed a stream: its name is no longer allowed, or differs from another stream's only in slashes"
         );
     }
 }
 
-/// Brings the names of an index that a former version wrote into the form in which they are
-/// compared: that version took `a//b` for another stream than `a/b`, and had names that are refused
-/// today.
-pub(super) fn settle(db: &Database) -> Result<(), redb::Error> {
-    let others = {
+/// Makes the names of a legacy index canonical. Legacy versions treated `a//b` and `a/b` as two
+/// streams and accepted names that are refused today.
+pub(super) fn canonicalize_names(db: &Database) -> Result<(), redb::Error> {
+    let noncanonical = {
         let txn = db.begin_read()?;
         if txn.open_table(META)?.get(META_CANONICAL)?.is_some() {
             return Ok(());
         }
-        let mut others = Vec::new();
+        let mut noncanonical = Vec::new();
         for row in txn.open_table(NAMES)?.iter()? {
             let (row, _) = row?;
             let name = StreamName::new(row.value());
             if !name.is_ok_and(|name| name.key() == row.value()) {
-                others.push(row.value().to_owned());
+                noncanonical.push(row.value().to_owned());
             }
         }
-        others
+        noncanonical
     };
-    let nothing_to_do = others.is_empty();
-    match rename(db, &others) {
-        // A full disk keeps nobody from reading; the next start looks again.
+    let nothing_to_do = noncanonical.is_empty();
+    match rename(db, &noncanonical) {
+        // A full disk must not prevent reads; the next start checks again.
         Err(error) if nothing_to_do => {
-            tracing::debug!(%error, "could not note that all names are settled");
+            tracing::debug!(%error, "could not save that all names are canonical");
             Ok(())
         }
         done => done,
     }
 }
 
-fn rename(db: &Database, others: &[String]) -> Result<(), redb::Error> {
+fn rename(db: &Database, names_to_change: &[String]) -> Result<(), redb::Error> {
     let txn = write::begin(db)?;
     {
         let mut names = txn.open_table(NAMES)?;
         let mut due = txn.open_table(DUE)?;
         let mut spellings = txn.open_table(SPELLINGS)?;
-        for old in others {
+        for old in names_to_change {
             let Some(row) = names.remove(old.as_str())?.map(|row| row.value().to_vec()) else {
                 continue;
             };
             let record = decode_record(old, &row)?;
             let mut now = None;
-            for name in candidates(old, record.id) {
+            for name in candidate_names(old, record.id) {
                 if names.get(name.key())?.is_none() {
                     now = Some(name);
                     break;
                 }
             }
-            let now = now.ok_or_else(|| redb::Error::Corrupted(format!("no name is left for `{old}`")))?;
-            warn_of_change(old, &now);
+            let now = now.ok_or_else(|| redb::Error::Corrupted(format!("there is no free name for `{old}`")))?;
+            warn_renamed(old, &now);
             names.insert(now.key(), row.as_slice())?;
-            write(&mut spellings, &now)?;
+            save(&mut spellings, &now)?;
             if let Some(at) = record.due_at {
                 due.remove((at, old.as_str()))?;
                 due.insert((at, now.key()), ())?;
@@ -111,8 +113,8 @@ fn rename(db: &Database, others: &[String]) -> Result<(), redb::Error> {
     Ok(())
 }
 
-/// Notes how a name is spelled.
-pub(super) fn write(
+/// Saves the spelling of a name.
+pub(super) fn save(
     table: &mut redb::Table<'_, &'static str, &'static str>,
     name: &StreamName,
 ) -> Result<(), redb::Error> {
@@ -122,24 +124,4 @@ pub(super) fn write(
         table.insert(name.key(), name.as_str())?;
     }
     Ok(())
-}
-
-/// Makes the index one whose names a former version wrote.
-#[cfg(test)]
-pub(crate) fn make_former(path: &std::path::Path, renamed: &[(&str, &str)]) {
-    let db = Database::open(path).unwrap();
-    let txn = db.begin_write().unwrap();
-    txn.delete_table(SPELLINGS).unwrap();
-    txn.open_table(META).unwrap().remove(META_CANONICAL).unwrap();
-    for (now, former) in renamed {
-        let mut names = txn.open_table(NAMES).unwrap();
-        let row = names.remove(*now).unwrap().unwrap().value().to_vec();
-        names.insert(*former, row.as_slice()).unwrap();
-        let mut due = txn.open_table(DUE).unwrap();
-        if let Some(at) = decode_record(former, &row).unwrap().due_at {
-            due.remove((at, *now)).unwrap();
-            due.insert((at, *former), ()).unwrap();
-        }
-    }
-    txn.commit().unwrap();
 }

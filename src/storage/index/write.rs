@@ -1,38 +1,39 @@
-//! Writing the index: checkpoints.
+//! Writing checkpoints to the index.
 //!
-//! Every transaction is a quick-repair one: it leaves the state of redb's allocator behind
-//! and is committed in two phases, so that a start after a crash need not walk through the
-//! whole database. That costs a second sync, which a commit for each batch could not afford;
-//! a checkpoint stands for thousands of batches.
+//! Every transaction uses redb's quick repair: it saves the state of the allocator and commits in
+//! two phases, so a start after a crash need not walk the whole database. The second sync this
+//! costs is shared by the thousands of batches of a checkpoint.
 
 use std::{collections::BTreeMap, ops::Range};
 
 use redb::{Database, ReadableTable, WriteTransaction};
 
 use super::{
-    DATA, DUE, FILES, GARBAGE, HOLES, META, META_APPLIED, META_BYTES, META_CREDIT, META_NEXT_ID, NAMES, Run, TRIMMED,
-    Totals, WRITERS,
-    schema::{Data, decode_record, encode_record, encode_writer},
+    Totals,
+    read::Extent,
+    schema::{
+        DATA, DUE, Data, FILES, GARBAGE, HOLES, META, META_APPLIED, META_BYTES, META_CREDIT, META_NEXT_ID, NAMES,
+        TRIMMED, WRITERS, decode_record, encode_record, encode_writer,
+    },
     spelling::{self, SPELLINGS},
 };
 use crate::storage::{Position, StreamId, memtable::Memtable, segments::Segments};
 
-/// The longest row. redb gives a large value pages of its own, a power of two of them: this
-/// much and its bookkeeping just fit into 64 KiB.
+/// The longest row. redb stores a large value in a power of two of pages; this and its bookkeeping
+/// just fit into 64 KiB.
 const MAX_ROW: usize = 64 * 1024 - 256;
 
-/// A last row up to this long is written anew with what follows it, whatever that is: its
-/// page is written anyway.
-const ALWAYS_JOIN: usize = 2048;
+/// A last row of at most this length is always extended: its page is rewritten anyway.
+const ALWAYS_EXTEND: usize = 2048;
 
-/// What a checkpoint brings to the index.
+/// The contents of a checkpoint.
 pub(crate) struct Checkpoint<'a> {
     pub(crate) mem: &'a Memtable,
-    /// Streams whose bytes went to their files, and what counts of the files now.
-    pub(crate) runs: &'a BTreeMap<StreamId, Run>,
-    /// The ranges that streams were found to have lost.
+    /// The new extents of streams whose bytes were written to their files.
+    pub(crate) extents: &'a BTreeMap<StreamId, Extent>,
+    /// Ranges found to be lost.
     pub(crate) holes: &'a [(StreamId, Range<Position>)],
-    /// The totals with everything in `mem`.
+    /// The totals including `mem`.
     pub(crate) totals: Totals,
 }
 
@@ -64,7 +65,7 @@ pub(crate) fn checkpoint(db: &Database, new: &Checkpoint<'_>) -> Result<(), redb
     if !new.holes.is_empty() {
         let mut holes = txn.open_table(HOLES)?;
         for (id, hole) in new.holes {
-            // Of two, all between them is as good as lost.
+            // Two holes become one: what lies between them cannot be read either.
             let start = holes.get(id)?.map_or(hole.start, |row| row.value().0.min(hole.start));
             holes.insert(id, (start, hole.end))?;
         }
@@ -86,7 +87,7 @@ fn write_records(txn: &WriteTransaction, mem: &Memtable) -> Result<(), redb::Err
     let mut spellings = txn.open_table(SPELLINGS)?;
     for (name, record) in &mem.names {
         match record {
-            Some(_) => spelling::write(&mut spellings, name)?,
+            Some(_) => spelling::save(&mut spellings, name)?,
             None => drop(spellings.remove(name.key())?),
         }
         let name = name.key();
@@ -115,13 +116,13 @@ fn write_streams(txn: &WriteTransaction, new: &Checkpoint<'_>) -> Result<(), red
     let mut data = txn.open_table(DATA)?;
     let mut files = txn.open_table(FILES)?;
     let mut writers = txn.open_table(WRITERS)?;
-    for (&id, grown) in &new.mem.streams {
-        if let Some(run) = new.runs.get(&id) {
-            files.insert(id, (run.start, run.len))?;
-        } else if !grown.indexed || grown.segments.tail() > grown.segments.start() {
-            write_rows(&mut data, id, &grown.segments)?;
+    for (&id, pending) in &new.mem.streams {
+        if let Some(extent) = new.extents.get(&id) {
+            files.insert(id, (extent.start, extent.len))?;
+        } else if !pending.indexed || pending.segments.tail() > pending.segments.start() {
+            write_rows(&mut data, id, &pending.segments)?;
         }
-        for (key, state) in &grown.writers {
+        for (key, state) in &pending.writers {
             match state {
                 Some(state) => _ = writers.insert((id, &**key), encode_writer(state)?.as_slice())?,
                 None => _ = writers.remove((id, &**key))?,
@@ -131,35 +132,35 @@ fn write_streams(txn: &WriteTransaction, new: &Checkpoint<'_>) -> Result<(), red
     Ok(())
 }
 
-/// Writes what a stream has grown by, joined to its last row when that is short beside it: a
-/// stream that grows little by little is to have few rows, and none is to be written often.
+/// Writes the new bytes of a stream. A last row that is short compared to them is extended, so that
+/// a stream that grows slowly has few rows and no row is rewritten often.
 fn write_rows(data: &mut Data<'_>, id: StreamId, segments: &Segments) -> Result<(), redb::Error> {
-    let grown = usize::try_from(segments.tail() - segments.start()).unwrap_or(usize::MAX);
+    let added = usize::try_from(segments.tail() - segments.start()).unwrap_or(usize::MAX);
     let last = data.range((id, 0)..=(id, u64::MAX))?.next_back().transpose()?;
-    let joined: Option<(Position, Vec<u8>)> = last.and_then(|(key, value)| {
+    let extended: Option<(Position, Vec<u8>)> = last.and_then(|(key, value)| {
         let value = value.value();
-        let short = value.len() <= ALWAYS_JOIN.max(2 * grown) && value.len().saturating_add(grown) <= MAX_ROW;
+        let short = value.len() <= ALWAYS_EXTEND.max(2 * added) && value.len().saturating_add(added) <= MAX_ROW;
         short.then(|| (key.value().1, value.to_vec()))
     });
-    let (mut at, front) = joined.unwrap_or((segments.start(), Vec::new()));
-    let mut left = front.len().saturating_add(grown);
-    let mut pieces = std::iter::once(front.as_slice()).chain(segments.pieces());
-    let mut piece: &[u8] = &[];
+    let (mut at, front) = extended.unwrap_or((segments.start(), Vec::new()));
+    let mut left = front.len().saturating_add(added);
+    let mut chunks = std::iter::once(front.as_slice()).chain(segments.chunks());
+    let mut chunk: &[u8] = &[];
     loop {
         let len = left.min(MAX_ROW);
         let mut row = data.insert_reserve((id, at), len)?;
         let mut rest = row.as_mut();
         while !rest.is_empty() {
-            if piece.is_empty() {
-                match pieces.next() {
-                    Some(next) => piece = next,
+            if chunk.is_empty() {
+                match chunks.next() {
+                    Some(next) => chunk = next,
                     None => break,
                 }
             }
-            let (now, later) = piece.split_at(piece.len().min(rest.len()));
+            let (now, later) = chunk.split_at(chunk.len().min(rest.len()));
             let (front, back) = rest.split_at_mut(now.len());
             front.copy_from_slice(now);
-            (piece, rest) = (later, back);
+            (chunk, rest) = (later, back);
         }
         left -= len;
         at += len as u64;

@@ -1,7 +1,7 @@
-//! How a batch is written to the journal. `docs/storage.md` is the reference.
+//! The content of journal records. `docs/storage.md` is the reference.
 //!
-//! A batch is its entries one after the other, each in postcard's encoding, and behind the
-//! entry of an append its bytes as they are.
+//! A batch is a sequence of entries in postcard's encoding. The entry of an append is followed by
+//! its bytes.
 
 use std::ops::Range;
 
@@ -9,58 +9,58 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    protocol::StreamName,
+    protocol::{NameError, StreamName},
     storage::{
-        Change, Position, ProducerState, Progress, Retention, StreamId, StreamRecord, WriterState,
-        legacy_record::EarlierRecord,
+        Change, Position, Progress, StreamId, WriterState,
+        format::{StoredProducer, StoredRecord, StoredRetention, StoredWriter, legacy::LegacyRecord},
     },
 };
 
-/// Pieces from this size on are written from where they lie; smaller ones are cheaper to copy.
-const SHARE_FROM: usize = 4 * 1024;
+/// Smaller buffers are copied, larger ones are written in place.
+const MIN_SHARED: usize = 4 * 1024;
 
-/// What is in the journal, as written.
+/// An entry to be written.
 #[derive(Serialize)]
-#[cfg_attr(not(test), allow(dead_code))] // variants that are no longer written keep the numbers of the others
+#[cfg_attr(not(test), allow(dead_code))] // legacy variants hold the numbers of the others
 enum EntryRef<'a> {
-    PutEarlier(&'a StreamName, &'a EarlierRecord),
+    LegacyPut(&'a StreamName, &'a LegacyRecord),
     Append(StreamId, Position, u64),
-    Producer(StreamId, &'a str, ProducerState),
+    LegacyProducer(StreamId, &'a str, StoredProducer),
     Remove(&'a StreamName, StreamId),
     NextId(StreamId),
-    PutEarlierWithRetention(&'a StreamName, &'a EarlierRecord, &'a Retention),
-    Put(&'a StreamName, &'a StreamRecord),
-    Writer(StreamId, &'a str, Option<&'a WriterState>),
+    LegacyPutWithRetention(&'a StreamName, &'a LegacyRecord, &'a StoredRetention),
+    Put(&'a StreamName, &'a StoredRecord<'a>),
+    Writer(StreamId, &'a str, Option<StoredWriter<'a>>),
 }
 
-/// The same, as read. The order of the variants is the format.
+/// An entry that was read. The order of the variants is the format.
 #[derive(Deserialize)]
 enum EntryOwned {
-    PutEarlier(String, EarlierRecord),
+    LegacyPut(String, LegacyRecord),
     Append(StreamId, Position, u64),
-    Producer(StreamId, String, ProducerState),
+    LegacyProducer(StreamId, String, StoredProducer),
     Remove(String, StreamId),
     NextId(StreamId),
-    PutEarlierWithRetention(String, EarlierRecord, Box<Retention>),
-    Put(String, StreamRecord),
-    Writer(StreamId, String, Option<WriterState>),
+    LegacyPutWithRetention(String, LegacyRecord, StoredRetention),
+    Put(String, StoredRecord<'static>),
+    Writer(StreamId, String, Option<StoredWriter<'static>>),
 }
 
-/// What a journal record says.
+/// The decoded content of a record.
 #[derive(Debug, Default)]
 pub(crate) struct Decoded {
-    /// The steps of a batch.
+    /// The changes of a batch.
     pub(crate) batch: Vec<Change>,
     /// Ids below this one may be in use.
     pub(crate) next_id: StreamId,
 }
 
-/// A journal record's content, ready to be written without copying what is large.
+/// The encoded content of a record. Large buffers are not copied.
 #[derive(Debug, Default)]
 pub(crate) struct Encoded {
-    /// What is not shared, in order.
+    /// Copied bytes, in order.
     copied: Vec<u8>,
-    /// What is, and before which place in `copied` it belongs.
+    /// Shared buffers, each with its place in `copied`.
     shared: Vec<(usize, Bytes)>,
 }
 
@@ -72,14 +72,14 @@ impl Encoded {
         };
         for change in batch {
             match change {
-                Change::Put { name, record } => encoded.entry(&EntryRef::Put(name, record))?,
+                Change::Put { name, record } => encoded.entry(&EntryRef::Put(name, &StoredRecord::from(record)))?,
                 Change::Append { id, at, data } => {
                     let len = data.iter().map(|piece| piece.len() as u64).sum();
                     encoded.entry(&EntryRef::Append(*id, *at, len))?;
                     data.iter().for_each(|piece| encoded.bytes(piece));
                 }
                 Change::Writer { id, key, state } => {
-                    encoded.entry(&EntryRef::Writer(*id, key, state.as_ref()))?;
+                    encoded.entry(&EntryRef::Writer(*id, key, state.as_ref().map(Into::into)))?;
                 }
                 Change::Remove { name, id } => encoded.entry(&EntryRef::Remove(name, *id))?,
             }
@@ -99,14 +99,14 @@ impl Encoded {
     }
 
     fn bytes(&mut self, piece: &Bytes) {
-        if piece.len() < SHARE_FROM {
+        if piece.len() < MIN_SHARED {
             self.copied.extend_from_slice(piece);
         } else {
             self.shared.push((self.copied.len(), piece.clone()));
         }
     }
 
-    /// How many bytes it is.
+    /// Its length in bytes.
     pub(crate) fn len(&self) -> u64 {
         let shared: u64 = self.shared.iter().map(|(_, piece)| piece.len() as u64).sum();
         self.copied.len() as u64 + shared
@@ -130,75 +130,102 @@ impl Encoded {
     }
 }
 
-/// Finds the name of a stream from how the journal has it.
-pub(crate) trait Names {
-    /// Of a stream that a version before format 3 of the index has put.
-    fn of_earlier(&mut self, written: &str, id: StreamId) -> Result<StreamName, String>;
-    fn of_put(&mut self, written: &str, id: StreamId) -> Result<StreamName, String>;
-    fn of_removed(&mut self, written: &str, id: StreamId) -> Result<StreamName, String>;
+/// Resolves the names of streams, which versions before format 3 of the index wrote differently.
+pub(crate) trait ResolveNames {
+    fn legacy_put(&mut self, written: &str, id: StreamId) -> Result<StreamName, DecodeError>;
+    fn put(&mut self, written: &str, id: StreamId) -> Result<StreamName, DecodeError>;
+    fn removed(&mut self, written: &str, id: StreamId) -> Result<StreamName, DecodeError>;
 }
 
-/// Reads a journal record's content.
-pub(crate) fn decode(content: &Bytes, names: &mut impl Names) -> Result<Decoded, String> {
+/// The content of a record has no meaning.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum DecodeError {
+    #[error("an entry cannot be decoded: {0}")]
+    Entry(#[from] postcard::Error),
+    #[error("an append is longer than its record")]
+    TruncatedAppend,
+    #[error("the name `{name}` is not allowed: {source}")]
+    Name { name: String, source: NameError },
+    #[error("no name is allowed for the stream that was called `{0}`")]
+    NoName(String),
+    #[error("the index cannot be read: {0}")]
+    Index(#[from] redb::Error),
+}
+
+impl DecodeError {
+    /// Parses a name.
+    pub(crate) fn parse_name(name: &str) -> Result<StreamName, Self> {
+        StreamName::new(name).map_err(|source| Self::Name {
+            name: name.to_owned(),
+            source,
+        })
+    }
+}
+
+/// Decodes the content of a record.
+pub(crate) fn decode(content: &Bytes, names: &mut impl ResolveNames) -> Result<Decoded, DecodeError> {
     let mut decoded = Decoded::default();
     let mut rest = content.clone();
     while !rest.is_empty() {
-        let (entry, behind) =
-            postcard::take_from_bytes::<EntryOwned>(&rest).map_err(|error| format!("an entry: {error}"))?;
-        let used = rest.len() - behind.len();
-        let mut behind = rest.split_off(used);
+        let (entry, unread) = postcard::take_from_bytes::<EntryOwned>(&rest)?;
+        let used = rest.len() - unread.len();
+        let mut unread = rest.split_off(used);
         decoded.batch.push(match entry {
             EntryOwned::Put(name, record) => Change::Put {
-                name: names.of_put(&name, record.id)?,
-                record,
+                name: names.put(&name, record.id())?,
+                record: record.into(),
             },
-            EntryOwned::PutEarlier(name, record) => Change::Put {
-                name: names.of_earlier(&name, record.id())?,
-                record: record.renew(None),
+            EntryOwned::LegacyPut(name, record) => Change::Put {
+                name: names.legacy_put(&name, record.id())?,
+                record: record.upgrade(None),
             },
-            EntryOwned::PutEarlierWithRetention(name, record, retention) => Change::Put {
-                name: names.of_earlier(&name, record.id())?,
-                record: record.renew(Some(retention)),
+            EntryOwned::LegacyPutWithRetention(name, record, retention) => Change::Put {
+                name: names.legacy_put(&name, record.id())?,
+                record: record.upgrade(Some(retention)),
             },
             EntryOwned::Append(id, at, len) => {
-                let len = usize::try_from(len).ok().filter(|len| *len <= behind.len());
-                let data = behind.split_to(len.ok_or("an append is longer than its record")?);
+                let len = usize::try_from(len).ok().filter(|len| *len <= unread.len());
+                let data = unread.split_to(len.ok_or(DecodeError::TruncatedAppend)?);
                 Change::Append {
                     id,
                     at,
                     data: vec![data],
                 }
             }
-            EntryOwned::Producer(id, key, state) => Change::Writer {
+            EntryOwned::LegacyProducer(id, key, state) => Change::Writer {
                 id,
                 key,
                 state: Some(WriterState {
-                    progress: Progress::Producer(state),
+                    progress: Progress::Producer(state.into()),
                     used_at: 0,
                 }),
             },
-            EntryOwned::Writer(id, key, state) => Change::Writer { id, key, state },
+            EntryOwned::Writer(id, key, state) => Change::Writer {
+                id,
+                key,
+                state: state.map(Into::into),
+            },
             EntryOwned::Remove(name, id) => Change::Remove {
-                name: names.of_removed(&name, id)?,
+                name: names.removed(&name, id)?,
                 id,
             },
             EntryOwned::NextId(next) => {
                 decoded.next_id = next;
-                rest = behind;
+                rest = unread;
                 continue;
             }
         });
-        rest = behind;
+        rest = unread;
     }
     Ok(decoded)
 }
 
 #[cfg(test)]
 impl Encoded {
-    /// A stream and its bytes as a version before format 3 of the index wrote them.
-    pub(crate) fn earlier(name: &str, record: &StreamRecord, data: &'static str) -> Self {
+    /// A stream and its bytes as written by a version before format 3 of the index.
+    pub(crate) fn legacy(name: &str, record: &crate::storage::StreamRecord, data: &'static str) -> Self {
         let mut encoded = Self::default();
-        let put = (0_u8, name, EarlierRecord::from(record));
+        let put = (0_u8, name, LegacyRecord::from(record));
         encoded.copied = postcard::to_stdvec(&put).unwrap();
         encoded
             .entry(&EntryRef::Append(record.id, 0, data.len() as u64))
@@ -208,32 +235,35 @@ impl Encoded {
     }
 }
 
-/// Names as they are written.
+/// Takes names as they are written.
 #[cfg(any(test, fuzzing))]
-pub(crate) struct AsWritten;
+pub(crate) struct VerbatimNames;
 
 #[cfg(any(test, fuzzing))]
-impl Names for AsWritten {
-    fn of_earlier(&mut self, written: &str, _id: StreamId) -> Result<StreamName, String> {
-        StreamName::new(written).map_err(|error| error.to_string())
+impl ResolveNames for VerbatimNames {
+    fn legacy_put(&mut self, written: &str, _id: StreamId) -> Result<StreamName, DecodeError> {
+        DecodeError::parse_name(written)
     }
 
-    fn of_put(&mut self, written: &str, id: StreamId) -> Result<StreamName, String> {
-        self.of_earlier(written, id)
+    fn put(&mut self, written: &str, _id: StreamId) -> Result<StreamName, DecodeError> {
+        DecodeError::parse_name(written)
     }
 
-    fn of_removed(&mut self, written: &str, id: StreamId) -> Result<StreamName, String> {
-        self.of_earlier(written, id)
+    fn removed(&mut self, written: &str, _id: StreamId) -> Result<StreamName, DecodeError> {
+        DecodeError::parse_name(written)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::storage::contract::{Driver, Model};
+    use crate::storage::{
+        ProducerState, Retention,
+        contract::{Driver, Model},
+    };
 
     #[test]
-    fn what_is_encoded_is_decoded() {
+    fn a_batch_survives_a_round_trip() {
         let mut driver = Driver::new(5);
         let mut model = Model::default();
         for _ in 0..200 {
@@ -241,7 +271,7 @@ mod tests {
             let encoded = Encoded::batch(&batch).unwrap();
             let content: Vec<u8> = encoded.parts().flatten().copied().collect();
             assert_eq!(content.len() as u64, encoded.len());
-            let decoded = decode(&Bytes::from(content), &mut AsWritten).unwrap().batch;
+            let decoded = decode(&Bytes::from(content), &mut VerbatimNames).unwrap().batch;
             assert_eq!(decoded.len(), batch.len());
             for (decoded, original) in decoded.iter().zip(&batch) {
                 assert_eq!(format!("{decoded:?}"), format!("{original:?}"));
@@ -250,21 +280,25 @@ mod tests {
     }
 
     #[test]
-    fn records_of_earlier_versions_are_read() {
+    fn legacy_records_are_read() {
         let mut record = crate::storage::contract::record(7);
         let name = crate::storage::contract::name("a");
         let retention = Retention {
             earliest: 3,
             ..Retention::default()
         };
-        let earlier = EarlierRecord::from(&record);
+        let legacy = LegacyRecord::from(&record);
         let mut encoded = Encoded::default();
-        encoded.entry(&EntryRef::PutEarlier(&name, &earlier)).unwrap();
+        encoded.entry(&EntryRef::LegacyPut(&name, &legacy)).unwrap();
         encoded
-            .entry(&EntryRef::PutEarlierWithRetention(&name, &earlier, &retention))
+            .entry(&EntryRef::LegacyPutWithRetention(
+                &name,
+                &legacy,
+                &StoredRetention::from(&retention),
+            ))
             .unwrap();
         let content: Vec<u8> = encoded.parts().flatten().copied().collect();
-        let decoded = decode(&Bytes::from(content), &mut AsWritten).unwrap().batch;
+        let decoded = decode(&Bytes::from(content), &mut VerbatimNames).unwrap().batch;
         record.framing = crate::protocol::Framing::NONE;
         let plain = crate::storage::contract::put("a", record.clone());
         record.retention = Some(Box::new(retention));
@@ -273,25 +307,25 @@ mod tests {
     }
 
     #[test]
-    fn producers_of_earlier_versions_are_read() {
+    fn legacy_producers_are_read() {
         let state = ProducerState { epoch: 3, seq: 9 };
         let mut encoded = Encoded::default();
-        encoded.entry(&EntryRef::Producer(7, "p", state)).unwrap();
+        encoded.entry(&EntryRef::LegacyProducer(7, "p", state.into())).unwrap();
         let content: Vec<u8> = encoded.parts().flatten().copied().collect();
         assert_eq!(content[0], 2);
-        let decoded = decode(&Bytes::from(content), &mut AsWritten).unwrap().batch;
+        let decoded = decode(&Bytes::from(content), &mut VerbatimNames).unwrap().batch;
         let expected = crate::storage::contract::producer(7, "p", state, 0);
         assert_eq!(format!("{decoded:?}"), format!("{:?}", [expected]));
     }
 
     #[test]
-    fn nonsense_is_an_error_and_nothing_worse() {
+    fn garbage_is_an_error_and_never_panics() {
         let batch = [crate::storage::contract::append(7, 9, "hello")];
         let encoded = Encoded::batch(&batch).unwrap();
         let content: Vec<u8> = encoded.parts().flatten().copied().collect();
         for cut in 1..content.len() {
             assert!(
-                decode(&Bytes::copy_from_slice(&content[..cut]), &mut AsWritten).is_err(),
+                decode(&Bytes::copy_from_slice(&content[..cut]), &mut VerbatimNames).is_err(),
                 "{cut}"
             );
         }
@@ -299,7 +333,7 @@ mod tests {
         for _ in 0..5000 {
             let len = driver.below(60);
             let noise: Vec<u8> = (0..len).map(|_| driver.below(256) as u8).collect();
-            let _ = decode(&Bytes::from(noise), &mut AsWritten);
+            let _ = decode(&Bytes::from(noise), &mut VerbatimNames);
         }
     }
 }

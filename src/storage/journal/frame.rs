@@ -1,53 +1,53 @@
-//! How a journal record is told from anything else.
+//! The framing of journal records.
 //!
-//! A head of 32 bytes, all numbers little-endian: magic, checksum, number, length, checksum of
-//! the record before, four zeros; the content follows. The checksum is CRC-32C over the
-//! journal's salt, the head behind it, and the content.
+//! A header of 32 bytes precedes the content. Its numbers are little-endian: magic, checksum,
+//! sequence number, length, checksum of the previous record, four zeros. The checksum is CRC-32C
+//! of the journal's salt, the header after the checksum, and the content.
 
 use bytes::Bytes;
 
 use super::entry::Encoded;
 
-/// The length of a record's head.
-pub(super) const HEAD: usize = 32;
+/// The length of a header.
+pub(super) const HEADER_LEN: usize = 32;
 
-/// How every head begins.
+/// The first bytes of a header.
 pub(super) const MAGIC: [u8; 4] = *b"rec\x01";
 
-/// A record's head.
+/// The header of a record.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Head {
+pub(super) struct Header {
     pub(super) crc: u32,
-    /// Its number; the next record has the next.
+    /// The record's sequence number.
     pub(super) seq: u64,
-    /// The length of its content.
+    /// The length of the content.
     pub(super) len: u64,
-    /// The checksum of the record before: one that was written in another past, at the same
-    /// place and with the same number, is not taken for the next.
+    /// The checksum of the previous record. A stale record of the same number at the same offset
+    /// does not continue the chain.
     pub(super) previous: u32,
 }
 
-impl Head {
-    /// The head for a content.
+impl Header {
+    /// The header of a content.
     pub(super) fn for_content(salt: u64, seq: u64, previous: u32, content: &Encoded) -> Self {
-        let mut head = Self {
+        let mut header = Self {
             crc: 0,
             seq,
             len: content.len(),
             previous,
         };
-        head.crc = content.parts().fold(head.begin_crc(salt), crc32c::crc32c_append);
-        head
+        header.crc = content.parts().fold(header.begin_crc(salt), crc32c::crc32c_append);
+        header
     }
 
     fn begin_crc(&self, salt: u64) -> u32 {
         let bytes = self.to_bytes();
-        let behind_crc = bytes.get(8..).unwrap_or_default();
-        crc32c::crc32c_append(crc32c::crc32c(&salt.to_le_bytes()), behind_crc)
+        let after_crc = bytes.get(8..).unwrap_or_default();
+        crc32c::crc32c_append(crc32c::crc32c(&salt.to_le_bytes()), after_crc)
     }
 
-    pub(super) fn to_bytes(self) -> [u8; HEAD] {
-        let mut bytes = [0; HEAD];
+    pub(super) fn to_bytes(self) -> [u8; HEADER_LEN] {
+        let mut bytes = [0; HEADER_LEN];
         let fields = MAGIC
             .into_iter()
             .chain(self.crc.to_le_bytes())
@@ -58,10 +58,10 @@ impl Head {
         bytes
     }
 
-    /// What may be a head at a place; the checksum is not looked at.
+    /// A possible header at an offset. The checksum is not verified.
     pub(super) fn at(content: &[u8], at: usize) -> Option<Self> {
-        let head = content.get(at..at.checked_add(HEAD)?)?;
-        let (magic, rest) = head.split_first_chunk::<4>()?;
+        let header = content.get(at..at.checked_add(HEADER_LEN)?)?;
+        let (magic, rest) = header.split_first_chunk::<4>()?;
         let (crc, rest) = rest.split_first_chunk::<4>()?;
         let (seq, rest) = rest.split_first_chunk::<8>()?;
         let (len, rest) = rest.split_first_chunk::<8>()?;
@@ -74,13 +74,13 @@ impl Head {
         })
     }
 
-    /// The record at a place, if a whole one begins there.
+    /// The intact record at an offset, if there is one.
     pub(super) fn record_at(salt: u64, content: &Bytes, at: usize) -> Option<(Self, Bytes)> {
-        let head = Self::at(content, at)?;
-        let begin = at + HEAD;
-        let end = begin.checked_add(usize::try_from(head.len).ok()?)?;
+        let header = Self::at(content, at)?;
+        let begin = at + HEADER_LEN;
+        let end = begin.checked_add(usize::try_from(header.len).ok()?)?;
         let record = content.get(begin..end)?;
-        let crc = crc32c::crc32c_append(head.begin_crc(salt), record);
-        (crc == head.crc).then(|| (head, content.slice(begin..end)))
+        let crc = crc32c::crc32c_append(header.begin_crc(salt), record);
+        (crc == header.crc).then(|| (header, content.slice(begin..end)))
     }
 }

@@ -1,4 +1,4 @@
-//! What the fuzz targets `records` and `journal` do with their input.
+//! The fuzz targets `records` and `journal`.
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 
@@ -11,37 +11,37 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 
 use super::{
-    Journal, Recovered,
-    entry::{AsWritten, Encoded, decode},
+    Journal, JournalRecord,
+    entry::{Encoded, VerbatimNames, decode},
 };
 use crate::storage::{
     Change, StorageError,
     disk::{Disk, DiskFile},
 };
 
-/// Where the first record begins.
-const HEAD: usize = 4096;
+/// The offset of the first record.
+const FIRST_RECORD: usize = 4096;
 
-/// The input as what lies in a journal behind its head, and as what was written to a journal and
-/// damaged afterwards.
+/// Uses the input as garbage after the header of a journal, and as records that are damaged after
+/// they were written.
 pub fn journal(data: &[u8]) {
     leftovers(data);
     damage(data);
 }
 
-/// The input as a record's content: what can be read is written and read again as the same.
+/// Uses the input as the content of a record: what decodes must survive a round trip.
 pub fn records(data: &[u8]) {
-    let Ok(decoded) = decode(&Bytes::copy_from_slice(data), &mut AsWritten) else {
+    let Ok(decoded) = decode(&Bytes::copy_from_slice(data), &mut VerbatimNames) else {
         return;
     };
     let encoded = Encoded::batch(&decoded.batch).unwrap();
     let again: Vec<u8> = encoded.parts().flatten().copied().collect();
     assert_eq!(again.len() as u64, encoded.len());
-    let again = decode(&Bytes::from(again), &mut AsWritten).unwrap();
+    let again = decode(&Bytes::from(again), &mut VerbatimNames).unwrap();
     assert_eq!(format!("{:?}", again.batch), format!("{:?}", decoded.batch));
 }
 
-/// Whatever lies where the first record belongs: it is no record, and one can be written there.
+/// Garbage where the first record belongs is not a record and can be overwritten.
 fn leftovers(data: &[u8]) {
     let disk = Memory::default();
     open(&disk, true).unwrap();
@@ -53,20 +53,20 @@ fn leftovers(data: &[u8]) {
     assert_eq!(found.len(), 1);
 }
 
-/// The first three bytes say where and how the journal is damaged; the others are divided by
-/// NULs into what is written to it. What is found is a beginning of what was written.
+/// The first three bytes say where and how to damage the journal; the others are records separated
+/// by NULs. Recovery must find a prefix of them.
 fn damage(data: &[u8]) {
     let [high, low, mask, rest @ ..] = data else { return };
     let disk = Memory::default();
     let (mut journal, _) = open(&disk, true).unwrap();
-    let mut ends = vec![HEAD];
+    let mut ends = vec![FIRST_RECORD];
     let written: Vec<&[u8]> = rest.split(|byte| *byte == 0).take(20).collect();
     for piece in &written {
         journal.append(&Encoded::batch(&[change(piece)]).unwrap()).unwrap();
-        ends.push(HEAD + usize::try_from(journal.len()).unwrap());
+        ends.push(FIRST_RECORD + usize::try_from(journal.len()).unwrap());
     }
     let end = ends[ends.len() - 1];
-    let place = HEAD + usize::from(u16::from_le_bytes([*high, *low])) % (end - HEAD);
+    let place = FIRST_RECORD + usize::from(u16::from_le_bytes([*high, *low])) % (end - FIRST_RECORD);
     {
         let mut file = disk.file.0.lock();
         match mask {
@@ -74,21 +74,21 @@ fn damage(data: &[u8]) {
             mask => file[place] ^= mask,
         }
     }
-    // The records that lie before the damage.
-    let whole = ends.iter().filter(|end| **end <= place).count() - 1;
+    // The records before the damage.
+    let intact = ends.iter().filter(|end| **end <= place).count() - 1;
     match open(&disk, true) {
-        Ok((_, found)) => check_found(&found, &written[..whole]),
-        Err(StorageError::Corrupt(_)) => assert!(*mask != 0 && whole + 1 < written.len()),
+        Ok((_, found)) => check_found(&found, &written[..intact]),
+        Err(StorageError::Corrupt(_)) => assert!(*mask != 0 && intact + 1 < written.len()),
         Err(error) => panic!("{error}"),
     }
     let (_, found) = open(&disk, false).unwrap();
-    check_found(&found, &written[..whole]);
+    check_found(&found, &written[..intact]);
 }
 
-fn check_found(found: &[Recovered], written: &[&[u8]]) {
+fn check_found(found: &[JournalRecord], written: &[&[u8]]) {
     assert_eq!(found.len(), written.len());
     for (found, written) in found.iter().zip(written) {
-        let batch = decode(&found.content, &mut AsWritten).unwrap().batch;
+        let batch = decode(&found.content, &mut VerbatimNames).unwrap().batch;
         assert_eq!(format!("{batch:?}"), format!("{:?}", [change(written)]));
     }
 }
@@ -101,7 +101,7 @@ fn change(data: &[u8]) -> Change {
     }
 }
 
-fn open(disk: &Memory, sync: bool) -> Result<(Journal, Vec<Recovered>), StorageError> {
+fn open(disk: &Memory, sync: bool) -> Result<(Journal, Vec<JournalRecord>), StorageError> {
     Journal::open(disk, sync, 0, 7)
 }
 
@@ -184,7 +184,7 @@ impl DiskFile for File {
         Ok(())
     }
 
-    fn give_back(&self, _: u64, _: u64) -> io::Result<()> {
+    fn punch_hole(&self, _: u64, _: u64) -> io::Result<()> {
         Ok(())
     }
 }

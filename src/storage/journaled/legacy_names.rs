@@ -1,4 +1,4 @@
-//! The names in a journal that a former version may have written.
+//! The names in a journal that a legacy version may have written.
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -6,20 +6,19 @@ use crate::{
     protocol::StreamName,
     storage::{
         StreamId,
-        index::{Snapshot, candidates, warn_of_change},
-        journal::entry::Names,
+        index::{Snapshot, candidate_names, warn_renamed},
+        journal::entry::{DecodeError, ResolveNames},
     },
 };
 
-/// The names of the streams in such a journal: the index was brought to the names of today, and
-/// the journal has those of then.
-pub(super) struct FormerNames<'a> {
+/// Resolves names of a journal whose index has been made canonical since.
+pub(super) struct LegacyNames<'a> {
     index: &'a Arc<Snapshot>,
-    /// Who has a name, as far as the journal was read; `None`: nobody.
+    /// The streams that have a name, as far as the journal was read; `None`: removed.
     holders: HashMap<StreamName, Option<StreamId>>,
 }
 
-impl<'a> FormerNames<'a> {
+impl<'a> LegacyNames<'a> {
     pub(super) fn new(index: &'a Arc<Snapshot>) -> Self {
         Self {
             index,
@@ -27,19 +26,19 @@ impl<'a> FormerNames<'a> {
         }
     }
 
-    /// Who has the name, and the name as it is spelled.
+    /// The stream that has a name, and the name as spelled.
     fn holder(&self, name: &StreamName) -> Result<Option<(StreamName, StreamId)>, redb::Error> {
-        if let Some((spelled, id)) = self.holders.get_key_value(name) {
-            return Ok(id.map(|id| (spelled.clone(), id)));
+        if let Some((spelling, id)) = self.holders.get_key_value(name) {
+            return Ok(id.map(|id| (spelling.clone(), id)));
         }
         let Some(record) = self.index.record(name)? else {
             return Ok(None);
         };
-        Ok(Some((self.index.spelled(name)?, record.id)))
+        Ok(Some((self.index.spelling(name)?, record.id)))
     }
 
     fn name_held_by(&self, written: &str, id: StreamId) -> Result<Option<StreamName>, redb::Error> {
-        for name in candidates(written, id) {
+        for name in candidate_names(written, id) {
             if self.holder(&name)?.is_some_and(|(_, holder)| holder == id) {
                 return Ok(Some(name));
             }
@@ -47,17 +46,17 @@ impl<'a> FormerNames<'a> {
         Ok(None)
     }
 
-    fn name_of_earlier(&self, written: &str, id: StreamId) -> Result<Option<StreamName>, redb::Error> {
+    fn find(&self, written: &str, id: StreamId) -> Result<Option<StreamName>, redb::Error> {
         if let Some(name) = self.name_held_by(written, id)? {
             return Ok(Some(name));
         }
-        for name in candidates(written, id) {
+        for name in candidate_names(written, id) {
             // A stream replaces one of the same spelling. Another spelling was another stream.
             if self
                 .holder(&name)?
                 .is_none_or(|(holder, _)| holder.as_str() == name.as_str())
             {
-                warn_of_change(written, &name);
+                warn_renamed(written, &name);
                 return Ok(Some(name));
             }
         }
@@ -65,30 +64,29 @@ impl<'a> FormerNames<'a> {
     }
 }
 
-impl Names for FormerNames<'_> {
-    fn of_earlier(&mut self, written: &str, id: StreamId) -> Result<StreamName, String> {
-        let name = self.name_of_earlier(written, id).map_err(|error| error.to_string())?;
-        let name = name.ok_or("a name that cannot be used")?;
-        // The key would keep the spelling of an earlier holder.
+impl ResolveNames for LegacyNames<'_> {
+    fn legacy_put(&mut self, written: &str, id: StreamId) -> Result<StreamName, DecodeError> {
+        let name = self.find(written, id)?;
+        let name = name.ok_or_else(|| DecodeError::NoName(written.to_owned()))?;
+        // Inserting alone would keep the key, and with it the spelling of an earlier holder.
         self.holders.remove(&name);
         self.holders.insert(name.clone(), Some(id));
         Ok(name)
     }
 
-    fn of_put(&mut self, written: &str, id: StreamId) -> Result<StreamName, String> {
-        let name = StreamName::new(written).map_err(|error| error.to_string())?;
+    fn put(&mut self, written: &str, id: StreamId) -> Result<StreamName, DecodeError> {
+        let name = DecodeError::parse_name(written)?;
         self.holders.insert(name.clone(), Some(id));
         Ok(name)
     }
 
-    fn of_removed(&mut self, written: &str, id: StreamId) -> Result<StreamName, String> {
-        let held = self.name_held_by(written, id).map_err(|error| error.to_string())?;
-        if let Some(name) = held {
+    fn removed(&mut self, written: &str, id: StreamId) -> Result<StreamName, DecodeError> {
+        if let Some(name) = self.name_held_by(written, id)? {
             self.holders.insert(name.clone(), None);
             return Ok(name);
         }
-        candidates(written, id)
+        candidate_names(written, id)
             .next()
-            .ok_or_else(|| "a name that cannot be used".into())
+            .ok_or_else(|| DecodeError::NoName(written.to_owned()))
     }
 }

@@ -1,8 +1,8 @@
-//! One holder for a data directory.
+//! The lock on a data directory: one holder at a time.
 //!
-//! The lock is the kernel's, on a file in the directory: it ends with its holder, however
-//! that ends, and it reaches across containers that share a mounted directory. The file's
-//! content is only there to name the holder to whoever finds the directory held.
+//! It is the kernel's lock on a file in the directory: it ends with its holder, however that ends,
+//! and it works across containers that share a mounted directory. The file's content names the
+//! holder for others who find the directory locked.
 
 use std::{
     fmt,
@@ -15,34 +15,34 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use crate::{clock, private_files, protocol::Millis};
+use crate::{clock::Clock, private_files, protocol::Millis};
 
-/// The lock's file in the data directory.
-pub const LOCK_FILE: &str = "LOCK";
+/// The lock file in the data directory.
+pub(crate) const LOCK_FILE: &str = "LOCK";
 
-/// How often a waiting server looks whether the directory is free.
-const POLL: Duration = Duration::from_millis(50);
+/// How often a waiting server tries to lock the directory.
+const POLL_INTERVAL: Duration = Duration::from_millis(50);
 
-/// How much of the lock file is read: a holder writes far less.
+/// The most that is read of a lock file. A holder writes far less.
 const MAX_HOLDER_BYTES: u64 = 4096;
 
-/// Who holds a data directory.
+/// The holder of a data directory.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Holder {
-    /// Its process id, as it knows itself: in a container that is not the host's number.
+    /// Its process id, in its own namespace: in a container that is not the host's number.
     pub pid: u32,
-    /// The name of its machine or container.
+    /// The host name of its machine or container.
     pub host: String,
-    /// Since when.
+    /// When it locked the directory.
     pub since: Millis,
 }
 
 impl Holder {
-    fn this_process() -> Self {
+    fn this_process(clock: &Clock) -> Self {
         Self {
             pid: std::process::id(),
             host: rustix::system::uname().nodename().to_string_lossy().into_owned(),
-            since: clock::now_millis(),
+            since: clock.millis(),
         }
     }
 }
@@ -57,32 +57,32 @@ impl fmt::Display for Holder {
     }
 }
 
-/// The directory was not locked.
+/// A directory could not be locked.
 #[derive(Debug, thiserror::Error)]
 pub enum LockError {
-    /// Someone else holds it.
-    #[error("the data directory {} is held by {}", dir.display(), Named(holder.as_ref()))]
+    /// Another process holds it.
+    #[error("the data directory {} is held by {}", dir.display(), DisplayHolder(holder.as_ref()))]
     Held {
         /// The directory.
         dir: PathBuf,
-        /// Who; `None` when the lock file does not say.
+        /// The holder; `None` if the lock file does not name it.
         holder: Option<Holder>,
     },
-    /// It cannot be used at all.
+    /// The directory cannot be used.
     #[error("the data directory {} cannot be used: {what}: {source}", dir.display())]
     Unusable {
         /// The directory.
         dir: PathBuf,
-        /// What failed.
+        /// What is wrong with it.
         what: &'static str,
-        /// How.
+        /// The error of the operating system.
         source: io::Error,
     },
 }
 
-struct Named<'a>(Option<&'a Holder>);
+struct DisplayHolder<'a>(Option<&'a Holder>);
 
-impl fmt::Display for Named<'_> {
+impl fmt::Display for DisplayHolder<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0 {
             Some(holder) => holder.fmt(f),
@@ -91,7 +91,7 @@ impl fmt::Display for Named<'_> {
     }
 }
 
-/// A data directory that nobody else may use while this lives.
+/// A locked data directory. Dropping it releases the lock.
 #[derive(Debug)]
 pub struct DirLock {
     file: File,
@@ -99,6 +99,15 @@ pub struct DirLock {
 }
 
 impl DirLock {
+    /// Locks a data directory, created if necessary. Embedders keep the lock for as long as they
+    /// use the store in the directory.
+    ///
+    /// # Errors
+    /// If another process holds it, or it cannot be used.
+    pub fn acquire(dir: &Path) -> Result<Self, LockError> {
+        acquire(dir, &Clock::system())
+    }
+
     /// The locked directory.
     #[must_use]
     pub fn dir(&self) -> &Path {
@@ -108,16 +117,16 @@ impl DirLock {
 
 impl Drop for DirLock {
     fn drop(&mut self) {
-        // Nobody is named where nobody holds. Closing the file lets go of the lock.
+        // A free lock names no holder. Closing the file releases the lock.
         let _ = self.file.set_len(0);
     }
 }
 
-/// Locks a data directory, which is made when it is missing.
+/// [`DirLock::acquire`] with a clock.
 ///
 /// # Errors
-/// When someone holds it, or it cannot be used.
-pub fn acquire(dir: &Path) -> Result<DirLock, LockError> {
+/// If another process holds the directory, or it cannot be used.
+pub(crate) fn acquire(dir: &Path, clock: &Clock) -> Result<DirLock, LockError> {
     let unusable = |what: &'static str| {
         move |source| LockError::Unusable {
             dir: dir.to_owned(),
@@ -126,17 +135,16 @@ pub fn acquire(dir: &Path) -> Result<DirLock, LockError> {
         }
     };
     private_files::create_dir_all(dir).map_err(|source| {
-        let what = if dir.exists() {
-            "it is not a directory"
-        } else {
-            "it cannot be created"
+        let what = match dir.exists() {
+            true => "it is not a directory",
+            false => "it cannot be created",
         };
         unusable(what)(source)
     })?;
     let path = dir.join(LOCK_FILE);
     loop {
         let mut file = private_files::open_or_create(&path).map_err(unusable("it is not writable"))?;
-        // Anyone who can open the file can lock it.
+        // Everyone who can open the file can lock it.
         _ = private_files::tighten(&file);
         match file.try_lock() {
             Ok(()) => {}
@@ -148,11 +156,11 @@ pub fn acquire(dir: &Path) -> Result<DirLock, LockError> {
             }
             Err(TryLockError::Error(source)) => return Err(unusable("its lock file cannot be locked")(source)),
         }
-        // A directory that was moved away and made anew in between has another lock file.
+        // A directory that was replaced in the meantime has another lock file.
         if !is_same_file(&file, &path) {
             continue;
         }
-        write_holder(&mut file).map_err(unusable("it is not writable"))?;
+        write_holder(&mut file, &Holder::this_process(clock)).map_err(unusable("it is not writable"))?;
         return Ok(DirLock {
             file,
             dir: dir.to_owned(),
@@ -160,39 +168,32 @@ pub fn acquire(dir: &Path) -> Result<DirLock, LockError> {
     }
 }
 
-/// Locks a data directory, and waits up to `max_wait` while someone else holds it. Says once
-/// that it waits.
+/// Locks a data directory, waiting up to `max_wait` while another process holds it. Logs the wait
+/// once.
 ///
 /// # Errors
-/// When it is still held after that time, or cannot be used.
-pub async fn wait(dir: &Path, max_wait: Duration) -> Result<DirLock, LockError> {
+/// If it is still held after that time, or cannot be used.
+pub(crate) async fn wait(dir: &Path, max_wait: Duration, clock: &Clock) -> Result<DirLock, LockError> {
     let started = tokio::time::Instant::now();
-    let mut said = false;
+    let mut logged = false;
     loop {
-        let (owned, context) = (dir.to_owned(), dir.to_owned());
-        let attempt = tokio::task::spawn_blocking(move || acquire(&owned))
-            .await
-            .map_err(|error| LockError::Unusable {
-                dir: context,
-                what: "looking at its lock failed",
-                source: io::Error::other(error),
-            })?;
+        let attempt = acquire_blocking(dir, clock).await;
         let left = max_wait.saturating_sub(started.elapsed());
         match attempt {
             Err(LockError::Held { holder, .. }) if !left.is_zero() => {
-                if !said {
-                    said = true;
+                if !logged {
+                    logged = true;
                     tracing::warn!(
                         dir = %dir.display(),
-                        holder = %Named(holder.as_ref()),
+                        holder = %DisplayHolder(holder.as_ref()),
                         max_wait_secs = max_wait.as_secs(),
                         "waiting for the data directory"
                     );
                 }
-                tokio::time::sleep(POLL.min(left)).await;
+                tokio::time::sleep(POLL_INTERVAL.min(left)).await;
             }
             done => {
-                if said && done.is_ok() {
+                if logged && done.is_ok() {
                     let waited_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
                     tracing::info!(dir = %dir.display(), waited_ms, "took over the data directory");
                 }
@@ -202,9 +203,22 @@ pub async fn wait(dir: &Path, max_wait: Duration) -> Result<DirLock, LockError> 
     }
 }
 
+async fn acquire_blocking(dir: &Path, clock: &Clock) -> Result<DirLock, LockError> {
+    let (owned, clock) = (dir.to_owned(), clock.clone());
+    tokio::task::spawn_blocking(move || acquire(&owned, &clock))
+        .await
+        .unwrap_or_else(|error| {
+            Err(LockError::Unusable {
+                dir: dir.to_owned(),
+                what: "its lock could not be checked",
+                source: io::Error::other(error),
+            })
+        })
+}
+
 fn is_same_file(file: &File, path: &Path) -> bool {
     match (file.metadata(), path.metadata()) {
-        (Ok(ours), Ok(there)) => ours.dev() == there.dev() && ours.ino() == there.ino(),
+        (Ok(ours), Ok(theirs)) => ours.dev() == theirs.dev() && ours.ino() == theirs.ino(),
         _ => false,
     }
 }
@@ -215,8 +229,8 @@ fn read_holder(file: &mut File) -> Option<Holder> {
     serde_json::from_str(&text).ok()
 }
 
-fn write_holder(file: &mut File) -> io::Result<()> {
-    let mut text = serde_json::to_vec(&Holder::this_process())?;
+fn write_holder(file: &mut File, holder: &Holder) -> io::Result<()> {
+    let mut text = serde_json::to_vec(holder)?;
     text.push(b'\n');
     file.set_len(0)?;
     file.seek(SeekFrom::Start(0))?;

@@ -247,7 +247,7 @@ impl DiskFile for OverlayFile {
     }
 
     /// What lies below is not to be changed.
-    fn give_back(&self, _: u64, _: u64) -> io::Result<()> {
+    fn punch_hole(&self, _: u64, _: u64) -> io::Result<()> {
         Ok(())
     }
 }

@@ -14,6 +14,7 @@ use super::{
 };
 use crate::{
     protocol::StreamName,
+    random::Random,
     storage::{
         CommitError, Position, Retention, Storage, StorageError, StreamId, StreamRecord,
         contract::{Driver, Model, append, put, record, remove},
@@ -27,10 +28,12 @@ use crate::{
 fn options(seed: u64) -> Options {
     Options {
         sync: true,
-        spill: (!seed.is_multiple_of(3)).then_some(3000),
+        min_data_file: (!seed.is_multiple_of(3)).then_some(3000),
         max_open_files: 2,
         cache_bytes: 256 * 1024,
         checkpoint_bytes: 24 * 1024,
+        random: Random::seeded(seed),
+        ..Options::default()
     }
 }
 
@@ -228,7 +231,7 @@ fn a_lying_disk_leaves_a_state_that_was_or_is_refused() {
         disk.reboot();
         // redb may stumble over what such a disk has made of it; the process would stop then.
         let found = catch_unwind(AssertUnwindSafe(|| match open(&disk, &options) {
-            Err(StorageError::Io { .. } | StorageError::Corrupt(_)) => true,
+            Err(StorageError::Io { .. } | StorageError::Corrupt(_) | StorageError::Malformed { .. }) => true,
             Err(other) => panic!("{other}"),
             Ok(store) => {
                 let found = states.iter().any(|state| state.compare(&store).is_ok());

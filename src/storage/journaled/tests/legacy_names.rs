@@ -1,10 +1,9 @@
-//! Names that a former version gave to streams, in the journal and in the index.
+//! Names that a legacy version gave to streams, in the journal and in the index.
 
 use std::path::Path;
 
 use crate::storage::{
-    Change, Storage,
-    acid::AcidStorage,
+    AcidStorage, Change, Storage,
     contract::{append, record, remove, scratch},
     disk::Directory,
     index,
@@ -15,13 +14,13 @@ fn acid(dir: &Path) -> AcidStorage {
     AcidStorage::open(dir, 1 << 20).unwrap()
 }
 
-/// What a former version leaves in the journal when it is killed.
+/// What a legacy version leaves in the journal when it is killed.
 fn leave(dir: &Path, streams: &[(&str, u64, &'static str)], then: &[Change]) {
     drop(acid(dir));
     let disk = Directory::create(dir).unwrap();
     let (mut journal, _) = Journal::open(&disk, true, 0, 1).unwrap();
     for (name, id, data) in streams {
-        journal.append(&Encoded::earlier(name, &record(*id), data)).unwrap();
+        journal.append(&Encoded::legacy(name, &record(*id), data)).unwrap();
     }
     for change in then {
         journal
@@ -48,7 +47,7 @@ fn expected(all: &[(&str, &str)]) -> Vec<(String, String)> {
 }
 
 #[test]
-fn a_journal_of_a_former_version_keeps_every_stream() {
+fn a_legacy_journal_keeps_every_stream() {
     let long = format!("{}zz", "x:/".repeat(340));
     type Case<'a> = (
         &'a [(&'a str, u64, &'static str)],
@@ -95,7 +94,7 @@ fn names_that_are_refused_today_do_not_spoil_an_index() {
     leave(dir.path(), &[("a", 1, "one"), ("b", 2, "two"), ("c", 3, "three")], &[]);
     drop(acid(dir.path()));
     let index_file = dir.path().join(index::FILE_NAME);
-    index::make_former(&index_file, &[("a", "//__ds/x"), ("b", "/__ds"), ("c", &long)]);
+    index::testing::make_names_legacy(&index_file, &[("a", "//__ds/x"), ("b", "/__ds"), ("c", &long)]);
     let found = [("/__ds~2", "two"), ("renamed~1", "one"), ("renamed~3", "three")];
     for _ in 0..2 {
         assert_eq!(listed(&acid(dir.path())), expected(&found));

@@ -448,7 +448,7 @@ impl DiskFile for SimHandle {
         self.disk.sync_file(&self.path)
     }
 
-    fn give_back(&self, offset: u64, len: u64) -> io::Result<()> {
+    fn punch_hole(&self, offset: u64, len: u64) -> io::Result<()> {
         let mut state = self.disk.0.lock();
         state.step()?;
         let (at, number) = (offset as usize, state.operations);

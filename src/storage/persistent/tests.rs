@@ -1,6 +1,24 @@
 use super::*;
 use crate::storage::contract::{Subject, contract, scratch};
 
+struct Acid(tempfile::TempDir);
+
+impl Subject for Acid {
+    type Store = AcidStorage;
+
+    fn new() -> Self {
+        Self(scratch())
+    }
+
+    fn open(&self) -> AcidStorage {
+        AcidStorage::open(self.0.path(), 1024 * 1024).unwrap()
+    }
+}
+
+mod acid {
+    super::contract!(super::Acid);
+}
+
 struct Durable(tempfile::TempDir);
 
 impl Subject for Durable {
@@ -15,7 +33,7 @@ impl Subject for Durable {
     }
 }
 
-mod durable {
+mod file_durable {
     super::contract!(super::Durable);
 }
 
@@ -33,6 +51,6 @@ impl Subject for Fast {
     }
 }
 
-mod fast {
+mod file_fast {
     super::contract!(super::Fast);
 }
