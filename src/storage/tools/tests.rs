@@ -37,7 +37,7 @@ fn fill(store: &dyn Storage, seed: u64, batches: usize) -> Model {
 }
 
 #[test]
-fn a_sound_directory_is_found_sound_and_left_alone() {
+fn an_intact_directory_passes_the_check_unchanged() {
     let dir = scratch();
     let store = FileStorage::open(dir.path(), false, 4).unwrap();
     let model = fill(&store, 1, 120);
@@ -61,7 +61,7 @@ fn a_sound_directory_is_found_sound_and_left_alone() {
 }
 
 #[test]
-fn a_copy_in_another_mode_is_the_same() {
+fn a_copy_in_another_layout_is_the_same() {
     let dir = scratch();
     let store = FileStorage::open(&dir.path().join("from"), true, 4).unwrap();
     let model = fill(&store, 2, 150);
@@ -84,7 +84,7 @@ fn a_copy_in_another_mode_is_the_same() {
 }
 
 #[test]
-fn a_backup_is_of_one_moment_while_others_write() {
+fn a_backup_during_writes_is_a_consistent_snapshot() {
     let dir = scratch();
     let store = FileStorage::open(&dir.path().join("live"), false, 4).unwrap();
     let mut driver = Driver::new(3);
@@ -110,7 +110,7 @@ fn a_backup_is_of_one_moment_while_others_write() {
 }
 
 #[test]
-fn damage_is_reported_and_what_is_sound_is_saved() {
+fn damage_is_reported_and_intact_data_is_salvaged() {
     let dir = scratch();
     let from = dir.path().join("from");
     let store = FileStorage::open(&from, true, 4).unwrap();
@@ -151,7 +151,7 @@ fn damage_is_reported_and_what_is_sound_is_saved() {
 }
 
 #[test]
-fn a_saved_stream_ends_with_a_whole_append_and_goes_on_in_another_life() {
+fn a_salvaged_stream_ends_with_a_complete_append_and_continues_in_a_new_life() {
     let dir = scratch();
     let from = dir.path().join("from");
     let store = FileStorage::open(&from, true, 4).unwrap();
@@ -192,7 +192,7 @@ fn a_saved_stream_ends_with_a_whole_append_and_goes_on_in_another_life() {
 }
 
 #[test]
-fn a_saved_stream_does_not_begin_behind_its_end() {
+fn a_salvaged_stream_does_not_begin_after_its_end() {
     let dir = scratch();
     let from = dir.path().join("from");
     let store = FileStorage::open(&from, true, 4).unwrap();
@@ -223,7 +223,7 @@ fn a_saved_stream_does_not_begin_behind_its_end() {
 }
 
 #[test]
-fn a_flipped_bit_in_the_index_is_found() {
+fn a_flipped_bit_in_the_index_is_detected() {
     let dir = scratch();
     let store = AcidStorage::open(dir.path(), 1 << 20).unwrap();
     store

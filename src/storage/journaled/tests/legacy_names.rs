@@ -1,4 +1,4 @@
-//! Names that a legacy version gave to streams, in the journal and in the index.
+//! Names that legacy versions accepted, in the journal and in the index.
 
 use std::path::Path;
 
@@ -14,7 +14,7 @@ fn acid(dir: &Path) -> AcidStorage {
     AcidStorage::open(dir, 1 << 20).unwrap()
 }
 
-/// What a legacy version leaves in the journal when it is killed.
+/// Writes a journal as a killed legacy version leaves it.
 fn leave(dir: &Path, streams: &[(&str, u64, &'static str)], then: &[Change]) {
     drop(acid(dir));
     let disk = Directory::create(dir).unwrap();
@@ -29,7 +29,7 @@ fn leave(dir: &Path, streams: &[(&str, u64, &'static str)], then: &[Change]) {
     }
 }
 
-/// Names, and what the streams hold.
+/// The names of all streams and their content.
 fn listed(store: &AcidStorage) -> Vec<(String, String)> {
     let all = store.list("", None, 100).unwrap();
     all.into_iter()
@@ -60,7 +60,7 @@ fn a_legacy_journal_keeps_every_stream() {
             &[append(1, 3, "+"), append(2, 3, "+")],
             &[("a//b", "one+"), ("a/b~2", "two+")],
         ),
-        // The removal of one is not that of the other.
+        // Removing one does not remove the other.
         (
             &[("a//b", 1, "one"), ("a/b", 2, "two")],
             &[remove("a/b", 2)],
@@ -80,7 +80,7 @@ fn a_legacy_journal_keeps_every_stream() {
     for (streams, then, found) in cases {
         let dir = scratch();
         leave(dir.path(), streams, then);
-        // The second time from the index.
+        // The second time, from the index.
         for _ in 0..2 {
             assert_eq!(listed(&acid(dir.path())), expected(found), "{streams:?}");
         }
@@ -88,7 +88,7 @@ fn a_legacy_journal_keeps_every_stream() {
 }
 
 #[test]
-fn names_that_are_refused_today_do_not_spoil_an_index() {
+fn an_index_with_names_that_are_refused_today_opens() {
     let dir = scratch();
     let long = format!("{}zz", "x:/".repeat(340));
     leave(dir.path(), &[("a", 1, "one"), ("b", 2, "two"), ("c", 3, "three")], &[]);

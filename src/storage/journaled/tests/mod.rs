@@ -1,6 +1,7 @@
 //! Tests beyond the contract: faults, formats, sizes.
 
 mod faults;
+mod formats;
 mod legacy_names;
 mod real;
 mod sim;
