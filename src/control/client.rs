@@ -7,7 +7,10 @@ use std::{
     time::Duration,
 };
 
-use super::{Answer, MAX_LINE_BYTES, Request, socket};
+use super::{
+    messages::{Answer, MAX_LINE_BYTES, Request},
+    socket,
+};
 use crate::storage::StoreReport;
 
 /// The read and write timeout. The server reports progress every second.

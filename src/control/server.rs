@@ -17,7 +17,10 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{Answer, MAX_LINE_BYTES, Request, socket};
+use super::{
+    messages::{Answer, MAX_LINE_BYTES, Request},
+    socket,
+};
 use crate::storage::{Storage, StorageError, StoreReport};
 
 /// Connections at a time. More wait in the backlog.
@@ -31,7 +34,7 @@ const PROGRESS_INTERVAL: Duration = Duration::from_secs(1);
 /// The pause after a failed accept, which is mostly for want of descriptors.
 const ACCEPT_BACKOFF: Duration = Duration::from_millis(100);
 
-/// How long shutdown waits for a backup to be cancelled. A disk that hangs must not block it.
+/// The longest that shutdown waits for a cancelled backup. A disk that hangs must not block it.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The open control socket.

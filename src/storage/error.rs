@@ -24,7 +24,7 @@ pub enum StorageError {
     /// Stored data cannot be decoded.
     #[error("the store is damaged: {what}: {source}")]
     Malformed {
-        /// Where.
+        /// The data that cannot be decoded.
         what: String,
         /// The decoder's error.
         source: Box<dyn Error + Send + Sync>,
@@ -62,7 +62,7 @@ pub enum StorageError {
 }
 
 impl StorageError {
-    /// What is damaged, or the error itself if it does not report damage.
+    /// A description of the damage, or the error itself if it reports none.
     ///
     /// # Errors
     /// Every error other than [`StorageError::Corrupt`] and [`StorageError::Malformed`].

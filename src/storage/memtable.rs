@@ -55,7 +55,7 @@ impl PendingStream {
     }
 }
 
-/// What the index has of the streams that a batch touches.
+/// The data that the index has about the streams of a batch.
 #[derive(Debug, Default)]
 pub(super) struct IndexLookups {
     pub(super) records: HashMap<StreamName, StreamRecord>,

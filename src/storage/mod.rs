@@ -1,4 +1,4 @@
-//! Where bytes and records are kept.
+//! Stores of streams: a trait, its records and errors, and the stores themselves.
 //!
 //! A store applies batches of changes atomically and keeps a record and a sequence of bytes for
 //! each stream. It enforces no rules: the engine validates requests, assigns positions and decides
@@ -145,9 +145,8 @@ pub trait Storage: Send + Sync + 'static {
     fn writers(&self, id: StreamId) -> Result<Vec<(String, WriterState)>, StorageError>;
 
     /// Up to `limit` streams in the order of their keys, whose keys begin with `prefix` and are
-    /// greater than `after`. A key is a name in its
-    /// [canonical](crate::protocol::name::canonical) form; `prefix` and `after` are keys, the names
-    /// returned are spelled as at creation.
+    /// greater than `after`. `prefix` and `after` are keys ([`StreamName::key`]); the names returned
+    /// are spelled as at creation.
     ///
     /// # Errors
     /// If the store cannot be read.

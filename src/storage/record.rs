@@ -1,4 +1,4 @@
-//! What a store keeps for each stream besides its bytes.
+//! The metadata that a store keeps for each stream besides its bytes.
 //!
 //! Several fields belong to the protocol (content type, lifetime, producers, sequences). A store
 //! keeps them as they are given and never looks inside.
@@ -48,7 +48,7 @@ pub struct StreamRecord {
     pub lives: Vec<Life>,
     /// The stream's own incarnation if it differs from the id: after a repair that lost its end.
     pub renewed: Option<u64>,
-    /// How appends are delimited.
+    /// The delimiting of appends.
     pub framing: Framing,
     /// Retention state. Boxed, because most streams keep everything.
     pub retention: Option<Box<Retention>>,
@@ -99,7 +99,7 @@ pub struct Life {
     pub end: Position,
 }
 
-/// What a stream retains, and how far it has been trimmed.
+/// A stream's retention policy and the extent of its trimming.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Retention {
     /// The policy given at creation; `None`: the configured policy for its name.
@@ -169,7 +169,7 @@ pub struct WriterState {
 /// A writer's last accepted request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Progress {
-    /// Of an idempotent producer.
+    /// The state of an idempotent producer.
     Producer(ProducerState),
     /// The last `Stream-Seq` of a writer that has sequences of its own.
     Sequence(Box<str>),

@@ -4,7 +4,11 @@ use std::{io::Write, path::PathBuf};
 
 use clap::Args;
 
-use super::{DataDir, StorageCommandError, never_cancel, print_copied};
+use super::{
+    copy::{never_cancel, print_copied},
+    data_dir::DataDir,
+    error::StorageCommandError,
+};
 use crate::{
     cli::CliError,
     clock::Clock,

@@ -4,7 +4,7 @@ use std::io::Write;
 
 use clap::Args;
 
-use super::{DataDir, StorageCommandError};
+use super::{data_dir::DataDir, error::StorageCommandError};
 use crate::{
     cli::CliError,
     storage::{StoreReport, tools},

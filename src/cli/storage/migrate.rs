@@ -4,7 +4,11 @@ use std::{io::Write, path::PathBuf};
 
 use clap::{Args, ValueEnum as _};
 
-use super::{DataDir, PersistentMode, StorageCommandError, never_cancel, print_copied};
+use super::{
+    copy::{PersistentMode, never_cancel, print_copied},
+    data_dir::DataDir,
+    error::StorageCommandError,
+};
 use crate::{cli::CliError, storage::tools};
 
 /// Copy everything to another directory in the layout of a mode.

@@ -11,7 +11,7 @@ use crate::{
 /// A stream's record, bytes and writers.
 type Kept = (StreamRecord, Vec<u8>, HashMap<String, WriterState>);
 
-/// A model of what a store holds.
+/// A model of the contents of a store.
 #[derive(Debug, Default, Clone, PartialEq)]
 pub(crate) struct Model {
     pub(crate) streams: HashMap<String, Kept>,
@@ -22,7 +22,7 @@ impl Model {
         self.compare(store).unwrap();
     }
 
-    /// What a store has that the model does not, or the other way round.
+    /// Describes the first difference between the model and a store.
     pub(crate) fn compare(&self, store: &dyn Storage) -> Result<(), String> {
         let same = |what: &str, same: bool| if same { Ok(()) } else { Err(what.to_owned()) };
         let failed = |error: StorageError| format!("{error:?}");

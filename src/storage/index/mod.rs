@@ -7,6 +7,7 @@ pub(super) mod schema;
 mod spelling;
 #[cfg(test)]
 pub(crate) mod testing;
+mod totals;
 mod upgrade;
 mod write;
 
@@ -15,19 +16,18 @@ use std::{
     sync::Arc,
 };
 
-use redb::{Builder, Database, ReadableDatabase as _, ReadableTableMetadata as _};
+use redb::{Builder, Database};
 
 use self::{
     backend::{Backend, Unsynced},
-    schema::{
-        DATA, DUE, FILES, FORMAT, GARBAGE, HOLES, META, META_APPLIED, META_BYTES, META_CREDIT, META_FORMAT,
-        META_NEXT_ID, NAMES, TRIMMED, WRITERS, storage_error,
-    },
+    schema::{DATA, DUE, FILES, FORMAT, GARBAGE, HOLES, META, META_FORMAT, NAMES, TRIMMED, WRITERS, storage_error},
+    totals::{Header, read_header},
 };
 pub(super) use self::{
     read::{Extent, Snapshot},
     reclaim::reclaim,
     spelling::{candidate_names, warn_renamed},
+    totals::Totals,
     write::{Checkpoint, checkpoint},
 };
 use super::{StorageError, disk::Disk};
@@ -41,32 +41,12 @@ const NEW_FILE_NAME: &str = "index.new";
 const OPENING: &str = "opening the index";
 const CHECKING: &str = "checking the index";
 
-/// Totals of the whole store.
-#[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Totals {
-    /// The last journal record that the index contains.
-    pub(super) applied: u64,
-    pub(super) next_id: u64,
-    pub(super) streams: u64,
-    pub(super) bytes: u64,
-    /// The space inside the index that may be used while the disk is full.
-    pub(super) credit: u64,
-    /// Whether there is work for [`reclaim`].
-    pub(super) garbage: bool,
-}
-
 /// Opens the index of a directory.
 #[derive(Debug)]
 pub(super) struct Index {
     pub(super) disk: Arc<dyn Disk>,
     pub(super) cache_bytes: usize,
     pub(super) unsynced: Unsynced,
-}
-
-/// The header of an index.
-enum Header {
-    Current(Totals),
-    OtherFormat(u64),
 }
 
 impl Index {
@@ -141,24 +121,6 @@ pub(crate) fn catch_redb_panic<T>(
 ) -> Result<T, StorageError> {
     catch_unwind(AssertUnwindSafe(read))
         .map_err(|_| StorageError::Corrupt(format!("{context}: the index is corrupt")))?
-}
-
-fn read_header(db: &Database) -> Result<Header, redb::Error> {
-    let txn = db.begin_read()?;
-    let meta = txn.open_table(META)?;
-    let number = |key: &str| -> Result<u64, redb::Error> { Ok(meta.get(key)?.map_or(0, |number| number.value())) };
-    let format = number(META_FORMAT)?;
-    if format != FORMAT {
-        return Ok(Header::OtherFormat(format));
-    }
-    Ok(Header::Current(Totals {
-        applied: number(META_APPLIED)?,
-        next_id: number(META_NEXT_ID)?.max(1),
-        streams: txn.open_table(NAMES)?.len()?,
-        bytes: number(META_BYTES)?,
-        credit: number(META_CREDIT)?,
-        garbage: !txn.open_table(GARBAGE)?.is_empty()? || !txn.open_table(TRIMMED)?.is_empty()?,
-    }))
 }
 
 /// Creates the tables, so that readers can rely on them.

@@ -9,13 +9,13 @@ use std::{collections::BTreeMap, ops::Range};
 use redb::{Database, ReadableTable, WriteTransaction};
 
 use super::{
-    Totals,
     read::Extent,
     schema::{
         DATA, DUE, Data, FILES, GARBAGE, HOLES, META, META_APPLIED, META_BYTES, META_CREDIT, META_NEXT_ID, NAMES,
         TRIMMED, WRITERS, decode_record, encode_record, encode_writer,
     },
     spelling::{self, SPELLINGS},
+    totals::Totals,
 };
 use crate::storage::{Position, StreamId, memtable::Memtable, segments::Segments};
 

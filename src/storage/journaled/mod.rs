@@ -39,7 +39,7 @@ const MIN_DATA_FILE: u64 = 64 * 1024;
 /// The cache of the index in the file modes, where it holds no bytes of large streams.
 const FILE_INDEX_CACHE_BYTES: usize = 16 * 1024 * 1024;
 
-/// Where a store keeps the bytes of large streams.
+/// The place of the bytes of large streams.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Layout {
     /// In the index.

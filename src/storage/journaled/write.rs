@@ -13,10 +13,10 @@ use crate::storage::{
 /// Disk space that is left free, so that streams can be deleted and trimmed on a full disk.
 const RESERVE: u64 = 1024 * 1024;
 
-/// What a change may cost on disk besides its bytes: pages of the index.
+/// The possible cost of a change on disk besides its bytes: pages of the index.
 const CHANGE_COST: u64 = 8 * 1024;
 
-/// How far the table may outgrow its usual size while checkpoints fail.
+/// The multiple of its usual size that the table may reach while checkpoints fail.
 const MAX_OVERDUE_FACTOR: u64 = 8;
 
 impl JournaledStore {

@@ -20,7 +20,7 @@ use crate::{clock::Clock, private_files, protocol::Millis};
 /// The lock file in the data directory.
 pub(crate) const LOCK_FILE: &str = "LOCK";
 
-/// How often a waiting server tries to lock the directory.
+/// The interval at which a waiting server tries to lock the directory.
 const POLL_INTERVAL: Duration = Duration::from_millis(50);
 
 /// The most that is read of a lock file. A holder writes far less.
@@ -73,7 +73,7 @@ pub enum LockError {
     Unusable {
         /// The directory.
         dir: PathBuf,
-        /// What is wrong with it.
+        /// The problem with the directory.
         what: &'static str,
         /// The error of the operating system.
         source: io::Error,

@@ -166,7 +166,7 @@ impl State {
 
     /// Whether every step of a batch can be applied, and by how much it grows the store.
     fn check(&self, batch: &[Change]) -> Result<u64, CommitError> {
-        // What the batch itself has changed so far; `None` when it removed the stream.
+        // Tails changed by the batch itself; `None`: removed.
         let mut tails: HashMap<StreamId, Option<Position>> = HashMap::new();
         let (mut growth, mut shrinkage) = (0u64, 0u64);
         for change in batch {

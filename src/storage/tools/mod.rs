@@ -111,7 +111,7 @@ pub(super) fn backup(
     copy(store, target, store.options().layout(), CopyMode::Strict, progress)
 }
 
-/// How the index differs from what was written.
+/// The damage of the index, if any.
 fn index_damage(source: &DirLock) -> Result<Option<String>, StorageError> {
     const DAMAGE: &str = "the index does not match its checksums";
     match index::verify(Arc::new(Overlay::on(source.dir())), CACHE_BYTES) {

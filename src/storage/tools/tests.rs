@@ -196,7 +196,7 @@ fn a_salvaged_stream_does_not_begin_after_its_end() {
     let dir = scratch();
     let from = dir.path().join("from");
     let store = FileStorage::open(&from, true, 4).unwrap();
-    // Its forks read what it has given up.
+    // Its forks can still read the trimmed bytes.
     let past = Retention {
         earliest: 150_000,
         ..Retention::default()
