@@ -172,7 +172,7 @@ fn there_is_one_backup_at_a_time_and_none_without_a_listener() {
     assert!(!second.exists());
     // Who asked is gone: nobody would know that it is complete.
     drop(talk);
-    server.log.wait_for("the backup failed");
+    server.log.wait_for("backup failed");
     until("the rest to be removed", || !first.with_extension("partial").exists());
     assert!(!first.exists());
     backs_up(&setup, &second);
