@@ -27,8 +27,9 @@
 //! # }
 //! ```
 //!
-//! Build one router for each store and clone it: a store has one writer. `examples/embed.rs` shows
-//! a complete application that stops without losing requests.
+//! Build one router for each store and clone it: a store has one writer. Hold a [`DirLock`] on a data
+//! directory, as the server does, so that no other process opens it. `examples/embed.rs` shows a
+//! complete application that stops without losing requests.
 //!
 //! The protocol, the token rules, limits and caching are this crate's. Listeners, TLS, connection
 //! limits and logging are the application's, and the sections of the [`Config`] about them have no
@@ -94,7 +95,7 @@ pub use listener::PeerAddr;
 pub use protocol::{Framing, Lifetime, RetentionPolicy, StreamName};
 pub use router::{EmbedError, build_router, build_router_with_ready};
 pub use storage::{
-    Change, CommitError, Fork, Inherited, Life, Mark, Position, ProducerState, Progress, Retention, Storage,
-    StorageError, Stored, StreamId, StreamRecord, Usage, WriterState, acid::AcidStorage, file::FileStorage,
-    memory::InMemoryStorage,
+    AcidStorage, Change, CommitError, CopyProgress, DirLock, FileStorage, Fork, Holder, InMemoryStorage, Inherited,
+    Life, LockError, Mark, Position, ProducerState, Progress, Retention, Storage, StorageError, StoreReport, Stored,
+    StreamId, StreamRecord, Usage, WriterState,
 };

@@ -7,7 +7,7 @@ use std::{
 
 use super::{
     healthcheck::error::HealthcheckError, import::error::ImportError, remote::error::RemoteError,
-    signing::SigningKeyError,
+    signing::SigningKeyError, storage::StorageCommandError,
 };
 use crate::{protocol::StreamName, startup::StartupError};
 
@@ -63,6 +63,9 @@ pub(crate) enum CliError {
     /// The server did not start, or a command found what would keep it from starting.
     #[error(transparent)]
     Startup(#[from] StartupError),
+    /// A `storage` command failed.
+    #[error(transparent)]
+    Storage(#[from] StorageCommandError),
     /// The async runtime did not start.
     #[error("the runtime could not be started: {0}")]
     Runtime(#[source] io::Error),

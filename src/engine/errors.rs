@@ -1,7 +1,5 @@
 //! One error enum for each operation. Each variant says what the caller must do.
 
-use std::io::ErrorKind;
-
 use crate::{
     protocol::{BadInput, Offset},
     storage::{CommitError, StorageError},
@@ -46,20 +44,10 @@ impl From<&CommitError> for Unavailable {
             CommitError::Full(what) => Self::Full(what.clone()),
             CommitError::TailMoved { .. } => Self::Raced,
             CommitError::Damaged { what, .. } => Self::Damaged(what.clone()),
-            CommitError::Storage(error) if is_read_only(error) => Self::ReadOnly(error.to_string()),
+            CommitError::Storage(error) if error.is_read_only() => Self::ReadOnly(error.to_string()),
             CommitError::Storage(error) => Self::Failed(error.to_string()),
         }
     }
-}
-
-fn is_read_only(error: &StorageError) -> bool {
-    let StorageError::Io { source, .. } = error else {
-        return false;
-    };
-    matches!(
-        source.kind(),
-        ErrorKind::ReadOnlyFilesystem | ErrorKind::PermissionDenied
-    )
 }
 
 /// Why a stream was not created.

@@ -27,7 +27,9 @@ use super::*;
 use crate::{
     clock::Clock,
     protocol::{ContentType, Lifetime, Millis, ProducerStamp, ReadFrom},
-    storage::{Change, CommitError, Position, StorageError, Stored, StreamId, WriterState, memory::InMemoryStorage},
+    storage::{
+        Change, CommitError, Position, StorageError, Stored, StreamId, delegate_storage, memory::InMemoryStorage,
+    },
 };
 
 /// The moment at which the engines of most tests stand.
@@ -119,18 +121,12 @@ impl Storage for FailingStore {
         found
     }
 
-    fn writers(&self, id: StreamId) -> Result<Vec<(String, WriterState)>, StorageError> {
-        self.inner.writers(id)
-    }
-
-    fn list(&self, prefix: &str, after: Option<&str>, limit: usize) -> Result<Vec<(StreamName, Stored)>, StorageError> {
-        self.inner.list(prefix, after, limit)
-    }
-
     fn due(&self, now: Millis, limit: usize) -> Result<Vec<StreamName>, StorageError> {
         self.swept.notify_waiters();
         self.inner.due(now, limit)
     }
+
+    delegate_storage!(inner: writers, list, reserve_ids, maintain, usage);
 
     fn read(&self, id: StreamId, range: Range<Position>) -> Result<Bytes, StorageError> {
         run(&self.before_read);
@@ -151,18 +147,6 @@ impl Storage for FailingStore {
         };
         self.committed.notify_waiters();
         result
-    }
-
-    fn reserve_ids(&self, count: u64, lowest: StreamId) -> Result<StreamId, CommitError> {
-        self.inner.reserve_ids(count, lowest)
-    }
-
-    fn maintain(&self) -> Result<bool, CommitError> {
-        self.inner.maintain()
-    }
-
-    fn usage(&self) -> Usage {
-        self.inner.usage()
     }
 }
 

@@ -3,7 +3,7 @@
 use super::*;
 use crate::{
     protocol::{Offset, RetentionPolicy},
-    storage::{contract::scratch, file::FileStorage},
+    storage::{FileStorage, contract::scratch},
 };
 
 fn keeping(max_bytes: u64, content_type: &str) -> CreateRequest {
