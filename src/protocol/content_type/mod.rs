@@ -10,6 +10,7 @@ pub const DEFAULT: &str = "application/octet-stream";
 /// The maximum length of a content type in bytes.
 const MAX_BYTES: usize = 255;
 
+/// Content types of most streams, which need no parsing.
 const COMMON: [(&str, Kind); 4] = [
     ("application/json", Kind::Json),
     ("text/plain", Kind::Text),
