@@ -92,7 +92,7 @@ pub use auth::KeysError;
 pub use cli::run::run as run_command;
 pub use config::{Config, ConfigLoadOptions, LoadError, Loaded, StorageMode};
 pub use listener::PeerAddr;
-pub use protocol::{Framing, Lifetime, RetentionPolicy, StreamName};
+pub use protocol::{Framing, Lifetime, NameError, Offset, ProducerStamp, RetentionPolicy, StreamName};
 pub use router::{EmbedError, build_router, build_router_with_ready};
 pub use storage::{
     AcidStorage, Change, CommitError, CopyProgress, DirLock, FileStorage, Fork, Holder, InMemoryStorage, Inherited,

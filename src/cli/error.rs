@@ -6,7 +6,7 @@ use std::{
 };
 
 use super::{
-    healthcheck::error::HealthcheckError, import::error::ImportError, remote::error::RemoteError,
+    count::StreamCount, healthcheck::error::HealthcheckError, import::error::ImportError, remote::error::RemoteError,
     signing::SigningKeyError, storage::StorageCommandError,
 };
 use crate::{protocol::StreamName, startup::StartupError};
@@ -50,7 +50,7 @@ pub(crate) enum CliError {
     #[error("{deleted} deleted, {failed} not, as reported above")]
     NotAllDeleted {
         /// Deleted streams, in words.
-        deleted: super::count::StreamCount,
+        deleted: StreamCount,
         /// The number of the others.
         failed: u64,
     },

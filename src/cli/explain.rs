@@ -207,7 +207,7 @@ impl Report<'_> {
     }
 
     fn claims(&mut self, claims: &Value, auth: &AuthConfig) -> io::Result<()> {
-        let now = i64::try_from(clock::now_secs()).unwrap_or(i64::MAX);
+        let now = i64::try_from(clock::Clock::system().secs()).unwrap_or(i64::MAX);
         let leeway = i64::try_from(auth.leeway_secs).unwrap_or(i64::MAX);
         match claims.get("exp").and_then(Value::as_f64) {
             Some(exp) => {

@@ -28,7 +28,7 @@ pub(crate) enum ImportError {
     },
     /// A stream exists that this import did not create.
     #[error(
-        "the stream {:?} is there already, and not from this import; delete it, or pass --replace to delete it first",
+        "the stream {:?} already exists and is not from this import; delete it, or pass --replace to delete it first",
         .0.as_str()
     )]
     Foreign(StreamName),

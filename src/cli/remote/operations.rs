@@ -42,7 +42,7 @@ impl Remote {
             .as_deref()
             .is_some_and(|next| after.is_some_and(|after| next <= after))
         {
-            return Err(RemoteError::unexpected(&url, "the list does not go on").into());
+            return Err(RemoteError::unexpected(&url, "the list does not advance").into());
         }
         Ok(page)
     }
