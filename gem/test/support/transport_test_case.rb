@@ -30,10 +30,14 @@ end
 class StubServerTestCase < TransportTestCase
   setup do
     @server = StubServer.new
+    @retry_delay, DurableStreams::Rails::HttpTransport.retry_delay = DurableStreams::Rails::HttpTransport.retry_delay, 0
     configure(server_url: @server.url)
   end
 
-  teardown { @server.stop }
+  teardown do
+    @server.stop
+    DurableStreams::Rails::HttpTransport.retry_delay = @retry_delay
+  end
 
   private
     # Returns a response: status, headers and problem document.

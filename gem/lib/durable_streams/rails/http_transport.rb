@@ -24,9 +24,6 @@ module DurableStreams
         Net::HTTPBadResponse, Net::HTTPHeaderSyntaxError, OpenSSL::SSL::SSLError
       ].freeze
 
-      # Seconds before the first retry. Each further delay is four times as long.
-      RETRY_DELAY = 0.05
-
       # The longest Retry-After, in seconds, that a request waits for. With a longer
       # one the request fails, and the job is retried later.
       MAX_RETRY_DELAY = 2
@@ -42,6 +39,9 @@ module DurableStreams
           new(seconds * 0.8, seconds, seconds, 0)
         end
       end
+
+      # Seconds before the first retry. Each further delay is four times as long.
+      class_attribute :retry_delay, default: 0.05, instance_writer: false # :nodoc:
 
       # The server's address with the route.
       attr_reader :url
@@ -165,7 +165,7 @@ module DurableStreams
           rescue ConnectionError, *NETWORK_ERRORS => error
             attempt += 1
             if retry?(error, attempt)
-              sleep retry_delay(attempt, error)
+              sleep delay_before_retry(attempt, error)
               retry
             end
             raise error.is_a?(ConnectionError) ? error : unreachable(error)
@@ -204,10 +204,10 @@ module DurableStreams
           (cause.is_a?(EOFError) || cause.is_a?(Errno::ECONNRESET) || cause.is_a?(Errno::EPIPE)).tap { |stale| @connections.reconnect if stale }
         end
 
-        def retry_delay(attempt, error)
+        def delay_before_retry(attempt, error)
           return 0 if @limits.max_retries.zero?
 
-          delay = RETRY_DELAY * 4**(attempt - 1) * rand(0.75..1.25)
+          delay = retry_delay * 4**(attempt - 1) * rand(0.75..1.25)
           error.respond_to?(:retry_after) ? [ delay, error.retry_after.to_f ].max : delay
         end
 

@@ -71,7 +71,7 @@ module DurableStreams
           end
 
           def code
-            problem["type"].to_s[/[^:\/]+\z/]
+            problem["type"].to_s[/\Aurn:durable-streams:problem:(.+)\z/, 1]
           end
 
           # The response's problem document, or an empty hash.
