@@ -39,7 +39,7 @@ where
 ///
 /// An `async fn` would hold its arguments twice, for the connection's whole life.
 #[allow(clippy::manual_async_fn)]
-pub(super) fn serve_http1<I, S>(
+pub(in crate::listener) fn serve_http1<I, S>(
     mut io: I,
     mut service: ConnectionService<S>,
     shared: Arc<Shared>,

@@ -45,7 +45,7 @@ const MAX_PENDING_RESETS: usize = 2 * MAX_STREAMS as usize;
 const MAX_OWN_RESETS: usize = 256;
 
 /// Serves HTTP/2 on `io` until either side ends it.
-pub(super) async fn serve_http2<I, S>(io: I, mut service: ConnectionService<S>, shared: Arc<Shared>)
+pub(in crate::listener) async fn serve_http2<I, S>(io: I, mut service: ConnectionService<S>, shared: Arc<Shared>)
 where
     I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     S: HttpService,

@@ -4,25 +4,29 @@ use std::net::SocketAddr;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use super::certs::{Ca, run};
-use super::support::{app, bind, exchange, short_timeouts, until};
-use crate::clock::Clock;
-use crate::config::{AcmeConfig, LimitsConfig, TransportConfig, TransportMode};
-use crate::listener::{Server, build_acme_context};
+use super::{
+    certs::{Ca, run},
+    support::{app, bind, exchange, short_timeouts, until},
+};
+use crate::{
+    clock::Clock,
+    config::{AcmeConfig, LimitsConfig, TransportConfig, TransportMode},
+    listener::{Server, build_acme_context},
+};
 
 const DOMAIN: &str = "streams.example.test";
 
-/// Ends with the test that started it.
-struct Running(Child);
+/// Killed with the test.
+struct KillOnDrop(Child);
 
-impl Drop for Running {
+impl Drop for KillOnDrop {
     fn drop(&mut self) {
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
 }
 
-fn spawn(program: &str, arguments: &[&str]) -> Running {
+fn spawn(program: &str, arguments: &[&str]) -> KillOnDrop {
     let child = Command::new(program)
         .args(arguments)
         .env("PEBBLE_VA_NOSLEEP", "1")
@@ -30,16 +34,16 @@ fn spawn(program: &str, arguments: &[&str]) -> Running {
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .spawn();
-    Running(child.unwrap_or_else(|error| panic!("{program} (install the Debian package pebble): {error}")))
+    KillOnDrop(child.unwrap_or_else(|error| panic!("{program} (install the Debian package pebble): {error}")))
 }
 
-/// Ports that are free now.
+/// Free ports.
 async fn free_ports<const N: usize>() -> [u16; N] {
     let listeners = [(); N].map(|()| bind("127.0.0.1:0"));
     listeners.map(|listener| listener.address().port())
 }
 
-/// The leaf that is shown for the domain now.
+/// The current leaf certificate of the domain.
 async fn leaf(address: SocketAddr) -> Option<String> {
     let arguments = ["s_client", "-connect", &address.to_string(), "-servername", DOMAIN];
     let said = run("openssl", arguments.map(str::to_owned).into()).await.stdout;
@@ -48,7 +52,7 @@ async fn leaf(address: SocketAddr) -> Option<String> {
     Some(leaf.split_once("END CERTIFICATE")?.0.to_owned())
 }
 
-/// Waits for a leaf other than `old`.
+/// Waits for a leaf certificate other than `old`.
 async fn next_leaf(address: SocketAddr, old: Option<&str>) -> String {
     let next = async {
         loop {
@@ -64,7 +68,7 @@ async fn next_leaf(address: SocketAddr, old: Option<&str>) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_certificate_is_issued_used_renewed_and_remembered() {
+async fn a_certificate_is_issued_used_renewed_and_cached() {
     let dir = tempfile::tempdir().unwrap();
     let path = |name: &str| dir.path().join(name).display().to_string();
     let ca = Ca::new("the ACME server's own");
@@ -86,7 +90,7 @@ async fn a_certificate_is_issued_used_renewed_and_remembered() {
     let (public, internal) = (bind("127.0.0.1:0"), bind("127.0.0.1:0"));
     let (outside, inside) = (public.address(), internal.address());
 
-    // The server is there first: it must live with an ACME server that is not.
+    // The server starts first: it must tolerate an unreachable ACME server.
     let server = Server::new(&LimitsConfig::default(), &short_timeouts(), Clock::system());
     server.serve_tls(public, build_acme_context(&transport, dir.path()).unwrap(), app());
     let localhost: std::net::IpAddr = "127.0.0.1".parse().unwrap();
@@ -149,7 +153,7 @@ async fn a_certificate_is_issued_used_renewed_and_remembered() {
 
     let second = next_leaf(outside, Some(&first)).await;
 
-    // The cache is nobody else's business, and a restart begins with what is in it.
+    // The cache is private, and a restart uses it.
     let mode = std::fs::metadata(path("acme")).unwrap().permissions();
     assert_eq!(std::os::unix::fs::PermissionsExt::mode(&mode) & 0o777, 0o700);
     let kept = || {
@@ -173,20 +177,20 @@ async fn a_certificate_is_issued_used_renewed_and_remembered() {
 }
 
 #[tokio::test]
-async fn what_cannot_work_is_said_at_once() {
+async fn configurations_that_cannot_work_are_refused() {
     let dir = tempfile::tempdir().unwrap();
     let mut transport = TransportConfig::default();
-    let complaint = |transport: &TransportConfig| build_acme_context(transport, dir.path()).unwrap_err().to_string();
-    assert_eq!(complaint(&transport), "transport.acme: domain is not set");
+    let error = |transport: &TransportConfig| build_acme_context(transport, dir.path()).unwrap_err().to_string();
+    assert_eq!(error(&transport), "transport.acme: domain is not set");
 
     transport.acme.domain = Some(DOMAIN.into());
     transport.acme.root_ca_path = Some("/nonexistent.pem".into());
     assert_eq!(
-        complaint(&transport),
+        error(&transport),
         "transport.acme.root_ca_path: /nonexistent.pem does not exist"
     );
 
     std::fs::write(dir.path().join("file"), "").unwrap();
     transport.acme.cache_dir = Some(dir.path().join("file"));
-    assert!(complaint(&transport).starts_with("transport.acme: cannot keep certificates in "));
+    assert!(error(&transport).starts_with("transport.acme: cannot keep certificates in "));
 }

@@ -1,3 +1,5 @@
+//! Binding addresses.
+
 use super::support::{TIMEOUT, bind};
 use crate::listener::{Listener, bind::BindError};
 

@@ -1,4 +1,4 @@
-//! A CA, and the certificates that it signs, in a directory of their own.
+//! A CA and its certificates, in a temporary directory.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -99,7 +99,7 @@ pub(super) async fn run(program: &'static str, arguments: Vec<String>) -> Output
     .unwrap()
 }
 
-/// Asks with curl, which trusts `ca`; the answer, or curl's complaint.
+/// A GET by curl, which trusts `ca`: the response, or curl's error.
 pub(super) async fn curl(ca: &Path, port: u16, more: &[&str]) -> Result<String, String> {
     let mut arguments: Vec<String> = ["-sS", "--max-time", "10", "--noproxy", "*", "--cacert"]
         .map(str::to_owned)

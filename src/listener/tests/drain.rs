@@ -1,3 +1,5 @@
+//! The graceful shutdown.
+
 use std::time::Duration;
 
 use tokio::io::AsyncWriteExt;
@@ -13,7 +15,7 @@ async fn idle_connections_do_not_delay_a_stop() {
     let mut idle = TcpStream::connect(address).await.unwrap();
     idle.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
     read_until(&mut idle, "Public").await;
-    until("both to be in", || server.open_connections() == 3).await;
+    until("both connections to be accepted", || server.open_connections() == 3).await;
     let stop = tokio::spawn(async move { server.drain(TIMEOUT).await });
     assert_eq!(read_all(&mut idle).await, "");
     drop((idle, _silent));
@@ -22,14 +24,14 @@ async fn idle_connections_do_not_delay_a_stop() {
 }
 
 #[tokio::test]
-async fn a_request_under_way_is_finished_first() {
+async fn a_request_in_flight_is_finished_first() {
     let (server, address) = start_default();
     let mut socket = TcpStream::connect(address).await.unwrap();
     socket
         .write_all(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nhe")
         .await
         .unwrap();
-    until("it to be in", || server.open_connections() == 2).await;
+    until("the connection to be accepted", || server.open_connections() == 2).await;
     let stopping = server.stopping();
     let stop = tokio::spawn(async move { server.drain(TIMEOUT).await });
     stopping.cancelled().await;
@@ -44,7 +46,7 @@ async fn a_request_under_way_is_finished_first() {
 }
 
 #[tokio::test]
-async fn what_does_not_end_is_cut() {
+async fn connections_that_do_not_end_are_cut() {
     let (server, address) = start_default();
     let mut hanging = TcpStream::connect(address).await.unwrap();
     hanging
@@ -54,7 +56,7 @@ async fn what_does_not_end_is_cut() {
     let mut live = TcpStream::connect(address).await.unwrap();
     live.write_all(b"GET /ticks HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
     read_until(&mut live, "data: 1").await;
-    until("both to be in", || server.open_connections() == 3).await;
+    until("both connections to be accepted", || server.open_connections() == 3).await;
     assert_eq!(server.drain(Duration::from_millis(50)).await, Drained { cut: 2 });
     assert_eq!(read_all(&mut hanging).await, "");
 }

@@ -1,20 +1,25 @@
-//! HTTP/2 floods (RFC 9113, section 10.5), and what looks like one and is none.
+//! HTTP/2 floods (RFC 9113, section 10.5), and traffic that only looks like one.
 
 use std::time::Duration;
 
-use tokio::io::AsyncWriteExt;
+use tokio::{
+    io::AsyncWriteExt,
+    time::{sleep, timeout},
+};
 
-use super::certs::{Files, curl};
-use super::http2::{CONTINUATION, DATA, END_HEADERS, END_STREAM, HEADERS, Peer, RST_STREAM, head, start_with};
-use super::support::until;
-use super::tls::start;
+use super::{
+    certs::{Files, curl},
+    frames::{CONTINUATION, DATA, END_HEADERS, END_STREAM, HEADERS, Peer, RST_STREAM, head},
+    support::{TIMEOUT, app, connect_http2},
+    tls::start,
+};
 use crate::config::{ConnectionConfig, TransportMode};
 
 /// Error codes (RFC 9113, section 7).
 const CANCEL: u32 = 8;
 const ENHANCE_YOUR_CALM: u32 = 11;
 
-/// Requests that are cancelled, in one go.
+/// Requests that are cancelled at once.
 fn cancelled(first: u32, count: u32) -> Vec<u8> {
     let mut bytes = Vec::new();
     for index in 0..count {
@@ -38,7 +43,7 @@ fn post(path: &str) -> Vec<u8> {
     head
 }
 
-/// DATA frames of one size, in one go.
+/// DATA frames of one size.
 fn data(stream: u32, count: usize, payload: &[u8]) -> Vec<u8> {
     let mut frame = vec![0, 0, u8::try_from(payload.len()).unwrap(), DATA, 0];
     frame.extend(stream.to_be_bytes());
@@ -47,30 +52,28 @@ fn data(stream: u32, count: usize, payload: &[u8]) -> Vec<u8> {
 }
 
 #[tokio::test]
-async fn tiny_frames_that_nobody_reads_do_not_pile_up() {
+async fn unread_tiny_frames_do_not_pile_up() {
     let files = Files::new();
     let (_server, address) = start(&files.transport(TransportMode::Tls));
     for payload in [&b""[..], b"x", b"xy"] {
         let mut peer = Peer::new(&files, address).await;
         peer.send(HEADERS, END_HEADERS, 1, &post("/hang")).await.unwrap();
-        // The server may close before all of it is out.
+        // The server may close the connection before all of it is sent.
         let _ = peer.0.write_all(&data(1, 30_000, payload)).await;
         assert_eq!(peer.ends().await, Some(ENHANCE_YOUR_CALM), "{payload:?}");
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test(start_paused = true)]
 async fn a_body_of_tiny_frames_that_is_read_arrives() {
-    let files = Files::new();
-    // The peer answers no ping while it sends.
-    let (_server, address) = start_with(&files, &ConnectionConfig::default());
-    let mut peer = Peer::new(&files, address).await;
+    let (client, _served) = connect_http2(app(), &ConnectionConfig::default());
+    let mut peer = Peer::over(client, &[]).await;
     peer.send(HEADERS, END_HEADERS, 1, &post("/")).await.unwrap();
-    // More than may be unread at a time (514), at a pace.
+    // In total more than may be unread at a time (514).
     for _ in 0..40 {
         peer.0.write_all(&data(1, 40, b"x")).await.unwrap();
-        peer.0.flush().await.unwrap();
-        tokio::time::sleep(Duration::from_millis(10)).await;
+        // Time advances once the server has read all of it.
+        sleep(Duration::from_millis(10)).await;
     }
     peer.send(DATA, END_STREAM, 1, b"").await.unwrap();
     let mut answer = Vec::new();
@@ -96,21 +99,21 @@ async fn a_page_that_is_left_cancels_its_requests_and_keeps_its_connection() {
     }
 }
 
-#[tokio::test]
-async fn a_client_that_goes_on_cancelling_is_cut() {
-    let files = Files::new();
-    let (server, address) = start(&files.transport(TransportMode::Tls));
-    let before = server.open_connections();
-    let mut peer = Peer::new(&files, address).await;
-    // Each lot is accepted before the next one comes, so h2 counts none of them.
-    for lot in 0..100 {
-        let flood = cancelled(1 + 2 * 20 * lot, 20);
-        if peer.0.write_all(&flood).await.is_err() || peer.0.flush().await.is_err() {
-            break;
-        }
-        tokio::time::sleep(Duration::from_millis(5)).await;
+#[tokio::test(start_paused = true)]
+async fn a_client_that_keeps_cancelling_is_cut() {
+    let (client, served) = connect_http2(app(), &ConnectionConfig::default());
+    let mut peer = Peer::over(client, &[]).await;
+    let mut cancelled_requests = 0;
+    // h2 counts no request that is accepted before the next ones arrive; our own limit does.
+    while !served.task.is_finished() {
+        // The server may close the connection before all of it is sent.
+        let _ = peer.0.write_all(&cancelled(1 + 2 * cancelled_requests, 20)).await;
+        cancelled_requests += 20;
+        assert!(cancelled_requests < 1000);
+        sleep(Duration::from_millis(5)).await;
     }
-    until("it to be cut", || server.open_connections() == before).await;
+    assert!(cancelled_requests > 500, "{cancelled_requests}");
+    timeout(TIMEOUT, served.task).await.unwrap().unwrap();
 }
 
 #[tokio::test]
@@ -118,14 +121,14 @@ async fn floods_end_their_connection_and_hurt_no_other() {
     let files = Files::new();
     let (_server, address) = start(&files.transport(TransportMode::Tls));
 
-    // Rapid reset: written in one go, so that the server finds them all reset.
+    // Rapid reset, in one write, so that the server finds all of them reset.
     let mut peer = Peer::new(&files, address).await;
     let flood = cancelled(1, 5000);
-    // The server may close before all of it is out.
+    // The server may close the connection before all of it is sent.
     let _ = peer.0.write_all(&flood).await;
     assert_eq!(peer.ends().await, Some(ENHANCE_YOUR_CALM));
 
-    // A head without an end.
+    // An endless head.
     let mut peer = Peer::new(&files, address).await;
     peer.send(HEADERS, END_STREAM, 1, &head("/")).await.unwrap();
     for _ in 0..100 {
@@ -133,7 +136,7 @@ async fn floods_end_their_connection_and_hurt_no_other() {
     }
     assert_eq!(peer.ends().await, Some(ENHANCE_YOUR_CALM));
 
-    // A head without a bound: a literal of 16,000 bytes again and again.
+    // A huge head: a literal of 16,000 bytes, repeated.
     let mut peer = Peer::new(&files, address).await;
     peer.send(HEADERS, END_STREAM, 1, &head("/")).await.unwrap();
     let mut field = vec![0x00, 1, b'a', 0x7f, 0x81, 0x7c];

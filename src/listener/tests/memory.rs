@@ -1,13 +1,15 @@
-//! What an idle reader costs. Run it alone:
-//! `cargo test --lib -- --ignored --nocapture what_an_idle_reader_costs`
+//! The memory of an idle reader. Run it alone:
+//! `cargo test --lib -- --ignored --nocapture memory_of_an_idle_reader`
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
 
 use super::support::{app, bind, until};
-use crate::clock::Clock;
-use crate::config::{ConnectionConfig, LimitsConfig};
-use crate::listener::Server;
+use crate::{
+    clock::Clock,
+    config::{ConnectionConfig, LimitsConfig},
+    listener::Server,
+};
 
 const READERS: usize = 2000;
 
@@ -37,7 +39,7 @@ fn read_live(address: std::net::SocketAddr) -> TcpStream {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "a measurement"]
-async fn what_an_idle_reader_costs() {
+async fn memory_of_an_idle_reader() {
     let server = Server::new(&LimitsConfig::default(), &ConnectionConfig::default(), Clock::system());
     let listener = bind("127.0.0.1:0");
     let address = listener.address();
@@ -47,7 +49,7 @@ async fn what_an_idle_reader_costs() {
     let warm = tokio::task::spawn_blocking(move || connect(50)).await.unwrap();
     let before = resident();
     let readers = tokio::task::spawn_blocking(move || connect(READERS)).await.unwrap();
-    until("all of them to be in", || server.open_connections() > READERS).await;
+    until("all readers to be accepted", || server.open_connections() > READERS).await;
     println!("{} bytes for an idle reader", (resident() - before) / READERS);
     drop((warm, readers));
 }

@@ -1,8 +1,11 @@
+//! The listener with real sockets, or with connections in memory where time has to pass.
+
 mod acme;
 mod bind;
 mod certs;
 mod drain;
 mod floods;
+mod frames;
 mod framing;
 mod half_close;
 mod http2;
@@ -12,5 +15,6 @@ mod live;
 mod memory;
 mod responses;
 mod support;
+mod timeouts;
 mod tls;
 mod tls_files;

@@ -1,4 +1,4 @@
-//! Responses that clients do not take: what they may hold in memory, and for how long.
+//! Responses that clients do not read: what they may hold in memory, and for how long.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -14,22 +14,25 @@ use http_body::{Frame, SizeHint};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 
-use super::certs::Files;
-use super::http2::{DATA, END_STREAM, Peer, RST_STREAM, WINDOW_UPDATE};
-use super::support::{bind, connect_from, exchange, read_until, short_timeouts, until};
-use crate::clock::Clock;
-use crate::config::{ConnectionConfig, LimitsConfig, TransportMode};
-use crate::listener::{Server, build_tls_context};
+use super::{
+    certs::Files,
+    frames::{DATA, END_STREAM, Peer, RST_STREAM, WINDOW_UPDATE, initial_window},
+    support::{bind, connect_from, connect_http1, connect_http2, exchange, read_until, until},
+};
+use crate::{
+    clock::Clock,
+    config::{ConnectionConfig, LimitsConfig, TransportMode},
+    listener::{Server, build_tls_context},
+};
 
 const MIB: usize = 1024 * 1024;
 
-/// `/shared`: one message of 10 MiB for all. `/own`: one of 10 MiB for each request. `/medium`:
-/// 1 MiB for each. `/pieces`: without an end, 1 MiB made at a time. `/sized`: 100 MiB, announced, 1 MiB
-/// made at a time. `/events`: pieces as events.
-/// `/small`: a word. `/problem`: a refusal.
+/// `/shared`: the same 10 MiB for all. `/own`: 10 MiB for each request. `/medium`: 1 MiB for each.
+/// `/frames`: endless frames of 1 MiB. `/sized`: 100 MiB of known length in such frames. `/events`:
+/// endless events of 1 MiB. `/small`: a word. `/problem`: a 409.
 fn app() -> Router {
     let shared = Bytes::from(vec![b'x'; 10 * MIB]);
-    let pieces = || {
+    let frames = || {
         let make = futures_util::stream::repeat(()).map(|()| Ok::<_, Infallible>(Bytes::from(vec![b'x'; MIB])));
         Body::from_stream(make)
     };
@@ -37,17 +40,17 @@ fn app() -> Router {
         .route("/shared", any(move || async move { shared }))
         .route("/own", any(|| async { vec![b'x'; 10 * MIB] }))
         .route("/medium", any(|| async { vec![b'x'; MIB] }))
-        .route("/pieces", any(move || async move { pieces() }))
+        .route("/frames", any(move || async move { frames() }))
         .route("/sized", any(|| async { Body::new(Sized(100 * MIB)) }))
         .route(
             "/events",
-            any(move || async move { ([("content-type", "text/event-stream")], pieces()) }),
+            any(move || async move { ([("content-type", "text/event-stream")], frames()) }),
         )
         .route("/small", any(|| async { "a word" }))
         .route("/problem", any(|| async { (StatusCode::CONFLICT, "a problem") }))
 }
 
-/// A body of this many bytes, which is announced and made 1 MiB at a time.
+/// A body of known length that is produced 1 MiB at a time.
 struct Sized(usize);
 
 impl http_body::Body for Sized {
@@ -69,17 +72,9 @@ impl http_body::Body for Sized {
     }
 }
 
-fn patient() -> ConnectionConfig {
+fn long_write_timeout() -> ConnectionConfig {
     ConnectionConfig {
         write_timeout_secs: 60,
-        ..ConnectionConfig::default()
-    }
-}
-
-/// Gives up a client that takes nothing soon, and nothing else.
-fn impatient() -> ConnectionConfig {
-    ConnectionConfig {
-        write_timeout_secs: 1,
         ..ConnectionConfig::default()
     }
 }
@@ -101,7 +96,7 @@ fn secured(files: &Files, connection: &ConnectionConfig) -> (Server, SocketAddr)
     (server, address)
 }
 
-/// Waits until the charge has not changed for a moment.
+/// Waits until the charge has stopped changing.
 async fn settled(server: &Server) -> usize {
     let mut held = (server.charged_response_bytes(), 0);
     until("the charge to settle", || {
@@ -114,21 +109,21 @@ async fn settled(server: &Server) -> usize {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn one_connection_holds_no_more_than_its_share() {
+async fn a_connection_stays_within_its_budget() {
     let files = Files::new();
-    // The refused requests' problem documents are held as well.
+    // The problem documents of refused requests are charged too.
     const REFUSALS: usize = 60 * 1024;
-    // The share, and what was in memory when it was used up.
+    // The budget, and what was in memory when it was used up.
     for (path, most) in [
         ("/shared", 10 * MIB),
         ("/own", (12 + 10) * MIB + REFUSALS),
         ("/medium", (12 + 1) * MIB),
-        ("/pieces", (12 + 1) * MIB),
+        ("/frames", (12 + 1) * MIB),
         ("/sized", (24 + 1) * MIB + REFUSALS),
         ("/events", (12 + 1) * MIB),
         ("/small", 60 * 6),
     ] {
-        let (server, address) = secured(&files, &patient());
+        let (server, address) = secured(&files, &long_write_timeout());
         let mut peer = Peer::with_window(&files, address, 1).await;
         for index in 0..60 {
             peer.get(1 + 2 * index, path).await.unwrap();
@@ -144,13 +139,13 @@ async fn one_connection_holds_no_more_than_its_share() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_stream_waits_for_room_on_its_connection_and_goes_on() {
     let files = Files::new();
-    let (server, address) = secured(&files, &patient());
+    let (server, address) = secured(&files, &long_write_timeout());
     let mut peer = Peer::with_window(&files, address, 1).await;
     for index in 0..20 {
-        peer.get(1 + 2 * index, "/pieces").await.unwrap();
+        peer.get(1 + 2 * index, "/frames").await.unwrap();
     }
     settled(&server).await;
-    // The first ones go; the others come into their own.
+    // The first streams are reset, which makes room for the others.
     let mut begun = std::collections::HashSet::new();
     while begun.len() < 20 {
         let frame = peer.frame().await.expect("a frame");
@@ -163,9 +158,9 @@ async fn a_stream_waits_for_room_on_its_connection_and_goes_on() {
     until("all of it to be released", || server.charged_response_bytes() == 0).await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_last_piece_is_under_the_write_timeout_too() {
-    let files = Files::new();
+#[tokio::test(start_paused = true)]
+async fn the_last_chunk_has_the_write_timeout_too() {
+    let connection = ConnectionConfig::default();
     for (path, window) in [
         ("/small", 1),
         ("/problem", 0),
@@ -173,34 +168,34 @@ async fn the_last_piece_is_under_the_write_timeout_too() {
         ("/own", 65_535),
         ("/shared", 1),
     ] {
-        let (server, address) = secured(&files, &impatient());
-        let mut peer = Peer::with_window(&files, address, window).await;
+        let (client, served) = connect_http2(app(), &connection);
+        let mut peer = Peer::over(client, &initial_window(window)).await;
         for stream in [1, 3, 5] {
             peer.get(stream, path).await.unwrap();
         }
         let mut reset = 0;
         while reset < 3 {
-            let frame = peer.frame().await.expect("the connection should have stayed");
+            let frame = peer.frame().await.expect("the connection should stay open");
             assert!(frame.kind != DATA || frame.flags & END_STREAM == 0, "{path}");
             reset += usize::from(frame.kind == RST_STREAM);
         }
-        assert_eq!(server.charged_response_bytes(), 0, "{path}");
+        assert_eq!(served.shared.responses.charged(), 0, "{path}");
     }
-    // The stream has a window, and its connection has none.
-    let (server, address) = secured(&files, &impatient());
-    let mut peer = Peer::with_window(&files, address, 0x0100_0000).await;
+    // The stream has a window, but its connection has none left.
+    let (client, served) = connect_http2(app(), &connection);
+    let mut peer = Peer::over(client, &initial_window(0x0100_0000)).await;
     peer.get(1, "/medium").await.unwrap();
     peer.get(3, "/small").await.unwrap();
     for _ in 0..2 {
-        while peer.frame().await.expect("the connection should have stayed").kind != RST_STREAM {}
+        while peer.frame().await.expect("the connection should stay open").kind != RST_STREAM {}
     }
-    assert_eq!(server.charged_response_bytes(), 0);
+    assert_eq!(served.shared.responses.charged(), 0);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_response_ends_when_its_last_piece_is_taken() {
+async fn a_response_ends_when_its_last_chunk_is_read() {
     let files = Files::new();
-    let (_server, address) = secured(&files, &patient());
+    let (_server, address) = secured(&files, &long_write_timeout());
     let mut peer = Peer::with_window(&files, address, 4).await;
     peer.get(1, "/small").await.unwrap();
     assert_eq!(peer.until(DATA, 1).await.payload, b"a wo");
@@ -211,13 +206,13 @@ async fn a_response_ends_when_its_last_piece_is_taken() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn without_room_in_total_a_response_is_refused_until_the_clients_that_take_nothing_are_gone() {
+async fn without_memory_a_response_is_refused_until_the_stalled_clients_are_cut() {
     let limits = LimitsConfig {
         max_response_bytes: 32 * MIB as u64,
         max_response_bytes_per_address: Some(0),
         ..LimitsConfig::default()
     };
-    let (server, address) = plain(&limits, &patient());
+    let (server, address) = plain(&limits, &long_write_timeout());
     let request = |path: &str| format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
     let mut stalled = Vec::new();
     for _ in 0..25 {
@@ -235,19 +230,19 @@ async fn without_room_in_total_a_response_is_refused_until_the_clients_that_take
     );
     assert!(exchange(address, request("/small")).await.ends_with("a word"));
 
-    // Long before the write timeout.
+    // Sooner than the write timeout.
     until("room", || server.charged_response_bytes() < 24 * MIB).await;
     let answer = exchange(address, request("/medium")).await;
     assert!(answer.starts_with("HTTP/1.1 200") && answer.len() > MIB);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn one_address_does_not_use_up_the_room_of_others() {
+async fn one_address_leaves_the_room_of_others_alone() {
     let limits = LimitsConfig {
         max_response_bytes_per_address: Some(32 * MIB as u64),
         ..LimitsConfig::default()
     };
-    let (_server, address) = plain(&limits, &patient());
+    let (_server, address) = plain(&limits, &long_write_timeout());
     let request = |path: &str| format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
     let ask = async |from: &str, path: &str| {
         let mut socket = connect_from(from, address).await;
@@ -264,16 +259,16 @@ async fn one_address_does_not_use_up_the_room_of_others() {
     assert!(ask("127.0.0.3", "/medium").await.0.starts_with("HTTP/1.1 200"));
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_live_reader_that_takes_nothing_is_charged() {
-    let (server, address) = plain(&LimitsConfig::default(), &short_timeouts());
-    let mut socket = TcpStream::connect(address).await.unwrap();
-    socket
+#[tokio::test(start_paused = true)]
+async fn a_stalled_live_reader_is_charged() {
+    let (mut client, served) = connect_http1(app(), &ConnectionConfig::default());
+    client
         .write_all(b"GET /events HTTP/1.1\r\nHost: x\r\n\r\n")
         .await
         .unwrap();
-    read_until(&mut socket, "\r\n\r\n").await;
-    until("it to be charged", || server.charged_response_bytes() == MIB).await;
-    until("it to be dropped", || server.open_connections() == 1).await;
-    assert_eq!(server.charged_response_bytes(), 0);
+    read_until(&mut client, "\r\n\r\n").await;
+    tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+    assert_eq!(served.shared.responses.charged(), MIB);
+    served.task.await.unwrap();
+    assert_eq!(served.shared.responses.charged(), 0);
 }

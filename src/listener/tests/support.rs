@@ -1,30 +1,43 @@
-//! A server on a port of its own, and a client that writes raw bytes.
+//! Servers, connections in memory, and clients that write raw bytes.
 
-use std::net::SocketAddr;
-use std::time::Duration;
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
-use axum::Router;
-use axum::body::{Body, Bytes};
-use axum::extract::Request;
-use axum::routing::any;
+use axum::{
+    Router,
+    body::{Body, Bytes},
+    extract::Request,
+    routing::any,
+};
 use futures_util::StreamExt;
 use http_body_util::BodyExt;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpSocket, TcpStream};
-use tokio::time::timeout;
+use tokio::{
+    io::{AsyncRead, AsyncReadExt, AsyncWriteExt, DuplexStream, duplex},
+    net::{TcpSocket, TcpStream},
+    task::JoinHandle,
+    time::timeout,
+};
 
-use crate::clock::Clock;
-use crate::config::{ConnectionConfig, LimitsConfig};
-use crate::listener::{Listener, ListenerKind, PeerAddr, Server, TlsInfo};
+use crate::{
+    clock::Clock,
+    config::{ConnectionConfig, LimitsConfig},
+    listener::{
+        Listener, ListenerKind, PeerAddr, Server, TlsInfo,
+        connection::{
+            http1::serve_http1, http2::serve_http2, service::ConnectionService, state::ConnectionState,
+            write_timeout::WriteTimeout,
+        },
+        shared::Shared,
+    },
+};
 
-/// Longer than anything here takes; reaching it is a failure.
+/// Only a hanging test reaches this.
 pub(super) const TIMEOUT: Duration = Duration::from_secs(60);
 
 pub(super) fn bind(address: &str) -> Listener {
     Listener::bind(address.parse().unwrap(), TIMEOUT).unwrap()
 }
 
-/// Short timeouts, so that tests of them end soon.
+/// For tests with real sockets that wait for a timeout.
 pub(super) fn short_timeouts() -> ConnectionConfig {
     ConnectionConfig {
         header_timeout_secs: 1,
@@ -35,8 +48,8 @@ pub(super) fn short_timeouts() -> ConnectionConfig {
     }
 }
 
-/// `/`: what the application saw. `/hang`: no answer until the end of time. `/endless`: as many
-/// bytes as one takes. `/slow`: an answer after a moment. `/ticks`: a first event, then silence.
+/// `/`: what the application saw. `/hang`: never a response. `/endless`: an endless body. `/slow`: a
+/// response after 50 ms. `/ticks`: one event, then silence.
 pub(super) fn app() -> Router {
     Router::new()
         .route(
@@ -103,25 +116,61 @@ pub(super) fn start_default() -> (Server, SocketAddr) {
     start(&LimitsConfig::default(), &short_timeouts())
 }
 
-/// Connects from an address of one's own choice.
+/// The server's end of a connection in memory.
+pub(super) struct Served {
+    pub(super) shared: Arc<Shared>,
+    /// Ends with the connection.
+    pub(super) task: JoinHandle<()>,
+}
+
+/// A connection in memory, so that a test can pause time.
+pub(super) fn connect_http1(app: Router, connection: &ConnectionConfig) -> (DuplexStream, Served) {
+    connect(app, connection, |io, service, shared| {
+        tokio::spawn(serve_http1(io, service, shared, ()))
+    })
+}
+
+/// A connection in memory with HTTP/2 from the start.
+pub(super) fn connect_http2(app: Router, connection: &ConnectionConfig) -> (DuplexStream, Served) {
+    connect(app, connection, |io, service, shared| {
+        tokio::spawn(serve_http2(io, service, shared))
+    })
+}
+
+fn connect(
+    app: Router,
+    connection: &ConnectionConfig,
+    serve: impl FnOnce(WriteTimeout<DuplexStream>, ConnectionService<Router>, Arc<Shared>) -> JoinHandle<()>,
+) -> (DuplexStream, Served) {
+    let (client, server) = duplex(64 * 1024);
+    let shared = Arc::new(Shared::new(&LimitsConfig::default(), connection, Clock::system()));
+    let state = Arc::new(ConnectionState::new(shared.responses.of_client(None)));
+    let io = WriteTimeout::new(server, shared.timeouts.write, Arc::clone(&state));
+    let peer = PeerAddr("192.0.2.1:1".parse().unwrap());
+    let service = ConnectionService::new(app, peer, ListenerKind::Public, state);
+    let task = serve(io, service, Arc::clone(&shared));
+    (client, Served { shared, task })
+}
+
+/// Connects from a chosen local address.
 pub(super) async fn connect_from(from: &str, to: SocketAddr) -> TcpStream {
     let socket = TcpSocket::new_v4().unwrap();
     socket.bind(format!("{from}:0").parse().unwrap()).unwrap();
     socket.connect(to).await.unwrap()
 }
 
-/// Everything that comes until the peer closes.
-pub(super) async fn read_all(socket: &mut TcpStream) -> String {
+/// Reads until the server closes the connection.
+pub(super) async fn read_all(socket: &mut (impl AsyncRead + Unpin)) -> String {
     let mut bytes = Vec::new();
-    // A reset after the answer is an end too.
+    // A reset after the response is an end too.
     let _ = timeout(TIMEOUT, socket.read_to_end(&mut bytes))
         .await
         .expect("the server should have closed the connection");
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
-/// What comes until `marker` has come.
-pub(super) async fn read_until(socket: &mut TcpStream, marker: &str) -> String {
+/// Reads until `marker`.
+pub(super) async fn read_until(socket: &mut (impl AsyncRead + Unpin), marker: &str) -> String {
     let mut seen = Vec::new();
     let more = async {
         while !String::from_utf8_lossy(&seen).contains(marker) {
@@ -132,7 +181,7 @@ pub(super) async fn read_until(socket: &mut TcpStream, marker: &str) -> String {
     String::from_utf8_lossy(&seen).into_owned()
 }
 
-/// Sends bytes on a new connection and returns all that comes back until the server closes it.
+/// Sends bytes on a new connection and reads until the server closes it.
 pub(super) async fn exchange(to: SocketAddr, bytes: impl AsRef<[u8]>) -> String {
     let mut socket = TcpStream::connect(to).await.unwrap();
     socket.write_all(bytes.as_ref()).await.unwrap();

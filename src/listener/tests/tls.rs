@@ -9,11 +9,15 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
 
-use super::certs::{Files, curl, run};
-use super::support::{TIMEOUT, app, bind, exchange, short_timeouts};
-use crate::clock::Clock;
-use crate::config::{LimitsConfig, TlsVersion, TransportConfig, TransportMode};
-use crate::listener::{Server, build_tls_context, shutdown::Drained};
+use super::{
+    certs::{Files, curl, run},
+    support::{TIMEOUT, app, bind, exchange, read_until, short_timeouts},
+};
+use crate::{
+    clock::Clock,
+    config::{LimitsConfig, TlsVersion, TransportConfig, TransportMode},
+    listener::{Server, build_tls_context, shutdown::Drained},
+};
 
 pub(super) fn start(transport: &TransportConfig) -> (Server, SocketAddr) {
     let server = Server::new(&LimitsConfig::default(), &short_timeouts(), Clock::system());
@@ -23,7 +27,7 @@ pub(super) fn start(transport: &TransportConfig) -> (Server, SocketAddr) {
     (server, address)
 }
 
-/// A TLS connection of our own, for what curl does not do.
+/// A TLS connection, for what curl cannot do.
 pub(super) async fn connect(files: &Files, address: SocketAddr, alpn: &str) -> TlsStream<TcpStream> {
     let mut roots = rustls::RootCertStore::empty();
     roots
@@ -44,7 +48,7 @@ pub(super) async fn connect(files: &Files, address: SocketAddr, alpn: &str) -> T
 }
 
 #[tokio::test]
-async fn both_http_versions_are_spoken() {
+async fn both_http_versions_are_served() {
     let files = Files::new();
     let (_server, address) = start(&files.transport(TransportMode::Tls));
     for (flag, version) in [("--http1.1", "HTTP/1.1"), ("--http2", "HTTP/2.0")] {
@@ -57,7 +61,7 @@ async fn both_http_versions_are_spoken() {
 }
 
 #[tokio::test]
-async fn only_the_listed_protocols_are_agreed_on() {
+async fn only_the_configured_protocols_are_negotiated() {
     let files = Files::new();
     let mut transport = files.transport(TransportMode::Tls);
     transport.tls.alpn_protocols = vec!["http/1.1".into()];
@@ -103,11 +107,11 @@ async fn versions_outside_the_configured_ones_are_refused() {
                     flag,
                 ];
                 let output = run("openssl", arguments.map(str::to_owned).into()).await;
-                let said = String::from_utf8_lossy(&output.stdout).into_owned();
+                let stdout = String::from_utf8_lossy(&output.stdout).into_owned();
                 assert_eq!(
-                    said.contains("BEGIN CERTIFICATE"),
+                    stdout.contains("BEGIN CERTIFICATE"),
                     expected,
-                    "{min:?} to {max:?}, {flag}: {said}"
+                    "{min:?} to {max:?}, {flag}: {stdout}"
                 );
             }
         }
@@ -115,7 +119,7 @@ async fn versions_outside_the_configured_ones_are_refused() {
 }
 
 #[tokio::test]
-async fn a_client_must_show_a_certificate_of_the_client_ca() {
+async fn a_client_must_present_a_certificate_of_the_client_ca() {
     let files = Files::new();
     let (_server, address) = start(&files.transport(TransportMode::Mtls));
     let path = |name: &str| files.path(name).display().to_string();
@@ -138,11 +142,11 @@ async fn a_client_must_show_a_certificate_of_the_client_ca() {
 }
 
 #[tokio::test]
-async fn a_handshake_has_an_end() {
+async fn a_handshake_has_a_timeout() {
     let files = Files::new();
     let (_server, address) = start(&files.transport(TransportMode::Tls));
     assert_eq!(exchange(address, "").await, "");
-    // The beginning of a hello, and no more.
+    // Only the start of a ClientHello.
     exchange(address, [0x16, 3, 1, 2, 0, 1]).await;
     // Plain HTTP gets an alert at most.
     let answer = exchange(address, "GET / HTTP/1.1\r\nHost: x\r\n\r\n").await;
@@ -180,8 +184,9 @@ async fn a_stalled_reader_over_tls_is_dropped() {
 async fn serial(address: SocketAddr) -> String {
     let arguments = ["s_client", "-connect", &address.to_string(), "-showcerts"];
     let output = run("openssl", arguments.map(str::to_owned).into()).await;
-    let said = String::from_utf8_lossy(&output.stdout).into_owned();
-    said.split_once("BEGIN CERTIFICATE")
+    let stdout = String::from_utf8_lossy(&output.stdout).into_owned();
+    stdout
+        .split_once("BEGIN CERTIFICATE")
         .unwrap()
         .1
         .split_once("END")
@@ -191,31 +196,22 @@ async fn serial(address: SocketAddr) -> String {
 }
 
 #[tokio::test]
-async fn new_files_are_shown_to_new_connections_and_broken_ones_are_not() {
+async fn new_files_are_used_for_new_connections() {
     let files = Files::new();
-    let (_server, address) = start(&files.transport(TransportMode::Tls));
+    let (server, address) = start(&files.transport(TransportMode::Tls));
     let first = serial(address).await;
-
-    // Busy, so that no idle timeout can end it in the meantime.
     let mut open = connect(&files, address, "http/1.1").await;
     open.write_all(b"GET /ticks HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
-    open.read_u8().await.unwrap();
-
-    files.write("server.pem", "no certificate at all");
-    tokio::time::sleep(std::time::Duration::from_millis(2500)).await;
-    assert_eq!(serial(address).await, first);
+    read_until(&mut open, "data: 1").await;
 
     files.renew();
-    let changed = async {
-        while serial(address).await == first {
-            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
-        }
-    };
+    server.reload_certificates();
+    let changed = async { while serial(address).await == first {} };
     tokio::time::timeout(TIMEOUT, changed).await.unwrap();
-    let rest = tokio::time::timeout(std::time::Duration::from_millis(100), async {
-        while open.read_u8().await.is_ok() {}
-    });
-    rest.await.expect_err("the open connection should have stayed");
+    // The open connection stays: the server ends the response when it stops.
+    let stop = tokio::spawn(async move { server.drain(std::time::Duration::ZERO).await });
+    assert_eq!(stop.await.unwrap(), Drained { cut: 1 });
+    drop(open);
 }
 
 #[tokio::test]

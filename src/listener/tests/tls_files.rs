@@ -1,17 +1,19 @@
-//! What can be wrong with the files, each with the words that say so.
+//! What can be wrong with the TLS files, and the error for each.
 
 use std::path::PathBuf;
 
 use super::certs::Files;
-use crate::config::{TransportConfig, TransportMode};
-use crate::listener::{build_tls_context, check_tls_files, tls::files::TlsFileError};
+use crate::{
+    config::{TransportConfig, TransportMode},
+    listener::{build_tls_context, check_tls_files, tls::files::TlsFileError},
+};
 
-fn complaint(transport: &TransportConfig) -> String {
+fn build_error(transport: &TransportConfig) -> String {
     build_tls_context(transport).unwrap_err().to_string()
 }
 
 #[test]
-fn files_that_are_not_there_are_all_named() {
+fn all_missing_files_are_named() {
     let files = Files::new();
     let mut transport = files.transport(TransportMode::Mtls);
     check_tls_files(&transport).unwrap();
@@ -36,7 +38,7 @@ fn files_that_are_not_there_are_all_named() {
         check_tls_files(&transport).unwrap_err()[0].to_string(),
         "transport.tls.client_ca_path is not set"
     );
-    // Not asked for in mode `tls`.
+    // Mode `tls` does not need it.
     transport.mode = TransportMode::Tls;
     assert_eq!(check_tls_files(&transport).unwrap_err().len(), 2);
 }
@@ -54,7 +56,7 @@ fn an_unreadable_file_is_named() {
 }
 
 #[test]
-fn what_is_wrong_inside_is_said() {
+fn malformed_contents_are_reported() {
     let files = Files::new();
     let transport = files.transport(TransportMode::Mtls);
     build_tls_context(&transport).unwrap();
@@ -81,9 +83,9 @@ fn what_is_wrong_inside_is_said() {
             files.write(name, contents);
         }
         files.write(file, contents);
-        let said = complaint(&transport);
-        assert!(said.contains(expected), "{file} as {contents:?}: {said}");
-        assert!(said.contains(file), "{said}");
-        assert!(!said.contains('\n'), "{said}");
+        let error = build_error(&transport);
+        assert!(error.contains(expected), "{file} as {contents:?}: {error}");
+        assert!(error.contains(file), "{error}");
+        assert!(!error.contains('\n'), "{error}");
     }
 }

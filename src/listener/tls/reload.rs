@@ -92,3 +92,68 @@ impl WatchedFiles for CertificateReloader {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use rcgen::{CertificateParams, KeyPair};
+
+    use super::*;
+    use crate::{
+        config::{TlsConfig, TransportConfig},
+        file_watcher::Check,
+        listener::tls::context::build_tls_context,
+    };
+
+    #[tokio::test(start_paused = true)]
+    async fn broken_files_keep_the_certificate_and_good_ones_replace_it() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = |name: &str| directory.path().join(name);
+        let write = |(cert, key): &(String, String)| {
+            fs::write(path("cert.pem"), cert).unwrap();
+            fs::write(path("key.pem"), key).unwrap();
+        };
+        let issue = || {
+            let key = KeyPair::generate().unwrap();
+            let params = CertificateParams::new(["localhost".to_owned()]).unwrap();
+            (params.self_signed(&key).unwrap().pem(), key.serialize_pem())
+        };
+        let (first, second) = (issue(), issue());
+        write(&first);
+        let transport = TransportConfig {
+            tls: TlsConfig {
+                cert_path: Some(path("cert.pem")),
+                key_path: Some(path("key.pem")),
+                ..TlsConfig::default()
+            },
+            ..TransportConfig::default()
+        };
+        let context = build_tls_context(&transport).unwrap();
+        let Renewal::Files(loaded) = &context.renewal else {
+            panic!("a context of files");
+        };
+        let reloader = CertificateReloader {
+            current: Arc::clone(&context.current),
+            loaded: Arc::clone(loaded),
+            in_use: loaded.contents.clone(),
+        };
+        let mut watcher = FileWatcher::new(reloader, loaded.contents.clone());
+        let original = context.current.load_full();
+
+        assert_eq!(watcher.check().await, Check::Unchanged);
+        for broken in ["", "no certificate", &second.0] {
+            fs::write(path("cert.pem"), broken).unwrap();
+            assert_eq!(watcher.check().await, Check::Changed(Change::Kept), "{broken}");
+            assert_eq!(watcher.check().await, Check::Unchanged);
+        }
+        write(&first);
+        assert_eq!(watcher.check().await, Check::Changed(Change::Restored));
+        assert!(Arc::ptr_eq(&original, &context.current.load_full()));
+        write(&second);
+        assert_eq!(watcher.check().await, Check::Changed(Change::Replaced));
+        assert!(!Arc::ptr_eq(&original, &context.current.load_full()));
+        fs::remove_file(path("key.pem")).unwrap();
+        assert_eq!(watcher.check().await, Check::Changed(Change::Kept));
+    }
+}
