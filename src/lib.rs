@@ -44,6 +44,7 @@ mod protocol;
 mod proxy;
 mod random;
 mod router;
+mod settings;
 mod startup;
 mod storage;
 mod telemetry;

@@ -5,6 +5,7 @@
 
 mod cache;
 mod candidates;
+mod config;
 pub mod keys;
 mod principal;
 mod rules;
@@ -18,13 +19,14 @@ use arc_swap::ArcSwap;
 use tokio::sync::Notify;
 
 pub use candidates::candidates;
+pub use config::{AuthConfig, AuthMode};
 pub use keys::{KeySet, KeysError};
 pub use principal::{Principal, Verified, WriterDigest};
 pub(crate) use rules::OpenServer;
 pub use rules::{Denied, Operation, Permit, authorize};
 pub use token::{Expectations, TokenError};
 
-use crate::{clock, config::AuthConfig};
+use crate::clock;
 use cache::{FailedTokens, TokenCache, digest_of};
 use keys::KeyFiles;
 use throttle::{FailedChecks, Rate};

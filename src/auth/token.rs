@@ -14,7 +14,7 @@ use super::{
     Verified,
     keys::{KeySet, VerifyKey},
 };
-use crate::{config::AuthConfig, protocol::NameError};
+use crate::{auth::AuthConfig, protocol::NameError};
 
 pub use claims::Claims;
 

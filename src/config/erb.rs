@@ -3,19 +3,17 @@
 //! A tag is replaced by a mark before the YAML is parsed, and the mark by its value after:
 //! what a variable holds is always one scalar and can never be structure.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::collections::BTreeMap;
 
-use super::{
-    problem::Report,
-    value::{Data, Origin, Table, Value, quote},
-};
+use super::problem::Report;
+use crate::settings::{Data, Origin, Table, Value, text::quote};
 
 /// The forms that every refusal names.
 const UNDERSTOOD: &str = "only <%= ENV[\"X\"] %>, <%= ENV[\"X\"] || \"default\" %>, <%= ENV.fetch(\"X\") %>, \
                           <%= ENV.fetch(\"X\", \"default\") %> and <%= ENV.fetch(\"X\") { \"default\" } %> are understood";
 
 /// The most that the variables' values may add up to in one file.
-const MOST_BYTES: usize = 1024 * 1024;
+const MAX_EXPANDED_BYTES: usize = 1024 * 1024;
 
 /// Around a tag's number. Private use: a file has no reason to hold them.
 const OPEN: char = '\u{e000}';
@@ -39,7 +37,7 @@ pub(super) struct Template {
 }
 
 /// Replaces all tags by marks; `None` when there is one that is not understood.
-pub(super) fn parse(text: &str, path: &Arc<str>, report: &mut Report) -> Option<Template> {
+pub(super) fn parse(text: &str, path: &str, report: &mut Report) -> Option<Template> {
     let mut template = Template {
         text: String::with_capacity(text.len()),
         tags: Vec::new(),
@@ -101,7 +99,7 @@ impl Template {
             template: self,
             variables,
             report,
-            left: MOST_BYTES,
+            left: MAX_EXPANDED_BYTES,
         };
         filling.table(table, "");
     }
@@ -184,7 +182,7 @@ impl Filling<'_> {
         let Some(left) = self.left.checked_sub(text.len()) else {
             if !self.report.unreadable {
                 self.report.unreadable = true;
-                let message = format!("the variables' values are longer than {MOST_BYTES} bytes together");
+                let message = format!("the variables' values are longer than {MAX_EXPANDED_BYTES} bytes together");
                 self.report.problem(origin, key, message);
             }
             return String::new();

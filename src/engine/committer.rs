@@ -10,7 +10,7 @@ use parking_lot::{Condvar, Mutex, MutexGuard};
 use tokio::sync::oneshot;
 
 use super::{
-    Limits,
+    EngineConfig,
     answers::{Answers, hand_out},
     cache::StreamCache,
     errors::Unavailable,
@@ -72,7 +72,7 @@ struct Core {
     clock: Clock,
     storage: Arc<dyn Storage>,
     cache: Arc<StreamCache>,
-    limits: Limits,
+    config: EngineConfig,
     metrics: Arc<Metrics>,
     ids: Ids,
     writers: WriterTables,
@@ -112,7 +112,7 @@ impl Committer {
     pub(super) fn new(
         storage: Arc<dyn Storage>,
         cache: Arc<StreamCache>,
-        limits: Limits,
+        config: EngineConfig,
         metrics: Arc<Metrics>,
         clock: Clock,
     ) -> Self {
@@ -121,7 +121,7 @@ impl Committer {
             clock: clock.clone(),
             storage,
             cache,
-            limits,
+            config,
             metrics,
             ids: Ids {
                 clock: clock.clone(),
@@ -272,7 +272,7 @@ impl Core {
         let context = Context {
             storage: &*self.storage,
             cache: &self.cache,
-            limits: &self.limits,
+            config: &self.config,
             now: self.clock.millis(),
         };
         self.writers.trim(context.now);

@@ -2,9 +2,8 @@ use http::HeaderName;
 
 use super::*;
 use crate::{
-    auth::{Operation, Principal},
+    auth::{AuthMode, Operation, Principal},
     clock,
-    config::{AuthConfig, AuthMode},
     test_support::{
         hostile::{Case, Expect, Table},
         tokens::{AUDIENCE, ISSUER, STREAM, Signatory, client, server},
@@ -23,11 +22,7 @@ fn gate(signatory: &Signatory) -> Gate {
         audience: vec![AUDIENCE.into()],
         ..AuthConfig::default()
     };
-    Gate::load(&Config {
-        auth: Some(auth),
-        ..Config::default()
-    })
-    .unwrap()
+    Gate::load(Some(&auth), BASE).unwrap()
 }
 
 fn admit(gate: &Gate, method: &str, target: &str, headers: &[(&str, &str)]) -> Result<Admission, Refusal> {
@@ -138,11 +133,7 @@ fn an_open_gate_grants_everything_to_nobody_in_particular() {
             ..AuthConfig::default()
         }),
     ] {
-        let gate = Gate::load(&Config {
-            auth,
-            ..Config::default()
-        })
-        .unwrap();
+        let gate = Gate::load(auth.as_ref(), BASE).unwrap();
         assert!(gate.is_open() && gate.authenticator().is_none());
         let Ok(Admission::Granted(permit)) = admit(&gate, "DELETE", &format!("{BASE}/a"), &[]) else {
             panic!("not granted");

@@ -6,6 +6,7 @@
 
 mod accept;
 mod bind;
+mod config;
 mod connection;
 mod drain;
 mod guarded;
@@ -29,6 +30,10 @@ mod tls;
 mod tests;
 
 pub use bind::{BindError, Listener};
+pub use config::{
+    AcmeConfig, ConnectionConfig, HttpVersion, InternalConfig, ServerConfig, TlsConfig, TlsVersion, TransportConfig,
+    TransportMode,
+};
 pub use connection::App;
 pub use drain::Drained;
 pub use peer::{ListenerKind, PeerAddr, TlsInfo, contains};

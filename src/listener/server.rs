@@ -16,8 +16,8 @@ use super::responses::Budgets;
 use super::throttle::Throttle;
 use super::tls::watch;
 use super::{App, Listener, TlsContext};
-use crate::config::{ConnectionConfig, LimitsConfig};
 use crate::telemetry::Metrics;
+use crate::{engine::LimitsConfig, listener::ConnectionConfig};
 
 /// hyper accepts no smaller buffer.
 const MIN_BUFFER: usize = 8 * 1024;

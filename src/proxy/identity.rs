@@ -1,7 +1,7 @@
 use http::{HeaderMap, HeaderName, HeaderValue};
 
-use crate::config::{IdentityConfig, IdentityMode, TransportMode};
-use crate::listener::TlsInfo;
+use super::{IdentityConfig, IdentityMode};
+use crate::listener::{TlsInfo, TransportMode};
 
 /// Whom a trusted proxy says that it has authenticated, as an extension of a request.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -5,6 +5,7 @@
 //! where the nearest proxy wrote, up to the first address that is not a trusted proxy's. What
 //! is believed becomes an [`Origin`]; the headers themselves go no further, whoever sent them.
 
+mod config;
 mod forwarded;
 mod identity;
 mod origin;
@@ -14,6 +15,7 @@ mod x_forwarded;
 #[cfg(test)]
 mod tests;
 
+pub use config::{ForwardedHeaders, IdentityConfig, IdentityMode, ProxyConfig};
 pub use identity::ProxyIdentity;
 pub use origin::{Host, Origin, Scheme};
 pub(crate) use trust::is_forwarding;

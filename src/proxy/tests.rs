@@ -1,9 +1,8 @@
 use http::{HeaderName, Request};
 use ipnet::IpNet;
 
-use super::{Origin, ProxyIdentity, ProxyTrust};
-use crate::config::{ForwardedHeaders, IdentityConfig, IdentityMode, ProxyConfig, TransportMode};
-use crate::listener::{PeerAddr, TlsInfo};
+use super::{ForwardedHeaders, IdentityConfig, IdentityMode, Origin, ProxyConfig, ProxyIdentity, ProxyTrust};
+use crate::listener::{PeerAddr, TlsInfo, TransportMode};
 
 const PROXY: &str = "10.0.0.1";
 

@@ -8,8 +8,8 @@ use ipnet::IpNet;
 
 use super::identity::Handoff;
 use super::{Claims, Host, Malformed, Origin, Scheme, forwarded, x_forwarded};
-use crate::config::{ForwardedHeaders, ProxyConfig, TransportMode};
-use crate::listener::{PeerAddr, TlsInfo, contains};
+use super::{ForwardedHeaders, ProxyConfig};
+use crate::listener::{PeerAddr, TlsInfo, TransportMode, contains};
 
 /// Which proxies are believed, and what of theirs. Cheap to clone.
 #[derive(Debug, Clone)]

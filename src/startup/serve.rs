@@ -10,9 +10,9 @@ use crate::{
     clock::Clock,
     config::{Config, Loaded, StorageConfig, StorageMode, TransportMode},
     control::{self, Control},
-    engine::{Engine, Limits},
+    engine::Engine,
     gate::Gate,
-    http::{self, App, Settings},
+    http::{self, App},
     listener::{Listener, Server, TlsContext, TlsContextError, build_acme_context, build_tls_context, check_tls_files},
     proxy::ProxyTrust,
     storage::Storage,
@@ -47,12 +47,7 @@ pub async fn serve(loaded: Loaded) -> Result<(), StartupError> {
         authenticator: gate.authenticator().cloned(),
         server: server.clone(),
     };
-    let app = App::new(
-        Settings::of(&config, &gate),
-        gate,
-        Arc::clone(&metrics),
-        server.stopping(),
-    );
+    let app = App::new(config.http_settings(), gate, Arc::clone(&metrics), server.stopping());
     listeners.serve(&server, speech, &app, &config);
 
     let drain = Duration::from_secs(config.server.drain_timeout_secs);
@@ -64,7 +59,7 @@ pub async fn serve(loaded: Loaded) -> Result<(), StartupError> {
             return Ok(());
         }
     };
-    let engine = Engine::start(Arc::clone(&storage), Limits::of(&config), metrics, Clock::system())
+    let engine = Engine::start(Arc::clone(&storage), config.engine(), metrics, Clock::system())
         .map_err(|error| StartupError::with_source(Phase::StartServer, "the committer could not be started", error))?;
     let control = control(&config.storage, storage, &server);
     app.ready(engine.clone());
@@ -114,7 +109,8 @@ fn control(section: &StorageConfig, storage: Arc<dyn Storage>, server: &Server) 
 }
 
 fn load_keys(config: &Config) -> Result<Gate, StartupError> {
-    let gate = Gate::load(config).map_err(|error| StartupError::new(Phase::LoadKeys, error.to_string()))?;
+    let gate = Gate::load(config.auth.as_ref(), &config.http.stream_base_path)
+        .map_err(|error| StartupError::new(Phase::LoadKeys, error.to_string()))?;
     if let Some(authenticator) = gate.authenticator() {
         drop(tokio::spawn(Arc::clone(authenticator).watch()));
     }

@@ -8,6 +8,7 @@
 //! unless [`Storage::blocking`] says that it cannot.
 
 pub mod acid;
+mod config;
 #[cfg(test)]
 pub(crate) mod contract;
 pub mod file;
@@ -21,6 +22,7 @@ pub mod tools;
 #[cfg(any(test, fuzzing))]
 pub(crate) use journaled::fuzzing as fuzzing_journaled;
 
+pub use config::{StorageConfig, StorageMode};
 use std::{ops::Range, path::Path};
 
 use bytes::Bytes;

@@ -4,7 +4,7 @@ use std::io::IsTerminal;
 
 use tracing_subscriber::{EnvFilter, fmt};
 
-use crate::config::{LogFormat, ObservabilityConfig};
+use super::{LogFormat, ObservabilityConfig};
 
 /// Starts to log. A filter that cannot be read is reported and taken as `info`.
 ///

@@ -2,9 +2,9 @@ use std::{fs, path::PathBuf};
 
 use super::*;
 use crate::{
+    auth::AuthConfig,
     auth::TokenError,
     clock,
-    config::AuthConfig,
     test_support::tokens::{STREAM, Signatory, client},
 };
 

@@ -63,7 +63,7 @@ fn by_default_it_is_the_configured_server() {
     assert!(url(tls).unwrap_err().contains("give --url"));
     let internal = |config: &mut Config| {
         config.transport.mode = crate::config::TransportMode::Tls;
-        config.internal = Some(crate::config::InternalConfig::default());
+        config.internal = Some(crate::listener::InternalConfig::default());
     };
     assert_eq!(url(internal).unwrap(), "http://127.0.0.1:4438/v1/stream");
     let domain = |config: &mut Config| {

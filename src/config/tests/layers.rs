@@ -4,7 +4,7 @@ use super::*;
 fn without_anything_there_are_the_defaults() {
     let loaded = Place::new().ok();
     assert_eq!(loaded.config, Config::default());
-    assert_eq!(*loaded.origins.of("storage.mode"), Origin::Default);
+    assert_eq!(loaded.layers.origin("storage.mode"), Origin::Default);
     assert!(loaded.files.is_empty());
 }
 
@@ -14,7 +14,7 @@ fn seven_layers_in_their_order() {
     let limit = |bytes: u32| format!("[limits]\nmax_stream_bytes = {bytes}\n");
     let stream_bytes = |place: &Place| {
         let loaded = place.ok();
-        let origin = place.cut(&loaded.origins.of("limits.max_stream_bytes").to_string());
+        let origin = place.cut(&loaded.layers.origin("limits.max_stream_bytes").to_string());
         (loaded.config.limits.max_stream_bytes, origin)
     };
 
@@ -115,7 +115,7 @@ fn an_open_server_says_so_once() {
     let warnings = Place::new().warnings();
     assert_eq!(warnings.len(), 1);
     for words in [
-        "auth: there is none: anyone who reaches 0.0.0.0:4437 may read, write and delete every stream",
+        "auth: no authentication configured: anyone who can reach 0.0.0.0:4437 can read, write and delete every stream",
         "any web page that is open in a browser",
         "Set auth.verify_key",
         "127.0.0.1:4437",
@@ -189,7 +189,7 @@ fn the_shipped_default_file_documents_every_key() {
             keys.push(format!("{section}.{key}"));
         }
     }
-    let mut all = reader::all_keys();
+    let mut all: Vec<String> = schema::Schema::get().paths().map(str::to_owned).collect();
     all.sort();
     keys.sort();
     assert_eq!(keys, all);

@@ -15,6 +15,12 @@ use std::{collections::BTreeMap, fs, path::PathBuf};
 use tempfile::TempDir;
 
 use super::*;
+use crate::{
+    engine::LimitsConfig,
+    listener::{HttpVersion, TransportConfig},
+    proxy::{ForwardedHeaders, IdentityMode},
+    telemetry::LogFormat,
+};
 
 /// A directory with files and variables to load a configuration from.
 pub(super) struct Place {

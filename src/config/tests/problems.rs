@@ -36,7 +36,7 @@ fn a_key_in_the_wrong_place_is_shown_its_own() {
     assert_eq!(
         toml("[sever]\nq = 1\n[zzzzzz]\nq = 1\n").error(),
         "[load_config] 2 problems\n  server.toml:1: sever: unknown key (did you mean \"server\"?)\n  \
-         server.toml:3: zzzzzz: unknown key; `config` prints the keys that there are"
+         server.toml:3: zzzzzz: unknown key; `config` prints all keys"
     );
 }
 
@@ -89,7 +89,7 @@ fn files_that_cannot_be_read() {
     );
     assert_eq!(
         toml("").config("s.toml", vec![b'#'; 10 << 20]).error(),
-        "[load_config] s.toml: larger than 1024 KiB: this is no configuration file"
+        "[load_config] s.toml: larger than 1024 KiB: this is not a configuration file"
     );
     let mut place = rails("production", "");
     place.options.config_path = Some(place.path("config/none.yml"));
@@ -101,7 +101,7 @@ fn windows_files_are_read_with_their_lines() {
     let place = toml("\u{feff}[storage]\r\nmode = \"acid\"\r\n");
     assert_eq!(place.ok().config.storage.mode, StorageMode::Acid);
     assert_eq!(
-        place.cut(&place.ok().origins.of("storage.mode").to_string()),
+        place.cut(&place.ok().layers.origin("storage.mode").to_string()),
         "server.toml:2"
     );
     let place = rails("test", "\u{feff}test:\r\n  port: 1\r\n  auth:\r\n    mode: none\r\n");

@@ -67,7 +67,7 @@ fn development_of_the_document() {
     assert_eq!(auth.issuer, ["https://localhost:3000"]);
     assert_eq!(auth.audience, ["https://localhost:4437/v1/streams"]);
     assert!(loaded.warnings.is_empty());
-    let origin = |key: &str| place.cut(&loaded.origins.of(key).to_string());
+    let origin = |key: &str| place.cut(&loaded.layers.origin(key).to_string());
     assert_eq!(origin("auth.issuer"), "config/durable_streams.yml:5");
     assert_eq!(origin("server.bind_address"), "config/durable_streams.yml:2");
 }
@@ -334,8 +334,11 @@ fn no_yaml_of_this_kind() {
         ("test:\n  port: [1\n", "YAML syntax: "),
         ("test:\n  <<: *nowhere\n", "yml:2: YAML syntax: "),
         ("test: {}\n---\ntest: {}\n", "yml:2: a second document"),
-        ("test:\n  port: !ruby/object:Kernel {}\n", "yml:2: the tag "),
-        ("test: &a\n  x: *a\n", "yml:2: an alias inside of what it names"),
+        (
+            "test:\n  port: !ruby/object:Kernel {}\n",
+            "yml:2: YAML syntax: unsupported tag",
+        ),
+        ("test: &a\n  x: *a\n", "yml:2: an alias inside of its own anchor"),
         ("test:\n  [1, 2]: 3\n", "yml:2: a key must be text"),
     ] {
         let error = rails("test", text).error();

@@ -254,12 +254,12 @@ fn numbers_and_levels() {
     refused(
         "[limits]\nmax_connections = 0\nmax_header_bytes = 10\nmax_inflight_bytes = 100\n[server]\ndrain_timeout_secs = 100000\n[observability]\nrust_log = \"inof\"\n[auth]\nverify_key = \"/k\"\nleeway_secs = 3600\n",
         &[
-            "server.toml:2: limits.max_connections: must be more than 0",
-            "server.toml:3: limits.max_header_bytes: is less than 4096: a token in a header or URL would not fit",
-            "server.toml:4: limits.max_inflight_bytes: limits.max_body_bytes (10485760) is more than limits.max_inflight_bytes (100): such a body could never be taken",
-            "server.toml:6: server.drain_timeout_secs: 100000 seconds is more than a day",
-            "server.toml:8: observability.rust_log: \"inof\" is no log level (did you mean \"info\"?)",
-            "server.toml:11: auth.leeway_secs: is more than 300: expired tokens would live on for that long",
+            "server.toml:2: limits.max_connections: must be at least 1, not 0",
+            "server.toml:3: limits.max_header_bytes: must be at least 4096, not 10: a token in a header or URL would not fit",
+            "server.toml:4: limits.max_inflight_bytes: limits.max_body_bytes (10485760) is more than limits.max_inflight_bytes (100): such a body could never be accepted",
+            "server.toml:6: server.drain_timeout_secs: must be at most 86400, not 100000",
+            "server.toml:8: observability.rust_log: \"inof\" is not a log level (did you mean \"info\"?)",
+            "server.toml:11: auth.leeway_secs: must be at most 300, not 3600: expired tokens would be accepted for that long",
         ],
     );
     for good in ["debug", "INFO", "info,hyper=warn", "durable_streams_server=trace,off"] {

@@ -67,13 +67,10 @@ async fn a_read_ends_where_the_tail_was() {
 
 #[tokio::test]
 async fn pages_end_with_a_message() {
-    let limits = Limits {
-        cache_bytes: 1 << 20,
-        max_read_bytes: Some(100),
-        ..Limits::default()
-    };
+    let mut config = unlimited();
+    config.limits.max_read_bytes = 100;
     let storage = Faulty::new(0);
-    let engine = Engine::start(storage as _, limits, Arc::new(Metrics::new().unwrap()), Clock::system()).unwrap();
+    let engine = Engine::start(storage as _, config, Arc::new(Metrics::new().unwrap()), Clock::system()).unwrap();
     let stream = name("a");
     let messages: Vec<String> = (0..20).map(|n| format!("\"{}\"", "x".repeat(n * 9))).collect();
     let body = format!("[{}]", messages.join(","));

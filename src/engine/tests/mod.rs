@@ -128,12 +128,20 @@ impl Storage for Faulty {
     }
 }
 
-pub(super) fn start(storage: Arc<dyn Storage>) -> Engine {
-    let limits = Limits {
+/// A configuration without limits on streams.
+pub(super) fn unlimited() -> EngineConfig {
+    EngineConfig {
+        limits: LimitsConfig {
+            max_stream_bytes: 0,
+            ..LimitsConfig::default()
+        },
         cache_bytes: 1 << 20,
-        ..Limits::default()
-    };
-    Engine::start(storage, limits, Arc::new(Metrics::new().unwrap()), Clock::system()).unwrap()
+        ..EngineConfig::default()
+    }
+}
+
+pub(super) fn start(storage: Arc<dyn Storage>) -> Engine {
+    Engine::start(storage, unlimited(), Arc::new(Metrics::new().unwrap()), Clock::system()).unwrap()
 }
 
 pub(super) fn name(text: &str) -> StreamName {

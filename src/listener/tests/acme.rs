@@ -6,8 +6,11 @@ use std::time::Duration;
 
 use super::certs::{Ca, run};
 use super::support::{app, bind, exchange, hasty, until};
-use crate::config::{AcmeConfig, LimitsConfig, TransportConfig, TransportMode};
 use crate::listener::{Server, build_acme_context};
+use crate::{
+    engine::LimitsConfig,
+    listener::{AcmeConfig, TransportConfig, TransportMode},
+};
 
 const DOMAIN: &str = "streams.example.test";
 

@@ -8,7 +8,7 @@ use super::certs::{Files, curl};
 use super::http2::{CONTINUATION, DATA, END_HEADERS, END_STREAM, HEADERS, Peer, RST_STREAM, head, start_with};
 use super::support::until;
 use super::tls::start;
-use crate::config::{ConnectionConfig, TransportMode};
+use crate::listener::{ConnectionConfig, TransportMode};
 
 /// Error codes (RFC 9113, section 7).
 const CANCEL: u32 = 8;

@@ -8,7 +8,7 @@ use tokio::net::TcpStream;
 use super::certs::Files;
 use super::support::{PATIENCE, count, read_all, read_until, start_default, until};
 use super::tls;
-use crate::config::TransportMode;
+use crate::listener::TransportMode;
 
 const GET: &str = "GET / HTTP/1.1\r\nHost: x\r\n\r\n";
 

@@ -10,8 +10,11 @@ use tokio_rustls::client::TlsStream;
 use super::certs::Files;
 use super::support::{PATIENCE, app, bind, hasty, until};
 use super::tls::{connect, start};
-use crate::config::{ConnectionConfig, LimitsConfig, TransportMode};
 use crate::listener::{Drained, Server, build_tls_context};
+use crate::{
+    engine::LimitsConfig,
+    listener::{ConnectionConfig, TransportMode},
+};
 
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 

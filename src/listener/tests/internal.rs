@@ -2,7 +2,7 @@ use ipnet::IpNet;
 use tokio::io::AsyncWriteExt;
 
 use super::support::{app, bind, connect_from, hasty, read_all};
-use crate::config::LimitsConfig;
+use crate::engine::LimitsConfig;
 use crate::listener::{Server, contains};
 
 fn nets(list: &[&str]) -> Vec<IpNet> {

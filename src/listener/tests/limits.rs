@@ -5,8 +5,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use super::support::{app, bind, connect_from, exchange, hasty, read_all, read_until, start, start_default, until};
-use crate::config::{ConnectionConfig, LimitsConfig};
 use crate::listener::Server;
+use crate::{engine::LimitsConfig, listener::ConnectionConfig};
 
 fn crowd(max_connections: usize) -> LimitsConfig {
     LimitsConfig {

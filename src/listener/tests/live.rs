@@ -10,8 +10,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::certs::{Files, run};
 use super::support::{PATIENCE, bind, hasty, read_all, read_until, until};
-use crate::config::{LimitsConfig, TransportMode};
 use crate::listener::{Drained, Server};
+use crate::{engine::LimitsConfig, listener::TransportMode};
 
 const SSE: [(&str, &str); 2] = [("content-type", "text/event-stream"), ("x-other", "kept")];
 

@@ -5,8 +5,8 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 
 use super::support::{app, bind, until};
-use crate::config::{ConnectionConfig, LimitsConfig};
 use crate::listener::Server;
+use crate::{engine::LimitsConfig, listener::ConnectionConfig};
 
 const READERS: usize = 2000;
 

@@ -17,8 +17,11 @@ use tokio::net::TcpStream;
 use super::certs::Files;
 use super::http2::{DATA, END_STREAM, Peer, RST_STREAM, WINDOW_UPDATE};
 use super::support::{bind, connect_from, exchange, hasty, read_until, until};
-use crate::config::{ConnectionConfig, LimitsConfig, TransportMode};
 use crate::listener::{Server, build_tls_context};
+use crate::{
+    engine::LimitsConfig,
+    listener::{ConnectionConfig, TransportMode},
+};
 
 const MIB: usize = 1024 * 1024;
 

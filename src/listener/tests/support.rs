@@ -13,8 +13,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::timeout;
 
-use crate::config::{ConnectionConfig, LimitsConfig};
 use crate::listener::{Listener, ListenerKind, PeerAddr, Server, TlsInfo};
+use crate::{engine::LimitsConfig, listener::ConnectionConfig};
 
 /// Longer than anything here takes; reaching it is a failure.
 pub(super) const PATIENCE: Duration = Duration::from_secs(60);

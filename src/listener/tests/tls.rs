@@ -11,8 +11,11 @@ use tokio_rustls::client::TlsStream;
 
 use super::certs::{Files, curl, run};
 use super::support::{PATIENCE, app, bind, exchange, hasty};
-use crate::config::{LimitsConfig, TlsVersion, TransportConfig, TransportMode};
 use crate::listener::{Drained, Server, build_tls_context};
+use crate::{
+    engine::LimitsConfig,
+    listener::{TlsVersion, TransportConfig, TransportMode},
+};
 
 pub(super) fn start(transport: &TransportConfig) -> (Server, SocketAddr) {
     let server = Server::new(&LimitsConfig::default(), &hasty());

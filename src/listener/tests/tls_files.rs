@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 
 use super::certs::Files;
-use crate::config::{TransportConfig, TransportMode};
 use crate::listener::{TlsFileError, build_tls_context, check_tls_files};
+use crate::listener::{TransportConfig, TransportMode};
 
 fn complaint(transport: &TransportConfig) -> String {
     build_tls_context(transport).unwrap_err().to_string()

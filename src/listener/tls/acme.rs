@@ -27,7 +27,7 @@ use super::{
 };
 use crate::{
     clock,
-    config::{AcmeConfig, TransportConfig},
+    listener::{AcmeConfig, TransportConfig},
 };
 use certificate::{Issued, Shown};
 use client::Client;

@@ -12,7 +12,7 @@ use rustls::{ConfigBuilder, RootCertStore, ServerConfig, SupportedProtocolVersio
 
 use super::acme::Certification;
 use super::files::{Contents, Source, Sources, TlsFileError};
-use crate::config::{TlsConfig, TlsVersion, TransportConfig};
+use crate::listener::{TlsConfig, TlsVersion, TransportConfig};
 
 /// What is wrong inside the files; the `[build_tls_context]` phase.
 #[derive(Debug, thiserror::Error)]

@@ -2,7 +2,7 @@ use std::fs::{self, File};
 use std::io::{self, ErrorKind, Read};
 use std::path::PathBuf;
 
-use crate::config::{TransportConfig, TransportMode};
+use crate::listener::{TransportConfig, TransportMode};
 
 /// A file that TLS needs and cannot have; the `[check_tls_files]` phase.
 #[derive(Debug, thiserror::Error)]

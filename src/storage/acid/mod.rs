@@ -9,7 +9,7 @@ use super::{
     journaled::{JournaledStore, Options, delegate_storage, disk::Directory},
     tools,
 };
-use crate::{config::StorageMode, protocol::Millis, protocol::StreamName};
+use crate::{protocol::Millis, protocol::StreamName, storage::StorageMode};
 
 /// A [`Storage`] in redb.
 #[derive(Debug)]

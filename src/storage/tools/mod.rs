@@ -18,7 +18,7 @@ use super::{
     journaled::{JournaledStore, Options, base, disk::Directory, journal},
     lock::DirLock,
 };
-use crate::{clock, config::StorageMode};
+use crate::{clock, storage::StorageMode};
 
 /// Memory for parts of the index that a tool reads.
 const CACHE_BYTES: usize = 64 * 1024 * 1024;

@@ -11,8 +11,8 @@ use bytes::Bytes;
 
 use super::JournaledStore;
 use crate::{
-    config::StorageMode,
     protocol::{Millis, StreamName},
+    storage::StorageMode,
     storage::{Change, CommitError, Position, Storage, StorageError, Stored, StreamId, Usage, WriterState, tools},
 };
 
