@@ -13,7 +13,7 @@ mod throttle;
 pub mod token;
 mod watch;
 
-use std::{net::IpAddr, path::PathBuf, sync::Arc, time::Duration};
+use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use arc_swap::ArcSwap;
 use tokio::sync::Notify;
@@ -24,7 +24,7 @@ pub use keys::{KeySet, KeysError};
 pub use principal::{Principal, Verified, WriterDigest};
 pub(crate) use rules::OpenServer;
 pub use rules::{Denied, Operation, Permit, authorize};
-pub use token::{Expectations, TokenError};
+pub use token::TokenError;
 
 use crate::clock;
 use cache::{FailedTokens, TokenCache, digest_of};
@@ -36,10 +36,7 @@ use token::Token;
 pub struct Authenticator {
     /// The keys and the memory that belongs to them, swapped as one.
     current: ArcSwap<Generation>,
-    expectations: Expectations,
-    path: PathBuf,
-    cache_size: usize,
-    reload_secs: u64,
+    config: AuthConfig,
     /// Asks the watch to look at the files at once.
     reload: Arc<Notify>,
     failures: Rate,
@@ -101,10 +98,7 @@ impl Authenticator {
         };
         Ok(Arc::new(Self {
             current: ArcSwap::from_pointee(Generation::new(files, keys, config.cache_size)),
-            expectations: Expectations::from(config),
-            path: config.verify_key.clone(),
-            cache_size: config.cache_size,
-            reload_secs: config.reload_secs,
+            config: config.clone(),
             reload: Arc::default(),
             failures,
             failed_checks: FailedChecks::new(failures),
@@ -180,7 +174,7 @@ impl Authenticator {
             .failed_checks
             .charge(client, parsed.checks(&current.keys))
             .map_err(Unverified::Throttled)?;
-        match token::verify(&parsed, &current.keys, &self.expectations, now) {
+        match token::verify(&parsed, &current.keys, &self.config, now) {
             Ok(verified) => {
                 charge.give_back();
                 let verified = Arc::new(verified.of_token(token));
@@ -227,7 +221,7 @@ impl Authenticator {
     fn replace_keys(&self, files: KeyFiles, keys: KeySet) {
         let old = self.current.load_full();
         self.current
-            .store(Arc::new(Generation::new(files, keys, self.cache_size)));
+            .store(Arc::new(Generation::new(files, keys, self.config.cache_size)));
         old.keys.withdraw_all_but(&self.current.load().keys);
     }
 }
@@ -235,8 +229,7 @@ impl Authenticator {
 impl std::fmt::Debug for Authenticator {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Authenticator")
-            .field("path", &self.path)
-            .field("expectations", &self.expectations)
+            .field("config", &self.config)
             .finish_non_exhaustive()
     }
 }

@@ -91,17 +91,6 @@ pub enum TokenError {
     Stream(NameError),
 }
 
-/// What a token must say besides being signed.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Expectations {
-    /// Accepted `iss`; empty: not checked.
-    pub issuer: Vec<String>,
-    /// Accepted `aud`; empty: not checked.
-    pub audience: Vec<String>,
-    /// Tolerated clock difference in seconds.
-    pub leeway: u64,
-}
-
 impl TokenError {
     /// Whether the same token fails for the same reason at any later time.
     pub(super) fn is_final(&self) -> bool {
@@ -109,26 +98,16 @@ impl TokenError {
     }
 }
 
-impl From<&AuthConfig> for Expectations {
-    fn from(config: &AuthConfig) -> Self {
-        Self {
-            issuer: config.issuer.clone(),
-            audience: config.audience.clone(),
-            leeway: config.leeway_secs,
-        }
-    }
-}
-
 /// The steps after [`Token::parse`]: what `token` proves at `now`.
 pub(super) fn verify(
     token: &Token<'_>,
     keys: &KeySet,
-    expectations: &Expectations,
+    expected: &AuthConfig,
     now: u64,
 ) -> Result<Verified, TokenError> {
     let key = token.signer(keys)?;
     // Only now: nobody learns what a claim should be by sending unsigned ones.
-    let verified = token.claims()?.accept(expectations, now)?;
+    let verified = token.claims()?.accept(expected, now)?;
     Ok(verified.until(key.withdrawn().clone()))
 }
 

@@ -17,12 +17,7 @@ impl Authenticator {
     /// A file that cannot be used keeps the keys it had, and is reported once; a key that is
     /// gone is withdrawn.
     pub async fn watch(self: Arc<Self>) {
-        // Without a period the files are read when somebody asks for it.
-        let period = Duration::from_secs(if self.reload_secs == 0 {
-            86_400
-        } else {
-            self.reload_secs
-        });
+        let period = self.config.reload_interval();
         self.watch_every(period, SETTLE).await;
     }
 
@@ -91,7 +86,7 @@ impl Watcher {
 
     /// Looks at the files, off the async workers; `None` when nobody needs them any longer.
     pub(super) async fn read(&self) -> Option<Look> {
-        let path = self.authenticator.upgrade()?.path.clone();
+        let path = self.authenticator.upgrade()?.config.verify_key.clone();
         Some(match tokio::task::spawn_blocking(move || KeyFiles::read(&path)).await {
             Ok(read) => read.map_err(|error| error.to_string()),
             Err(stopped) => Err(stopped.to_string()),
@@ -133,7 +128,7 @@ impl Watcher {
         authenticator.replace_keys(files, keys);
         if kids.is_empty() {
             tracing::error!(
-                path = %authenticator.path.display(),
+                path = %authenticator.config.verify_key.display(),
                 "auth.verify_key holds no key any longer: every token is refused until one is put there"
             );
         } else {

@@ -13,7 +13,7 @@ use serde_saphyr::{
     options::{MergeKeyPolicy, NonFiniteFloatPolicy},
 };
 
-use crate::settings::{Data, Origin, Table, Value, text::one_line};
+use crate::settings::{Data, Origin, Table, Value, text::{one_line, quote}};
 
 /// Aliases count as often as they are used.
 const MAX_VALUES: usize = 10_000;
@@ -228,13 +228,19 @@ fn merge(merged: &mut Vec<Table>, value: Value, line: usize) -> Result<(), YamlE
 
 fn describe(error: Error) -> YamlError {
     let line = error.location().map_or(0, |location| line_of(&location));
-    let message = match &error {
+    let mut cause = &error;
+    while let Error::AliasError { error, .. } = cause {
+        cause = error;
+    }
+    let message = match cause {
         Error::Budget { breach, .. } => match breach {
             BudgetBreach::Depth { .. } => format!("nested deeper than {MAX_DEPTH} levels"),
             BudgetBreach::Documents { .. } => "a second document; one file holds one".into(),
             BudgetBreach::Aliases { .. } => format!("more than {MAX_ALIASES} aliases"),
+            BudgetBreach::RecordedAnchorBytes { .. } => format!("more than {} KiB in anchors", MAX_ANCHOR_BYTES / 1024),
             _ => format!("more than {MAX_VALUES} values, aliases included"),
         },
+        Error::UnsupportedTag { tag, .. } => format!("the tag {} is not understood", quote(tag)),
         Error::RecursiveReferencesRequireWeakTypes { .. } => "an alias inside of its own anchor".into(),
         other => {
             let text = one_line(&other.to_string());

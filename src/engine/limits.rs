@@ -29,7 +29,8 @@ section! {
     pub struct LimitsConfig {
         /// Memory of the memory storage. 0: no limit.
         max_memory_bytes: u64 = 100 * MIB;
-        /// Size of one stream; appends beyond it are refused with 413. 0: no limit. The Rails form's default with a data directory is 0.
+        /// Size of one stream; appends beyond it are refused with 413. 0: no limit. The Rails
+        /// form's default with a data directory is 0.
         max_stream_bytes: u64 = 10 * MIB;
         /// Number of streams; more are refused with 507. 0: no limit.
         max_streams: u64 = 0;
@@ -39,27 +40,36 @@ section! {
         max_header_bytes: usize = 32 * KIB, { min: 4096, why: "a token in a header or URL would not fit" };
         /// Open connections of both listeners together.
         max_connections: usize = 20_000, { min: 1 };
-        /// Open connections of one client address (IPv6: one /64) to the public listener. Addresses of `proxy.trusted_proxies` are exempt. 0: no limit.
+        /// Open connections of one client address (IPv6: one /64) to the public listener. Addresses
+        /// of `proxy.trusted_proxies` are exempt. 0: no limit.
         max_connections_per_address: Option<usize> = None, { example: "5000", derived: "a quarter of max_connections" };
         /// Open long-polls and SSE reads.
         max_live_readers: usize = 15_000, { min: 1 };
-        /// Live reads of one client token, or of all tokens with one `identity`; more are refused with 429. Server tokens are exempt. 0: no limit.
+        /// Live reads of one client token, or of all tokens with one `identity`; more are refused
+        /// with 429. Server tokens are exempt. 0: no limit.
         max_live_readers_per_principal: Option<usize> = None, { example: "1500", derived: "a tenth of max_live_readers, at least 6" };
-        /// Live reads of one client address (IPv6: one /64); more are refused with 429. Server tokens, the internal listener and `proxy.trusted_proxies` are exempt. 0: no limit.
+        /// Live reads of one client address (IPv6: one /64); more are refused with 429. Server
+        /// tokens, the internal listener and `proxy.trusted_proxies` are exempt. 0: no limit.
         max_live_readers_per_address: Option<usize> = None, { example: "3750", derived: "a quarter of max_live_readers, at least 6" };
-        /// Memory of request bodies at one moment, all connections together; more are refused with 503.
+        /// Memory of request bodies at one moment, all connections together; more are refused with
+        /// 503.
         max_inflight_bytes: u64 = 256 * MIB, { min: 1 };
-        /// Nesting of arrays and objects in one JSON message; deeper ones are refused with 400. Readers see messages inside one more array, and common parsers stop at 100.
+        /// Nesting of arrays and objects in one JSON message; deeper ones are refused with 400.
+        /// Readers see messages inside one more array, and common parsers stop at 100.
         max_json_depth: usize = 64, { min: 1, max: 1000 };
-        /// Producers that a stream remembers, those of server tokens and those of client tokens counted apart. The least recently used is evicted first.
+        /// Producers that a stream remembers, those of server tokens and those of client tokens
+        /// counted apart. The least recently used is evicted first.
         max_producers_per_stream: usize = 1000, { min: 1, max: 100_000 };
-        /// Memory of responses that clients have not taken yet, all connections together. Further reads wait, or are refused with 503.
+        /// Memory of responses that clients have not taken yet, all connections together. Further
+        /// reads wait, or are refused with 503.
         max_response_bytes: u64 = 256 * MIB, { min: 1 };
-        /// The same for one client address (IPv6: one /64) on the public listener. Addresses of `proxy.trusted_proxies` are exempt. 0: no limit.
+        /// The same for one client address (IPv6: one /64) on the public listener. Addresses of
+        /// `proxy.trusted_proxies` are exempt. 0: no limit.
         max_response_bytes_per_address: Option<u64> = None, { example: "134217728", derived: "a half of max_response_bytes" };
         /// The same for one HTTP/2 connection.
         max_response_bytes_per_connection: u64 = 16 * MIB, { min: 1 };
-        /// Size of one catch-up response; the next read continues from `Stream-Next-Offset`. A single larger message is sent whole. 0: everything up to the tail.
+        /// Size of one catch-up response; the next read continues from `Stream-Next-Offset`. A
+        /// single larger message is sent whole. 0: everything up to the tail.
         max_read_bytes: u64 = 0;
     }
 }
@@ -128,10 +138,14 @@ fn or_unlimited(limit: usize) -> usize {
 }
 
 section! {
-    /// How long streams keep their data, unless they were created with `Stream-Retention-Age` or `Stream-Retention-Bytes`.
+    /// How long streams keep their data, unless they were created with `Stream-Retention-Age` or
+    /// `Stream-Retention-Bytes`.
     pub struct RetentionConfig {
-        /// Rules by stream name; the first that matches applies. `*` matches any run of characters. Without a rule a stream keeps everything.
-        rules: Vec<RetentionRule> = Vec::new();
+        /// Rules by stream name; the first that matches applies. `*` matches any run of characters.
+        /// Without a rule a stream keeps everything.
+        rules: Vec<RetentionRule> = Vec::new(), {
+            example: "[{ streams = \"gid://app/Room/*\", max_age_secs = 604800, max_bytes = 10485760 }]",
+        };
     }
 }
 

@@ -6,7 +6,7 @@ use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 
 use super::{config::with_file, header_lines, split_at};
 use crate::auth::{
-    Expectations, KeySet, candidates,
+    AuthConfig, KeySet, candidates,
     token::{MAX_TOKEN_BYTES, Token},
 };
 
@@ -46,7 +46,7 @@ fn judge(text: &str) {
     let Ok(claims) = token.claims() else { return };
     let expires = claims.exp;
     let now = 1_800_000_000;
-    if let Ok(verified) = claims.accept(&Expectations::default(), now) {
+    if let Ok(verified) = claims.accept(&AuthConfig::default(), now) {
         assert!(verified.expires_at() > now);
         assert_eq!(i64::try_from(verified.expires_at()), Ok(expires));
     }

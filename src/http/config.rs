@@ -25,7 +25,9 @@ section! {
         cors_origins: String = "*".into(), { never_empty: true };
         /// Path of the protocol. The Rails form's default is `/v1/streams`.
         stream_base_path: String = "/v1/stream".into(), { rails: "route" };
-        /// Scheme, host and port by which clients reach the server, for `Location`. Without it, a relative `Location` is sent unless `transport.acme.domain` or a trusted proxy names the host.
+        /// Scheme, host and port by which clients reach the server, for `Location`. Without it, a
+        /// relative `Location` is sent unless `transport.acme.domain` or a trusted proxy names the
+        /// host.
         public_url: Option<String> = None, { example: "\"https://streams.example.com\"" };
         /// Who may cache reads; see docs/limits.md.
         cache: CachePolicy = CachePolicy::Auto;

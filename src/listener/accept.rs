@@ -106,7 +106,7 @@ fn admit<S: App>(socket: TcpStream, peer: SocketAddr, gatehouse: &Gatehouse, app
         .responses
         .of(shared.connections.client(gatehouse.kind, peer.ip()));
     let state = Arc::new(ConnectionState::new(Arc::clone(&responses)));
-    let io = Guarded::new(socket, shared.timeouts.write, Arc::clone(&state));
+    let io = Guarded::new(socket, shared.timeouts.write_timeout(), Arc::clone(&state));
     let service = Entry {
         inner: app.clone(),
         peer: PeerAddr(peer),
@@ -140,7 +140,7 @@ async fn serve_tls<S: App>(
     peer: SocketAddr,
 ) {
     // Boxed: what the handshake needs would otherwise be reserved as long as the connection lives.
-    let handshake = Box::pin(timeout(shared.timeouts.handshake, handshake(io, &context)));
+    let handshake = Box::pin(timeout(shared.timeouts.handshake_timeout(), handshake(io, &context)));
     let outcome = match select(handshake, pin!(shared.stop.token().cancelled())).await {
         Either::Left((outcome, _)) => outcome,
         Either::Right(_) => return,
@@ -196,7 +196,7 @@ fn refuse(socket: TcpStream, shared: &Arc<Shared>, answer: Vec<u8>) {
         return;
     };
     let state = Arc::new(ConnectionState::new(shared.responses.of(None)));
-    let mut io = Guarded::new(socket, shared.timeouts.write, state);
+    let mut io = Guarded::new(socket, shared.timeouts.write_timeout(), state);
     let shared_by_all = Arc::clone(shared);
     shared.tasks.spawn(async move {
         // Clients mistrust an answer that comes before their request.

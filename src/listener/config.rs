@@ -30,7 +30,8 @@ section! {
         bind: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
         /// Port to listen on.
         port: u16 = 4438;
-        /// Addresses or CIDR blocks of the peers that may connect. Required; compared with the TCP peer, never with a header.
+        /// Addresses or CIDR blocks of the peers that may connect. Required; compared with the TCP
+        /// peer, never with a header.
         allowed_ips: Vec<IpNet> = Vec::new(), { example: "[\"10.0.0.4\"]" };
     }
 }
@@ -101,7 +102,8 @@ section! {
     pub struct TlsConfig {
         /// Certificate chain, PEM. Required in tls and mtls, unless `transport.acme.domain` is set.
         cert_path: Option<PathBuf> = None, { rails: "tls.cert", example: "\"/etc/durable-streams/tls/server.crt\"" };
-        /// Private key of the certificate, PEM. Required in tls and mtls, unless `transport.acme.domain` is set.
+        /// Private key of the certificate, PEM. Required in tls and mtls, unless
+        /// `transport.acme.domain` is set.
         key_path: Option<PathBuf> = None, { rails: "tls.key", example: "\"/etc/durable-streams/tls/server.key\"" };
         /// CAs that sign client certificates, PEM. Required in mtls.
         client_ca_path: Option<PathBuf> = None, { example: "\"/etc/durable-streams/tls/client-ca.crt\"" };
@@ -132,11 +134,13 @@ section! {
     pub struct ConnectionConfig {
         /// How long a long-poll waits for data.
         long_poll_timeout_secs: u64 = 30, { min: 1, max: MAX_TIMEOUT_SECS, rails: "storage.long_poll_timeout" };
-        /// An SSE read ends after about this long, so that CDNs can collapse readers (section 10.2 of the protocol). 0: never.
+        /// An SSE read ends after about this long, so that CDNs can collapse readers (section 10.2
+        /// of the protocol). 0: never.
         sse_reconnect_interval_secs: u64 = 60, { max: MAX_TIMEOUT_SECS, rails: "storage.sse_reconnect_interval" };
         /// Timeout of a request's head, and of a connection's first request.
         header_timeout_secs: u64 = 30, { min: 1, max: MAX_TIMEOUT_SECS };
-        /// Timeout of the next request on a connection. Longer than proxies keep connections idle (nginx: 60).
+        /// Timeout of the next request on a connection. Longer than proxies keep connections idle
+        /// (nginx: 60).
         idle_timeout_secs: u64 = 75, { min: 1, max: MAX_TIMEOUT_SECS };
         /// Timeout of the next piece of a request body.
         body_timeout_secs: u64 = 30, { min: 1, max: MAX_TIMEOUT_SECS };
@@ -148,6 +152,13 @@ section! {
         handshake_timeout_secs: u64 = 10, { min: 1, max: MAX_TIMEOUT_SECS };
         /// Interval of comments on an idle SSE read.
         sse_heartbeat_secs: u64 = 15, { min: 1, max: MAX_TIMEOUT_SECS };
+    }
+}
+
+impl TlsConfig {
+    /// `reload_secs`
+    pub(super) fn reload_interval(&self) -> Duration {
+        Duration::from_secs(self.reload_secs.max(1))
     }
 }
 
@@ -165,7 +176,7 @@ impl ConnectionConfig {
 
     /// `sse_heartbeat_secs`
     pub(crate) fn sse_heartbeat(&self) -> Duration {
-        Duration::from_secs(self.sse_heartbeat_secs)
+        Duration::from_secs(self.sse_heartbeat_secs.max(1))
     }
 
     /// `body_timeout_secs`
@@ -202,7 +213,8 @@ impl ConnectionConfig {
 section! {
     /// Automatic HTTPS (ACME).
     pub struct AcmeConfig {
-        /// Host name to get a certificate for; needs `transport.mode = "tls"`. The Rails form's `domain` without `tls` sets it.
+        /// Host name to get a certificate for; needs `transport.mode = "tls"`. The Rails form's
+        /// `domain` without `tls` sets it.
         domain: Option<String> = None, { example: "\"streams.example.com\"" };
         /// Mail addresses for the account, without `mailto:`.
         contact: Vec<String> = Vec::new();

@@ -77,7 +77,7 @@ where
             // written, above all not its buffers.
             let mut live = {
                 let connection = shared.http1.serve_connection(TokioIo::new(io), service);
-                let mut connection = Box::new(Watched::http1(connection, Arc::clone(&state), shared.timeouts));
+                let mut connection = Box::new(Watched::http1(connection, Arc::clone(&state), shared.timeouts.clone()));
                 let ended = drive(Pin::new(&mut *connection), &shared, || state.is_live_due()).await;
                 match ended {
                     Ended::ByItself(Ok(())) | Ended::Cut => return,

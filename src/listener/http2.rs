@@ -21,7 +21,7 @@ use super::connection::{Ended, Graceful, drive};
 use super::idle::Watched;
 use super::metered::Metered;
 use super::responses::Budget;
-use super::server::{Shared, Timeouts};
+use super::{ConnectionConfig, server::Shared};
 use super::service::Entry;
 use super::state::ConnectionState;
 use super::taking::{End, run};
@@ -60,12 +60,12 @@ where
     let streams = Streams {
         state: Arc::clone(&state),
         budget,
-        write_timeout: shared.timeouts.write,
+        write_timeout: shared.timeouts.write_timeout(),
         cancellations: Arc::new(Mutex::new(Cancellations::new())),
     };
     let connection =
         builder(streams, &shared.timeouts, shared.max_header_bytes).serve_connection(TokioIo::new(io), service);
-    let mut connection = Box::new(Watched::http2(connection, Arc::clone(&state), shared.timeouts));
+    let mut connection = Box::new(Watched::http2(connection, Arc::clone(&state), shared.timeouts.clone()));
     match drive(Pin::new(&mut *connection), &shared, || false).await {
         Ended::ByItself(Err(error)) => tracing::debug!(%peer, %error, "connection ended"),
         Ended::ByItself(Ok(())) if state.is_abused() => {
@@ -75,7 +75,7 @@ where
     }
 }
 
-fn builder(streams: Streams, timeouts: &Timeouts, max_header_bytes: usize) -> http2::Builder<Streams> {
+fn builder(streams: Streams, timeouts: &ConnectionConfig, max_header_bytes: usize) -> http2::Builder<Streams> {
     let mut builder = http2::Builder::new(streams);
     builder
         .timer(TokioTimer::new())
@@ -86,8 +86,8 @@ fn builder(streams: Streams, timeouts: &Timeouts, max_header_bytes: usize) -> ht
         .max_header_list_size(u32::try_from(max_header_bytes).unwrap_or(u32::MAX))
         .max_pending_accept_reset_streams(MAX_PENDING_RESETS)
         .max_local_error_reset_streams(MAX_OWN_RESETS)
-        .keep_alive_interval(timeouts.header)
-        .keep_alive_timeout(timeouts.write);
+        .keep_alive_interval(timeouts.header_timeout())
+        .keep_alive_timeout(timeouts.write_timeout());
     builder
 }
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::connection::Graceful;
-use super::server::Timeouts;
+use super::ConnectionConfig;
 use super::state::ConnectionState;
 
 /// How long an HTTP/2 connection that was told to go may take to do so.
@@ -21,7 +21,7 @@ const GOODBYE: Duration = Duration::from_secs(5);
 pub(super) struct Watched<C> {
     connection: C,
     state: Arc<ConnectionState>,
-    timeouts: Timeouts,
+    timeouts: ConnectionConfig,
     http2: bool,
     phase: Phase,
     since: Instant,
@@ -49,15 +49,15 @@ enum Phase {
 }
 
 impl<C> Watched<C> {
-    pub(super) fn http1(connection: C, state: Arc<ConnectionState>, timeouts: Timeouts) -> Self {
+    pub(super) fn http1(connection: C, state: Arc<ConnectionState>, timeouts: ConnectionConfig) -> Self {
         Self::new(connection, state, timeouts, false)
     }
 
-    pub(super) fn http2(connection: C, state: Arc<ConnectionState>, timeouts: Timeouts) -> Self {
+    pub(super) fn http2(connection: C, state: Arc<ConnectionState>, timeouts: ConnectionConfig) -> Self {
         Self::new(connection, state, timeouts, true)
     }
 
-    fn new(connection: C, state: Arc<ConnectionState>, timeouts: Timeouts, http2: bool) -> Self {
+    fn new(connection: C, state: Arc<ConnectionState>, timeouts: ConnectionConfig, http2: bool) -> Self {
         Self {
             connection,
             phase: Phase::First,
@@ -106,8 +106,8 @@ impl<C> Watched<C> {
 
     fn deadline(&self) -> Option<Instant> {
         let after = match self.phase {
-            Phase::First | Phase::Head => self.timeouts.header,
-            Phase::Idle => self.timeouts.idle,
+            Phase::First | Phase::Head => self.timeouts.header_timeout(),
+            Phase::Idle => self.timeouts.idle_timeout(),
             Phase::Told => GOODBYE,
             Phase::Busy => return None,
         };

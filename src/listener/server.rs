@@ -37,7 +37,7 @@ pub struct Server {
 pub(super) struct Shared {
     pub(super) http1: http1::Builder,
     pub(super) max_header_bytes: usize,
-    pub(super) timeouts: Timeouts,
+    pub(super) timeouts: ConnectionConfig,
     pub(super) connections: Connections,
     pub(super) responses: Budgets,
     pub(super) max_response_bytes_per_connection: u64,
@@ -67,19 +67,6 @@ impl Drop for Open {
     }
 }
 
-/// How long a peer may take for what.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Timeouts {
-    /// A connection's first request, and the rest of a head that has begun.
-    pub(super) header: Duration,
-    /// The next request.
-    pub(super) idle: Duration,
-    /// The next bytes of an answer.
-    pub(super) write: Duration,
-    /// A TLS handshake.
-    pub(super) handshake: Duration,
-}
-
 impl Shared {
     pub(super) fn count_cut(&self) {
         self.cut_count.fetch_add(1, Ordering::Relaxed);
@@ -103,12 +90,6 @@ impl Server {
     /// A server with nothing to serve yet.
     #[must_use]
     pub fn new(limits: &LimitsConfig, connection: &ConnectionConfig) -> Self {
-        let timeouts = Timeouts {
-            header: Duration::from_secs(connection.header_timeout_secs),
-            idle: Duration::from_secs(connection.idle_timeout_secs),
-            write: Duration::from_secs(connection.write_timeout_secs),
-            handshake: Duration::from_secs(connection.handshake_timeout_secs),
-        };
         let mut http1 = http1::Builder::new();
         http1
             // `Watched` has the timeouts.
@@ -121,12 +102,12 @@ impl Server {
             shared: Arc::new(Shared {
                 http1,
                 max_header_bytes: limits.max_header_bytes,
-                timeouts,
+                timeouts: connection.clone(),
                 connections: Connections::new(limits.max_connections, limits.connections_per_address()),
                 responses: Budgets::new(
                     limits.max_response_bytes,
                     limits.response_bytes_per_address(),
-                    timeouts.write,
+                    connection.write_timeout(),
                 ),
                 max_response_bytes_per_connection: limits.max_response_bytes_per_connection,
                 stop: Signal::default(),

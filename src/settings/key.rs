@@ -3,6 +3,7 @@
 use super::{Refusal, Setting, Value};
 
 /// One key, as its section declares it.
+#[cfg_attr(not(test), allow(dead_code, reason = "the generated documents, made by a test, need it all"))]
 pub(crate) struct Key {
     /// Its name within its section.
     pub(crate) name: &'static str,
@@ -18,7 +19,7 @@ pub(crate) struct Key {
     pub(crate) why: &'static str,
     /// Its name in the Rails form, where that is another.
     pub(crate) rails: &'static str,
-    /// A value to show in TOML, for a key without a default.
+    /// A value to show in TOML, for a key without a default or with an empty one.
     pub(crate) example: &'static str,
     /// Where its default comes from, for a key that derives it.
     pub(crate) derived: &'static str,
@@ -69,6 +70,7 @@ impl Key {
 }
 
 /// The type of a value.
+#[cfg_attr(not(test), allow(dead_code, reason = "the generated documents, made by a test, need it all"))]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
     Flag,

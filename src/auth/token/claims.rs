@@ -1,8 +1,8 @@
 use serde_json::{Map, Value};
 
-use super::{Expectations, TokenError, text};
+use super::{TokenError, text};
 use crate::{
-    auth::{Principal, Verified},
+    auth::{AuthConfig, Principal, Verified},
     protocol::StreamName,
 };
 
@@ -47,10 +47,10 @@ impl Claims {
     ///
     /// # Errors
     /// [`TokenError`]
-    pub fn accept(self, expected: &Expectations, now: u64) -> Result<Verified, TokenError> {
-        let latest = i64::try_from(now.saturating_add(expected.leeway)).unwrap_or(i64::MAX);
+    pub fn accept(self, expected: &AuthConfig, now: u64) -> Result<Verified, TokenError> {
+        let latest = i64::try_from(now.saturating_add(expected.leeway_secs)).unwrap_or(i64::MAX);
         // RFC 7519 section 4.1.4: not "on or after" exp.
-        let expires_at = u64::try_from(self.exp).unwrap_or(0).saturating_add(expected.leeway);
+        let expires_at = u64::try_from(self.exp).unwrap_or(0).saturating_add(expected.leeway_secs);
         if now >= expires_at {
             return Err(TokenError::Expired);
         }

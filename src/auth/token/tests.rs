@@ -12,16 +12,17 @@ fn keys() -> KeySet {
     KeySet::load(&path).unwrap()
 }
 
-fn check(claims: &Value, expectations: &Expectations) -> Result<u64, TokenError> {
+fn check(claims: &Value, expectations: &AuthConfig) -> Result<u64, TokenError> {
     let token = Signatory::new(1).token(claims);
     verify(&Token::parse(&token)?, &keys(), expectations, NOW).map(|verified| verified.expires_at())
 }
 
-fn strict() -> Expectations {
-    Expectations {
+fn strict() -> AuthConfig {
+    AuthConfig {
         issuer: vec![ISSUER.into()],
         audience: vec![AUDIENCE.into()],
-        leeway: 5,
+        leeway_secs: 5,
+        ..AuthConfig::default()
     }
 }
 
@@ -64,7 +65,10 @@ fn each_refusal_names_its_reason() {
 #[test]
 fn the_leeway_is_exact_to_the_second() {
     let at = |claim, value: u64, leeway| {
-        let expectations = Expectations { leeway, ..strict() };
+        let expectations = AuthConfig {
+            leeway_secs: leeway,
+            ..strict()
+        };
         check(&with(client(NOW, STREAM, &[]), claim, json!(value)), &expectations).is_ok()
     };
     assert!(at("exp", NOW + 1, 0) && !at("exp", NOW, 0));
@@ -77,11 +81,12 @@ fn the_leeway_is_exact_to_the_second() {
 #[test]
 fn issuer_and_audience_count_only_when_configured() {
     let bare = with(with(client(NOW, STREAM, &["read"]), "iss", None), "aud", None);
-    assert!(check(&bare, &Expectations::default()).is_ok());
-    let either = Expectations {
+    assert!(check(&bare, &AuthConfig::default()).is_ok());
+    let either = AuthConfig {
         issuer: vec!["a".into(), "b".into()],
         audience: vec!["c".into(), "d".into()],
-        leeway: 0,
+        leeway_secs: 0,
+        ..AuthConfig::default()
     };
     let token = |iss: &str, aud: Value| with(with(bare.clone(), "iss", json!(iss)), "aud", aud);
     assert!(check(&token("b", json!("c")), &either).is_ok());

@@ -2,6 +2,7 @@
 
 mod documents;
 mod erb;
+mod generated;
 mod layers;
 mod legacy;
 mod output;

@@ -336,7 +336,7 @@ fn no_yaml_of_this_kind() {
         ("test: {}\n---\ntest: {}\n", "yml:2: a second document"),
         (
             "test:\n  port: !ruby/object:Kernel {}\n",
-            "yml:2: YAML syntax: unsupported tag",
+            "yml:2: the tag ",
         ),
         ("test: &a\n  x: *a\n", "yml:2: an alias inside of its own anchor"),
         ("test:\n  [1, 2]: 3\n", "yml:2: a key must be text"),
@@ -358,20 +358,24 @@ fn bombs_are_refused() {
     assert!(rails("test", &deep).error().contains("yml:1: "));
     // Few values, many bytes: by aliases, by anchors in anchors, by merge keys.
     let large = "x".repeat(100_000);
-    let aliases = format!("a: &a {large}\ntest: [{}]\n", vec!["*a"; 1000].join(", "));
+    let aliases = format!("a: &a {large}\ntest: [{}]\n", vec!["*a"; 200].join(", "));
     let anchors = format!(
         "test: {} {large}{}\n",
         (0..25).map(|n| format!("&a{n} [")).collect::<String>(),
         "]".repeat(25)
     );
-    let anchors = format!("{anchors}again: [{}]\n", vec!["*a0"; 20].join(", "));
-    let fields: String = (0..10).map(|n| format!("{}{n}: 1, ", "x".repeat(1000))).collect();
-    let merges: String = (0..500).map(|n| format!("t{n}: {{<<: *a}}\n")).collect();
+    let anchors = format!("{anchors}again: [{}]\n", vec!["*a0"; 60].join(", "));
+    let fields: String = (0..20).map(|n| format!("{}{n}: 1, ", "x".repeat(1000))).collect();
+    let merges: String = (0..250).map(|n| format!("t{n}: {{<<: [*a]}}\n")).collect();
     let keys = format!("a: &a {{{fields}}}\n{merges}");
     for bomb in [aliases, anchors, keys] {
         let error = rails("test", &bomb).error();
         assert!(error.contains("more than 4 MiB, aliases included"), "{error}");
     }
+    let many = format!("a: &a 1\ntest: [{}]\n", vec!["*a"; 1000].join(", "));
+    assert!(rails("test", &many).error().contains("more than 256 aliases"));
+    let escaped = format!("a: &a \"\\t{large}\"\ntest: [*a]\n");
+    assert!(rails("test", &escaped).error().contains("more than 64 KiB in anchors"));
     let chain: String = (1..60).map(|n| format!("a{n}: &a{n} [*a{}]\n", n - 1)).collect();
     assert!(
         rails("test", &format!("a0: &a0 [1]\n{chain}"))

@@ -68,19 +68,19 @@ fn http_versions_and_alpn() {
     refused(
         &tls,
         &[
-            "server.toml:2: transport.http.versions: transport.http.versions holds \"http2\", but transport.tls.alpn_protocols does not hold \"h2\"",
+            "server.toml:2: transport.http.versions: transport.http.versions contains \"http2\", but transport.tls.alpn_protocols does not contain \"h2\"",
         ],
     );
     refused(
         &format!("transport.mode = \"tls\"\n{FILES}alpn_protocols = [\"h2\", \"http/1.1\", \"spdy\"]\n"),
         &[
             "server.toml:5: transport.tls.alpn_protocols: \"spdy\" is not one of http/1.1, h2",
-            "server.toml:5: transport.tls.alpn_protocols: transport.tls.alpn_protocols holds \"h2\", but transport.http.versions does not hold \"http2\"",
+            "server.toml:5: transport.tls.alpn_protocols: transport.tls.alpn_protocols contains \"h2\", but transport.http.versions does not contain \"http2\"",
         ],
     );
     refused(
         &format!("transport.mode = \"tls\"\ntransport.http.versions = [\"http2\"]\n{FILES}alpn_protocols = [\"h2\"]\n"),
-        &["server.toml:2: transport.http.versions: must hold \"http1\": every client can speak it"],
+        &["server.toml:2: transport.http.versions: must contain \"http1\", which every client can speak"],
     );
 }
 
@@ -89,7 +89,7 @@ fn proxies() {
     refused(
         "[proxy]\nenabled = true\nforwarded_headers = \"forwarded\"\n",
         &[
-            "server.toml:2: proxy.enabled: proxy.enabled = true needs proxy.trusted_proxies: the addresses of the proxies to believe",
+            "server.toml:2: proxy.enabled: proxy.enabled = true needs proxy.trusted_proxies: the addresses of the proxies to trust",
         ],
     );
     refused(

@@ -79,7 +79,7 @@ pub(in crate::listener) async fn watch(context: TlsContext, reload: Arc<Notify>)
     let Some(origin) = context.origin.clone() else {
         return;
     };
-    let mut ticks = interval(Duration::from_secs(origin.tls.reload_secs.max(1)));
+    let mut ticks = interval(origin.tls.reload_interval());
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut watcher = Watcher {
         context,
