@@ -27,13 +27,13 @@ mod yaml;
 mod tests;
 
 pub use load::{ConfigLoadOptions, Loaded};
-pub use problem::{LoadError, Problem, Warning};
+pub use problem::LoadError;
 pub use sections::Config;
 
 #[cfg(test)]
 pub use crate::settings::Origin;
 pub use crate::{
-    auth::{AuthConfig, AuthMode},
+    auth::AuthConfig,
     listener::TransportMode,
     settings::Stage,
     storage::{StorageConfig, StorageMode},

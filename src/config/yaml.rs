@@ -13,7 +13,10 @@ use serde_saphyr::{
     options::{MergeKeyPolicy, NonFiniteFloatPolicy},
 };
 
-use crate::settings::{Data, Origin, Table, Value, text::{one_line, quote}};
+use crate::settings::{
+    Data, Origin, Table, Value,
+    text::{one_line, quote},
+};
 
 /// Aliases count as often as they are used.
 const MAX_VALUES: usize = 10_000;

@@ -63,10 +63,10 @@ section! {
         /// Memory of responses that clients have not taken yet, all connections together. Further
         /// reads wait, or are refused with 503.
         max_response_bytes: u64 = 256 * MIB, { min: 1 };
-        /// The same for one client address (IPv6: one /64) on the public listener. Addresses of
+        /// Memory of such responses for one client address (IPv6: one /64) on the public listener. Addresses of
         /// `proxy.trusted_proxies` are exempt. 0: no limit.
         max_response_bytes_per_address: Option<u64> = None, { example: "134217728", derived: "a half of max_response_bytes" };
-        /// The same for one HTTP/2 connection.
+        /// Memory of such responses on one HTTP/2 connection.
         max_response_bytes_per_connection: u64 = 16 * MIB, { min: 1 };
         /// Size of one catch-up response; the next read continues from `Stream-Next-Offset`. A
         /// single larger message is sent whole. 0: everything up to the tail.

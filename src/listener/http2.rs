@@ -21,10 +21,10 @@ use super::connection::{Ended, Graceful, drive};
 use super::idle::Watched;
 use super::metered::Metered;
 use super::responses::Budget;
-use super::{ConnectionConfig, server::Shared};
 use super::service::Entry;
 use super::state::ConnectionState;
 use super::taking::{End, run};
+use super::{ConnectionConfig, server::Shared};
 
 /// Streams that one connection may have open. Browsers assume about a hundred.
 const MAX_STREAMS: u32 = 128;

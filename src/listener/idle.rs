@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use tokio::time::{Instant, Sleep, sleep_until};
 
-use super::connection::Graceful;
 use super::ConnectionConfig;
+use super::connection::Graceful;
 use super::state::ConnectionState;
 
 /// How long an HTTP/2 connection that was told to go may take to do so.

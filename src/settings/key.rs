@@ -3,7 +3,10 @@
 use super::{Refusal, Setting, Value};
 
 /// One key, as its section declares it.
-#[cfg_attr(not(test), allow(dead_code, reason = "the generated documents, made by a test, need it all"))]
+#[cfg_attr(
+    not(test),
+    allow(dead_code, reason = "the generated documents, made by a test, need it all")
+)]
 pub(crate) struct Key {
     /// Its name within its section.
     pub(crate) name: &'static str,
@@ -70,7 +73,10 @@ impl Key {
 }
 
 /// The type of a value.
-#[cfg_attr(not(test), allow(dead_code, reason = "the generated documents, made by a test, need it all"))]
+#[cfg_attr(
+    not(test),
+    allow(dead_code, reason = "the generated documents, made by a test, need it all")
+)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
     Flag,

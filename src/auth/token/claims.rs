@@ -50,7 +50,9 @@ impl Claims {
     pub fn accept(self, expected: &AuthConfig, now: u64) -> Result<Verified, TokenError> {
         let latest = i64::try_from(now.saturating_add(expected.leeway_secs)).unwrap_or(i64::MAX);
         // RFC 7519 section 4.1.4: not "on or after" exp.
-        let expires_at = u64::try_from(self.exp).unwrap_or(0).saturating_add(expected.leeway_secs);
+        let expires_at = u64::try_from(self.exp)
+            .unwrap_or(0)
+            .saturating_add(expected.leeway_secs);
         if now >= expires_at {
             return Err(TokenError::Expired);
         }

@@ -62,11 +62,16 @@ fn first_sentence(doc: &str) -> &str {
     &doc[..end.unwrap_or(doc.len())]
 }
 
+/// The sentence that says what 0 means.
+fn zero(doc: &str) -> Option<&str> {
+    let at = doc.find(" 0: ")? + 1;
+    doc[at..].split('.').next()
+}
+
 fn in_units(entry: &KeyEntry, default: &str) -> Option<String> {
     const MIB: u64 = 1024 * 1024;
     let bytes: u64 = default.parse().ok()?;
-    (entry.path.ends_with("_bytes") && bytes >= MIB && bytes.is_multiple_of(MIB))
-        .then(|| format!("{} MiB", bytes / MIB))
+    (entry.path.contains("_bytes") && bytes >= MIB && bytes.is_multiple_of(MIB)).then(|| format!("{} MiB", bytes / MIB))
 }
 
 fn words(kind: Kind) -> Option<&'static [&'static str]> {
@@ -99,7 +104,11 @@ fn default_toml() -> String {
     let mut text = PREAMBLE.to_owned();
     for section in &schema.sections {
         let header = format!("[{}]", section.path);
-        let header = if section.optional { format!("# {header}") } else { header };
+        let header = if section.optional {
+            format!("# {header}")
+        } else {
+            header
+        };
         text.push_str(&format!("\n{header:<38}# {}\n", section.about.trim_end_matches('.')));
         for entry in schema.keys_of(&section.path) {
             text.push_str(&default_line(entry, &defaults));
@@ -121,6 +130,7 @@ fn default_line(entry: &KeyEntry, defaults: &Json) -> String {
         notes.push(words.join(" | "));
     }
     notes.push(first_sentence(key.doc).into());
+    notes.extend(zero(key.doc).map(str::to_owned));
     if default.is_some() && !key.example.is_empty() {
         notes.push(format!("such as {}", key.example));
     }
@@ -138,7 +148,11 @@ fn type_name(kind: Kind) -> String {
         Kind::Socket => "address with port".into(),
         Kind::Ip => "IP address".into(),
         Kind::Network => "IP address or CIDR block".into(),
-        Kind::Word(words) => words.iter().map(|word| format!("`{word}`")).collect::<Vec<_>>().join(", "),
+        Kind::Word(words) => words
+            .iter()
+            .map(|word| format!("`{word}`"))
+            .collect::<Vec<_>>()
+            .join(", "),
         Kind::Rule => "rule".into(),
         Kind::List(item) => format!("list of: {}", type_name(*item)),
     }
@@ -266,7 +280,11 @@ fn place(root: &mut Json, section: &SectionEntry, inner: Json) {
 }
 
 fn object(about: &str, erb: bool) -> Json {
-    let kind = if erb { json!(["object", "null"]) } else { json!("object") };
+    let kind = if erb {
+        json!(["object", "null"])
+    } else {
+        json!("object")
+    };
     let mut object = json!({"type": kind, "properties": {}, "additionalProperties": false});
     if !about.is_empty() {
         object["description"] = about.into();
@@ -286,8 +304,14 @@ fn toml_schema() -> Json {
 fn rails_schema() -> Json {
     let mut environment = sections_schema(true);
     for (name, schema) in [
-        ("port", json!({"type": "integer", "minimum": 0, "maximum": 65_535, "description": "Port of the public listener."})),
-        ("bind", json!({"type": "string", "description": "Address of the public listener."})),
+        (
+            "port",
+            json!({"type": "integer", "minimum": 0, "maximum": 65_535, "description": "Port of the public listener."}),
+        ),
+        (
+            "bind",
+            json!({"type": "string", "description": "Address of the public listener."}),
+        ),
         (
             "domain",
             json!({"type": "string", "description": "Host name of the public listener, with or without a port: TLS, with the files in `tls` or automatic HTTPS."}),
@@ -327,13 +351,25 @@ fn every_key_is_documented() {
     let reference = reference();
     let (toml, rails) = (toml_schema(), rails_schema());
     for entry in &Schema::get().keys {
-        assert!(reference.contains(&format!("| `{}` |", entry.key.name)), "{}", entry.path);
+        assert!(
+            reference.contains(&format!("| `{}` |", entry.key.name)),
+            "{}",
+            entry.path
+        );
         let path = format!("/properties/{}", entry.path.replace('.', "/properties/"));
         assert!(toml.pointer(&path).is_some(), "{}", entry.path);
-        assert!(rails.pointer(&format!("/$defs/environment{path}")).is_some(), "{}", entry.path);
+        assert!(
+            rails.pointer(&format!("/$defs/environment{path}")).is_some(),
+            "{}",
+            entry.path
+        );
         assert!(!variable_name(&entry.path).contains('.'));
         assert!(entry.key.doc.trim().ends_with('.'), "{}", entry.path);
     }
-    assert!(rails.pointer("/$defs/environment/properties/tls/properties/cert").is_some());
+    assert!(
+        rails
+            .pointer("/$defs/environment/properties/tls/properties/cert")
+            .is_some()
+    );
     assert!(rails.pointer("/$defs/environment/properties/route").is_some());
 }

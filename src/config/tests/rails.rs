@@ -334,10 +334,7 @@ fn no_yaml_of_this_kind() {
         ("test:\n  port: [1\n", "YAML syntax: "),
         ("test:\n  <<: *nowhere\n", "yml:2: YAML syntax: "),
         ("test: {}\n---\ntest: {}\n", "yml:2: a second document"),
-        (
-            "test:\n  port: !ruby/object:Kernel {}\n",
-            "yml:2: the tag ",
-        ),
+        ("test:\n  port: !ruby/object:Kernel {}\n", "yml:2: the tag "),
         ("test: &a\n  x: *a\n", "yml:2: an alias inside of its own anchor"),
         ("test:\n  [1, 2]: 3\n", "yml:2: a key must be text"),
     ] {
@@ -365,7 +362,7 @@ fn bombs_are_refused() {
         "]".repeat(25)
     );
     let anchors = format!("{anchors}again: [{}]\n", vec!["*a0"; 60].join(", "));
-    let fields: String = (0..20).map(|n| format!("{}{n}: 1, ", "x".repeat(1000))).collect();
+    let fields: String = (0..10).map(|n| format!("{}{n}: 1, ", "x".repeat(2000))).collect();
     let merges: String = (0..250).map(|n| format!("t{n}: {{<<: [*a]}}\n")).collect();
     let keys = format!("a: &a {{{fields}}}\n{merges}");
     for bomb in [aliases, anchors, keys] {
