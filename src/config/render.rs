@@ -41,17 +41,12 @@ impl Loaded {
     /// A key's line and its origin; `None` in an optional section that is absent.
     fn line(&self, entry: &KeyEntry, merged: &Json) -> Option<(String, String)> {
         let name = entry.key.name;
-        let value = find(merged, &entry.path)?;
+        let value = entry.value(merged)?;
         Some(match toml_text(value) {
             Some(value) => (format!("{name} = {value}"), self.layers.origin(&entry.path).to_string()),
             None => (format!("# {name}"), "not set".into()),
         })
     }
-}
-
-/// The value under a key.
-pub(super) fn find<'a>(merged: &'a Json, path: &str) -> Option<&'a Json> {
-    path.split('.').try_fold(merged, |value, name| value.get(name))
 }
 
 /// A value in TOML, secrets masked. An empty one is written like none, because some keys must not

@@ -2,6 +2,8 @@
 
 use std::sync::LazyLock;
 
+use serde_json::Value as Json;
+
 use super::sections::Config;
 use crate::settings::{Key, Section, SectionInfo};
 
@@ -31,6 +33,13 @@ pub(super) struct KeyEntry {
     /// Such as `transport.tls.cert_path`.
     pub(super) path: String,
     pub(super) key: Key,
+}
+
+impl KeyEntry {
+    /// The key's value in a configuration, in JSON.
+    pub(super) fn value<'a>(&self, config: &'a Json) -> Option<&'a Json> {
+        self.path.split('.').try_fold(config, |value, name| value.get(name))
+    }
 }
 
 impl Schema {

@@ -1,6 +1,8 @@
 //! What is known of a key and of a section.
 
-use super::{Refusal, Setting, Value};
+use serde::Serialize;
+
+use super::{Refusal, Value};
 
 /// One key, as its section declares it.
 #[cfg_attr(
@@ -94,6 +96,14 @@ pub(crate) enum Kind {
     /// One of `retention.rules`.
     Rule,
     List(&'static Kind),
+}
+
+/// The type of a key's value.
+pub(crate) trait Setting: Serialize + Sized {
+    const KIND: Kind;
+
+    /// Reads a value, or says everything that is wrong with it.
+    fn read(value: &Value) -> Result<Self, Vec<Refusal>>;
 }
 
 /// A struct made by [`section!`](super::section).

@@ -17,10 +17,10 @@ mod value;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use key::{Key, Kind, Section, SectionInfo};
+pub(crate) use key::{Key, Kind, Section, SectionInfo, Setting};
 pub(crate) use macros::{choices, section};
 pub use origin::Origin;
 pub(crate) use refusal::Refusal;
 pub use refusal::Stage;
-pub(crate) use types::{Setting, choose};
+pub(crate) use types::choose;
 pub(crate) use value::{Data, Table, Value};

@@ -7,21 +7,12 @@ use std::{
 };
 
 use ipnet::IpNet;
-use serde::Serialize;
 
 use super::{
-    Data, Kind, Refusal, Value,
+    Data, Kind, Refusal, Setting, Value,
     text::{did_you_mean, quote},
     toml_value,
 };
-
-/// The type of a key.
-pub(crate) trait Setting: Serialize + Sized {
-    const KIND: Kind;
-
-    /// Reads a value, or says everything that is wrong with it.
-    fn read(value: &Value) -> Result<Self, Vec<Refusal>>;
-}
 
 macro_rules! whole_numbers {
     ($($type:ty),+) => {$(

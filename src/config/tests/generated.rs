@@ -5,7 +5,7 @@ use serde_json::{Value as Json, json};
 
 use super::super::{
     Config,
-    render::{find, toml_text},
+    render::toml_text,
     schema::{KeyEntry, Schema, SectionEntry, variable_name},
 };
 use crate::settings::Kind;
@@ -49,7 +49,7 @@ fn defaults() -> Json {
 
 /// A key's default in TOML; `None` when it has none.
 fn default_of(entry: &KeyEntry, defaults: &Json) -> Option<String> {
-    let value = find(defaults, &entry.path).unwrap();
+    let value = entry.value(defaults).unwrap();
     let text = toml_text(value);
     let is_list = value.as_array().is_some();
     let is_free = entry.key.example.is_empty() || entry.key.kind == Kind::List(&Kind::Rule);
@@ -219,7 +219,7 @@ fn value_schema(entry: &KeyEntry, erb: bool) -> Json {
     if erb {
         schema = json!({"anyOf": [schema, erb_tag()]});
     }
-    let default = find(&defaults(), &entry.path).cloned().unwrap();
+    let default = entry.value(&defaults()).cloned().unwrap();
     if toml_text(&default).is_some() {
         schema["default"] = default;
     }

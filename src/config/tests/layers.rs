@@ -115,7 +115,7 @@ fn an_open_server_says_so_once() {
     let warnings = Place::new().warnings();
     assert_eq!(warnings.len(), 1);
     for words in [
-        "auth: no authentication configured: anyone who can reach 0.0.0.0:4437 can read, write and delete every stream",
+        "auth: no authentication configured: anyone who can reach 0.0.0.0:4437 may read, write and delete every stream",
         "any web page that is open in a browser",
         "Set auth.verify_key",
         "127.0.0.1:4437",

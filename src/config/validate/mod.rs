@@ -8,7 +8,7 @@ mod listeners;
 mod paths;
 mod transport;
 
-use super::{layers::Layers, problem::Report, render::find, schema::Schema, sections::Config};
+use super::{layers::Layers, problem::Report, schema::Schema, sections::Config};
 use crate::{
     auth::AuthMode,
     settings::{
@@ -124,11 +124,11 @@ impl Checker<'_> {
     fn open_server(&mut self) {
         if self.config.auth.is_none() && self.report.problems.is_empty() {
             let pages = match self.config.http.cors_origins.trim() {
-                "*" => ", and so can any web page that is open in a browser that reaches it",
+                "*" => ", and so may any web page that is open in a browser that reaches it",
                 _ => "",
             };
             let message = format!(
-                "no authentication configured: anyone who can reach {} can read, write and delete every \
+                "no authentication configured: anyone who can reach {} may read, write and delete every \
                  stream{pages}. Set auth.verify_key to the public key of the app that signs tokens, or \
                  server.bind_address = \"127.0.0.1:{}\" for this machine alone; \
                  auth.mode = \"none\" keeps the server open and ends this warning",
@@ -143,7 +143,7 @@ impl Checker<'_> {
     fn ranges(&mut self) {
         let merged = serde_json::to_value(self.config).unwrap_or_default();
         for entry in &Schema::get().keys {
-            let number = find(&merged, &entry.path).and_then(serde_json::Value::as_u64);
+            let number = entry.value(&merged).and_then(serde_json::Value::as_u64);
             if let Some(message) = number.and_then(|number| entry.key.out_of_range(number)) {
                 self.fail(&[&entry.path], message);
             }
