@@ -95,7 +95,7 @@ impl LoadError {
     }
 }
 
-/// One problem on the line of the phase, several on a line each, warnings after them.
+/// One problem on the line of the phase, or a line for each of several; then the warnings.
 fn lines(problems: &[Problem], warnings: &[Warning]) -> String {
     let mut text = match problems {
         [only] => only.to_string(),

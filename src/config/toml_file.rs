@@ -33,7 +33,7 @@ pub(super) fn parse(text: &str, path: &str, report: &mut Report) -> Option<Table
 /// The built-in text of a profile.
 pub(super) fn parse_profile(text: &str, profile: &str) -> Table {
     let origin = Origin::Profile(profile.into());
-    // The texts are the files that the crate ships; a test parses each.
+    // A test parses each of these files, which the crate ships.
     DeTable::parse(text).map_or_else(
         |_| Table::new(),
         |table| toml_value::table(table.get_ref(), &|_| origin.clone()),
@@ -57,7 +57,7 @@ fn too_many_values(text: &str) -> Option<usize> {
     text.lines().position(spent).map(|line| line + 1)
 }
 
-/// How many values a line may begin. Each part of a key before the last is a table.
+/// The most values that a line begins. Each part of a key before the last is a table.
 fn values_in(line: &str) -> usize {
     let between = line.bytes().filter(|byte| matches!(byte, b',' | b'=' | b'[' | b'{'));
     let dots = |text: &str| text.bytes().filter(|byte| *byte == b'.').count();
@@ -92,7 +92,7 @@ impl LineStarts {
         Self(text.match_indices('\n').map(|(at, _)| at).collect())
     }
 
-    /// Counted from 1.
+    /// The line, from 1.
     fn line(&self, offset: usize) -> usize {
         self.0.partition_point(|newline| *newline < offset) + 1
     }

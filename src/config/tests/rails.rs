@@ -48,7 +48,7 @@ production:
 const OPEN: &str = "\n  auth:\n    mode: none\n";
 
 /// One environment that is open, with these lines.
-pub(super) fn open(lines: &str) -> Place {
+pub(super) fn open(lines: &str) -> Fixture {
     rails("test", &format!("test:\n{lines}{OPEN}"))
 }
 
@@ -93,7 +93,7 @@ fn production_of_both_documents() {
 }
 
 #[test]
-fn the_environment_is_chosen_or_said_to_be_missing() {
+fn the_environment_is_chosen_or_reported_as_missing() {
     let mut place = rails("production", SERVER_CONFIG).var("RAILS_ENV", "development");
     assert_eq!(place.ok().config.server.bind_address.port(), 443);
     place.options.env = None;
@@ -161,7 +161,7 @@ fn domains() {
 }
 
 #[test]
-fn a_port_beside_a_domain_is_pointed_out() {
+fn a_port_beside_a_domain_is_warned_of() {
     let place = open("  port: 4437\n  domain: streams.example.com\n  storage: {data_dir: /d}");
     assert_eq!(place.ok().config.server.bind_address.port(), 443);
     assert_eq!(
@@ -311,7 +311,7 @@ fn unknown_keys_of_the_form() {
 }
 
 #[test]
-fn the_same_thing_said_twice() {
+fn a_setting_given_twice_is_refused() {
     let error = open("  port: 1\n  server:\n    bind_address: 0.0.0.0:2").error();
     assert!(
         error.contains("yml:2: port: says the same as \"server.bind_address\""),
@@ -322,7 +322,7 @@ fn the_same_thing_said_twice() {
 }
 
 #[test]
-fn no_yaml_of_this_kind() {
+fn unusable_yaml_is_refused_with_its_line() {
     for (text, expected) in [
         ("", "expected a section for each environment, found nothing"),
         ("- a\n", "yml:1: expected a section for each environment, found a list"),
@@ -387,7 +387,7 @@ fn bombs_are_refused() {
 }
 
 #[test]
-fn problems_speak_the_words_of_the_form() {
+fn problems_name_keys_as_the_form_does() {
     let error = open("  tls:\n    cert: /c").error();
     assert_eq!(
         error,
@@ -396,7 +396,7 @@ fn problems_speak_the_words_of_the_form() {
 }
 
 #[test]
-fn an_internal_listener_that_nobody_reaches_is_pointed_out() {
+fn an_unreachable_internal_listener_is_warned_of() {
     let warnings = open("  internal:\n    port: 4438\n    allowed_ips: [10.0.0.4]").warnings();
     assert_eq!(warnings.len(), 1);
     assert!(
@@ -440,7 +440,7 @@ staging:
 }
 
 #[test]
-fn what_is_given_but_empty_is_an_error() {
+fn empty_values_of_guarded_keys_are_errors() {
     let auth = |lines: &str| format!("test:\n  auth:\n    verify_key: /k\n{lines}");
     for lines in [
         "    issuer:\n",

@@ -53,7 +53,7 @@ fn http_versions_and_alpn() {
         "[transport.http]\nversions = [\"http1\", \"http3\"]\n",
         &["server.toml:2: transport.http.versions: http3 is not implemented; http1 and http2 are"],
     );
-    let error = Place::new()
+    let error = Fixture::new()
         .var("DS_TRANSPORT__HTTP__VERSIONS", "http3")
         .load()
         .unwrap_err();
@@ -297,7 +297,7 @@ fn auth_needs_its_key() {
 
 /// What cannot be read is not also held against what it would have gone with.
 #[test]
-fn a_broken_value_brings_no_further_problems() {
+fn an_invalid_value_causes_no_further_problems() {
     assert_eq!(
         toml("[transport]\nmode = \"tsl\"\n[transport.tls]\ncert_path = \"/c\"\nkey_path = \"/k\"\n").error(),
         "[load_config] server.toml:2: transport.mode: \"tsl\" is not one of http, tls, mtls (did you mean \"tls\"?)"
@@ -305,7 +305,7 @@ fn a_broken_value_brings_no_further_problems() {
 }
 
 #[test]
-fn a_rule_that_is_never_reached_is_warned_of() {
+fn a_retention_rule_beyond_the_stream_limit_is_warned_of() {
     let rules = |limit: u64| {
         let rules = "[retention]\nrules = [{ streams = \"*\", max_bytes = 2000 }]\n";
         let place = toml(&format!("{rules}[limits]\nmax_stream_bytes = {limit}\n"));

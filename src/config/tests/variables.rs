@@ -30,7 +30,7 @@ fn another(key: &str) -> &'static str {
 fn every_field_has_a_variable() {
     for key in schema::Schema::get().paths() {
         let name = format!("DS_{}", key.replace('.', "__").to_uppercase());
-        let place = Place::new().var(&name, another(key));
+        let place = Fixture::new().var(&name, another(key));
         let mut report = problem::Report::default();
         let mut layers = crate::config::layers::Layers::default();
         let table = crate::config::variables::parse(place.options.variables.as_ref().unwrap(), &mut report);
@@ -66,7 +66,7 @@ fn an_empty_variable_takes_an_optional_value_away() {
 }
 
 #[test]
-fn rust_log_is_understood_and_yields_to_the_servers_own_variable() {
+fn rust_log_applies_unless_the_servers_own_variable_is_set() {
     let place = toml("[observability]\nrust_log = \"warn\"\n").var("RUST_LOG", "debug,hyper=info");
     let loaded = place.ok();
     assert_eq!(loaded.config.observability.rust_log, "debug,hyper=info");
@@ -77,8 +77,8 @@ fn rust_log_is_understood_and_yields_to_the_servers_own_variable() {
 }
 
 #[test]
-fn bad_variables_are_a_matter_of_loading_and_reported_together() {
-    let place = Place::new()
+fn invalid_variables_are_reported_together_by_load_config() {
+    let place = Fixture::new()
         .var("DS_TRANSPORT__MODE", "tsl")
         .var("DS_TRANSPORT__TLS__MIN_VERSION", "1.1")
         .var("DS_SERVER__BIND_ADDRESS", "localhost")

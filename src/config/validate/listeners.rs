@@ -91,13 +91,13 @@ impl Checker<'_> {
     }
 }
 
-/// Whether a peer in `net` can have a way to a listener on `bind`: nobody outside reaches a
-/// loopback address.
+/// Whether a peer in `net` can reach a listener on `bind`: only this machine reaches a loopback
+/// address.
 fn reaches(bind: IpAddr, net: &IpNet) -> bool {
     !bind.to_canonical().is_loopback() || net.addr().to_canonical().is_loopback() || net.contains(&bind)
 }
 
-/// Whether both cannot be listened on at once; port 0 is any free one.
+/// Whether both cannot be bound at once; port 0 is any free port.
 fn collide(one: SocketAddr, other: SocketAddr) -> bool {
     let covers = |a: SocketAddr, b: SocketAddr| a.ip().is_unspecified() && (a.is_ipv6() || b.is_ipv4());
     let (ip, other_ip) = (one.ip().to_canonical(), other.ip().to_canonical());

@@ -1,4 +1,4 @@
-//! Whether the values make sense, each for itself and together.
+//! Validation of the merged values, each and together.
 //!
 //! One function for each subject; each reports everything it finds. Values that could not be read
 //! are skipped, and so are contradictions with their defaults. Messages write keys in braces, such
@@ -22,13 +22,13 @@ const HOW_TO_AUTH: &str = "write auth.verify_key, or auth.mode = \"none\" for an
 /// Rules beyond the schema, by how the server was started.
 #[derive(Debug, Default)]
 pub(super) struct Rules {
-    /// The profile, when there are profiles.
+    /// The profile, for TOML.
     pub(super) profile: Option<String>,
-    /// The file in the Rails form.
+    /// The file, for the Rails form.
     pub(super) rails: Option<Origin>,
 }
 
-/// Puts everything that is wrong with `config` into the report.
+/// Reports every problem of `config`.
 pub(super) fn check(config: &Config, layers: &Layers, rules: &Rules, report: &mut Report) {
     let mut checker = Checker {
         config,
