@@ -362,7 +362,7 @@ fn bombs_are_refused() {
         "]".repeat(25)
     );
     let anchors = format!("{anchors}again: [{}]\n", vec!["*a0"; 60].join(", "));
-    let fields: String = (0..10).map(|n| format!("{}{n}: 1, ", "x".repeat(2000))).collect();
+    let fields: String = (0..16).map(|n| format!("{}{n}: 1, ", "x".repeat(1000))).collect();
     let merges: String = (0..250).map(|n| format!("t{n}: {{<<: [*a]}}\n")).collect();
     let keys = format!("a: &a {{{fields}}}\n{merges}");
     for bomb in [aliases, anchors, keys] {
