@@ -12,11 +12,10 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, request::Parts};
 
 use crate::{
     auth::{
-        Authenticator, Denied, KeysError, OpenServer, Operation, Permit, TokenError, Unverified, Verified, authorize,
-        candidates,
+        AuthConfig, Authenticator, Denied, KeysError, OpenServer, Operation, Permit, TokenError, Unverified, Verified,
+        authorize, candidates,
     },
     clock::Clock,
-    config::Config,
     protocol::NameError,
     proxy::Origin,
 };
@@ -135,15 +134,15 @@ impl Gate {
     ///
     /// # Errors
     /// [`KeysError`], which names the file and what to do.
-    pub fn load(config: &Config, clock: Clock) -> Result<Self, KeysError> {
-        let policy = match (OpenServer::declared(config.auth.as_ref()), &config.auth) {
+    pub fn load(auth: Option<&AuthConfig>, base: &str, clock: Clock) -> Result<Self, KeysError> {
+        let policy = match (OpenServer::declared(auth), auth) {
             (None, Some(auth)) => Policy::Jwt(Authenticator::load(auth, clock)?),
             (None, None) => return Err(KeysError::NotSet),
             (Some(open), _) => Policy::Open(open),
         };
         Ok(Self {
             policy,
-            base: config.http.stream_base_path.trim_end_matches('/').into(),
+            base: base.into(),
         })
     }
 

@@ -78,6 +78,7 @@ mod protocol;
 mod proxy;
 mod random;
 mod router;
+mod settings;
 #[cfg(feature = "cli")]
 mod startup;
 mod storage;

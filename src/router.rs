@@ -9,9 +9,9 @@ use crate::{
     auth::KeysError,
     clock::Clock,
     config::Config,
-    engine::{Engine, Limits},
+    engine::Engine,
     gate::Gate,
-    http::{self, App, Settings},
+    http::{self, App},
     proxy::ProxyTrust,
     storage::Storage,
     telemetry::Metrics,
@@ -66,13 +66,13 @@ pub fn build_router_with_ready(
     stopping: CancellationToken,
 ) -> Result<Router, EmbedError> {
     let clock = Clock::system();
-    let gate = Gate::load(config, clock.clone())?;
+    let gate = Gate::load(config.auth.as_ref(), &config.http.stream_base_path, clock.clone())?;
     if let Some(authenticator) = gate.authenticator() {
         tokio::spawn(Arc::clone(authenticator).watch());
     }
     let metrics = Arc::new(Metrics::new().map_err(|error| EmbedError::Metrics(error.to_string()))?);
-    let engine = Engine::start(storage, Limits::of(config), Arc::clone(&metrics), clock)?;
-    let app = App::new(Settings::of(config, &gate), gate, metrics, stopping).ready_when(ready);
+    let engine = Engine::start(storage, config.engine(), Arc::clone(&metrics), clock)?;
+    let app = App::new(config.http_settings(), gate, metrics, stopping).ready_when(ready);
     app.ready(engine);
     Ok(http::router(
         app,

@@ -5,6 +5,7 @@
 mod authenticator;
 mod cache;
 mod candidates;
+mod config;
 pub mod keys;
 mod principal;
 mod rules;
@@ -14,6 +15,7 @@ mod watch;
 
 pub use authenticator::{Authenticator, Unverified};
 pub use candidates::candidates;
+pub use config::{AuthConfig, AuthMode};
 pub use keys::{KeySet, KeysError};
 pub use principal::{Principal, Verified, WriterDigest};
 pub(crate) use rules::OpenServer;

@@ -4,7 +4,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Principal, Verified, WriterDigest};
 use crate::{
-    config::{AuthConfig, AuthMode},
+    auth::{AuthConfig, AuthMode},
     protocol::StreamName,
 };
 

@@ -2,8 +2,8 @@ use std::{sync::Arc, time::Duration};
 
 use super::*;
 use crate::{
+    auth::AuthConfig,
     clock::Clock,
-    config::AuthConfig,
     test_support::tokens::{STREAM, Signatory, client},
 };
 

@@ -1,20 +1,20 @@
-//! `check`: everything that a start would find wrong with the configuration, without starting.
+//! `check`: runs the loaders of a start, without starting.
 
-use std::{io::Write, path::Path};
+use std::{fs, io::Write, path::Path};
 
 use crate::{
-    auth::KeySet,
+    auth::{AuthMode, KeySet},
     cli::error::CliError,
-    config::{AuthMode, Config, ConfigLoadOptions, Loaded, StorageMode, TransportMode},
-    listener::{TlsContextError, build_tls_context},
+    config::{Config, ConfigLoadOptions, Loaded},
+    listener::{TlsContextError, TransportMode, build_tls_context, check_tls_files},
     startup::{self, Phase, StartupError},
+    storage::{StorageMode, tools::holds_store},
 };
 
-/// A look at what the configuration points at: what it found when all is well, else
-/// everything that is not.
+/// One loader: lines about what it found, else every problem.
 pub type Probe = fn(&Config) -> Result<Vec<String>, Vec<String>>;
 
-/// What is looked at, by phase. Each module that reads files at the start has its probe here.
+/// The loaders, by phase.
 pub const PROBES: &[(Phase, Probe)] = &[
     (Phase::LoadKeys, key_files),
     (Phase::CheckTlsFiles, tls_files),
@@ -22,20 +22,20 @@ pub const PROBES: &[(Phase, Probe)] = &[
     (Phase::StartServer, data_dir),
 ];
 
-/// Validates the configuration and what it points at; says what it found in a few lines.
+/// Validates the configuration and the files that it names, and prints a summary.
 ///
 /// # Errors
 ///
-/// Everything that is wrong; when `out` cannot be written to.
+/// Every problem; when `out` cannot be written to.
 pub fn run(options: &ConfigLoadOptions, out: &mut dyn Write) -> Result<(), CliError> {
     run_with(options, PROBES, out)
 }
 
-/// [`run`] with other probes.
+/// [`run`] with other loaders.
 ///
 /// # Errors
 ///
-/// Everything that is wrong; when `out` cannot be written to.
+/// Every problem; when `out` cannot be written to.
 pub fn run_with(options: &ConfigLoadOptions, probes: &[(Phase, Probe)], out: &mut dyn Write) -> Result<(), CliError> {
     let loaded = Config::load(options).map_err(StartupError::from)?;
     let mut lines = summary(&loaded);
@@ -100,41 +100,41 @@ fn gated(config: &Config) -> bool {
     config.auth.as_ref().is_some_and(|auth| auth.mode == AuthMode::Jwt)
 }
 
-/// The keys that tokens are verified with, and what was left out of their files.
+/// The keys that verify tokens, and notes about unusable ones.
 fn key_files(config: &Config) -> Result<Vec<String>, Vec<String>> {
     let Some(auth) = config.auth.as_ref().filter(|_| gated(config)) else {
         return Ok(Vec::new());
     };
     let path = &auth.verify_key;
-    if !path.is_dir() {
-        open_file(path).map_err(|reason| vec![format!("auth.verify_key: {}: {reason}", path.display())])?;
-    }
-    let keys = KeySet::load(path).map_err(|error| vec![format!("auth.verify_key: {error}")])?;
+    let keys = KeySet::load(path).map_err(|error| vec![error.to_string()])?;
     let mut lines = vec![format!("auth       tokens verified by {}", path.display())];
     lines.extend(keys.notes().map(|note| format!("warning    {note}")));
     Ok(lines)
 }
 
-/// The TLS files are there, are files and can be read.
+/// The TLS files exist, are files and can be read.
 fn tls_files(config: &Config) -> Result<Vec<String>, Vec<String>> {
-    let (tls, acme) = (&config.transport.tls, &config.transport.acme);
-    let files = [
-        ("transport.tls.cert_path", &tls.cert_path),
-        ("transport.tls.key_path", &tls.key_path),
-        ("transport.tls.client_ca_path", &tls.client_ca_path),
-        ("transport.acme.root_ca_path", &acme.root_ca_path),
-    ];
-    let (mut found, mut problems) = (Vec::new(), Vec::new());
-    for (key, path) in files.iter().filter_map(|(key, path)| Some((key, path.as_ref()?))) {
-        match open_file(path) {
-            Ok(()) => found.push(format!("tls        {}", path.display())),
-            Err(reason) => problems.push(format!("{key}: {}: {reason}", path.display())),
-        }
+    let (transport, acme) = (&config.transport, &config.transport.acme);
+    if acme.domain.is_some() {
+        return match &acme.root_ca_path {
+            Some(path) => open_file(path)
+                .map(|()| vec![format!("tls        {}", path.display())])
+                .map_err(|reason| vec![format!("transport.acme.root_ca_path: {} {reason}", path.display())]),
+            None => Ok(Vec::new()),
+        };
     }
-    if problems.is_empty() { Ok(found) } else { Err(problems) }
+    if transport.mode == TransportMode::Http {
+        return Ok(Vec::new());
+    }
+    check_tls_files(transport).map_err(|problems| problems.iter().map(ToString::to_string).collect::<Vec<_>>())?;
+    let tls = &transport.tls;
+    let files = [&tls.cert_path, &tls.key_path, &tls.client_ca_path]
+        .into_iter()
+        .flatten();
+    Ok(files.map(|path| format!("tls        {}", path.display())).collect())
 }
 
-/// The certificate, its key and the client CAs are what they should be, and belong together.
+/// The certificate, its key and the client CAs are well-formed and match.
 fn tls_context(config: &Config) -> Result<Vec<String>, Vec<String>> {
     let transport = &config.transport;
     if transport.mode == TransportMode::Http || transport.acme.domain.is_some() {
@@ -147,34 +147,37 @@ fn tls_context(config: &Config) -> Result<Vec<String>, Vec<String>> {
     }
 }
 
-/// The data directory is a directory, if it is there.
+/// The data directory, if it exists, is a directory that this user can read.
 fn data_dir(config: &Config) -> Result<Vec<String>, Vec<String>> {
     if config.storage.mode == StorageMode::Memory {
         return Ok(Vec::new());
     }
     let path = &config.storage.data_dir;
-    let reason = match std::fs::metadata(path) {
+    let reason = match fs::metadata(path) {
         Ok(found) if !found.is_dir() => "is not a directory".into(),
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => error.to_string(),
         // The start creates it.
-        _ => return Ok(Vec::new()),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => error.to_string(),
+        Ok(_) => match fs::read_dir(path).and_then(|_| holds_store(path)) {
+            Ok(_) => return Ok(Vec::new()),
+            Err(error) => error.to_string(),
+        },
     };
     Err(vec![format!("storage.data_dir: {}: {reason}", path.display())])
 }
 
 fn open_file(path: &Path) -> Result<(), String> {
-    let metadata = std::fs::metadata(path).map_err(|error| match error.kind() {
-        std::io::ErrorKind::NotFound => "no such file".to_owned(),
-        _ => error.to_string(),
+    let found = fs::metadata(path).map_err(|error| match error.kind() {
+        std::io::ErrorKind::NotFound => "does not exist".to_owned(),
+        _ => format!("cannot be read: {error}"),
     })?;
-    if metadata.is_dir() {
-        return Err("is a directory, not a file".into());
-    }
     // Opening a pipe would wait for a writer.
-    if !metadata.is_file() {
+    if !found.is_file() {
         return Err("is not a regular file".into());
     }
-    std::fs::File::open(path).map(drop).map_err(|error| error.to_string())
+    fs::File::open(path)
+        .map(drop)
+        .map_err(|error| format!("cannot be read: {error}"))
 }
 
 #[cfg(test)]

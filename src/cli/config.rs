@@ -1,4 +1,4 @@
-//! `config`: the merged configuration, each value with where it came from.
+//! `config`: prints the merged configuration, each value with its origin.
 
 use std::io::Write;
 
@@ -12,8 +12,7 @@ use crate::{
 ///
 /// # Errors
 ///
-/// When there is no valid configuration, with everything that is wrong; when `out` cannot be
-/// written to.
+/// Every problem of an invalid configuration; when `out` cannot be written to.
 pub fn run(options: &ConfigLoadOptions, out: &mut dyn Write) -> Result<(), CliError> {
     let loaded = Config::load(options).map_err(StartupError::from)?;
     let warnings = loaded

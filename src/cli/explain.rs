@@ -15,9 +15,10 @@ use super::{
     first_line::{first_line, token_of},
 };
 use crate::{
+    auth::AuthConfig,
     auth::{Authenticator, Principal, candidates, token::Token},
     clock,
-    config::{AuthConfig, Config},
+    config::Config,
     gate::{Admission, Gate, Listener, Route, route},
 };
 
@@ -51,7 +52,12 @@ pub enum Verdict {
 /// [`CliError`]
 pub fn run(args: &ExplainArgs, config: &Config, out: &mut dyn Write) -> Result<Verdict, CliError> {
     let request = Request::from_args(args, config)?;
-    let gate = Gate::load(config, clock::Clock::system()).map_err(|error| CliError::Config(error.to_string()))?;
+    let gate = Gate::load(
+        config.auth.as_ref(),
+        &config.http.stream_base_path,
+        clock::Clock::system(),
+    )
+    .map_err(|error| CliError::Config(error.to_string()))?;
     let mut report = Report { out };
     if let (Some(authenticator), Some(auth)) = (gate.authenticator(), &config.auth) {
         report.token(&request.token, authenticator, auth)?;

@@ -2,7 +2,8 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use crate::config::{Config, TransportMode};
+use crate::config::Config;
+use crate::listener::TransportMode;
 
 /// The public listener or, where that speaks TLS, the internal one.
 pub(super) fn plain_listener(config: &Config) -> Option<SocketAddr> {

@@ -5,10 +5,10 @@ use clap::{Parser, Subcommand};
 use super::{explain, keys, token};
 use crate::{
     Config,
+    auth::AuthConfig,
     auth::{Authenticator, Principal},
     cli::explain::Verdict,
     clock::Clock,
-    config::AuthConfig,
     test_support::tokens::{Signatory, client, with},
 };
 

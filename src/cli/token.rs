@@ -6,7 +6,7 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use super::{error::CliError, signing::SigningKey};
-use crate::{clock::Clock, config::AuthConfig, protocol::StreamName};
+use crate::{clock::Clock, config::AuthConfig, protocol::StreamName, settings::duration};
 
 /// Sign a token, as the app would, and print it.
 #[derive(Debug, Args)]
@@ -96,14 +96,7 @@ fn claims(args: &TokenArgs, auth: Option<&AuthConfig>, now: u64) -> Result<Value
 }
 
 fn seconds(text: &str) -> Result<u64, CliError> {
-    let seconds = match text.parse::<u64>() {
-        Ok(seconds) => Some(seconds),
-        Err(_) => text
-            .parse::<jiff::SignedDuration>()
-            .ok()
-            .and_then(|duration| u64::try_from(duration.as_secs()).ok()),
-    };
-    seconds
+    duration::seconds(text)
         .filter(|seconds| (1..=100 * 366 * 86_400).contains(seconds))
         .ok_or_else(|| {
             CliError::Usage(format!(

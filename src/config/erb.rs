@@ -1,27 +1,25 @@
-//! The few forms of ERB that a Rails YAML needs.
+//! The forms of ERB that the Rails form supports.
 //!
-//! A tag is replaced by a mark before the YAML is parsed, and the mark by its value after:
-//! what a variable holds is always one scalar and can never be structure.
+//! Each tag is replaced by a marker before the YAML is parsed, and the marker by its value
+//! afterwards, so that the value of a variable is always one scalar and never structure.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::collections::BTreeMap;
 
-use super::{
-    problem::Report,
-    value::{Data, Origin, Table, Value, quote},
-};
+use super::problem::Report;
+use crate::settings::{Data, Origin, Table, Value, text::quote};
 
 /// The forms that every refusal names.
 const UNDERSTOOD: &str = "only <%= ENV[\"X\"] %>, <%= ENV[\"X\"] || \"default\" %>, <%= ENV.fetch(\"X\") %>, \
                           <%= ENV.fetch(\"X\", \"default\") %> and <%= ENV.fetch(\"X\") { \"default\" } %> are understood";
 
-/// The most that the variables' values may add up to in one file.
-const MOST_BYTES: usize = 1024 * 1024;
+/// Total size of the values inserted into one file.
+const MAX_EXPANDED_BYTES: usize = 1024 * 1024;
 
-/// Around a tag's number. Private use: a file has no reason to hold them.
+/// Markers around a tag's number, from the private use area.
 const OPEN: char = '\u{e000}';
 const CLOSE: char = '\u{e001}';
 
-/// A tag that is understood.
+/// A supported tag.
 #[derive(Debug)]
 enum Tag {
     /// `ENV["X"]`: empty when not set.
@@ -31,15 +29,15 @@ enum Tag {
     Fetch(String, Option<String>),
 }
 
-/// A text whose tags are marks.
+/// A text with markers in place of its tags.
 #[derive(Debug)]
 pub(super) struct Template {
     pub(super) text: String,
     tags: Vec<Tag>,
 }
 
-/// Replaces all tags by marks; `None` when there is one that is not understood.
-pub(super) fn parse(text: &str, path: &Arc<str>, report: &mut Report) -> Option<Template> {
+/// Replaces all tags by markers; `None` when one is not supported.
+pub(super) fn parse(text: &str, path: &str, report: &mut Report) -> Option<Template> {
     let mut template = Template {
         text: String::with_capacity(text.len()),
         tags: Vec::new(),
@@ -59,7 +57,7 @@ impl Template {
         if line.contains([OPEN, CLOSE]) {
             return Err("holds a private-use character (U+E000 or U+E001)".into());
         }
-        // A line that is commented out asks for nothing.
+        // Commented out.
         if line.trim_start().starts_with('#') {
             self.text.push_str(line);
             return Ok(());
@@ -95,24 +93,24 @@ impl Template {
         Ok(())
     }
 
-    /// Puts the variables' values in place of the marks, in every value of the table.
+    /// Replaces the markers by the values of the variables, in every value of the table.
     pub(super) fn fill_in(&self, table: &mut Table, variables: &BTreeMap<String, String>, report: &mut Report) {
         let mut filling = Filling {
             template: self,
             variables,
             report,
-            left: MOST_BYTES,
+            left: MAX_EXPANDED_BYTES,
         };
         filling.table(table, "");
     }
 }
 
-/// A template whose marks are being replaced.
+/// The replacement of markers.
 struct Filling<'a> {
     template: &'a Template,
     variables: &'a BTreeMap<String, String>,
     report: &'a mut Report,
-    /// How many bytes the values may still add.
+    /// Bytes that values may still add.
     left: usize,
 }
 
@@ -184,7 +182,7 @@ impl Filling<'_> {
         let Some(left) = self.left.checked_sub(text.len()) else {
             if !self.report.unreadable {
                 self.report.unreadable = true;
-                let message = format!("the variables' values are longer than {MOST_BYTES} bytes together");
+                let message = format!("the variables' values are longer than {MAX_EXPANDED_BYTES} bytes together");
                 self.report.problem(origin, key, message);
             }
             return String::new();

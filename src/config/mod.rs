@@ -1,87 +1,40 @@
-//! The configuration: one small struct and file per section, every default
-//! written where its field stands.
-
-mod auth;
-mod http;
-mod internal;
-mod limits;
-mod observability;
-mod proxy;
-mod retention;
-mod server;
-mod storage;
-mod transport;
+//! The configuration: composes the sections that the modules declare, and knows files, layers
+//! and the two forms.
+//!
+//! figment merges the layers and keeps where each value came from; serde-saphyr and `toml` parse
+//! the files. Values are read before they are merged, by the types in `settings`: figment would
+//! stop at the first value that does not fit, knows a file but not the line, and gives the text
+//! of a variable a type before the key has had its say.
 
 mod erb;
+mod file;
+mod host;
+mod layers;
 mod legacy;
+mod load;
 mod problem;
-mod rails_yaml;
-mod reader;
+mod rails;
 mod render;
-mod scalar;
 mod schema;
-mod sources;
+mod sections;
 mod toml_file;
+mod tree;
 mod validate;
-mod value;
 mod variables;
 mod yaml;
 
 #[cfg(test)]
 mod tests;
 
-pub use auth::{AuthConfig, AuthMode};
-pub use http::{CachePolicy, HttpConfig};
-pub use internal::InternalConfig;
-pub use limits::LimitsConfig;
-pub use observability::{LogFormat, ObservabilityConfig};
-pub use problem::{LoadError, Problem, Stage, Warning};
-pub use proxy::{ForwardedHeaders, IdentityConfig, IdentityMode, ProxyConfig};
-pub use retention::{RetentionConfig, RetentionRule};
-pub use server::ServerConfig;
-pub use sources::{ConfigLoadOptions, Loaded, Origins};
-pub use storage::{StorageConfig, StorageMode};
-pub use transport::{
-    AcmeConfig, ConnectionConfig, HttpVersion, HttpVersions, TlsConfig, TlsVersion, TransportConfig, TransportMode,
+pub use load::{ConfigLoadOptions, Loaded};
+pub use problem::LoadError;
+pub use sections::Config;
+
+#[cfg(test)]
+pub use crate::settings::Origin;
+pub use crate::{
+    auth::AuthConfig,
+    listener::TransportMode,
+    settings::Stage,
+    storage::{StorageConfig, StorageMode},
 };
-pub use value::Origin;
-
-use schema::section;
-
-/// The whole configuration of one server.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct Config {
-    /// The public listener's address.
-    pub server: ServerConfig,
-    /// How that listener speaks: plain HTTP, TLS or mutual TLS.
-    pub transport: TransportConfig,
-    /// The plain-HTTP listener for the app servers; absent by default.
-    pub internal: Option<InternalConfig>,
-    /// Who may do what; absent means an open server.
-    pub auth: Option<AuthConfig>,
-    /// Paths, CORS and caching.
-    pub http: HttpConfig,
-    /// Bounds on what clients can make the server hold.
-    pub limits: LimitsConfig,
-    /// Where streams are kept.
-    pub storage: StorageConfig,
-    /// How much of their past they keep.
-    pub retention: RetentionConfig,
-    /// Which proxies are believed.
-    pub proxy: ProxyConfig,
-    /// Logs.
-    pub observability: ObservabilityConfig,
-}
-
-section!(Config {
-    server,
-    transport,
-    internal,
-    auth,
-    http,
-    limits,
-    storage,
-    retention,
-    proxy,
-    observability,
-});

@@ -1,35 +1,17 @@
-//! What is wrong, said so that a stranger can mend it: place, key, reason.
+//! Configuration errors: where, which key, and how to fix it.
 
-use std::{fmt, sync::Arc};
+use std::fmt;
 
-use super::value::Origin;
-
-/// The step that found a problem.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Stage {
-    /// `load_config`: a source cannot be read, or holds what the schema does not know.
-    Load,
-    /// `validate_config`: each value can be read, but is malformed or contradicts another.
-    Validate,
-}
-
-impl fmt::Display for Stage {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Load => "load_config",
-            Self::Validate => "validate_config",
-        })
-    }
-}
+use crate::settings::{Origin, Stage};
 
 /// One problem; displays as one line.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
     /// The step that found it.
     pub stage: Stage,
-    /// Where the value stands.
+    /// Where the value is written.
     pub origin: Origin,
-    /// The key, in the words of the schema unless [`Origin::File`] holds another; may be empty.
+    /// The key of the schema, unless [`Origin::File`] has another; may be empty.
     pub key: String,
     /// The reason.
     pub message: String,
@@ -41,10 +23,10 @@ impl fmt::Display for Problem {
     }
 }
 
-/// Something that works, but should be changed; displays as one line.
+/// Something that works but should be changed; displays as one line.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Warning {
-    /// Where it stands.
+    /// Where it is written.
     pub origin: Origin,
     /// The key as it is written there.
     pub key: String,
@@ -58,7 +40,7 @@ impl fmt::Display for Warning {
     }
 }
 
-/// `place: key: message`, without the parts that there are not.
+/// `place: key: message`, without empty parts.
 fn place(f: &mut fmt::Formatter<'_>, origin: &Origin, key: &str, message: &str) -> fmt::Result {
     if *origin != Origin::Default {
         write!(f, "{origin}: ")?;
@@ -68,7 +50,7 @@ fn place(f: &mut fmt::Formatter<'_>, origin: &Origin, key: &str, message: &str) 
         _ => key,
     };
     if !key.is_empty() {
-        // A quoted TOML key may hold anything; a report has a line for each problem.
+        // A quoted TOML key may hold anything, and a problem takes one line.
         let shown: String = key.chars().take(200).flat_map(printable).collect();
         write!(f, "{shown}: ")?;
     }
@@ -81,7 +63,7 @@ fn printable(c: char) -> impl Iterator<Item = char> {
     escaped.into_iter().flatten().chain(itself)
 }
 
-/// Why there is no configuration: every problem found.
+/// Why a configuration cannot be used: every problem found.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("[{}] {}", self.stage(), lines(.problems, .warnings))]
 pub struct LoadError {
@@ -96,7 +78,7 @@ impl LoadError {
         &self.problems
     }
 
-    /// What was noticed on the way: an unset variable may be why something is missing.
+    /// Warnings up to here: an unset variable may be why something is missing.
     #[must_use]
     pub fn warnings(&self) -> &[Warning] {
         &self.warnings
@@ -113,7 +95,7 @@ impl LoadError {
     }
 }
 
-/// One problem on the line of the phase, several on a line each, warnings after them.
+/// One problem on the line of the phase, or a line for each of several; then the warnings.
 fn lines(problems: &[Problem], warnings: &[Warning]) -> String {
     let mut text = match problems {
         [only] => only.to_string(),
@@ -131,47 +113,12 @@ fn lines(problems: &[Problem], warnings: &[Warning]) -> String {
     text
 }
 
-/// Why one value was refused; the reader adds place and key.
-#[derive(Debug)]
-pub(super) struct Refusal {
-    pub(super) stage: Stage,
-    pub(super) message: String,
-    pub(super) origin: Option<Origin>,
-    /// Stays in its stage even when the value is a variable's.
-    pub(super) fixed: bool,
-}
-
-impl Refusal {
-    pub(super) fn new(stage: Stage, message: String) -> Self {
-        Self {
-            stage,
-            message,
-            origin: None,
-            fixed: false,
-        }
-    }
-
-    /// A value that reads well and is not supported.
-    pub(super) fn unsupported(message: String) -> Self {
-        Self {
-            fixed: true,
-            ..Self::new(Stage::Validate, message)
-        }
-    }
-
-    pub(super) fn at(mut self, origin: &Origin) -> Self {
-        self.origin = Some(origin.clone());
-        self
-    }
-}
-
-/// Where problems and warnings are gathered while a configuration is loaded.
+/// The problems and warnings of one load.
 #[derive(Debug, Default)]
 pub(super) struct Report {
     pub(super) problems: Vec<Problem>,
     pub(super) warnings: Vec<Warning>,
-    /// A source could not be read at all: what it would have said is not known, so nothing
-    /// can be said about how the values fit together.
+    /// A source could not be read at all, so how the values fit together is unknown.
     pub(super) unreadable: bool,
 }
 
@@ -189,7 +136,7 @@ impl Report {
         });
     }
 
-    /// Source by source as they came up, and from top to bottom in each.
+    /// Orders problems by source, and from top to bottom within each.
     pub(super) fn sort(&mut self) {
         let mut sources: Vec<String> = Vec::new();
         for problem in &self.problems {
@@ -204,8 +151,8 @@ impl Report {
         });
     }
 
-    /// A whole source that cannot be read.
-    pub(super) fn unreadable(&mut self, path: &Arc<str>, line: usize, message: impl Into<String>) {
+    /// Reports a source that cannot be read.
+    pub(super) fn unreadable(&mut self, path: &str, line: usize, message: impl Into<String>) {
         self.unreadable = true;
         self.problem(&Origin::file(path, line), "", message);
     }
@@ -217,24 +164,4 @@ impl Report {
             message: message.into(),
         });
     }
-}
-
-/// ` (did you mean "x"?)`, or nothing when nothing is near.
-pub(super) fn did_you_mean<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> String {
-    nearest(word, candidates).map_or_else(String::new, |near| format!(" (did you mean \"{near}\"?)"))
-}
-
-/// The candidate most like `word`, if any is like it at all.
-pub(super) fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    const ALIKE: f64 = 0.6;
-    const LONGEST: usize = 100;
-    if word.len() > LONGEST {
-        return None;
-    }
-    candidates
-        .into_iter()
-        .map(|candidate| (strsim::normalized_damerau_levenshtein(word, candidate), candidate))
-        .filter(|(likeness, _)| *likeness >= ALIKE)
-        .max_by(|a, b| a.0.total_cmp(&b.0))
-        .map(|(_, candidate)| candidate)
 }

@@ -1,83 +1,72 @@
-//! The merged configuration as TOML, each value with where it came from.
+//! The merged configuration as TOML, each value with its origin.
+
+use serde_json::Value as Json;
 
 use super::{
-    Config,
-    schema::{Leaf, Section, Walker},
-    sources::{Loaded, Origins},
+    load::Loaded,
+    schema::{KeyEntry, Schema},
 };
+use crate::settings::text::mask;
 
 impl Loaded {
     /// The merged configuration as TOML that could be loaded again, except for what is
-    /// masked: passwords in URLs and key material where a path belongs. A field without a
-    /// value stands there as a comment.
+    /// masked: passwords in URLs and key material where a path belongs. A key without a value
+    /// is a comment.
     #[must_use]
     pub fn to_toml(&self) -> String {
-        render(&self.config, &self.origins)
-    }
-}
-
-fn render(config: &Config, origins: &Origins) -> String {
-    let mut printer = Printer {
-        origins,
-        path: Vec::new(),
-        sections: Vec::new(),
-    };
-    // The walk hands out `&mut`, for the sake of the reader.
-    config.clone().fields(&mut printer);
-    printer.finish()
-}
-
-struct Printer<'a> {
-    origins: &'a Origins,
-    path: Vec<&'static str>,
-    /// Headers with their lines: a subsection must not swallow its parent's later fields.
-    sections: Vec<(String, Vec<(String, String)>)>,
-}
-
-impl Printer<'_> {
-    fn finish(self) -> String {
+        let merged = serde_json::to_value(&self.config).unwrap_or_default();
+        let schema = Schema::get();
         let mut text = String::new();
-        for (header, lines) in self.sections.iter().filter(|(_, lines)| !lines.is_empty()) {
+        for section in &schema.sections {
+            let keys = schema.keys_of(&section.path);
+            let lines: Vec<_> = keys.filter_map(|entry| self.line(entry, &merged)).collect();
+            if lines.is_empty() {
+                continue;
+            }
             if !text.is_empty() {
                 text.push('\n');
             }
-            text.push_str(&format!("[{header}]\n"));
-            // One long value shall not push every comment out of sight.
-            const WIDEST: usize = 60;
+            text.push_str(&format!("[{}]\n", section.path));
+            // One long value must not indent every comment.
+            const MAX_WIDTH: usize = 60;
             let widths = lines.iter().map(|(value, _)| value.chars().count());
-            let width = widths.max().unwrap_or(0).min(WIDEST);
+            let width = widths.max().unwrap_or(0).min(MAX_WIDTH);
             for (value, origin) in lines {
                 text.push_str(&format!("{value:<width$}  # {origin}\n"));
             }
         }
         text
     }
+
+    /// A key's line and its origin; `None` in an optional section that is absent.
+    fn line(&self, entry: &KeyEntry, merged: &Json) -> Option<(String, String)> {
+        let name = entry.key.name;
+        let value = entry.value(merged)?;
+        Some(match toml_text(value) {
+            Some(value) => (format!("{name} = {value}"), self.layers.origin(&entry.path).to_string()),
+            None => (format!("# {name}"), "not set".into()),
+        })
+    }
 }
 
-impl Walker for Printer<'_> {
-    fn enter(&mut self, name: &'static str) -> bool {
-        self.path.push(name);
-        self.sections.push((self.path.join("."), Vec::new()));
-        true
-    }
-
-    fn leave(&mut self) {
-        self.path.pop();
-    }
-
-    fn wants(&mut self, _name: &'static str) -> bool {
-        false
-    }
-
-    fn leaf(&mut self, name: &'static str, leaf: &mut dyn Leaf) {
-        let header = self.path.join(".");
-        let origin = self.origins.of(&format!("{header}.{name}"));
-        let line = match leaf.show() {
-            Some(value) => (format!("{name} = {value}"), origin.to_string()),
-            None => (format!("# {name}"), "not set".into()),
-        };
-        if let Some((_, lines)) = self.sections.iter_mut().find(|(other, _)| *other == header) {
-            lines.push(line);
+/// A value in TOML, secrets masked. An empty one is written like none, because some keys must not
+/// be given empty.
+pub(super) fn toml_text(value: &Json) -> Option<String> {
+    match value {
+        Json::Null => None,
+        Json::String(text) if text.is_empty() => None,
+        Json::String(text) => Some(toml::Value::String(mask(text).into_owned()).to_string()),
+        Json::Array(items) => {
+            let items: Vec<String> = items.iter().filter_map(toml_text).collect();
+            (!items.is_empty()).then(|| format!("[{}]", items.join(", ")))
         }
+        Json::Object(fields) => {
+            let fields = fields
+                .iter()
+                .filter_map(|(name, value)| Some((name, toml_text(value)?)));
+            let fields: Vec<String> = fields.map(|(name, value)| format!("{name} = {value}")).collect();
+            Some(format!("{{ {} }}", fields.join(", ")))
+        }
+        other => Some(other.to_string()),
     }
 }

@@ -1,173 +1,118 @@
-//! The walk over the schema.
-//!
-//! Each section names its fields once, in [`section!`] next to its struct; the macro takes
-//! the struct apart without `..`, so a field that is missing there does not compile. Reading
-//! a layer, listing the keys and printing the result are all this one walk with another
-//! [`Walker`].
+//! All keys and sections, by their full names.
 
-use super::{
-    problem::{Refusal, Stage},
-    value::{Data, Value},
-};
+use std::sync::LazyLock;
 
-/// What is done at each section and field.
-pub(super) trait Walker {
-    /// Whether to go into a section; [`Walker::leave`] follows exactly when it says yes.
-    fn enter(&mut self, name: &'static str) -> bool;
-    /// The section's fields have been walked.
-    fn leave(&mut self);
-    /// Whether an optional section that is absent shall be made.
-    fn wants(&mut self, name: &'static str) -> bool;
-    /// One field.
-    fn leaf(&mut self, name: &'static str, leaf: &mut dyn Leaf);
+use serde_json::Value as Json;
+
+use super::sections::Config;
+use crate::settings::{Key, Section, SectionInfo};
+
+static SCHEMA: LazyLock<Schema> = LazyLock::new(|| {
+    let mut schema = Schema::default();
+    schema.add("", Config::describe());
+    schema
+});
+
+/// Every key and every section that the modules declare, in their order.
+#[derive(Default)]
+pub(super) struct Schema {
+    pub(super) sections: Vec<SectionEntry>,
+    pub(super) keys: Vec<KeyEntry>,
 }
 
-/// A section, or one of its fields.
-pub(super) trait Item {
-    fn walk(&mut self, name: &'static str, walker: &mut dyn Walker);
+pub(super) struct SectionEntry {
+    /// Such as `transport.tls`.
+    pub(super) path: String,
+    #[cfg_attr(not(test), expect(dead_code, reason = "for the generated documents"))]
+    pub(super) about: &'static str,
+    /// Whether there is a configuration without it.
+    pub(super) optional: bool,
 }
 
-/// A struct of items.
-pub(super) trait Section {
-    fn fields(&mut self, walker: &mut dyn Walker);
+pub(super) struct KeyEntry {
+    /// Such as `transport.tls.cert_path`.
+    pub(super) path: String,
+    pub(super) key: Key,
 }
 
-/// A field's value as the walkers see it.
-pub(super) trait Leaf {
-    /// Takes the value over, or says everything that is wrong with it.
-    fn set(&mut self, value: &Value) -> Result<(), Vec<Refusal>>;
-    /// The value in TOML; `None` when there is none.
-    fn show(&self) -> Option<String>;
-}
-
-/// A single value: how it is read and written stands with its type.
-pub(super) trait Scalar: Sized {
-    fn read(data: &Data) -> Result<Self, Refusal>;
-    fn show(&self) -> String;
-}
-
-impl<T: Leaf> Item for T {
-    fn walk(&mut self, name: &'static str, walker: &mut dyn Walker) {
-        walker.leaf(name, self);
+impl KeyEntry {
+    /// The key's value in a configuration, in JSON.
+    pub(super) fn value<'a>(&self, config: &'a Json) -> Option<&'a Json> {
+        self.path.split('.').try_fold(config, |value, name| value.get(name))
     }
 }
 
-impl<T: Scalar> Leaf for T {
-    fn set(&mut self, value: &Value) -> Result<(), Vec<Refusal>> {
-        *self = T::read(&value.data).map_err(|refusal| vec![refusal])?;
-        Ok(())
+impl Schema {
+    pub(super) fn get() -> &'static Self {
+        &SCHEMA
     }
 
-    fn show(&self) -> Option<String> {
-        Some(Scalar::show(self))
-    }
-}
-
-impl<T: Scalar> Leaf for Option<T> {
-    fn set(&mut self, value: &Value) -> Result<(), Vec<Refusal>> {
-        // `DS_X=` in a compose file means that there is none.
-        if matches!(&value.data, Data::Plain(text) if text.is_empty()) {
-            *self = None;
-            return Ok(());
+    fn add(&mut self, path: &str, info: SectionInfo) {
+        if !path.is_empty() {
+            self.sections.push(SectionEntry {
+                path: path.into(),
+                about: info.about.trim(),
+                optional: info.optional,
+            });
         }
-        *self = Some(T::read(&value.data).map_err(|refusal| vec![refusal])?);
-        Ok(())
-    }
-
-    fn show(&self) -> Option<String> {
-        self.as_ref().map(Scalar::show)
-    }
-}
-
-impl<T: Scalar> Leaf for Vec<T> {
-    fn set(&mut self, value: &Value) -> Result<(), Vec<Refusal>> {
-        let items = value.items().map_err(|refusal| vec![refusal])?;
-        let (mut good, mut bad) = (Vec::new(), Vec::new());
-        for item in items.iter() {
-            match T::read(&item.data) {
-                Ok(item) => good.push(item),
-                Err(refusal) => bad.push(refusal.at(&item.origin)),
-            }
+        for key in info.keys {
+            let path = join(path, key.name);
+            self.keys.push(KeyEntry { path, key });
         }
-        if !bad.is_empty() {
-            return Err(bad);
+        for (name, inner) in info.sections {
+            self.add(&join(path, name), inner);
         }
-        *self = good;
-        Ok(())
     }
 
-    fn show(&self) -> Option<String> {
-        // An empty list is written like no list: some keys must not be given empty.
-        if self.is_empty() {
-            return None;
-        }
-        let items: Vec<String> = self.iter().map(Scalar::show).collect();
-        Some(format!("[{}]", items.join(", ")))
+    pub(super) fn key(&self, path: &str) -> Option<&Key> {
+        self.keys
+            .iter()
+            .find(|entry| entry.path == path)
+            .map(|entry| &entry.key)
     }
-}
 
-/// Reads one of a fixed set of words.
-pub(super) fn choose<T: Copy>(data: &Data, choices: &[(&str, T)]) -> Result<T, Refusal> {
-    let names: Vec<&str> = choices.iter().map(|(name, _)| *name).collect();
-    let Some(text) = data.as_word() else {
-        return Err(data.wrong_type(&format!("one of {}", names.join(", "))));
-    };
-    match choices.iter().find(|(name, _)| *name == text) {
-        Some((_, choice)) => Ok(*choice),
-        None => Err(Refusal::new(
-            Stage::Load,
-            format!(
-                "{} is not one of {}{}",
-                super::value::quote(text),
-                names.join(", "),
-                super::problem::did_you_mean(text, names.iter().copied())
-            ),
-        )),
+    pub(super) fn section(&self, path: &str) -> Option<&SectionEntry> {
+        self.sections.iter().find(|entry| entry.path == path)
+    }
+
+    /// The keys of one section, without those of sections within it.
+    pub(super) fn keys_of<'a>(&'a self, section: &'a str) -> impl Iterator<Item = &'a KeyEntry> {
+        self.keys.iter().filter(move |entry| parent(&entry.path) == section)
+    }
+
+    /// The names of a section's keys and sections.
+    pub(super) fn names_in<'a>(&'a self, section: &'a str) -> impl Iterator<Item = &'a str> {
+        let keys = self.keys.iter().map(|entry| entry.path.as_str());
+        let sections = self.sections.iter().map(|entry| entry.path.as_str());
+        keys.chain(sections)
+            .filter(move |path| parent(path) == section)
+            .map(|path| path.rsplit('.').next().unwrap_or(path))
+    }
+
+    pub(super) fn paths(&self) -> impl Iterator<Item = &str> {
+        self.keys.iter().map(|entry| entry.path.as_str())
+    }
+
+    /// The keys that have another name in the Rails form, and that name.
+    pub(super) fn rails_names(&self) -> impl Iterator<Item = (&'static str, &str)> {
+        let named = self.keys.iter().filter(|entry| !entry.key.rails.is_empty());
+        named.map(|entry| (entry.key.rails, entry.path.as_str()))
     }
 }
 
-/// Names a section's fields, once.
-macro_rules! section {
-    ($type:ident { $($field:ident),+ $(,)? }) => {
-        impl $crate::config::schema::Section for $type {
-            fn fields(&mut self, walker: &mut dyn $crate::config::schema::Walker) {
-                let Self { $($field),+ } = self;
-                $( $crate::config::schema::Item::walk($field, stringify!($field), walker); )+
-            }
-        }
-
-        impl $crate::config::schema::Item for $type {
-            fn walk(&mut self, name: &'static str, walker: &mut dyn $crate::config::schema::Walker) {
-                if walker.enter(name) {
-                    $crate::config::schema::Section::fields(self, walker);
-                    walker.leave();
-                }
-            }
-        }
-
-        impl $crate::config::schema::Item for Option<$type> {
-            fn walk(&mut self, name: &'static str, walker: &mut dyn $crate::config::schema::Walker) {
-                if self.is_some() || walker.wants(name) {
-                    $crate::config::schema::Item::walk(self.get_or_insert_default(), name, walker);
-                }
-            }
-        }
-    };
+/// The section of a key or section.
+fn parent(path: &str) -> &str {
+    path.rsplit_once('.').map_or("", |(section, _)| section)
 }
 
-/// Gives an enum's values their words, once.
-macro_rules! choices {
-    ($type:ident { $($variant:ident = $name:literal),+ $(,)? }) => {
-        impl $crate::config::schema::Scalar for $type {
-            fn read(data: &$crate::config::value::Data) -> Result<Self, $crate::config::problem::Refusal> {
-                $crate::config::schema::choose(data, &[$(($name, Self::$variant)),+])
-            }
-
-            fn show(&self) -> String {
-                match self { $(Self::$variant => format!("{:?}", $name)),+ }
-            }
-        }
-    };
+pub(super) fn join(section: &str, name: &str) -> String {
+    match section {
+        "" => name.into(),
+        section => format!("{section}.{name}"),
+    }
 }
 
-pub(super) use {choices, section};
+/// The variable of a key: `transport.tls.cert_path` → `DS_TRANSPORT__TLS__CERT_PATH`.
+pub(super) fn variable_name(key: &str) -> String {
+    format!("DS_{}", key.replace('.', "__").to_uppercase())
+}

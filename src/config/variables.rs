@@ -3,28 +3,23 @@
 use std::collections::BTreeMap;
 
 use super::{
-    problem::{Report, nearest},
-    reader::all_keys,
-    value::{Data, Origin, Table, Value},
+    problem::Report,
+    schema::{Schema, variable_name},
 };
+use crate::settings::{Data, Origin, Table, Value, text::nearest};
 
 const PREFIX: &str = "DS_";
 
-/// Deeper than any field is: each part is a table in a table.
-const DEEPEST: usize = 16;
+/// Deeper than any key; each part is a table within a table.
+const MAX_DEPTH: usize = 16;
 
-/// The variables that are in place of arguments, not of fields.
+/// Variables that stand for arguments, not for keys.
 const ARGUMENTS: [&str; 5] = ["DS_PROFILE", "DS_CONFIG", "DS_ENV", "DS_URL", "DS_TOKEN"];
-
-/// The variable of a key: `transport.tls.cert_path` → `DS_TRANSPORT__TLS__CERT_PATH`.
-pub(super) fn name_of(key: &str) -> String {
-    format!("{PREFIX}{}", key.replace('.', "__").to_uppercase())
-}
 
 /// All `DS_*` variables, and `RUST_LOG`, as a source.
 pub(super) fn parse(variables: &BTreeMap<String, String>, report: &mut Report) -> Table {
     let mut table = Table::new();
-    // What is meant for this server alone replaces what is meant for every Rust program.
+    // The server's own variable overrides the one for every Rust program.
     let own = ["DS_OBSERVABILITY__RUST_LOG", "DS_LOG__RUST_LOG"];
     let general = variables
         .get("RUST_LOG")
@@ -49,7 +44,7 @@ pub(super) fn parse(variables: &BTreeMap<String, String>, report: &mut Report) -
             not_a_field(name, report);
             continue;
         }
-        if rest.matches("__").count() > DEEPEST {
+        if rest.matches("__").count() > MAX_DEPTH {
             report.problem(&Origin::Variable(name.as_str().into()), "", "unknown variable");
             continue;
         }
@@ -59,10 +54,10 @@ pub(super) fn parse(variables: &BTreeMap<String, String>, report: &mut Report) -
     table
 }
 
-/// Every field is in a section, so a name without `__` is none. It may belong to something
-/// else on the machine; only one that looks like a field is refused.
+/// Every key is in a section, so a name without `__` is none. It may belong to another program;
+/// only one that looks like a key is refused.
 fn not_a_field(name: &str, report: &mut Report) {
-    let names: Vec<String> = all_keys().iter().map(|key| name_of(key)).collect();
+    let names: Vec<String> = Schema::get().paths().map(variable_name).collect();
     let single: Vec<String> = names.iter().map(|name| name.replace("__", "_")).collect();
     let meant = nearest(name, single.iter().map(String::as_str))
         .and_then(|near| single.iter().position(|other| other == near))
@@ -74,7 +69,7 @@ fn not_a_field(name: &str, report: &mut Report) {
             "",
             format!("unknown variable (did you mean {meant}? sections and fields are separated by two underscores)"),
         ),
-        None => report.warn(&origin, "", "no setting of this server has this name; ignored"),
+        None => report.warn(&origin, "", "not a setting of this server; ignored"),
     }
 }
 
@@ -95,7 +90,7 @@ fn insert(table: &mut Table, name: &str, path: &[String], text: &str, report: &m
         match &mut section.data {
             Data::Table(inner) => table = inner,
             _ => {
-                report.problem(&origin, "", "another variable sets what this one has as a section");
+                report.problem(&origin, "", "another variable sets the section of this one as a value");
                 return;
             }
         }

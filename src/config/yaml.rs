@@ -1,22 +1,33 @@
-//! YAML as values with their lines: anchors, aliases and merge keys, within bounds.
-//!
-//! Built on the parser's events: a deserializer loses the lines, and only the tree's builder
-//! can count what aliases multiply.
+//! YAML as values with their lines, within bounds: serde-saphyr parses, and counts what aliases
+//! multiply.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{borrow::Cow, fmt};
 
-use granit_parser::{Event, Parser, ScalarStyle};
+use serde::{
+    Deserialize, Deserializer,
+    de::{MapAccess, SeqAccess, Visitor},
+};
+use serde_saphyr::{
+    DuplicateKeyPolicy, Error, Location, Spanned,
+    budget::BudgetBreach,
+    options::{MergeKeyPolicy, NonFiniteFloatPolicy},
+};
 
-use super::value::{Data, Origin, Table, Value};
+use crate::settings::{
+    Data, Origin, Table, Value,
+    text::{one_line, quote},
+};
 
-/// More than any configuration has; aliases count as often as they are used.
-const MOST_VALUES: usize = 10_000;
-/// More bytes than any configuration takes in memory, copies for anchors and aliases included.
-const MOST_BYTES: usize = 4 * 1024 * 1024;
+/// Aliases count as often as they are used.
+const MAX_VALUES: usize = 10_000;
+const MAX_ALIASES: usize = 256;
+const MAX_DEPTH: usize = 32;
+/// Memory of the values, aliases included.
+const MAX_BYTES: usize = 4 * 1024 * 1024;
 /// About what a value takes besides its text.
 const VALUE_BYTES: usize = 128;
-/// Deeper than any configuration is.
-const DEEPEST: usize = 32;
+/// Escaped and folded text under anchors: the parser copies it for each alias.
+const MAX_ANCHOR_BYTES: usize = 64 * 1024;
 
 /// Why a text is no YAML that can be used.
 #[derive(Debug)]
@@ -25,272 +36,186 @@ pub(super) struct YamlError {
     pub(super) message: String,
 }
 
-/// Parses the first and only document.
-pub(super) fn parse(text: &str, path: &Arc<str>) -> Result<Value, YamlError> {
-    let mut builder = Builder {
-        path,
-        open: Vec::new(),
-        anchors: HashMap::new(),
-        values: 0,
-        bytes: 0,
-        documents: 0,
-        root: None,
+/// Parses a file of one document.
+pub(super) fn parse(text: &str, path: &str) -> Result<Value, YamlError> {
+    let options = serde_saphyr::options! {
+        budget: serde_saphyr::budget! {
+            max_nodes: MAX_VALUES,
+            max_aliases: MAX_ALIASES,
+            max_depth: MAX_DEPTH,
+            max_documents: 1,
+            max_recorded_anchor_bytes: MAX_ANCHOR_BYTES,
+            enforce_alias_anchor_ratio: false,
+        },
+        alias_limits: serde_saphyr::alias_limits! {
+            max_total_replayed_events: 4 * MAX_VALUES,
+            max_replay_stack_depth: MAX_DEPTH,
+            max_alias_expansions_per_anchor: MAX_ALIASES,
+        },
+        // Both are handled here, where the lines are known.
+        duplicate_keys: DuplicateKeyPolicy::PassThrough,
+        merge_keys: MergeKeyPolicy::AsOrdinary,
+        non_finite_float_policy: NonFiniteFloatPolicy::PassThrough,
+        reject_unsupported_tags: true,
+        with_snippet: false,
     };
-    let options = granit_parser::options! { emit_comments: false };
-    for next in Parser::new_from_str_with_options(text, options) {
-        let (event, span) = next.map_err(|error| YamlError {
-            line: error.marker().line(),
-            message: format!("YAML syntax: {}", super::toml_file::one_line(&error.kind().to_string())),
-        })?;
-        builder.take(event, span.start.line())?;
+    let root: Spanned<Node<'_>> = serde_saphyr::from_str_with_options(text, options).map_err(describe)?;
+    let mut builder = Builder { text, path, bytes: 0 };
+    let line = line_of(&root.defined).max(1);
+    builder.value(root, line)
+}
+
+/// A parsed node. Its text borrows from the file, so aliases cost no copy.
+enum Node<'a> {
+    Null,
+    /// A number or a flag: its source text is what counts.
+    Typed,
+    Text(Cow<'a, str>),
+    List(Vec<Spanned<Node<'a>>>),
+    Map(Vec<(Spanned<Node<'a>>, Spanned<Node<'a>>)>),
+}
+
+impl<'de> Deserialize<'de> for Node<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(NodeVisitor)
     }
-    let empty = || Value::new(Data::Null, Origin::file(path, 1));
-    Ok(builder.root.unwrap_or_else(empty))
 }
 
-/// A node under construction.
-enum Open {
-    List {
-        items: Vec<Node>,
-        anchor: usize,
-        line: usize,
-    },
-    Map {
-        table: Table,
-        merged: Vec<Table>,
-        key: Option<Key>,
-        anchor: usize,
-        line: usize,
-        cost: Cost,
-        depth: usize,
-    },
-}
+struct NodeVisitor;
 
-/// The size that a copy of a value adds to the configuration.
-#[derive(Debug, Clone, Copy)]
-struct Cost {
-    values: usize,
-    bytes: usize,
-}
-
-impl Cost {
-    fn of_one(text: &str) -> Self {
-        let bytes = VALUE_BYTES + text.len();
-        Self { values: 1, bytes }
-    }
-
-    fn and(self, other: Self) -> Self {
-        Self {
-            values: self.values + other.values,
-            bytes: self.bytes + other.bytes,
+/// Methods for types whose source text is read again.
+macro_rules! typed {
+    ($($method:ident: $type:ty),+) => {$(
+        fn $method<E>(self, _: $type) -> Result<Node<'de>, E> {
+            Ok(Node::Typed)
         }
+    )+};
+}
+
+impl<'de> Visitor<'de> for NodeVisitor {
+    type Value = Node<'de>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a value")
     }
-}
 
-struct Key {
-    name: String,
-    line: usize,
-    is_merge: bool,
-}
+    typed!(visit_bool: bool, visit_i64: i64, visit_u64: u64, visit_i128: i128, visit_u128: u128, visit_f64: f64);
 
-/// A finished value, and what another copy of it would cost.
-#[derive(Clone)]
-struct Node {
-    value: Value,
-    cost: Cost,
-    depth: usize,
-    plain: bool,
+    fn visit_unit<E>(self) -> Result<Node<'de>, E> {
+        Ok(Node::Null)
+    }
+
+    fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Node<'de>, E> {
+        Ok(Node::Text(Cow::Borrowed(text)))
+    }
+
+    fn visit_str<E>(self, text: &str) -> Result<Node<'de>, E> {
+        Ok(Node::Text(Cow::Owned(text.into())))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Node<'de>, A::Error> {
+        let mut list = Vec::new();
+        while let Some(item) = items.next_element()? {
+            list.push(item);
+        }
+        Ok(Node::List(list))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Node<'de>, A::Error> {
+        let mut map = Vec::new();
+        while let Some(entry) = entries.next_entry()? {
+            map.push(entry);
+        }
+        Ok(Node::Map(map))
+    }
 }
 
 struct Builder<'a> {
-    path: &'a Arc<str>,
-    open: Vec<Open>,
-    anchors: HashMap<usize, Node>,
-    values: usize,
+    text: &'a str,
+    path: &'a str,
     bytes: usize,
-    documents: usize,
-    root: Option<Value>,
 }
 
-impl Builder<'_> {
-    fn take(&mut self, event: Event<'_>, line: usize) -> Result<(), YamlError> {
-        if let Some(tag) = event.tag().filter(|tag| !tag.is_yaml_core_schema_tag("str")) {
-            return Err(error(line, format!("the tag {tag} is not understood")));
-        }
-        match event {
-            Event::DocumentStart(..) => {
-                self.documents += 1;
-                if self.documents > 1 {
-                    return Err(error(line, "a second document; one file holds one"));
-                }
+impl<'a> Builder<'a> {
+    /// `line` is that of the key, if the value has one.
+    fn value(&mut self, node: Spanned<Node<'_>>, line: usize) -> Result<Value, YamlError> {
+        self.spend(VALUE_BYTES, line)?;
+        let source = self.source(&node.defined);
+        let data = match node.value {
+            Node::Null => Data::Null,
+            Node::Typed => Data::Plain(self.copy(source, line)?),
+            // What an unquoted word means is for the key to decide.
+            Node::Text(text) if source == text => Data::Plain(self.copy(&text, line)?),
+            Node::Text(text) => Data::Text(self.copy(&text, line)?),
+            Node::List(items) => {
+                let items = items.into_iter().map(|item| {
+                    let line = line_of(&item.defined);
+                    self.value(item, line)
+                });
+                Data::List(items.collect::<Result<_, _>>()?)
             }
-            Event::Scalar(text, style, anchor, tag) => {
-                let plain = style == ScalarStyle::Plain && tag.is_none();
-                let cost = Cost::of_one(&text);
-                self.spend(cost, line)?;
-                let data = scalar(text.into_owned(), plain);
-                let value = Value::new(data, Origin::file(self.path, line));
-                let node = Node {
-                    value,
-                    cost,
-                    depth: 1,
-                    plain,
-                };
-                self.finished(node, anchor, line)?;
-            }
-            Event::Alias(anchor) => {
-                let Some(cost) = self.anchors.get(&anchor).map(|node| node.cost) else {
-                    return Err(error(line, "an alias inside of what it names"));
-                };
-                self.spend(cost, line)?;
-                if let Some(node) = self.anchors.get(&anchor).cloned() {
-                    self.finished(node, 0, line)?;
-                }
-            }
-            Event::SequenceStart(_, anchor, _) => self.begin(
-                Open::List {
-                    items: Vec::new(),
-                    anchor,
-                    line,
-                },
-                line,
-            )?,
-            Event::MappingStart(_, anchor, _) => self.begin(
-                Open::Map {
-                    table: Table::new(),
-                    merged: Vec::new(),
-                    key: None,
-                    anchor,
-                    line,
-                    cost: Cost::of_one(""),
-                    depth: 0,
-                },
-                line,
-            )?,
-            Event::SequenceEnd | Event::MappingEnd => self.end()?,
-            _ => {}
-        }
-        Ok(())
+            Node::Map(entries) => Data::Table(self.table(entries)?),
+        };
+        Ok(Value::new(data, Origin::file(self.path, line)))
     }
 
-    fn begin(&mut self, open: Open, line: usize) -> Result<(), YamlError> {
-        if self.open.len() >= DEEPEST {
-            return Err(too_deep(line));
-        }
-        self.spend(Cost::of_one(""), line)?;
-        self.open.push(open);
-        Ok(())
-    }
-
-    fn end(&mut self) -> Result<(), YamlError> {
-        match self.open.pop() {
-            Some(Open::List { items, anchor, line }) => {
-                let cost = items.iter().map(|item| item.cost).fold(Cost::of_one(""), Cost::and);
-                let depth = 1 + items.iter().map(|item| item.depth).max().unwrap_or(0);
-                let data = Data::List(items.into_iter().map(|item| item.value).collect());
-                self.finished(self.node(data, line, cost, depth), anchor, line)
+    fn table(&mut self, entries: Vec<(Spanned<Node<'_>>, Spanned<Node<'_>>)>) -> Result<Table, YamlError> {
+        let (mut table, mut merged) = (Table::new(), Vec::new());
+        for (key, node) in entries {
+            let line = line_of(&key.defined);
+            let source = self.source(&key.defined);
+            let name = match &key.value {
+                Node::Text(name) => name.as_ref(),
+                Node::Typed => source,
+                Node::Null => "",
+                _ => return Err(error(line, "a key must be text")),
+            };
+            let name = self.copy(name, line)?;
+            let value = self.value(node, line)?;
+            if source == "<<" {
+                merge(&mut merged, value, line)?;
+            } else if let Some(other) = table.get(&name) {
+                let message = format!("\"{name}\" is given twice, here and at {}", other.origin);
+                return Err(error(line, message));
+            } else {
+                table.insert(name, value);
             }
-            Some(Open::Map {
-                mut table,
-                merged,
-                anchor,
-                line,
-                cost,
-                depth,
-                ..
-            }) => {
-                for (key, value) in merged.into_iter().flatten() {
-                    table.entry(key).or_insert(value);
-                }
-                self.finished(self.node(Data::Table(table), line, cost, depth + 1), anchor, line)
-            }
-            None => Ok(()),
         }
+        for (name, value) in merged.into_iter().flatten() {
+            table.entry(name).or_insert(value);
+        }
+        Ok(table)
     }
 
-    fn node(&self, data: Data, line: usize, cost: Cost, depth: usize) -> Node {
-        Node {
-            value: Value::new(data, Origin::file(self.path, line)),
-            cost,
-            depth,
-            plain: false,
-        }
+    /// The text of a node as it is written.
+    fn source(&self, location: &Location) -> &'a str {
+        let span = location.span();
+        let range = span.byte_offset().zip(span.byte_len());
+        range
+            .and_then(|(start, len)| {
+                let start = usize::try_from(start).ok()?;
+                let end = start.checked_add(usize::try_from(len).ok()?)?;
+                self.text.get(start..end)
+            })
+            .unwrap_or_default()
     }
 
-    /// Counts a value before it is made or copied.
-    fn spend(&mut self, cost: Cost, line: usize) -> Result<(), YamlError> {
-        self.values = self.values.saturating_add(cost.values);
-        self.bytes = self.bytes.saturating_add(cost.bytes);
-        if self.values > MOST_VALUES {
-            return Err(error(line, format!("more than {MOST_VALUES} values, aliases included")));
-        }
-        if self.bytes > MOST_BYTES {
-            let message = format!("more than {} MiB, aliases included", MOST_BYTES / 1024 / 1024);
+    fn copy(&mut self, text: &str, line: usize) -> Result<String, YamlError> {
+        self.spend(text.len(), line)?;
+        Ok(text.into())
+    }
+
+    fn spend(&mut self, bytes: usize, line: usize) -> Result<(), YamlError> {
+        self.bytes = self.bytes.saturating_add(bytes);
+        if self.bytes > MAX_BYTES {
+            let message = format!("more than {} MiB, aliases included", MAX_BYTES / 1024 / 1024);
             return Err(error(line, message));
         }
         Ok(())
     }
-
-    /// Hands a finished node to the one that it stands in.
-    fn finished(&mut self, node: Node, anchor: usize, at: usize) -> Result<(), YamlError> {
-        if node.depth + self.open.len() > DEEPEST {
-            return Err(too_deep(at));
-        }
-        if anchor != 0 {
-            self.spend(Cost { values: 0, ..node.cost }, at)?;
-            self.anchors.insert(anchor, node.clone());
-        }
-        match self.open.last_mut() {
-            None => self.root = Some(node.value),
-            Some(Open::List { items, .. }) => items.push(node),
-            Some(Open::Map {
-                table,
-                merged,
-                key,
-                cost,
-                depth,
-                ..
-            }) => {
-                *cost = cost.and(node.cost);
-                *depth = (*depth).max(node.depth);
-                match key.take() {
-                    None => *key = Some(key_from(node, at)?),
-                    Some(key) if key.is_merge => merge(merged, node.value, key.line)?,
-                    Some(key) => insert(table, key, node.value)?,
-                }
-            }
-        }
-        Ok(())
-    }
 }
 
-fn key_from(node: Node, line: usize) -> Result<Key, YamlError> {
-    let name = match node.value.data {
-        Data::Text(name) | Data::Plain(name) => name,
-        Data::Null => String::new(),
-        _ => return Err(error(line, "a key must be text")),
-    };
-    Ok(Key {
-        is_merge: node.plain && name == "<<",
-        name,
-        line,
-    })
-}
-
-/// A value stands at its key's line, also when it is an alias.
-fn insert(table: &mut Table, key: Key, mut value: Value) -> Result<(), YamlError> {
-    if let Some(other) = table.get(&key.name) {
-        let message = format!("\"{}\" is given twice, here and at {}", key.name, other.origin);
-        return Err(error(key.line, message));
-    }
-    if let Origin::File { line, .. } = &mut value.origin {
-        *line = key.line;
-    }
-    table.insert(key.name, value);
-    Ok(())
-}
-
-/// `<<`: a mapping, or a list of them of which the first to have a key gives it.
+/// `<<`: a mapping, or a list of them of which the first with a key gives its value.
 fn merge(merged: &mut Vec<Table>, value: Value, line: usize) -> Result<(), YamlError> {
     match value.data {
         Data::Table(table) => merged.push(table),
@@ -304,17 +229,33 @@ fn merge(merged: &mut Vec<Table>, value: Value, line: usize) -> Result<(), YamlE
     Ok(())
 }
 
-/// What an unquoted word means is the field's affair, except for nothing at all.
-fn scalar(text: String, plain: bool) -> Data {
-    match text.as_str() {
-        "" | "~" | "null" | "Null" | "NULL" if plain => Data::Null,
-        _ if plain => Data::Plain(text),
-        _ => Data::Text(text),
+fn describe(error: Error) -> YamlError {
+    let line = error.location().map_or(0, |location| line_of(&location));
+    let mut cause = &error;
+    while let Error::AliasError { error, .. } = cause {
+        cause = error;
     }
+    let message = match cause {
+        Error::Budget { breach, .. } => match breach {
+            BudgetBreach::Depth { .. } => format!("nested deeper than {MAX_DEPTH} levels"),
+            BudgetBreach::Documents { .. } => "a second document; one file holds one".into(),
+            BudgetBreach::Aliases { .. } => format!("more than {MAX_ALIASES} aliases"),
+            BudgetBreach::RecordedAnchorBytes { .. } => format!("more than {} KiB in anchors", MAX_ANCHOR_BYTES / 1024),
+            _ => format!("more than {MAX_VALUES} values, aliases included"),
+        },
+        Error::UnsupportedTag { tag, .. } => format!("the tag {} is not understood", quote(tag)),
+        Error::RecursiveReferencesRequireWeakTypes { .. } => "an alias inside of its own anchor".into(),
+        other => {
+            let text = one_line(&other.to_string());
+            let message = text.split(" at line ").next().unwrap_or(&text);
+            format!("YAML syntax: {message}")
+        }
+    };
+    YamlError { line, message }
 }
 
-fn too_deep(line: usize) -> YamlError {
-    error(line, format!("nested deeper than {DEEPEST} levels"))
+fn line_of(location: &Location) -> usize {
+    usize::try_from(location.line()).unwrap_or(0)
 }
 
 fn error(line: usize, message: impl Into<String>) -> YamlError {

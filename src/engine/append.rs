@@ -188,7 +188,7 @@ fn check_size(tx: &mut Transaction<'_>, slot: Slot, append: &PreparedAppend) -> 
     if len > Offset::MAX_POSITION.saturating_sub(staged.tail) {
         return Err(AppendError::TooLarge(Offset::MAX_POSITION));
     }
-    let Some(limit) = tx.context.limits.max_stream_bytes.filter(|_| len > 0) else {
+    let Some(limit) = tx.context.config.limits.stream_bytes().filter(|_| len > 0) else {
         return Ok(());
     };
     // Without its frame's header, so that content of exactly the limit fits.
@@ -197,7 +197,7 @@ fn check_size(tx: &mut Transaction<'_>, slot: Slot, append: &PreparedAppend) -> 
         return Err(AppendError::TooLarge(limit));
     }
     // Most streams are so far from the limit that their writers need not be read.
-    let most = max_size(tx.context.limits.max_producers_per_stream);
+    let most = max_size(tx.context.config.limits.max_producers_per_stream);
     if kept.saturating_add(most) <= limit || super::retention::limits_size(tx, slot) {
         return Ok(());
     }

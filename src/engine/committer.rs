@@ -10,7 +10,7 @@ use parking_lot::{Condvar, Mutex, MutexGuard};
 use tokio::sync::oneshot;
 
 use super::{
-    Limits,
+    EngineConfig,
     answers::{Answers, hand_out},
     cache::StreamCache,
     errors::Unavailable,
@@ -73,7 +73,7 @@ struct Core {
     clock: Clock,
     storage: Arc<dyn Storage>,
     cache: Arc<StreamCache>,
-    limits: Limits,
+    config: EngineConfig,
     metrics: Arc<Metrics>,
     ids: Ids,
     writers: WriterTables,
@@ -113,7 +113,7 @@ impl Committer {
     pub(super) fn new(
         storage: Arc<dyn Storage>,
         cache: Arc<StreamCache>,
-        limits: Limits,
+        config: EngineConfig,
         metrics: Arc<Metrics>,
         clock: Clock,
     ) -> Self {
@@ -122,7 +122,7 @@ impl Committer {
             clock: clock.clone(),
             storage,
             cache,
-            limits,
+            config,
             metrics,
             ids: Ids {
                 clock: clock.clone(),
@@ -273,7 +273,7 @@ impl Core {
         let context = Context {
             storage: &*self.storage,
             cache: &self.cache,
-            limits: &self.limits,
+            config: &self.config,
             now: self.clock.millis(),
         };
         self.writers.trim(context.now);

@@ -161,9 +161,9 @@ fn lifetime_differs(tx: &mut Transaction<'_>, slot: Slot, create: &PreparedCreat
 }
 
 fn check_limits(tx: &Transaction<'_>, create: &PreparedCreate) -> Result<(), CreateError> {
-    let limits = tx.context.limits;
+    let limits = &tx.context.config.limits;
     let len = (create.prefix().len() + create.data.len()) as u64;
-    match (limits.max_stream_bytes, limits.max_streams) {
+    match (limits.stream_bytes(), limits.streams()) {
         (Some(limit), _) if len > limit => Err(CreateError::TooLarge(limit)),
         (_, Some(limit)) if tx.streams() >= limit => Err(CreateError::TooManyStreams(limit)),
         _ => Ok(()),

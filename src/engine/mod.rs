@@ -33,6 +33,7 @@ mod expiry;
 mod follow;
 mod fork;
 mod gather;
+mod limits;
 mod list;
 mod load;
 mod metadata;
@@ -60,12 +61,12 @@ pub use catch_up::{CatchUp, Pieces};
 pub use chunk::Chunk;
 pub use errors::{AppendError, CreateError, DeleteError, Unavailable};
 pub use follow::{Backlog, Event, Follower, ReadState};
+pub use limits::{EngineConfig, LimitsConfig, RetentionConfig, RetentionRule};
 pub use list::{Listed, Listing};
 #[cfg(test)]
 pub use metadata::Metadata;
 pub use read_error::ReadError;
 pub use request::{AppendRequest, Appended, CreateRequest, Created, ForkRequest};
-pub use retention::RetentionRule;
 
 use cache::StreamCache;
 use chunk_cache::ChunkCache;
@@ -82,25 +83,6 @@ use crate::{
     storage::{Storage, Usage},
     telemetry::Metrics,
 };
-
-/// What one stream, and all of them, may hold; `None`: no limit.
-#[derive(Debug, Clone)]
-pub struct Limits {
-    /// The bytes of one stream.
-    pub max_stream_bytes: Option<u64>,
-    /// How many streams there may be.
-    pub max_streams: Option<u64>,
-    /// How many producers a stream remembers, of those without a scope and of all scopes together.
-    pub max_producers_per_stream: usize,
-    /// Memory for recently read data.
-    pub cache_bytes: u64,
-    /// How deep the arrays and objects of one JSON message may nest.
-    pub max_json_depth: usize,
-    /// The most that one catch-up read answers.
-    pub max_read_bytes: Option<u64>,
-    /// How much of their past streams keep that were not created with a retention of their own.
-    pub retention: Arc<[RetentionRule]>,
-}
 
 /// All streams of one store. Cheap to clone; clones are the same engine.
 #[derive(Clone)]
@@ -119,39 +101,6 @@ struct Shared {
     retention: Arc<[RetentionRule]>,
     thread: Mutex<Option<std::thread::JoinHandle<()>>>,
     stopped: CancellationToken,
-}
-
-impl Default for Limits {
-    /// No limit that is not needed to work at all.
-    fn default() -> Self {
-        let defaults = crate::config::LimitsConfig::default();
-        Self {
-            max_stream_bytes: None,
-            max_streams: None,
-            max_producers_per_stream: defaults.max_producers_per_stream,
-            cache_bytes: 0,
-            max_json_depth: defaults.max_json_depth,
-            max_read_bytes: None,
-            retention: Arc::default(),
-        }
-    }
-}
-
-impl Limits {
-    /// What `config` says; 0 is no limit there.
-    #[must_use]
-    pub fn of(config: &crate::Config) -> Self {
-        let limit = |value: u64| (value > 0).then_some(value);
-        Self {
-            max_stream_bytes: limit(config.limits.max_stream_bytes),
-            max_streams: limit(config.limits.max_streams),
-            max_producers_per_stream: config.limits.max_producers_per_stream,
-            cache_bytes: config.storage.cache_bytes,
-            max_json_depth: config.limits.max_json_depth,
-            max_read_bytes: limit(config.limits.max_read_bytes),
-            retention: config.retention.rules.iter().map(RetentionRule::of).collect(),
-        }
-    }
 }
 
 impl Drop for Shared {
@@ -176,18 +125,18 @@ impl Engine {
     /// When no thread can be started.
     pub fn start(
         storage: Arc<dyn Storage>,
-        limits: Limits,
+        config: EngineConfig,
         metrics: Arc<Metrics>,
         clock: Clock,
     ) -> std::io::Result<Self> {
         let cache = Arc::new(StreamCache::new());
-        let (retention, chunks) = (Arc::clone(&limits.retention), ChunkCache::new(limits.cache_bytes));
-        let max_read_bytes = limits.max_read_bytes;
-        let offload = offload::Offload::new(limits.max_json_depth);
+        let (retention, chunks) = (Arc::clone(&config.retention), ChunkCache::new(config.cache_bytes));
+        let max_read_bytes = config.limits.read_bytes();
+        let offload = offload::Offload::new(config.limits.max_json_depth);
         let committer = Arc::new(Committer::new(
             Arc::clone(&storage),
             Arc::clone(&cache),
-            limits,
+            config,
             metrics,
             clock.clone(),
         ));

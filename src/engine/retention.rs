@@ -14,12 +14,12 @@ use std::{
 };
 
 use super::{
-    Engine, Shared, Unavailable, cut,
+    Engine, RetentionRule, Shared, Unavailable, cut,
     request::Command,
     transaction::{Slot, Staged, Transaction},
 };
 use crate::{
-    protocol::{Millis, RetentionPolicy, StreamName, name::canonical},
+    protocol::{Millis, RetentionPolicy, StreamName},
     storage::{Mark, Position, Retention, Stored, StreamRecord},
 };
 
@@ -32,27 +32,7 @@ const RETRY: Duration = Duration::from_secs(10);
 /// How many streams are looked at together when rules are new.
 const PAGE: usize = 256;
 
-/// What a configuration says of the streams whose names match.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RetentionRule {
-    /// The key of a name, in which `*` stands for any run of characters.
-    pub streams: String,
-    /// How much of their past they keep.
-    pub policy: RetentionPolicy,
-}
-
 impl RetentionRule {
-    /// A rule of the configuration.
-    pub(super) fn of(rule: &crate::config::RetentionRule) -> Self {
-        Self {
-            streams: canonical(&rule.streams).into_owned(),
-            policy: RetentionPolicy {
-                max_age_secs: rule.max_age_secs,
-                max_bytes: rule.max_bytes,
-            },
-        }
-    }
-
     fn matches(&self, name: &str) -> bool {
         let mut parts = self.streams.split('*');
         let Some(mut rest) = parts.next().and_then(|first| name.strip_prefix(first)) else {
@@ -85,7 +65,7 @@ pub(super) fn policy(record: &StreamRecord, rules: &[RetentionRule], name: &Stre
     let own = record.retention.as_ref().and_then(|past| past.policy);
     own.or_else(|| {
         let rule = rules.iter().find(|rule| rule.matches(name.key()));
-        rule.map(|rule| rule.policy)
+        rule.map(RetentionRule::policy)
     })
 }
 
@@ -101,7 +81,7 @@ fn millis(secs: u64) -> Millis {
 /// After an append that began at `before`: has a mark set in time, and gives up what is too much.
 pub(super) fn appended(tx: &mut Transaction<'_>, slot: Slot, before: Position) {
     let staged = tx.get(slot);
-    let Some(policy) = policy(&staged.record, &tx.context.limits.retention, &staged.stream.name) else {
+    let Some(policy) = policy(&staged.record, &tx.context.config.retention, &staged.stream.name) else {
         return;
     };
     if let Some(max_age) = policy.max_age_secs.map(millis) {
@@ -122,7 +102,7 @@ pub(super) fn kept_with(tx: &Transaction<'_>, slot: Slot, len: u64) -> u64 {
     let staged = tx.get(slot);
     let record = &staged.record;
     let kept = staged.tail.saturating_sub(record.start.max(record.earliest())) + len;
-    let policy = policy(record, &tx.context.limits.retention, &staged.stream.name);
+    let policy = policy(record, &tx.context.config.retention, &staged.stream.name);
     match policy.and_then(|policy| policy.max_bytes) {
         // What is too much goes, but not what the batch itself has appended.
         Some(max_bytes) => kept.min(max_bytes.max(staged.tail - staged.base() + len)),
@@ -133,7 +113,7 @@ pub(super) fn kept_with(tx: &Transaction<'_>, slot: Slot, len: u64) -> u64 {
 /// Whether the stream's retention limits its size.
 pub(super) fn limits_size(tx: &Transaction<'_>, slot: Slot) -> bool {
     let staged = tx.get(slot);
-    let policy = policy(&staged.record, &tx.context.limits.retention, &staged.stream.name);
+    let policy = policy(&staged.record, &tx.context.config.retention, &staged.stream.name);
     policy.is_some_and(|policy| policy.max_bytes.is_some())
 }
 
@@ -142,7 +122,7 @@ pub(super) fn limits_size(tx: &Transaction<'_>, slot: Slot) -> bool {
 pub(super) fn sweep(tx: &mut Transaction<'_>, slot: Slot) {
     let now = tx.context.now;
     let staged = tx.get(slot);
-    let policy = policy(&staged.record, &tx.context.limits.retention, &staged.stream.name);
+    let policy = policy(&staged.record, &tx.context.config.retention, &staged.stream.name);
     let (tail, forks) = (staged.tail, staged.record.forks);
     if policy.is_none() && staged.record.retention.is_none() {
         return;

@@ -21,7 +21,7 @@ use crate::{
 pub(super) struct Context<'c> {
     pub(super) storage: &'c dyn Storage,
     pub(super) cache: &'c StreamCache,
-    pub(super) limits: &'c super::Limits,
+    pub(super) config: &'c super::EngineConfig,
     pub(super) now: Millis,
 }
 
@@ -245,7 +245,7 @@ impl<'c> Transaction<'c> {
     pub(super) fn set_writer(&mut self, slot: Slot, key: String, progress: Progress) {
         let used_at = self.context.now;
         let state = WriterState { progress, used_at };
-        let limit = self.context.limits.max_producers_per_stream;
+        let limit = self.context.config.limits.max_producers_per_stream;
         let id = self.get(slot).stream.id;
         let evicted = self.writers.set(id, &key, state.clone(), limit);
         let staged = self.get_mut(slot);

@@ -6,11 +6,11 @@ use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 
 use super::{config::with_file, header_lines, split_at};
 use crate::{
+    auth::AuthConfig,
     auth::{
         KeySet, candidates,
         token::{MAX_TOKEN_BYTES, Token},
     },
-    config::AuthConfig,
 };
 
 /// A public key whose private half was thrown away.

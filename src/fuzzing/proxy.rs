@@ -6,9 +6,8 @@ use ::http::{HeaderName, Request};
 
 use super::header_lines;
 use crate::{
-    config::{ForwardedHeaders, ProxyConfig, TransportMode},
-    listener::PeerAddr,
-    proxy::{Origin, ProxyTrust},
+    listener::{PeerAddr, TransportMode},
+    proxy::{ForwardedHeaders, Origin, ProxyConfig, ProxyTrust},
 };
 
 /// A request's head of lines such as `x-forwarded-for: 192.0.2.1`, from a proxy that is trusted

@@ -2,9 +2,9 @@ use http::HeaderName;
 
 use super::*;
 use crate::{
+    auth::{AuthConfig, AuthMode},
     auth::{Operation, Principal},
     clock::{self, Clock},
-    config::{AuthConfig, AuthMode},
     test_support::{
         hostile::{Case, Expect, Table},
         tokens::{AUDIENCE, ISSUER, STREAM, Signatory, client, server},
@@ -23,14 +23,7 @@ fn gate(signatory: &Signatory) -> Gate {
         audience: vec![AUDIENCE.into()],
         ..AuthConfig::default()
     };
-    Gate::load(
-        &Config {
-            auth: Some(auth),
-            ..Config::default()
-        },
-        Clock::system(),
-    )
-    .unwrap()
+    Gate::load(Some(&auth), BASE, Clock::system()).unwrap()
 }
 
 fn admit(gate: &Gate, method: &str, target: &str, headers: &[(&str, &str)]) -> Result<Admission, Refusal> {
@@ -141,14 +134,7 @@ fn an_open_gate_grants_everything_to_nobody_in_particular() {
             ..AuthConfig::default()
         }),
     ] {
-        let gate = Gate::load(
-            &Config {
-                auth,
-                ..Config::default()
-            },
-            Clock::system(),
-        )
-        .unwrap();
+        let gate = Gate::load(auth.as_ref(), BASE, Clock::system()).unwrap();
         assert!(gate.is_open() && gate.authenticator().is_none());
         let Ok(Admission::Granted(permit)) = admit(&gate, "DELETE", &format!("{BASE}/a"), &[]) else {
             panic!("not granted");

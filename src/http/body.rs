@@ -33,7 +33,7 @@ pub(super) struct Received {
 
 /// Reads a body. One that is announced as too large is refused before it is read.
 pub(super) async fn receive(app: &App, permit: &Permit, parts: &Parts, body: Body) -> Result<Received, Problem> {
-    let limit = app.settings().max_body_bytes;
+    let limit = app.settings().limits.max_body_bytes;
     let announced = announced(&parts.headers)?;
     if announced > limit {
         return Err(too_large(limit));
@@ -48,14 +48,14 @@ pub(super) async fn receive(app: &App, permit: &Permit, parts: &Parts, body: Bod
         shares: Vec::new(),
     };
     let collected = pin!(collect(buffer, body));
-    match within(app.settings().body_total_timeout, collected).await {
+    match within(app.settings().connection.body_total_timeout(), collected).await {
         Ok(received) => received,
         Err(_) => Err(too_slow("the request body took longer than a whole body may")),
     }
 }
 
 async fn collect(mut buffer: Buffer<'_>, mut body: Body) -> Result<Received, Problem> {
-    let idle = buffer.app.settings().body_timeout;
+    let idle = buffer.app.settings().connection.body_timeout();
     while !body.is_end_stream() {
         let Ok(frame) = within(idle, body.frame()).await else {
             return Err(too_slow("the request body stopped arriving"));

@@ -108,7 +108,7 @@ fn address_share(app: &App, parts: &Parts) -> Result<KeyedPermit, Problem> {
 pub(super) fn client(app: &App, parts: &Parts) -> Option<u64> {
     let client = parts.extensions.get::<Origin>().and_then(|origin| origin.client_ip);
     let is_internal = parts.extensions.get::<ListenerKind>() == Some(&ListenerKind::Internal);
-    let client = client.filter(|ip| !is_internal && !contains(&app.settings().proxies, *ip));
+    let client = client.filter(|ip| !is_internal && !contains(app.settings().proxy.trusted(), *ip));
     client.map(network)
 }
 

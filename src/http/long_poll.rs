@@ -30,7 +30,8 @@ pub(super) async fn handle(
 ) -> Result<Response<Body>, Problem> {
     let _place = live::Place::take(app, permit, parts, "long-poll")?;
     let mut follower = app.running()?.follow(stream(permit)?, query.from).await?;
-    let end = live::end(permit, Some(patience(app.settings().long_poll_timeout))).unwrap_or_else(Instant::now);
+    let end =
+        live::end(permit, Some(patience(app.settings().connection.long_poll_timeout()))).unwrap_or_else(Instant::now);
     let event = tokio::select! {
         biased;
         // The client is told with a status when it asks again.
@@ -60,7 +61,7 @@ pub(super) async fn handle(
                 // The next answer to this URL is another one.
                 answer.insert(header::CACHE_CONTROL, caching::NO_STORE);
             } else {
-                let policy = app.settings().caching.of(parts);
+                let policy = app.caching().of(parts);
                 answer.insert(header::ETAG, respond::text(&tag));
                 answer.insert(
                     header::CACHE_CONTROL,

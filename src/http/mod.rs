@@ -6,6 +6,7 @@
 mod append;
 mod body;
 pub(crate) mod caching;
+mod config;
 mod content;
 mod cors;
 mod create;
@@ -28,6 +29,7 @@ use std::convert::Infallible;
 use axum::{Router, body::Body};
 use http::{HeaderValue, Method, Request, Response, StatusCode, Version, header, request::Parts};
 
+pub use config::{CachePolicy, HttpConfig};
 pub use problem::Problem;
 pub use state::{App, Settings};
 

@@ -55,8 +55,8 @@ pub(super) async fn handle(
         phase: Phase::Opening,
         is_told: false,
         in_a_row: 0,
-        end: live::end(permit, app.settings().sse_lifetime),
-        heartbeat: app.settings().sse_heartbeat,
+        end: live::end(permit, app.settings().connection.sse_reconnect_interval()),
+        heartbeat: app.settings().connection.sse_heartbeat(),
         timer: tokio::time::sleep(Duration::ZERO),
         stopping: app.stopping().clone().cancelled_owned(),
         key_withdrawn: live::key_withdrawn(permit),
@@ -71,7 +71,7 @@ pub(super) async fn handle(
     let mut response = Response::new(Body::new(Events { events, backlog }));
     let answer = response.headers_mut();
     answer.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
-    answer.insert(header::CACHE_CONTROL, app.settings().caching.of(parts).live());
+    answer.insert(header::CACHE_CONTROL, app.caching().of(parts).live());
     answer.insert(
         HeaderName::from_static("x-accel-buffering"),
         HeaderValue::from_static("no"),

@@ -1,24 +1,20 @@
 //! What every handler can reach.
 
-use std::{
-    sync::{
-        Arc, OnceLock,
-        atomic::{AtomicBool, Ordering::Relaxed},
-    },
-    time::Duration,
+use std::sync::{
+    Arc, OnceLock,
+    atomic::{AtomicBool, Ordering::Relaxed},
 };
 
 use http::HeaderName;
-use ipnet::IpNet;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
-use super::{Problem, caching::Caching, cors::Cors, live::LiveShares};
+use super::{CachePolicy, HttpConfig, Problem, caching::Caching, cors::Cors, live::LiveShares};
 use crate::{
-    config::{CachePolicy, Config},
-    engine::Engine,
+    engine::{Engine, LimitsConfig},
     gate::Gate,
-    listener::KeyedLimit,
+    listener::{ConnectionConfig, KeyedLimit},
+    proxy::ProxyConfig,
     telemetry::Metrics,
 };
 
@@ -34,6 +30,7 @@ struct Inner {
     gate: Gate,
     metrics: Arc<Metrics>,
     cors: Cors,
+    caching: Caching,
     settings: Settings,
     /// One permit for each byte of request bodies that may be held.
     held_bytes: Arc<Semaphore>,
@@ -45,87 +42,45 @@ struct Inner {
     ready: Arc<AtomicBool>,
 }
 
-/// What the handlers need of the configuration.
+/// The sections that the handlers work by.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// `http.stream_base_path`
-    pub base: String,
+    /// `[http]`
+    pub http: HttpConfig,
+    /// `[limits]`
+    pub limits: LimitsConfig,
+    /// `[transport.connection]`
+    pub connection: ConnectionConfig,
+    /// `[proxy]`, whose addresses stand for many clients.
+    pub proxy: ProxyConfig,
     /// The origin for `Location`, if configured.
     pub origin: Option<String>,
-    /// `http.cors_origins`
-    pub cors_origins: String,
-    /// `proxy.identity.header_name`
-    pub identity_header: Option<HeaderName>,
-    /// Who may cache reads.
-    pub caching: Caching,
-    /// `limits.max_body_bytes`
-    pub max_body_bytes: u64,
-    /// `limits.max_inflight_bytes`
-    pub max_held_bytes: usize,
-    /// `limits.max_live_readers`
-    pub max_live_readers: usize,
-    /// `limits.max_live_readers_per_principal`
-    pub max_live_readers_per_principal: usize,
-    /// `limits.max_live_readers_per_address`
-    pub max_live_readers_per_address: usize,
-    /// `proxy.trusted_proxies`, whose addresses stand for many clients.
-    pub proxies: Vec<IpNet>,
-    /// `transport.connection.body_timeout_secs`
-    pub body_timeout: Duration,
-    /// `transport.connection.body_total_timeout_secs`
-    pub body_total_timeout: Duration,
-    /// `transport.connection.long_poll_timeout_secs`
-    pub long_poll_timeout: Duration,
-    /// `transport.connection.sse_reconnect_interval_secs`; `None`: an SSE read is not ended.
-    pub sse_lifetime: Option<Duration>,
-    /// `transport.connection.sse_heartbeat_secs`
-    pub sse_heartbeat: Duration,
 }
 
 impl Settings {
-    /// What `config` says.
-    #[must_use]
-    pub fn of(config: &Config, gate: &Gate) -> Self {
-        let connection = &config.transport.connection;
-        let caching = match (config.http.cache, gate.is_open()) {
+    fn caching(&self, is_open: bool) -> Caching {
+        match (self.http.cache, is_open) {
             (CachePolicy::Public, true) => Caching::Public,
             (CachePolicy::Public, false) => Caching::PublicBySignedUrl,
             (CachePolicy::Auto, true) => Caching::Revalidated,
             (CachePolicy::Private, _) | (CachePolicy::Auto, false) => Caching::Private,
-        };
-        let identity_header = config.proxy.identity.header_name.as_deref();
-        let sse_lifetime = connection.sse_reconnect_interval_secs;
-        Self {
-            base: config.http.stream_base_path.trim_end_matches('/').to_owned(),
-            origin: config.http.origin(
-                config.transport.acme.domain.as_deref(),
-                config.server.bind_address.port(),
-            ),
-            cors_origins: config.http.cors_origins.clone(),
-            identity_header: identity_header.and_then(|name| name.parse().ok()),
-            caching,
-            max_body_bytes: config.limits.max_body_bytes,
-            max_held_bytes: usize::try_from(config.limits.max_inflight_bytes)
-                .unwrap_or(usize::MAX)
-                .min(Semaphore::MAX_PERMITS),
-            max_live_readers: config.limits.max_live_readers.min(Semaphore::MAX_PERMITS),
-            max_live_readers_per_principal: config.limits.live_readers_per_principal(),
-            max_live_readers_per_address: config.limits.live_readers_per_address(),
-            proxies: config.proxy.trusted().to_vec(),
-            body_timeout: Duration::from_secs(connection.body_timeout_secs),
-            body_total_timeout: Duration::from_secs(connection.body_total_timeout_secs),
-            long_poll_timeout: Duration::from_secs(connection.long_poll_timeout_secs),
-            sse_lifetime: (sse_lifetime > 0).then(|| Duration::from_secs(sse_lifetime)),
-            sse_heartbeat: Duration::from_secs(connection.sse_heartbeat_secs.max(1)),
         }
     }
-}
 
-impl Settings {
-    /// What the bodies of one client address may occupy: a half of all, or one body.
+    fn identity_header(&self) -> Option<HeaderName> {
+        self.proxy.identity.header_name.as_deref()?.parse().ok()
+    }
+
+    /// The memory of all request bodies, as a number of permits.
+    fn max_held_bytes(&self) -> usize {
+        let bytes = usize::try_from(self.limits.max_inflight_bytes).unwrap_or(usize::MAX);
+        bytes.min(Semaphore::MAX_PERMITS)
+    }
+
+    /// The share of one client address: a half of all, or one body.
     fn max_held_bytes_per_address(&self) -> usize {
-        let one = usize::try_from(self.max_body_bytes).unwrap_or(usize::MAX);
-        (self.max_held_bytes / 2).max(one)
+        let one = usize::try_from(self.limits.max_body_bytes).unwrap_or(usize::MAX);
+        (self.max_held_bytes() / 2).max(one)
     }
 }
 
@@ -134,18 +89,17 @@ impl App {
     /// is cancelled.
     #[must_use]
     pub fn new(settings: Settings, gate: Gate, metrics: Arc<Metrics>, stopping: CancellationToken) -> Self {
+        let limits = &settings.limits;
         let inner = Inner {
             engine: OnceLock::new(),
+            caching: settings.caching(gate.is_open()),
             gate,
             metrics,
-            cors: Cors::new(&settings.cors_origins, settings.identity_header.clone()),
-            held_bytes: Arc::new(Semaphore::new(settings.max_held_bytes)),
+            cors: Cors::new(&settings.http.cors_origins, settings.identity_header()),
+            held_bytes: Arc::new(Semaphore::new(settings.max_held_bytes())),
             held_by_address: KeyedLimit::new(settings.max_held_bytes_per_address()),
-            live_readers: Arc::new(Semaphore::new(settings.max_live_readers)),
-            live_shares: LiveShares::new(
-                settings.max_live_readers_per_principal,
-                settings.max_live_readers_per_address,
-            ),
+            live_readers: Arc::new(Semaphore::new(limits.max_live_readers.min(Semaphore::MAX_PERMITS))),
+            live_shares: LiveShares::new(limits.live_readers_per_principal(), limits.live_readers_per_address()),
             settings,
             stopping,
             ready: Arc::new(AtomicBool::new(true)),
@@ -194,7 +148,12 @@ impl App {
     }
 
     pub(super) fn base(&self) -> &str {
-        &self.inner.settings.base
+        &self.inner.settings.http.stream_base_path
+    }
+
+    /// Who may cache reads.
+    pub(super) fn caching(&self) -> &Caching {
+        &self.inner.caching
     }
 
     pub(super) fn held_bytes(&self) -> &Arc<Semaphore> {

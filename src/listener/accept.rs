@@ -118,7 +118,7 @@ fn start_connection<S: HttpService>(
     };
     let client = shared.connections.client(policy.kind, peer.ip());
     let state = Arc::new(ConnectionState::new(shared.responses.of_client(client)));
-    let io = WriteTimeout::new(socket, shared.timeouts.write, Arc::clone(&state));
+    let io = WriteTimeout::new(socket, shared.timeouts.write_timeout(), Arc::clone(&state));
     let service = ConnectionService::new(app.clone(), PeerAddr(peer), policy.kind, state);
     let guard = (slot, shared.count_open());
     connection::spawn(io, policy.tls.clone(), service, shared, guard);
@@ -156,7 +156,7 @@ fn reject(socket: TcpStream, shared: &Arc<Shared>, response: Vec<u8>) {
         return;
     };
     let state = Arc::new(ConnectionState::new(shared.responses.of_client(None)));
-    let mut io = WriteTimeout::new(socket, shared.timeouts.write, state);
+    let mut io = WriteTimeout::new(socket, shared.timeouts.write_timeout(), state);
     let task_shared = Arc::clone(shared);
     shared.tasks.spawn(async move {
         // Read the request first: some clients reject a response that arrives before it.

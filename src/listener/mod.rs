@@ -21,6 +21,7 @@
 
 mod accept;
 mod bind;
+mod config;
 mod connection;
 mod connection_limit;
 mod http_service;
@@ -38,6 +39,10 @@ mod tls;
 mod tests;
 
 pub use bind::Listener;
+pub use config::{
+    AcmeConfig, ConnectionConfig, HttpVersion, InternalConfig, ServerConfig, TlsConfig, TlsVersion, TransportConfig,
+    TransportMode,
+};
 pub use http_service::HttpService;
 pub use keyed_limit::{KeyedLimit, KeyedPermit};
 pub use peer::{ListenerKind, PeerAddr, TlsInfo, contains, network};

@@ -14,11 +14,7 @@ use super::{
     shutdown::Drained,
     tls::{context::TlsContext, reload::keep_current},
 };
-use crate::{
-    clock::Clock,
-    config::{ConnectionConfig, LimitsConfig},
-    telemetry::Metrics,
-};
+use crate::{clock::Clock, engine::LimitsConfig, listener::ConnectionConfig, telemetry::Metrics};
 
 /// Serves any number of listeners.
 #[derive(Debug, Clone)]

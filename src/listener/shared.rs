@@ -1,11 +1,8 @@
 //! What all connections of a server have in common.
 
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
-    time::Duration,
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering},
 };
 
 use hyper::server::conn::http1;
@@ -14,10 +11,7 @@ use tokio_util::task::TaskTracker;
 
 use super::{connection_limit::ConnectionLimit, response::budgets::ResponseBudgets, shutdown::Signal};
 use crate::{
-    clock::Clock,
-    config::{ConnectionConfig, LimitsConfig},
-    log_throttle::LogThrottle,
-    telemetry::Metrics,
+    clock::Clock, engine::LimitsConfig, listener::ConnectionConfig, log_throttle::LogThrottle, telemetry::Metrics,
 };
 
 /// Buffer of a connection in each direction: large enough that a body arrives in few reads, small
@@ -29,7 +23,7 @@ pub(super) struct Shared {
     pub(super) clock: Clock,
     pub(super) http1: http1::Builder,
     pub(super) max_header_bytes: usize,
-    pub(super) timeouts: Timeouts,
+    pub(super) timeouts: ConnectionConfig,
     pub(super) connections: ConnectionLimit,
     pub(super) responses: ResponseBudgets,
     pub(super) max_response_bytes_per_connection: u64,
@@ -45,18 +39,6 @@ pub(super) struct Shared {
     cut_connections: AtomicUsize,
 }
 
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Timeouts {
-    /// For a connection's first request, and for the rest of a request head.
-    pub(super) header: Duration,
-    /// For the next request on a connection.
-    pub(super) idle: Duration,
-    /// For any progress of a response.
-    pub(super) write: Duration,
-    /// For a TLS handshake.
-    pub(super) handshake: Duration,
-}
-
 /// Counts as an open connection in the metrics until it is dropped.
 pub(super) struct OpenConnection(Option<Arc<Metrics>>);
 
@@ -68,29 +50,17 @@ impl Drop for OpenConnection {
     }
 }
 
-impl Timeouts {
-    fn new(connection: &ConnectionConfig) -> Self {
-        Self {
-            header: Duration::from_secs(connection.header_timeout_secs),
-            idle: Duration::from_secs(connection.idle_timeout_secs),
-            write: Duration::from_secs(connection.write_timeout_secs),
-            handshake: Duration::from_secs(connection.handshake_timeout_secs),
-        }
-    }
-}
-
 impl Shared {
     pub(super) fn new(limits: &LimitsConfig, connection: &ConnectionConfig, clock: Clock) -> Self {
-        let timeouts = Timeouts::new(connection);
         Self {
             http1: http1_builder(limits.max_header_bytes),
             max_header_bytes: limits.max_header_bytes,
-            timeouts,
+            timeouts: connection.clone(),
             connections: ConnectionLimit::new(limits.max_connections, limits.connections_per_address()),
             responses: ResponseBudgets::new(
                 limits.max_response_bytes,
                 limits.response_bytes_per_address(),
-                timeouts.write,
+                connection.write_timeout(),
             ),
             max_response_bytes_per_connection: limits.max_response_bytes_per_connection,
             stop: Signal::default(),

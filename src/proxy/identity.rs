@@ -3,8 +3,9 @@
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::{
-    config::{IdentityConfig, IdentityMode, TransportMode},
     listener::TlsInfo,
+    listener::TransportMode,
+    proxy::{IdentityConfig, IdentityMode},
 };
 
 /// An extension of a request.

@@ -6,6 +6,7 @@
 //! [`Origin`]; the headers themselves are always removed.
 
 mod chain;
+mod config;
 mod forwarded;
 mod identity;
 mod origin;
@@ -15,6 +16,7 @@ mod x_forwarded;
 #[cfg(test)]
 mod tests;
 
+pub use config::{ForwardedHeaders, IdentityConfig, IdentityMode, ProxyConfig};
 pub use identity::ProxyIdentity;
 pub use origin::Origin;
 pub use trust::ProxyTrust;

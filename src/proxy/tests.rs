@@ -5,8 +5,9 @@ use ipnet::IpNet;
 
 use super::{Origin, ProxyIdentity, ProxyTrust};
 use crate::{
-    config::{ForwardedHeaders, IdentityConfig, IdentityMode, ProxyConfig, TransportMode},
+    listener::TransportMode,
     listener::{PeerAddr, TlsInfo},
+    proxy::{ForwardedHeaders, IdentityConfig, IdentityMode, ProxyConfig},
 };
 
 const PROXY: &str = "10.0.0.1";

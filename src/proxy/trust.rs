@@ -18,8 +18,9 @@ use super::{
     x_forwarded,
 };
 use crate::{
-    config::{ForwardedHeaders, ProxyConfig, TransportMode},
+    listener::TransportMode,
     listener::{PeerAddr, TlsInfo, contains},
+    proxy::{ForwardedHeaders, ProxyConfig},
 };
 
 /// Which proxies are trusted, and with which headers. Cheap to clone.

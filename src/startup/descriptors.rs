@@ -4,20 +4,20 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::config::Config;
 
-/// Kept for everything else, such as listeners, the journal, and what is opened in passing: a
-/// quarter of all, at most this many.
-const MOST_OTHERS: usize = 64;
+/// Descriptors for listeners, the journal and short-lived files: a quarter of all, at most this
+/// many.
+const RESERVED_FDS: usize = 64;
 
-/// Takes as many descriptors as the system grants this process, since the usual default of
-/// 1024 ends far below `limits.max_connections`. Where even that is too few, connections and data
-/// files get their share each, so that neither keeps the other from being served, and it is said.
-pub(super) fn share_out(config: &mut Config) {
+/// Raises the limit on file descriptors as far as the system allows, since the usual 1024 is far
+/// below `limits.max_connections`. Where that is not enough, lowers `limits.max_connections` and
+/// `storage.max_open_files` to shares of it, with a warning.
+pub(super) fn apply_fd_limit(config: &mut Config) {
     let limit = getrlimit(Resource::Nofile);
-    let granted = Rlimit {
+    let raised = Rlimit {
         current: limit.maximum,
         maximum: limit.maximum,
     };
-    let current = match setrlimit(Resource::Nofile, granted) {
+    let current = match setrlimit(Resource::Nofile, raised) {
         Ok(()) => limit.maximum,
         Err(_) => limit.current,
     };
@@ -27,21 +27,19 @@ pub(super) fn share_out(config: &mut Config) {
     let (connections, files) = (&mut config.limits.max_connections, &mut config.storage.max_open_files);
     let wanted = (*connections, *files);
     (*connections, *files) = shares(granted, wanted);
-    // That a few connections less than wanted fit in is nothing to be warned of.
+    // A small shortfall isn't worth a warning.
     if granted < wanted.0 || *files < wanted.1 {
         tracing::warn!(
             granted,
-            connections = *connections,
-            data_files = *files,
-            "this process may open fewer files than limits.max_connections and storage.max_open_files ask for, \
-             and does with less: raise LimitNOFILE (systemd) or ulimit -Hn"
+            "this process may open fewer files than limits.max_connections and storage.max_open_files ask for; \
+             limiting to {connections} connections and {files} data files. Raise LimitNOFILE (systemd) or ulimit -Hn"
         );
     }
 }
 
-/// How many connections and data files there may be, of those that are wanted.
+/// How many connections and data files fit into the granted descriptors, of those wanted.
 fn shares(granted: usize, (connections, files): (usize, usize)) -> (usize, usize) {
-    let left = granted.saturating_sub(MOST_OTHERS.min(granted / 4));
+    let left = granted.saturating_sub(RESERVED_FDS.min(granted / 4));
     let files = files.min((left / 4).max(1));
     let connections = connections.min(left.saturating_sub(files).max(1));
     (connections, files)

@@ -1,31 +1,32 @@
+//! Why a server did not start: the phase, and every problem.
+
 use std::fmt;
 
 use crate::config::{LoadError, Stage};
 
-/// A phase of the start. A failure names the one that it happened in.
+/// A phase of the start; a failure names its phase.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Phase {
     /// The sources of the configuration are read.
     LoadConfig,
-    /// The values are checked, each and together.
+    /// The values are validated, each and together.
     ValidateConfig,
-    /// The keys that tokens are verified with are read.
+    /// The keys that verify tokens are read.
     LoadKeys,
-    /// Certificate, key and client CA files are there and readable.
+    /// Certificate, key and client CA files exist and can be read.
     CheckTlsFiles,
-    /// What those files hold is put to use.
+    /// Certificate and key are parsed and matched.
     BuildTlsContext,
-    /// The listeners take their addresses.
+    /// The listeners bind their addresses.
     BindListener,
-    /// Storage is opened and requests are answered.
+    /// Storage is opened, and requests are served.
     StartServer,
 }
 
 impl Phase {
-    /// What the process exits with when this phase fails: 78 (`EX_CONFIG`) for the phases in
-    /// which only the operator's files can be wrong, so that a supervisor need not try again;
-    /// 1 for those that may go well the next time (a port in use, a full disk) and for what
-    /// files turn out to hold once they are used.
+    /// The exit code when this phase fails: 78 (`EX_CONFIG`) where only the operator's files can be
+    /// wrong, so that a supervisor need not retry; 1 where a retry may succeed (a port in use, a
+    /// full disk), and for certificates that do not fit.
     #[must_use]
     pub fn exit_code(self) -> u8 {
         match self {
@@ -49,8 +50,7 @@ impl fmt::Display for Phase {
     }
 }
 
-/// Why the server did not start: `[phase] problem`, or the number of problems and one on a
-/// line each.
+/// Why the server did not start: `[phase] problem`, or the number of problems and a line for each.
 #[derive(Debug, thiserror::Error)]
 #[error("[{phase}] {}", describe(.problems, .notes))]
 pub struct StartupError {
@@ -61,7 +61,7 @@ pub struct StartupError {
 }
 
 impl StartupError {
-    /// One problem, said in full.
+    /// One problem.
     pub fn new(phase: Phase, problem: impl Into<String>) -> Self {
         Self::several(phase, vec![problem.into()])
     }
@@ -77,7 +77,7 @@ impl StartupError {
         }
     }
 
-    /// One problem with its cause; the causes' texts follow after colons.
+    /// One problem with its cause; the texts of all causes follow after colons.
     pub fn with_source(
         phase: Phase,
         problem: impl Into<String>,
@@ -104,13 +104,13 @@ impl StartupError {
         self.phase
     }
 
-    /// Everything that is wrong, a line each.
+    /// Every problem, a line each.
     #[must_use]
     pub fn problems(&self) -> &[String] {
         &self.problems
     }
 
-    /// What the process exits with.
+    /// The exit code of the process.
     #[must_use]
     pub fn exit_code(&self) -> u8 {
         self.phase.exit_code()

@@ -1,19 +1,16 @@
-//! Files that other users of the machine may read or write and should not. They are warned of,
-//! and used all the same: who else is on the machine is for the operator to know.
+//! Warnings about files that other users of the machine can read or write. The start goes on: the
+//! operator knows who else is on the machine.
 
 use std::path::Path;
 
-use crate::{
-    config::{AuthMode, Config, StorageMode},
-    private_files::exposure,
-};
+use crate::{auth::AuthMode, config::Config, private_files::exposure, storage::StorageMode};
 
 const READABLE: u32 = 0o077;
 /// A group may share TLS keys, as Debian's `ssl-cert` does.
 const READABLE_BY_ALL: u32 = 0o007;
 const WRITABLE_BY_ALL: u32 = 0o002;
 
-/// A sentence for each of them.
+/// One warning for each such file.
 #[must_use]
 pub fn exposures(config: &Config) -> Vec<String> {
     let mut found = Vec::new();
@@ -26,12 +23,12 @@ pub fn exposures(config: &Config) -> Vec<String> {
         found.extend(directory("transport.acme.cache_dir", dir));
     }
     if let Some(key) = &config.transport.tls.key_path {
-        let advice = "so other users may read the private key: chmod o-rwx it";
+        let advice = "so other users can read the private key: chmod o-rwx it";
         found.extend(exposure("transport.tls.key_path", key, READABLE_BY_ALL, advice));
     }
     let auth = config.auth.as_ref().filter(|auth| auth.mode == AuthMode::Jwt);
     if let Some(auth) = auth {
-        let advice = "so any user may add a key of their own: chmod o-w it";
+        let advice = "so any user can add a key: chmod o-w it";
         found.extend(exposure("auth.verify_key", &auth.verify_key, WRITABLE_BY_ALL, advice));
     }
     found
@@ -39,7 +36,7 @@ pub fn exposures(config: &Config) -> Vec<String> {
 
 fn directory(key: &str, dir: &Path) -> Option<String> {
     let advice = format!(
-        "so other users may look into it: chmod -R go-rwx {}, once, with the server stopped",
+        "so other users can read it: chmod -R go-rwx {}, once, with the server stopped",
         dir.display()
     );
     exposure(key, dir, READABLE, &advice)

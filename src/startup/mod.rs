@@ -1,4 +1,4 @@
-//! A server's life: the phases of its start in order, service, and a stop that loses nothing.
+//! The life of a server: the phases of its start in order, serving, and a stop without loss.
 
 mod descriptors;
 mod error;

@@ -1,4 +1,4 @@
-//! From a configuration to a server, and back.
+//! Starts a server from a configuration, serves, and stops.
 
 use std::{sync::Arc, time::Duration};
 
@@ -8,19 +8,22 @@ use super::{Phase, StartupError, descriptors, storage};
 use crate::{
     auth::Authenticator,
     clock::Clock,
-    config::{Config, Loaded, StorageConfig, StorageMode, TransportMode},
+    config::{Config, Loaded},
     control::{self, Control},
-    engine::{Engine, Limits},
+    engine::Engine,
     gate::Gate,
-    http::{self, App, Settings},
-    listener::{Listener, Server, TlsContext, TlsContextError, build_acme_context, build_tls_context, check_tls_files},
+    http::{self, App},
+    listener::{
+        Listener, Server, TlsContext, TlsContextError, TransportMode, build_acme_context, build_tls_context,
+        check_tls_files,
+    },
     proxy::ProxyTrust,
-    storage::Storage,
+    storage::{Storage, StorageConfig, StorageMode},
     telemetry::Metrics,
 };
 
-/// Serves until a signal says to stop, and stops so that nothing that was acknowledged or is
-/// under way is lost. Logging must have been started.
+/// Serves until a signal asks for a stop, then stops without losing acknowledged data or requests
+/// in flight. Logging must have been started.
 ///
 /// # Errors
 /// The phase of the start that failed.
@@ -35,9 +38,9 @@ pub async fn serve(loaded: Loaded) -> Result<(), StartupError> {
         tracing::warn!("{exposed}");
     }
     let mut signals = Signals::new()?;
-    descriptors::share_out(&mut config);
+    descriptors::apply_fd_limit(&mut config);
     let gate = load_keys(&config)?;
-    let speech = Speech::of(&config)?;
+    let transport = PublicTransport::of(&config)?;
     let listeners = Listeners::bind(&config)?;
     let metrics = metrics()?;
     let server = Server::new(&config.limits, &config.transport.connection, Clock::system())
@@ -47,25 +50,20 @@ pub async fn serve(loaded: Loaded) -> Result<(), StartupError> {
         authenticator: gate.authenticator().cloned(),
         server: server.clone(),
     };
-    let app = App::new(
-        Settings::of(&config, &gate),
-        gate,
-        Arc::clone(&metrics),
-        server.stopping(),
-    );
-    listeners.serve(&server, speech, &app, &config);
+    let app = App::new(config.http_settings(), gate, Arc::clone(&metrics), server.stopping());
+    listeners.serve(&server, transport, &app, &config);
 
     let drain = Duration::from_secs(config.server.drain_timeout_secs);
     let storage = tokio::select! {
         opened = storage::open(&config) => opened?,
         () = signals.stop(&reload) => {
-            tracing::info!("stopping before the store was open");
+            tracing::info!("stopping before the store is open");
             server.drain(drain).await;
             return Ok(());
         }
     };
-    let engine = Engine::start(Arc::clone(&storage), Limits::of(&config), metrics, Clock::system())
-        .map_err(|error| StartupError::with_source(Phase::StartServer, "the committer could not be started", error))?;
+    let engine = Engine::start(Arc::clone(&storage), config.engine(), metrics, Clock::system())
+        .map_err(|error| StartupError::with_source(Phase::StartServer, "cannot start the committer", error))?;
     let control = control(&config.storage, storage, &server);
     app.ready(engine.clone());
     tracing::info!(storage = ?config.storage.mode, streams = engine.usage().streams, "serving");
@@ -84,18 +82,24 @@ pub async fn serve(loaded: Loaded) -> Result<(), StartupError> {
         control.ended().await;
     }
     drop((engine, app, server, reload));
-    match drained {
-        Some(0) => tracing::info!("stopped"),
-        Some(cut) => tracing::warn!(
-            connections = cut,
-            "stopped; some connections did not end in time and were cut"
-        ),
-        None => tracing::warn!("stopped at once, because a second signal asked for it"),
-    }
+    log_stop(drained);
     Ok(())
 }
 
-/// A store in a directory can be asked for a backup. Without that it serves all the same.
+/// `cut`: the connections that were closed before they ended; `None` after a second signal.
+fn log_stop(cut: Option<usize>) {
+    match cut {
+        Some(0) => tracing::info!("stopped"),
+        Some(cut) => tracing::warn!(
+            connections = cut,
+            "stopped; connections that did not end in time were cut"
+        ),
+        None => tracing::warn!("stopped immediately on a second signal"),
+    }
+}
+
+/// Opens the control socket, by which a persistent store takes requests for a backup. The server
+/// works without it.
 fn control(section: &StorageConfig, storage: Arc<dyn Storage>, server: &Server) -> Option<Control> {
     if section.mode == StorageMode::Memory {
         return None;
@@ -106,7 +110,7 @@ fn control(section: &StorageConfig, storage: Arc<dyn Storage>, server: &Server) 
             tracing::warn!(
                 dir = %section.data_dir.display(),
                 %error,
-                "no control socket in the data directory: `storage backup` needs this server stopped"
+                "cannot open the control socket in the data directory: `storage backup` needs this server stopped"
             );
             None
         }
@@ -114,8 +118,8 @@ fn control(section: &StorageConfig, storage: Arc<dyn Storage>, server: &Server) 
 }
 
 fn load_keys(config: &Config) -> Result<Gate, StartupError> {
-    let gate =
-        Gate::load(config, Clock::system()).map_err(|error| StartupError::new(Phase::LoadKeys, error.to_string()))?;
+    let gate = Gate::load(config.auth.as_ref(), &config.http.stream_base_path, Clock::system())
+        .map_err(|error| StartupError::new(Phase::LoadKeys, error.to_string()))?;
     if let Some(authenticator) = gate.authenticator() {
         drop(tokio::spawn(Arc::clone(authenticator).watch()));
     }
@@ -123,17 +127,17 @@ fn load_keys(config: &Config) -> Result<Gate, StartupError> {
 }
 
 fn metrics() -> Result<Arc<Metrics>, StartupError> {
-    let failed = |error| StartupError::with_source(Phase::StartServer, "the metrics could not be set up", error);
+    let failed = |error| StartupError::with_source(Phase::StartServer, "cannot register the metrics", error);
     Metrics::new().map(Arc::new).map_err(failed)
 }
 
-/// How the public listener speaks.
-enum Speech {
+/// Plain HTTP or TLS on the public listener.
+enum PublicTransport {
     Plain,
     Tls(TlsContext),
 }
 
-impl Speech {
+impl PublicTransport {
     fn of(config: &Config) -> Result<Self, StartupError> {
         let transport = &config.transport;
         if transport.mode == TransportMode::Http {
@@ -149,7 +153,7 @@ impl Speech {
             build_tls_context(transport)
         };
         let context = built.map_err(|error| {
-            // The ACME directory's root is looked at while the context is built.
+            // The ACME directory's CA is read while the context is built.
             let phase = match error {
                 TlsContextError::File(_) => Phase::CheckTlsFiles,
                 _ => Phase::BuildTlsContext,
@@ -160,7 +164,7 @@ impl Speech {
     }
 }
 
-/// The addresses, taken before anything that takes time.
+/// Bound addresses, before anything slow.
 struct Listeners {
     public: Listener,
     internal: Option<Listener>,
@@ -168,9 +172,10 @@ struct Listeners {
 
 impl Listeners {
     fn bind(config: &Config) -> Result<Self, StartupError> {
-        let patience = Duration::from_secs(config.transport.connection.write_timeout_secs);
+        let write_timeout = config.transport.connection.write_timeout();
         let bind = |address| {
-            Listener::bind(address, patience).map_err(|error| StartupError::new(Phase::BindListener, error.to_string()))
+            Listener::bind(address, write_timeout)
+                .map_err(|error| StartupError::new(Phase::BindListener, error.to_string()))
         };
         Ok(Self {
             public: bind(config.server.bind_address)?,
@@ -182,7 +187,7 @@ impl Listeners {
         })
     }
 
-    fn serve(self, server: &Server, speech: Speech, app: &App, config: &Config) {
+    fn serve(self, server: &Server, transport: PublicTransport, app: &App, config: &Config) {
         let base = &config.http.stream_base_path;
         let trust = ProxyTrust::new(&config.proxy, config.transport.mode);
         let public = trust.wrap(http::service(app.clone()));
@@ -190,12 +195,12 @@ impl Listeners {
             listener = "public",
             address = %self.public.address(),
             %base,
-            tls = matches!(speech, Speech::Tls(_)),
+            tls = matches!(transport, PublicTransport::Tls(_)),
             "listening"
         );
-        match speech {
-            Speech::Plain => server.serve_public(self.public, public),
-            Speech::Tls(context) => server.serve_tls(self.public, context, public),
+        match transport {
+            PublicTransport::Plain => server.serve_public(self.public, public),
+            PublicTransport::Tls(context) => server.serve_tls(self.public, context, public),
         }
         if let (Some(listener), Some(internal)) = (self.internal, &config.internal) {
             tracing::info!(listener = "internal", address = %listener.address(), %base, "listening");
@@ -209,7 +214,7 @@ impl Listeners {
     }
 }
 
-/// The keys and certificates that a hangup reloads.
+/// What SIGHUP reloads.
 struct Reload {
     authenticator: Option<Arc<Authenticator>>,
     server: Server,
@@ -217,7 +222,7 @@ struct Reload {
 
 impl Reload {
     fn run(&self) {
-        tracing::info!("SIGHUP: reading keys and certificates again");
+        tracing::info!("SIGHUP: reloading keys and certificates");
         if let Some(authenticator) = &self.authenticator {
             authenticator.reload();
         }
@@ -225,7 +230,7 @@ impl Reload {
     }
 }
 
-/// The signals that a server acts on. Without a handler each of them would end it at once.
+/// The signals that the server handles. Unhandled, each of them would end the process.
 struct Signals {
     terminate: Signal,
     interrupt: Signal,
@@ -239,7 +244,7 @@ impl Signals {
     fn new() -> Result<Self, StartupError> {
         let listen = |kind| {
             signal(kind)
-                .map_err(|error| StartupError::with_source(Phase::StartServer, "signals cannot be received", error))
+                .map_err(|error| StartupError::with_source(Phase::StartServer, "cannot listen for signals", error))
         };
         Ok(Self {
             terminate: listen(SignalKind::terminate())?,
@@ -251,7 +256,7 @@ impl Signals {
         })
     }
 
-    /// Waits for a signal to stop, and acts on the others.
+    /// Waits for a signal to stop, and handles the others.
     async fn stop(&mut self, reload: &Reload) {
         loop {
             tokio::select! {

@@ -5,8 +5,9 @@ use std::{sync::Arc, time::Duration};
 use super::{Phase, StartupError};
 use crate::{
     clock::Clock,
-    config::{Config, StorageConfig, StorageMode},
+    config::Config,
     storage::{AcidStorage, FileStorage, InMemoryStorage, Storage, StorageError, lock, locked::LockedStorage},
+    storage::{StorageConfig, StorageMode},
 };
 
 /// Opens the store. While another process holds its directory, waits for `storage.lock_wait_secs`.

@@ -21,7 +21,7 @@ fn phases_have_the_names_of_the_documentation_and_their_exit_codes() {
 }
 
 #[test]
-fn causes_are_said_on_the_one_line() {
+fn causes_are_on_the_same_line() {
     let cause = std::io::Error::new(std::io::ErrorKind::AddrInUse, "address in use");
     let error = StartupError::with_source(Phase::BindListener, "cannot listen on 0.0.0.0:4437", cause);
     assert_eq!(

@@ -15,6 +15,7 @@
 //! | [`lock`], [`locked`] | one holder for a data directory |
 //! | [`tools`] | check, repair, migration and backup of a data directory |
 
+mod config;
 #[cfg(test)]
 pub(crate) mod contract;
 mod data_files;
@@ -38,6 +39,7 @@ pub(crate) mod tools;
 #[cfg(any(test, fuzzing))]
 pub(crate) use journal::fuzzing as fuzzing_journal;
 
+pub use config::{StorageConfig, StorageMode};
 use std::{ops::Range, path::Path};
 
 use bytes::Bytes;

@@ -7,7 +7,7 @@ use tracing_subscriber::{
     util::{SubscriberInitExt, TryInitError},
 };
 
-use crate::config::{LogFormat, ObservabilityConfig};
+use super::{LogFormat, ObservabilityConfig};
 
 /// Starts logging. An invalid filter is reported and replaced by `info`.
 ///

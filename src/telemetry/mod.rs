@@ -1,7 +1,9 @@
 //! What operators see: logs and metrics.
 
+mod config;
 #[cfg(feature = "cli")]
 pub mod logs;
 mod metrics;
 
+pub use config::{LogFormat, ObservabilityConfig};
 pub use metrics::Metrics;

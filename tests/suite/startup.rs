@@ -161,7 +161,7 @@ fn validate_config_each_cause_of_the_documentation() {
         ),
         (
             format!("[transport]\nmode = \"tls\"\nhttp.versions = [\"http1\", \"http2\"]\n[transport.tls]\n{files}"),
-            "transport.http.versions holds \"http2\", but transport.tls.alpn_protocols does not hold \"h2\"",
+            "transport.http.versions contains \"http2\", but transport.tls.alpn_protocols does not contain \"h2\"",
         ),
         (
             "[transport.http]\nversions = [\"http1\", \"http3\"]\n".to_owned(),

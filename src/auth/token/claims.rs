@@ -4,8 +4,8 @@ use serde_json::Value;
 
 use super::{error::TokenError, json::Members};
 use crate::{
+    auth::AuthConfig,
     auth::principal::{Principal, Verified},
-    config::AuthConfig,
     protocol::StreamName,
 };
 

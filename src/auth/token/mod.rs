@@ -16,7 +16,7 @@ use super::{
     keys::{KeySet, VerifyKey},
     principal::Verified,
 };
-use crate::config::AuthConfig;
+use crate::auth::AuthConfig;
 
 use json::Members;
 

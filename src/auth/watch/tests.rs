@@ -6,9 +6,9 @@ use tokio::time::sleep;
 
 use super::*;
 use crate::{
+    auth::AuthConfig,
     auth::TokenError,
     clock,
-    config::AuthConfig,
     file_watcher::Check,
     test_support::tokens::{STREAM, Signatory, client},
 };

@@ -6,12 +6,12 @@ use parking_lot::Mutex;
 use reqwest::header::HeaderValue;
 
 use crate::{
+    auth::AuthConfig,
     cli::{
         error::CliError,
         signing::{SigningKey, server_claims},
     },
     clock::Clock,
-    config::AuthConfig,
 };
 
 /// The lifetime of a signed token. It is used for half of it, so that none expires on its way.

@@ -62,15 +62,15 @@ fn the_default_is_the_configured_server() {
             .map_err(|error| error.to_string())
     };
     assert_eq!(url(|_| ()).unwrap(), "http://127.0.0.1:4437/v1/stream");
-    let tls = |config: &mut Config| config.transport.mode = crate::config::TransportMode::Tls;
+    let tls = |config: &mut Config| config.transport.mode = crate::listener::TransportMode::Tls;
     assert!(url(tls).unwrap_err().contains("give --url"));
     let internal = |config: &mut Config| {
-        config.transport.mode = crate::config::TransportMode::Tls;
-        config.internal = Some(crate::config::InternalConfig::default());
+        config.transport.mode = crate::listener::TransportMode::Tls;
+        config.internal = Some(crate::listener::InternalConfig::default());
     };
     assert_eq!(url(internal).unwrap(), "http://127.0.0.1:4438/v1/stream");
     let domain = |config: &mut Config| {
-        config.transport.mode = crate::config::TransportMode::Tls;
+        config.transport.mode = crate::listener::TransportMode::Tls;
         config.transport.acme.domain = Some("streams.test".into());
     };
     assert_eq!(url(domain).unwrap(), "https://streams.test:4437/v1/stream");

@@ -6,8 +6,9 @@ use super::error::StorageCommandError;
 use crate::{
     cli::error::CliError,
     clock::Clock,
-    config::{Config, ConfigLoadOptions, StorageMode},
+    config::{Config, ConfigLoadOptions},
     startup::StartupError,
+    storage::StorageMode,
     storage::{
         DirLock, lock,
         tools::{self, Layout},

@@ -161,7 +161,7 @@ fn proxies() {
 
 #[test]
 fn the_variables_of_the_document() {
-    let config = Place::new()
+    let config = Fixture::new()
         .profile("dev")
         .var("DS_STORAGE__MODE", "file-durable")
         .var("DS_STORAGE__DATA_DIR", "./data")

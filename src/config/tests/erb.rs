@@ -45,7 +45,7 @@ fn defaults_may_be_written_in_any_of_rubys_ways() {
 }
 
 #[test]
-fn what_a_variable_holds_is_never_structure() {
+fn the_value_of_a_variable_is_never_structure() {
     for value in [
         "/d\n  limits:\n    max_streams: 5",
         "{a: 1}",
@@ -98,7 +98,7 @@ fn other_erb_is_refused_with_its_line() {
 }
 
 #[test]
-fn a_variable_that_is_required_is_missed_where_it_is_used() {
+fn a_missing_variable_is_reported_where_it_is_used() {
     let text = "development:\n  port: 1\n  auth: {mode: none}\nproduction:\n  port: <%= ENV.fetch(\"PORT\") %>\n";
     rails("development", text).ok();
     let error = rails("production", text).error();
@@ -113,7 +113,7 @@ fn a_variable_that_is_required_is_missed_where_it_is_used() {
 }
 
 #[test]
-fn an_unset_variable_is_named_beside_what_it_left_missing() {
+fn an_unset_variable_is_reported_with_the_key_it_left_empty() {
     let error = rails("test", "test:\n  auth:\n    verify_key: <%= ENV['KEY'] %>\n").error();
     assert!(error.contains("auth.verify_key is missing"), "{error}");
     assert!(

@@ -1,10 +1,10 @@
 use super::*;
 
 #[test]
-fn without_anything_there_are_the_defaults() {
-    let loaded = Place::new().ok();
+fn defaults_apply_without_any_source() {
+    let loaded = Fixture::new().ok();
     assert_eq!(loaded.config, Config::default());
-    assert_eq!(*loaded.origins.of("storage.mode"), Origin::Default);
+    assert_eq!(loaded.layers.origin("storage.mode"), Origin::Default);
     assert!(loaded.files.is_empty());
 }
 
@@ -12,13 +12,13 @@ fn without_anything_there_are_the_defaults() {
 #[test]
 fn seven_layers_in_their_order() {
     let limit = |bytes: u32| format!("[limits]\nmax_stream_bytes = {bytes}\n");
-    let stream_bytes = |place: &Place| {
+    let stream_bytes = |place: &Fixture| {
         let loaded = place.ok();
-        let origin = place.cut(&loaded.origins.of("limits.max_stream_bytes").to_string());
+        let origin = place.cut(&loaded.layers.origin("limits.max_stream_bytes").to_string());
         (loaded.config.limits.max_stream_bytes, origin)
     };
 
-    let place = Place::new();
+    let place = Fixture::new();
     assert_eq!(stream_bytes(&place), (10_485_760, "default".into()));
     let place = place.profile("prod").var("DS_AUTH__MODE", "none");
     assert_eq!(stream_bytes(&place), (268_435_456, "profile prod".into()));
@@ -52,7 +52,7 @@ fn seven_layers_in_their_order() {
 
 #[test]
 fn layers_are_merged_key_by_key() {
-    let config = Place::new()
+    let config = Fixture::new()
         .file(
             "config/default.toml",
             "[http]\ncors_origins = \"https://a.example\"\nstream_base_path = \"/a\"\n",
@@ -66,13 +66,13 @@ fn layers_are_merged_key_by_key() {
 
 #[test]
 fn every_profile_has_its_defaults() {
-    let auth = |profile: &str| Place::new().profile(profile).var("DS_AUTH__MODE", "none");
+    let auth = |profile: &str| Fixture::new().profile(profile).var("DS_AUTH__MODE", "none");
     let with_tls = |profile: &str| {
         auth(profile)
             .var("DS_TRANSPORT__TLS__CERT_PATH", "/c")
             .var("DS_TRANSPORT__TLS__KEY_PATH", "/k")
     };
-    let dev = Place::new().profile("dev").ok().config;
+    let dev = Fixture::new().profile("dev").ok().config;
     assert_eq!(dev, Config::default());
 
     let prod = auth("prod").ok().config;
@@ -98,7 +98,7 @@ fn every_profile_has_its_defaults() {
 #[test]
 fn prod_refuses_to_be_open_by_oversight() {
     for profile in ["prod", "prod-eu"] {
-        let place = Place::new().profile(profile).file("config/prod-eu.toml", "");
+        let place = Fixture::new().profile(profile).file("config/prod-eu.toml", "");
         assert_eq!(
             place.error(),
             format!(
@@ -111,35 +111,37 @@ fn prod_refuses_to_be_open_by_oversight() {
 }
 
 #[test]
-fn an_open_server_says_so_once() {
-    let warnings = Place::new().warnings();
+fn an_open_server_is_warned_of_once() {
+    let warnings = Fixture::new().warnings();
     assert_eq!(warnings.len(), 1);
     for words in [
-        "auth: there is none: anyone who reaches 0.0.0.0:4437 may read, write and delete every stream",
+        "auth: no authentication configured: anyone who can reach 0.0.0.0:4437 may read, write and delete every stream",
         "any web page that is open in a browser",
         "Set auth.verify_key",
         "127.0.0.1:4437",
     ] {
         assert!(warnings[0].contains(words), "{warnings:?}");
     }
-    let own_pages = Place::new().var("DS_HTTP__CORS_ORIGINS", "https://app.test").warnings();
+    let own_pages = Fixture::new()
+        .var("DS_HTTP__CORS_ORIGINS", "https://app.test")
+        .warnings();
     assert!(!own_pages[0].contains("web page"), "{own_pages:?}");
     assert!(toml("[auth]\nmode = \"none\"\n").warnings().is_empty());
 }
 
 #[test]
-fn profiles_of_ones_own_need_a_file() {
+fn custom_profiles_need_a_file() {
     assert_eq!(
-        Place::new().profile("prd").error(),
+        Fixture::new().profile("prd").error(),
         "[load_config] --profile: the profile \"prd\" is none of default, dev, prod, prod-tls, prod-mtls, \
          and there is no config/prd.toml (did you mean \"prod\"?)"
     );
-    let staging = Place::new()
+    let staging = Fixture::new()
         .profile("staging")
         .file("config/staging.toml", "[storage]\nmode = \"acid\"\n");
     assert_eq!(staging.ok().config.storage.mode, StorageMode::Acid);
     assert!(
-        Place::new()
+        Fixture::new()
             .profile("../server")
             .file("server.toml", "")
             .load()
@@ -152,7 +154,7 @@ fn profiles_of_ones_own_need_a_file() {
 fn the_shipped_files_load_in_each_profile() {
     let shipped = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
     for profile in ["default", "dev", "prod", "prod-tls", "prod-mtls"] {
-        let mut place = Place::new().profile(profile).var("DS_AUTH__MODE", "none");
+        let mut place = Fixture::new().profile(profile).var("DS_AUTH__MODE", "none");
         place.options.base_dir = shipped.into();
         if profile.ends_with("tls") {
             place = place
@@ -189,7 +191,7 @@ fn the_shipped_default_file_documents_every_key() {
             keys.push(format!("{section}.{key}"));
         }
     }
-    let mut all = reader::all_keys();
+    let mut all: Vec<String> = schema::Schema::get().paths().map(str::to_owned).collect();
     all.sort();
     keys.sort();
     assert_eq!(keys, all);

@@ -32,12 +32,12 @@ rust_log = "info"
 "#;
 
 #[test]
-fn before_and_after_of_the_migration_are_the_same_configuration() {
+fn former_and_new_keys_make_the_same_configuration() {
     assert_eq!(toml(BEFORE).ok().config, toml(AFTER).ok().config);
 }
 
 #[test]
-fn each_former_key_is_answered_with_its_successor() {
+fn each_former_key_is_warned_of_with_its_new_name() {
     let place = toml(BEFORE).var("DS_AUTH__MODE", "none");
     assert_eq!(
         place.warnings(),
@@ -51,7 +51,7 @@ fn each_former_key_is_answered_with_its_successor() {
 }
 
 #[test]
-fn a_former_key_beside_its_successor_is_refused() {
+fn a_former_key_beside_its_new_name_is_refused() {
     let place = toml("[server]\nbind_address = \"0.0.0.0:1\"\nport = 2\n");
     assert_eq!(
         place.error(),
@@ -79,7 +79,9 @@ fn former_keys_are_checked_like_any_other() {
          server.toml:6: observability.rust_log: expected text, found the number 3\n  \
          warning: server.toml:6: log.rust_log: is a former key; write \"observability.rust_log\" instead"
     );
-    let place = Place::new().var("DS_SERVER__PORT", "5000").var("DS_AUTH__MODE", "none");
+    let place = Fixture::new()
+        .var("DS_SERVER__PORT", "5000")
+        .var("DS_AUTH__MODE", "none");
     assert_eq!(place.ok().config.server.bind_address.port(), 5000);
     assert_eq!(
         place.warnings(),
@@ -88,7 +90,7 @@ fn former_keys_are_checked_like_any_other() {
 }
 
 #[test]
-fn the_former_variable_of_the_log_comes_before_rust_log() {
-    let place = Place::new().var("DS_LOG__RUST_LOG", "warn").var("RUST_LOG", "debug");
+fn the_former_log_variable_overrides_rust_log() {
+    let place = Fixture::new().var("DS_LOG__RUST_LOG", "warn").var("RUST_LOG", "debug");
     assert_eq!(place.ok().config.observability.rust_log, "warn");
 }

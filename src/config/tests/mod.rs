@@ -2,6 +2,7 @@
 
 mod documents;
 mod erb;
+mod generated;
 mod layers;
 mod legacy;
 mod output;
@@ -15,14 +16,20 @@ use std::{collections::BTreeMap, fs, path::PathBuf};
 use tempfile::TempDir;
 
 use super::*;
+use crate::{
+    engine::LimitsConfig,
+    listener::{HttpVersion, TransportConfig},
+    proxy::{ForwardedHeaders, IdentityMode},
+    telemetry::LogFormat,
+};
 
 /// A directory with files and variables to load a configuration from.
-pub(super) struct Place {
+pub(super) struct Fixture {
     directory: TempDir,
     options: ConfigLoadOptions,
 }
 
-impl Place {
+impl Fixture {
     pub(super) fn new() -> Self {
         let directory = tempfile::tempdir().unwrap();
         fs::create_dir(directory.path().join("config")).unwrap();
@@ -97,11 +104,11 @@ impl Place {
 }
 
 /// Loads one TOML text.
-pub(super) fn toml(text: &str) -> Place {
-    Place::new().config("server.toml", text)
+pub(super) fn toml(text: &str) -> Fixture {
+    Fixture::new().config("server.toml", text)
 }
 
 /// Loads one environment of one text in the Rails form.
-pub(super) fn rails(env: &str, text: &str) -> Place {
-    Place::new().config("config/durable_streams.yml", text).env(env)
+pub(super) fn rails(env: &str, text: &str) -> Fixture {
+    Fixture::new().config("config/durable_streams.yml", text).env(env)
 }

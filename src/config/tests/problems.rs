@@ -1,8 +1,8 @@
 use super::*;
 
 #[test]
-fn everything_that_is_wrong_is_said_at_once_with_file_line_and_key() {
-    let place = Place::new()
+fn all_problems_are_reported_at_once_with_file_line_and_key() {
+    let place = Fixture::new()
         .file("config/default.toml", "[storage]\nmode = \"acidic\"\n\n[limits]\nmax_stream_byte = 5\n")
         .config(
             "mine.toml",
@@ -23,7 +23,7 @@ fn everything_that_is_wrong_is_said_at_once_with_file_line_and_key() {
 }
 
 #[test]
-fn a_key_in_the_wrong_place_is_shown_its_own() {
+fn a_misplaced_key_is_shown_its_place() {
     assert_eq!(
         toml("[transport]\nlong_poll_timeout_secs = 5\n").error(),
         "[load_config] server.toml:2: transport.long_poll_timeout_secs: unknown key \
@@ -36,7 +36,7 @@ fn a_key_in_the_wrong_place_is_shown_its_own() {
     assert_eq!(
         toml("[sever]\nq = 1\n[zzzzzz]\nq = 1\n").error(),
         "[load_config] 2 problems\n  server.toml:1: sever: unknown key (did you mean \"server\"?)\n  \
-         server.toml:3: zzzzzz: unknown key; `config` prints the keys that there are"
+         server.toml:3: zzzzzz: unknown key; `config` prints all keys"
     );
 }
 
@@ -76,7 +76,7 @@ fn all_syntax_errors_of_a_file_have_their_lines() {
 
 #[test]
 fn files_that_cannot_be_read() {
-    let mut place = Place::new();
+    let mut place = Fixture::new();
     place.options.config_path = Some(place.path("nowhere.toml"));
     assert_eq!(place.error(), "[load_config] nowhere.toml: no such file");
     place.options.config_path = Some(place.path("config"));
@@ -89,7 +89,7 @@ fn files_that_cannot_be_read() {
     );
     assert_eq!(
         toml("").config("s.toml", vec![b'#'; 10 << 20]).error(),
-        "[load_config] s.toml: larger than 1024 KiB: this is no configuration file"
+        "[load_config] s.toml: larger than 1024 KiB: this is not a configuration file"
     );
     let mut place = rails("production", "");
     place.options.config_path = Some(place.path("config/none.yml"));
@@ -101,7 +101,7 @@ fn windows_files_are_read_with_their_lines() {
     let place = toml("\u{feff}[storage]\r\nmode = \"acid\"\r\n");
     assert_eq!(place.ok().config.storage.mode, StorageMode::Acid);
     assert_eq!(
-        place.cut(&place.ok().origins.of("storage.mode").to_string()),
+        place.cut(&place.ok().layers.origin("storage.mode").to_string()),
         "server.toml:2"
     );
     let place = rails("test", "\u{feff}test:\r\n  port: 1\r\n  auth:\r\n    mode: none\r\n");
@@ -109,7 +109,7 @@ fn windows_files_are_read_with_their_lines() {
 }
 
 #[test]
-fn deep_toml_is_refused_not_run_into() {
+fn deeply_nested_toml_is_refused() {
     let nested = format!("[storage]\nmode = {}1{}\n", "[".repeat(100_000), "]".repeat(100_000));
     assert!(toml(&nested).error().contains("server.toml:2"), "refused");
 }
@@ -142,7 +142,7 @@ fn a_caddyfile_is_recognised() {
         "server.toml",
         "server.conf",
     ] {
-        let error = Place::new().config(name, caddyfile).error();
+        let error = Fixture::new().config(name, caddyfile).error();
         assert_eq!(error.lines().count(), 1, "{error}");
         let start = format!("[load_config] {name}: is a Caddyfile, which configures the Caddy server: ");
         assert!(
@@ -167,6 +167,14 @@ fn reports_show_no_secrets_and_stay_short() {
 }
 
 #[test]
+fn a_quoted_key_with_dots_is_no_path() {
+    let error = toml("\"transport.mode\" = \"tls\"\n").error();
+    assert!(error.contains("server.toml:1: transport.mode: unknown key"), "{error}");
+    let error = rails("test", "test:\n  \"transport.mode\": tls\n  auth: {mode: none}\n").error();
+    assert!(error.contains("yml:2: transport.mode: unknown key"), "{error}");
+}
+
+#[test]
 fn keys_cannot_break_the_report() {
     let error = toml("\"a\\nb\" = 1\n").error();
     assert_eq!(error.lines().count(), 1, "{error}");
@@ -175,7 +183,7 @@ fn keys_cannot_break_the_report() {
 
 /// Neither a stack overflow nor a long wait, whatever a file holds.
 #[test]
-fn hostile_files_end_in_a_report() {
+fn hostile_files_are_answered_with_a_report() {
     let dotted = vec!["a"; 200_000].join(".");
     for text in [
         format!("{dotted} = 1\n"),
@@ -188,12 +196,12 @@ fn hostile_files_end_in_a_report() {
         assert!(!error.problems().is_empty());
     }
     let deep = format!("DS_{}", vec!["A"; 40_000].join("__"));
-    assert!(Place::new().var(&deep, "1").load().is_err());
+    assert!(Fixture::new().var(&deep, "1").load().is_err());
 }
 
 /// One character wrong anywhere: an answer, never a crash, and each problem on one line.
 #[test]
-fn any_slip_of_the_hand_gets_an_answer() {
+fn a_typo_anywhere_is_answered_with_a_report() {
     let yaml = "default: &default\n  port: <%= ENV.fetch(\"PORT\", 1) %>\n  auth: {mode: none}\nproduction:\n  <<: *default\n  domain: a.example.com:8443\n  storage:\n    lock_wait: 3s\n    data_dir: \"/d\"\n  internal: {allowed_ips: [10.0.0.4/8, '::1'], bind: 10.0.0.5}\n";
     let toml = "[server]\nport = 1_0\n[transport]\nmode = \"http\"\nhttp.versions = ['http1']\n[proxy]\ntrusted_proxies = [\"10.0.0.0/8\"] # x\n[log]\nrust_log = \"info\"\n";
     for (name, text) in [("server.yml", yaml), ("server.toml", toml)] {
@@ -202,7 +210,7 @@ fn any_slip_of_the_hand_gets_an_answer() {
                 "", "\"", "'", ":", "\t", "\n", "[", "{", "#", "&", "*", "<", "%", "-", "é", "\u{0}", ".",
             ] {
                 let changed = format!("{}{slip}{}", &text[..at], &text[at + 1..]);
-                if let Err(error) = Place::new().config(name, &changed).env("production").load() {
+                if let Err(error) = Fixture::new().config(name, &changed).env("production").load() {
                     let lines = error.problems().iter().map(ToString::to_string);
                     assert!(lines.clone().all(|line| !line.contains('\n')), "{lines:?}");
                 }

@@ -48,7 +48,7 @@ production:
 const OPEN: &str = "\n  auth:\n    mode: none\n";
 
 /// One environment that is open, with these lines.
-pub(super) fn open(lines: &str) -> Place {
+pub(super) fn open(lines: &str) -> Fixture {
     rails("test", &format!("test:\n{lines}{OPEN}"))
 }
 
@@ -67,7 +67,7 @@ fn development_of_the_document() {
     assert_eq!(auth.issuer, ["https://localhost:3000"]);
     assert_eq!(auth.audience, ["https://localhost:4437/v1/streams"]);
     assert!(loaded.warnings.is_empty());
-    let origin = |key: &str| place.cut(&loaded.origins.of(key).to_string());
+    let origin = |key: &str| place.cut(&loaded.layers.origin(key).to_string());
     assert_eq!(origin("auth.issuer"), "config/durable_streams.yml:5");
     assert_eq!(origin("server.bind_address"), "config/durable_streams.yml:2");
 }
@@ -93,7 +93,7 @@ fn production_of_both_documents() {
 }
 
 #[test]
-fn the_environment_is_chosen_or_said_to_be_missing() {
+fn the_environment_is_chosen_or_reported_as_missing() {
     let mut place = rails("production", SERVER_CONFIG).var("RAILS_ENV", "development");
     assert_eq!(place.ok().config.server.bind_address.port(), 443);
     place.options.env = None;
@@ -161,7 +161,7 @@ fn domains() {
 }
 
 #[test]
-fn a_port_beside_a_domain_is_pointed_out() {
+fn a_port_beside_a_domain_is_warned_of() {
     let place = open("  port: 4437\n  domain: streams.example.com\n  storage: {data_dir: /d}");
     assert_eq!(place.ok().config.server.bind_address.port(), 443);
     assert_eq!(
@@ -311,7 +311,7 @@ fn unknown_keys_of_the_form() {
 }
 
 #[test]
-fn the_same_thing_said_twice() {
+fn a_setting_given_twice_is_refused() {
     let error = open("  port: 1\n  server:\n    bind_address: 0.0.0.0:2").error();
     assert!(
         error.contains("yml:2: port: says the same as \"server.bind_address\""),
@@ -322,7 +322,7 @@ fn the_same_thing_said_twice() {
 }
 
 #[test]
-fn no_yaml_of_this_kind() {
+fn unusable_yaml_is_refused_with_its_line() {
     for (text, expected) in [
         ("", "expected a section for each environment, found nothing"),
         ("- a\n", "yml:1: expected a section for each environment, found a list"),
@@ -335,7 +335,7 @@ fn no_yaml_of_this_kind() {
         ("test:\n  <<: *nowhere\n", "yml:2: YAML syntax: "),
         ("test: {}\n---\ntest: {}\n", "yml:2: a second document"),
         ("test:\n  port: !ruby/object:Kernel {}\n", "yml:2: the tag "),
-        ("test: &a\n  x: *a\n", "yml:2: an alias inside of what it names"),
+        ("test: &a\n  x: *a\n", "yml:2: an alias inside of its own anchor"),
         ("test:\n  [1, 2]: 3\n", "yml:2: a key must be text"),
     ] {
         let error = rails("test", text).error();
@@ -355,20 +355,24 @@ fn bombs_are_refused() {
     assert!(rails("test", &deep).error().contains("yml:1: "));
     // Few values, many bytes: by aliases, by anchors in anchors, by merge keys.
     let large = "x".repeat(100_000);
-    let aliases = format!("a: &a {large}\ntest: [{}]\n", vec!["*a"; 1000].join(", "));
+    let aliases = format!("a: &a {large}\ntest: [{}]\n", vec!["*a"; 200].join(", "));
     let anchors = format!(
         "test: {} {large}{}\n",
         (0..25).map(|n| format!("&a{n} [")).collect::<String>(),
         "]".repeat(25)
     );
-    let anchors = format!("{anchors}again: [{}]\n", vec!["*a0"; 20].join(", "));
-    let fields: String = (0..10).map(|n| format!("{}{n}: 1, ", "x".repeat(1000))).collect();
-    let merges: String = (0..500).map(|n| format!("t{n}: {{<<: *a}}\n")).collect();
+    let anchors = format!("{anchors}again: [{}]\n", vec!["*a0"; 60].join(", "));
+    let fields: String = (0..16).map(|n| format!("{}{n}: 1, ", "x".repeat(1000))).collect();
+    let merges: String = (0..250).map(|n| format!("t{n}: {{<<: [*a]}}\n")).collect();
     let keys = format!("a: &a {{{fields}}}\n{merges}");
     for bomb in [aliases, anchors, keys] {
         let error = rails("test", &bomb).error();
         assert!(error.contains("more than 4 MiB, aliases included"), "{error}");
     }
+    let many = format!("a: &a 1\ntest: [{}]\n", vec!["*a"; 1000].join(", "));
+    assert!(rails("test", &many).error().contains("more than 256 aliases"));
+    let escaped = format!("a: &a \"\\t{large}\"\ntest: [*a]\n");
+    assert!(rails("test", &escaped).error().contains("more than 64 KiB in anchors"));
     let chain: String = (1..60).map(|n| format!("a{n}: &a{n} [*a{}]\n", n - 1)).collect();
     assert!(
         rails("test", &format!("a0: &a0 [1]\n{chain}"))
@@ -383,7 +387,7 @@ fn bombs_are_refused() {
 }
 
 #[test]
-fn problems_speak_the_words_of_the_form() {
+fn problems_name_keys_as_the_form_does() {
     let error = open("  tls:\n    cert: /c").error();
     assert_eq!(
         error,
@@ -392,7 +396,7 @@ fn problems_speak_the_words_of_the_form() {
 }
 
 #[test]
-fn an_internal_listener_that_nobody_reaches_is_pointed_out() {
+fn an_unreachable_internal_listener_is_warned_of() {
     let warnings = open("  internal:\n    port: 4438\n    allowed_ips: [10.0.0.4]").warnings();
     assert_eq!(warnings.len(), 1);
     assert!(
@@ -436,7 +440,7 @@ staging:
 }
 
 #[test]
-fn what_is_given_but_empty_is_an_error() {
+fn empty_values_of_guarded_keys_are_errors() {
     let auth = |lines: &str| format!("test:\n  auth:\n    verify_key: /k\n{lines}");
     for lines in [
         "    issuer:\n",

@@ -53,7 +53,7 @@ fn http_versions_and_alpn() {
         "[transport.http]\nversions = [\"http1\", \"http3\"]\n",
         &["server.toml:2: transport.http.versions: http3 is not implemented; http1 and http2 are"],
     );
-    let error = Place::new()
+    let error = Fixture::new()
         .var("DS_TRANSPORT__HTTP__VERSIONS", "http3")
         .load()
         .unwrap_err();
@@ -68,19 +68,19 @@ fn http_versions_and_alpn() {
     refused(
         &tls,
         &[
-            "server.toml:2: transport.http.versions: transport.http.versions holds \"http2\", but transport.tls.alpn_protocols does not hold \"h2\"",
+            "server.toml:2: transport.http.versions: transport.http.versions contains \"http2\", but transport.tls.alpn_protocols does not contain \"h2\"",
         ],
     );
     refused(
         &format!("transport.mode = \"tls\"\n{FILES}alpn_protocols = [\"h2\", \"http/1.1\", \"spdy\"]\n"),
         &[
             "server.toml:5: transport.tls.alpn_protocols: \"spdy\" is not one of http/1.1, h2",
-            "server.toml:5: transport.tls.alpn_protocols: transport.tls.alpn_protocols holds \"h2\", but transport.http.versions does not hold \"http2\"",
+            "server.toml:5: transport.tls.alpn_protocols: transport.tls.alpn_protocols contains \"h2\", but transport.http.versions does not contain \"http2\"",
         ],
     );
     refused(
         &format!("transport.mode = \"tls\"\ntransport.http.versions = [\"http2\"]\n{FILES}alpn_protocols = [\"h2\"]\n"),
-        &["server.toml:2: transport.http.versions: must hold \"http1\": every client can speak it"],
+        &["server.toml:2: transport.http.versions: must contain \"http1\", which every client can speak"],
     );
 }
 
@@ -89,7 +89,7 @@ fn proxies() {
     refused(
         "[proxy]\nenabled = true\nforwarded_headers = \"forwarded\"\n",
         &[
-            "server.toml:2: proxy.enabled: proxy.enabled = true needs proxy.trusted_proxies: the addresses of the proxies to believe",
+            "server.toml:2: proxy.enabled: proxy.enabled = true needs proxy.trusted_proxies: the addresses of the proxies to trust",
         ],
     );
     refused(
@@ -254,12 +254,12 @@ fn numbers_and_levels() {
     refused(
         "[limits]\nmax_connections = 0\nmax_header_bytes = 10\nmax_inflight_bytes = 100\n[server]\ndrain_timeout_secs = 100000\n[observability]\nrust_log = \"inof\"\n[auth]\nverify_key = \"/k\"\nleeway_secs = 3600\n",
         &[
-            "server.toml:2: limits.max_connections: must be more than 0",
-            "server.toml:3: limits.max_header_bytes: is less than 4096: a token in a header or URL would not fit",
-            "server.toml:4: limits.max_inflight_bytes: limits.max_body_bytes (10485760) is more than limits.max_inflight_bytes (100): such a body could never be taken",
-            "server.toml:6: server.drain_timeout_secs: 100000 seconds is more than a day",
-            "server.toml:8: observability.rust_log: \"inof\" is no log level (did you mean \"info\"?)",
-            "server.toml:11: auth.leeway_secs: is more than 300: expired tokens would live on for that long",
+            "server.toml:2: limits.max_connections: must be at least 1, not 0",
+            "server.toml:3: limits.max_header_bytes: must be at least 4096, not 10: a token in a header or URL would not fit",
+            "server.toml:4: limits.max_inflight_bytes: limits.max_body_bytes (10485760) is more than limits.max_inflight_bytes (100): such a body could never be accepted",
+            "server.toml:6: server.drain_timeout_secs: must be at most 86400, not 100000",
+            "server.toml:8: observability.rust_log: \"inof\" is not a log level (did you mean \"info\"?)",
+            "server.toml:11: auth.leeway_secs: must be at most 300, not 3600: expired tokens would be accepted for that long",
         ],
     );
     for good in ["debug", "INFO", "info,hyper=warn", "durable_streams_server=trace,off"] {
@@ -297,7 +297,7 @@ fn auth_needs_its_key() {
 
 /// What cannot be read is not also held against what it would have gone with.
 #[test]
-fn a_broken_value_brings_no_further_problems() {
+fn an_invalid_value_causes_no_further_problems() {
     assert_eq!(
         toml("[transport]\nmode = \"tsl\"\n[transport.tls]\ncert_path = \"/c\"\nkey_path = \"/k\"\n").error(),
         "[load_config] server.toml:2: transport.mode: \"tsl\" is not one of http, tls, mtls (did you mean \"tls\"?)"
@@ -305,7 +305,7 @@ fn a_broken_value_brings_no_further_problems() {
 }
 
 #[test]
-fn a_rule_that_is_never_reached_is_warned_of() {
+fn a_retention_rule_beyond_the_stream_limit_is_warned_of() {
     let rules = |limit: u64| {
         let rules = "[retention]\nrules = [{ streams = \"*\", max_bytes = 2000 }]\n";
         let place = toml(&format!("{rules}[limits]\nmax_stream_bytes = {limit}\n"));

@@ -28,16 +28,16 @@ fn another(key: &str) -> &'static str {
 /// nothing is unknown, and no value is refused for what it is.
 #[test]
 fn every_field_has_a_variable() {
-    for key in reader::all_keys() {
+    for key in schema::Schema::get().paths() {
         let name = format!("DS_{}", key.replace('.', "__").to_uppercase());
-        let place = Place::new().var(&name, another(&key));
+        let place = Fixture::new().var(&name, another(key));
         let mut report = problem::Report::default();
-        let mut origins = Origins::default();
-        let mut config = Config::default();
+        let mut layers = crate::config::layers::Layers::default();
         let table = crate::config::variables::parse(place.options.variables.as_ref().unwrap(), &mut report);
-        reader::apply(&table, &[], &mut config, &mut origins, &mut report);
+        layers.lay(&table, &[], &mut report);
+        let config = layers.extract(&mut report);
         assert_eq!(report.problems, [], "{name}");
-        assert_eq!(*origins.of(&key), Origin::Variable(name.as_str().into()));
+        assert_eq!(layers.origin(key), Origin::Variable(name.as_str().into()));
         assert_ne!(config, Config::default(), "{name} changes nothing");
         // Whatever the loader says about the value, it says it as a matter of its meaning.
         if let Err(error) = place.load() {
@@ -66,19 +66,19 @@ fn an_empty_variable_takes_an_optional_value_away() {
 }
 
 #[test]
-fn rust_log_is_understood_and_yields_to_the_servers_own_variable() {
+fn rust_log_applies_unless_the_servers_own_variable_is_set() {
     let place = toml("[observability]\nrust_log = \"warn\"\n").var("RUST_LOG", "debug,hyper=info");
     let loaded = place.ok();
     assert_eq!(loaded.config.observability.rust_log, "debug,hyper=info");
-    assert_eq!(loaded.origins.of("observability.rust_log").to_string(), "RUST_LOG");
+    assert_eq!(loaded.layers.origin("observability.rust_log").to_string(), "RUST_LOG");
     let place = place.var("DS_OBSERVABILITY__RUST_LOG", "error");
     assert_eq!(place.ok().config.observability.rust_log, "error");
     assert_eq!(toml("").var("RUST_LOG", "").ok().config.observability.rust_log, "info");
 }
 
 #[test]
-fn bad_variables_are_a_matter_of_loading_and_reported_together() {
-    let place = Place::new()
+fn invalid_variables_are_reported_together_by_load_config() {
+    let place = Fixture::new()
         .var("DS_TRANSPORT__MODE", "tsl")
         .var("DS_TRANSPORT__TLS__MIN_VERSION", "1.1")
         .var("DS_SERVER__BIND_ADDRESS", "localhost")
@@ -91,11 +91,11 @@ fn bad_variables_are_a_matter_of_loading_and_reported_together() {
         "[load_config] 7 problems\n  \
          DS_HTTP__CORS_ORIGINS: is not UTF-8\n  \
          DS_STORAGE_MODE: unknown variable (did you mean DS_STORAGE__MODE? sections and fields are separated by two underscores)\n  \
+         DS_LIMITS__MAX_STREAMS: limits.max_streams: expected a whole number from 0 to 18446744073709551615, found \"-1\"\n  \
          DS_SERVER__BIND_ADDRESS: server.bind_address: \"localhost\" is not an address with a port, such as \"0.0.0.0:4437\" or \"[::]:4437\"\n  \
          DS_TRANSPORT__MODE: transport.mode: \"tsl\" is not one of http, tls, mtls (did you mean \"tls\"?)\n  \
-         DS_TRANSPORT__TLS__MIN_VERSION: transport.tls.min_version: \"1.1\" is not one of 1.2, 1.3 (did you mean \"1.3\"?)\n  \
          DS_TRANSPORT__TLS__CERT_PTH: transport.tls.cert_pth: unknown key (did you mean DS_TRANSPORT__TLS__CERT_PATH?)\n  \
-         DS_LIMITS__MAX_STREAMS: limits.max_streams: expected a whole number from 0 to 18446744073709551615, found \"-1\""
+         DS_TRANSPORT__TLS__MIN_VERSION: transport.tls.min_version: \"1.1\" is not one of 1.2, 1.3 (did you mean \"1.3\"?)"
     );
 }
 
@@ -105,10 +105,7 @@ fn other_programs_variables_are_left_alone() {
         .var("DS_PROFILE", "x")
         .var("DS9_STATION", "x")
         .var("DS_FRIENDS", "x");
-    assert_eq!(
-        place.warnings(),
-        ["DS_FRIENDS: no setting of this server has this name; ignored"]
-    );
+    assert_eq!(place.warnings(), ["DS_FRIENDS: not a setting of this server; ignored"]);
 }
 
 #[test]

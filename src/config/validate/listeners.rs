@@ -1,11 +1,14 @@
-//! Who may connect, and which proxies are believed.
+//! The internal listener, and the trusted proxies.
 
 use std::net::{IpAddr, SocketAddr};
 
 use ipnet::IpNet;
 
 use super::Checker;
-use crate::config::{ForwardedHeaders, IdentityMode, TransportMode};
+use crate::{
+    listener::TransportMode,
+    proxy::{ForwardedHeaders, IdentityMode},
+};
 
 impl Checker<'_> {
     pub(super) fn proxy(&mut self) {
@@ -14,7 +17,7 @@ impl Checker<'_> {
             return;
         }
         if proxy.trusted_proxies.is_empty() {
-            let message = "proxy.enabled = true needs proxy.trusted_proxies: the addresses of the proxies to believe";
+            let message = "proxy.enabled = true needs proxy.trusted_proxies: the addresses of the proxies to trust";
             self.fail(&["proxy.enabled", "proxy.trusted_proxies"], message);
         }
         if proxy.forwarded_headers == ForwardedHeaders::None && proxy.identity.mode == IdentityMode::None {
@@ -23,7 +26,7 @@ impl Checker<'_> {
             self.fail(&["proxy.enabled", "proxy.forwarded_headers"], message);
         }
         if proxy.trusted_proxies.iter().any(|net| net.prefix_len() == 0) {
-            self.warn(&["proxy.trusted_proxies"], "every peer is believed to be the proxy");
+            self.warn(&["proxy.trusted_proxies"], "every peer is trusted as a proxy");
         }
     }
 
@@ -88,13 +91,13 @@ impl Checker<'_> {
     }
 }
 
-/// Whether a peer in `net` can have a way to a listener on `bind`: nobody outside reaches a
-/// loopback address.
+/// Whether a peer in `net` can reach a listener on `bind`: only this machine reaches a loopback
+/// address.
 fn reaches(bind: IpAddr, net: &IpNet) -> bool {
     !bind.to_canonical().is_loopback() || net.addr().to_canonical().is_loopback() || net.contains(&bind)
 }
 
-/// Whether both cannot be listened on at once; port 0 is any free one.
+/// Whether both cannot be bound at once; port 0 is any free port.
 fn collide(one: SocketAddr, other: SocketAddr) -> bool {
     let covers = |a: SocketAddr, b: SocketAddr| a.ip().is_unspecified() && (a.is_ipv6() || b.is_ipv4());
     let (ip, other_ip) = (one.ip().to_canonical(), other.ip().to_canonical());

@@ -1,7 +1,7 @@
-//! Where the protocol is mounted, and which pages may call it.
+//! The path of the protocol, and the pages that may call it.
 
 use super::Checker;
-use crate::config::value::quote;
+use crate::{config::host::is_origin, settings::text::quote};
 
 /// The server's own paths.
 const OWN: [&str; 4] = ["/up", "/healthz", "/readyz", "/metrics"];
@@ -60,7 +60,7 @@ fn refuse_base_path(path: &str) -> Option<String> {
         return Some("must be a plain ASCII path: no ?, #, %, *, braces, quotes or spaces".into());
     }
     if path.split('/').skip(1).any(|part| matches!(part, "" | "." | "..")) {
-        return Some("must not hold empty, \".\" or \"..\" segments".into());
+        return Some("must not contain empty, \".\" or \"..\" segments".into());
     }
     OWN.iter()
         .find(|own| {
@@ -68,16 +68,4 @@ fn refuse_base_path(path: &str) -> Option<String> {
                 .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
         })
         .map(|own| format!("is under {own}, which is the server's own"))
-}
-
-/// `scheme://host` or `scheme://host:port`
-fn is_origin(text: &str) -> bool {
-    let Ok(uri) = text.parse::<http::Uri>() else {
-        return false;
-    };
-    let (Some(scheme), Some(authority)) = (uri.scheme_str(), uri.authority()) else {
-        return false;
-    };
-    // The parser adds the path that there must not be, so the text itself is compared.
-    !authority.as_str().contains('@') && !authority.host().is_empty() && text == format!("{scheme}://{authority}")
 }

@@ -1,10 +1,10 @@
 //! How the public listener speaks.
 
 use super::Checker;
-use crate::config::{
-    HttpVersion, TransportMode,
-    schema::Scalar,
-    value::{Origin, quote},
+use crate::{
+    config::host::is_host,
+    listener::{HttpVersion, TransportMode},
+    settings::{Origin, text::quote},
 };
 
 const MODE: &str = "transport.mode";
@@ -27,7 +27,7 @@ impl Checker<'_> {
                 TransportMode::Mtls => is_ca || !automatic,
             };
             if needed && !given {
-                let message = format!("transport.mode = {} needs {key}, which is not set", mode.show());
+                let message = format!("transport.mode = \"{}\" needs {{{key}}}, which is not set", mode.word());
                 self.fail(&[MODE, key], message);
             }
             let meant = match mode {
@@ -37,8 +37,8 @@ impl Checker<'_> {
             };
             if given {
                 let message = format!(
-                    "{key} is set, but transport.mode is {}: set the mode to {meant}, or remove this key",
-                    mode.show()
+                    "{{{key}}} is set, but transport.mode is \"{}\": set the mode to {meant}, or remove this key",
+                    mode.word()
                 );
                 self.fail(&[key, MODE], message);
             }
@@ -52,7 +52,7 @@ impl Checker<'_> {
         let versions = &self.config.transport.http.versions;
         let mode = self.config.transport.mode;
         if !versions.contains(&HttpVersion::Http1) {
-            self.fail(&[VERSIONS], "must hold \"http1\": every client can speak it");
+            self.fail(&[VERSIONS], "must contain \"http1\", which every client can speak");
         }
         if mode == TransportMode::Http {
             if versions.contains(&HttpVersion::Http2) {
@@ -67,13 +67,13 @@ impl Checker<'_> {
         }
         for (version, name) in [(HttpVersion::Http1, "http/1.1"), (HttpVersion::Http2, "h2")] {
             let (spoken, offered) = (versions.contains(&version), alpn.iter().any(|other| other == name));
-            let version = version.show();
+            let version = version.word();
             if spoken && !offered {
-                let message = format!("{VERSIONS} holds {version}, but {ALPN} does not hold \"{name}\"");
+                let message = format!("{VERSIONS} contains \"{version}\", but {ALPN} does not contain \"{name}\"");
                 self.fail(&[ALPN, VERSIONS], message);
             }
             if offered && !spoken {
-                let message = format!("{ALPN} holds \"{name}\", but {VERSIONS} does not hold {version}");
+                let message = format!("{ALPN} contains \"{name}\", but {VERSIONS} does not contain \"{version}\"");
                 self.fail(&[ALPN, VERSIONS], message);
             }
         }
@@ -83,9 +83,9 @@ impl Checker<'_> {
         let tls = &self.config.transport.tls;
         if tls.min_version > tls.max_version {
             let message = format!(
-                "transport.tls.min_version ({}) is above transport.tls.max_version ({})",
-                tls.min_version.show(),
-                tls.max_version.show()
+                "transport.tls.min_version (\"{}\") is above transport.tls.max_version (\"{}\")",
+                tls.min_version.word(),
+                tls.max_version.word()
             );
             self.fail(&["transport.tls.min_version", "transport.tls.max_version"], message);
         }
@@ -105,12 +105,12 @@ impl Checker<'_> {
             }
             if self.config.transport.mode != TransportMode::Tls {
                 let message = format!(
-                    "automatic HTTPS needs transport.mode = \"tls\", not {}",
-                    self.config.transport.mode.show()
+                    "automatic HTTPS needs transport.mode = \"tls\", not \"{}\"",
+                    self.config.transport.mode.word()
                 );
                 self.fail(&[DOMAIN, MODE], message);
             }
-            if acme.cache_dir.is_none() && *self.origins.of("storage.data_dir") == Origin::Default {
+            if acme.cache_dir.is_none() && self.layers.origin("storage.data_dir") == Origin::Default {
                 let message = "automatic HTTPS needs storage.data_dir (or transport.acme.cache_dir), where the account \
                                and the certificate are kept: without it every start orders another one, and the \
                                CA's limits are soon reached";
@@ -123,7 +123,7 @@ impl Checker<'_> {
                 if given {
                     self.fail(
                         &[DOMAIN, key],
-                        format!("asks for a certificate, but {key} gives one: remove one of them"),
+                        format!("asks for a certificate, but {{{key}}} gives one: remove one of them"),
                     );
                 }
             }
@@ -139,13 +139,4 @@ impl Checker<'_> {
             }
         }
     }
-}
-
-/// Whether this is a host name as a certificate has it.
-pub(in crate::config) fn is_host(host: &str) -> bool {
-    let is_label = |label: &str| {
-        let inner = |c: char| c.is_ascii_alphanumeric() || c == '-';
-        (1..=63).contains(&label.len()) && label.chars().all(inner) && !label.starts_with('-') && !label.ends_with('-')
-    };
-    host.len() <= 253 && host.split('.').all(is_label)
 }

@@ -3,7 +3,8 @@ use super::*;
 fn rule(streams: &str) -> RetentionRule {
     RetentionRule {
         streams: streams.to_owned(),
-        policy: RetentionPolicy::default(),
+        max_age_secs: None,
+        max_bytes: None,
     }
 }
 

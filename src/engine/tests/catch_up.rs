@@ -73,11 +73,9 @@ async fn a_read_ends_where_the_tail_was() {
 
 #[tokio::test]
 async fn pages_end_with_a_message() {
-    let limits = Limits {
-        max_read_bytes: Some(100),
-        ..Limits::default()
-    };
-    let engine = start_with(FailingStore::new(0), limits, &Clock::manual(NOW));
+    let mut config = unlimited();
+    config.limits.max_read_bytes = 100;
+    let engine = start_with(FailingStore::new(0), config, &Clock::manual(NOW));
     let stream = name("a");
     let messages: Vec<String> = (0..20).map(|n| format!("\"{}\"", "x".repeat(n * 9))).collect();
     let body = format!("[{}]", messages.join(","));

@@ -157,15 +157,23 @@ pub(super) fn start(storage: Arc<dyn Storage>) -> Engine {
 
 /// An engine that follows `clock`.
 pub(super) fn start_at(storage: Arc<dyn Storage>, clock: &Clock) -> Engine {
-    start_with(storage, Limits::default(), clock)
+    start_with(storage, unlimited(), clock)
 }
 
-pub(super) fn start_with(storage: Arc<dyn Storage>, limits: Limits, clock: &Clock) -> Engine {
-    let limits = Limits {
+pub(super) fn start_with(storage: Arc<dyn Storage>, config: EngineConfig, clock: &Clock) -> Engine {
+    Engine::start(storage, config, Arc::new(Metrics::new().unwrap()), clock.clone()).unwrap()
+}
+
+/// No limit that the engine can do without.
+pub(super) fn unlimited() -> EngineConfig {
+    EngineConfig {
+        limits: LimitsConfig {
+            max_stream_bytes: 0,
+            ..LimitsConfig::default()
+        },
         cache_bytes: 1 << 20,
-        ..limits
-    };
-    Engine::start(storage, limits, Arc::new(Metrics::new().unwrap()), clock.clone()).unwrap()
+        ..EngineConfig::default()
+    }
 }
 
 pub(super) fn name(text: &str) -> StreamName {

@@ -58,7 +58,7 @@ where
             // while a live response is written.
             let mut live = {
                 let connection = shared.http1.serve_connection(TokioIo::new(io), service);
-                let mut connection = Box::new(IdleTimeout::http1(connection, Arc::clone(&state), shared.timeouts));
+                let mut connection = Box::new(IdleTimeout::http1(connection, Arc::clone(&state), &shared.timeouts));
                 match drive(Pin::new(&mut *connection), &shared, || state.is_takeover_due()).await {
                     Driven::Ended(Ok(())) | Driven::Cut => return,
                     Driven::Ended(Err(error)) => {

@@ -19,13 +19,14 @@ use super::{
     state::ConnectionState,
 };
 use crate::listener::{
+    ConnectionConfig,
     http_service::HttpService,
     response::{
         body::MeteredBody,
         budget::ResponseBudget,
         progress::{ProgressHandoff, StreamEnd, run_stream},
     },
-    shared::{Shared, Timeouts},
+    shared::Shared,
 };
 
 /// Open streams of one connection. Browsers assume about a hundred.
@@ -61,12 +62,12 @@ where
         state: Arc::clone(&state),
         budget,
         progress,
-        write_timeout: shared.timeouts.write,
+        write_timeout: shared.timeouts.write_timeout(),
         cancellations: Arc::new(Mutex::new(CancellationLimit::new())),
     };
     let connection =
         builder(executor, &shared.timeouts, shared.max_header_bytes).serve_connection(TokioIo::new(io), service);
-    let mut connection = Box::new(IdleTimeout::http2(connection, Arc::clone(&state), shared.timeouts));
+    let mut connection = Box::new(IdleTimeout::http2(connection, Arc::clone(&state), &shared.timeouts));
     match drive(Pin::new(&mut *connection), &shared, || false).await {
         Driven::Ended(Err(error)) => tracing::debug!(%peer, %error, "connection ended"),
         Driven::Ended(Ok(())) if state.has_too_many_cancellations() => {
@@ -76,7 +77,11 @@ where
     }
 }
 
-fn builder(executor: StreamExecutor, timeouts: &Timeouts, max_header_bytes: usize) -> http2::Builder<StreamExecutor> {
+fn builder(
+    executor: StreamExecutor,
+    timeouts: &ConnectionConfig,
+    max_header_bytes: usize,
+) -> http2::Builder<StreamExecutor> {
     let mut builder = http2::Builder::new(executor);
     builder
         .timer(TokioTimer::new())
@@ -87,8 +92,8 @@ fn builder(executor: StreamExecutor, timeouts: &Timeouts, max_header_bytes: usiz
         .max_header_list_size(u32::try_from(max_header_bytes).unwrap_or(u32::MAX))
         .max_pending_accept_reset_streams(MAX_PENDING_RESETS)
         .max_local_error_reset_streams(MAX_OWN_RESETS)
-        .keep_alive_interval(timeouts.header)
-        .keep_alive_timeout(timeouts.write);
+        .keep_alive_interval(timeouts.header_timeout())
+        .keep_alive_timeout(timeouts.write_timeout());
     builder
 }
 

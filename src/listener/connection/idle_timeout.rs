@@ -11,7 +11,7 @@ use std::{
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::{drive::Graceful, state::ConnectionState};
-use crate::listener::shared::Timeouts;
+use crate::listener::ConnectionConfig;
 
 /// How long an HTTP/2 connection may stay open after our GOAWAY with nothing in flight.
 const GOAWAY_GRACE: Duration = Duration::from_secs(5);
@@ -21,7 +21,8 @@ const GOAWAY_GRACE: Duration = Duration::from_secs(5);
 pub(super) struct IdleTimeout<C> {
     connection: C,
     state: Arc<ConnectionState>,
-    timeouts: Timeouts,
+    header_timeout: Duration,
+    idle_timeout: Duration,
     is_http2: bool,
     phase: Phase,
     phase_started: Instant,
@@ -48,15 +49,15 @@ enum Phase {
 }
 
 impl<C> IdleTimeout<C> {
-    pub(super) fn http1(connection: C, state: Arc<ConnectionState>, timeouts: Timeouts) -> Self {
+    pub(super) fn http1(connection: C, state: Arc<ConnectionState>, timeouts: &ConnectionConfig) -> Self {
         Self::new(connection, state, timeouts, false)
     }
 
-    pub(super) fn http2(connection: C, state: Arc<ConnectionState>, timeouts: Timeouts) -> Self {
+    pub(super) fn http2(connection: C, state: Arc<ConnectionState>, timeouts: &ConnectionConfig) -> Self {
         Self::new(connection, state, timeouts, true)
     }
 
-    fn new(connection: C, state: Arc<ConnectionState>, timeouts: Timeouts, is_http2: bool) -> Self {
+    fn new(connection: C, state: Arc<ConnectionState>, timeouts: &ConnectionConfig, is_http2: bool) -> Self {
         Self {
             connection,
             phase: Phase::First,
@@ -65,7 +66,8 @@ impl<C> IdleTimeout<C> {
             reads: 0,
             goaway_sent: false,
             state,
-            timeouts,
+            header_timeout: timeouts.header_timeout(),
+            idle_timeout: timeouts.idle_timeout(),
             is_http2,
             timer: None,
         }
@@ -105,8 +107,8 @@ impl<C> IdleTimeout<C> {
 
     fn deadline(&self) -> Option<Instant> {
         let timeout = match self.phase {
-            Phase::First | Phase::Head => self.timeouts.header,
-            Phase::Idle => self.timeouts.idle,
+            Phase::First | Phase::Head => self.header_timeout,
+            Phase::Idle => self.idle_timeout,
             Phase::GoingAway => GOAWAY_GRACE,
             Phase::Busy => return None,
         };
@@ -183,12 +185,14 @@ mod tests {
     use super::*;
     use crate::listener::response::budget::ResponseBudget;
 
-    const TIMEOUTS: Timeouts = Timeouts {
-        header: Duration::from_secs(10),
-        idle: Duration::from_secs(60),
-        write: Duration::from_secs(30),
-        handshake: Duration::from_secs(10),
-    };
+    /// 10 s for a head, 60 s for the next request.
+    fn timeouts() -> ConnectionConfig {
+        ConnectionConfig {
+            header_timeout_secs: 10,
+            idle_timeout_secs: 60,
+            ..ConnectionConfig::default()
+        }
+    }
 
     /// A connection that never ends by itself.
     struct Open;
@@ -206,7 +210,7 @@ mod tests {
     }
 
     fn state() -> Arc<ConnectionState> {
-        let budget = ResponseBudget::new(1 << 20, TIMEOUTS.write);
+        let budget = ResponseBudget::new(1 << 20, timeouts().write_timeout());
         Arc::new(ConnectionState::new(Arc::new(budget)))
     }
 
@@ -228,20 +232,20 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_first_request_has_the_header_timeout() {
         let state = state();
-        assert_eq!(lasts(IdleTimeout::http1(Open, state, TIMEOUTS), async {}).await, 10);
+        assert_eq!(lasts(IdleTimeout::http1(Open, state, &timeouts()), async {}).await, 10);
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_kept_connection_has_the_idle_timeout_and_a_started_head_the_header_timeout() {
         let state = state();
         let (requests, reads) = (Arc::clone(&state), Arc::clone(&state));
-        let idle = lasts(IdleTimeout::http1(Open, Arc::clone(&state), TIMEOUTS), async move {
+        let idle = lasts(IdleTimeout::http1(Open, Arc::clone(&state), &timeouts()), async move {
             let request = requests.start_request();
             sleep(Duration::from_secs(3600)).await;
             drop(request);
         });
         assert_eq!(idle.await, 60);
-        let head = lasts(IdleTimeout::http1(Open, state, TIMEOUTS), async move {
+        let head = lasts(IdleTimeout::http1(Open, state, &timeouts()), async move {
             drop(reads.start_request());
             sleep(Duration::from_secs(5)).await;
             reads.count_read();
@@ -253,7 +257,7 @@ mod tests {
     async fn an_idle_http2_connection_gets_a_grace_period_after_goaway() {
         let state = state();
         let requests = Arc::clone(&state);
-        let idle = lasts(IdleTimeout::http2(Open, state, TIMEOUTS), async move {
+        let idle = lasts(IdleTimeout::http2(Open, state, &timeouts()), async move {
             drop(requests.start_request());
         });
         assert_eq!(idle.await, 60 + 5);

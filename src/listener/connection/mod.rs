@@ -50,7 +50,7 @@ async fn serve_tls<S: HttpService>(
 ) {
     let peer = service.peer.0;
     // Boxed, because its memory would otherwise be reserved for the connection's whole life.
-    let handshake = Box::pin(timeout(shared.timeouts.handshake, handshake(io, &context)));
+    let handshake = Box::pin(timeout(shared.timeouts.handshake_timeout(), handshake(io, &context)));
     let outcome = match select(handshake, pin!(shared.stop.token().cancelled())).await {
         Either::Left((outcome, _)) => outcome,
         Either::Right(_) => return,

@@ -10,7 +10,8 @@ use super::{
 };
 use crate::{
     clock::Clock,
-    config::{AcmeConfig, LimitsConfig, TransportConfig, TransportMode},
+    engine::LimitsConfig,
+    listener::{AcmeConfig, TransportConfig, TransportMode},
     listener::{Server, build_acme_context},
 };
 

@@ -6,7 +6,7 @@ use std::process::{Command, Output};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use tempfile::TempDir;
 
-use crate::config::{TransportConfig, TransportMode};
+use crate::listener::{TransportConfig, TransportMode};
 
 pub(super) struct Ca(CertifiedIssuer<'static, KeyPair>);
 

@@ -13,7 +13,7 @@ use super::{
     support::{TIMEOUT, app, connect_http2},
     tls::start,
 };
-use crate::config::{ConnectionConfig, TransportMode};
+use crate::listener::{ConnectionConfig, TransportMode};
 
 /// Error codes (RFC 9113, section 7).
 const CANCEL: u32 = 8;

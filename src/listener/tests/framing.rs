@@ -177,7 +177,7 @@ async fn an_absolute_target_reaches_the_application() {
 async fn a_response_before_the_end_of_the_body_is_not_lost() {
     let app = axum::Router::new().fallback(|| async { (http::StatusCode::PAYLOAD_TOO_LARGE, "too large") });
     let server = crate::listener::Server::new(
-        &crate::config::LimitsConfig::default(),
+        &crate::engine::LimitsConfig::default(),
         &super::support::short_timeouts(),
         Clock::system(),
     );

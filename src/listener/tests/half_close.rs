@@ -8,7 +8,7 @@ use super::{
     support::{TIMEOUT, count, read_all, read_until, start_default, until},
     tls,
 };
-use crate::config::TransportMode;
+use crate::listener::TransportMode;
 
 const GET: &str = "GET / HTTP/1.1\r\nHost: x\r\n\r\n";
 

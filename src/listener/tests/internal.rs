@@ -6,7 +6,7 @@ use tokio::io::AsyncWriteExt;
 use super::support::{app, bind, connect_from, read_all, short_timeouts};
 use crate::{
     clock::Clock,
-    config::LimitsConfig,
+    engine::LimitsConfig,
     listener::{Server, contains},
 };
 

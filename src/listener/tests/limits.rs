@@ -5,11 +5,7 @@ use std::net::SocketAddr;
 use tokio::{io::AsyncWriteExt, net::TcpStream};
 
 use super::support::{app, bind, connect_from, exchange, read_all, read_until, short_timeouts, start, until};
-use crate::{
-    clock::Clock,
-    config::{ConnectionConfig, LimitsConfig},
-    listener::Server,
-};
+use crate::{clock::Clock, engine::LimitsConfig, listener::ConnectionConfig, listener::Server};
 
 fn max_connections(max_connections: usize) -> LimitsConfig {
     LimitsConfig {

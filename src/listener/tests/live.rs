@@ -14,7 +14,8 @@ use super::{
 };
 use crate::{
     clock::Clock,
-    config::{LimitsConfig, TransportMode},
+    engine::LimitsConfig,
+    listener::TransportMode,
     listener::{Server, shutdown::Drained},
 };
 

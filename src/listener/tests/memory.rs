@@ -5,11 +5,7 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 
 use super::support::{app, bind, until};
-use crate::{
-    clock::Clock,
-    config::{ConnectionConfig, LimitsConfig},
-    listener::Server,
-};
+use crate::{clock::Clock, engine::LimitsConfig, listener::ConnectionConfig, listener::Server};
 
 const READERS: usize = 2000;
 

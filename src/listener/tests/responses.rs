@@ -21,7 +21,8 @@ use super::{
 };
 use crate::{
     clock::Clock,
-    config::{ConnectionConfig, LimitsConfig, TransportMode},
+    engine::LimitsConfig,
+    listener::{ConnectionConfig, TransportMode},
     listener::{Server, build_tls_context},
 };
 

@@ -19,7 +19,8 @@ use tokio::{
 
 use crate::{
     clock::Clock,
-    config::{ConnectionConfig, LimitsConfig},
+    engine::LimitsConfig,
+    listener::ConnectionConfig,
     listener::{
         Listener, ListenerKind, PeerAddr, Server, TlsInfo,
         connection::{
@@ -145,7 +146,7 @@ fn connect(
     let (client, server) = duplex(64 * 1024);
     let shared = Arc::new(Shared::new(&LimitsConfig::default(), connection, Clock::system()));
     let state = Arc::new(ConnectionState::new(shared.responses.of_client(None)));
-    let io = WriteTimeout::new(server, shared.timeouts.write, Arc::clone(&state));
+    let io = WriteTimeout::new(server, shared.timeouts.write_timeout(), Arc::clone(&state));
     let peer = PeerAddr("192.0.2.1:1".parse().unwrap());
     let service = ConnectionService::new(app, peer, ListenerKind::Public, state);
     let task = serve(io, service, Arc::clone(&shared));

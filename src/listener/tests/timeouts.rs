@@ -11,7 +11,7 @@ use super::{
     frames::{DATA, END_HEADERS, END_STREAM, GOAWAY, HEADERS, PING, Peer, RST_STREAM, SETTINGS, WINDOW_UPDATE, head},
     support::{Served, app, connect_http1, connect_http2, read_all, read_until},
 };
-use crate::config::ConnectionConfig;
+use crate::listener::ConnectionConfig;
 
 const HEADER: u64 = 10;
 const IDLE: u64 = 50;

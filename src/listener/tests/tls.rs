@@ -15,8 +15,9 @@ use super::{
 };
 use crate::{
     clock::Clock,
-    config::{LimitsConfig, TlsVersion, TransportConfig, TransportMode},
+    engine::LimitsConfig,
     listener::{Server, build_tls_context, shutdown::Drained},
+    listener::{TlsVersion, TransportConfig, TransportMode},
 };
 
 pub(super) fn start(transport: &TransportConfig) -> (Server, SocketAddr) {

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use super::certs::Files;
 use crate::{
-    config::{TransportConfig, TransportMode},
+    listener::{TransportConfig, TransportMode},
     listener::{build_tls_context, check_tls_files, tls::files::TlsFileError},
 };
 

@@ -20,7 +20,7 @@ use super::{
 };
 use crate::{
     clock::Clock,
-    config::{TlsConfig, TlsVersion, TransportConfig},
+    listener::{TlsConfig, TlsVersion, TransportConfig},
 };
 
 /// Cheap to clone. Every new connection uses what is current, so that certificates can change

@@ -7,7 +7,7 @@ use std::{
     path::PathBuf,
 };
 
-use crate::config::{TransportConfig, TransportMode};
+use crate::listener::{TransportConfig, TransportMode};
 
 /// A file that TLS needs and that cannot be read; the `[check_tls_files]` phase.
 #[derive(Debug, thiserror::Error)]

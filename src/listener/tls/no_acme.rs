@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::context::{TlsContext, TlsContextError};
-use crate::config::TransportConfig;
+use crate::listener::TransportConfig;
 
 /// Never made.
 #[derive(Debug, Clone)]

@@ -101,9 +101,9 @@ mod tests {
 
     use super::*;
     use crate::{
-        config::{TlsConfig, TransportConfig},
         file_watcher::Check,
         listener::tls::context::build_tls_context,
+        listener::{TlsConfig, TransportConfig},
     };
 
     #[tokio::test(start_paused = true)]

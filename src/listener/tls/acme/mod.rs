@@ -36,7 +36,7 @@ use super::{
     identity::{TlsContextError, ca_bundle, client_verifier},
 };
 use crate::{
-    config::{AcmeConfig, TransportConfig},
+    listener::{AcmeConfig, TransportConfig},
     random::Random,
 };
 
