@@ -5,7 +5,10 @@ use std::{collections::HashMap, sync::Arc};
 use parking_lot::Mutex;
 
 use super::stream::Stream;
-use crate::{protocol::Millis, protocol::StreamName};
+use crate::{
+    protocol::{Millis, StreamName},
+    storage::{Storage, StorageError, Stored},
+};
 
 const SHARDS: usize = 64;
 /// Streams that one shard keeps beyond those that somebody holds.
@@ -41,6 +44,37 @@ impl StreamCache {
     pub(super) fn get(&self, name: &StreamName) -> Result<Arc<Stream>, Ticket> {
         let shard = self.shard(name).lock();
         shard.streams.get(name).map(Arc::clone).ok_or(Ticket(shard.forgotten))
+    }
+
+    /// The stream of a name, read from the store unless it is in memory.
+    pub(super) fn get_or_load(
+        &self,
+        name: &StreamName,
+        storage: &dyn Storage,
+        now: Millis,
+    ) -> Result<Option<Arc<Stream>>, StorageError> {
+        loop {
+            let ticket = match self.get(name) {
+                Ok(stream) => return Ok(Some(stream)),
+                Err(ticket) => ticket,
+            };
+            let Some(stored) = storage.get(name)? else {
+                return Ok(None);
+            };
+            let stream = Stream::new(name.clone(), stored, now);
+            if let Some(stream) = self.insert_read(stream, ticket) {
+                return Ok(Some(stream));
+            }
+        }
+    }
+
+    /// Takes over what the store has under a stream's name, where that is not what is published.
+    pub(super) fn reset(&self, stream: &Stream, stored: Option<Stored>) {
+        let stored = stored.filter(|stored| stored.record.id == stream.id);
+        if stored.is_none() {
+            self.remove(stream);
+        }
+        stream.reset_to_stored(stored);
     }
 
     /// Inserts what was read with a ticket. Answers what is there now: what was inserted, or

@@ -2,12 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{
-    Engine, Shared,
-    errors::Unavailable,
-    read::Metadata,
-    stream::{Gone, deadline},
-};
+use super::{Engine, Shared, errors::Unavailable, expiry::deadline, read::Metadata, stream::Gone};
 use crate::{
     protocol::{Millis, Offset, StreamName, name::canonical},
     storage::{StorageError, Stored},
@@ -96,7 +91,7 @@ impl Shared {
                 (_, _, None | Some(Gone::Deleted | Gone::SoftDeleted)) => return None,
             },
             Err(_) => {
-                let Stored { record, tail } = stored;
+                let Stored { record, tail, .. } = stored;
                 let over = deadline(record.lifetime, record.touched_at).is_some_and(|deadline| deadline <= now);
                 if record.soft_deleted || over {
                     return None;

@@ -10,49 +10,58 @@ mod cache;
 mod catch_up;
 mod chunk;
 mod chunk_cache;
+mod command;
 mod committer;
 mod create;
 mod cut;
 mod delete;
 mod errors;
+mod expire;
 mod expiry;
 mod follow;
 mod fork;
-mod gather;
+mod ids;
+mod judged;
 mod list;
 mod load;
 mod offload;
+mod pacing;
 mod producers;
 mod read;
-mod request;
 mod retention;
+mod staged;
 mod stored;
 mod stream;
+mod sweeper;
 mod text;
 mod transaction;
+mod trim;
 mod writers;
 
 use std::sync::Arc;
 
 use parking_lot::Mutex;
-use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
+pub use append::{AppendError, AppendRequest};
 pub use catch_up::{CatchUp, Pieces};
 pub use chunk::{Chunk, Events};
-pub use errors::{AppendError, CreateError, DeleteError, ReadError, Unavailable};
+pub use create::{CreateError, CreateRequest, PastError};
+pub use delete::DeleteError;
+pub use errors::{ReadError, Unavailable};
 pub use follow::{Backlog, Event, Follower};
+pub use fork::{ForkError, ForkRequest};
 pub use list::{Listed, Listing};
 pub use read::{MAX_CHUNK_BYTES, Metadata};
-pub use request::{AppendRequest, Appended, CreateRequest, Created, ForkRequest};
 pub use retention::RetentionRule;
 pub use stored::StoredPart;
 
 use cache::StreamCache;
 use chunk_cache::ChunkCache;
 pub(crate) use chunk_cache::LARGE_CHUNK;
-use committer::{Committer, Request};
-use request::{Command, Outcome};
+use command::{Command, Reply, Request};
+use committer::Committer;
+use expire::{Expire, Touch};
 pub use stream::Identity;
 use stream::Stream;
 pub use writers::WriterScope;
@@ -191,11 +200,14 @@ impl Engine {
         let engine = Self {
             shared: Arc::new(shared),
         };
-        tokio::spawn(expiry::sweep(
+        tokio::spawn(sweeper::sweep(
             Arc::downgrade(&engine.shared),
             engine.shared.stopped.clone(),
         ));
-        engine.start_retention();
+        let rules = Arc::clone(&engine.shared.retention);
+        if !rules.is_empty() {
+            tokio::spawn(sweeper::apply_rules(Arc::downgrade(&engine.shared), rules));
+        }
         Ok(engine)
     }
 
@@ -204,7 +216,7 @@ impl Engine {
         self.shared.stopped.cancel();
         // Else the next start would end streams early that were read a moment ago.
         for stream in self.shared.cache.owing_touch() {
-            self.send(Command::Touch { stream });
+            self.send(Touch { stream });
         }
         self.shared.committer.stop();
         let thread = self.shared.thread.lock().take();
@@ -237,57 +249,40 @@ impl Engine {
     /// The stream of a name, if there is one whose time is not over.
     async fn find(&self, name: &StreamName) -> Result<Option<Arc<Stream>>, Unavailable> {
         let now = self.shared.clock.millis();
-        let stream = loop {
-            let ticket = match self.shared.cache.get(name) {
-                Ok(stream) => break stream,
-                Err(ticket) => ticket,
-            };
-            let stored = if self.shared.storage.blocking() {
-                let (storage, name) = (Arc::clone(&self.shared.storage), name.clone());
-                self.blocking(move || storage.get(&name)).await??
-            } else {
-                self.shared.storage.get(name)?
-            };
-            let Some(stored) = stored else { return Ok(None) };
-            let stream = Stream::new(name.clone(), stored, now);
-            if let Some(stream) = self.shared.cache.insert_read(stream, ticket) {
-                break stream;
+        let stream = match self.shared.cache.get(name) {
+            Ok(stream) => Some(stream),
+            Err(_) if self.shared.storage.blocking() => {
+                let (cache, storage) = (Arc::clone(&self.shared.cache), Arc::clone(&self.shared.storage));
+                let name = name.clone();
+                let load = move || cache.get_or_load(&name, &*storage, now);
+                self.blocking(load).await??
             }
+            Err(_) => self.shared.cache.get_or_load(name, &*self.shared.storage, now)?,
         };
+        let Some(stream) = stream else { return Ok(None) };
         // One that is kept for its forks ended before, and says so to whoever asks.
         if stream.snapshot().gone.is_none() && stream.expired(now) {
-            self.send(Command::Expire { name: name.clone() });
+            self.send(Expire { name: name.clone() });
             return Ok(None);
         }
         stream.mark_used(now);
         Ok(Some(stream))
     }
 
-    /// Has a command committed and waits for its outcome.
-    async fn submit(&self, command: Command) -> Result<Outcome, Unavailable> {
-        Self::outcome(self.enqueue(command)).await
+    /// Has a command committed and waits for its reply.
+    async fn submit<C: Command>(&self, command: C) -> Result<C::Reply, Unavailable> {
+        self.enqueue(command).wait().await
     }
 
-    fn enqueue(&self, command: Command) -> oneshot::Receiver<Outcome> {
-        let (reply, outcome) = oneshot::channel();
-        self.shared.committer.submit(Request {
-            command,
-            reply: Some(reply),
-        });
-        outcome
+    fn enqueue<C: Command>(&self, command: C) -> Reply<C::Reply> {
+        let (request, reply) = Request::new(command);
+        self.shared.committer.submit(request);
+        reply
     }
 
-    async fn outcome(outcome: oneshot::Receiver<Outcome>) -> Result<Outcome, Unavailable> {
-        match outcome.await {
-            Ok(Outcome::Unavailable(unavailable)) => Err(unavailable),
-            Ok(outcome) => Ok(outcome),
-            Err(_) => Err(Unavailable::Stopping),
-        }
-    }
-
-    /// Has a command committed that nobody waits for.
-    fn send(&self, command: Command) {
-        self.shared.committer.submit(Request { command, reply: None });
+    /// Has a command committed without a reply.
+    fn send(&self, command: impl Command) {
+        self.shared.committer.submit(Request::unanswered(command));
     }
 
     /// Runs what may block where it blocks no worker.

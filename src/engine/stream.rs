@@ -15,6 +15,7 @@ use tokio::sync::Notify;
 use super::{
     chunk::{self, Chunk},
     errors::ReadError,
+    expiry::deadline,
 };
 use crate::{
     protocol::{ContentType, Lifetime, Millis, Offset, ReadFrom, StreamName},
@@ -54,6 +55,7 @@ struct State {
     tail: Position,
     gone: Option<Gone>,
     record: Arc<StreamRecord>,
+    rev: u64,
     recent: VecDeque<Arc<Chunk>>,
     recent_bytes: usize,
 }
@@ -96,6 +98,9 @@ pub(super) struct Snapshot {
 /// The changes of one commit to a stream.
 pub(super) struct Update {
     pub(super) record: Arc<StreamRecord>,
+    pub(super) rev: u64,
+    /// Where the appends begin.
+    pub(super) base: Position,
     pub(super) tail: Position,
     pub(super) gone: Option<Gone>,
     /// The appends, each with its size in the store.
@@ -104,7 +109,7 @@ pub(super) struct Update {
 
 impl Stream {
     pub(super) fn new(name: StreamName, stored: Stored, now: Millis) -> Self {
-        let Stored { record, tail } = stored;
+        let Stored { record, tail, rev } = stored;
         let content_type = ContentType::parse(&record.content_type).unwrap_or_else(|_| ContentType::default_type());
         Self {
             name,
@@ -121,6 +126,7 @@ impl Stream {
                 tail,
                 gone: record.soft_deleted.then_some(Gone::SoftDeleted),
                 record: Arc::new(record),
+                rev,
                 recent: VecDeque::new(),
                 recent_bytes: 0,
             }),
@@ -148,6 +154,11 @@ impl Stream {
     pub(super) fn record(&self) -> (Arc<StreamRecord>, Position, Option<Gone>) {
         let state = self.state.lock();
         (Arc::clone(&state.record), state.tail, state.gone)
+    }
+
+    /// The revision of the record.
+    pub(super) fn rev(&self) -> u64 {
+        self.state.lock().rev
     }
 
     /// A position as an offset.
@@ -196,11 +207,12 @@ impl Stream {
 
     pub(super) fn publish(&self, update: Update) {
         let mut state = self.state.lock();
-        if self.readers.load(Relaxed) == 0 {
+        if self.readers.load(Relaxed) == 0 || update.base != state.tail {
             state.recent.clear();
             state.recent_bytes = 0;
-        } else if !update.appends.is_empty() {
-            let (kind, start) = (self.content_type.kind(), state.tail);
+        }
+        if self.readers.load(Relaxed) > 0 && !update.appends.is_empty() {
+            let (kind, start) = (self.content_type.kind(), update.base);
             let joined = chunk::join(kind, update.appends.into_iter(), 0);
             let end = start + joined.stored as u64;
             let offset = |position| update.record.offset(position);
@@ -211,15 +223,16 @@ impl Stream {
         state.tail = update.tail;
         state.gone = update.gone;
         state.record = update.record;
+        state.rev = update.rev;
         drop(state);
         self.wake.notify_waiters();
     }
 
     /// Takes over what the store has, where that is not what is published; `None`: nothing.
-    pub(super) fn correct(&self, stored: Option<Stored>) {
+    pub(super) fn reset_to_stored(&self, stored: Option<Stored>) {
         let mut state = self.state.lock();
         match stored {
-            Some(Stored { record, tail }) => {
+            Some(Stored { record, tail, rev }) => {
                 if tail != state.tail {
                     state.recent.clear();
                     state.recent_bytes = 0;
@@ -227,6 +240,7 @@ impl Stream {
                 state.tail = tail;
                 state.gone = record.soft_deleted.then_some(Gone::SoftDeleted);
                 state.record = Arc::new(record);
+                state.rev = rev;
             }
             None => state.gone = Some(Gone::Deleted),
         }
@@ -314,15 +328,6 @@ impl State {
                 self.recent_bytes -= oldest.stored().len();
             }
         }
-    }
-}
-
-/// When a stream of this lifetime ends, last touched at `touched_at`.
-pub(super) fn deadline(lifetime: Lifetime, touched_at: Millis) -> Option<Millis> {
-    match lifetime {
-        Lifetime::Unlimited => None,
-        Lifetime::Ttl(secs) => Some(touched_at.saturating_add(secs.saturating_mul(1000))),
-        Lifetime::ExpiresAt(at) => Some(at),
     }
 }
 

@@ -34,7 +34,7 @@ async fn many_streams_that_are_not_shown_are_gone_through_in_bounded_steps() {
         .map(|id| put(id, true))
         .chain([put(10_000, false)])
         .collect();
-    storage.commit(&batch).unwrap();
+    storage.commit_changes(&batch).unwrap();
     let engine = start(Arc::new(storage));
 
     let first = engine.list(String::new(), None, 1).await.unwrap();
