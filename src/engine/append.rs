@@ -132,6 +132,15 @@ impl Engine {
     /// # Errors
     /// See [`AppendError`]; nothing was appended then.
     pub async fn append(&self, name: &StreamName, request: AppendRequest) -> Result<Appended, AppendError> {
+        let retry = self.shared.storage.is_shared().then(|| request.clone());
+        match (self.append_once(name, request).await, retry) {
+            // Another server may have replaced the stream that was in memory.
+            (Err(AppendError::NotFound), Some(request)) => self.append_once(name, request).await,
+            (result, _) => result,
+        }
+    }
+
+    async fn append_once(&self, name: &StreamName, request: AppendRequest) -> Result<Appended, AppendError> {
         let stream = self.find(name).await?.ok_or(AppendError::NotFound)?;
         let append = self.prepare_append(stream, request).await?;
         self.submit(append).await?

@@ -30,7 +30,7 @@ pub(super) struct Staged {
     writers: HashMap<String, Option<WriterState>>,
     record_changed: bool,
     /// It was already deleted before the batch.
-    was_deleted: bool,
+    pub(super) was_deleted: bool,
     /// By how much further back the appends could land and still fit.
     headroom: u64,
 }
@@ -188,10 +188,10 @@ impl Staged {
     pub(super) fn publish(self, landed: Option<&Landed>, cache: &StreamCache, writers: &mut WriterTables) {
         let is_deleted = self.gone == Some(Gone::Deleted);
         let is_unchanged = !self.record_changed && self.appends.is_empty() && self.writers.is_empty();
-        if is_unchanged && !is_deleted {
+        let base = landed.map_or(self.base, |landed| landed.at);
+        if is_unchanged && !is_deleted && base == self.base {
             return;
         }
-        let base = landed.map_or(self.base, |landed| landed.at);
         self.stream.publish(Update {
             record: self.record,
             rev: landed.map_or(self.rev, |landed| landed.rev),

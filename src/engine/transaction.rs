@@ -120,7 +120,8 @@ impl<'c> Transaction<'c> {
     fn judge_on(&mut self, slot: Slot) {
         if let (Some(judged), Some(staged)) = (&mut self.judged, self.staged.get(slot.0)) {
             let (id, rev) = (staged.stream.id, staged.rev);
-            let expect = || (!staged.is_new).then_some(Expect::Rev { id, rev });
+            // A deleted stream stays deleted.
+            let expect = || (!staged.is_new && !staged.was_deleted).then_some(Expect::Rev { id, rev });
             judged.on(Subject::Stream(slot.0), expect);
         }
     }

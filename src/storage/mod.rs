@@ -329,21 +329,21 @@ pub enum Verdicts {
 /// The answer to one group.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Verdict {
-    /// It is committed. For each stream that it put or appended to: where that left the stream.
+    /// It is committed. For each stream that it expected or changed, where that was found.
     Committed(Vec<Landed>),
     /// Nothing of it is committed, because what it was judged on is no longer so. The present
     /// state of its streams, as far as the store has looked; `None`: the id is gone.
     Moved(Vec<(StreamId, Option<Stored>)>),
 }
 
-/// Where a committed group left a stream.
+/// A stream of a committed group.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Landed {
     /// Which stream.
     pub id: StreamId,
-    /// The tail before the group.
+    /// The tail before the group, where its appends begin.
     pub at: Position,
-    /// The revision after it.
+    /// The revision after the group.
     pub rev: u64,
 }
 

@@ -7,6 +7,8 @@ mod following;
 mod large;
 mod listing;
 mod schedule;
+mod shared_store;
+mod sharing;
 mod trimming;
 mod writing;
 
