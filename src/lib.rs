@@ -58,7 +58,7 @@ pub use listener::PeerAddr;
 pub use protocol::{Framing, Lifetime, RetentionPolicy, StreamName};
 pub use router::{EmbedError, build_router, build_router_with_ready};
 pub use storage::{
-    Change, CommitError, Fork, Inherited, Life, Mark, Position, ProducerState, Progress, Retention, Storage,
-    StorageError, Stored, StreamId, StreamRecord, Usage, WriterState, acid::AcidStorage, file::FileStorage,
-    memory::InMemoryStorage,
+    Change, CommitError, Expect, Fork, Group, Inherited, Landed, Life, Mark, Position, ProducerState, Progress,
+    Retention, Storage, StorageError, Stored, StreamId, StreamRecord, Usage, Verdict, Verdicts, WriterState,
+    acid::AcidStorage, file::FileStorage, memory::InMemoryStorage,
 };

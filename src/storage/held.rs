@@ -3,7 +3,8 @@ use std::{ops::Range, path::Path};
 use bytes::Bytes;
 
 use super::{
-    Change, CommitError, Position, Storage, StorageError, Stored, StreamId, Usage, WriterState, lock::DirLock, tools,
+    CommitError, Group, Position, Storage, StorageError, Stored, StreamId, Usage, Verdicts, WriterState, lock::DirLock,
+    tools,
 };
 use crate::{protocol::Millis, protocol::StreamName};
 
@@ -44,8 +45,12 @@ impl Storage for Held {
         self.storage.read(id, range)
     }
 
-    fn commit(&self, batch: &[Change]) -> Result<(), CommitError> {
-        self.storage.commit(batch)
+    fn commit(&self, groups: &[Group]) -> Result<Verdicts, CommitError> {
+        self.storage.commit(groups)
+    }
+
+    fn is_shared(&self) -> bool {
+        self.storage.is_shared()
     }
 
     fn reserve_ids(&self, count: u64, lowest: StreamId) -> Result<StreamId, CommitError> {

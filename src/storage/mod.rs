@@ -1,7 +1,7 @@
 //! Where bytes and records are kept.
 //!
 //! Storage knows no rules: no HTTP, no tokens, no JSON, no protocol. It keeps a
-//! record and one run of bytes for each stream and applies batches atomically.
+//! record and one run of bytes for each stream and applies groups of changes atomically.
 //! The engine validates, assigns positions and decides what a batch holds.
 //!
 //! Every call may block, so the engine never makes one on an async worker
@@ -217,6 +217,9 @@ pub struct Stored {
     pub record: StreamRecord,
     /// The position after the last byte; [`StreamRecord::first`] when it has none of its own.
     pub tail: Position,
+    /// The revision of the record, in a shared store: greater with each [`Change::Put`]. A store
+    /// that is not shared needs none and says 0.
+    pub rev: u64,
 }
 
 /// One step of a batch. Steps apply in order.
@@ -234,7 +237,8 @@ pub enum Change {
     Append {
         /// Whose bytes.
         id: StreamId,
-        /// The tail that this builds on; another tail there refuses the batch.
+        /// The tail that this builds on. With another tail there the group has moved, unless it
+        /// expects [`Expect::Room`].
         at: Position,
         /// The bytes, in order; the pieces have no meaning of their own.
         data: Vec<Bytes>,
@@ -258,8 +262,90 @@ pub enum Change {
     },
 }
 
-/// What is written together or not at all.
-pub type Batch = Vec<Change>;
+/// Changes that are committed together or not at all, such as those of one stream, or of a fork
+/// and its source.
+#[derive(Debug, Clone, Default)]
+pub struct Group {
+    /// What the changes were judged on. Always empty for a store that is not shared. A group may
+    /// consist of expectations only, if a refusal was judged on them.
+    pub expects: Vec<Expect>,
+    /// The changes, which apply in order.
+    pub changes: Vec<Change>,
+}
+
+impl From<Vec<Change>> for Group {
+    fn from(changes: Vec<Change>) -> Self {
+        Self {
+            expects: Vec::new(),
+            changes,
+        }
+    }
+}
+
+/// Something that must still be so when a group is committed to a shared store.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Expect {
+    /// A stream exists and has this revision.
+    Rev {
+        /// Which stream.
+        id: StreamId,
+        /// See [`Stored::rev`].
+        rev: u64,
+    },
+    /// There is no stream of a name.
+    Absent {
+        /// The name.
+        name: StreamName,
+    },
+    /// A writer stands where it was seen.
+    Writer {
+        /// On which stream.
+        id: StreamId,
+        /// The writer.
+        key: String,
+        /// Its progress; `None`: it is unknown.
+        progress: Option<Progress>,
+    },
+    /// The appends to a stream fit wherever its tail is by now: they need not land where they were
+    /// judged.
+    Room {
+        /// Which stream.
+        id: StreamId,
+        /// The last position at which they may begin.
+        at_most: Position,
+    },
+}
+
+/// The answer to a batch of groups.
+#[derive(Debug)]
+pub enum Verdicts {
+    /// Every group is committed, and every append landed where it was judged. The only answer of
+    /// a store that is not shared, unless the caller has lost track of a tail.
+    AllCommitted,
+    /// One verdict for each group, in their order.
+    Each(Vec<Verdict>),
+}
+
+/// The answer to one group.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Verdict {
+    /// It is committed. For each stream that it expected or changed, where that was found.
+    Committed(Vec<Landed>),
+    /// Nothing of it is committed, because what it was judged on is no longer so. The present
+    /// state of its streams, as far as the store has looked; `None`: the id is gone.
+    Moved(Vec<(StreamId, Option<Stored>)>),
+}
+
+/// A stream of a committed group.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Landed {
+    /// Which stream.
+    pub id: StreamId,
+    /// The tail before the group, where its appends begin.
+    pub at: Position,
+    /// The revision after the group.
+    pub rev: u64,
+}
 
 /// What the store holds.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -303,14 +389,6 @@ pub enum CommitError {
     /// No room: the memory limit, or the disk.
     #[error("no room left: {0}")]
     Full(String),
-    /// A stream's tail is not where the batch expects it.
-    #[error("the tail of stream {id} has moved to {tail}")]
-    TailMoved {
-        /// Which stream.
-        id: StreamId,
-        /// Where its tail is.
-        tail: Position,
-    },
     /// The store has lost acknowledged bytes of a stream, so the stream takes no appends.
     #[error("stream {id} is damaged: {what}")]
     Damaged {
@@ -322,6 +400,46 @@ pub enum CommitError {
     /// The store failed.
     #[error(transparent)]
     Storage(#[from] StorageError),
+}
+
+/// Why a store that is not shared refuses a batch of changes.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Refused {
+    /// A stream's tail is not where an append expects it.
+    #[error("the tail of stream {id} is at {tail}")]
+    TailMoved {
+        /// Which stream.
+        id: StreamId,
+        /// Where its tail is.
+        tail: Position,
+    },
+    #[error(transparent)]
+    Failed(#[from] CommitError),
+}
+
+impl From<StorageError> for Refused {
+    fn from(error: StorageError) -> Self {
+        Self::Failed(error.into())
+    }
+}
+
+/// [`Storage::commit`] for a store that is not shared: all groups are one batch.
+pub(crate) fn commit_as_one(
+    groups: &[Group],
+    commit: impl FnOnce(&[Change]) -> Result<(), Refused>,
+) -> Result<Verdicts, CommitError> {
+    let committed = match groups {
+        [only] => commit(&only.changes),
+        groups => {
+            let changes: Vec<Change> = groups.iter().flat_map(|group| group.changes.iter().cloned()).collect();
+            commit(&changes)
+        }
+    };
+    match committed {
+        Ok(()) => Ok(Verdicts::AllCommitted),
+        Err(Refused::TailMoved { .. }) => Ok(Verdicts::Each(vec![Verdict::Moved(Vec::new()); groups.len()])),
+        Err(Refused::Failed(error)) => Err(error),
+    }
 }
 
 /// A store for streams.
@@ -363,11 +481,18 @@ pub trait Storage: Send + Sync + 'static {
     /// When the store cannot be read.
     fn read(&self, id: StreamId, range: Range<Position>) -> Result<Bytes, StorageError>;
 
-    /// Writes a batch: all of it, as durably as this store promises, or nothing.
+    /// Writes groups, as durably as this store promises, each of them whole or not at all.
+    /// A store that is not shared may write all of them or none.
     ///
     /// # Errors
-    /// See [`CommitError`].
-    fn commit(&self, batch: &[Change]) -> Result<(), CommitError>;
+    /// See [`CommitError`]; nothing was written then.
+    fn commit(&self, groups: &[Group]) -> Result<Verdicts, CommitError>;
+
+    /// Whether other servers change this store as well. Commits name what they were judged on only
+    /// if so.
+    fn is_shared(&self) -> bool {
+        false
+    }
 
     /// Sets `count` ids aside that are greater than those of all streams there are or were, and
     /// not below `lowest`. Returns the first.

@@ -5,7 +5,7 @@ use std::{ops::Range, path::Path, sync::Arc};
 use bytes::Bytes;
 
 use super::{
-    Change, CommitError, Position, Storage, StorageError, Stored, StreamId, Usage, WriterState,
+    CommitError, Group, Position, Storage, StorageError, Stored, StreamId, Usage, Verdicts, WriterState, commit_as_one,
     journaled::{JournaledStore, Options, delegate_storage, disk::Directory},
     tools,
 };

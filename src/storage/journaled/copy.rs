@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     protocol::{ContentType, Kind, StreamName, frame, json},
-    storage::{Change, CommitError, Life, Position, StorageError, StreamId, StreamRecord},
+    storage::{Change, CommitError, Life, Position, Refused, StorageError, StreamId, StreamRecord},
 };
 
 /// How much of a stream is read at a time.
@@ -313,8 +313,8 @@ impl Copying<'_, '_> {
         }
         self.to.commit(&batch).map_err(|error| match error {
             // Two streams of one id.
-            error @ CommitError::TailMoved { .. } => Failure::Source(not_written(error)),
-            error => Failure::Target(not_written(error)),
+            error @ Refused::TailMoved { .. } => Failure::Source(StorageError::Corrupt(error.to_string())),
+            Refused::Failed(error) => Failure::Target(not_written(error)),
         })
     }
 }
@@ -410,8 +410,6 @@ fn not_written(error: CommitError) -> StorageError {
             context: what,
             source: std::io::ErrorKind::StorageFull.into(),
         },
-        error @ (CommitError::TailMoved { .. } | CommitError::Damaged { .. }) => {
-            StorageError::Corrupt(error.to_string())
-        }
+        error @ CommitError::Damaged { .. } => StorageError::Corrupt(error.to_string()),
     }
 }

@@ -215,8 +215,8 @@ macro_rules! delegate_storage {
                 self.0.read(id, range)
             }
 
-            fn commit(&self, batch: &[Change]) -> Result<(), CommitError> {
-                self.0.commit(batch)
+            fn commit(&self, groups: &[Group]) -> Result<Verdicts, CommitError> {
+                commit_as_one(groups, |changes| self.0.commit(changes))
             }
 
             fn reserve_ids(&self, count: u64, lowest: StreamId) -> Result<StreamId, CommitError> {

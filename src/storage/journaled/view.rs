@@ -15,7 +15,9 @@ use super::{
 };
 use crate::{
     protocol::StreamName,
-    storage::{Change, CommitError, Position, StorageError, Stored, StreamId, StreamRecord, Usage, WriterState},
+    storage::{
+        Change, CommitError, Position, Refused, StorageError, Stored, StreamId, StreamRecord, Usage, WriterState,
+    },
 };
 
 /// What the index has, and what it does not have yet.
@@ -78,7 +80,7 @@ impl View {
 
     pub(super) fn stored(&self, record: StreamRecord) -> Result<Stored, redb::Error> {
         let tail = self.tail(record.id)?.unwrap_or_else(|| record.first());
-        Ok(Stored { record, tail })
+        Ok(Stored { record, tail, rev: 0 })
     }
 
     /// Whether every step of a batch can be applied, and what the index has of what it touches.
@@ -87,7 +89,7 @@ impl View {
         &self,
         batch: &[Change],
         files: Option<&DataFiles>,
-    ) -> Result<Result<Known, CommitError>, redb::Error> {
+    ) -> Result<Result<Known, Refused>, redb::Error> {
         let mut checker = Checker {
             view: self,
             files,
@@ -155,7 +157,7 @@ struct Checker<'v, 'b> {
 }
 
 impl<'b> Checker<'_, 'b> {
-    fn check(&mut self, batch: &'b [Change]) -> Result<Result<(), CommitError>, redb::Error> {
+    fn check(&mut self, batch: &'b [Change]) -> Result<Result<(), Refused>, redb::Error> {
         for change in batch {
             match change {
                 Change::Put { name, record } => {
@@ -173,10 +175,10 @@ impl<'b> Checker<'_, 'b> {
                     let tail = self.tail(*id)?;
                     if tail != Some(*at) {
                         let tail = tail.unwrap_or(0);
-                        return Ok(Err(CommitError::TailMoved { id: *id, tail }));
+                        return Ok(Err(Refused::TailMoved { id: *id, tail }));
                     }
                     if let Some(what) = self.damage(*id)? {
-                        return Ok(Err(CommitError::Damaged { id: *id, what }));
+                        return Ok(Err(CommitError::Damaged { id: *id, what }.into()));
                     }
                     let len: u64 = data.iter().map(|piece| piece.len() as u64).sum();
                     self.tails.insert(*id, Some(at + len));

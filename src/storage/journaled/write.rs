@@ -13,7 +13,7 @@ use super::{
     memtable::Memtable,
     view::View,
 };
-use crate::storage::{Change, CommitError, Position, StorageError, StreamId};
+use crate::storage::{Change, CommitError, Position, Refused, StorageError, StreamId};
 
 /// What is left free on the disk, so that streams can still be deleted, and give up their past,
 /// when it is full.
@@ -29,7 +29,7 @@ type Holes = Vec<(StreamId, Range<Position>)>;
 const OVERDUE: u64 = 8;
 
 impl JournaledStore {
-    pub(crate) fn commit(&self, batch: &[Change]) -> Result<(), CommitError> {
+    pub(crate) fn commit(&self, batch: &[Change]) -> Result<(), Refused> {
         if batch.is_empty() {
             return Ok(());
         }
@@ -41,7 +41,7 @@ impl JournaledStore {
                 let makes_room = |view: &View| view.makes_room(batch);
                 let is_full = matches!(refused, CommitError::Full(_));
                 if !is_full || !self.twice_on_view(&mut writer, "reading the index", makes_room)? {
-                    return Err(refused);
+                    return Err(refused.into());
                 }
             }
         }

@@ -16,7 +16,7 @@ use crate::{
     protocol::StreamName,
     storage::{
         CommitError, Position, Retention, Storage, StorageError, StreamId, StreamRecord,
-        contract::{Driver, Model, append, put, record, remove},
+        contract::{CommitChanges, Driver, Model, append, put, record, remove},
         journaled::{JournaledStore, Options, disk::Disk, journal},
     },
 };
@@ -90,7 +90,7 @@ impl Expected {
             _ => {
                 let mut next = self.acknowledged.clone();
                 let batch = driver.batch(&mut next, 4000);
-                match store.commit(&batch) {
+                match store.commit_changes(&batch) {
                     Ok(()) => {
                         self.acknowledged = next;
                         self.perhaps = None;
@@ -218,7 +218,7 @@ fn a_lying_disk_leaves_a_state_that_was_or_is_refused() {
                 });
             }
             let batch = driver.batch(&mut model, 2000);
-            store.commit(&batch).unwrap();
+            store.commit_changes(&batch).unwrap();
             states.push(model.clone());
         }
         disk.cut_power_after(0);
@@ -253,7 +253,7 @@ fn a_flipped_bit_in_the_journal_is_never_believed() {
         let store = open(&disk, &options).unwrap();
         let mut ends = vec![0];
         for _ in 0..12 {
-            store.commit(&driver.batch(&mut model, 400)).unwrap();
+            store.commit_changes(&driver.batch(&mut model, 400)).unwrap();
             states.push(model.clone());
             ends.push(4096 + store.0.writer.lock().journal.len() as usize);
         }
@@ -306,14 +306,14 @@ fn a_full_disk_is_survived() {
         for round in 0..4 {
             while streams.len() < 5 {
                 let text = format!("stream/{next_id}");
-                store.commit(&[put(&text, record(next_id))]).unwrap();
+                store.commit_changes(&[put(&text, record(next_id))]).unwrap();
                 streams.push((text, next_id, 0));
                 next_id += 1;
             }
             let mut refused = 0;
             for _ in 0..2000 {
                 let (_, id, tail) = &mut streams[driver.below(5) as usize];
-                match store.commit(&[append(*id, *tail, vec![*id as u8; 5000])]) {
+                match store.commit_changes(&[append(*id, *tail, vec![*id as u8; 5000])]) {
                     Ok(()) => *tail += 5000,
                     Err(CommitError::Full(_)) => refused += 1,
                     Err(error) => panic!("{error}"),
@@ -333,7 +333,7 @@ fn a_full_disk_is_survived() {
                 disk.set_capacity(disk.used() + 3 * 1024 * 1024);
             } else {
                 for (text, id, _) in streams.drain(..2) {
-                    store.commit(&[remove(&text, id)]).unwrap();
+                    store.commit_changes(&[remove(&text, id)]).unwrap();
                 }
                 while store.maintain().unwrap() {}
                 // What is free inside of the index is so after a restart too.
@@ -342,7 +342,9 @@ fn a_full_disk_is_survived() {
             }
             let (_, id, tail) = &mut streams[0];
             for _ in 0..5 {
-                store.commit(&[append(*id, *tail, vec![*id as u8; 5000])]).unwrap();
+                store
+                    .commit_changes(&[append(*id, *tail, vec![*id as u8; 5000])])
+                    .unwrap();
                 *tail += 5000;
                 assert_eq!(store.read(*id, *tail - 4..*tail).unwrap(), vec![*id as u8; 4]);
             }
@@ -356,15 +358,15 @@ fn a_full_disk_has_room_again_when_streams_give_up_their_past() {
         let disk = SimDisk::new(seed);
         let store = open(&disk, &options(seed)).unwrap();
         disk.set_capacity(disk.used() + 3 * 1024 * 1024);
-        store.commit(&[put("a", record(1))]).unwrap();
+        store.commit_changes(&[put("a", record(1))]).unwrap();
         let mut tail = 0;
         for _ in 0..3 {
-            while let Ok(()) = store.commit(&[append(1, tail, vec![7; 5000])]) {
+            while let Ok(()) = store.commit_changes(&[append(1, tail, vec![7; 5000])]) {
                 tail += 5000;
             }
-            store.commit(&[put("a", kept_from(tail - 5000))]).unwrap();
+            store.commit_changes(&[put("a", kept_from(tail - 5000))]).unwrap();
             while store.maintain().unwrap() {}
-            store.commit(&[append(1, tail, vec![7; 5000])]).unwrap();
+            store.commit_changes(&[append(1, tail, vec![7; 5000])]).unwrap();
             tail += 5000;
             let kept = store.read(1, tail - 10_000..tail).unwrap();
             assert!(kept.len() == 10_000 && kept.iter().all(|byte| *byte == 7));
@@ -397,14 +399,16 @@ fn a_read_only_disk_can_be_read() {
         let store = open(&disk, &options).unwrap();
         for round in 0..3 {
             for _ in 0..60 {
-                store.commit(&driver.batch(&mut model, 4000)).unwrap();
+                store.commit_changes(&driver.batch(&mut model, 4000)).unwrap();
             }
             disk.set_faults(Faults {
                 read_only: true,
                 ..Faults::default()
             });
             for _ in 0..5 {
-                let error = store.commit(&driver.batch(&mut model.clone(), 4000)).unwrap_err();
+                let error = store
+                    .commit_changes(&driver.batch(&mut model.clone(), 4000))
+                    .unwrap_err();
                 assert!(
                     matches!(error, CommitError::Storage(StorageError::Io { .. })),
                     "{error}"

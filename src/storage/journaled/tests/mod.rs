@@ -13,7 +13,10 @@ use super::JournaledStore;
 use crate::{
     config::StorageMode,
     protocol::{Millis, StreamName},
-    storage::{Change, CommitError, Position, Storage, StorageError, Stored, StreamId, Usage, WriterState, tools},
+    storage::{
+        CommitError, Group, Position, Storage, StorageError, Stored, StreamId, Usage, Verdicts, WriterState,
+        commit_as_one, tools,
+    },
 };
 
 /// The core as a store of its own.
