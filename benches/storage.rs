@@ -9,7 +9,7 @@ use std::{path::PathBuf, time::Instant};
 
 use bytes::Bytes;
 use durable_streams_server::{
-    AcidStorage, Change, FileStorage, Framing, InMemoryStorage, Lifetime, Storage, StreamName, StreamRecord,
+    AcidStorage, Change, FileStorage, Framing, Group, InMemoryStorage, Lifetime, Storage, StreamName, StreamRecord,
 };
 
 const STREAMS: u64 = 64;
@@ -75,10 +75,14 @@ fn put(id: u64) -> Change {
     }
 }
 
+fn commit(store: &dyn Storage, changes: Vec<Change>) {
+    store.commit(&[Group::from(changes)]).unwrap();
+}
+
 fn run(label: &str, store: &dyn Storage, batches: u64) {
     let payload = Bytes::from(vec![b'x'; 256]);
     let mut tails = vec![0u64; 1 + usize::try_from(STREAMS).unwrap()];
-    store.commit(&(1..=STREAMS).map(put).collect::<Vec<_>>()).unwrap();
+    commit(store, (1..=STREAMS).map(put).collect());
     let mut turn = 0u64;
     let mut batch = || -> Vec<Change> {
         (0..APPENDS_A_BATCH)
@@ -97,12 +101,12 @@ fn run(label: &str, store: &dyn Storage, batches: u64) {
             .collect()
     };
     for _ in 0..batches / 10 {
-        store.commit(&batch()).unwrap();
+        commit(store, batch());
     }
-    let prepared: Vec<_> = (0..batches).map(|_| batch()).collect();
+    let prepared: Vec<Group> = (0..batches).map(|_| Group::from(batch())).collect();
     let (cpu, wall) = (cpu_seconds(), Instant::now());
     for batch in &prepared {
-        store.commit(batch).unwrap();
+        store.commit(std::slice::from_ref(batch)).unwrap();
     }
     let (cpu, wall) = (cpu_seconds() - cpu, wall.elapsed().as_secs_f64());
     let appends = (batches * APPENDS_A_BATCH) as f64;
@@ -138,7 +142,7 @@ fn run_sharded(dir: &std::path::Path, shards: u64, batches: u64) {
     let (share, streams) = (APPENDS_A_BATCH / shards, STREAMS / shards);
     let payload = Bytes::from(vec![b'x'; 256]);
     for store in &stores {
-        store.commit(&(1..=streams).map(put).collect::<Vec<_>>()).unwrap();
+        commit(store, (1..=streams).map(put).collect());
     }
     let (cpu, wall) = (cpu_seconds(), Instant::now());
     // A thread's CPU time is only visible while it lives, so all wait for the slowest.
@@ -158,7 +162,7 @@ fn run_sharded(dir: &std::path::Path, shards: u64, batches: u64) {
                             }
                         })
                         .collect();
-                    store.commit(&changes).unwrap();
+                    commit(store, changes);
                 }
                 done.wait();
                 done.wait();
@@ -191,7 +195,7 @@ fn open_many(label: &str, open: impl Fn(&str) -> Box<dyn Storage>) {
                 [put(*id), append]
             })
             .collect();
-        store.commit(&batch).unwrap();
+        commit(&*store, batch);
     }
     drop(store);
     let started = Instant::now();
@@ -209,7 +213,7 @@ fn open_many(label: &str, open: impl Fn(&str) -> Box<dyn Storage>) {
     );
     // The journal is not empty, as after a SIGKILL.
     let batch: Vec<Change> = (100_001..103_000u64).map(put).collect();
-    store.commit(&batch).unwrap();
+    commit(&*store, batch);
     std::mem::forget(store);
     let started = Instant::now();
     std::mem::drop(open("many"));

@@ -1,49 +1,34 @@
-//! How outcomes get to those who wait for them.
+//! Delivers replies.
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 
-use super::request::Outcome;
+use super::command::Request;
 
-/// Who waits for an outcome, and the outcome.
-pub(super) type Answer = (oneshot::Sender<Outcome>, Outcome);
-
-/// The way to those who wait.
+/// Delivers the replies of committed batches.
 ///
-/// To wake a task from a thread outside the runtime may mean to wake a worker, and costs a
-/// switch to it; from inside it costs next to nothing. So a batch of answers goes to one task,
-/// which hands them out. There are never more of them than callers.
+/// Waking a task from a thread outside the runtime may wake a worker, at the price of a context
+/// switch; from inside the runtime it is nearly free. So a whole batch goes to one task, which
+/// wakes the callers. Each caller has one command in flight, which bounds the channel.
 #[derive(Default)]
-pub(super) struct Answers(Option<mpsc::UnboundedSender<Vec<Answer>>>);
+pub(super) struct Answers(Option<mpsc::UnboundedSender<Vec<Request>>>);
 
 impl Answers {
-    /// Has them handed out by a task of this runtime.
+    /// Delivers through a task of this runtime.
     pub(super) fn by_task() -> Self {
-        let (sender, mut batches) = mpsc::unbounded_channel::<Vec<Answer>>();
+        let (sender, mut batches) = mpsc::unbounded_channel::<Vec<Request>>();
         tokio::spawn(async move {
             while let Some(batch) = batches.recv().await {
-                batch.into_iter().for_each(hand_out);
+                batch.into_iter().for_each(Request::answer);
             }
         });
         Self(Some(sender))
     }
 
-    pub(super) fn give(&self, answers: impl Iterator<Item = Answer>) {
+    pub(super) fn deliver(&self, answered: Vec<Request>) {
         match &self.0 {
-            None => answers.for_each(hand_out),
-            Some(task) => {
-                let mut answers: Vec<Answer> = answers.collect();
-                if answers.len() > 1 {
-                    // If the runtime has gone, so have they.
-                    let _ = task.send(answers);
-                } else if let Some(only) = answers.pop() {
-                    hand_out(only);
-                }
-            }
+            // If the runtime is gone, so are the callers.
+            Some(task) if answered.len() > 1 => _ = task.send(answered),
+            _ => answered.into_iter().for_each(Request::answer),
         }
     }
-}
-
-pub(super) fn hand_out((reply, outcome): Answer) {
-    // Who has gone does not wait for an answer.
-    let _ = reply.send(outcome);
 }

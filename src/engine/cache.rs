@@ -7,7 +7,7 @@ use parking_lot::Mutex;
 use super::stream::Stream;
 use crate::{
     protocol::{Millis, StreamName},
-    storage::{Storage, StorageError},
+    storage::{Storage, StorageError, Stored},
 };
 
 const SHARDS: usize = 64;
@@ -66,6 +66,15 @@ impl StreamCache {
                 return Ok(Some(stream));
             }
         }
+    }
+
+    /// Publishes what the store has of a stream, where that differs from what is published.
+    pub fn reset(&self, stream: &Stream, stored: Option<Stored>) {
+        let stored = stored.filter(|stored| stored.record.id == stream.id);
+        if stored.is_none() {
+            self.remove(stream);
+        }
+        stream.reset_to_stored(stored);
     }
 
     fn get_or_ticket(&self, name: &StreamName) -> Result<Arc<Stream>, Ticket> {

@@ -1,60 +1,51 @@
-//! The committer: the one owner of everything that changes.
+//! The committer, which makes all changes.
 //!
-//! What all streams want written waits in one queue. The committer takes all of it, judges
-//! each command, commits one batch, publishes it and answers. While a batch is on its way
-//! to the disk the next one gathers, so load makes batches larger, not commits more.
+//! The commands of all streams wait in one queue. The committer takes all of them, judges each,
+//! commits one batch, publishes it and replies. While a batch is on its way to the disk the next
+//! one gathers: load grows batches, not the number of commits.
 
 use std::{sync::Arc, time::Duration};
 
 use parking_lot::{Condvar, Mutex, MutexGuard};
-use tokio::sync::oneshot;
 
 use super::{
-    EngineConfig,
-    answers::{Answers, hand_out},
+    answers::Answers,
     cache::StreamCache,
+    command::Request,
     errors::Unavailable,
-    gather::{Crowd, batches},
-    request::{Command, Outcome},
+    ids::Ids,
+    limits::EngineConfig,
+    pacing::{BatchPacer, batches},
     stream::Stream,
-    transaction::{Context, Transaction},
+    transaction::{Context, Settled, Transaction},
     writers::WriterTables,
 };
 use crate::{
     clock::Clock,
     log_throttle::LogThrottle,
-    protocol::Offset,
-    storage::{CommitError, Storage, StreamId},
+    storage::{CommitError, Storage, Verdicts},
     telemetry::Metrics,
 };
 
-/// Commands that may wait. Beyond that, writers are told to come back.
+/// Queue capacity; beyond it writers get [`Unavailable::Overloaded`].
 const MAX_QUEUE: usize = 100_000;
-/// How many bytes of content may wait: whoever sent them need not be there any more.
+/// Bytes of content in the queue. Counted here because callers may already have disconnected.
 const MAX_QUEUE_BYTES: usize = 256 * 1024 * 1024;
-/// Ids set aside at once.
-const ID_BLOCK: u64 = 1 << 16;
-/// Ids are incarnations of streams, and must fit into offsets whatever the clock says.
-const LATEST_ID: u64 = Offset::MAX_INCARNATION / 2;
-/// How long writers may keep upkeep from its turn.
-const UPKEEP_AT_LEAST: Duration = Duration::from_secs(1);
-/// How long nothing may happen before upkeep has a look.
-const UPKEEP_IDLE: Duration = Duration::from_secs(60);
-/// How long to rest when upkeep fails.
-const UPKEEP_RETRY: Duration = Duration::from_secs(1);
+/// How often a command is judged again because other servers changed its streams.
+const MAX_MOVES: u32 = 8;
+/// Longest that a busy queue may defer maintenance.
+const MAX_MAINTENANCE_DELAY: Duration = Duration::from_secs(1);
+/// The wait for the next maintenance when there is nothing left to do.
+const MAINTENANCE_IDLE_INTERVAL: Duration = Duration::from_secs(60);
+/// The wait after a maintenance that failed.
+const MAINTENANCE_RETRY_INTERVAL: Duration = Duration::from_secs(1);
 
-/// A command, and who waits for its outcome.
-pub(super) struct Request {
-    pub(super) command: Command,
-    pub(super) reply: Option<oneshot::Sender<Outcome>>,
-}
-
-/// Where writers leave their commands.
+/// The queue of commands, and the thread that commits them.
 pub(super) struct Committer {
     queue: Mutex<Queue>,
     filled: Condvar,
-    /// Taken for as long as a batch is being made; a store that does not block is committed
-    /// to by whoever brings a command, under this lock.
+    /// Locked while a batch is made. The senders of commands to a non-blocking store commit them
+    /// themselves, under this lock.
     core: Mutex<Core>,
     clock: Clock,
     inline: bool,
@@ -63,7 +54,7 @@ pub(super) struct Committer {
 #[derive(Default)]
 struct Queue {
     requests: Vec<Request>,
-    /// The committer is woken when so many wait.
+    /// The committer is woken once this many are queued.
     wanted: usize,
     bytes: usize,
     stopping: bool,
@@ -77,36 +68,11 @@ struct Core {
     metrics: Arc<Metrics>,
     ids: Ids,
     writers: WriterTables,
-    /// Streams of which a failed commit has left unknown whether they are still as published.
-    doubtful: Vec<Arc<Stream>>,
+    /// Streams whose stored state is unknown: their commit failed, possibly after it was written,
+    /// or another server has changed them.
+    uncertain: Vec<Arc<Stream>>,
     answers: Answers,
     failures: LogThrottle,
-}
-
-/// Ids for new streams, set aside in blocks.
-#[derive(Default)]
-pub(super) struct Ids {
-    clock: Clock,
-    next: StreamId,
-    left: u64,
-}
-
-impl Ids {
-    /// An id that is greater than all before it, and than `other` where that lies in the past.
-    pub(super) fn next(&mut self, storage: &dyn Storage, other: StreamId) -> Result<StreamId, Unavailable> {
-        // A block may have been set aside long ago.
-        if self.left == 0 || self.next <= other {
-            self.next = storage
-                // The time, so that also a store that was lost or set back has later ids.
-                .reserve_ids(ID_BLOCK, self.clock.micros().min(LATEST_ID))
-                .map_err(|error| Unavailable::from(&error))?;
-            self.left = ID_BLOCK;
-        }
-        let id = self.next;
-        self.next += 1;
-        self.left -= 1;
-        Ok(id)
-    }
 }
 
 impl Committer {
@@ -124,14 +90,11 @@ impl Committer {
             cache,
             config,
             metrics,
-            ids: Ids {
-                clock: clock.clone(),
-                ..Ids::default()
-            },
+            ids: Ids::new(clock.clone()),
             writers: WriterTables::default(),
-            doubtful: Vec::new(),
+            uncertain: Vec::new(),
             failures: LogThrottle::new(clock.clone()),
-            // Whoever brings a command to a store that does not block is a task already.
+            // With a non-blocking store, commands are committed by tasks already.
             answers: if inline { Answers::default() } else { Answers::by_task() },
         };
         Self {
@@ -143,7 +106,7 @@ impl Committer {
         }
     }
 
-    /// Takes a command in; its outcome is sent when it is committed.
+    /// Queues a command; its reply is sent once it is committed.
     pub(super) fn submit(&self, request: Request) {
         if self.inline {
             if self.queue.lock().stopping {
@@ -156,9 +119,9 @@ impl Committer {
             drop(queue);
             return request.refuse(Unavailable::Stopping);
         }
-        let bytes = request.command.bytes();
-        let waits = !queue.requests.is_empty();
-        if queue.requests.len() >= MAX_QUEUE || (waits && queue.bytes + bytes > MAX_QUEUE_BYTES) {
+        let bytes = request.bytes();
+        let is_waiting = !queue.requests.is_empty();
+        if queue.requests.len() >= MAX_QUEUE || (is_waiting && queue.bytes + bytes > MAX_QUEUE_BYTES) {
             drop(queue);
             return request.refuse(Unavailable::Overloaded);
         }
@@ -174,54 +137,40 @@ impl Committer {
         !self.queue.lock().stopping
     }
 
-    /// Takes no more commands. What waits already is still committed.
+    /// Accepts no more commands. Queued commands are still committed.
     pub(super) fn stop(&self) {
         self.queue.lock().stopping = true;
         self.filled.notify_all();
     }
 
-    /// Commits until stopped. Runs on a thread of its own; a store that does not block only
-    /// gets its upkeep here.
+    /// Commits until stopped, on a thread of its own. A non-blocking store only gets its
+    /// maintenance here.
     pub(super) fn run(&self) {
         let _end = End(self);
-        let mut rest = Duration::ZERO;
-        let mut crowd = Crowd::default();
-        let mut upkeep = self.clock.instant();
-        while let Some(requests) = self.take(rest, &crowd) {
+        let (mut pacer, mut idle_for) = (BatchPacer::default(), Duration::ZERO);
+        let mut maintained_at = self.clock.instant();
+        while let Some(requests) = self.take(&pacer, idle_for) {
             let mut core = self.core.lock();
             if !requests.is_empty() {
-                crowd.last_batch = requests.len();
-                let started = self.clock.instant();
-                for batch in batches(requests) {
-                    core.process(batch);
-                }
-                crowd.last_commit = started.elapsed();
+                let (commands, started) = (requests.len(), self.clock.instant());
+                batches(requests).for_each(|batch| core.process(batch));
+                pacer.record(commands, self.clock.instant().duration_since(started));
             }
-            // Writers come first, but not for ever.
-            if self.clock.instant().duration_since(upkeep) < UPKEEP_AT_LEAST && !self.queue.lock().requests.is_empty() {
+            let deferred = self.clock.instant().duration_since(maintained_at);
+            if deferred < MAX_MAINTENANCE_DELAY && !self.queue.lock().requests.is_empty() {
                 continue;
             }
-            upkeep = self.clock.instant();
-            core.writers.trim(self.clock.millis());
-            rest = match core.storage.maintain() {
-                Ok(true) => Duration::ZERO,
-                Ok(false) if self.inline => UPKEEP_RETRY,
-                // What waits for the end of a backup has nobody who says so.
-                Ok(false) => UPKEEP_IDLE,
-                Err(error) => {
-                    tracing::warn!(%error, "the store's upkeep failed; trying again");
-                    UPKEEP_RETRY
-                }
-            };
+            maintained_at = self.clock.instant();
+            idle_for = core.maintain(self.inline);
         }
     }
 
-    /// What waits; nothing when nothing came for `rest`; `None` when stopped.
-    fn take(&self, rest: Duration, crowd: &Crowd) -> Option<Vec<Request>> {
+    /// The queued commands; none if none came for `max_idle`; `None` once stopped.
+    fn take(&self, pacer: &BatchPacer, max_idle: Duration) -> Option<Vec<Request>> {
         let mut queue = self.queue.lock();
-        self.wait(&mut queue, crowd.size(), crowd.patience());
+        self.wait(&mut queue, pacer.expected(), pacer.max_wait());
         if queue.requests.is_empty() {
-            self.wait(&mut queue, 1, rest);
+            self.wait(&mut queue, 1, max_idle);
         }
         if queue.requests.is_empty() && queue.stopping {
             return None;
@@ -230,23 +179,23 @@ impl Committer {
         Some(std::mem::take(&mut queue.requests))
     }
 
-    /// Waits until `wanted` commands are there, `longest` has passed, or it is time to stop.
-    fn wait(&self, queue: &mut MutexGuard<'_, Queue>, wanted: usize, longest: Duration) {
+    /// Waits until `wanted` commands are queued, `max_wait` has passed, or it is time to stop.
+    fn wait(&self, queue: &mut MutexGuard<'_, Queue>, wanted: usize, max_wait: Duration) {
         queue.wanted = wanted;
         let missing = |queue: &mut Queue| queue.requests.len() < wanted && !queue.stopping;
-        if longest > Duration::ZERO {
-            self.filled.wait_while_for(queue, missing, longest);
+        if max_wait > Duration::ZERO {
+            self.filled.wait_while_for(queue, missing, max_wait);
         }
     }
 }
 
-/// Leaves nobody waiting for a committer that has ended, however it did.
+/// Refuses the queued commands when the committer ends, even by a panic.
 struct End<'c>(&'c Committer);
 
 impl Drop for End<'_> {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            tracing::error!("the committer panicked: nothing is written any more until the server is restarted");
+            tracing::error!("the committer panicked: writes are disabled until restart");
         }
         let mut queue = self.0.queue.lock();
         queue.stopping = true;
@@ -259,17 +208,32 @@ impl Drop for End<'_> {
 }
 
 impl Core {
-    /// Commits a batch and answers everybody in it.
-    fn process(&mut self, requests: Vec<Request>) {
-        let mut left = Some(requests);
-        while let Some(requests) = left {
-            left = self.attempt(requests);
+    /// Returns how long to wait for the next time.
+    fn maintain(&mut self, inline: bool) -> Duration {
+        self.writers.trim(self.clock.millis());
+        match self.storage.maintain() {
+            Ok(true) => Duration::ZERO,
+            Ok(false) if inline => MAINTENANCE_RETRY_INTERVAL,
+            // Nothing signals the end of a backup, which holds maintenance up, so poll.
+            Ok(false) => MAINTENANCE_IDLE_INTERVAL,
+            Err(error) => {
+                tracing::warn!(%error, "store maintenance failed; will retry");
+                MAINTENANCE_RETRY_INTERVAL
+            }
         }
     }
 
-    /// Commits a batch and answers everybody in it, or returns it to be judged again.
-    fn attempt(&mut self, requests: Vec<Request>) -> Option<Vec<Request>> {
-        self.resolve_doubts();
+    /// Commits a batch and answers every command in it.
+    fn process(&mut self, requests: Vec<Request>) {
+        let mut left = self.attempt(requests);
+        while let Some(requests) = left.pop() {
+            left.extend(self.attempt(requests));
+        }
+    }
+
+    /// Judges a batch and commits it. Returns what has to be tried again, the last batch first.
+    fn attempt(&mut self, mut requests: Vec<Request>) -> Vec<Vec<Request>> {
+        self.reconcile();
         let context = Context {
             storage: &*self.storage,
             cache: &self.cache,
@@ -278,116 +242,104 @@ impl Core {
         };
         self.writers.trim(context.now);
         let mut tx = Transaction::new(context, &mut self.ids, &mut self.writers);
-        let outcomes: Vec<Outcome> = requests.iter().map(|request| tx.apply(&request.command)).collect();
-        let batch = tx.batch();
-        let committed = if batch.is_empty() {
-            Ok(())
+        for request in &mut requests {
+            tx.next_command();
+            request.stage(&mut tx);
+        }
+        let groups = tx.groups();
+        let committed = if groups.is_empty() {
+            Ok(Verdicts::AllCommitted)
         } else {
             let started = self.clock.instant();
-            let result = self.storage.commit(&batch);
+            let result = self.storage.commit(&groups);
             self.metrics
                 .committed(requests.len(), started.elapsed(), result.is_ok());
             result
         };
-        let error = match committed {
-            Ok(()) => {
-                tx.publish();
-                let answers = requests.into_iter().zip(outcomes);
-                self.answers
-                    .give(answers.filter_map(|(request, outcome)| Some((request.reply?, outcome))));
-                return None;
+        match committed {
+            Ok(verdicts) => {
+                let settled = tx.settle(verdicts);
+                self.finish(requests, settled)
             }
-            Err(error) => error,
-        };
-        let doubtful = tx.into_streams();
-        if let CommitError::Damaged { id, what } = &error
-            && let Some(damaged) = doubtful.iter().find(|stream| stream.id == *id)
-            && damaged.damage().is_none()
-        {
-            tracing::error!(stream = %damaged.name, what, "a stream is damaged and takes no more");
-            damaged.mark_damaged(what);
-            // Nothing was written, and what is about other streams can be.
-            return Some(requests);
+            Err(error) => {
+                let streams = tx.into_streams();
+                self.recover(requests, streams, error)
+            }
+        }
+    }
+
+    /// Answers the committed commands. Returns those whose streams moved.
+    fn finish(&mut self, mut requests: Vec<Request>, mut settled: Settled) -> Vec<Vec<Request>> {
+        if settled.is_plain() {
+            self.answers.deliver(requests);
+            return Vec::new();
+        }
+        self.uncertain.append(&mut settled.uncertain);
+        let (mut answered, mut moved) = (Vec::new(), Vec::new());
+        for (index, mut request) in requests.drain(..).enumerate() {
+            if !settled.has_moved(index) {
+                request.landed(settled.landings());
+                answered.push(request);
+            } else if request.moves >= MAX_MOVES {
+                request.refuse(Unavailable::Raced);
+            } else {
+                request.moves += 1;
+                moved.push(request);
+            }
+        }
+        self.answers.deliver(answered);
+        if moved.is_empty() { Vec::new() } else { vec![moved] }
+    }
+
+    /// Handles a failed commit, of which nothing was published.
+    fn recover(
+        &mut self,
+        mut requests: Vec<Request>,
+        streams: Vec<Arc<Stream>>,
+        error: CommitError,
+    ) -> Vec<Vec<Request>> {
+        match &error {
+            CommitError::Damaged { id, what } => {
+                let damaged = streams.iter().find(|stream| stream.id == *id);
+                if let Some(damaged) = damaged.filter(|stream| stream.damage().is_none()) {
+                    tracing::error!(stream = %damaged.name, what, "a stream is damaged and accepts no more appends");
+                    damaged.mark_damaged(what);
+                    // Nothing was written; the commands for other streams can still be.
+                    return vec![requests];
+                }
+            }
+            // One oversized command must not fail the batch: split and retry.
+            CommitError::Full(_) if requests.len() > 1 => {
+                let second = requests.split_off(requests.len() / 2);
+                return vec![second, requests];
+            }
+            CommitError::Full(_) | CommitError::Storage(_) => {}
         }
         if !matches!(error, CommitError::Full(_)) {
-            self.doubtful.extend(doubtful);
-            self.resolve_doubts();
+            self.uncertain.extend(streams);
+            self.reconcile();
         }
-        match error {
-            // One that does not fit, or that builds on what is not so any more, must not
-            // refuse the others.
-            CommitError::Full(_) | CommitError::TailMoved { .. } if requests.len() > 1 => {
-                let mut first = requests;
-                let second = first.split_off(first.len() / 2);
-                self.process(first);
-                self.process(second);
-            }
-            error => {
-                let unavailable = Unavailable::from(&error);
-                if let Some(suppressed) = self.failures.allow("commit") {
-                    tracing::error!(%error, commands = requests.len(), suppressed, "a batch was not committed");
-                }
-                for request in requests {
-                    request.refuse(unavailable.clone());
-                }
-            }
+        if let Some(suppressed) = self.failures.allow("commit") {
+            tracing::error!(%error, commands = requests.len(), suppressed, "could not commit a batch");
         }
-        None
+        let unavailable = Unavailable::from(error);
+        for request in requests {
+            request.refuse(unavailable.clone());
+        }
+        Vec::new()
     }
 
-    /// Publishes what the store has of streams that a failed commit was about: a commit whose
-    /// sync failed may be there all the same, and another writer may have been faster. Those
-    /// that cannot be read are tried again before the next batch.
-    fn resolve_doubts(&mut self) {
-        for stream in std::mem::take(&mut self.doubtful) {
+    /// Publishes what the store has of uncertain streams. Those that cannot be read are tried again
+    /// before the next batch.
+    fn reconcile(&mut self) {
+        for stream in std::mem::take(&mut self.uncertain) {
             match self.storage.get(&stream.name) {
-                Ok(stored) => {
-                    let stored = stored.filter(|stored| stored.record.id == stream.id);
-                    if stored.is_none() {
-                        self.cache.remove(&stream);
-                    }
-                    stream.reset_to_stored(stored);
-                }
+                Ok(stored) => self.cache.reset(&stream, stored),
                 Err(error) => {
-                    tracing::warn!(%error, "a stream cannot be looked at after a failed commit; trying again");
-                    self.doubtful.push(stream);
+                    tracing::warn!(%error, stream = %stream.name, "could not read a stream after a failed commit; will retry");
+                    self.uncertain.push(stream);
                 }
             }
-        }
-    }
-}
-
-impl Request {
-    fn answer(self, outcome: Outcome) {
-        if let Some(reply) = self.reply {
-            hand_out((reply, outcome));
-        }
-    }
-
-    fn refuse(self, why: Unavailable) {
-        if let Command::Touch { stream } = &self.command {
-            stream.finish_flush();
-        }
-        self.answer(Outcome::Unavailable(why));
-    }
-}
-
-impl Command {
-    pub(super) fn bytes(&self) -> usize {
-        match self {
-            Self::Create { create, .. } => create.data.len(),
-            Self::Append { append, .. } => append.data.len(),
-            Self::Delete { .. } | Self::Expire { .. } | Self::Touch { .. } => 0,
-        }
-    }
-}
-
-impl Outcome {
-    /// The outcome of another kind of command, which is an outage or a defect.
-    pub(super) fn unexpected(self) -> Unavailable {
-        match self {
-            Self::Unavailable(unavailable) => unavailable,
-            _ => Unavailable::Failed("the committer answered another question".into()),
         }
     }
 }

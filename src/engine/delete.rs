@@ -1,47 +1,66 @@
-//! Delete, and what follows from it for forks and their sources (sections 4.2 and 5.4).
+//! Delete, and its effects on forks and their sources (sections 4.2 and 5.4).
 
 use super::{
     Engine,
-    errors::{DeleteError, Unavailable},
-    request::{Command, Outcome},
+    command::Command,
+    errors::Unavailable,
     retention,
     stream::Gone,
     transaction::{Slot, Transaction},
 };
 use crate::protocol::StreamName;
 
+/// Why a stream was not deleted.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum DeleteError {
+    /// There is none.
+    #[error("the stream does not exist")]
+    NotFound,
+    /// It was deleted before.
+    #[error("the stream was deleted")]
+    Gone,
+    /// See [`Unavailable`].
+    #[error(transparent)]
+    Unavailable(#[from] Unavailable),
+}
+
+struct Delete {
+    name: StreamName,
+}
+
 impl Engine {
-    /// Deletes a stream. One that has forks is kept for them, and answers to nobody else.
+    /// Deletes a stream. One that has forks is kept for them, and cannot be reached otherwise.
     ///
     /// # Errors
     /// See [`DeleteError`].
     pub async fn delete(&self, name: &StreamName) -> Result<(), DeleteError> {
-        // An expired stream is gone before anybody deletes it.
+        // An expired stream can no longer be deleted.
         self.find(name).await?.ok_or(DeleteError::NotFound)?;
-        match self.submit(Command::Delete { name: name.clone() }).await? {
-            Outcome::Deleted(result) => result,
-            other => Err(other.unexpected().into()),
+        self.submit(Delete { name: name.clone() }).await?
+    }
+}
+
+impl Command for Delete {
+    type Reply = Result<(), DeleteError>;
+
+    fn stage(&self, tx: &mut Transaction<'_>) -> Self::Reply {
+        let slot = tx.find(&self.name)?.ok_or(DeleteError::NotFound)?;
+        if tx.get(slot).gone == Some(Gone::SoftDeleted) {
+            return Err(DeleteError::Gone);
         }
+        Ok(remove(tx, slot)?)
     }
 }
 
-pub(super) fn stage(tx: &mut Transaction<'_>, name: &StreamName) -> Result<(), DeleteError> {
-    let slot = tx.find(name)?.ok_or(DeleteError::NotFound)?;
-    if tx.get(slot).gone == Some(Gone::SoftDeleted) {
-        return Err(DeleteError::Gone);
-    }
-    Ok(remove(tx, slot)?)
-}
-
-/// Removes a stream for good, or softly while forks read from it. The last fork takes its
-/// softly deleted source along, and so on up the chain.
+/// Removes a stream, or soft-deletes it while forks read from it. The last fork takes its
+/// soft-deleted source along, and so on up the chain.
 pub(super) fn remove(tx: &mut Transaction<'_>, slot: Slot) -> Result<(), Unavailable> {
     if tx.get(slot).record.forks > 0 {
         tx.get_mut(slot).soft_delete();
         return Ok(());
     }
-    // All that can fail comes before the first change: a command that is refused leaves
-    // nothing in the batch.
+    // Everything that can fail comes before the first change: a refused command leaves nothing in
+    // the batch.
     let (mut doomed, mut survivor) = (vec![slot], None);
     let mut at = slot;
     while let Some(fork) = &tx.get(at).record.fork {
@@ -65,8 +84,8 @@ pub(super) fn remove(tx: &mut Transaction<'_>, slot: Slot) -> Result<(), Unavail
         let record = tx.get_mut(source).record_mut();
         record.forks = record.forks.saturating_sub(1);
         let forks = record.forks;
-        if let Some(past) = &mut record.retention {
-            retention::settle(past, forks);
+        if let Some(kept) = &mut record.retention {
+            retention::release_unforked(kept, forks);
         }
     }
     Ok(())

@@ -1,150 +1,85 @@
-//! Lifetimes: streams end by themselves, without a request that comes by.
+//! Lifetimes, as functions of a stream's record.
 
-use std::{
-    sync::{Arc, Weak},
-    time::Duration,
-};
-
-use tokio_util::sync::CancellationToken;
-
-use super::{
-    Engine, Shared,
-    errors::Unavailable,
-    request::Command,
-    stream::{Stream, deadline},
-    transaction::{Staged, Transaction},
-};
 use crate::{
-    log_throttle::LogThrottle,
-    protocol::Lifetime,
-    protocol::{Millis, StreamName},
+    protocol::{Lifetime, Millis},
+    storage::StreamRecord,
 };
 
-/// How often due streams are looked for.
-const SWEEP_INTERVAL: Duration = Duration::from_millis(500);
-/// How many are taken at once.
-const SWEEP_PAGE: usize = 256;
-/// A sliding lifetime is written down again when it has moved by one part in so many.
-const TOUCH_FRACTION: u64 = 8;
-const MIN_TOUCH_MILLIS: Millis = 1_000;
+/// A sliding lifetime is stored again once it has moved by this part of itself.
+const FLUSH_FRACTION: u64 = 8;
+const MIN_FLUSH_INTERVAL: Millis = 1_000;
 
-/// Looks for streams whose time is over, and forgets those that nobody uses, for as long
-/// as the engine lives.
-pub(super) async fn sweep(engine: Weak<Shared>, stopped: CancellationToken) {
-    let failures = LogThrottle::default();
-    let mut ticks = tokio::time::interval(SWEEP_INTERVAL);
-    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    loop {
-        tokio::select! {
-            _ = ticks.tick() => {}
-            () = stopped.cancelled() => return,
-        }
-        let Some(shared) = engine.upgrade() else { return };
-        let engine = Engine { shared };
-        if let Err(error) = engine.expire_due().await
-            && let Some(suppressed) = failures.allow("sweep")
-        {
-            tracing::warn!(%error, suppressed, "could not look for expired streams; trying again");
-        }
-        engine.evict_idle();
+/// When a stream of this lifetime ends, last used at `touched_at`.
+pub(super) fn deadline(lifetime: Lifetime, touched_at: Millis) -> Option<Millis> {
+    match lifetime {
+        Lifetime::Unlimited => None,
+        Lifetime::Ttl(secs) => Some(touched_at.saturating_add(secs.saturating_mul(1000))),
+        Lifetime::ExpiresAt(at) => Some(at),
     }
 }
 
-impl Engine {
-    async fn expire_due(&self) -> Result<(), Unavailable> {
-        loop {
-            let (storage, now) = (Arc::clone(&self.shared.storage), self.shared.clock.millis());
-            let due = self.blocking(move || storage.due(now, SWEEP_PAGE)).await??;
-            let more = due.len() == SWEEP_PAGE;
-            // All at once, so that they share a commit.
-            let waiting: Vec<_> = due
-                .into_iter()
-                .map(|name| self.enqueue(Command::Expire { name }))
-                .collect();
-            for outcome in waiting {
-                Self::outcome(outcome).await?;
-            }
-            if !more {
-                return Ok(());
-            }
-        }
-    }
-
-    /// Evicts idle streams. Access times that the store does not know are written down first.
-    fn evict_idle(&self) {
-        for stream in self.shared.cache.evict_idle(self.shared.clock.millis()) {
-            self.send(Command::Touch { stream });
-        }
-    }
-
-    /// Restarts a sliding lifetime (section 5.1, `Stream-TTL`).
-    pub(super) fn touch(&self, stream: &Arc<Stream>, now: Millis) {
-        let Lifetime::Ttl(secs) = stream.lifetime() else { return };
-        stream.touch(now);
-        let record = stream.record();
-        if now.saturating_sub(record.touched_at) >= touch_step(secs) && stream.claim_flush() {
-            self.send(Command::Touch {
-                stream: Arc::clone(stream),
-            });
-        }
-    }
+/// When the sweeper must look at a stream, for its lifetime or its retention.
+pub(super) fn due_at(record: &StreamRecord) -> Option<Millis> {
+    let deadline = deadline(record.lifetime, record.touched_at);
+    let retention = record.retention.as_ref().and_then(|retention| retention.due_at);
+    deadline.into_iter().chain(retention).min()
 }
 
-fn touch_step(ttl_secs: u64) -> Millis {
-    (ttl_secs.saturating_mul(1000) / TOUCH_FRACTION).max(MIN_TOUCH_MILLIS)
-}
-
-/// Ends a stream whose time is over; otherwise notes when to look again.
-pub(super) fn stage(tx: &mut Transaction<'_>, name: &StreamName) -> Result<(), Unavailable> {
-    let Some(slot) = tx.find(name)? else { return Ok(()) };
-    let now = tx.context.now;
-    let staged = tx.get_mut(slot);
-    if staged.gone.is_some() {
-        return Ok(());
-    }
-    if staged.stream.expired(now) {
-        return super::delete::remove(tx, slot);
-    }
-    if staged.stream.has_readers() {
-        staged.stream.touch(now);
-    }
-    write_touch(staged);
-    super::retention::sweep(tx, slot);
-    write_due(tx.get_mut(slot));
-    Ok(())
-}
-
-pub(super) fn stage_touch(tx: &mut Transaction<'_>, stream: &Arc<Stream>) {
-    stream.finish_flush();
-    let slot = tx.stage(stream);
-    if tx.get(slot).gone.is_none() {
-        write_touch(tx.get_mut(slot));
-    }
-}
-
-/// Writes an append's touch down along with it, if that is due.
-pub(super) fn note_touch(staged: &mut Staged) {
-    let Lifetime::Ttl(secs) = staged.stream.lifetime() else {
-        return;
+/// Whether a use at `touched_at` must be stored for a sliding lifetime.
+pub(super) fn needs_flush(record: &StreamRecord, touched_at: Millis) -> bool {
+    let Lifetime::Ttl(secs) = record.lifetime else {
+        return false;
     };
-    if staged.stream.touched_at().saturating_sub(staged.record.touched_at) >= touch_step(secs) {
-        write_touch(staged);
-    }
+    let interval = (secs.saturating_mul(1000) / FLUSH_FRACTION).max(MIN_FLUSH_INTERVAL);
+    touched_at.saturating_sub(record.touched_at) >= interval
 }
 
-fn write_touch(staged: &mut Staged) {
-    let touched_at = staged.stream.touched_at();
-    if staged.record.touched_at != touched_at {
-        staged.record_mut().touched_at = touched_at;
-    }
-    write_due(staged);
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::storage::{Retention, contract::record};
 
-/// Notes when the sweeper has to look at a stream.
-pub(super) fn write_due(staged: &mut Staged) {
-    let deadline = deadline(staged.stream.lifetime(), staged.record.touched_at);
-    let due_at = super::retention::due_at(&staged.record, deadline);
-    if staged.record.due_at != due_at {
-        staged.record_mut().due_at = due_at;
+    fn living(lifetime: Lifetime) -> StreamRecord {
+        StreamRecord {
+            lifetime,
+            touched_at: 100_000,
+            ..record(1)
+        }
+    }
+
+    #[test]
+    fn a_sliding_lifetime_is_stored_again_after_an_eighth_of_itself() {
+        let record = living(Lifetime::Ttl(80));
+        assert!(!needs_flush(&record, 109_999));
+        assert!(needs_flush(&record, 110_000));
+        // A short lifetime, at most once a second.
+        assert!(!needs_flush(&living(Lifetime::Ttl(1)), 100_999));
+        assert!(needs_flush(&living(Lifetime::Ttl(1)), 101_000));
+        // A use from before the clock went back.
+        assert!(!needs_flush(&record, 5));
+        for fixed in [Lifetime::Unlimited, Lifetime::ExpiresAt(7)] {
+            assert!(!needs_flush(&living(fixed), u64::MAX));
+        }
+    }
+
+    #[test]
+    fn a_stream_is_due_for_whichever_comes_first() {
+        let mut record = living(Lifetime::Ttl(10));
+        assert_eq!(due_at(&record), Some(110_000));
+        record.retention = Some(Box::new(Retention {
+            due_at: Some(105_000),
+            ..Retention::default()
+        }));
+        assert_eq!(due_at(&record), Some(105_000));
+        record.lifetime = Lifetime::ExpiresAt(7);
+        assert_eq!(due_at(&record), Some(7));
+        record.lifetime = Lifetime::Unlimited;
+        record.retention = None;
+        assert_eq!(due_at(&record), None);
+    }
+
+    #[test]
+    fn a_lifetime_without_end_does_not_overflow() {
+        assert_eq!(deadline(Lifetime::Ttl(u64::MAX), 5), Some(u64::MAX));
     }
 }

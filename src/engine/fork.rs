@@ -1,4 +1,4 @@
-//! Fork (section 4.2).
+//! Fork (section 4.2): where exactly a fork branches off, and what it inherits.
 
 use std::sync::Arc;
 
@@ -6,60 +6,127 @@ use bytes::Bytes;
 
 use super::{
     Engine,
-    create::blank,
-    errors::{CreateError, Unavailable},
+    errors::Unavailable,
     load::{self, AppendAt},
     read_error::ReadError,
-    request::{ForkPoint, ForkRequest, PreparedCreate, PreparedFork},
     stream::{Gone, Snapshot, Stream},
     transaction::{Slot, Transaction},
 };
 use crate::{
-    protocol::{BadInput, Kind, Offset, json},
+    protocol::{ContentType, Kind, Offset, StreamName, json},
     storage::{Fork, Inherited, Life, Position, Retention, StreamRecord},
 };
 
-/// How many streams one fork may read through, and how many lives it may go on from.
+/// How many streams one fork may read through, and how many lives it may continue.
 pub(super) const MAX_LINEAGE: usize = 256;
 
+/// Where a new stream branches off (section 4.2).
+#[derive(Debug, Clone)]
+pub struct ForkRequest {
+    /// The stream to fork.
+    pub source: StreamName,
+    /// Where; `None`: at its tail.
+    pub offset: Option<Offset>,
+    /// How many messages (JSON) or bytes (others) after that.
+    pub sub_offset: u64,
+}
+
+/// Why a stream cannot be forked as requested.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum ForkError {
+    /// There is nothing to fork: create the source first.
+    #[error("the source stream does not exist")]
+    SourceNotFound,
+    /// The source was deleted: it can be read through its forks only.
+    #[error("the source stream was deleted")]
+    SourceDeleted,
+    /// A fork has its source's content type: leave it out.
+    #[error("the source stream has content type {0}")]
+    ContentType(String),
+    /// The offset was not issued for the source in its present life.
+    #[error("belongs to another stream, or to an earlier stream of the source's name")]
+    ForeignOffset,
+    /// The source does not reach as far as the offset.
+    #[error("is past the end of the source stream")]
+    PastEnd,
+    /// The source's retention has removed the data at the offset.
+    #[error("is before the earliest position that the source stream keeps")]
+    Trimmed,
+    /// No message of the source begins at the offset.
+    #[error("{0}")]
+    NoBoundary(String),
+    /// The append at the offset, or the source, is shorter than that.
+    #[error("goes past the end of the append, or of the source stream")]
+    SubOffset,
+    /// The fork would read through too many streams.
+    #[error("is a fork of a fork more than {MAX_LINEAGE} levels deep")]
+    TooDeep,
+    /// See [`Unavailable`].
+    #[error(transparent)]
+    Unavailable(#[from] Unavailable),
+}
+
+impl From<ReadError> for ForkError {
+    fn from(error: ReadError) -> Self {
+        match error {
+            ReadError::Trimmed { .. } => Self::Trimmed,
+            ReadError::NotFound | ReadError::Gone => Self::SourceNotFound,
+            ReadError::OtherLife { .. } => Self::ForeignOffset,
+            ReadError::InvalidOffset => Self::NoBoundary(error.to_string()),
+            ReadError::Unavailable(unavailable) => Self::Unavailable(unavailable),
+        }
+    }
+}
+
+pub(super) struct PreparedFork {
+    pub(super) request: ForkRequest,
+    /// Where to fork, or why that is impossible. Reported by the committer, because a fork that
+    /// already exists is found even if its source is gone.
+    pub(super) point: Result<ForkPoint, ForkError>,
+}
+
+pub(super) struct ForkPoint {
+    source: Arc<Stream>,
+    position: Position,
+    /// The part of the following append that belongs to the fork (section 4.2, sub-offset).
+    prefix: Bytes,
+    lives: Vec<Life>,
+    fork: Fork,
+}
+
 impl Engine {
-    /// Finds out where exactly a fork branches off. What is wrong with that is said later,
-    /// because a fork that exists already is found even when its source is gone.
+    /// Finds out where exactly a fork branches off.
     pub(super) async fn prepare_fork(&self, request: ForkRequest) -> Result<PreparedFork, Unavailable> {
-        let at = match self.find(&request.source).await? {
+        let point = match self.find(&request.source).await? {
             Some(source) => self.fork_point(source, &request).await,
-            None => Err(CreateError::SourceNotFound),
+            None => Err(ForkError::SourceNotFound),
         };
-        Ok(PreparedFork { request, at })
+        Ok(PreparedFork { request, point })
     }
 
-    async fn fork_point(&self, source: Arc<Stream>, request: &ForkRequest) -> Result<ForkPoint, CreateError> {
+    async fn fork_point(&self, source: Arc<Stream>, request: &ForkRequest) -> Result<ForkPoint, ForkError> {
         let Snapshot { record, tail, gone } = source.snapshot();
         if gone.is_some() {
-            return Err(CreateError::SourceSoftDeleted);
+            return Err(ForkError::SourceDeleted);
         }
         let offset = match request.offset {
             None => tail,
             Some(Offset::BEGINNING) => 0,
-            Some(offset) if !record.gave_out(offset) => {
-                let reason = "is not of the stream to fork, or of an earlier stream of its name";
-                return Err(BadInput::new("Stream-Fork-Offset", reason).into());
-            }
+            Some(offset) if !record.gave_out(offset) => return Err(ForkError::ForeignOffset),
             Some(offset) => offset.position,
         };
         if offset > tail {
-            return Err(BadInput::new("Stream-Fork-Offset", "is beyond the end of the stream to fork").into());
+            return Err(ForkError::PastEnd);
         }
-        // The beginning is wherever there is one now.
+        // `BEGINNING` means the current earliest position.
         let from = if offset == 0 { record.earliest() } else { offset };
         if from < record.earliest() {
-            return Err(given_up());
+            return Err(ForkError::Trimmed);
         }
         let (position, prefix) = self.resolve_sub_offset(&source, from, request.sub_offset, tail).await?;
         let (lineage, lives) = (lineage(&record, position), lives(&record, position));
         if lineage.len().max(lives.len()) > MAX_LINEAGE {
-            let reason = format!("is a fork of a fork more than {MAX_LINEAGE} levels deep");
-            return Err(BadInput::new("Stream-Forked-From", reason).into());
+            return Err(ForkError::TooDeep);
         }
         let fork = Fork {
             source: request.source.clone(),
@@ -77,34 +144,32 @@ impl Engine {
         })
     }
 
-    /// The position `sub_offset` messages (JSON) or bytes (others) after `offset`. Where that lies
-    /// inside of an append, the position where the append begins, and the part of it that comes
-    /// before.
+    /// The position `sub_offset` messages (JSON) or bytes (others) after `offset`. If that lies
+    /// within an append, the position where the append begins, and its part before that.
     async fn resolve_sub_offset(
         &self,
         source: &Arc<Stream>,
         offset: Position,
         sub_offset: u64,
         tail: Position,
-    ) -> Result<(Position, Bytes), CreateError> {
+    ) -> Result<(Position, Bytes), ForkError> {
         if source.content_type.kind() == Kind::Json {
             let position = self.after_messages(source, offset, sub_offset, tail).await?;
             return Ok((position, Bytes::new()));
         }
         if !source.record().framing.is_framed() {
             let position = offset.checked_add(sub_offset).filter(|position| *position <= tail);
-            return Ok((position.ok_or_else(overshoots)?, Bytes::new()));
+            return Ok((position.ok_or(ForkError::SubOffset)?, Bytes::new()));
         }
         if offset == tail {
             return match sub_offset {
                 0 => Ok((tail, Bytes::new())),
-                _ => Err(overshoots()),
+                _ => Err(ForkError::SubOffset),
             };
         }
-        let append = self.append_at(source, offset, tail, sub_offset).await;
-        let append = append.map_err(fork_read_error)?;
+        let append = self.append_at(source, offset, tail, sub_offset).await?;
         if sub_offset > append.len {
-            return Err(overshoots());
+            return Err(ForkError::SubOffset);
         }
         Ok(match sub_offset == append.len {
             true => (append.end, Bytes::new()),
@@ -117,10 +182,10 @@ impl Engine {
         source: &Arc<Stream>,
         at: Position,
         tail: Position,
-        most: u64,
+        max_len: u64,
     ) -> Result<AppendAt, ReadError> {
         let (storage, source) = (Arc::clone(&self.shared.storage), Arc::clone(source));
-        let read = move || load::append_at(&*storage, &source, at, tail, most);
+        let read = move || load::append_at(&*storage, &source, at, tail, max_len);
         match self.shared.storage.blocking() {
             true => self.blocking(read).await?,
             false => read(),
@@ -134,11 +199,11 @@ impl Engine {
         mut position: Position,
         count: u64,
         tail: Position,
-    ) -> Result<Position, CreateError> {
+    ) -> Result<Position, ForkError> {
         let mut left = count;
         loop {
             // Reading checks that a message starts here.
-            let chunk = self.chunk(source, position, tail).await.map_err(fork_read_error)?;
+            let chunk = self.chunk(source, position, tail).await?;
             if left == 0 {
                 return Ok(position);
             }
@@ -147,33 +212,10 @@ impl Engine {
                 Err(found) => left -= found,
             }
             if chunk.end.position >= tail {
-                return Err(overshoots());
+                return Err(ForkError::SubOffset);
             }
             position = chunk.end.position;
         }
-    }
-}
-
-fn overshoots() -> CreateError {
-    let reason = "goes beyond the append, or the end, that follows Stream-Fork-Offset";
-    BadInput::new("Stream-Fork-Sub-Offset", reason).into()
-}
-
-fn given_up() -> CreateError {
-    BadInput::new(
-        "Stream-Fork-Offset",
-        "is before the earliest position that the stream to fork keeps",
-    )
-    .into()
-}
-
-fn fork_read_error(error: ReadError) -> CreateError {
-    match error {
-        ReadError::Trimmed { .. } => given_up(),
-        ReadError::NotFound | ReadError::Gone => CreateError::SourceNotFound,
-        ReadError::InvalidOffset => BadInput::new("Stream-Fork-Offset", error.to_string()).into(),
-        ReadError::OtherLife { .. } => BadInput::new("Stream-Fork-Offset", error.to_string()).into(),
-        ReadError::Unavailable(unavailable) => unavailable.into(),
     }
 }
 
@@ -195,8 +237,8 @@ fn lineage(source: &StreamRecord, position: Position) -> Vec<Inherited> {
     lineage
 }
 
-/// Which lives have handed out the positions of a fork of this stream up to `position`. That is
-/// also known of the first position, which a fork at the beginning shares.
+/// The lives that issued the positions of a fork of this stream up to `position`, including the
+/// first position, which a fork at the beginning shares.
 fn lives(source: &StreamRecord, position: Position) -> Vec<Life> {
     let own = Life {
         incarnation: source.incarnation(),
@@ -212,68 +254,67 @@ fn lives(source: &StreamRecord, position: Position) -> Vec<Life> {
     lives
 }
 
-/// Whether a fork branches off at this offset.
-pub(super) fn is_at(record: &StreamRecord, fork: &Fork, offset: Offset) -> bool {
-    match offset {
-        Offset::BEGINNING => fork.offset == 0,
-        offset => offset == record.offset(fork.offset),
+impl PreparedFork {
+    /// The source's content type, if there is a source.
+    pub(super) fn content_type(&self) -> Option<&ContentType> {
+        Some(&self.point.as_ref().ok()?.source.content_type)
     }
-}
 
-/// Counts the fork on its source, which may have gone since the fork was prepared.
-pub(super) fn stage_source(
-    tx: &mut Transaction<'_>,
-    create: &PreparedCreate,
-    fork: &PreparedFork,
-) -> Result<Slot, CreateError> {
-    let point = fork.at.as_ref().map_err(Clone::clone)?;
-    let slot = tx.stage(&point.source);
-    match tx.get(slot).gone {
-        Some(Gone::Deleted) => return Err(CreateError::SourceNotFound),
-        Some(Gone::SoftDeleted) => return Err(CreateError::SourceSoftDeleted),
-        None => {}
-    }
-    if point.position < tx.get(slot).record.earliest() {
-        return Err(given_up());
-    }
-    let expected = &point.source.content_type;
-    if create
-        .content_type
-        .as_ref()
-        .is_some_and(|given| !given.matches(expected))
-    {
-        return Err(CreateError::SourceContentType(expected.as_str().to_owned()));
-    }
-    Ok(slot)
-}
-
-/// The record of a fork, made from that of its source, whose count of forks grows by one.
-pub(super) fn fork_of(source: &mut StreamRecord, create: &PreparedCreate) -> StreamRecord {
-    source.forks += 1;
-    let mut record = StreamRecord {
-        lifetime: source.lifetime,
-        retention: Some(Box::new(Retention {
-            policy: source.retention.as_ref().and_then(|past| past.policy),
-            earliest: source.earliest(),
-            ..Retention::default()
-        })),
-        ..blank(create)
-    };
-    if create.content_type.is_none() {
-        record.content_type.clone_from(&source.content_type);
-    }
-    if let Some(Ok(point)) = create.fork.as_ref().map(|fork| &fork.at) {
-        record.start = point.position;
-        record.lives.clone_from(&point.lives);
-        record.fork = Some(Box::new(point.fork.clone()));
-    }
-    record
-}
-
-impl PreparedCreate {
-    /// The part of its source's append that a fork begins with.
+    /// The part of its source's append that the fork begins with.
     pub(super) fn prefix(&self) -> Bytes {
-        let point = self.fork.as_ref().and_then(|fork| fork.at.as_ref().ok());
+        let point = self.point.as_ref().ok();
         point.map_or_else(Bytes::new, |point| point.prefix.clone())
+    }
+
+    /// Whether an existing fork, with this record, branches off where this one would.
+    pub(super) fn is_at(&self, record: &StreamRecord, fork: &Fork) -> bool {
+        let is_offset = |offset| match offset {
+            Offset::BEGINNING => fork.offset == 0,
+            offset => offset == record.offset(fork.offset),
+        };
+        fork.source == self.request.source
+            && fork.sub_offset == self.request.sub_offset
+            && self.request.offset.is_none_or(is_offset)
+    }
+
+    /// Stages the source, which may have changed since the fork was prepared.
+    pub(super) fn stage_source(
+        &self,
+        tx: &mut Transaction<'_>,
+        content_type: Option<&ContentType>,
+    ) -> Result<(Slot, &ForkPoint), ForkError> {
+        let point = self.point.as_ref().map_err(Clone::clone)?;
+        let slot = tx.stage(&point.source);
+        match tx.get(slot).gone {
+            Some(Gone::Deleted) => return Err(ForkError::SourceNotFound),
+            Some(Gone::SoftDeleted) => return Err(ForkError::SourceDeleted),
+            None => {}
+        }
+        if point.position < tx.get(slot).record.earliest() {
+            return Err(ForkError::Trimmed);
+        }
+        let expected = &point.source.content_type;
+        if content_type.is_some_and(|given| !given.matches(expected)) {
+            return Err(ForkError::ContentType(expected.as_str().to_owned()));
+        }
+        Ok((slot, point))
+    }
+}
+
+impl ForkPoint {
+    /// Makes `record`, which is that of a new stream, a fork of `source`.
+    pub(super) fn inherit(&self, source: &StreamRecord, record: StreamRecord) -> StreamRecord {
+        StreamRecord {
+            start: self.position,
+            lives: self.lives.clone(),
+            fork: Some(Box::new(self.fork.clone())),
+            framing: source.framing,
+            retention: Some(Box::new(Retention {
+                policy: source.retention.as_ref().and_then(|retention| retention.policy),
+                earliest: source.earliest(),
+                ..Retention::default()
+            })),
+            ..record
+        }
     }
 }

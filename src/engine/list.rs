@@ -2,12 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{
-    Engine, Shared,
-    errors::Unavailable,
-    metadata::Metadata,
-    stream::{Snapshot, deadline},
-};
+use super::{Engine, Shared, errors::Unavailable, expiry::deadline, metadata::Metadata, stream::Snapshot};
 use crate::{
     protocol::{Millis, Offset, StreamName, name::canonical},
     storage::{StorageError, Stored},
@@ -99,7 +94,7 @@ impl Shared {
                 (record, tail)
             }
             None => {
-                let Stored { record, tail } = stored;
+                let Stored { record, tail, .. } = stored;
                 let is_expired = deadline(record.lifetime, record.touched_at).is_some_and(|deadline| deadline <= now);
                 if record.soft_deleted || is_expired {
                     return None;

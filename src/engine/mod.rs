@@ -24,55 +24,64 @@ mod cache;
 mod catch_up;
 mod chunk;
 mod chunk_cache;
+mod command;
 mod committer;
 mod create;
 mod cut;
 mod delete;
 mod errors;
+mod expire;
 mod expiry;
 mod follow;
 mod fork;
-mod gather;
+mod ids;
+mod judged;
 mod limits;
 mod list;
 mod load;
 mod metadata;
 mod offload;
+mod pacing;
 mod producers;
 mod read;
 mod read_error;
 mod reader;
 mod recent;
-mod request;
 mod retention;
+mod staged;
 mod stored;
 mod stream;
+mod sweeper;
 mod text;
 mod transaction;
+mod trim;
 mod writers;
 
 use std::sync::Arc;
 
 use parking_lot::Mutex;
-use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
+pub use append::{AppendError, AppendRequest};
 pub use catch_up::{CatchUp, Pieces};
 pub use chunk::Chunk;
-pub use errors::{AppendError, CreateError, DeleteError, Unavailable};
+pub use create::{CreateError, CreateRequest, PastError};
+pub use delete::DeleteError;
+pub use errors::Unavailable;
 pub use follow::{Backlog, Event, Follower, ReadState};
+pub use fork::{ForkError, ForkRequest};
 pub use limits::{EngineConfig, LimitsConfig, RetentionConfig, RetentionRule};
 pub use list::{Listed, Listing};
 #[cfg(test)]
 pub use metadata::Metadata;
 pub use read_error::ReadError;
-pub use request::{AppendRequest, Appended, CreateRequest, Created, ForkRequest};
 
 use cache::StreamCache;
 use chunk_cache::ChunkCache;
 pub(crate) use chunk_cache::LARGE_CHUNK;
-use committer::{Committer, Request};
-use request::{Command, Outcome};
+use command::{Command, Reply, Request};
+use committer::Committer;
+use expire::{Expire, Touch};
 pub use stream::Identity;
 use stream::Stream;
 pub use writers::WriterScope;
@@ -159,11 +168,14 @@ impl Engine {
         let engine = Self {
             shared: Arc::new(shared),
         };
-        tokio::spawn(expiry::sweep(
+        tokio::spawn(sweeper::sweep(
             Arc::downgrade(&engine.shared),
             engine.shared.stopped.clone(),
         ));
-        engine.start_retention();
+        let rules = Arc::clone(&engine.shared.retention);
+        if !rules.is_empty() {
+            tokio::spawn(sweeper::apply_rules(Arc::downgrade(&engine.shared), rules));
+        }
         Ok(engine)
     }
 
@@ -172,7 +184,7 @@ impl Engine {
         self.shared.stopped.cancel();
         // Otherwise streams that were just read would expire early after the next start.
         for stream in self.shared.cache.unflushed() {
-            self.send(Command::Touch { stream });
+            self.send(Touch { stream });
         }
         self.shared.committer.stop();
         let thread = self.shared.thread.lock().take();
@@ -218,38 +230,27 @@ impl Engine {
         let Some(stream) = found else { return Ok(None) };
         // A soft-deleted stream is found: its readers are told that it is gone.
         if stream.gone().is_none() && stream.expired(now) {
-            self.send(Command::Expire { name: name.clone() });
+            self.send(Expire { name: name.clone() });
             return Ok(None);
         }
         stream.mark_used(now);
         Ok(Some(stream))
     }
 
-    /// Has a command committed and waits for its outcome.
-    async fn submit(&self, command: Command) -> Result<Outcome, Unavailable> {
-        Self::outcome(self.enqueue(command)).await
+    /// Has a command committed and waits for its reply.
+    async fn submit<C: Command>(&self, command: C) -> Result<C::Reply, Unavailable> {
+        self.enqueue(command).wait().await
     }
 
-    fn enqueue(&self, command: Command) -> oneshot::Receiver<Outcome> {
-        let (reply, outcome) = oneshot::channel();
-        self.shared.committer.submit(Request {
-            command,
-            reply: Some(reply),
-        });
-        outcome
+    fn enqueue<C: Command>(&self, command: C) -> Reply<C::Reply> {
+        let (request, reply) = Request::new(command);
+        self.shared.committer.submit(request);
+        reply
     }
 
-    async fn outcome(outcome: oneshot::Receiver<Outcome>) -> Result<Outcome, Unavailable> {
-        match outcome.await {
-            Ok(Outcome::Unavailable(unavailable)) => Err(unavailable),
-            Ok(outcome) => Ok(outcome),
-            Err(_) => Err(Unavailable::Stopping),
-        }
-    }
-
-    /// Has a command committed that nobody waits for.
-    fn send(&self, command: Command) {
-        self.shared.committer.submit(Request { command, reply: None });
+    /// Has a command committed without a reply.
+    fn send(&self, command: impl Command) {
+        self.shared.committer.submit(Request::unanswered(command));
     }
 
     /// Runs blocking work on another thread.

@@ -1,26 +1,29 @@
-//! Idempotent producers (section 5.2.1).
+//! Idempotent producers (section 5.2.1), as a function of where a producer stands.
 
-use super::errors::AppendError;
-use crate::{
-    protocol::{Offset, ProducerStamp},
-    storage::ProducerState,
-};
+use crate::{protocol::ProducerStamp, storage::ProducerState};
 
 /// What a producer's request is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Verdict {
     /// New; the producer stands here afterwards.
     Accept(ProducerState),
-    /// Was accepted before; the producer stands here.
+    /// Accepted before; the producer stands here.
     Duplicate(ProducerState),
 }
 
-/// Judges a request by where its producer stands. `closed_at`: where the stream ends, if it is closed.
-pub(super) fn judge(
-    known: Option<ProducerState>,
-    stamp: &ProducerStamp,
-    closed_at: Option<Offset>,
-) -> Result<Verdict, AppendError> {
+/// Why a producer's request is refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum ProducerError {
+    /// A later epoch has taken over.
+    StaleEpoch { current: u64 },
+    /// A new epoch must start at sequence number 0.
+    EpochStart,
+    /// Requests are missing in between.
+    SeqGap { expected: u64, received: u64 },
+}
+
+/// Judges a request by where its producer stands.
+pub(super) fn judge(known: Option<ProducerState>, stamp: &ProducerStamp) -> Result<Verdict, ProducerError> {
     let requested = ProducerState {
         epoch: stamp.epoch,
         seq: stamp.seq,
@@ -28,26 +31,23 @@ pub(super) fn judge(
     let Some(known) = known else {
         return match stamp.seq {
             0 => Ok(Verdict::Accept(requested)),
-            received => Err(AppendError::SeqGap { expected: 0, received }),
+            received => Err(ProducerError::SeqGap { expected: 0, received }),
         };
     };
     if stamp.epoch < known.epoch {
-        return Err(AppendError::StaleEpoch {
-            current: known.epoch,
-            closed_at,
-        });
+        return Err(ProducerError::StaleEpoch { current: known.epoch });
     }
     if stamp.epoch > known.epoch {
         return if stamp.seq == 0 {
             Ok(Verdict::Accept(requested))
         } else {
-            Err(AppendError::EpochStart)
+            Err(ProducerError::EpochStart)
         };
     }
     match stamp.seq.checked_sub(known.seq) {
         None | Some(0) => Ok(Verdict::Duplicate(known)),
         Some(1) => Ok(Verdict::Accept(requested)),
-        Some(_) => Err(AppendError::SeqGap {
+        Some(_) => Err(ProducerError::SeqGap {
             expected: known.seq + 1,
             received: stamp.seq,
         }),
@@ -58,21 +58,12 @@ pub(super) fn judge(
 mod tests {
     use super::*;
 
-    const TAIL: Offset = Offset {
-        incarnation: 1,
-        position: 7,
-    };
-
     fn stamp(epoch: u64, seq: u64) -> ProducerStamp {
         ProducerStamp {
             id: "p".into(),
             epoch,
             seq,
         }
-    }
-
-    fn judge(known: Option<ProducerState>, stamp: &ProducerStamp) -> Result<Verdict, AppendError> {
-        super::judge(known, stamp, Some(TAIL))
     }
 
     #[test]
@@ -83,7 +74,7 @@ mod tests {
         );
         assert!(matches!(
             judge(None, &stamp(0, 1)),
-            Err(AppendError::SeqGap {
+            Err(ProducerError::SeqGap {
                 expected: 0,
                 received: 1
             })
@@ -101,7 +92,7 @@ mod tests {
         assert_eq!(judge(Some(known), &stamp(1, 0)).unwrap(), Verdict::Duplicate(known));
         assert!(matches!(
             judge(Some(known), &stamp(1, 6)),
-            Err(AppendError::SeqGap {
+            Err(ProducerError::SeqGap {
                 expected: 5,
                 received: 6
             })
@@ -113,12 +104,12 @@ mod tests {
         let known = ProducerState { epoch: 1, seq: 4 };
         assert!(matches!(
             judge(Some(known), &stamp(0, 5)),
-            Err(AppendError::StaleEpoch {
-                current: 1,
-                closed_at: Some(TAIL)
-            })
+            Err(ProducerError::StaleEpoch { current: 1 })
         ));
-        assert!(matches!(judge(Some(known), &stamp(2, 1)), Err(AppendError::EpochStart)));
+        assert!(matches!(
+            judge(Some(known), &stamp(2, 1)),
+            Err(ProducerError::EpochStart)
+        ));
         assert_eq!(
             judge(Some(known), &stamp(2, 0)).unwrap(),
             Verdict::Accept(ProducerState { epoch: 2, seq: 0 })

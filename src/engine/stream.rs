@@ -12,7 +12,7 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
-use super::{appends, chunk::Chunk, read_error::ReadError, recent::RecentChunks};
+use super::{appends, chunk::Chunk, expiry::deadline, read_error::ReadError, recent::RecentChunks};
 use crate::{
     protocol::{ContentType, Lifetime, Millis, Offset, ReadFrom, StreamName},
     storage::{Position, Stored, StreamId, StreamRecord},
@@ -47,6 +47,7 @@ struct State {
     tail: Position,
     gone: Option<Gone>,
     record: Arc<StreamRecord>,
+    rev: u64,
     recent: RecentChunks,
 }
 
@@ -127,6 +128,9 @@ impl Snapshot {
 /// The changes of one commit to a stream.
 pub(super) struct Update {
     pub record: Arc<StreamRecord>,
+    pub rev: u64,
+    /// Where the appends begin.
+    pub base: Position,
     pub tail: Position,
     pub gone: Option<Gone>,
     /// The appends, each with its size in the store.
@@ -135,7 +139,7 @@ pub(super) struct Update {
 
 impl Stream {
     pub fn new(name: StreamName, stored: Stored, now: Millis) -> Self {
-        let Stored { record, tail } = stored;
+        let Stored { record, tail, rev } = stored;
         let content_type = ContentType::parse(&record.content_type).unwrap_or_else(|_| ContentType::default_type());
         Self {
             name,
@@ -152,6 +156,7 @@ impl Stream {
                 tail,
                 gone: record.soft_deleted.then_some(Gone::SoftDeleted),
                 record: Arc::new(record),
+                rev,
                 recent: RecentChunks::default(),
             }),
             wake: Notify::new(),
@@ -178,6 +183,11 @@ impl Stream {
         Arc::clone(&self.state.lock().record)
     }
 
+    /// The revision of the record.
+    pub fn rev(&self) -> u64 {
+        self.state.lock().rev
+    }
+
     pub fn gone(&self) -> Option<Gone> {
         self.state.lock().gone
     }
@@ -201,16 +211,18 @@ impl Stream {
 
     pub fn publish(&self, update: Update) {
         let mut state = self.state.lock();
-        if self.readers.load(Relaxed) == 0 {
+        if !self.has_readers() || update.base != state.tail {
             state.recent.clear();
-        } else if !update.appends.is_empty() {
-            let (kind, start) = (self.content_type.kind(), state.tail);
+        }
+        if self.has_readers() && !update.appends.is_empty() {
+            let kind = self.content_type.kind();
             let joined = appends::join(kind, update.appends.into_iter(), 0);
-            state.recent.push(joined.into_chunk(kind, &update.record, start));
+            state.recent.push(joined.into_chunk(kind, &update.record, update.base));
         }
         state.tail = update.tail;
         state.gone = update.gone;
         state.record = update.record;
+        state.rev = update.rev;
         drop(state);
         self.wake.notify_waiters();
     }
@@ -219,13 +231,14 @@ impl Stream {
     pub fn reset_to_stored(&self, stored: Option<Stored>) {
         let mut state = self.state.lock();
         match stored {
-            Some(Stored { record, tail }) => {
+            Some(Stored { record, tail, rev }) => {
                 if tail != state.tail {
                     state.recent.clear();
                 }
                 state.tail = tail;
                 state.gone = record.soft_deleted.then_some(Gone::SoftDeleted);
                 state.record = Arc::new(record);
+                state.rev = rev;
             }
             None => state.gone = Some(Gone::Deleted),
         }
@@ -298,14 +311,5 @@ impl Stream {
 
     pub fn remove_reader(&self) {
         self.readers.fetch_sub(1, Relaxed);
-    }
-}
-
-/// When a stream of this lifetime expires if it is not touched again.
-pub(super) fn deadline(lifetime: Lifetime, touched_at: Millis) -> Option<Millis> {
-    match lifetime {
-        Lifetime::Unlimited => None,
-        Lifetime::Ttl(secs) => Some(touched_at.saturating_add(secs.saturating_mul(1000))),
-        Lifetime::ExpiresAt(at) => Some(at),
     }
 }

@@ -1,23 +1,26 @@
-//! A batch being put together: commands are judged against what the batch has staged so
-//! far, and nothing is published before the store has taken all of it.
+//! A batch being put together: commands are judged against what the batch has staged so far, and
+//! nothing is published before the store has committed it.
 
 use std::{collections::HashMap, sync::Arc};
-
-use bytes::Bytes;
 
 use super::{
     cache::StreamCache,
     errors::Unavailable,
-    request::{Command, Outcome},
-    stream::{Gone, Snapshot, Stream, Update},
+    ids::Ids,
+    judged::{Judged, Partition, Subject},
+    staged::Staged,
+    stream::{Gone, Stream},
     writers::{WriterTables, Writers},
 };
 use crate::{
-    protocol::{Framing, Millis, Offset, StreamName, frame},
-    storage::{Batch, Change, Position, Progress, Storage, Stored, StreamId, StreamRecord, WriterState},
+    protocol::{Millis, StreamName},
+    storage::{
+        Expect, Group, Landed, Position, ProducerState, Progress, Storage, Stored, StreamId, StreamRecord, Verdict,
+        Verdicts, WriterState,
+    },
 };
 
-/// What the committer works with.
+/// What commands are judged with.
 pub(super) struct Context<'c> {
     pub(super) storage: &'c dyn Storage,
     pub(super) cache: &'c StreamCache,
@@ -31,198 +34,137 @@ pub(super) struct Transaction<'c> {
     staged: Vec<Staged>,
     by_id: HashMap<StreamId, usize>,
     created: HashMap<StreamName, usize>,
-    next_id: &'c mut super::committer::Ids,
+    ids: &'c mut Ids,
     writers: &'c mut WriterTables,
+    judged: Option<Judged>,
 }
 
-/// Where a staged stream stands in the batch.
+/// Names a staged stream.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) struct Slot(usize);
 
-/// A stream as the batch leaves it.
-pub(super) struct Staged {
-    pub(super) stream: Arc<Stream>,
-    pub(super) record: Arc<StreamRecord>,
-    pub(super) tail: Position,
-    pub(super) gone: Option<Gone>,
-    base: Position,
-    appends: Vec<(usize, Bytes)>,
-    writers: HashMap<String, Option<WriterState>>,
-    new: bool,
-    record_changed: bool,
-    /// Had gone before the batch.
-    gone_before: bool,
-}
+/// How far behind their judged positions the appends to each stream landed.
+#[derive(Debug, Default)]
+pub(super) struct Landings(HashMap<StreamId, Position>);
 
-impl Staged {
-    fn of(stream: Arc<Stream>) -> Self {
-        let Snapshot { record, tail, gone } = stream.snapshot();
-        Self {
-            stream,
-            record,
-            tail,
-            gone,
-            base: tail,
-            appends: vec![],
-            writers: HashMap::new(),
-            new: false,
-            record_changed: false,
-            gone_before: gone == Some(Gone::Deleted),
-        }
+impl Landings {
+    pub(super) fn shift(&self, id: StreamId) -> Position {
+        self.0.get(&id).copied().unwrap_or(0)
     }
 
-    /// The tail before the batch: what lies below can be read from the store.
-    pub(super) fn base(&self) -> Position {
-        self.base
-    }
-
-    /// The tail as an offset.
-    pub(super) fn offset(&self) -> Offset {
-        self.record.offset(self.tail)
-    }
-
-    /// Adds content at the end, in the form in which it is stored but for its frame.
-    pub(super) fn append(&mut self, content: Bytes) {
-        if content.is_empty() {
-            return;
-        }
-        let framing = self.record.framing.covering(content.len() as u64);
-        if framing != self.record.framing {
-            self.record_mut().framing = framing;
-        }
-        let stored = stored_len(framing, content.len() as u64);
-        self.tail += stored;
-        self.appends
-            .push((usize::try_from(stored).unwrap_or(usize::MAX), content));
-    }
-
-    /// The appends in their stored form.
-    fn data(&self) -> Vec<Bytes> {
-        let contents = self.appends.iter().map(|(_, content)| content);
-        if !self.record.framing.is_framed() {
-            return contents.cloned().collect();
-        }
-        let pieces = contents.flat_map(frame::pieces);
-        pieces.filter(|piece| !piece.is_empty()).collect()
-    }
-
-    pub(super) fn record_mut(&mut self) -> &mut StreamRecord {
-        self.record_changed = true;
-        Arc::make_mut(&mut self.record)
-    }
-
-    pub(super) fn soft_delete(&mut self) {
-        self.record_mut().soft_deleted = true;
-        self.record_mut().due_at = None;
-        self.gone = Some(Gone::SoftDeleted);
-    }
-
-    fn changes(&self, batch: &mut Batch) {
-        let (name, id) = (&self.stream.name, self.stream.id);
-        if self.gone == Some(Gone::Deleted) {
-            if !self.new && !self.gone_before {
-                batch.push(Change::Remove { name: name.clone(), id });
-            }
-            return;
-        }
-        if self.record_changed {
-            batch.push(Change::Put {
-                name: name.clone(),
-                record: StreamRecord::clone(&self.record),
-            });
-        }
-        if !self.appends.is_empty() {
-            batch.push(Change::Append {
-                id,
-                at: self.base,
-                data: self.data(),
-            });
-        }
-        for (key, state) in &self.writers {
-            batch.push(Change::Writer {
-                id,
-                key: key.clone(),
-                state: state.clone(),
-            });
+    fn note(&mut self, staged: &Staged, landed: Option<&Landed>) {
+        let shift = landed.map_or(0, |landed| landed.at.saturating_sub(staged.base()));
+        if shift > 0 {
+            self.0.insert(staged.stream.id, shift);
         }
     }
 }
 
-/// How many bytes of a stream an append of `len` bytes takes.
-pub(super) fn stored_len(framing: Framing, len: u64) -> u64 {
-    match framing.is_framed() && len > 0 {
-        true => len + frame::header_len(len) as u64,
-        false => len,
+/// A batch after its commit.
+#[derive(Default)]
+pub(super) struct Settled {
+    /// Whether each command must be judged again.
+    moved: Vec<bool>,
+    all_moved: bool,
+    landings: Landings,
+    /// Streams that moved and whose present state the store did not tell.
+    pub(super) uncertain: Vec<Arc<Stream>>,
+}
+
+impl Settled {
+    pub(super) fn has_moved(&self, command: usize) -> bool {
+        self.all_moved || self.moved.get(command).copied().unwrap_or(false)
+    }
+
+    /// Whether every command is committed where it was judged.
+    pub(super) fn is_plain(&self) -> bool {
+        !self.all_moved && self.moved.is_empty()
+    }
+
+    pub(super) fn landings(&self) -> &Landings {
+        &self.landings
     }
 }
 
 impl<'c> Transaction<'c> {
-    pub(super) fn new(
-        context: Context<'c>,
-        next_id: &'c mut super::committer::Ids,
-        writers: &'c mut WriterTables,
-    ) -> Self {
+    pub(super) fn new(context: Context<'c>, ids: &'c mut Ids, writers: &'c mut WriterTables) -> Self {
+        let judged = context.storage.is_shared().then(Judged::default);
         Self {
             context,
             staged: Vec::new(),
             by_id: HashMap::new(),
             created: HashMap::new(),
-            next_id,
+            ids,
             writers,
+            judged,
         }
     }
 
-    /// Judges a command and stages what it changes. The outcome holds once the batch is committed.
-    pub(super) fn apply(&mut self, command: &Command) -> Outcome {
-        match command {
-            Command::Append { stream, append } => Outcome::Appended(super::append::stage(self, stream, append)),
-            Command::Create { name, create } => Outcome::Created(super::create::stage(self, name, create)),
-            Command::Delete { name } => Outcome::Deleted(super::delete::stage(self, name)),
-            Command::Expire { name } => done(super::expiry::stage(self, name)),
-            Command::Touch { stream } => {
-                super::expiry::stage_touch(self, stream);
-                Outcome::Done
-            }
+    /// Begins the judgement of the next command.
+    pub(super) fn next_command(&mut self) {
+        if let Some(judged) = &mut self.judged {
+            judged.next_command();
         }
     }
 
     pub(super) fn stage(&mut self, stream: &Arc<Stream>) -> Slot {
         let staged = &mut self.staged;
-        Slot(*self.by_id.entry(stream.id).or_insert_with(|| {
-            staged.push(Staged::of(Arc::clone(stream)));
+        let slot = Slot(*self.by_id.entry(stream.id).or_insert_with(|| {
+            staged.push(Staged::new(Arc::clone(stream)));
             staged.len() - 1
-        }))
+        }));
+        self.judge_on(slot);
+        slot
     }
 
-    /// The stream of a name as the batch leaves it; none if there is none or it was deleted.
+    fn judge_on(&mut self, slot: Slot) {
+        if let (Some(judged), Some(staged)) = (&mut self.judged, self.staged.get(slot.0)) {
+            let (id, rev) = (staged.stream.id, staged.rev);
+            // A deleted stream stays deleted.
+            let expect = || (!staged.is_new && !staged.was_deleted).then_some(Expect::Rev { id, rev });
+            judged.on(Subject::Stream(slot.0), expect);
+        }
+    }
+
+    /// The stream of a name as the batch leaves it; `None` if there is none or it was deleted.
     pub(super) fn find(&mut self, name: &StreamName) -> Result<Option<Slot>, Unavailable> {
         let slot = match self.created.get(name) {
-            Some(index) => Slot(*index),
-            None => match self
-                .context
-                .cache
-                .get_or_load(name, self.context.storage, self.context.now)?
-            {
+            Some(index) => {
+                let slot = Slot(*index);
+                self.judge_on(slot);
+                slot
+            }
+            None => match self.load(name)? {
                 Some(stream) => self.stage(&stream),
-                None => return Ok(None),
+                None => {
+                    if let Some(judged) = &mut self.judged {
+                        let name = name.clone();
+                        judged.on(Subject::Absent(name.clone()), || Some(Expect::Absent { name }));
+                    }
+                    return Ok(None);
+                }
             },
         };
         Ok((self.get(slot).gone != Some(Gone::Deleted)).then_some(slot))
     }
 
+    fn load(&self, name: &StreamName) -> Result<Option<Arc<Stream>>, Unavailable> {
+        let Context {
+            storage, cache, now, ..
+        } = self.context;
+        Ok(cache.get_or_load(name, storage, now)?)
+    }
+
     pub(super) fn stage_new(&mut self, name: &StreamName, record: StreamRecord) -> Slot {
         let tail = record.first();
-        let stored = Stored {
-            record: record.clone(),
-            tail,
-        };
+        let stored = Stored { record, tail, rev: 0 };
         let stream = Arc::new(Stream::new(name.clone(), stored, self.context.now));
-        let slot = self.stage(&stream);
-        let staged = self.get_mut(slot);
-        staged.new = true;
-        staged.record_changed = true;
-        self.created.insert(name.clone(), slot.0);
-        slot
+        let index = self.staged.len();
+        self.by_id.insert(stream.id, index);
+        self.staged.push(Staged::created(stream));
+        self.created.insert(name.clone(), index);
+        self.judge_on(Slot(index));
+        Slot(index)
     }
 
     #[allow(clippy::indexing_slicing)] // slots are only made by staging, and nothing is unstaged
@@ -241,7 +183,38 @@ impl<'c> Transaction<'c> {
         Ok(self.writers.load(id, self.context.storage, self.context.now)?)
     }
 
-    /// Notes where a writer stands now. The stream's writers were looked at before.
+    /// Where a producer stands.
+    pub(super) fn producer(&mut self, slot: Slot, key: &str) -> Result<Option<ProducerState>, Unavailable> {
+        Ok(match self.progress(slot, key)? {
+            Some(Progress::Producer(state)) => Some(state),
+            Some(Progress::Sequence(_)) | None => None,
+        })
+    }
+
+    /// A scope's last `Stream-Seq`.
+    pub(super) fn sequence(&mut self, slot: Slot, key: &str) -> Result<Option<String>, Unavailable> {
+        Ok(match self.progress(slot, key)? {
+            Some(Progress::Sequence(last)) => Some(last.into()),
+            Some(Progress::Producer(_)) | None => None,
+        })
+    }
+
+    fn progress(&mut self, slot: Slot, key: &str) -> Result<Option<Progress>, Unavailable> {
+        let progress = self.writers(slot)?.progress(key).cloned();
+        let staged = self.get(slot);
+        // A writer that the batch itself has moved is where the batch has put it.
+        if !staged.is_new
+            && !staged.has_moved_writer(key)
+            && let id = staged.stream.id
+            && let Some(judged) = &mut self.judged
+        {
+            let (key, progress) = (key.to_owned(), progress.clone());
+            judged.expect(slot.0, Expect::Writer { id, key, progress });
+        }
+        Ok(progress)
+    }
+
+    /// Notes where a writer stands now. The stream's writers have been loaded.
     pub(super) fn set_writer(&mut self, slot: Slot, key: String, progress: Progress) {
         let used_at = self.context.now;
         let state = WriterState { progress, used_at };
@@ -249,23 +222,23 @@ impl<'c> Transaction<'c> {
         let id = self.get(slot).stream.id;
         let evicted = self.writers.set(id, &key, state.clone(), limit);
         let staged = self.get_mut(slot);
-        staged.writers.insert(key, Some(state));
-        staged.writers.extend(evicted.into_iter().map(|key| (key, None)));
+        staged.set_writer(key, Some(state));
+        evicted.into_iter().for_each(|key| staged.set_writer(key, None));
     }
 
-    /// Forgets the writers of a stream that were unused since `before`.
+    /// Evicts the writers of a stream that were unused since `before`.
     pub(super) fn forget_unused_writers(&mut self, slot: Slot, before: Millis) -> Result<(), Unavailable> {
         self.writers(slot)?;
         let id = self.get(slot).stream.id;
         let forgotten = self.writers.forget_unused(id, before);
         let staged = self.get_mut(slot);
-        staged.writers.extend(forgotten.into_iter().map(|key| (key, None)));
+        forgotten.into_iter().for_each(|key| staged.set_writer(key, None));
         Ok(())
     }
 
-    /// See [`super::committer::Ids::next`].
+    /// See [`Ids::next`].
     pub(super) fn next_id(&mut self, other: StreamId) -> Result<StreamId, Unavailable> {
-        self.next_id.next(self.context.storage, other)
+        self.ids.next(self.context.storage, other)
     }
 
     /// How many streams there will be.
@@ -273,70 +246,96 @@ impl<'c> Transaction<'c> {
         let created = self
             .staged
             .iter()
-            .filter(|staged| staged.new && staged.gone.is_none())
-            .count() as u64;
-        self.context.storage.usage().streams + created
+            .filter(|staged| staged.is_new && staged.gone.is_none());
+        self.context.storage.usage().streams + created.count() as u64
     }
 
-    pub(super) fn batch(&self) -> Batch {
-        let mut batch = Batch::new();
-        for staged in &self.staged {
-            staged.changes(&mut batch);
+    /// The changes of the batch, in groups that hold together; without expectations, and as one
+    /// group, for a store that nobody else changes.
+    pub(super) fn groups(&self) -> Vec<Group> {
+        match &self.judged {
+            Some(judged) => self.separate_groups(judged.partition()),
+            None => {
+                let mut group = Group::default();
+                for staged in &self.staged {
+                    staged.changes(&mut group.changes);
+                }
+                if group.changes.is_empty() {
+                    Vec::new()
+                } else {
+                    vec![group]
+                }
+            }
         }
-        batch
     }
 
-    /// Gives up the batch. Returns the streams that it was about, besides those that it would have
-    /// created.
+    fn separate_groups(&self, partition: Partition) -> Vec<Group> {
+        let with = |expects| Group {
+            expects,
+            changes: Vec::new(),
+        };
+        let mut groups: Vec<Group> = partition.expects.into_iter().map(with).collect();
+        for (index, staged) in self.staged.iter().enumerate() {
+            let group = partition.streams.get(&index).copied();
+            if let Some(group) = group.and_then(|group| groups.get_mut(group)) {
+                staged.changes(&mut group.changes);
+                group.expects.extend(staged.room());
+            }
+        }
+        groups
+    }
+
+    /// Drops the batch. Returns the streams it was about, except those it would have created.
     pub(super) fn into_streams(self) -> Vec<Arc<Stream>> {
         for staged in &self.staged {
             self.writers.drop_table(staged.stream.id);
         }
-        self.staged
-            .into_iter()
-            .filter(|staged| !staged.new)
-            .map(|staged| staged.stream)
-            .collect()
+        let known = self.staged.into_iter().filter(|staged| !staged.is_new);
+        known.map(|staged| staged.stream).collect()
     }
 
-    /// Shows everybody what was committed.
-    pub(super) fn publish(self) {
-        let cache = self.context.cache;
-        for staged in self.staged {
-            let Staged {
-                stream,
-                record,
-                tail,
-                gone,
-                appends,
-                writers,
-                new,
-                record_changed,
-                ..
-            } = staged;
-            let unchanged = !record_changed && appends.is_empty() && writers.is_empty() && gone != Some(Gone::Deleted);
-            if unchanged {
-                continue;
+    /// Publishes what was committed, and takes over what moved.
+    pub(super) fn settle(self, verdicts: Verdicts) -> Settled {
+        let verdicts = match verdicts {
+            Verdicts::Each(verdicts) => verdicts,
+            Verdicts::AllCommitted => {
+                for staged in self.staged {
+                    staged.publish(None, self.context.cache, self.writers);
+                }
+                return Settled::default();
             }
-            stream.publish(Update {
-                record,
-                tail,
-                gone,
-                appends,
-            });
-            if gone == Some(Gone::Deleted) {
-                self.writers.drop_table(stream.id);
-                cache.remove(&stream);
-            } else if new {
-                cache.insert_committed(stream);
+        };
+        let partition = self.judged.as_ref().map(Judged::partition);
+        let has_moved =
+            |group: &Option<usize>| matches!(group.and_then(|group| verdicts.get(group)), Some(Verdict::Moved(_)));
+        let mut settled = Settled::default();
+        match &partition {
+            Some(partition) => settled.moved = partition.commands.iter().map(has_moved).collect(),
+            None => settled.all_moved = has_moved(&Some(0)),
+        }
+        for (index, staged) in self.staged.into_iter().enumerate() {
+            let group = match &partition {
+                Some(partition) => partition.streams.get(&index).copied(),
+                None => Some(0),
+            };
+            match group.and_then(|group| verdicts.get(group)) {
+                None => {}
+                Some(Verdict::Committed(landed)) => {
+                    let landed = landed.iter().find(|landed| landed.id == staged.stream.id);
+                    settled.landings.note(&staged, landed);
+                    staged.publish(landed, self.context.cache, self.writers);
+                }
+                Some(Verdict::Moved(_)) if staged.is_new => self.writers.drop_table(staged.stream.id),
+                Some(Verdict::Moved(now)) => {
+                    self.writers.drop_table(staged.stream.id);
+                    let stream = staged.stream;
+                    match now.iter().find(|(id, _)| *id == stream.id) {
+                        Some((_, stored)) => self.context.cache.reset(&stream, stored.clone()),
+                        None => settled.uncertain.push(stream),
+                    }
+                }
             }
         }
-    }
-}
-
-fn done(result: Result<(), Unavailable>) -> Outcome {
-    match result {
-        Ok(()) => Outcome::Done,
-        Err(unavailable) => Outcome::Unavailable(unavailable),
+        settled
     }
 }

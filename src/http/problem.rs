@@ -8,7 +8,7 @@ use http::{HeaderName, HeaderValue, Response, StatusCode, header, request::Parts
 use super::respond::{number, offset};
 use crate::{
     clock,
-    engine::{AppendError, CreateError, DeleteError, ReadError, Unavailable},
+    engine::{AppendError, CreateError, DeleteError, ForkError, PastError, ReadError, Unavailable},
     gate::Refusal,
     log_throttle::LogThrottle,
     protocol::{BadInput, Offset, headers},
@@ -171,10 +171,10 @@ impl From<Unavailable> for Problem {
             }
             Unavailable::Overloaded => Self::come_back("overloaded", "too many writes are waiting; try again"),
             Unavailable::Stopping => Self::come_back("stopping", "the server is stopping; try again"),
-            Unavailable::Raced => Self::come_back("raced", "another writer was faster; try again"),
+            Unavailable::Raced => Self::come_back("raced", "other servers kept changing the stream; try again"),
             Unavailable::ReadOnly(cause) => {
                 let detail = "the server's data directory cannot be written to; what is there can be read";
-                Self::come_back("read-only", detail).caused_by(cause)
+                Self::come_back("read-only", detail).caused_by(cause.to_string())
             }
             Unavailable::Damaged(cause) => {
                 let detail = "the server has lost a part of this stream and adds nothing to it; its operator can copy \
@@ -183,7 +183,7 @@ impl From<Unavailable> for Problem {
             }
             Unavailable::Failed(cause) => {
                 let detail = "the server's store failed; its log says more under this request_id";
-                Self::new(StatusCode::INTERNAL_SERVER_ERROR, "store-failed", detail).caused_by(cause)
+                Self::new(StatusCode::INTERNAL_SERVER_ERROR, "store-failed", detail).caused_by(cause.to_string())
             }
         }
     }
@@ -238,9 +238,8 @@ impl From<CreateError> for Problem {
     fn from(error: CreateError) -> Self {
         match error {
             CreateError::Exists(_) | CreateError::SoftDeleted => conflict("exists", &error),
-            CreateError::SourceNotFound => not_found(&error),
-            CreateError::SourceSoftDeleted => conflict("source-deleted", &error),
-            CreateError::SourceContentType(_) => conflict("content-type", &error),
+            CreateError::Fork(error) => error.into(),
+            CreateError::Past(error) => error.into(),
             CreateError::TooLarge(_) => too_large(&error),
             CreateError::TooManyStreams(_) => {
                 Self::new(StatusCode::INSUFFICIENT_STORAGE, "too-many-streams", error.to_string())
@@ -251,15 +250,47 @@ impl From<CreateError> for Problem {
     }
 }
 
+impl From<ForkError> for Problem {
+    fn from(error: ForkError) -> Self {
+        match error {
+            ForkError::SourceNotFound => not_found(&error),
+            ForkError::SourceDeleted => conflict("source-deleted", &error),
+            ForkError::ContentType(_) => conflict("content-type", &error),
+            ForkError::ForeignOffset | ForkError::PastEnd | ForkError::Trimmed | ForkError::NoBoundary(_) => {
+                Self::bad("Stream-Fork-Offset", &error.to_string())
+            }
+            ForkError::SubOffset => Self::bad("Stream-Fork-Sub-Offset", &error.to_string()),
+            ForkError::TooDeep => Self::bad("Stream-Forked-From", &error.to_string()),
+            ForkError::Unavailable(unavailable) => unavailable.into(),
+        }
+    }
+}
+
+impl From<PastError> for Problem {
+    fn from(error: PastError) -> Self {
+        let header = match error {
+            PastError::Fork | PastError::TooMany | PastError::Order | PastError::Future => "Stream-Lives",
+            PastError::Earliest => "Stream-Earliest-Offset",
+        };
+        Self::bad(header, &error.to_string())
+    }
+}
+
 impl From<AppendError> for Problem {
     fn from(error: AppendError) -> Self {
         match error {
             AppendError::NotFound => not_found(&error),
             AppendError::Gone => gone(&error),
             AppendError::Closed { tail } => conflict("closed", &error).closed_at(tail),
+            AppendError::EmptyBody => Self::bad(
+                "body",
+                "is empty; only a request with `Stream-Closed: true` may have no body",
+            ),
+            AppendError::NoContentType => Self::bad("Content-Type", "is missing"),
             AppendError::ContentType(_) => conflict("content-type", &error),
-            AppendError::SeqRegression { tail, .. } => {
-                conflict("sequence", &error).with(headers::STREAM_NEXT_OFFSET, offset(tail))
+            AppendError::SeqRegression { ref last, tail } => {
+                let detail = format!("Sequence conflict: Stream-Seq is not greater than the last one, {last:?}");
+                conflict("sequence", &detail).with(headers::STREAM_NEXT_OFFSET, offset(tail))
             }
             AppendError::StaleEpoch { current, closed_at } => {
                 let problem = Self::new(StatusCode::FORBIDDEN, "stale-epoch", error.to_string())
@@ -269,8 +300,10 @@ impl From<AppendError> for Problem {
                     None => problem,
                 }
             }
-            AppendError::EpochStart => Self::new(StatusCode::BAD_REQUEST, "epoch-start", error.to_string()),
-            AppendError::SeqGap { expected, received } => conflict("producer-gap", &error)
+            AppendError::EpochStart => {
+                Self::new(StatusCode::BAD_REQUEST, "epoch-start", format!("Producer-Seq: {error}"))
+            }
+            AppendError::SeqGap { expected, received } => conflict("producer-gap", &format!("Producer-Seq: {error}"))
                 .with(headers::PRODUCER_EXPECTED_SEQ, number(expected))
                 .with(headers::PRODUCER_RECEIVED_SEQ, number(received)),
             AppendError::TooLarge(_) => too_large(&error),

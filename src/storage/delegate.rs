@@ -5,7 +5,7 @@
 macro_rules! delegate_storage {
     ($field:tt) => {
         $crate::storage::delegate_storage!(
-            $field: get, writers, list, due, read, commit, reserve_ids, maintain, usage, blocking, backup
+            $field: get, writers, list, due, read, commit, reserve_ids, maintain, usage, blocking, is_shared, backup
         );
     };
     ($field:tt: $($method:ident),+ $(,)?) => {
@@ -56,8 +56,11 @@ macro_rules! delegate_storage {
         }
     };
     (@commit $field:tt) => {
-        fn commit(&self, batch: &[$crate::storage::Change]) -> Result<(), $crate::storage::CommitError> {
-            self.$field.commit(batch)
+        fn commit(
+            &self,
+            groups: &[$crate::storage::Group],
+        ) -> Result<$crate::storage::Verdicts, $crate::storage::CommitError> {
+            self.$field.commit(groups)
         }
     };
     (@reserve_ids $field:tt) => {
@@ -77,6 +80,11 @@ macro_rules! delegate_storage {
     (@usage $field:tt) => {
         fn usage(&self) -> $crate::storage::Usage {
             self.$field.usage()
+        }
+    };
+    (@is_shared $field:tt) => {
+        fn is_shared(&self) -> bool {
+            self.$field.is_shared()
         }
     };
     (@blocking $field:tt) => {

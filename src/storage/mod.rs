@@ -23,6 +23,7 @@ mod delegate;
 mod disk;
 mod error;
 mod format;
+mod group;
 mod index;
 mod journal;
 mod journaled;
@@ -44,9 +45,13 @@ use std::{ops::Range, path::Path};
 
 use bytes::Bytes;
 
-pub(crate) use self::delegate::delegate_storage;
+pub(crate) use self::{
+    delegate::delegate_storage,
+    group::{Refused, commit_as_one},
+};
 pub use self::{
     error::StorageError,
+    group::{Change, CommitError, Expect, Group, Landed, Verdict, Verdicts},
     lock::{DirLock, Holder, LockError},
     memory::InMemoryStorage,
     persistent::{AcidStorage, FileStorage},
@@ -57,75 +62,6 @@ pub use self::{
     report::{CopyProgress, StoreReport},
 };
 use crate::protocol::{Millis, StreamName};
-
-/// One step of a batch. Steps apply in order.
-#[derive(Debug, Clone)]
-pub enum Change {
-    /// Writes a record: creates the stream, or replaces what was kept of it. Where
-    /// [`StreamRecord::first`] has moved, the bytes below it are given back at leisure.
-    Put {
-        /// Under which name.
-        name: StreamName,
-        /// The whole record.
-        record: StreamRecord,
-    },
-    /// Adds bytes at the end.
-    Append {
-        /// Whose bytes.
-        id: StreamId,
-        /// The tail that this builds on; another tail there refuses the batch.
-        at: Position,
-        /// The bytes, in order; the pieces have no meaning of their own.
-        data: Vec<Bytes>,
-    },
-    /// Sets where a writer stands, or forgets it.
-    Writer {
-        /// On which stream.
-        id: StreamId,
-        /// The writer.
-        key: String,
-        /// Its new state; `None`: it is forgotten.
-        state: Option<WriterState>,
-    },
-    /// Forgets a stream: its record at once, its bytes and writers at leisure
-    /// (see [`Storage::maintain`]).
-    Remove {
-        /// Its name.
-        name: StreamName,
-        /// Its id.
-        id: StreamId,
-    },
-}
-
-/// What is written together or not at all.
-pub type Batch = Vec<Change>;
-
-/// A batch was not committed; nothing of it is there.
-#[derive(Debug, thiserror::Error)]
-pub enum CommitError {
-    /// No room: the memory limit, or the disk.
-    #[error("no room left: {0}")]
-    Full(String),
-    /// A stream's tail is not where the batch expects it.
-    #[error("the tail of stream {id} has moved to {tail}")]
-    TailMoved {
-        /// Which stream.
-        id: StreamId,
-        /// Where its tail is.
-        tail: Position,
-    },
-    /// The store has lost acknowledged bytes of a stream, so the stream takes no appends.
-    #[error("stream {id} is damaged: {what}")]
-    Damaged {
-        /// Which stream.
-        id: StreamId,
-        /// What is missing.
-        what: String,
-    },
-    /// The store failed.
-    #[error(transparent)]
-    Storage(#[from] StorageError),
-}
 
 /// A store for streams.
 ///
@@ -170,11 +106,18 @@ pub trait Storage: Send + Sync + 'static {
     /// If the store cannot be read.
     fn read(&self, id: StreamId, range: Range<Position>) -> Result<Bytes, StorageError>;
 
-    /// Writes a batch: all of it, as durably as this store promises, or nothing.
+    /// Writes groups, as durably as this store promises, each of them whole or not at all.
+    /// A store that is not shared may write all of them or none.
     ///
     /// # Errors
-    /// See [`CommitError`].
-    fn commit(&self, batch: &[Change]) -> Result<(), CommitError>;
+    /// See [`CommitError`]; nothing was written then.
+    fn commit(&self, groups: &[Group]) -> Result<Verdicts, CommitError>;
+
+    /// Whether other servers change this store as well. Commits name what they were judged on only
+    /// if so.
+    fn is_shared(&self) -> bool {
+        false
+    }
 
     /// Reserves `count` consecutive ids, all at least `lowest` and greater than every id reserved
     /// before, and returns the first.

@@ -197,6 +197,9 @@ pub struct Stored {
     pub record: StreamRecord,
     /// The position after the last byte; [`StreamRecord::first`] if the stream has no bytes.
     pub tail: Position,
+    /// The revision of the record in a shared store: each [`Change::Put`](super::Change::Put) raises
+    /// it. 0 in a store that is not shared.
+    pub rev: u64,
 }
 
 /// The contents of a store.

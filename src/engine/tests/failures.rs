@@ -1,5 +1,6 @@
 //! Commits and looks that fail: everybody is answered, and memory is as the store is.
 
+use crate::storage::contract::CommitChanges;
 use std::time::Duration;
 
 use super::*;
@@ -117,7 +118,10 @@ async fn a_read_that_a_delete_overtakes_finds_nothing() {
     let (store, gone) = (Arc::clone(&storage), stream.clone());
     *storage.before_read.lock() = Some(Box::new(move || {
         let id = store.inner.get(&gone).unwrap().unwrap().record.id;
-        store.inner.commit(&[Change::Remove { name: gone, id }]).unwrap();
+        store
+            .inner
+            .commit_changes(&[Change::Remove { name: gone, id }])
+            .unwrap();
     }));
     assert!(matches!(content(&engine, &stream).await, Err(ReadError::NotFound)));
 }

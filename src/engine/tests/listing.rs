@@ -1,6 +1,7 @@
 //! Listings.
 
 use super::*;
+use crate::storage::contract::CommitChanges;
 use crate::{protocol::Framing, storage::StreamRecord};
 
 fn record(id: StreamId, soft_deleted: bool) -> StreamRecord {
@@ -36,7 +37,7 @@ async fn a_listing_reads_a_bounded_number_of_records_that_it_leaves_out() {
         .map(|id| put(id, true))
         .chain([put(10_000, false)])
         .collect();
-    storage.commit(&batch).unwrap();
+    storage.commit_changes(&batch).unwrap();
     let engine = start(Arc::new(storage));
 
     let first = engine.list(String::new(), None, 1).await.unwrap();

@@ -12,6 +12,8 @@ mod large;
 mod lifetimes;
 mod listing;
 mod schedule;
+mod shared_store;
+mod sharing;
 mod trimming;
 mod writing;
 
@@ -23,12 +25,13 @@ use std::{
 use bytes::Bytes;
 use tokio::sync::Notify;
 
-use super::*;
+use super::{append::Appended, *};
 use crate::{
     clock::Clock,
     protocol::{ContentType, Lifetime, Millis, ProducerStamp, ReadFrom},
     storage::{
-        Change, CommitError, Position, StorageError, Stored, StreamId, delegate_storage, memory::InMemoryStorage,
+        Change, CommitError, Group, Position, StorageError, Stored, StreamId, Verdicts, delegate_storage,
+        memory::InMemoryStorage,
     },
 };
 
@@ -133,14 +136,14 @@ impl Storage for FailingStore {
         self.inner.read(id, range)
     }
 
-    fn commit(&self, batch: &[Change]) -> Result<(), CommitError> {
+    fn commit(&self, groups: &[Group]) -> Result<Verdicts, CommitError> {
         self.commits.fetch_add(1, SeqCst);
         let fault = self.fault.lock().take();
         let result = match fault {
-            None => self.inner.commit(batch),
+            None => self.inner.commit(groups),
             Some(Fault::Refused) => Err(broken().into()),
             Some(Fault::Landed) => {
-                self.inner.commit(batch)?;
+                self.inner.commit(groups)?;
                 Err(broken().into())
             }
             Some(Fault::Panic) => panic!("as the test wants it"),

@@ -124,7 +124,7 @@ mod tests {
     use super::*;
     use crate::storage::{
         ProducerState, Progress,
-        contract::{producer, put, record},
+        contract::{CommitChanges, producer, put, record},
         memory::InMemoryStorage,
     };
 
@@ -140,10 +140,13 @@ mod tests {
         let store = InMemoryStorage::new(0);
         let stored = ProducerState { epoch: 3, seq: 9 };
         store
-            .commit(&[put("a", record(1)), producer(1, "p", stored, 5)])
+            .commit_changes(&[put("a", record(1)), producer(1, "p", stored, 5)])
             .unwrap();
         let mut tables = WriterTables::default();
-        assert_eq!(tables.load(1, &store, 100).unwrap().producer("p"), Some(stored));
+        assert_eq!(
+            tables.load(1, &store, 100).unwrap().progress("p"),
+            Some(&Progress::Producer(stored))
+        );
         tables.set(1, "q", state(100), 10);
         tables.trim(IDLE_MILLIS);
         assert_eq!(tables.load(1, &store, 200).unwrap().known.len(), 2);

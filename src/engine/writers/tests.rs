@@ -1,4 +1,5 @@
 use super::*;
+use crate::storage::ProducerState;
 
 fn scope(n: u8) -> WriterScope {
     WriterScope::new([n; 16])
@@ -83,7 +84,7 @@ fn a_scope_forgets_its_own_before_anybody_elses() {
         }
     }
     assert!(writers.scoped <= 100);
-    assert!(writers.producer("plain").is_some());
+    assert!(writers.progress("plain").is_some());
     check(&writers);
 }
 
@@ -108,7 +109,7 @@ fn a_table_is_as_it_was_after_reading_it_again() {
     let stored = [("new", 9), ("old", 1), ("middle", 5)].map(|(key, used_at)| (key.to_owned(), state(used_at)));
     let mut writers = Writers::of(stored.to_vec());
     assert_eq!(set(&mut writers, "p", 3), ["old"]);
-    assert_eq!((writers.sequence("new"), writers.producer("new")), (Some("x"), None));
+    assert_eq!(writers.progress("new"), Some(&Progress::Sequence("x".into())));
     check(&writers);
 }
 

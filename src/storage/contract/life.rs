@@ -1,14 +1,14 @@
 //! Atomic batches, removal, due times, writers and trimming.
 
-use super::{Subject, append, drain, get, producer, producer_state, put, record, remove, writer};
-use crate::storage::{
-    Change, CommitError, ProducerState, Progress, Retention, Storage, Stored, StreamRecord, Usage, WriterState,
-};
+use super::{CommitChanges, Subject, append, drain, get, producer, producer_state, put, record, remove, writer};
+use crate::storage::{Change, ProducerState, Progress, Retention, Storage, Stored, StreamRecord, Usage, WriterState};
 
 pub(crate) fn a_batch_is_refused_whole<S: Subject>() {
     let subject = S::new();
     let store = subject.open();
-    store.commit(&[put("a", record(1)), append(1, 0, "hello")]).unwrap();
+    store
+        .commit_changes(&[put("a", record(1)), append(1, 0, "hello")])
+        .unwrap();
     let before = store.usage();
     let closed = StreamRecord {
         closed: true,
@@ -31,22 +31,15 @@ pub(crate) fn a_batch_is_refused_whole<S: Subject>() {
             wrong.clone(),
             append(1, 5, "late"),
         ];
-        let expected = if let Change::Append { id: 1, .. } = wrong {
-            (1, 5)
-        } else {
-            (99, 0)
-        };
-        match store.commit(&batch) {
-            Err(CommitError::TailMoved { id, tail }) => assert_eq!((id, tail), expected),
-            other => panic!("{other:?}"),
-        }
+        assert!(store.moves(&batch), "{wrong:?}");
         assert_eq!(get(&store, "b"), None);
         assert!(store.read(2, 0..10).unwrap().is_empty());
         assert_eq!(
             get(&store, "a").unwrap(),
             Stored {
                 record: record(1),
-                tail: 5
+                tail: 5,
+                rev: 0,
             }
         );
         assert_eq!(producer_state(&store, 1, "p"), None);
@@ -54,11 +47,8 @@ pub(crate) fn a_batch_is_refused_whole<S: Subject>() {
         assert_eq!(store.usage(), before);
     }
     // An append at a tail that the batch itself has moved.
-    assert!(matches!(
-        store.commit(&[append(1, 5, "x"), append(1, 5, "y")]),
-        Err(CommitError::TailMoved { id: 1, tail: 6 })
-    ));
-    store.commit(&[append(1, 5, "!")]).unwrap();
+    assert!(store.moves(&[append(1, 5, "x"), append(1, 5, "y")]));
+    store.commit_changes(&[append(1, 5, "!")]).unwrap();
     assert_eq!(&store.read(1, 0..10).unwrap()[..], b"hello!");
 }
 
@@ -72,17 +62,16 @@ pub(crate) fn a_removed_stream_is_gone_and_its_name_is_free<S: Subject>() {
     let state = ProducerState { epoch: 1, seq: 1 };
     let producer = |id| super::producer(id, "p", state, 1);
     store
-        .commit(&[put("a", due), append(1, 0, "old"), producer(1)])
+        .commit_changes(&[put("a", due), append(1, 0, "old"), producer(1)])
         .unwrap();
-    store.commit(&[remove("a", 1)]).unwrap();
+    store.commit_changes(&[remove("a", 1)]).unwrap();
     assert_eq!(get(&store, "a"), None);
     assert_eq!(store.due(u64::MAX, 10).unwrap(), vec![]);
     assert_eq!(store.list("", None, 10).unwrap(), vec![]);
-    assert!(matches!(
-        store.commit(&[append(1, 3, "x")]),
-        Err(CommitError::TailMoved { id: 1, .. })
-    ));
-    store.commit(&[put("a", record(2)), append(2, 0, "new")]).unwrap();
+    assert!(store.moves(&[append(1, 3, "x")]));
+    store
+        .commit_changes(&[put("a", record(2)), append(2, 0, "new")])
+        .unwrap();
     drain(&store);
     assert_eq!(&store.read(2, 0..10).unwrap()[..], b"new");
     assert_eq!(producer_state(&store, 2, "p"), None);
@@ -90,25 +79,26 @@ pub(crate) fn a_removed_stream_is_gone_and_its_name_is_free<S: Subject>() {
     assert_eq!(producer_state(&store, 1, "p"), None);
     // Removed and created in one batch.
     store
-        .commit(&[remove("a", 2), put("a", record(3)), append(3, 0, "third"), producer(3)])
+        .commit_changes(&[remove("a", 2), put("a", record(3)), append(3, 0, "third"), producer(3)])
         .unwrap();
     drain(&store);
     assert_eq!(
         get(&store, "a").unwrap(),
         Stored {
             record: record(3),
-            tail: 5
+            tail: 5,
+            rev: 0,
         }
     );
     assert_eq!(&store.read(3, 0..10).unwrap()[..], b"third");
     assert_eq!(producer_state(&store, 3, "p"), Some(state));
     // Created and removed in one batch.
     store
-        .commit(&[put("b", record(4)), append(4, 0, "short"), remove("b", 4)])
+        .commit_changes(&[put("b", record(4)), append(4, 0, "short"), remove("b", 4)])
         .unwrap();
     assert_eq!(get(&store, "b"), None);
     // The name belongs to another stream now.
-    store.commit(&[remove("a", 1)]).unwrap();
+    store.commit_changes(&[remove("a", 1)]).unwrap();
     assert_eq!(get(&store, "a").unwrap().tail, 5);
     assert_eq!(store.usage().streams, 1);
     assert_eq!(store.usage().bytes, 5);
@@ -121,13 +111,14 @@ pub(crate) fn a_name_put_for_another_id_removes_the_first_stream<S: Subject>() {
         due_at: Some(10),
         ..record(1)
     };
-    store.commit(&[put("a", due), append(1, 0, "old")]).unwrap();
-    store.commit(&[put("a", record(2))]).unwrap();
+    store.commit_changes(&[put("a", due), append(1, 0, "old")]).unwrap();
+    store.commit_changes(&[put("a", record(2))]).unwrap();
     assert_eq!(
         get(&store, "a").unwrap(),
         Stored {
             record: record(2),
-            tail: 0
+            tail: 0,
+            rev: 0,
         }
     );
     assert_eq!(store.due(u64::MAX, 10).unwrap(), vec![]);
@@ -144,7 +135,7 @@ pub(crate) fn due_streams_come_soonest_first<S: Subject>() {
         ..record(id)
     };
     store
-        .commit(&[
+        .commit_changes(&[
             put("c", due_at(1, Some(300))),
             put("a", due_at(2, Some(70_000))),
             put("b", due_at(3, Some(200))),
@@ -162,7 +153,7 @@ pub(crate) fn due_streams_come_soonest_first<S: Subject>() {
     assert_eq!(due(u64::MAX, 10), ["b", "c", "e", "a"]);
     assert_eq!(due(u64::MAX, 2), ["b", "c"]);
     store
-        .commit(&[
+        .commit_changes(&[
             put("b", due_at(3, None)),
             put("c", due_at(1, Some(80_000))),
             remove("e", 5),
@@ -174,7 +165,9 @@ pub(crate) fn due_streams_come_soonest_first<S: Subject>() {
 pub(crate) fn writers_are_kept_by_stream<S: Subject>() {
     let subject = S::new();
     let mut store = subject.open();
-    store.commit(&[put("a", record(1)), put("b", record(2))]).unwrap();
+    store
+        .commit_changes(&[put("a", record(1)), put("b", record(2))])
+        .unwrap();
     let set = |id: u64, key: &str, epoch: u64, seq: u64| producer(id, key, ProducerState { epoch, seq }, seq);
     let sequence = |text: &str| WriterState {
         progress: Progress::Sequence(text.into()),
@@ -186,7 +179,7 @@ pub(crate) fn writers_are_kept_by_stream<S: Subject>() {
         state,
     };
     store
-        .commit(&[
+        .commit_changes(&[
             set(1, "p", 0, 0),
             set(1, "q", 1, 5),
             set(2, "p", 7, u64::MAX),
@@ -216,7 +209,7 @@ pub(crate) fn writers_are_kept_by_stream<S: Subject>() {
         check(&store);
     }
     let changes = [set(1, "p", 1, 0), write("q", None), write("\0s", Some(sequence("c")))];
-    store.commit(&changes).unwrap();
+    store.commit_changes(&changes).unwrap();
     for _ in 0..2 {
         assert_eq!(producer_state(&store, 1, "p").map(|state| state.epoch), Some(1));
         assert_eq!(writer(&store, 1, "q"), None);
@@ -232,20 +225,22 @@ pub(crate) fn writers_are_kept_by_stream<S: Subject>() {
 pub(crate) fn maintenance_frees_removed_streams<S: Subject>() {
     let subject = S::new();
     let store = subject.open();
-    store.commit(&[put("keep", record(1)), append(1, 0, "kept")]).unwrap();
+    store
+        .commit_changes(&[put("keep", record(1)), append(1, 0, "kept")])
+        .unwrap();
     let piece = vec![5u8; 10_000];
     let state = ProducerState { epoch: 0, seq: 0 };
     for id in 2..20u64 {
-        store.commit(&[put(&format!("s{id}"), record(id))]).unwrap();
+        store.commit_changes(&[put(&format!("s{id}"), record(id))]).unwrap();
         for n in 0..20u64 {
             store
-                .commit(&[append(id, n * 10_000, &piece), producer(id, &format!("p{n}"), state, n)])
+                .commit_changes(&[append(id, n * 10_000, &piece), producer(id, &format!("p{n}"), state, n)])
                 .unwrap();
         }
     }
     assert!(store.usage().bytes >= 18 * 200_000);
     let removals: Vec<Change> = (2..20u64).map(|id| remove(&format!("s{id}"), id)).collect();
-    store.commit(&removals).unwrap();
+    store.commit_changes(&removals).unwrap();
     drain(&store);
     assert_eq!(store.usage(), Usage { streams: 1, bytes: 4 });
     for id in 2..20u64 {
@@ -268,14 +263,16 @@ pub(crate) fn trimmed_bytes_are_freed<S: Subject>() {
         ..record(1)
     };
     let mut all = Vec::new();
-    store.commit(&[put("a", record(1)), put("b", record(2))]).unwrap();
+    store
+        .commit_changes(&[put("a", record(1)), put("b", record(2))])
+        .unwrap();
     for round in 0..40u64 {
         let piece: Vec<u8> = (0..9_000 + round).map(|k| (k * 7 + round) as u8).collect();
-        store.commit(&[append(1, all.len() as u64, &piece)]).unwrap();
+        store.commit_changes(&[append(1, all.len() as u64, &piece)]).unwrap();
         all.extend_from_slice(&piece);
         if round % 3 == 2 {
             let from = all.len() as u64 * round / 40;
-            store.commit(&[put("a", kept_from(from))]).unwrap();
+            store.commit_changes(&[put("a", kept_from(from))]).unwrap();
             if round % 2 == 0 {
                 drain(&store);
             }
@@ -292,18 +289,20 @@ pub(crate) fn trimmed_bytes_are_freed<S: Subject>() {
     }
     // Trimmed completely, a stream continues at its tail.
     let tail = all.len() as u64;
-    store.commit(&[put("a", kept_from(tail))]).unwrap();
+    store.commit_changes(&[put("a", kept_from(tail))]).unwrap();
     drain(&store);
     assert_eq!(store.usage(), Usage { streams: 2, bytes: 0 });
     assert_eq!(get(&store, "a").unwrap().tail, tail);
-    store.commit(&[append(1, tail, "next")]).unwrap();
+    store.commit_changes(&[append(1, tail, "next")]).unwrap();
     assert_eq!(&store.read(1, tail..tail + 10).unwrap()[..], b"next");
     // A copied stream may begin trimmed.
     let copied = StreamRecord { id: 3, ..kept_from(70) };
-    store.commit(&[put("c", copied), append(3, 70, "later")]).unwrap();
+    store
+        .commit_changes(&[put("c", copied), append(3, 70, "later")])
+        .unwrap();
     assert_eq!(get(&store, "c").unwrap().tail, 75);
     assert_eq!(&store.read(3, 70..80).unwrap()[..], b"later");
-    store.commit(&[remove("a", 1), remove("c", 3)]).unwrap();
+    store.commit_changes(&[remove("a", 1), remove("c", 3)]).unwrap();
     drain(&store);
     assert_eq!(store.usage(), Usage { streams: 1, bytes: 0 });
     assert!(!store.maintain().unwrap());
@@ -313,11 +312,11 @@ pub(crate) fn usage_counts<S: Subject>() {
     let subject = S::new();
     let store = subject.open();
     store
-        .commit(&[put("a", record(1)), put("b", record(2)), append(1, 0, vec![1; 1000])])
+        .commit_changes(&[put("a", record(1)), put("b", record(2)), append(1, 0, vec![1; 1000])])
         .unwrap();
-    store.commit(&[append(2, 0, vec![1; 234])]).unwrap();
+    store.commit_changes(&[append(2, 0, vec![1; 234])]).unwrap();
     assert_eq!((store.usage().streams, store.usage().bytes), (2, 1234));
-    store.commit(&[remove("a", 1)]).unwrap();
+    store.commit_changes(&[remove("a", 1)]).unwrap();
     assert_eq!((store.usage().streams, store.usage().bytes), (1, 234));
     drop(store);
     if S::LASTING {

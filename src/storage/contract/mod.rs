@@ -8,7 +8,10 @@ mod scale;
 use bytes::Bytes;
 
 pub(crate) use self::{life::*, model::*, records::*, scale::*};
-use super::{Change, ProducerState, Progress, Storage, Stored, StreamId, StreamRecord, WriterState};
+use super::{
+    Change, CommitError, Group, ProducerState, Progress, Storage, Stored, StreamId, StreamRecord, Verdict, Verdicts,
+    WriterState,
+};
 use crate::protocol::{Framing, Lifetime, Millis, StreamName};
 
 /// A kind of store under test, and the place that one is kept in.
@@ -23,6 +26,31 @@ pub(crate) trait Subject {
 
     /// Whether the store survives being closed.
     const LASTING: bool = true;
+}
+
+/// Commits changes as one group.
+pub(crate) trait CommitChanges {
+    fn commit_changes(&self, changes: &[Change]) -> Result<(), CommitError>;
+
+    /// Whether a group with these changes has moved.
+    fn moves(&self, changes: &[Change]) -> bool;
+}
+
+impl<S: Storage + ?Sized> CommitChanges for S {
+    fn commit_changes(&self, changes: &[Change]) -> Result<(), CommitError> {
+        match self.commit(&[Group::from(changes.to_vec())])? {
+            Verdicts::AllCommitted => Ok(()),
+            Verdicts::Each(verdicts) => {
+                assert!(matches!(verdicts[..], [Verdict::Committed(_)]), "{verdicts:?}");
+                Ok(())
+            }
+        }
+    }
+
+    fn moves(&self, changes: &[Change]) -> bool {
+        let verdicts = self.commit(&[Group::from(changes.to_vec())]).unwrap();
+        matches!(verdicts, Verdicts::Each(verdicts) if matches!(verdicts[..], [Verdict::Moved(_)]))
+    }
 }
 
 /// A directory for a store under test, in memory if possible: the cost of a sync is not under test.

@@ -2,8 +2,8 @@
 
 use bytes::Bytes;
 
-use super::{Subject, append, drain, get, name, put, record, remove};
-use crate::storage::{Change, CommitError, Fork, Inherited, Life, Mark, Retention, Storage, Stored, StreamRecord};
+use super::{CommitChanges, Subject, append, drain, get, name, put, record, remove};
+use crate::storage::{Change, Fork, Inherited, Life, Mark, Retention, Storage, Stored, StreamRecord};
 use crate::{
     protocol::Framing,
     protocol::Millis,
@@ -20,7 +20,7 @@ pub(crate) fn an_empty_store_has_nothing<S: Subject>() {
     assert!(store.read(1, 0..100).unwrap().is_empty());
     assert_eq!(store.usage().streams, 0);
     assert_eq!(store.usage().bytes, 0);
-    store.commit(&[]).unwrap();
+    store.commit_changes(&[]).unwrap();
     drain(&store);
 }
 
@@ -79,10 +79,17 @@ pub(crate) fn a_record_is_read_as_written<S: Subject>() {
         ..record(8)
     };
     store
-        .commit(&[put("gid://app/Room/2/ü", full.clone()), put("x", expires.clone())])
+        .commit_changes(&[put("gid://app/Room/2/ü", full.clone()), put("x", expires.clone())])
         .unwrap();
     let stored = get(&store, "gid://app/Room/2/ü").unwrap();
-    assert_eq!(stored, Stored { record: full, tail: 42 });
+    assert_eq!(
+        stored,
+        Stored {
+            record: full,
+            tail: 42,
+            rev: 0
+        }
+    );
     assert_eq!(get(&store, "x").unwrap().record, expires);
     assert_eq!(get(&store, "gid://app/Room/2"), None);
 }
@@ -90,20 +97,22 @@ pub(crate) fn a_record_is_read_as_written<S: Subject>() {
 pub(crate) fn a_record_is_replaced<S: Subject>() {
     let subject = S::new();
     let store = subject.open();
-    store.commit(&[put("a", record(1)), append(1, 0, "hello")]).unwrap();
+    store
+        .commit_changes(&[put("a", record(1)), append(1, 0, "hello")])
+        .unwrap();
     let closed = StreamRecord {
         closed: true,
         stream_seq: Some("9".to_owned()),
         ..record(1)
     };
     store
-        .commit(&[append(1, 5, " world"), put("a", closed.clone())])
+        .commit_changes(&[append(1, 5, " world"), put("a", closed.clone())])
         .unwrap();
     let stored = get(&store, "a").unwrap();
     assert_eq!(stored.record, closed);
     assert_eq!(stored.tail, 11);
     assert_eq!(&store.read(1, 0..100).unwrap()[..], b"hello world");
-    store.commit(&[put("a", record(1))]).unwrap();
+    store.commit_changes(&[put("a", record(1))]).unwrap();
     assert_eq!(get(&store, "a").unwrap().record, record(1));
     assert_eq!(get(&store, "a").unwrap().tail, 11);
     assert_eq!(store.usage().streams, 1);
@@ -112,12 +121,12 @@ pub(crate) fn a_record_is_replaced<S: Subject>() {
 pub(crate) fn ranges_read_what_was_appended<S: Subject>() {
     let subject = S::new();
     let store = subject.open();
-    store.commit(&[put("a", record(1))]).unwrap();
+    store.commit_changes(&[put("a", record(1))]).unwrap();
     let mut all = Vec::new();
     for i in 0..60usize {
         let len = if i % 20 == 19 { 70_000 } else { i * 97 % 900 + 1 };
         let piece: Vec<u8> = (0..len).map(|k| (k * 7 + i) as u8).collect();
-        store.commit(&[append(1, all.len() as u64, &piece)]).unwrap();
+        store.commit_changes(&[append(1, all.len() as u64, &piece)]).unwrap();
         all.extend_from_slice(&piece);
     }
     assert_eq!(get(&store, "a").unwrap().tail, all.len() as u64);
@@ -139,7 +148,7 @@ pub(crate) fn a_batch_may_append_to_a_stream_several_times<S: Subject>() {
     let subject = S::new();
     let store = subject.open();
     store
-        .commit(&[
+        .commit_changes(&[
             put("a", record(1)),
             append(1, 0, "one,"),
             put("b", record(2)),
@@ -161,7 +170,9 @@ pub(crate) fn a_batch_may_append_to_a_stream_several_times<S: Subject>() {
     assert_eq!(&store.read(1, 0..100).unwrap()[..], b"one,two,three,");
     assert_eq!(&store.read(1, 4..8).unwrap()[..], b"two,");
     assert_eq!(get(&store, "a").unwrap().tail, 14);
-    store.commit(&[append(1, 14, ""), append(1, 14, "four")]).unwrap();
+    store
+        .commit_changes(&[append(1, 14, ""), append(1, 14, "four")])
+        .unwrap();
     assert_eq!(&store.read(1, 8..100).unwrap()[..], b"three,four");
 }
 
@@ -171,7 +182,7 @@ pub(crate) fn streams_do_not_mix<S: Subject>() {
     let ids = [1u64, 2, 255, 256, 257, 65_536, u64::from(u32::MAX) + 1];
     for id in ids {
         store
-            .commit(&[put(&format!("s{id}"), record(id)), append(id, 0, format!("<{id}>"))])
+            .commit_changes(&[put(&format!("s{id}"), record(id)), append(id, 0, format!("<{id}>"))])
             .unwrap();
     }
     for id in ids {
@@ -190,15 +201,12 @@ pub(crate) fn a_fork_begins_at_its_fork_point<S: Subject>() {
         start: 1000,
         ..record(2)
     };
-    store.commit(&[put("fork", fork)]).unwrap();
+    store.commit_changes(&[put("fork", fork)]).unwrap();
     assert_eq!(get(&store, "fork").unwrap().tail, 1000);
     assert!(store.read(2, 0..2000).unwrap().is_empty());
-    assert!(matches!(
-        store.commit(&[append(2, 0, "x")]),
-        Err(CommitError::TailMoved { id: 2, tail: 1000 })
-    ));
-    store.commit(&[append(2, 1000, "abc")]).unwrap();
-    store.commit(&[append(2, 1003, "def")]).unwrap();
+    assert!(store.moves(&[append(2, 0, "x")]));
+    store.commit_changes(&[append(2, 1000, "abc")]).unwrap();
+    store.commit_changes(&[append(2, 1003, "def")]).unwrap();
     assert_eq!(get(&store, "fork").unwrap().tail, 1006);
     assert_eq!(&store.read(2, 0..2000).unwrap()[..], b"abcdef");
     assert_eq!(&store.read(2, 1002..1004).unwrap()[..], b"cd");
@@ -211,7 +219,7 @@ pub(crate) fn lists_are_sorted_and_paged<S: Subject>() {
     let names = ["a", "a/", "a/1", "a/10", "a/2", "a0", "b", "ä", "z/ü"];
     for (i, text) in names.iter().enumerate().rev() {
         store
-            .commit(&[put(text, record(i as u64 + 1)), append(i as u64 + 1, 0, text)])
+            .commit_changes(&[put(text, record(i as u64 + 1)), append(i as u64 + 1, 0, text)])
             .unwrap();
     }
     let list = |prefix: &str, after: Option<&str>, limit: usize| -> Vec<String> {
@@ -251,8 +259,8 @@ pub(crate) fn a_stream_keeps_the_spelling_of_its_creation<S: Subject>() {
         due_at: Some(at),
         ..record(1)
     };
-    store.commit(&[put("a//b", due(7)), append(1, 0, "x")]).unwrap();
-    store.commit(&[put("c", record(2))]).unwrap();
+    store.commit_changes(&[put("a//b", due(7)), append(1, 0, "x")]).unwrap();
+    store.commit_changes(&[put("c", record(2))]).unwrap();
     let names = |store: &S::Store, prefix: &str| -> Vec<String> {
         let found = store.list(prefix, None, 100).unwrap();
         found.into_iter().map(|(name, _)| name.as_str().to_owned()).collect()
@@ -262,8 +270,10 @@ pub(crate) fn a_stream_keeps_the_spelling_of_its_creation<S: Subject>() {
             drop(store);
             store = subject.open();
         }
-        store.commit(&[put("a/b", due(at))]).unwrap();
-        store.commit(&[put("a///b", due(at)), append(1, at - 7, "x")]).unwrap();
+        store.commit_changes(&[put("a/b", due(at))]).unwrap();
+        store
+            .commit_changes(&[put("a///b", due(at)), append(1, at - 7, "x")])
+            .unwrap();
         assert_eq!(get(&store, "a/b").unwrap().tail, at - 6);
         assert_eq!(names(&store, ""), ["a//b", "c"]);
         assert_eq!(names(&store, "a/"), ["a//b"]);
@@ -272,9 +282,11 @@ pub(crate) fn a_stream_keeps_the_spelling_of_its_creation<S: Subject>() {
         assert_eq!(store.usage().streams, 2);
     }
     // The next stream of that name has a spelling of its own, whether or not the first was removed.
-    store.commit(&[remove("a/b", 1), put("a/b", record(3))]).unwrap();
+    store
+        .commit_changes(&[remove("a/b", 1), put("a/b", record(3))])
+        .unwrap();
     assert_eq!(names(&store, ""), ["a/b", "c"]);
-    store.commit(&[put("a////b", record(4))]).unwrap();
+    store.commit_changes(&[put("a////b", record(4))]).unwrap();
     if S::LASTING {
         drop(store);
         store = subject.open();

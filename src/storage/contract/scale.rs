@@ -7,7 +7,7 @@ use std::sync::{
 
 use bytes::Bytes;
 
-use super::{Driver, Model, Subject, append, drain, get, name, put, record, remove};
+use super::{CommitChanges, Driver, Model, Subject, append, drain, get, name, put, record, remove};
 use crate::storage::{Change, ProducerState, Storage, Stored, StreamRecord};
 
 pub(crate) fn large_values_survive<S: Subject>() {
@@ -16,11 +16,13 @@ pub(crate) fn large_values_survive<S: Subject>() {
     let large: Vec<u8> = (0..5_000_000u32)
         .map(|i| (i.wrapping_mul(2_654_435_761) >> 13) as u8)
         .collect();
-    store.commit(&[put("a", record(1)), append(1, 0, &large)]).unwrap();
+    store
+        .commit_changes(&[put("a", record(1)), append(1, 0, &large)])
+        .unwrap();
     let pieces: Vec<Bytes> = large.chunks(99_991).map(Bytes::copy_from_slice).collect();
     let at = large.len() as u64;
     store
-        .commit(&[Change::Append {
+        .commit_changes(&[Change::Append {
             id: 1,
             at,
             data: pieces,
@@ -36,7 +38,7 @@ pub(crate) fn large_values_survive<S: Subject>() {
         ..record(2)
     };
     let longest = "n".repeat(1024);
-    store.commit(&[put(&longest, wide.clone())]).unwrap();
+    store.commit_changes(&[put(&longest, wide.clone())]).unwrap();
     assert_eq!(get(&store, &longest).unwrap().record, wide);
 }
 
@@ -46,7 +48,7 @@ pub(crate) fn many_streams_in_one_batch<S: Subject>() {
     let batch: Vec<Change> = (1..=2000u64)
         .flat_map(|id| [put(&format!("s{id:05}"), record(id)), append(id, 0, format!("{id}"))])
         .collect();
-    store.commit(&batch).unwrap();
+    store.commit_changes(&batch).unwrap();
     assert_eq!(store.usage().streams, 2000);
     for id in (1..=2000u64).step_by(37) {
         assert_eq!(store.read(id, 0..10).unwrap(), format!("{id}"));
@@ -59,7 +61,9 @@ pub(crate) fn many_streams_in_one_batch<S: Subject>() {
 pub(crate) fn readers_see_whole_batches<S: Subject>() {
     let subject = S::new();
     let store = Arc::new(subject.open());
-    store.commit(&[put("a", record(1)), put("b", record(2))]).unwrap();
+    store
+        .commit_changes(&[put("a", record(1)), put("b", record(2))])
+        .unwrap();
     let done = Arc::new(AtomicBool::new(false));
     let readers: Vec<_> = (0..2)
         .map(|_| {
@@ -95,7 +99,7 @@ pub(crate) fn readers_see_whole_batches<S: Subject>() {
             ..record(1)
         };
         store
-            .commit(&[
+            .commit_changes(&[
                 append(1, at, front),
                 append(2, at, &text),
                 append(1, at + 5, back),
@@ -119,7 +123,7 @@ pub(crate) fn random_batches_agree_with_a_model<S: Subject>() {
         let mut model = Model::default();
         for round in 0..150 {
             let batch = driver.batch(&mut model, 100_000);
-            store.commit(&batch).unwrap();
+            store.commit_changes(&batch).unwrap();
             if driver.below(4) == 0 {
                 store.maintain().unwrap();
             }
@@ -150,7 +154,7 @@ pub(crate) fn everything_survives_reopening<S: Subject>() {
     };
     let state = ProducerState { epoch: 3, seq: 9 };
     store
-        .commit(&[
+        .commit_changes(&[
             put("a", closed.clone()),
             append(1, 0, "hello"),
             super::producer(1, "p", state, 1),
@@ -158,7 +162,9 @@ pub(crate) fn everything_survives_reopening<S: Subject>() {
             append(2, 0, "bye"),
         ])
         .unwrap();
-    store.commit(&[append(1, 5, " world"), remove("gone", 2)]).unwrap();
+    store
+        .commit_changes(&[append(1, 5, " world"), remove("gone", 2)])
+        .unwrap();
     drop(store);
     for _ in 0..3 {
         let store = subject.open();
@@ -166,7 +172,8 @@ pub(crate) fn everything_survives_reopening<S: Subject>() {
             get(&store, "a").unwrap(),
             Stored {
                 record: closed.clone(),
-                tail: 11
+                tail: 11,
+                rev: 0,
             }
         );
         assert_eq!(&store.read(1, 0..100).unwrap()[..], b"hello world");
@@ -177,6 +184,6 @@ pub(crate) fn everything_survives_reopening<S: Subject>() {
         assert!(store.read(2, 0..10).unwrap().is_empty());
     }
     let store = subject.open();
-    store.commit(&[append(1, 11, "!")]).unwrap();
+    store.commit_changes(&[append(1, 11, "!")]).unwrap();
     assert_eq!(&store.read(1, 0..100).unwrap()[..], b"hello world!");
 }

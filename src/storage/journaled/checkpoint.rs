@@ -70,7 +70,7 @@ impl JournaledStore {
     /// A file that has become shorter than the index expects gets its new bytes where they belong.
     /// The missing range before them is returned as a hole.
     fn write_files(&self, writer: &mut Writer) -> Result<(BTreeMap<StreamId, Extent>, Holes), CommitError> {
-        let extents = self.with_locked_view(writer, |view| Ok(self.plan_files(view)?))?;
+        let extents = self.with_locked_view::<_, CommitError>(writer, |view| Ok(self.plan_files(view)?))?;
         let view = self.view.read();
         let (mut written, mut new, mut holes) = (Vec::new(), Vec::new(), Vec::new());
         for (id, extent) in &extents {

@@ -12,7 +12,7 @@ use super::{
 use crate::{
     protocol::StreamName,
     storage::{
-        Change, CommitError, CopyProgress, Life, Position, StorageError, StoreReport, StreamId, StreamRecord,
+        Change, CopyProgress, Life, Position, Refused, StorageError, StoreReport, StreamId, StreamRecord,
         index::{catch_redb_panic, schema::storage_error},
     },
 };
@@ -242,8 +242,11 @@ impl Copier<'_, '_> {
         }
         self.to.commit(&batch).map_err(|error| match error {
             // Two streams of the damaged source have the same id.
-            error @ CommitError::TailMoved { .. } => Failure::Source(write_error(error)),
-            error => Failure::Target(write_error(error)),
+            error @ Refused::TailMoved { .. } => Failure::Source(StorageError::Malformed {
+                what: "copying a stream".to_owned(),
+                source: error.into(),
+            }),
+            Refused::Failed(error) => Failure::Target(write_error(error)),
         })
     }
 }

@@ -46,11 +46,11 @@ impl JournaledStore {
     }
 
     /// [`Self::with_view`] for the holder of the writer.
-    pub(super) fn with_locked_view<T>(
+    pub(super) fn with_locked_view<T, E: From<CommitError> + From<StorageError>>(
         &self,
         writer: &mut Writer,
-        read: impl Fn(&View) -> Result<T, CheckError>,
-    ) -> Result<T, CommitError> {
+        read: impl Fn(&View) -> Result<T, CheckError<E>>,
+    ) -> Result<T, E> {
         let (done, generation) = {
             let view = self.view.read();
             (read(&view), view.generation)
@@ -64,7 +64,7 @@ impl JournaledStore {
         };
         done.map_err(|error| match error {
             CheckError::Refused(refused) => refused,
-            CheckError::Index(error) => index_error("reading the index", error),
+            CheckError::Index(error) => index_error("reading the index", error).into(),
         })
     }
 

@@ -9,7 +9,7 @@ use super::legacy_names::LegacyNames;
 use crate::{
     protocol::StreamName,
     storage::{
-        Change, CommitError, Position, StorageError, Stored, StreamId, StreamRecord, Usage, WriterState,
+        Change, CommitError, Position, Refused, StorageError, Stored, StreamId, StreamRecord, Usage, WriterState,
         data_files::DataFiles,
         index::{Snapshot, Totals, schema::storage_error},
         journal::{
@@ -82,12 +82,16 @@ impl View {
 
     pub(super) fn stored(&self, record: StreamRecord) -> Result<Stored, redb::Error> {
         let tail = self.tail(record.id)?.unwrap_or_else(|| record.first());
-        Ok(Stored { record, tail })
+        Ok(Stored { record, tail, rev: 0 })
     }
 
     /// Checks that every change of a batch can be applied, and looks up what the index has of it.
     /// With `files`, an append to a stream with a damaged data file is refused.
-    pub(super) fn check(&self, batch: &[Change], files: Option<&DataFiles>) -> Result<IndexLookups, CheckError> {
+    pub(super) fn check(
+        &self,
+        batch: &[Change],
+        files: Option<&DataFiles>,
+    ) -> Result<IndexLookups, CheckError<Refused>> {
         let mut checker = Checker {
             view: self,
             files,
@@ -152,18 +156,18 @@ impl View {
 
 /// A batch cannot be applied.
 #[derive(Debug)]
-pub(super) enum CheckError {
-    Refused(CommitError),
+pub(super) enum CheckError<E> {
+    Refused(E),
     Index(redb::Error),
 }
 
-impl From<CommitError> for CheckError {
-    fn from(error: CommitError) -> Self {
+impl From<Refused> for CheckError<Refused> {
+    fn from(error: Refused) -> Self {
         Self::Refused(error)
     }
 }
 
-impl From<redb::Error> for CheckError {
+impl<E> From<redb::Error> for CheckError<E> {
     fn from(error: redb::Error) -> Self {
         Self::Index(error)
     }
@@ -180,7 +184,7 @@ struct Checker<'v, 'b> {
 }
 
 impl<'b> Checker<'_, 'b> {
-    fn check(&mut self, batch: &'b [Change]) -> Result<(), CheckError> {
+    fn check(&mut self, batch: &'b [Change]) -> Result<(), CheckError<Refused>> {
         for change in batch {
             match change {
                 Change::Put { name, record } => {
@@ -198,10 +202,10 @@ impl<'b> Checker<'_, 'b> {
                     let tail = self.tail(*id)?;
                     if tail != Some(*at) {
                         let tail = tail.unwrap_or(0);
-                        return Err(CommitError::TailMoved { id: *id, tail }.into());
+                        return Err(Refused::TailMoved { id: *id, tail }.into());
                     }
                     if let Some(what) = self.damage(*id)? {
-                        return Err(CommitError::Damaged { id: *id, what }.into());
+                        return Err(Refused::from(CommitError::Damaged { id: *id, what }).into());
                     }
                     let len: u64 = data.iter().map(|piece| piece.len() as u64).sum();
                     self.tails.insert(*id, Some(at + len));

@@ -4,7 +4,7 @@ use std::io;
 
 use super::{JournaledStore, Writer};
 use crate::storage::{
-    Change, CommitError, StorageError, StreamId,
+    Change, CommitError, Refused, StorageError, StreamId,
     error::is_full,
     index::{self, schema::storage_error},
     journal::entry::Encoded,
@@ -20,7 +20,7 @@ const CHANGE_COST: u64 = 8 * 1024;
 const MAX_OVERDUE_FACTOR: u64 = 8;
 
 impl JournaledStore {
-    pub(crate) fn commit(&self, batch: &[Change]) -> Result<(), CommitError> {
+    pub(crate) fn commit(&self, batch: &[Change]) -> Result<(), Refused> {
         if batch.is_empty() {
             return Ok(());
         }
@@ -81,7 +81,7 @@ impl JournaledStore {
         let cost = 2 * len + CHANGE_COST * batch.len() as u64;
         let checked = self.ensure_space(writer, cost, len);
         if matches!(checked, Err(CommitError::Full(_)))
-            && self.with_locked_view(writer, |view| Ok(view.frees_space(batch)?))?
+            && self.with_locked_view::<_, CommitError>(writer, |view| Ok(view.frees_space(batch)?))?
         {
             return Ok(());
         }

@@ -15,7 +15,10 @@ use bytes::Bytes;
 use parking_lot::RwLock;
 
 use self::entry::{ContentTypes, Entry};
-use super::{Change, CommitError, Position, Storage, StorageError, Stored, StreamId, StreamRecord, Usage, WriterState};
+use super::{
+    Change, CommitError, Group, Position, Refused, Storage, StorageError, Stored, StreamId, StreamRecord, Usage,
+    Verdicts, WriterState, commit_as_one,
+};
 use crate::protocol::{Millis, StreamName};
 
 /// The memory of a stream besides its name and bytes.
@@ -52,6 +55,23 @@ impl InMemoryStorage {
             max_bytes,
             next_id: AtomicU64::new(1),
         }
+    }
+
+    fn write(&self, batch: &[Change]) -> Result<(), Refused> {
+        let mut state = self.state.write();
+        let growth = state.check(batch)?;
+        if self.max_bytes > 0 && growth > 0 && state.used().saturating_add(growth) > self.max_bytes {
+            let what = format!("memory holds {} of {} bytes", state.used(), self.max_bytes);
+            return Err(CommitError::Full(what).into());
+        }
+        let mut dropped = Vec::new();
+        for change in batch {
+            dropped.extend(state.apply(change));
+        }
+        drop(state);
+        // Outside the lock: a large stream takes a while to free.
+        drop(dropped);
+        Ok(())
     }
 }
 
@@ -102,24 +122,8 @@ impl Storage for InMemoryStorage {
             .map_or_else(Bytes::new, |segments| segments.read(range)))
     }
 
-    fn commit(&self, batch: &[Change]) -> Result<(), CommitError> {
-        let mut state = self.state.write();
-        let growth = state.check(batch)?;
-        if self.max_bytes > 0 && growth > 0 && state.used().saturating_add(growth) > self.max_bytes {
-            return Err(CommitError::Full(format!(
-                "memory holds {} of {} bytes",
-                state.used(),
-                self.max_bytes
-            )));
-        }
-        let mut dropped = Vec::new();
-        for change in batch {
-            dropped.extend(state.apply(change));
-        }
-        drop(state);
-        // Outside the lock: a large stream takes a while to free.
-        drop(dropped);
-        Ok(())
+    fn commit(&self, groups: &[Group]) -> Result<Verdicts, CommitError> {
+        commit_as_one(groups, |changes| self.write(changes))
     }
 
     fn reserve_ids(&self, count: u64, lowest: StreamId) -> Result<StreamId, CommitError> {
@@ -157,6 +161,7 @@ impl State {
         Some(Stored {
             record: entry.record(id, &self.types),
             tail: entry.tail(),
+            rev: 0,
         })
     }
 
@@ -165,7 +170,7 @@ impl State {
     }
 
     /// Whether every step of a batch can be applied, and by how much it grows the store.
-    fn check(&self, batch: &[Change]) -> Result<u64, CommitError> {
+    fn check(&self, batch: &[Change]) -> Result<u64, Refused> {
         // Tails changed by the batch itself; `None`: removed.
         let mut tails: HashMap<StreamId, Option<Position>> = HashMap::new();
         let (mut growth, mut shrinkage) = (0u64, 0u64);
@@ -184,7 +189,7 @@ impl State {
                     let tail = tails.get(id).copied().unwrap_or_else(stored);
                     if tail != Some(*at) {
                         let tail = tail.unwrap_or(0);
-                        return Err(CommitError::TailMoved { id: *id, tail });
+                        return Err(Refused::TailMoved { id: *id, tail });
                     }
                     let len: u64 = data.iter().map(|piece| piece.len() as u64).sum();
                     growth += len;

@@ -3,7 +3,7 @@
 use std::{path::Path, sync::Arc};
 
 use super::{
-    CopyProgress, Storage, StorageError, StoreReport, delegate_storage,
+    CommitError, CopyProgress, Group, Storage, StorageError, StoreReport, Verdicts, commit_as_one, delegate_storage,
     disk::Directory,
     journaled::{JournaledStore, Options},
     tools,
@@ -49,7 +49,11 @@ fn open(dir: &Path, options: Options) -> Result<JournaledStore, StorageError> {
 }
 
 impl Storage for FileStorage {
-    delegate_storage!(0: get, writers, list, due, read, commit, reserve_ids, maintain, usage);
+    delegate_storage!(0: get, writers, list, due, read, reserve_ids, maintain, usage);
+
+    fn commit(&self, groups: &[Group]) -> Result<Verdicts, CommitError> {
+        commit_as_one(groups, |changes| self.0.commit(changes))
+    }
 
     fn backup(&self, target: &Path, progress: &mut CopyProgress<'_>) -> Result<StoreReport, StorageError> {
         tools::backup(&self.0, target, progress)
@@ -57,7 +61,11 @@ impl Storage for FileStorage {
 }
 
 impl Storage for AcidStorage {
-    delegate_storage!(0: get, writers, list, due, read, commit, reserve_ids, maintain, usage);
+    delegate_storage!(0: get, writers, list, due, read, reserve_ids, maintain, usage);
+
+    fn commit(&self, groups: &[Group]) -> Result<Verdicts, CommitError> {
+        commit_as_one(groups, |changes| self.0.commit(changes))
+    }
 
     fn backup(&self, target: &Path, progress: &mut CopyProgress<'_>) -> Result<StoreReport, StorageError> {
         tools::backup(&self.0, target, progress)

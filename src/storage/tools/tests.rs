@@ -1,3 +1,4 @@
+use crate::storage::contract::CommitChanges;
 use std::{collections::BTreeMap, fs, ops::ControlFlow, os::unix::fs::FileExt, path::PathBuf};
 
 use super::*;
@@ -31,7 +32,7 @@ fn fill(store: &dyn Storage, seed: u64, batches: usize) -> Model {
     let mut model = Model::default();
     store.reserve_ids(10_000, 0).unwrap();
     for _ in 0..batches {
-        store.commit(&driver.batch(&mut model, 90_000)).unwrap();
+        store.commit_changes(&driver.batch(&mut model, 90_000)).unwrap();
     }
     model
 }
@@ -91,14 +92,14 @@ fn a_backup_during_writes_is_a_consistent_snapshot() {
     let mut model = Model::default();
     for round in 0..3 {
         for _ in 0..60 {
-            store.commit(&driver.batch(&mut model, 90_000)).unwrap();
+            store.commit_changes(&driver.batch(&mut model, 90_000)).unwrap();
         }
         let to = dir.path().join(format!("backup-{round}"));
         let mut moments = vec![model.clone()];
         std::thread::scope(|scope| {
             let copying = scope.spawn(|| store.backup(&to, &mut never_cancel).unwrap());
             while !copying.is_finished() {
-                store.commit(&driver.batch(&mut model, 9_000)).unwrap();
+                store.commit_changes(&driver.batch(&mut model, 9_000)).unwrap();
                 store.maintain().unwrap();
                 moments.push(model.clone());
             }
@@ -121,7 +122,7 @@ fn damage_is_reported_and_intact_data_is_salvaged() {
             ..record(id)
         };
         store
-            .commit(&[put(&text, bytes), append(id, 0, vec![id as u8; 200_000])])
+            .commit_changes(&[put(&text, bytes), append(id, 0, vec![id as u8; 200_000])])
             .unwrap();
     }
     drop(store);
@@ -166,7 +167,7 @@ fn a_salvaged_stream_ends_with_a_complete_append_and_continues_in_a_new_life() {
     for (id, forks) in [(1, 0), (2, 1)] {
         let run = append_bytes.repeat(200);
         store
-            .commit(&[put(&format!("s{id}"), stream(id, forks)), append(id, 0, &run)])
+            .commit_changes(&[put(&format!("s{id}"), stream(id, forks)), append(id, 0, &run)])
             .unwrap();
     }
     store.reserve_ids(1, 10).unwrap();
@@ -207,7 +208,7 @@ fn a_salvaged_stream_does_not_begin_after_its_end() {
         ..record(1)
     };
     store
-        .commit(&[put("s", source), append(1, 0, vec![b'x'; 200_000])])
+        .commit_changes(&[put("s", source), append(1, 0, vec![b'x'; 200_000])])
         .unwrap();
     drop(store);
     let file = fs::OpenOptions::new()
@@ -227,7 +228,7 @@ fn a_flipped_bit_in_the_index_is_detected() {
     let dir = scratch();
     let store = AcidStorage::open(dir.path(), 1 << 20).unwrap();
     store
-        .commit(&[put("a", record(1)), append(1, 0, vec![b'q'; 60_000])])
+        .commit_changes(&[put("a", record(1)), append(1, 0, vec![b'q'; 60_000])])
         .unwrap();
     drop(store);
     let path = dir.path().join(index::FILE_NAME);

@@ -3,6 +3,7 @@
 //! `DS_FAULT_SEED=17 cargo test --lib storage::journaled` replays one seed, `DS_FAULT_RUNS=5000` runs
 //! that many.
 
+use crate::storage::contract::CommitChanges;
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     sync::Arc,
@@ -95,7 +96,7 @@ impl Expected {
             _ => {
                 let mut next = self.acknowledged.clone();
                 let batch = driver.batch(&mut next, 4000);
-                match store.commit(&batch) {
+                match store.commit_changes(&batch) {
                     Ok(()) => {
                         self.acknowledged = next;
                         self.perhaps = None;
@@ -223,7 +224,7 @@ fn a_disk_that_ignores_syncs_leaves_an_earlier_state_or_is_refused() {
                 });
             }
             let batch = driver.batch(&mut model, 2000);
-            store.commit(&batch).unwrap();
+            store.commit_changes(&batch).unwrap();
             states.push(model.clone());
         }
         disk.cut_power_after(0);
@@ -258,7 +259,7 @@ fn a_flipped_bit_in_the_journal_is_detected() {
         let store = open(&disk, &options).unwrap();
         let mut ends = vec![0];
         for _ in 0..12 {
-            store.commit(&driver.batch(&mut model, 400)).unwrap();
+            store.commit_changes(&driver.batch(&mut model, 400)).unwrap();
             states.push(model.clone());
             ends.push(4096 + store.0.writer.lock().journal.len() as usize);
         }
@@ -311,14 +312,14 @@ fn a_full_disk_is_survived() {
         for round in 0..4 {
             while streams.len() < 5 {
                 let text = format!("stream/{next_id}");
-                store.commit(&[put(&text, record(next_id))]).unwrap();
+                store.commit_changes(&[put(&text, record(next_id))]).unwrap();
                 streams.push((text, next_id, 0));
                 next_id += 1;
             }
             let mut refused = 0;
             for _ in 0..2000 {
                 let (_, id, tail) = &mut streams[driver.below(5) as usize];
-                match store.commit(&[append(*id, *tail, vec![*id as u8; 5000])]) {
+                match store.commit_changes(&[append(*id, *tail, vec![*id as u8; 5000])]) {
                     Ok(()) => *tail += 5000,
                     Err(CommitError::Full(_)) => refused += 1,
                     Err(error) => panic!("{error}"),
@@ -338,7 +339,7 @@ fn a_full_disk_is_survived() {
                 disk.set_capacity(disk.used() + 3 * 1024 * 1024);
             } else {
                 for (text, id, _) in streams.drain(..2) {
-                    store.commit(&[remove(&text, id)]).unwrap();
+                    store.commit_changes(&[remove(&text, id)]).unwrap();
                 }
                 while store.maintain().unwrap() {}
                 // Free space inside the index survives a restart.
@@ -347,7 +348,9 @@ fn a_full_disk_is_survived() {
             }
             let (_, id, tail) = &mut streams[0];
             for _ in 0..5 {
-                store.commit(&[append(*id, *tail, vec![*id as u8; 5000])]).unwrap();
+                store
+                    .commit_changes(&[append(*id, *tail, vec![*id as u8; 5000])])
+                    .unwrap();
                 *tail += 5000;
                 assert_eq!(store.read(*id, *tail - 4..*tail).unwrap(), vec![*id as u8; 4]);
             }
@@ -361,15 +364,15 @@ fn trimming_makes_space_on_a_full_disk() {
         let disk = SimDisk::new(seed);
         let store = open(&disk, &options(seed)).unwrap();
         disk.set_capacity(disk.used() + 3 * 1024 * 1024);
-        store.commit(&[put("a", record(1))]).unwrap();
+        store.commit_changes(&[put("a", record(1))]).unwrap();
         let mut tail = 0;
         for _ in 0..3 {
-            while let Ok(()) = store.commit(&[append(1, tail, vec![7; 5000])]) {
+            while let Ok(()) = store.commit_changes(&[append(1, tail, vec![7; 5000])]) {
                 tail += 5000;
             }
-            store.commit(&[put("a", kept_from(tail - 5000))]).unwrap();
+            store.commit_changes(&[put("a", kept_from(tail - 5000))]).unwrap();
             while store.maintain().unwrap() {}
-            store.commit(&[append(1, tail, vec![7; 5000])]).unwrap();
+            store.commit_changes(&[append(1, tail, vec![7; 5000])]).unwrap();
             tail += 5000;
             let kept = store.read(1, tail - 10_000..tail).unwrap();
             assert!(kept.len() == 10_000 && kept.iter().all(|byte| *byte == 7));
@@ -402,14 +405,16 @@ fn a_read_only_disk_can_be_read() {
         let store = open(&disk, &options).unwrap();
         for round in 0..3 {
             for _ in 0..60 {
-                store.commit(&driver.batch(&mut model, 4000)).unwrap();
+                store.commit_changes(&driver.batch(&mut model, 4000)).unwrap();
             }
             disk.set_faults(Faults {
                 read_only: true,
                 ..Faults::default()
             });
             for _ in 0..5 {
-                let error = store.commit(&driver.batch(&mut model.clone(), 4000)).unwrap_err();
+                let error = store
+                    .commit_changes(&driver.batch(&mut model.clone(), 4000))
+                    .unwrap_err();
                 assert!(
                     matches!(error, CommitError::Storage(StorageError::Io { .. })),
                     "{error}"

@@ -1,5 +1,6 @@
 //! Directories of other versions, and damaged ones.
 
+use crate::storage::contract::CommitChanges;
 use std::{fs, os::unix::fs::FileExt, path::Path};
 
 use crate::storage::{
@@ -57,7 +58,7 @@ fn a_legacy_index_is_upgraded() {
             ..record(2)
         };
         store
-            .commit(&[put("a", record(1)), append(1, 0, "old"), put("fork", fork.clone())])
+            .commit_changes(&[put("a", record(1)), append(1, 0, "old"), put("fork", fork.clone())])
             .unwrap();
         drop(store);
         index::testing::make_legacy(&index_file, format);
@@ -79,10 +80,12 @@ fn legacy_producers_become_writers() {
         let store = acid(dir.path());
         let state = ProducerState { epoch: 3, seq: 9 };
         let known = |n: u64| producer(1, &format!("p{n}"), state, 5);
-        store.commit(&[put("a", record(1)), append(1, 0, "old")]).unwrap();
-        store.commit(&(0..3).map(known).collect::<Vec<_>>()).unwrap();
         store
-            .commit(&[put("b", record(2)), producer(2, "p", state, 5)])
+            .commit_changes(&[put("a", record(1)), append(1, 0, "old")])
+            .unwrap();
+        store.commit_changes(&(0..3).map(known).collect::<Vec<_>>()).unwrap();
+        store
+            .commit_changes(&[put("b", record(2)), producer(2, "p", state, 5)])
             .unwrap();
         drop(store);
         index::testing::make_legacy(&dir.path().join(index::FILE_NAME), format);
@@ -106,8 +109,8 @@ fn a_limited_number_of_legacy_producers_is_kept() {
     let store = acid(dir.path());
     let state = ProducerState { epoch: 0, seq: 0 };
     let all: Vec<Change> = (0..1500).map(|n| producer(1, &format!("p{n}"), state, 5)).collect();
-    store.commit(&[put("a", record(1))]).unwrap();
-    store.commit(&all).unwrap();
+    store.commit_changes(&[put("a", record(1))]).unwrap();
+    store.commit_changes(&all).unwrap();
     drop(store);
     index::testing::make_legacy(&dir.path().join(index::FILE_NAME), 2);
     assert_eq!(acid(dir.path()).writers(1).unwrap().len(), 1000);
@@ -122,11 +125,11 @@ fn legacy_names_are_found_under_any_spelling() {
     };
     let store = acid(dir.path());
     store
-        .commit(&[put("gid://app/1", record(1)), append(1, 0, "one")])
+        .commit_changes(&[put("gid://app/1", record(1)), append(1, 0, "one")])
         .unwrap();
-    store.commit(&[put("a/b", due), append(2, 0, "two")]).unwrap();
+    store.commit_changes(&[put("a/b", due), append(2, 0, "two")]).unwrap();
     store
-        .commit(&[put("c/d", record(3)), put("c/e", record(4)), append(4, 0, "four")])
+        .commit_changes(&[put("c/d", record(3)), put("c/e", record(4)), append(4, 0, "four")])
         .unwrap();
     drop(store);
     // To the legacy version these were different streams.
@@ -164,12 +167,12 @@ fn a_lost_journal_or_index_is_noticed() {
         let store = acid(dir.path());
         for round in 0..3u64 {
             store
-                .commit(&[put("a", record(1)), append(1, 3 * round, "abc")])
+                .commit_changes(&[put("a", record(1)), append(1, 3 * round, "abc")])
                 .unwrap();
         }
         drop(store);
         let store = acid(dir.path());
-        store.commit(&[append(1, 9, "more")]).unwrap();
+        store.commit_changes(&[append(1, 9, "more")]).unwrap();
         drop(store);
         fs::remove_file(dir.path().join(file)).unwrap();
         let error = AcidStorage::open(dir.path(), 0).unwrap_err();

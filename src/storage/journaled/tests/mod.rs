@@ -7,12 +7,16 @@ mod real;
 mod sim;
 
 use super::JournaledStore;
-use crate::storage::{Storage, delegate_storage};
+use crate::storage::{CommitError, Group, Storage, Verdicts, commit_as_one, delegate_storage};
 
 /// A store on a simulated disk.
 #[derive(Debug)]
 struct Simulated(JournaledStore);
 
 impl Storage for Simulated {
-    delegate_storage!(0: get, writers, list, due, read, commit, reserve_ids, maintain, usage);
+    delegate_storage!(0: get, writers, list, due, read, reserve_ids, maintain, usage);
+
+    fn commit(&self, groups: &[Group]) -> Result<Verdicts, CommitError> {
+        commit_as_one(groups, |changes| self.0.commit(changes))
+    }
 }

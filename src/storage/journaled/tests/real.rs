@@ -1,5 +1,6 @@
 //! Stores on a real file system.
 
+use crate::storage::contract::CommitChanges;
 use std::{
     fs,
     io::Write,
@@ -46,7 +47,7 @@ fn a_store_that_was_never_closed_opens_with_everything() {
     let mut model = Model::default();
     for round in 0..6 {
         for _ in 0..40 {
-            store.commit(&driver.batch(&mut model, 90_000)).unwrap();
+            store.commit_changes(&driver.batch(&mut model, 90_000)).unwrap();
         }
         store.maintain().unwrap();
         let killed = dir.path().join(format!("killed-{round}"));
@@ -69,7 +70,7 @@ fn the_modes_open_each_others_directories() {
         };
         model.compare(&*store).unwrap();
         for _ in 0..30 {
-            store.commit(&driver.batch(&mut model, 90_000)).unwrap();
+            store.commit_changes(&driver.batch(&mut model, 90_000)).unwrap();
         }
         model.compare(&*store).unwrap();
     }
@@ -81,10 +82,12 @@ fn a_large_stream_has_a_file_and_a_removed_one_has_none() {
     let store = FileStorage::open(dir.path(), true, 3).unwrap();
     let file = dir.path().join("data/01/0000000000000001");
     let mut tail = 0;
-    store.commit(&[put("small", record(2)), append(2, 0, "x")]).unwrap();
-    store.commit(&[put("large", record(1))]).unwrap();
+    store
+        .commit_changes(&[put("small", record(2)), append(2, 0, "x")])
+        .unwrap();
+    store.commit_changes(&[put("large", record(1))]).unwrap();
     for _ in 0..30 {
-        store.commit(&[append(1, tail, vec![7; 200_000])]).unwrap();
+        store.commit_changes(&[append(1, tail, vec![7; 200_000])]).unwrap();
         tail += 200_000;
     }
     assert!(file.exists());
@@ -95,7 +98,7 @@ fn a_large_stream_has_a_file_and_a_removed_one_has_none() {
     assert_eq!(store.get(&name("large")).unwrap().unwrap().tail, tail);
     let read = store.read(1, tail - 300_000..tail).unwrap();
     assert!(read.len() == 300_000 && read.iter().all(|byte| *byte == 7));
-    store.commit(&[remove("large", 1)]).unwrap();
+    store.commit_changes(&[remove("large", 1)]).unwrap();
     while store.maintain().unwrap() {}
     assert!(!file.exists());
     assert_eq!(store.read(2, 0..9).unwrap(), "x");
@@ -112,12 +115,12 @@ fn space_comes_back_after_churn() {
         for _ in 0..40 {
             let text = format!("s{id}");
             store
-                .commit(&[put(&text, record(id)), append(id, 0, vec![1; 100_000])])
+                .commit_changes(&[put(&text, record(id)), append(id, 0, vec![1; 100_000])])
                 .unwrap();
             id += 1;
         }
         for id in first..id {
-            store.commit(&[remove(&format!("s{id}"), id)]).unwrap();
+            store.commit_changes(&[remove(&format!("s{id}"), id)]).unwrap();
         }
         while store.maintain().unwrap() {}
         sizes.push(fs::metadata(dir.path().join(index::FILE_NAME)).unwrap().len());
@@ -165,7 +168,7 @@ fn commit_until_killed() {
     for id in 1..9u64 {
         match store.get(&name(&format!("s{id}"))).unwrap() {
             Some(stored) => tails[id as usize] = stored.tail,
-            None => store.commit(&[put(&format!("s{id}"), record(id))]).unwrap(),
+            None => store.commit_changes(&[put(&format!("s{id}"), record(id))]).unwrap(),
         }
     }
     for turn in 0u64.. {
@@ -179,7 +182,7 @@ fn commit_until_killed() {
             *tail += len;
             line += &format!("{id}:{tail} ");
         }
-        store.commit(&batch).unwrap();
+        store.commit_changes(&batch).unwrap();
         (&told).write_all(format!("{line}\n").as_bytes()).unwrap();
         if turn % 50 == 0 {
             store.maintain().unwrap();
@@ -250,13 +253,13 @@ fn a_small_disk_fills_up_and_is_freed() {
             let mut tails = Vec::new();
             for slot in 0..4u64 {
                 let id = 10 * round + slot + 1;
-                store.commit(&[put(&format!("s{slot}"), record(id))]).unwrap();
+                store.commit_changes(&[put(&format!("s{slot}"), record(id))]).unwrap();
                 tails.push((id, 0));
             }
             let mut refused = 0;
             for turn in 0..10_000 {
                 let (id, tail) = &mut tails[turn % 4];
-                match store.commit(&[append(*id, *tail, vec![*id as u8; 3000])]) {
+                match store.commit_changes(&[append(*id, *tail, vec![*id as u8; 3000])]) {
                     Ok(()) => *tail += 3000,
                     Err(CommitError::Full(_)) => refused += 1,
                     Err(error) => panic!("{error}"),
@@ -271,7 +274,7 @@ fn a_small_disk_fills_up_and_is_freed() {
             for (slot, (id, tail)) in tails.iter().enumerate() {
                 let read = store.read(*id, 0..*tail).unwrap();
                 assert!(read.len() as u64 == *tail && read.iter().all(|byte| byte == &(*id as u8)));
-                store.commit(&[remove(&format!("s{slot}"), *id)]).unwrap();
+                store.commit_changes(&[remove(&format!("s{slot}"), *id)]).unwrap();
             }
             while store.maintain().unwrap() {}
         }
@@ -332,21 +335,21 @@ fn bytes_lost_under_a_running_store_are_not_filled_with_zeros() {
     let large = vec![b'x'; LARGE];
     let store = open();
     store
-        .commit(&[put("a", record(1)), append(1, 0, &large), put("b", record(2))])
+        .commit_changes(&[put("a", record(1)), append(1, 0, &large), put("b", record(2))])
         .unwrap();
     drop(store);
     let store = open();
     let at = LARGE as u64;
-    store.commit(&[append(1, at, "acknowledged")]).unwrap();
+    store.commit_changes(&[append(1, at, "acknowledged")]).unwrap();
     let file = dir.path().join("data/01/0000000000000001");
     let truncated = fs::OpenOptions::new().write(true).open(&file).unwrap();
     truncated.set_len(at - 1000).unwrap();
     // It is not checked again before the next checkpoint.
-    store.commit(&[append(1, at + 12, " too")]).unwrap();
+    store.commit_changes(&[append(1, at + 12, " too")]).unwrap();
     drop(store);
     for _ in 0..2 {
         let store = open();
-        let refused = store.commit(&[append(2, 0, "b"), append(1, at + 16, "more")]);
+        let refused = store.commit_changes(&[append(2, 0, "b"), append(1, at + 16, "more")]);
         assert!(
             matches!(refused, Err(CommitError::Damaged { id: 1, .. })),
             "{refused:?}"
@@ -368,7 +371,7 @@ fn bytes_lost_under_a_running_store_are_not_filled_with_zeros() {
     );
     drop(inspected);
     let store = open();
-    store.commit(&[remove("a", 1), append(2, 0, "b")]).unwrap();
+    store.commit_changes(&[remove("a", 1), append(2, 0, "b")]).unwrap();
     while store.maintain().unwrap() {}
     drop(store);
     let inspected = JournaledStore::open(Arc::new(Directory::existing(dir.path())), Options::default()).unwrap();

@@ -11,7 +11,7 @@ use std::collections::HashMap;
 pub(super) use self::tables::WriterTables;
 use crate::{
     protocol::Millis,
-    storage::{ProducerState, Progress, WriterState},
+    storage::{Progress, WriterState},
 };
 
 /// An eviction removes one in this many writers at once, so that most appends need no search for
@@ -102,20 +102,9 @@ impl Writers {
         self.size
     }
 
-    /// Where a producer stands.
-    pub(super) fn producer(&self, key: &str) -> Option<ProducerState> {
-        match self.known.get(key)?.state.progress {
-            Progress::Producer(state) => Some(state),
-            Progress::Sequence(_) => None,
-        }
-    }
-
-    /// A scope's last `Stream-Seq`.
-    pub(super) fn sequence(&self, key: &str) -> Option<&str> {
-        match &self.known.get(key)?.state.progress {
-            Progress::Sequence(seq) => Some(seq),
-            Progress::Producer(_) => None,
-        }
+    /// Where a writer stands.
+    pub(super) fn progress(&self, key: &str) -> Option<&Progress> {
+        Some(&self.known.get(key)?.state.progress)
     }
 
     /// Notes where a writer stands. Returns the writers that were forgotten for it, those unused

@@ -1,0 +1,76 @@
+//! The sweeper's commands: end a stream or trim it, and store when it was last used.
+
+use std::sync::Arc;
+
+use super::{
+    Engine, command::Command, delete, errors::Unavailable, expiry, stream::Stream, transaction::Transaction, trim,
+};
+use crate::protocol::{Lifetime, Millis, StreamName};
+
+/// Deletes a stream that has expired; trims one that has not, and schedules the next look.
+pub(super) struct Expire {
+    pub(super) name: StreamName,
+}
+
+impl Command for Expire {
+    type Reply = Result<(), Unavailable>;
+
+    fn stage(&self, tx: &mut Transaction<'_>) -> Self::Reply {
+        let Some(slot) = tx.find(&self.name)? else {
+            return Ok(());
+        };
+        let now = tx.context.now;
+        let staged = tx.get_mut(slot);
+        if staged.gone.is_some() {
+            return Ok(());
+        }
+        if staged.stream.expired(now) {
+            return delete::remove(tx, slot);
+        }
+        if staged.stream.has_readers() {
+            staged.stream.touch(now);
+        }
+        staged.flush_access_time();
+        trim::sweep(tx, slot);
+        tx.get_mut(slot).update_due();
+        Ok(())
+    }
+}
+
+/// Stores when a stream was last used.
+pub(super) struct Touch {
+    pub(super) stream: Arc<Stream>,
+}
+
+impl Command for Touch {
+    type Reply = ();
+
+    fn stage(&self, tx: &mut Transaction<'_>) {
+        let slot = tx.stage(&self.stream);
+        if tx.get(slot).gone.is_none() {
+            tx.get_mut(slot).flush_access_time();
+        }
+    }
+}
+
+impl Drop for Touch {
+    /// Releases the claim of [`Engine::touch`], whether or not the command was committed.
+    fn drop(&mut self) {
+        self.stream.finish_flush();
+    }
+}
+
+impl Engine {
+    /// Restarts a sliding lifetime (section 5.1, `Stream-TTL`).
+    pub(super) fn touch(&self, stream: &Arc<Stream>, now: Millis) {
+        if !matches!(stream.lifetime(), Lifetime::Ttl(_)) {
+            return;
+        }
+        stream.touch(now);
+        let record = stream.record();
+        if expiry::needs_flush(&record, now) && stream.claim_flush() {
+            let stream = Arc::clone(stream);
+            self.send(Touch { stream });
+        }
+    }
+}
