@@ -26,7 +26,7 @@ use crate::{
 pub struct AppendRequest {
     /// The body's content type; may be missing if the body is empty.
     pub content_type: Option<ContentType>,
-    /// What to append, as it was received; empty only to close.
+    /// The content, as it was received; empty only to close.
     pub body: Bytes,
     /// Closes the stream after the body.
     pub close: bool,
@@ -97,9 +97,9 @@ pub enum AppendError {
     /// Requests are missing in between.
     #[error("the producer's next sequence number is {expected}, not {received}")]
     SeqGap {
-        /// What would have been accepted.
+        /// The number that would have been accepted.
         expected: u64,
-        /// What was received.
+        /// The number that was received.
         received: u64,
     },
     /// The stream would exceed its maximum size.
@@ -132,18 +132,30 @@ impl Engine {
     /// # Errors
     /// See [`AppendError`]; nothing was appended then.
     pub async fn append(&self, name: &StreamName, request: AppendRequest) -> Result<Appended, AppendError> {
-        let retry = self.shared.storage.is_shared().then(|| request.clone());
-        match (self.append_once(name, request).await, retry) {
-            // Another server may have replaced the stream that was in memory.
-            (Err(AppendError::NotFound), Some(request)) => self.append_once(name, request).await,
-            (result, _) => result,
-        }
-    }
-
-    async fn append_once(&self, name: &StreamName, request: AppendRequest) -> Result<Appended, AppendError> {
         let stream = self.find(name).await?.ok_or(AppendError::NotFound)?;
+        if self.shared.storage.is_shared() {
+            return Box::pin(self.append_shared(name, stream, request)).await;
+        }
         let append = self.prepare_append(stream, request).await?;
         self.submit(append).await?
+    }
+
+    /// Appends to a stream that another server may have replaced since it was read into memory.
+    async fn append_shared(
+        &self,
+        name: &StreamName,
+        stream: Arc<Stream>,
+        request: AppendRequest,
+    ) -> Result<Appended, AppendError> {
+        let append = self.prepare_append(stream, request.clone()).await?;
+        match self.submit(append).await? {
+            Err(AppendError::NotFound) => {
+                let stream = self.find(name).await?.ok_or(AppendError::NotFound)?;
+                let append = self.prepare_append(stream, request).await?;
+                self.submit(append).await?
+            }
+            result => result,
+        }
     }
 
     async fn prepare_append(&self, stream: Arc<Stream>, request: AppendRequest) -> Result<Append, AppendError> {

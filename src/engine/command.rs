@@ -9,7 +9,7 @@ use super::{
 
 /// A change that the committer judges, commits and replies to.
 pub(super) trait Command: Send + 'static {
-    /// What the sender learns once the batch is committed.
+    /// The answer to the sender, once the batch is committed.
     type Reply: Send + 'static;
 
     /// The bytes of content in it, which bound the queue and the batches.
@@ -48,7 +48,7 @@ impl Request {
         (Self::with(command, Some(sender)), Reply(receiver))
     }
 
-    /// A command whose reply nobody reads.
+    /// A command without a reply.
     pub(super) fn unanswered<C: Command>(command: C) -> Self {
         Self::with(command, None)
     }

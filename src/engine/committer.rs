@@ -189,6 +189,18 @@ impl Committer {
     }
 }
 
+#[cfg(test)]
+impl Committer {
+    /// Commits nothing until the result is dropped.
+    pub(super) fn hold(&self) -> impl Sized + '_ {
+        self.core.lock()
+    }
+
+    pub(super) fn queued(&self) -> usize {
+        self.queue.lock().requests.len()
+    }
+}
+
 /// Refuses the queued commands when the committer ends, even by a panic.
 struct End<'c>(&'c Committer);
 

@@ -88,7 +88,7 @@ pub enum PastError {
     /// A fork continues its source's.
     #[error("cannot be combined with a fork, which continues its source's offsets")]
     Fork,
-    /// There may be only so many.
+    /// A stream continues at most [`MAX_LINEAGE`] lives.
     #[error("names more than {MAX_LINEAGE} offsets")]
     TooMany,
     /// They are out of order, or two are of one life.
@@ -321,7 +321,7 @@ impl Create {
     }
 }
 
-/// Gives an imported stream the offsets of the exported one. What is appended after the import has
+/// Gives an imported stream the offsets of the exported one. Appends after the import have
 /// offsets of a life of its own, so that they are never mistaken for others that the exported
 /// stream has issued since.
 fn continue_from(past: &History, record: &mut StreamRecord) -> Result<(), PastError> {

@@ -31,7 +31,7 @@ struct Node {
 /// The groups of a batch, numbered from 0.
 #[derive(Debug)]
 pub(super) struct Partition {
-    /// What each group expects.
+    /// The expectations of each group.
     pub(super) expects: Vec<Vec<Expect>>,
     /// The group of each staged stream.
     pub(super) streams: HashMap<usize, usize>,

@@ -2,7 +2,7 @@
 
 use crate::{protocol::ProducerStamp, storage::ProducerState};
 
-/// What a producer's request is.
+/// The outcome of an acceptable request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Verdict {
     /// New; the producer stands here afterwards.

@@ -64,7 +64,8 @@ pub(super) async fn apply_rules(engine: Weak<Shared>, rules: Arc<[RetentionRule]
 }
 
 impl Engine {
-    async fn expire_due(&self) -> Result<(), Unavailable> {
+    /// Expires or trims all due streams.
+    pub(super) async fn expire_due(&self) -> Result<(), Unavailable> {
         loop {
             let (storage, now) = (Arc::clone(&self.shared.storage), self.shared.clock.millis());
             let due = self.blocking(move || storage.due(now, PAGE)).await??;

@@ -20,7 +20,10 @@ use crate::{
     },
 };
 
-/// What commands are judged with.
+/// Up to this many staged streams, a search is cheaper than a map.
+const MAX_SCANNED: usize = 8;
+
+/// The surroundings in which commands are judged.
 pub(super) struct Context<'c> {
     pub(super) storage: &'c dyn Storage,
     pub(super) cache: &'c StreamCache,
@@ -32,6 +35,7 @@ pub(super) struct Context<'c> {
 pub(super) struct Transaction<'c> {
     pub(super) context: Context<'c>,
     staged: Vec<Staged>,
+    /// The staged streams, once there are more than [`MAX_SCANNED`].
     by_id: HashMap<StreamId, usize>,
     created: HashMap<StreamName, usize>,
     ids: &'c mut Ids,
@@ -43,7 +47,7 @@ pub(super) struct Transaction<'c> {
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) struct Slot(usize);
 
-/// How far behind their judged positions the appends to each stream landed.
+/// How far past their judged positions the appends to each stream landed.
 #[derive(Debug, Default)]
 pub(super) struct Landings(HashMap<StreamId, Position>);
 
@@ -108,13 +112,29 @@ impl<'c> Transaction<'c> {
     }
 
     pub(super) fn stage(&mut self, stream: &Arc<Stream>) -> Slot {
-        let staged = &mut self.staged;
-        let slot = Slot(*self.by_id.entry(stream.id).or_insert_with(|| {
-            staged.push(Staged::new(Arc::clone(stream)));
-            staged.len() - 1
-        }));
+        let index = self.index_of(stream.id);
+        let slot = Slot(index.unwrap_or_else(|| self.push(Staged::new(Arc::clone(stream)))));
         self.judge_on(slot);
         slot
+    }
+
+    fn index_of(&self, id: StreamId) -> Option<usize> {
+        if self.staged.len() <= MAX_SCANNED {
+            return self.staged.iter().position(|staged| staged.stream.id == id);
+        }
+        self.by_id.get(&id).copied()
+    }
+
+    fn push(&mut self, staged: Staged) -> usize {
+        let (index, id) = (self.staged.len(), staged.stream.id);
+        self.staged.push(staged);
+        if index == MAX_SCANNED {
+            let staged = self.staged.iter().enumerate();
+            self.by_id = staged.map(|(index, staged)| (staged.stream.id, index)).collect();
+        } else if index > MAX_SCANNED {
+            self.by_id.insert(id, index);
+        }
+        index
     }
 
     fn judge_on(&mut self, slot: Slot) {
@@ -159,9 +179,7 @@ impl<'c> Transaction<'c> {
         let tail = record.first();
         let stored = Stored { record, tail, rev: 0 };
         let stream = Arc::new(Stream::new(name.clone(), stored, self.context.now));
-        let index = self.staged.len();
-        self.by_id.insert(stream.id, index);
-        self.staged.push(Staged::created(stream));
+        let index = self.push(Staged::created(stream));
         self.created.insert(name.clone(), index);
         self.judge_on(Slot(index));
         Slot(index)
@@ -251,7 +269,7 @@ impl<'c> Transaction<'c> {
     }
 
     /// The changes of the batch, in groups that hold together; without expectations, and as one
-    /// group, for a store that nobody else changes.
+    /// group, for a store that is not shared.
     pub(super) fn groups(&self) -> Vec<Group> {
         match &self.judged {
             Some(judged) => self.separate_groups(judged.partition()),

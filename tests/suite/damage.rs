@@ -63,7 +63,7 @@ fn a_stream_that_has_lost_bytes_takes_no_more() {
             for round in 0..3 {
                 let server = setup.start();
                 assert_takes_nothing(&server);
-                server.log.wait_for("takes no more");
+                server.log.wait_for("stream is damaged");
                 if round == 1 {
                     server.kill();
                 } else {

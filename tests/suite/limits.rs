@@ -100,7 +100,7 @@ fn a_full_store_says_so_and_does_not_fill_the_log_with_it() {
     }
     let log = server.log.text();
     assert_eq!(log.matches("no room left for this").count(), 1, "{log}");
-    assert_eq!(log.matches("a batch was not committed").count(), 1, "{log}");
+    assert_eq!(log.matches("could not commit a batch").count(), 1, "{log}");
 }
 
 #[test]

@@ -23,7 +23,7 @@ use std::{
 
 use bytes::Bytes;
 
-/// What all servers share.
+/// The store itself.
 pub(super) struct Shared {
     pub(super) inner: InMemoryStorage,
     /// The name and the revision of each stream.

@@ -66,7 +66,7 @@ fn servers() -> (Arc<Shared>, Server, Server) {
     (shared, a, b)
 }
 
-/// What the store has, seen by a server that knows nothing yet.
+/// The stored content, read through a new server.
 async fn stored(shared: &Arc<Shared>, stream: &StreamName) -> Result<String, ReadError> {
     content(&Server::new(shared, unlimited()).engine, stream).await
 }
@@ -334,7 +334,7 @@ async fn a_group_that_moved_does_not_hold_the_others_up() {
     assert_eq!(commits, [vec![true], vec![false, true], vec![true]]);
 }
 
-/// What a stream must be like.
+/// The state that a stream must have.
 #[derive(Debug, Default, Clone, PartialEq)]
 struct Model {
     content: String,
@@ -387,7 +387,7 @@ async fn answer(engine: &Engine, stream: &StreamName, step: Step) -> String {
     }
 }
 
-/// What the answer must be, by the model.
+/// The answer that follows from the model.
 fn expected(model: &mut Option<Model>, step: Step) -> String {
     match step {
         Step::Create if model.as_ref().is_some_and(|model| model.closed) => return "closed state".into(),

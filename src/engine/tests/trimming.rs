@@ -1,4 +1,4 @@
-//! Readers under whose hands a stream gives up its past.
+//! Reads of a stream that is trimmed meanwhile.
 
 use super::*;
 use crate::{

@@ -1,4 +1,4 @@
-//! Writers that are apart from one another.
+//! Writers of different scopes do not affect one another.
 
 use super::*;
 

@@ -17,11 +17,11 @@ use crate::{
 /// An eviction removes one in this many writers at once, so that most appends need no search for
 /// the least recently used one.
 const EVICTED_PART: usize = 16;
-/// How many are forgotten at once at most.
+/// The most that one eviction removes.
 const MAX_EVICTED: usize = 1024;
 /// One scope may hold one in this many of the writers that all scopes together may have.
 const SCOPE_PART: usize = 16;
-/// The least number of writers that a scope may hold.
+/// Every scope may hold at least this many writers.
 const MIN_SCOPE_WRITERS: usize = 4;
 
 /// Sets one writer's producers and `Stream-Seq` apart from everybody else's: writers of different
@@ -38,9 +38,9 @@ impl WriterScope {
     }
 }
 
-/// The first byte of scoped keys. No header value contains it, so no producer can be called so.
+/// The first byte of scoped keys. No header value contains it, so no producer id begins with it.
 const SCOPED: char = '\0';
-/// How many bytes of a scoped key name the scope.
+/// The length of a scope in a key.
 const SCOPE_LEN: usize = 1 + 2 * 16;
 
 /// The key that a producer is kept under.

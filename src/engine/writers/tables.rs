@@ -62,19 +62,20 @@ impl WriterTables {
         self.change(id, |writers| writers.set(key, state, limit))
     }
 
-    /// Forgets the writers of a loaded stream that were unused since `before`; returns them.
+    /// Evicts the writers of a loaded stream that were unused since `before`; returns them.
     pub(in crate::engine) fn forget_unused(&mut self, id: StreamId, before: Millis) -> Vec<String> {
         self.change(id, |writers| writers.forget_unused(before))
     }
 
-    /// Drops a stream's table: the stream has gone, or the store may say otherwise.
+    /// Drops a stream's table, because the stream is gone or its stored writers may differ.
     pub(in crate::engine) fn drop_table(&mut self, id: StreamId) {
         if let Some(table) = self.tables.remove(&id) {
             self.bytes -= table.bytes();
         }
     }
 
-    /// Drops tables that nobody uses, and the longest unused of too many. Called between batches.
+    /// Drops idle tables, and the least recently used above the memory limit. Called between
+    /// batches.
     pub(in crate::engine) fn trim(&mut self, now: Millis) {
         if self.swept_at + IDLE_MILLIS <= now {
             self.swept_at = now;
