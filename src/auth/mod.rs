@@ -21,7 +21,7 @@ pub use candidates::candidates;
 pub use keys::{KeySet, KeysError};
 pub use principal::{Principal, Verified, WriterDigest};
 pub(crate) use rules::OpenServer;
-pub use rules::{Denied, Operation, Permit, authorize};
+pub use rules::{Denied, Permit, authorize, is_own};
 pub use token::{Expectations, TokenError};
 
 use crate::{clock, config::AuthConfig};

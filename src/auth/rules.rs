@@ -1,4 +1,6 @@
-use std::{fmt, sync::Arc};
+//! The rules: which principal may do what to which stream.
+
+use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
 
@@ -6,73 +8,21 @@ use super::{Principal, Verified, WriterDigest};
 use crate::{
     config::{AuthConfig, AuthMode},
     protocol::StreamName,
+    routes::{Access, Operation, Route},
 };
 
-/// What a request wants to do, as far as the rules tell operations apart.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Operation {
-    /// PUT
-    Create,
-    /// PUT with `Stream-Forked-From`
-    Fork,
-    /// POST
-    Append,
-    /// POST with `Stream-Closed: true` and perhaps a body: needs what both need.
-    AppendAndClose,
-    /// POST with `Stream-Closed: true` and surely no body
-    Close,
-    /// GET: catch-up, long-poll, SSE
-    Read,
-    /// HEAD
-    Metadata,
-    /// DELETE
-    Delete,
-    /// The list of streams below `__ds`
-    List,
-    /// The subscription API below `__ds`
-    Subscriptions,
-    /// `/metrics`
-    Metrics,
-}
-
-impl Operation {
-    /// Whether leave to do this includes leave to do `part`.
-    #[must_use]
-    pub fn covers(self, part: Self) -> bool {
-        self == part || self == Self::AppendAndClose && matches!(part, Self::Append | Self::Close)
-    }
-}
-
-impl fmt::Display for Operation {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Create => "create",
-            Self::Fork => "fork",
-            Self::Append => "append",
-            Self::AppendAndClose => "append and close",
-            Self::Close => "close",
-            Self::Read => "read",
-            Self::Metadata => "metadata",
-            Self::Delete => "delete",
-            Self::List => "list",
-            Self::Subscriptions => "subscriptions",
-            Self::Metrics => "metrics",
-        })
-    }
-}
-
-/// The rule that refused a principal. Its text is what the client may read.
+/// The rule that refused a principal. Its text is for the client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Denied {
     /// Only a server token reaches this operation.
     #[error("{0} needs a server token")]
-    ServerOnly(Operation),
+    ServerOnly(&'static str),
     /// The client's token lacks a word in `permissions`.
     #[error("{operation} needs the permission \"{permission}\", which the token does not have")]
     Permission {
-        /// What was asked for.
-        operation: Operation,
-        /// The word.
+        /// The operation's name.
+        operation: &'static str,
+        /// The missing word.
         permission: &'static str,
     },
     /// The client's token is for another stream.
@@ -82,90 +32,99 @@ pub enum Denied {
 
 /// Leave to do one thing to one stream, which handlers cannot run without.
 ///
-/// Only this module makes one: from a verified token by [`authorize`], or for the gate from its
-/// proof that the operator wants an open server.
+/// Only this module makes one: for a verified token that the rules allow, for an operation that
+/// is open to everyone, or from the proof that the operator wants an open server.
 #[derive(Debug, Clone)]
 pub struct Permit {
-    operation: Operation,
+    route: &'static Route,
     stream: Option<StreamName>,
     holder: Option<Arc<Verified>>,
 }
 
 impl Permit {
-    /// What may be done.
+    /// The permitted operation.
     #[must_use]
     pub fn operation(&self) -> Operation {
-        self.operation
+        self.route.operation
     }
 
-    /// Whether the permit includes `operation`; ask before closing a stream.
+    /// The operation's row in the route table.
     #[must_use]
-    pub fn covers(&self, operation: Operation) -> bool {
-        self.operation.covers(operation)
+    pub fn route(&self) -> &'static Route {
+        self.route
     }
 
-    /// The stream that it may be done to; `None` where the operation is about no one stream.
+    /// The stream that the permit is for; `None` where the operation is not about one stream.
     #[must_use]
     pub fn stream(&self) -> Option<&StreamName> {
         self.stream.as_ref()
     }
 
-    /// Who holds it; `None` on an open server.
+    /// The holder's principal; `None` without a token.
     #[must_use]
     pub fn principal(&self) -> Option<&Principal> {
         self.holder.as_deref().map(Verified::principal)
     }
 
     /// The verified token that it was granted for: the same value for each request with that token
-    /// while the token is cached. `None` on an open server.
+    /// while the token is cached. `None` without a token.
     #[must_use]
     pub(crate) fn holder(&self) -> Option<&Arc<Verified>> {
         self.holder.as_ref()
     }
 
-    /// The name that the app gave to whoever holds it.
+    /// The name that the app gave to the token's holder.
     #[must_use]
     pub fn identity(&self) -> Option<&str> {
         self.principal().and_then(Principal::identity)
     }
 
-    /// The scope of its holder's producers and `Stream-Seq`; `None` for app servers and on an open
-    /// server, which share one.
+    /// The scope of the holder's producers and `Stream-Seq`; `None` for app servers and without a
+    /// token, which share one scope.
     #[must_use]
     pub fn writer(&self) -> Option<WriterDigest> {
         self.holder.as_deref().and_then(Verified::writer)
     }
 
-    /// The first second (since the Unix epoch) at which it counts no more; a live read ends
-    /// then. `None` on an open server.
+    /// The first second (since the Unix epoch) at which the token has expired; a live read ends
+    /// then. `None` without a token.
     #[must_use]
     pub fn expires_at(&self) -> Option<u64> {
         self.holder.as_deref().map(Verified::expires_at)
     }
 
-    /// Cancelled when the key that verified its token is withdrawn; a live read ends then.
-    /// `None` on an open server.
+    /// Cancelled when the key that verified the token is withdrawn; a live read ends then.
+    /// `None` without a token.
     #[must_use]
     pub fn key_withdrawn(&self) -> Option<&CancellationToken> {
         self.holder.as_deref().map(Verified::key_withdrawn)
     }
 
-    /// The permit of a server that asks nobody for a token; `gate.rs` gives it out.
-    pub(crate) fn open(_: OpenServer, operation: Operation, stream: Option<&StreamName>) -> Self {
+    /// The permit of an operation that needs no token; `None` where it needs one.
+    pub(crate) fn without_token(route: &'static Route, is_internal: bool) -> Option<Self> {
+        route.access.is_open(is_internal).then_some(Self {
+            route,
+            stream: None,
+            holder: None,
+        })
+    }
+
+    /// A permit of a server that asks for no tokens.
+    pub(crate) fn open(_: OpenServer, route: &'static Route, stream: Option<&StreamName>) -> Self {
         Self {
-            operation,
+            route,
             stream: stream.cloned(),
             holder: None,
         }
     }
 }
 
-/// The proof that the configuration asks for no tokens: without it there is no open permit.
+/// The proof that the configuration asks for no tokens.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct OpenServer(());
 
 impl OpenServer {
-    /// There when `[auth]` is absent or says `mode = "none"`.
+    /// Present when `[auth]` is absent or has `mode = "none"`.
     pub(crate) fn declared(auth: Option<&AuthConfig>) -> Option<Self> {
         match auth {
             Some(auth) if auth.mode == AuthMode::Jwt => None,
@@ -174,23 +133,27 @@ impl OpenServer {
     }
 }
 
-/// The rules table of `docs/limits.md`.
+/// The permit for an operation, if the rules allow it.
 ///
-/// `stream` is the one that the request names; `None` where it names none, or where what it
-/// names is no stream name, which a client's claim can never equal.
+/// `stream` is the one that the request names; `None` where it names none, or no valid name, which
+/// a client's claim can never equal.
 ///
 /// # Errors
-/// [`Denied`], which says which rule refused.
-pub fn authorize(holder: &Arc<Verified>, operation: Operation, stream: Option<&StreamName>) -> Result<Permit, Denied> {
-    check(holder.principal(), operation, stream)?;
+/// The rule that refused.
+pub fn authorize(holder: &Arc<Verified>, route: &'static Route, stream: Option<&StreamName>) -> Result<Permit, Denied> {
+    check(holder.principal(), route, stream)?;
     Ok(Permit {
-        operation,
+        route,
         stream: stream.cloned(),
         holder: Some(Arc::clone(holder)),
     })
 }
 
-fn check(principal: &Principal, operation: Operation, stream: Option<&StreamName>) -> Result<(), Denied> {
+/// The rules themselves: the column `access` of the route table, and the stream in the claim.
+///
+/// # Errors
+/// The rule that refuses.
+fn check(principal: &Principal, route: &Route, stream: Option<&StreamName>) -> Result<(), Denied> {
     let Principal::Client {
         stream: own,
         read,
@@ -200,26 +163,28 @@ fn check(principal: &Principal, operation: Operation, stream: Option<&StreamName
     else {
         return Ok(());
     };
-    let (allowed, permission) = match operation {
-        Operation::Read | Operation::Metadata => (*read, "read"),
-        Operation::Append => (*write, "write"),
-        Operation::Create
-        | Operation::Fork
-        | Operation::AppendAndClose
-        | Operation::Close
-        | Operation::Delete
-        | Operation::List
-        | Operation::Subscriptions
-        | Operation::Metrics => return Err(Denied::ServerOnly(operation)),
+    let (allowed, permission) = match route.access {
+        Access::Everyone => return Ok(()),
+        Access::Server | Access::InternalOrServer => return Err(Denied::ServerOnly(route.name)),
+        Access::ClientRead => (*read, "read"),
+        Access::ClientWrite => (*write, "write"),
     };
-    // The whole name: no prefixes, no patterns, no case folding. Runs of slashes count as one.
-    if stream != Some(own) {
+    if stream.is_none_or(|stream| !is_own(own, stream)) {
         return Err(Denied::OtherStream);
     }
     if !allowed {
-        return Err(Denied::Permission { operation, permission });
+        return Err(Denied::Permission {
+            operation: route.name,
+            permission,
+        });
     }
     Ok(())
+}
+
+/// Whether a client whose claim is `own` may reach `stream`: only by the whole name, without
+/// prefixes, patterns or case folding. Runs of slashes count as one.
+pub fn is_own(own: &StreamName, stream: &StreamName) -> bool {
+    own == stream
 }
 
 #[cfg(test)]

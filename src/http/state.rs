@@ -1,4 +1,4 @@
-//! What every handler can reach.
+//! State shared by all handlers, and the settings that they need.
 
 use std::{
     sync::{
@@ -15,10 +15,13 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Problem, caching::Caching, cors::Cors, live::LiveShares};
 use crate::{
+    clock::Clock,
     config::{CachePolicy, Config},
     engine::Engine,
     gate::Gate,
     listener::Shares,
+    problems,
+    random::Random,
     telemetry::Metrics,
 };
 
@@ -35,17 +38,19 @@ struct Inner {
     metrics: Arc<Metrics>,
     cors: Cors,
     settings: Settings,
-    /// One permit for each byte of request bodies that may be held.
-    held_bytes: Arc<Semaphore>,
-    held_by_address: Arc<Shares>,
+    /// One permit for each byte of request bodies in flight.
+    body_bytes: Arc<Semaphore>,
+    body_shares: Arc<Shares>,
     live_readers: Arc<Semaphore>,
     live_shares: LiveShares,
+    clock: Clock,
+    random: Random,
     stopping: CancellationToken,
-    /// What the host of an embedded router says.
+    /// Set by the host of an embedded router.
     ready: Arc<AtomicBool>,
 }
 
-/// What the handlers need of the configuration.
+/// The parts of the configuration that handlers need.
 #[derive(Debug, Clone)]
 pub struct Settings {
     /// `http.stream_base_path`
@@ -56,19 +61,19 @@ pub struct Settings {
     pub cors_origins: String,
     /// `proxy.identity.header_name`
     pub identity_header: Option<HeaderName>,
-    /// Who may cache reads.
+    /// Which caches may keep reads.
     pub caching: Caching,
     /// `limits.max_body_bytes`
     pub max_body_bytes: u64,
     /// `limits.max_inflight_bytes`
-    pub max_held_bytes: usize,
+    pub max_inflight_bytes: usize,
     /// `limits.max_live_readers`
     pub max_live_readers: usize,
     /// `limits.max_live_readers_per_principal`
     pub max_live_readers_per_principal: usize,
     /// `limits.max_live_readers_per_address`
     pub max_live_readers_per_address: usize,
-    /// `proxy.trusted_proxies`, whose addresses stand for many clients.
+    /// `proxy.trusted_proxies`: each address may stand for many clients.
     pub proxies: Vec<IpNet>,
     /// `transport.connection.body_timeout_secs`
     pub body_timeout: Duration,
@@ -76,14 +81,14 @@ pub struct Settings {
     pub body_total_timeout: Duration,
     /// `transport.connection.long_poll_timeout_secs`
     pub long_poll_timeout: Duration,
-    /// `transport.connection.sse_reconnect_interval_secs`; `None`: an SSE read is not ended.
+    /// `transport.connection.sse_reconnect_interval_secs`; `None`: unlimited.
     pub sse_lifetime: Option<Duration>,
     /// `transport.connection.sse_heartbeat_secs`
     pub sse_heartbeat: Duration,
 }
 
 impl Settings {
-    /// What `config` says.
+    /// Takes them from `config`.
     #[must_use]
     pub fn of(config: &Config, gate: &Gate) -> Self {
         let connection = &config.transport.connection;
@@ -105,7 +110,7 @@ impl Settings {
             identity_header: identity_header.and_then(|name| name.parse().ok()),
             caching,
             max_body_bytes: config.limits.max_body_bytes,
-            max_held_bytes: usize::try_from(config.limits.max_inflight_bytes)
+            max_inflight_bytes: usize::try_from(config.limits.max_inflight_bytes)
                 .unwrap_or(usize::MAX)
                 .min(Semaphore::MAX_PERMITS),
             max_live_readers: config.limits.max_live_readers.min(Semaphore::MAX_PERMITS),
@@ -119,13 +124,11 @@ impl Settings {
             sse_heartbeat: Duration::from_secs(connection.sse_heartbeat_secs.max(1)),
         }
     }
-}
 
-impl Settings {
-    /// What the bodies of one client address may occupy: a half of all, or one body.
-    fn max_held_bytes_per_address(&self) -> usize {
+    /// The share of one client address: half of all bytes, but at least one body.
+    fn max_body_bytes_per_address(&self) -> usize {
         let one = usize::try_from(self.max_body_bytes).unwrap_or(usize::MAX);
-        (self.max_held_bytes / 2).max(one)
+        (self.max_inflight_bytes / 2).max(one)
     }
 }
 
@@ -133,27 +136,36 @@ impl App {
     /// A server that waits for its engine, see [`App::ready`]. Live reads end when `stopping`
     /// is cancelled.
     #[must_use]
-    pub fn new(settings: Settings, gate: Gate, metrics: Arc<Metrics>, stopping: CancellationToken) -> Self {
+    pub fn new(
+        settings: Settings,
+        gate: Gate,
+        metrics: Arc<Metrics>,
+        clock: Clock,
+        random: Random,
+        stopping: CancellationToken,
+    ) -> Self {
         let inner = Inner {
             engine: OnceLock::new(),
             gate,
             metrics,
             cors: Cors::new(&settings.cors_origins, settings.identity_header.clone()),
-            held_bytes: Arc::new(Semaphore::new(settings.max_held_bytes)),
-            held_by_address: Shares::new(settings.max_held_bytes_per_address()),
+            body_bytes: Arc::new(Semaphore::new(settings.max_inflight_bytes)),
+            body_shares: Shares::new(settings.max_body_bytes_per_address()),
             live_readers: Arc::new(Semaphore::new(settings.max_live_readers)),
             live_shares: LiveShares::new(
                 settings.max_live_readers_per_principal,
                 settings.max_live_readers_per_address,
             ),
             settings,
+            clock,
+            random,
             stopping,
             ready: Arc::new(AtomicBool::new(true)),
         };
         Self { inner: Arc::new(inner) }
     }
 
-    /// Leaves it to `ready` what `/readyz` says. To be called before the server is cloned.
+    /// Makes `/readyz` follow `ready`. Call it before cloning.
     #[must_use]
     pub fn ready_when(mut self, ready: Arc<AtomicBool>) -> Self {
         if let Some(inner) = Arc::get_mut(&mut self.inner) {
@@ -162,7 +174,7 @@ impl App {
         self
     }
 
-    /// Serves with this engine from now on. Only the first one counts.
+    /// Starts serving with this engine. Only the first call counts.
     pub fn ready(&self, engine: Engine) {
         let _ = self.inner.engine.set(engine);
     }
@@ -171,10 +183,18 @@ impl App {
         self.inner.engine.get()
     }
 
-    /// The engine, once there is one.
+    /// The engine, or the refusal while there is none.
     pub(super) fn running(&self) -> Result<&Engine, Problem> {
         self.engine()
-            .ok_or_else(|| Problem::come_back("starting", "the server is starting; try again"))
+            .ok_or_else(|| Problem::new(&problems::STARTING, "the server is starting; try again"))
+    }
+
+    pub(super) fn clock(&self) -> &Clock {
+        &self.inner.clock
+    }
+
+    pub(super) fn random(&self) -> &Random {
+        &self.inner.random
     }
 
     pub(super) fn gate(&self) -> &Gate {
@@ -197,12 +217,12 @@ impl App {
         &self.inner.settings.base
     }
 
-    pub(super) fn held_bytes(&self) -> &Arc<Semaphore> {
-        &self.inner.held_bytes
+    pub(super) fn body_bytes(&self) -> &Arc<Semaphore> {
+        &self.inner.body_bytes
     }
 
-    pub(super) fn held_by_address(&self) -> &Arc<Shares> {
-        &self.inner.held_by_address
+    pub(super) fn body_shares(&self) -> &Arc<Shares> {
+        &self.inner.body_shares
     }
 
     pub(super) fn live_readers(&self) -> &Arc<Semaphore> {
@@ -218,7 +238,7 @@ impl App {
         writes && self.inner.ready.load(Relaxed) && !self.inner.stopping.is_cancelled() && !self.has_no_keys()
     }
 
-    /// Whether every token is refused, because the last key was withdrawn.
+    /// Whether every token is refused because no key is left.
     pub(super) fn has_no_keys(&self) -> bool {
         self.inner.gate.authenticator().is_some_and(|auth| auth.has_no_keys())
     }

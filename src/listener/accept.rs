@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::{Either, select};
-use http::StatusCode;
 use ipnet::IpNet;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -173,7 +172,7 @@ fn refuse_stranger(socket: TcpStream, peer: SocketAddr, shared: &Arc<Shared>) {
         tracing::warn!(peer = %peer.ip(), held_back, "refused: not in internal.allowed_ips");
     }
     let detail = "this address is not in internal.allowed_ips";
-    refuse(socket, shared, raw_refusal(StatusCode::FORBIDDEN, "Forbidden", detail));
+    refuse(socket, shared, raw_refusal(&crate::problems::PEER_NOT_ALLOWED, detail));
 }
 
 /// Refuses a peer that has its share of the connections.
@@ -185,7 +184,7 @@ fn refuse_crowd(socket: TcpStream, peer: SocketAddr, gatehouse: &Gatehouse, shar
     // There is no answer without a handshake, which would cost more than a connection does.
     if gatehouse.tls.is_none() {
         let detail = "this address has too many open connections; close some or try again later";
-        let answer = raw_refusal(StatusCode::TOO_MANY_REQUESTS, "Too Many Requests", detail);
+        let answer = raw_refusal(&crate::problems::TOO_MANY_OWN_CONNECTIONS, detail);
         refuse(socket, shared, answer);
     }
 }

@@ -1,34 +1,40 @@
-//! The few answers that this layer gives itself.
+//! The responses that the listener sends without the application.
+
+use std::sync::LazyLock;
 
 use axum::body::Body;
-use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, Response, header};
 
-const PROBLEM: &str = "application/problem+json";
+use crate::problems::{self, ProblemKind, Retry, document};
 
-/// How long clients that are refused for want of room are told to wait, in seconds.
+/// How long clients are told to wait, in seconds.
 const RETRY_AFTER: &str = "2";
 
-/// The answer to a request for whose response there is no memory. Costs none itself.
-const OVERLOADED: &str = r#"{"type":"urn:durable-streams:problem:overloaded","title":"Service Unavailable","status":503,"detail":"too many responses have not been taken by their clients; try again"}"#;
+/// Shared by all its responses: it is sent when there is no memory for more.
+static OVERLOADED: LazyLock<String> = LazyLock::new(|| {
+    let detail = "too many responses have not been read by their clients; try again";
+    document(&problems::OVERLOADED, detail, None)
+});
 
-/// On every answer (protocol section 12.7).
+/// On every response (protocol section 12.7).
 const SECURITY: [(&str, &str); 2] = [
     ("x-content-type-options", "nosniff"),
     ("cross-origin-resource-policy", "cross-origin"),
 ];
 
-/// An answer in the form of RFC 9457 that ends its connection. `title` and `detail` are our
-/// own words and need no escaping.
-pub(super) fn refusal(status: StatusCode, title: &str, detail: &str) -> Response<Body> {
-    let mut response = answer(status, Body::from(problem(status, title, detail)));
+/// A refusal that ends its connection.
+pub(super) fn refusal(kind: &ProblemKind, detail: &str) -> Response<Body> {
+    let mut response = respond(kind, Body::from(document(kind, detail, None)));
     let close = HeaderValue::from_static("close");
     response.headers_mut().insert(header::CONNECTION, close);
     response
 }
 
-/// 503 instead of a response that there is no room for. Keeps its CORS headers.
+/// 503 in place of a response for which there is no memory. Keeps the CORS headers.
 pub(super) fn overloaded(refused: &HeaderMap) -> Response<Body> {
-    let mut response = answer(StatusCode::SERVICE_UNAVAILABLE, Body::from(OVERLOADED));
+    let document = Bytes::from_static(OVERLOADED.as_bytes());
+    let mut response = respond(&problems::OVERLOADED, Body::from(document));
     let headers = response.headers_mut();
     headers.insert(header::RETRY_AFTER, HeaderValue::from_static(RETRY_AFTER));
     for (name, value) in refused {
@@ -39,11 +45,12 @@ pub(super) fn overloaded(refused: &HeaderMap) -> Response<Body> {
     response
 }
 
-fn answer(status: StatusCode, body: Body) -> Response<Body> {
+fn respond(kind: &ProblemKind, body: Body) -> Response<Body> {
     let mut response = Response::new(body);
-    *response.status_mut() = status;
+    *response.status_mut() = kind.status;
     let headers = response.headers_mut();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(PROBLEM));
+    let content_type = HeaderValue::from_static(problems::CONTENT_TYPE);
+    headers.insert(header::CONTENT_TYPE, content_type);
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     for (name, value) in SECURITY {
         headers.insert(HeaderName::from_static(name), HeaderValue::from_static(value));
@@ -51,16 +58,18 @@ fn answer(status: StatusCode, body: Body) -> Response<Body> {
     response
 }
 
-/// A refusal as it goes over the wire, for where no HTTP is spoken.
-pub(super) fn raw_refusal(status: StatusCode, title: &str, detail: &str) -> Vec<u8> {
-    let text = problem(status, title, detail);
+/// A refusal as bytes for a connection on which no HTTP is parsed.
+pub(super) fn raw_refusal(kind: &ProblemKind, detail: &str) -> Vec<u8> {
+    let document = document(kind, detail, None);
     let mut head = format!(
-        "HTTP/1.1 {} {title}\r\ncontent-type: {PROBLEM}\r\ncontent-length: {}\r\ncache-control: no-store\r\n",
-        status.as_u16(),
-        text.len(),
+        "HTTP/1.1 {} {}\r\ncontent-type: {}\r\ncontent-length: {}\r\ncache-control: no-store\r\n",
+        kind.status.as_u16(),
+        kind.title(),
+        problems::CONTENT_TYPE,
+        document.len(),
     );
-    if status == StatusCode::TOO_MANY_REQUESTS {
-        // The request is not read, so its origin is unknown; there is nothing to be learnt here.
+    if kind.retry == Retry::AfterDelay {
+        // The request is not read, so its origin is unknown; the response reveals nothing.
         head.push_str(&format!(
             "retry-after: {RETRY_AFTER}\r\naccess-control-allow-origin: *\r\n"
         ));
@@ -68,12 +77,5 @@ pub(super) fn raw_refusal(status: StatusCode, title: &str, detail: &str) -> Vec<
     for (name, value) in SECURITY {
         head.push_str(&format!("{name}: {value}\r\n"));
     }
-    format!("{head}connection: close\r\n\r\n{text}").into_bytes()
-}
-
-fn problem(status: StatusCode, title: &str, detail: &str) -> String {
-    format!(
-        r#"{{"type":"about:blank","title":"{title}","status":{},"detail":"{detail}"}}"#,
-        status.as_u16()
-    )
+    format!("{head}connection: close\r\n\r\n{document}").into_bytes()
 }

@@ -49,7 +49,7 @@ where
             Framing::Plain | Framing::Http2 => Finish::Plain,
             Framing::Last => Finish::Last,
             Framing::Refused(detail) => {
-                let refusal = refusal(StatusCode::BAD_REQUEST, "Bad Request", detail);
+                let refusal = refusal(&crate::problems::BAD_FRAMING, detail);
                 return Either::Left(answered(Ok(self.meter.wrap(refusal, open))));
             }
         };

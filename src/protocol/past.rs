@@ -22,8 +22,8 @@ pub struct Past {
 /// # Errors
 /// Malformed offsets, or the second header without the first.
 pub fn past(headers: &HeaderMap) -> Result<Option<Past>, BadInput> {
-    let begin = single(headers, &STREAM_EARLIEST_OFFSET, "Stream-Earliest-Offset")?;
-    let Some(lives) = single(headers, &STREAM_LIVES, "Stream-Lives")? else {
+    let begin = single(headers, &STREAM_EARLIEST_OFFSET)?;
+    let Some(lives) = single(headers, &STREAM_LIVES)? else {
         return match begin {
             Some(_) => Err(BadInput::new("Stream-Earliest-Offset", "needs Stream-Lives")),
             None => Ok(None),

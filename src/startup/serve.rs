@@ -15,6 +15,7 @@ use crate::{
     http::{self, App, Settings},
     listener::{Listener, Server, TlsContext, TlsContextError, build_acme_context, build_tls_context, check_tls_files},
     proxy::ProxyTrust,
+    random::Random,
     storage::Storage,
     telemetry::Metrics,
 };
@@ -51,6 +52,8 @@ pub async fn serve(loaded: Loaded) -> Result<(), StartupError> {
         Settings::of(&config, &gate),
         gate,
         Arc::clone(&metrics),
+        Clock::system(),
+        Random::system(),
         server.stopping(),
     );
     listeners.serve(&server, speech, &app, &config);

@@ -99,7 +99,7 @@ fn a_full_store_says_so_and_does_not_fill_the_log_with_it() {
         server.post("s").text(&"x".repeat(20_000)).send().problem(507);
     }
     let log = server.log.text();
-    assert_eq!(log.matches("no room left for this").count(), 1, "{log}");
+    assert_eq!(log.matches("storage is full; retry").count(), 1, "{log}");
     assert_eq!(log.matches("a batch was not committed").count(), 1, "{log}");
 }
 

@@ -146,7 +146,7 @@ impl Remote {
         Ok(Metadata {
             content_type: answer.required(&header::CONTENT_TYPE)?,
             offset: answer.required(&headers::STREAM_NEXT_OFFSET)?,
-            closed: headers::closes(&answer.headers),
+            closed: headers::is_closing(&answer.headers),
             ttl_seconds: answer.number(&headers::STREAM_TTL),
             expires_at: answer.text(&headers::STREAM_EXPIRES_AT),
             retention_age_seconds: answer.number(&headers::STREAM_RETENTION_AGE),
@@ -172,7 +172,7 @@ impl Remote {
             },
             next: answer.required(&headers::STREAM_NEXT_OFFSET)?,
             up_to_date: answer.headers.contains_key(headers::STREAM_UP_TO_DATE),
-            closed: headers::closes(&answer.headers),
+            closed: headers::is_closing(&answer.headers),
             body: answer.body,
         };
         if !chunk.up_to_date && chunk.next == offset {
@@ -282,7 +282,7 @@ impl Remote {
         let expected = refused.headers.get(headers::PRODUCER_EXPECTED_SEQ);
         match expected.and_then(|value| value.to_str().ok()?.parse().ok()) {
             Some(expected) => Ok(Probe::Expects(expected)),
-            None if headers::closes(&refused.headers) => Ok(Probe::Closed),
+            None if headers::is_closing(&refused.headers) => Ok(Probe::Closed),
             None => Err(RemoteError::Refused(refused).into()),
         }
     }

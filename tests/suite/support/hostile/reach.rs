@@ -1,4 +1,4 @@
-//! Good tokens, and how far they reach.
+//! Good tokens, and what they may do.
 
 use super::{
     super::tokens::{STREAM, Signatory, client, server},
@@ -87,6 +87,7 @@ impl Table {
             ("POST", None, [no, yes, yes, yes]),
             ("POST", closing("false"), [no, yes, yes, yes]),
             ("POST", closing("true"), [no, no, no, yes]),
+            ("POST", closing("true, true"), [no, no, no, yes]),
             ("POST", closing("TRUE"), [no, no, no, yes]),
             ("GET", None, [yes, no, yes, yes]),
             ("HEAD", None, [yes, no, yes, yes]),
@@ -100,17 +101,19 @@ impl Table {
             }
             self.push("no token", method, target, header.into_iter().collect(), Unauthorized);
         }
-        let subscription = format!("{}/__ds/subscriptions/s", self.base);
-        for (token, expect) in tokens.iter().zip([no, no, no, yes]) {
-            self.push(
-                "subscriptions",
-                "GET",
-                subscription.clone(),
-                vec![bearer(token)],
-                expect,
-            );
+        for path in ["jwks.json", "subscriptions/s", "subscriptions/s/ack", "streams/x"] {
+            let missing = format!("{}/__ds/{path}", self.base);
+            for method in ["GET", "PUT", "POST"] {
+                self.push(
+                    "a reserved path",
+                    method,
+                    missing.clone(),
+                    vec![bearer(&tokens[0])],
+                    yes,
+                );
+                self.push("a reserved path", method, missing.clone(), vec![], Unauthorized);
+            }
         }
-        self.push("subscriptions", "PUT", subscription, vec![], Unauthorized);
         let list = format!("{}/__ds/streams", self.base);
         for method in ["GET", "HEAD"] {
             for (token, expect) in tokens.iter().zip([no, no, no, yes]) {
