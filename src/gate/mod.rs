@@ -19,7 +19,7 @@ use crate::{
     routes::{self, Found, Missing},
 };
 
-/// What a request that passes the gate may go on to.
+/// The gate's decision on a request that it did not refuse.
 #[derive(Debug)]
 pub enum Admission {
     /// The handler of the permit's operation.

@@ -30,7 +30,7 @@ use crate::{
 const MIN_WAIT: u64 = 850;
 const MAX_WAIT: u64 = 970;
 
-/// What the event loop of one poll came to.
+/// The end of a poll's wait.
 enum Outcome {
     Event(Event),
     /// The wait is over, or the client's key was withdrawn: its next request gets the status.

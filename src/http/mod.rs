@@ -151,3 +151,6 @@ fn stream(permit: &Permit) -> Result<&StreamName, Problem> {
         .stream()
         .ok_or_else(|| Problem::new(&problems::BAD_REQUEST, "the path does not name a stream"))
 }
+
+#[cfg(test)]
+mod tests;

@@ -49,8 +49,8 @@ pub(super) fn set_closed(headers: &mut HeaderMap, closed: bool) {
     }
 }
 
-/// For a stream's content, which others wrote: a browser that is sent to its URL runs no script
-/// in it, and sends the URL, which may hold a token, to nobody.
+/// For a stream's content, which is untrusted: a browser that opens its URL runs no script in it
+/// and does not leak the URL, which may hold a token, as a referrer.
 pub(super) fn isolate(headers: &mut HeaderMap) {
     headers.insert(header::CONTENT_SECURITY_POLICY, ISOLATED);
     headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));

@@ -16,11 +16,11 @@ pub(crate) struct ProblemKind {
 /// Whether sending the same request again can help.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Retry {
-    /// The answer stays the same until the request or the stream changes.
+    /// Not until the request or the stream changes.
     No,
-    /// It may succeed at any time.
+    /// At any time.
     Yes,
-    /// It may succeed after the delay in `Retry-After`.
+    /// After the delay in `Retry-After`.
     AfterDelay,
 }
 

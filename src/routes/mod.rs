@@ -14,7 +14,7 @@ pub(crate) use lookup::{Found, Missing, allowed_methods, find, mount_points, ser
 pub(crate) use route::{Access, Operation, Route};
 pub(crate) use table::{COMMON_REQUEST_HEADERS, COMMON_RESPONSE_HEADERS, ROUTES, UP};
 
-/// What metrics and the access log call requests that belong to no row.
+/// Labels in metrics and the access log of requests that have no row.
 pub(crate) mod labels {
     /// There is no such path or method, or the path does not name a stream.
     pub(crate) const NONE: &str = "none";

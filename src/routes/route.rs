@@ -6,14 +6,14 @@ use http::{HeaderMap, HeaderName, Method};
 #[derive(Debug)]
 pub(crate) struct Route {
     pub(crate) operation: Operation,
-    /// As refusals and `explain` call it.
+    /// Its name in refusals and in `explain`.
     pub(crate) name: &'static str,
     pub(crate) methods: &'static [Method],
     pub(crate) path: Path,
     /// Distinguishes operations that share method and path; the first row that matches counts.
     pub(crate) when: fn(&HeaderMap) -> bool,
     pub(crate) access: Access,
-    /// As metrics and the access log call it. A live read is called by its mode instead.
+    /// Its label in metrics and the access log. A live read has its mode as its label.
     pub(crate) label: &'static str,
     pub(crate) takes_body: bool,
     /// The request headers that it reads, beyond [`super::COMMON_REQUEST_HEADERS`].
@@ -23,7 +23,7 @@ pub(crate) struct Route {
     pub(crate) response_headers: &'static [HeaderName],
 }
 
-/// What a request asks for.
+/// The operation that a request asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Operation {
     Read,
@@ -52,7 +52,7 @@ pub(crate) enum Path {
     Stream,
 }
 
-/// Who may do it.
+/// The token that an operation needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Access {
     Everyone,

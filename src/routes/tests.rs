@@ -1,4 +1,4 @@
-//! What the table says, and what is found in it.
+//! Lookups in the route table.
 
 use http::{HeaderValue, header::CONTENT_LENGTH};
 

@@ -27,7 +27,7 @@ use crate::{
 #[derive(Debug)]
 pub struct Problem {
     kind: &'static ProblemKind,
-    /// What is wrong and what to do, for the client. Holds nothing that only operators may see.
+    /// The error and its remedy, for the client; nothing that only operators may see.
     detail: Cow<'static, str>,
     headers: Vec<(HeaderName, HeaderValue)>,
     /// For the log only.

@@ -31,8 +31,8 @@ const RETRY: Duration = Duration::from_secs(2);
 const MAX_EVENTS_IN_A_ROW: u8 = 8;
 
 pin_project_lite::pin_project! {
-    /// One SSE connection. It is asked for more only when its socket takes more, so a slow reader
-    /// holds one shared chunk and slows down nobody.
+    /// One SSE connection. It is polled only when its socket is writable, so a slow reader holds one
+    /// shared chunk and does not delay others.
     pub(super) struct Reader {
         follower: Follower,
         backlog: Backlog,
