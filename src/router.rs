@@ -28,8 +28,8 @@ pub enum EmbedError {
     #[error("the committer could not be started: {0}")]
     Committer(#[from] std::io::Error),
     /// The metrics could not be registered, which is a defect of this crate.
-    #[error("the metrics could not be set up: {0}")]
-    Metrics(String),
+    #[error("the metrics could not be registered: {0}")]
+    Metrics(#[source] Box<dyn std::error::Error + Send + Sync>),
 }
 
 /// The protocol at `http.stream_base_path`, with `/up`, `/healthz`, `/readyz` and `/metrics`, as a
@@ -70,7 +70,7 @@ pub fn build_router_with_ready(
     if let Some(authenticator) = gate.authenticator() {
         tokio::spawn(Arc::clone(authenticator).watch());
     }
-    let metrics = Arc::new(Metrics::new().map_err(|error| EmbedError::Metrics(error.to_string()))?);
+    let metrics = Arc::new(Metrics::new().map_err(|error| EmbedError::Metrics(error.into()))?);
     let clock = Clock::system();
     let engine = Engine::start(storage, Limits::of(config), Arc::clone(&metrics), clock.clone())?;
     let settings = Settings::of(config, &gate);

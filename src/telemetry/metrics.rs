@@ -49,45 +49,45 @@ impl Metrics {
             requests: registered(
                 r,
                 IntCounterVec::new(
-                    Opts::new("ds_requests_total", "Answered requests"),
+                    Opts::new("ds_requests_total", "Requests by operation and status"),
                     &["operation", "status"],
                 ),
             )?,
             appended_bytes: registered(
                 r,
-                IntCounter::new("ds_appended_bytes_total", "Bytes of request bodies that were appended"),
+                IntCounter::new("ds_appended_bytes_total", "Bytes of appended request bodies"),
             )?,
             live_readers: registered(
                 r,
-                IntGaugeVec::new(Opts::new("ds_live_readers", "Live reads that are open"), &["mode"]),
+                IntGaugeVec::new(Opts::new("ds_live_readers", "Open live reads by mode"), &["mode"]),
             )?,
             commits: registered(r, IntCounter::new("ds_commits_total", "Committed batches"))?,
             failed_commits: registered(
                 r,
-                IntCounter::new("ds_failed_commits_total", "Batches that the store refused"),
+                IntCounter::new("ds_failed_commits_total", "Batches that failed to commit"),
             )?,
             batch_size: registered(
                 r,
                 Histogram::with_opts(
-                    HistogramOpts::new("ds_commit_batch_size", "Commands in a batch")
+                    HistogramOpts::new("ds_commit_batch_size", "Commands per committed batch")
                         .buckets(vec![1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 512.0, 2048.0]),
                 ),
             )?,
             commit_seconds: registered(
                 r,
                 Histogram::with_opts(
-                    HistogramOpts::new("ds_commit_seconds", "How long a commit takes").buckets(vec![
+                    HistogramOpts::new("ds_commit_seconds", "Duration of a commit").buckets(vec![
                         0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1.0,
                     ]),
                 ),
             )?,
             streams: registered(r, IntGauge::new("ds_streams", "Streams in the store"))?,
             stored_bytes: registered(r, IntGauge::new("ds_stored_bytes", "Bytes in the store"))?,
-            streams_in_memory: registered(r, IntGauge::new("ds_streams_in_memory", "Streams that are in use"))?,
+            streams_in_memory: registered(r, IntGauge::new("ds_streams_in_memory", "Streams held in memory"))?,
             refused_connections: registered(
                 r,
                 IntCounterVec::new(
-                    Opts::new("ds_refused_connections_total", "Connections that were not served"),
+                    Opts::new("ds_refused_connections_total", "Refused connections by reason"),
                     &["reason"],
                 ),
             )?,
