@@ -5,7 +5,7 @@ use crate::{
     auth::Principal,
     clock::Clock,
     config::{AuthConfig, AuthMode},
-    routes::{Access, Operation, ROUTES, Route, route::Path},
+    routes::{Access, Operation, Path, ROUTES, Route},
     test_support::{
         hostile::{Case, Expect, Table},
         tokens::{AUDIENCE, ISSUER, STREAM, Signatory, client, server},
@@ -87,7 +87,7 @@ fn a_refusal_never_echoes_the_token() {
         };
         let challenge = refusal.www_authenticate();
         assert_eq!(challenge.is_some(), refusal.status() == StatusCode::UNAUTHORIZED);
-        let said = format!("{refusal:?} {} {challenge:?}", refusal.to_string());
+        let said = format!("{refusal:?} {refusal} {challenge:?}");
         let sent = headers.iter().flat_map(|(_, value)| value.split(['.', ' ']));
         for piece in sent.filter(|piece| piece.len() > 16) {
             assert!(!said.contains(piece), "{said}");

@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use axum::body::Body;
-use http::{Request, Response, StatusCode, header};
+use http::{HeaderName, Request, Response, StatusCode, header};
 use http_body_util::BodyExt;
 use tokio_util::sync::CancellationToken;
 
@@ -15,6 +15,7 @@ use crate::{
     engine::{Engine, Limits},
     gate::Gate,
     random::Random,
+    routes,
     telemetry::Metrics,
     test_support::tokens::{AUDIENCE, ISSUER, STREAM, Signatory, client, server},
 };
@@ -51,11 +52,38 @@ impl Server {
     }
 
     async fn ask(&self, method: &str, target: &str, headers: &[(&str, &str)]) -> Response<Body> {
+        self.send(method, target, headers, "").await
+    }
+
+    /// Sends a request, and checks that the response has only headers that its row declares.
+    async fn send(&self, method: &str, target: &str, headers: &[(&str, &str)], body: &'static str) -> Response<Body> {
         let mut request = Request::builder().method(method).uri(format!("/v1/stream/{target}"));
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
-        dispatch(&self.app, request.body(Body::empty()).unwrap()).await
+        let request = request.body(Body::from(body)).unwrap();
+        let found = routes::find(
+            request.method(),
+            request.uri().path(),
+            self.app.base(),
+            request.headers(),
+        );
+        let response = dispatch(&self.app, request).await;
+        let Ok(found) = found else { return response };
+        let of_the_protocol = |name: &&HeaderName| {
+            ["stream-", "producer-"]
+                .iter()
+                .any(|start| name.as_str().starts_with(start))
+        };
+        for name in response.headers().keys().filter(of_the_protocol) {
+            let declared = found.route.response_headers.contains(name);
+            assert!(
+                declared,
+                "{} sets {name}, which its row does not declare",
+                found.route.name
+            );
+        }
+        response
     }
 
     async fn create(&self, target: &str, headers: &[(&str, &str)]) {
@@ -117,11 +145,8 @@ async fn a_shared_cache_keeps_content_no_longer_than_the_stream_lives() {
     let server = Server::start(&config);
     let expires_at = crate::protocol::headers::format_timestamp(server.clock.millis() + 40_000);
     server.create("s", &[("stream-expires-at", &expires_at)]).await;
-    let appended = Request::post("/v1/stream/s")
-        .header(header::CONTENT_TYPE, "text/plain")
-        .body(Body::from("x"))
-        .unwrap();
-    assert_eq!(dispatch(&server.app, appended).await.status(), StatusCode::NO_CONTENT);
+    let appended = server.send("POST", "s", &[("content-type", "text/plain")], "x").await;
+    assert_eq!(appended.status(), StatusCode::NO_CONTENT);
     for (passed, left) in [(0, 40), (15, 25), (20, 5)] {
         server.clock.advance(Duration::from_secs(passed));
         let read = server.ask("GET", "s", &[]).await;
@@ -160,6 +185,48 @@ async fn a_stopping_server_tells_live_readers_when_to_return() {
     assert!((1..=4).contains(&delay));
     assert!(text(poll).await.contains("urn:durable-streams:problem:stopping"));
     assert_eq!(text(events).await.matches("retry: ").count(), 2);
+}
+
+/// Browsers see only the headers in the table; [`Server::send`] compares each response with its row.
+#[tokio::test]
+async fn responses_have_only_headers_that_the_route_table_declares() {
+    let server = Server::open();
+    let text = ("content-type", "text/plain");
+    let policy = [
+        ("stream-ttl", "60"),
+        ("stream-retention-age", "60"),
+        ("stream-retention-bytes", "9"),
+    ];
+    server.create("s", &policy).await;
+    let producer = |epoch: &'static str, seq: &'static str| {
+        [
+            text,
+            ("producer-id", "p"),
+            ("producer-epoch", epoch),
+            ("producer-seq", seq),
+        ]
+    };
+    let closing = [text, ("stream-closed", "true")];
+    for (method, target, headers, body, status) in [
+        ("HEAD", "s", &[][..], "", 200),
+        ("POST", "s", &producer("1", "0"), "x", 200),
+        ("POST", "s", &producer("1", "5"), "x", 409),
+        ("POST", "s", &producer("0", "0"), "x", 403),
+        ("POST", "s", &[text, ("stream-seq", "b")], "x", 204),
+        ("POST", "s", &[text, ("stream-seq", "a")], "x", 409),
+        ("POST", "s", &closing, "x", 204),
+        ("POST", "s", &[text], "x", 409),
+        ("PUT", "f", &[("stream-forked-from", "/v1/stream/s")], "", 201),
+        ("GET", "s", &[], "", 200),
+        ("GET", "s?offset=-1&live=long-poll", &[], "", 200),
+        ("GET", "s?offset=now&live=sse", &[], "", 200),
+        ("GET", "s?offset=0000000000000001_0000000000000010", &[], "", 410),
+        ("DELETE", "s", &[], "", 204),
+        ("GET", "s", &[], "", 410),
+    ] {
+        let response = server.send(method, target, headers, body).await;
+        assert_eq!(response.status().as_u16(), status, "{method} {target} {headers:?}");
+    }
 }
 
 #[tokio::test]

@@ -86,10 +86,11 @@ impl<'p> Location<'p> {
             None if below.is_empty() => "",
             None => return None,
         };
-        let reserved = below.strip_prefix(RESERVED_SEGMENT);
-        Some(match reserved.map(|rest| (rest, rest.strip_prefix('/'))) {
-            Some((_, Some(rest)) | (rest @ "", None)) => Self::Reserved(rest),
-            Some((_, None)) | None => Self::Stream(below),
+        let (segment, rest) = below.split_once('/').unwrap_or((below, ""));
+        Some(if segment == RESERVED_SEGMENT {
+            Self::Reserved(rest)
+        } else {
+            Self::Stream(below)
         })
     }
 

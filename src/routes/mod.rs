@@ -4,13 +4,15 @@
 //! and the hostile-request tests read it.
 
 mod lookup;
-pub(crate) mod route;
+mod route;
 mod table;
 
 #[cfg(test)]
 mod tests;
 
 pub(crate) use lookup::{Found, Missing, allowed_methods, find, mount_points, server_paths};
+#[cfg(test)]
+pub(crate) use route::Path;
 pub(crate) use route::{Access, Operation, Route};
 pub(crate) use table::{COMMON_REQUEST_HEADERS, COMMON_RESPONSE_HEADERS, ROUTES, UP};
 
