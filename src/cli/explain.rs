@@ -1,4 +1,4 @@
-//! `explain`: what the gate says of a token and a request, and why.
+//! `explain`: the gate's verdict on a token and a request, and its reasons.
 
 use std::{
     io::{self, Write},
@@ -30,14 +30,14 @@ use crate::{
 /// Say whether a token allows a request, or which rule refuses it, without a running server.
 #[derive(Debug, Args)]
 pub struct ExplainArgs {
-    /// The token; `-` takes it out of the URL, `@FILE` out of a file's first line, `@-` out of
+    /// The token; `-` reads it from the URL, `@FILE` from the first line of a file, `@-` from
     /// standard input.
     pub token: String,
     /// GET, HEAD, POST, PUT or DELETE.
     pub method: String,
     /// The URL, its path, or just the stream's name.
     pub url: String,
-    /// A header of the request, such as `Stream-Closed: true`; may be given several times.
+    /// A header of the request, such as `Stream-Closed: true`; can be repeated.
     #[arg(short = 'H', long = "header", value_name = "NAME: VALUE")]
     pub headers: Vec<String>,
 }
@@ -45,9 +45,9 @@ pub struct ExplainArgs {
 /// The gate's verdict.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
-    /// The gate lets it through.
+    /// The gate admits the request.
     Allowed,
-    /// The gate refuses it.
+    /// The gate refuses the request.
     Refused,
 }
 
@@ -103,7 +103,7 @@ impl Request {
     fn from_args(args: &ExplainArgs, config: &Config) -> Result<Self, CliError> {
         let usage = |what: String| CliError::Usage(what);
         let method = Method::try_from(args.method.to_uppercase().as_str())
-            .map_err(|_| usage(format!("{:?} is no HTTP method", args.method)))?;
+            .map_err(|_| usage(format!("{:?} is not an HTTP method", args.method)))?;
         let target = match args.url.split_once("://") {
             Some(("http" | "https", rest)) => rest.find('/').and_then(|at| rest.get(at..)).unwrap_or("/").to_owned(),
             _ if args.url.starts_with('/') => args.url.clone(),
@@ -115,7 +115,7 @@ impl Request {
         };
         let uri = path
             .parse()
-            .map_err(|_| usage(format!("{:?} is no URL; percent-encode what is not ASCII", args.url)))?;
+            .map_err(|_| usage(format!("{:?} is not a URL; percent-encode what is not ASCII", args.url)))?;
         let mut headers = HeaderMap::new();
         for line in &args.headers {
             let header = line.split_once(':').and_then(|(name, value)| {
@@ -124,14 +124,15 @@ impl Request {
                     HeaderValue::try_from(value.trim()).ok()?,
                 ))
             });
-            let (name, value) = header.ok_or_else(|| usage(format!("{line:?} is no header; write `Name: value`")))?;
+            let (name, value) =
+                header.ok_or_else(|| usage(format!("{line:?} is not a header; write `Name: value`")))?;
             headers.append(name, value);
         }
         let token = if args.token == "-" {
             candidates(query.as_deref(), &HeaderMap::new())
                 .map_err(|error| usage(error.to_string()))?
                 .pop()
-                .ok_or_else(|| usage("the URL has no parameter `token`".into()))?
+                .ok_or_else(|| usage("the URL has no query parameter `token`".into()))?
                 .into_owned()
         } else {
             let token = match args.token.trim().strip_prefix('@') {

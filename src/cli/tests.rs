@@ -305,10 +305,10 @@ fn explain_says_which_rule_refuses() {
 fn explain_reports_what_it_cannot_work_with() {
     let pair = Pair::new();
     let error = |config: &Config, args: &[&str]| run(config, &[&["explain"], args].concat()).unwrap_err();
-    assert!(error(&pair.config, &["t", "G T", "a"]).contains("no HTTP method"));
-    assert!(error(&pair.config, &["t", "GET", "a b"]).contains("no URL"));
-    assert!(error(&pair.config, &["t", "GET", "a", "-H", "x"]).contains("no header"));
-    assert!(error(&pair.config, &["-", "GET", "a"]).contains("no parameter `token`"));
+    assert!(error(&pair.config, &["t", "G T", "a"]).contains("not an HTTP method"));
+    assert!(error(&pair.config, &["t", "GET", "a b"]).contains("not a URL"));
+    assert!(error(&pair.config, &["t", "GET", "a", "-H", "x"]).contains("not a header"));
+    assert!(error(&pair.config, &["-", "GET", "a"]).contains("no query parameter `token`"));
     let keyless = config(Path::new("/nowhere.pem"));
     assert!(error(&keyless, &["t", "GET", "a"]).contains("/nowhere.pem"));
     let (printed, verdict) = run(&Config::default(), &["explain", "t", "PUT", "a"]).unwrap();

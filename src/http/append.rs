@@ -1,18 +1,18 @@
 //! `POST`: append, close, and both in one step (sections 5.2 and 5.3).
 
 use axum::body::Body;
-use http::{HeaderMap, Response, StatusCode, header, request::Parts};
+use http::{Response, StatusCode, request::Parts};
 
 use super::{App, Problem, body, respond, stream};
 use crate::{
     auth::Permit,
     engine::{AppendRequest, WriterScope},
-    protocol::{BadInput, ContentType, headers},
+    protocol::headers,
 };
 
 pub(super) async fn handle(app: &App, permit: &Permit, parts: &Parts, body: Body) -> Result<Response<Body>, Problem> {
     let name = stream(permit)?;
-    let content_type = content_type(&parts.headers);
+    let content_type = headers::content_type(&parts.headers);
     let close = permit.operation().closes();
     let producer = headers::producer(&parts.headers)?;
     let stream_seq = headers::stream_seq(&parts.headers)?;
@@ -50,9 +50,4 @@ pub(super) async fn handle(app: &App, permit: &Permit, parts: &Parts, body: Body
         app.metrics().appended(length);
     }
     Ok(response)
-}
-
-fn content_type(headers: &HeaderMap) -> Result<Option<ContentType>, BadInput> {
-    let text = headers::single(headers, &header::CONTENT_TYPE)?;
-    text.filter(|text| !text.is_empty()).map(ContentType::parse).transpose()
 }

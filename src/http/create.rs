@@ -7,16 +7,13 @@ use super::{App, Problem, body, respond, stream};
 use crate::{
     auth::Permit,
     engine::{CreateRequest, ForkRequest},
-    protocol::{BadInput, ContentType, StreamName, headers, past},
+    protocol::{BadInput, StreamName, headers, past},
     proxy::Origin,
 };
 
 pub(super) async fn handle(app: &App, permit: &Permit, parts: &Parts, body: Body) -> Result<Response<Body>, Problem> {
     let name = stream(permit)?;
-    let content_type = match headers::single(&parts.headers, &header::CONTENT_TYPE)? {
-        Some(text) if !text.is_empty() => Some(ContentType::parse(text)?),
-        _ => None,
-    };
+    let content_type = headers::content_type(&parts.headers)?;
     let lifetime = headers::lifetime(&parts.headers)?;
     let retention = headers::retention(&parts.headers)?;
     let fork = match headers::fork(&parts.headers)? {

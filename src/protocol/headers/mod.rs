@@ -1,9 +1,8 @@
 //! The protocol's headers: their names, and their values as types.
 
-use http::{HeaderMap, HeaderName};
+use http::{HeaderMap, HeaderName, header};
 
-use super::{BadInput, Offset};
-use crate::protocol::{Lifetime, Millis, ProducerStamp, RetentionPolicy};
+use crate::protocol::{BadInput, ContentType, Lifetime, Millis, Offset, ProducerStamp, RetentionPolicy};
 
 macro_rules! names {
     ($($(#[$doc:meta])* $constant:ident = $name:literal $label:literal;)*) => {
@@ -107,6 +106,15 @@ pub fn single<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Result<Option<&'
     }
     let text = std::str::from_utf8(value.as_bytes()).map_err(|_| bad(name, "is not UTF-8"))?;
     Ok(Some(text.trim()))
+}
+
+/// `Content-Type`; an empty one counts as absent.
+///
+/// # Errors
+/// See [`ContentType::parse`].
+pub fn content_type(headers: &HeaderMap) -> Result<Option<ContentType>, BadInput> {
+    let text = single(headers, &header::CONTENT_TYPE)?;
+    text.filter(|text| !text.is_empty()).map(ContentType::parse).transpose()
 }
 
 /// `Stream-Closed`: only `true`, in any case, closes; any other value is ignored
