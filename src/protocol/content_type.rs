@@ -8,13 +8,6 @@ pub const DEFAULT: &str = "application/octet-stream";
 /// The longest content type that is kept, in bytes.
 const MAX_BYTES: usize = 255;
 
-/// Content types that most streams have, which need no parsing.
-const COMMON: [(&str, Kind); 3] = [
-    ("application/json", Kind::Json),
-    ("text/plain", Kind::Text),
-    (DEFAULT, Kind::Binary),
-];
-
 /// A content type: as it was given, and what it means here.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ContentType {
@@ -41,12 +34,6 @@ impl ContentType {
     /// Not of the form `type/subtype`, or longer than 255 bytes.
     pub fn parse(text: &str) -> Result<Self, BadInput> {
         let text = text.trim();
-        if let Some((_, kind)) = COMMON.iter().find(|(common, _)| *common == text) {
-            return Ok(Self {
-                text: text.to_owned(),
-                kind: *kind,
-            });
-        }
         let essence = essence(text);
         if text.len() > MAX_BYTES {
             return Err(BadInput::new(
@@ -88,7 +75,7 @@ impl ContentType {
     /// Whether both name the same type; case and parameters such as `charset` do not matter.
     #[must_use]
     pub fn matches(&self, other: &Self) -> bool {
-        self.text == other.text || essence(&self.text).eq_ignore_ascii_case(essence(&other.text))
+        essence(&self.text).eq_ignore_ascii_case(essence(&other.text))
     }
 }
 
