@@ -1,6 +1,6 @@
-//! What a commit and a read cost in each store, without anything around it.
+//! The cost of commits and reads of each store, without the engine.
 //!
-//! `cargo bench --bench storage [-- DIRECTORY]`. The directory decides which disk is measured.
+//! `cargo bench --bench storage [-- DIRECTORY]`. The directory selects the disk to measure.
 //! Times are wall and CPU (of the whole process, so background work counts) for each append.
 
 #![allow(clippy::print_stdout, clippy::unwrap_used, clippy::disallowed_methods, missing_docs)]
@@ -130,7 +130,7 @@ fn run(label: &str, store: &dyn Storage, batches: u64) {
     println!();
 }
 
-/// Whether shards would pay: what is gained by several syncs at once, and what it costs.
+/// Whether shards would pay: the gain of concurrent syncs, and their cost.
 fn run_sharded(dir: &std::path::Path, shards: u64, batches: u64) {
     let stores: Vec<AcidStorage> = (0..shards)
         .map(|shard| AcidStorage::open(&dir.join(shard.to_string()), 64 << 20).unwrap())
@@ -141,7 +141,7 @@ fn run_sharded(dir: &std::path::Path, shards: u64, batches: u64) {
         store.commit(&(1..=streams).map(put).collect::<Vec<_>>()).unwrap();
     }
     let (cpu, wall) = (cpu_seconds(), Instant::now());
-    // The threads' times count as long as they live, so all of them wait for the slowest.
+    // A thread's CPU time is only visible while it lives, so all wait for the slowest.
     let done = std::sync::Barrier::new(stores.len() + 1);
     let cpu_used = std::thread::scope(|scope| {
         for store in &stores {
@@ -207,7 +207,7 @@ fn open_many(label: &str, open: impl Fn(&str) -> Box<dyn Storage>) {
         started.elapsed().as_secs_f64() * 1e3,
         found.is_some()
     );
-    // As after a SIGKILL, with something in the journal.
+    // The journal is not empty, as after a SIGKILL.
     let batch: Vec<Change> = (100_001..103_000u64).map(put).collect();
     store.commit(&batch).unwrap();
     std::mem::forget(store);
@@ -221,7 +221,7 @@ fn open_many(label: &str, open: impl Fn(&str) -> Box<dyn Storage>) {
 
 fn cpu_seconds() -> f64 {
     let stat = std::fs::read_to_string("/proc/self/schedstat").unwrap_or_default();
-    // The threads' own files hold nanoseconds; the clock ticks of `stat` are too coarse.
+    // The files of the threads have nanoseconds; the ticks of `stat` are too coarse.
     let tasks = std::fs::read_dir("/proc/self/task").into_iter().flatten().flatten();
     let sum: f64 = tasks
         .filter_map(|task| std::fs::read_to_string(task.path().join("schedstat")).ok())

@@ -5,8 +5,8 @@
 //!     curl localhost:4437/v1/stream/greeting
 //!     curl localhost:4437/rooms/1
 //!
-//! It reads `config/*.toml` and `DS_*` variables as the server does. Without any of them the
-//! streams are in memory and open to everybody.
+//! It reads `config/*.toml` and `DS_*` variables, as the server does. Without them the streams are
+//! in memory and open to everyone. It needs none of the crate's features.
 
 use std::{
     io::Write as _,
@@ -37,7 +37,7 @@ async fn main() -> Result<(), Error> {
     .await
 }
 
-/// Serves the application until `stop`, and then lets open requests end.
+/// Serves the application until `stop`, then finishes open requests.
 pub async fn serve(
     listener: TcpListener,
     config: &Config,
@@ -46,17 +46,17 @@ pub async fn serve(
     let (ready, stopping) = (Arc::new(AtomicBool::new(true)), CancellationToken::new());
     let streams = build_router_with_ready(storage(config)?, config, Arc::clone(&ready), stopping.clone())?;
 
-    // The application as it was before, and the streams beside it.
+    // The application's own routes, with the streams beside them.
     let application = Router::new().route("/rooms/{id}", get(room)).merge(streams);
 
     let stop = async move {
         stop.await;
-        // The load balancer sends nobody here any more, and live reads end: axum waits for every
-        // open request, and these would never end by themselves.
+        // The load balancer stops sending requests, and live reads end. axum waits for every open
+        // request, and a live read would never end by itself.
         ready.store(false, Ordering::Relaxed);
         stopping.cancel();
     };
-    // With the peer's address the streams know a proxy from a client (`[proxy]`).
+    // The peer's address tells a proxy from a client (`[proxy]`).
     let service = application.into_make_service_with_connect_info::<SocketAddr>();
     axum::serve(listener, service).with_graceful_shutdown(stop).await?;
     Ok(())
@@ -67,7 +67,7 @@ async fn room(Path(id): Path<u32>) -> String {
     format!("room {id}")
 }
 
-/// The backend that `[storage]` names. A directory belongs to one process at a time.
+/// The backend of `[storage]`. Only one process at a time may open a directory.
 fn storage(config: &Config) -> Result<Arc<dyn Storage>, Error> {
     let section = &config.storage;
     let (dir, open_files) = (&section.data_dir, section.max_open_files);

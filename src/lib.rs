@@ -1,8 +1,13 @@
 //! Durable Streams over HTTP, behind an ES256 JWT gate.
 //!
-//! The crate is the server `durable-streams-server` and, for those who have an axum application
-//! of their own, what it is made of: load a [`Config`], choose a backend, and mount
-//! [`build_router`].
+//! A Durable Stream is an append-only log with a URL. Writers `POST` to it; readers `GET` it from
+//! any offset, catch up, and follow it by long-poll or SSE. This crate is the server
+//! `durable-streams-server`, and the same protocol as an [`axum::Router`] for applications that
+//! have a server of their own.
+//!
+//! # Embedding
+//!
+//! Load a [`Config`], open a [`Storage`], and mount [`build_router`]:
 //!
 //! ```no_run
 //! use std::sync::Arc;
@@ -22,23 +27,52 @@
 //! # }
 //! ```
 //!
-//! One store has one router: clone it rather than building two, and let no other process open
-//! the same directory ([`storage::lock`] is how the server sees to that).
+//! Build one router for each store and clone it: a store has one writer. Hold a [`DirLock`] on a data
+//! directory, as the server does, so that no other process opens it. `examples/embed.rs` shows a
+//! complete application that stops without losing requests.
 //!
-//! `ARCHITECTURE.md` in the repository follows an append and a live read through the modules.
+//! The protocol, the token rules, limits and caching are this crate's. Listeners, TLS, connection
+//! limits and logging are the application's, and the sections of the [`Config`] about them have no
+//! effect here.
+//!
+//! # Backends
+//!
+//! | backend | an acknowledged append survives |
+//! |---|---|
+//! | [`InMemoryStorage`] | nothing |
+//! | [`FileStorage`], not durable | a crash of the process |
+//! | [`FileStorage`], durable | a power failure |
+//! | [`AcidStorage`] | a power failure; the index is transactional |
+//!
+//! Any other type that implements [`Storage`] serves as well.
+//!
+//! # Features
+//!
+//! Both are on by default and need not be for embedding:
+//!
+//! - `cli`: the server as a program. Without it the crate has no command line, HTTP client,
+//!   allocator or log subscriber.
+//! - `acme`: automatic HTTPS for the program's own listener.
+
+// The program's modules have no caller in a library without it. The default build finds dead code.
+#![cfg_attr(not(all(feature = "acme", feature = "cli")), allow(dead_code, unused_imports))]
 
 mod auth;
+#[cfg(feature = "cli")]
 mod cli;
 mod clock;
 mod config;
+#[cfg(feature = "cli")]
 mod control;
 mod engine;
+mod file_watcher;
 #[cfg(any(test, fuzzing))]
 #[doc(hidden)]
 pub mod fuzzing;
 mod gate;
 mod http;
 mod listener;
+mod log_throttle;
 mod private_files;
 mod problems;
 mod protocol;
@@ -46,6 +80,7 @@ mod proxy;
 mod random;
 mod router;
 mod routes;
+#[cfg(feature = "cli")]
 mod startup;
 mod storage;
 mod telemetry;
@@ -53,14 +88,16 @@ mod telemetry;
 #[cfg(test)]
 mod test_support;
 
+pub use auth::KeysError;
+#[cfg(feature = "cli")]
 #[doc(hidden)]
-pub use cli::run as run_command;
-pub use config::{Config, ConfigLoadOptions, StorageMode};
+pub use cli::run::run as run_command;
+pub use config::{Config, ConfigLoadOptions, LoadError, Loaded, StorageMode};
 pub use listener::PeerAddr;
-pub use protocol::{Framing, Lifetime, RetentionPolicy, StreamName};
+pub use protocol::{Framing, Lifetime, NameError, Offset, ProducerStamp, RetentionPolicy, StreamName};
 pub use router::{EmbedError, build_router, build_router_with_ready};
 pub use storage::{
-    Change, CommitError, Fork, Inherited, Life, Mark, Position, ProducerState, Progress, Retention, Storage,
-    StorageError, Stored, StreamId, StreamRecord, Usage, WriterState, acid::AcidStorage, file::FileStorage,
-    memory::InMemoryStorage,
+    AcidStorage, Change, CommitError, CopyProgress, DirLock, FileStorage, Fork, Holder, InMemoryStorage, Inherited,
+    Life, LockError, Mark, Position, ProducerState, Progress, Retention, Storage, StorageError, StoreReport, Stored,
+    StreamId, StreamRecord, Usage, WriterState,
 };

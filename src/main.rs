@@ -1,4 +1,4 @@
-//! The command line: arguments in, exit code out.
+//! The server as a program.
 
 use std::{io::Write, process::ExitCode};
 
@@ -9,7 +9,7 @@ fn main() -> ExitCode {
     match durable_streams_server::run_command(std::env::args_os()) {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
-            // Where standard error is gone there is nobody left to tell.
+            // Standard error may be closed; ignore.
             let _ = writeln!(std::io::stderr(), "{}", error.text);
             ExitCode::from(error.code)
         }

@@ -1,5 +1,5 @@
-//! Files and directories of which nobody but this user may see anything, whatever the umask:
-//! streams, keys and certificates are in them.
+//! Files and directories that only this user can access, whatever the umask: they hold streams, keys
+//! and certificates.
 
 use std::{
     fs::{self, DirBuilder, File, OpenOptions, Permissions},
@@ -11,14 +11,14 @@ use std::{
 const FILE_MODE: u32 = 0o600;
 const DIR_MODE: u32 = 0o700;
 
-/// Makes a directory, and those above it that are missing. One that is there stays as it is.
+/// Creates a directory and its missing parents. An existing one keeps its permissions.
 pub(crate) fn create_dir_all(path: &Path) -> io::Result<()> {
     if path.is_dir() {
         return Ok(());
     }
     match (create_dir(path), path.parent()) {
-        (Err(error), Some(above)) if error.kind() == io::ErrorKind::NotFound && !above.as_os_str().is_empty() => {
-            create_dir_all(above)?;
+        (Err(error), Some(parent)) if error.kind() == io::ErrorKind::NotFound && !parent.as_os_str().is_empty() => {
+            create_dir_all(parent)?;
         }
         (Err(_), _) if path.is_dir() => return Ok(()),
         (done, _) => return done,
@@ -29,19 +29,19 @@ pub(crate) fn create_dir_all(path: &Path) -> io::Result<()> {
     }
 }
 
-/// Makes a directory that must not be there yet.
+/// Creates a directory that must not exist.
 pub(crate) fn create_dir(path: &Path) -> io::Result<()> {
     DirBuilder::new().mode(DIR_MODE).create(path)?;
-    // A strange umask may have taken from the owner too.
+    // An unusual umask may restrict the owner too.
     fs::set_permissions(path, Permissions::from_mode(DIR_MODE))
 }
 
-/// Makes a file that must not be there yet. A symbolic link in its place is not followed.
+/// Creates a file that must not exist. A symbolic link in its place is not followed.
 pub(crate) fn create_new(path: &Path) -> io::Result<File> {
     create_with(path, FILE_MODE)
 }
 
-/// [`create_new`] with a mode that others may read by.
+/// [`create_new`] with other permissions.
 pub(crate) fn create_with(path: &Path, mode: u32) -> io::Result<File> {
     let mut options = OpenOptions::new();
     let file = options
@@ -56,7 +56,7 @@ pub(crate) fn create_with(path: &Path, mode: u32) -> io::Result<File> {
     Ok(file)
 }
 
-/// Opens a file for reading and writing, and makes it when it is missing.
+/// Opens a file for reading and writing, and creates it if necessary.
 pub(crate) fn open_or_create(path: &Path) -> io::Result<File> {
     loop {
         match OpenOptions::new().read(true).write(true).open(path) {
@@ -64,22 +64,22 @@ pub(crate) fn open_or_create(path: &Path) -> io::Result<File> {
             opened => return opened,
         }
         match create_new(path) {
-            // Somebody else was faster.
+            // Created by another process in the meantime.
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists && path.exists() => {}
             created => return created,
         }
     }
 }
 
-/// Takes from others what they may do with a file.
+/// Removes the permissions of group and others.
 pub(crate) fn tighten(file: &File) -> io::Result<()> {
-    match others_may(&file.metadata()?, 0o077) {
+    match grants_to_others(&file.metadata()?, 0o077) {
         true => file.set_permissions(Permissions::from_mode(FILE_MODE)),
         false => Ok(()),
     }
 }
 
-/// Replaces a file atomically: readers see the old or the new content.
+/// Replaces the content of a file atomically.
 pub(crate) fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
     let mut name = path.file_name().unwrap_or_default().to_owned();
     name.push(".new");
@@ -91,7 +91,7 @@ pub(crate) fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
     fs::rename(&new, path)
 }
 
-/// Removes what a process that was killed has left; of a symbolic link the link.
+/// Removes a file left by a killed process, if there is one. A symbolic link is not followed.
 pub(crate) fn remove_left_over(path: &Path) -> io::Result<()> {
     match fs::remove_file(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
@@ -99,16 +99,16 @@ pub(crate) fn remove_left_over(path: &Path) -> io::Result<()> {
     }
 }
 
-/// Whether the mode gives group or others one of these bits.
-fn others_may(metadata: &fs::Metadata, bits: u32) -> bool {
+/// Whether group or others have one of these permission bits.
+fn grants_to_others(metadata: &fs::Metadata, bits: u32) -> bool {
     metadata.permissions().mode() & bits != 0
 }
 
-/// A sentence about a path that group or others may do something with that they should not;
-/// `None` where all is well, or nothing is there.
+/// A warning if group or others have one of these permission bits on a path; `None` otherwise, or if
+/// the path does not exist.
 pub(crate) fn exposure(what: &str, path: &Path, bits: u32, advice: &str) -> Option<String> {
     let metadata = fs::metadata(path).ok()?;
-    others_may(&metadata, bits).then(|| {
+    grants_to_others(&metadata, bits).then(|| {
         let mode = metadata.permissions().mode() & 0o7777;
         format!("{what}: {} has the mode {mode:04o}, {advice}", path.display())
     })
@@ -123,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_made_is_private_and_what_is_there_stays() {
+    fn new_files_are_private_and_existing_ones_keep_their_mode() {
         let directory = tempfile::tempdir().unwrap();
         let at = |name: &str| directory.path().join(name);
         create_dir_all(&at("a/b/c")).unwrap();
@@ -138,8 +138,8 @@ mod tests {
         fs::set_permissions(at("a"), Permissions::from_mode(0o755)).unwrap();
         create_dir_all(&at("a")).unwrap();
         assert_eq!(mode(&at("a")), 0o755);
-        let said = exposure("data", &at("a"), 0o077, "so be careful").unwrap();
-        assert!(said.contains("has the mode 0755, so be careful"), "{said}");
+        let warning = exposure("data", &at("a"), 0o077, "so be careful").unwrap();
+        assert!(warning.contains("has the mode 0755, so be careful"), "{warning}");
         assert_eq!(exposure("data", &at("none"), 0o077, ""), None);
         tighten(&open_or_create(&at("public")).unwrap()).unwrap();
         assert_eq!(mode(&at("public")), 0o600);
@@ -158,7 +158,7 @@ mod tests {
         assert_eq!(fs::read(at("victim")).unwrap(), b"untouched");
         assert_eq!(fs::read(at("file")).unwrap(), b"content");
         assert_eq!(mode(&at("file")), 0o600);
-        // One that leads nowhere is an error, not a loop.
+        // A dangling link is an error, not a loop.
         std::os::unix::fs::symlink("nowhere", at("dangling")).unwrap();
         assert!(open_or_create(&at("dangling")).is_err());
     }

@@ -66,12 +66,12 @@ pub fn build_router_with_ready(
     ready: Arc<AtomicBool>,
     stopping: CancellationToken,
 ) -> Result<Router, EmbedError> {
-    let gate = Gate::load(config)?;
+    let clock = Clock::system();
+    let gate = Gate::load(config, clock.clone())?;
     if let Some(authenticator) = gate.authenticator() {
         tokio::spawn(Arc::clone(authenticator).watch());
     }
     let metrics = Arc::new(Metrics::new().map_err(|error| EmbedError::Metrics(error.into()))?);
-    let clock = Clock::system();
     let engine = Engine::start(storage, Limits::of(config), Arc::clone(&metrics), clock.clone())?;
     let settings = Settings::of(config, &gate);
     let app = App::new(settings, gate, metrics, clock, Random::system(), stopping).ready_when(ready);

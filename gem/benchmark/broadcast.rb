@@ -1,19 +1,15 @@
 # frozen_string_literal: true
 
-# What a synchronous broadcast costs the app, against a local server on a warm
-# connection; run it in gem/:
+# Measures the cost of a synchronous broadcast with a local server. Run it in gem/:
 #
 #   DURABLE_STREAMS_BINARY=… STORAGE=memory script/run bundle exec ruby benchmark/broadcast.rb [count]
 #
-# Beside it, in turns of a hundred with it, so that all meet the same machine: the same body
-# in a POST of plain Net::HTTP on a warm connection, and what a broadcast would
-# cost without what the gem keeps, a connection and a token for each. The ratio
-# to plain Net::HTTP is the figure that other machines can be compared by.
+# Alternates with the same POST by plain Net::HTTP on a persistent connection. Compare
+# machines by the ratio to that. Also measures broadcasts that each open a connection and
+# sign a token, as without the gem's caches.
 #
-# On disk the app's own CPU is a quarter more than in memory, and twice as much
-# on a busy machine, for Net::HTTP too: who sleeps through a commit comes back to
-# cold caches. The server takes one commit and one sync for each of them, with a
-# producer or without.
+# On disk, the app's CPU time is a quarter higher than in memory, and twice as high on a
+# busy machine, for Net::HTTP too: CPU caches are cold after waiting for the commit.
 
 ENV["BUNDLE_GEMFILE"] ||= File.expand_path("../Gemfile", __dir__)
 ENV["RAILS_ENV"] = "test"
@@ -65,7 +61,7 @@ begin
   path = "#{uri.path}/plain"
   DurableStreams.broadcast_event_to("plain", **EVENT)
   body = JSON.generate(DurableStreams.read_stream("plain").to_a)
-  headers = { "Content-Type" => "application/json", "Authorization" => "Bearer #{DurableStreams.gatekeeper.server_token}" }
+  headers = { "Content-Type" => "application/json", "Authorization" => "Bearer #{DurableStreams.token_signer.server_token}" }
   http = Net::HTTP.start(uri.host, uri.port)
 
   measurements = [
@@ -79,14 +75,14 @@ begin
   measurements.each(&:forget)
   in_turns.call(COUNT)
 
-  # By itself: it closes the others' connections.
-  alone = Measurement.new("a connection and a token for each", ->(_) do
+  # Last, because it closes the connections of the others.
+  alone = Measurement.new("broadcast with a new connection and token", ->(_) do
     DurableStreams.reset_connections
     DurableStreams.transport.append("bench", [ EVENT ])
   end)
   (COUNT / 4).times { |at| alone.run(at) }
 
-  puts "#{RUBY_DESCRIPTION}, Rails #{Rails.version}, #{ENV["STORAGE"] || "acid"}; in brackets: to Net::HTTP"
+  puts "#{RUBY_DESCRIPTION}, Rails #{Rails.version}, #{ENV["STORAGE"] || "acid"}; in brackets: ratio to Net::HTTP"
   [ *measurements, alone ].each { |measurement| measurement.report(plain) }
 ensure
   server.delete

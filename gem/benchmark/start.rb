@@ -1,7 +1,7 @@
 # frozen_string_literal: true
 
-# How long bin/durable-streams takes to its first answer, in a generated app;
-# run it in gem/:
+# Measures the time from the start of bin/durable-streams to its first response, in a
+# generated app. Run it in gem/:
 #
 #   DURABLE_STREAMS_BINARY=… script/run bundle exec ruby benchmark/start.rb [count]
 
@@ -30,7 +30,7 @@ begin
     started = clock
     pid = app.spawn("bin/durable-streams", env: env, out: app.expand("tmp/streams.log"))
     begin
-      abort "no answer:\n#{app.read("tmp/streams.log")}" if clock - started > 10_000
+      abort "no response:\n#{app.read("tmp/streams.log")}" if clock - started > 10_000
       TCPSocket.open("127.0.0.1", port) { |socket| socket.write("GET /up HTTP/1.0\r\n\r\n"); socket.gets.to_s.start_with?("HTTP/") or raise EOFError }
     rescue SystemCallError, EOFError
       sleep 0.001
@@ -39,7 +39,7 @@ begin
     (clock - started).tap { Process.kill(:TERM, pid); Process.wait(pid) }
   end.sort
 
-  puts format("bin/durable-streams to its first answer: median %.1f ms, least %.1f ms, most %.1f ms", times[times.size / 2], times.first, times.last)
+  puts format("bin/durable-streams to its first response: median %.1f ms, min %.1f ms, max %.1f ms", times[times.size / 2], times.first, times.last)
 ensure
   app.delete
 end

@@ -7,25 +7,24 @@ require "stringio"
 require "tmpdir"
 require "zlib"
 
-# RubyGems stamps what it packs with this time, in archives and gems alike.
+# RubyGems uses this time in archives and gems.
 ENV["SOURCE_DATE_EPOCH"] ||= "315532800"
 
 require_relative "../lib/durable_streams/rails/server_binary"
 
-# rake package builds the server for every platform (script/build), and packs of
-# each a release archive and a gem that carries it, with one manifest of all
-# archives' checksums. What it makes is in pkg/: nothing in lib/ changes.
+# Builds the server for every platform (script/build), and packages each as a release
+# archive and a gem, with a manifest of all archives' checksums. Writes to pkg/ only.
 module Packaging
   NAME    = DurableStreams::Rails::ServerBinary::NAME
   VERSION = DurableStreams::Rails::VERSION
   ROOT    = File.expand_path("..", __dir__)
   PKG     = File.join(ROOT, "pkg")
 
-  # What is uploaded beside the archives, and carried by the gems.
+  # Published with the archives, and part of the gems.
   MANIFEST = File.join(PKG, "SHA256SUMS")
 
-  # The archive's platform, and RubyGems' name for it. A Linux gem without a
-  # libc in its name is for glibc and musl alike, as the static binary is.
+  # The platform's name in archives and in RubyGems. A Linux gem without a libc in its
+  # name is for both glibc and musl, like the static binary.
   Platform = Struct.new(:name, :gem_platform) do
     def binary
       File.join(ROOT, "dist", name, NAME)
@@ -53,7 +52,7 @@ module Packaging
 
   module_function
 
-  # Only these, where PLATFORMS=linux-x86_64,… is given.
+  # Limited by PLATFORMS=linux-x86_64,….
   def platforms
     chosen = ENV["PLATFORMS"].to_s.split(",")
     unknown = chosen - PLATFORMS.map(&:name)
@@ -61,20 +60,20 @@ module Packaging
     chosen.empty? ? PLATFORMS : PLATFORMS.select { |platform| chosen.include?(platform.name) }
   end
 
-  # Returns whether all were built.
+  # Returns whether all platforms were built.
   def build
     system(File.join(ROOT, "script/build"), *platforms.map(&:name))
   end
 
-  # The platforms that are in dist/, wherever they were built.
+  # The platforms whose binaries are in dist/, wherever they were built.
   def built
     built, missing = platforms.partition(&:built?)
-    missing.each { |platform| warn "package: no archive and no gem for #{platform.name}: dist/#{platform.name}/#{NAME} is not there" }
-    abort "package: nothing is built in dist/" if built.empty?
+    missing.each { |platform| warn "package: no archive and no gem for #{platform.name}: dist/#{platform.name}/#{NAME} does not exist" }
+    abort "package: dist/ contains no binaries" if built.empty?
     built
   end
 
-  # The same bytes for the same binary, whenever and wherever it is packed.
+  # Reproducible: the same binary results in the same archive.
   def archive(platform)
     FileUtils.mkdir_p PKG
     File.open(platform.archive, "wb") do |file|
@@ -90,8 +89,8 @@ module Packaging
     end
   end
 
-  # This version's archives as they are in pkg/, and those of the versions that
-  # were released before: an app may pin one.
+  # Lists this version's archives in pkg/, and those of earlier versions, which an app may
+  # pin.
   def write_manifest
     released = DurableStreams::Rails::ServerBinary::MANIFEST
     earlier = File.exist?(released) ? File.readlines(released, chomp: true) : []
@@ -101,7 +100,7 @@ module Packaging
     File.write MANIFEST, (earlier + current).sort_by { |line| line.split.last }.map { |line| "#{line}\n" }.join
   end
 
-  # The gem for every platform, or with +platform+ the one that carries its binary.
+  # Builds the gem without a binary, or that of a platform.
   def build_gem(platform = nil)
     specification = Gem::Specification.load(File.join(ROOT, "durable_streams-rails.gemspec")).dup
     contents = specification.files.to_h { |path| [ path, File.join(ROOT, path) ] }
@@ -118,7 +117,7 @@ module Packaging
     end
   end
 
-  # Readable for everyone, whoever builds the gem.
+  # Sets modes that do not depend on the umask.
   def stage(source, path)
     FileUtils.mkdir_p File.dirname(path)
     FileUtils.cp source, path
@@ -129,16 +128,16 @@ end
 namespace :package do
   desc "Build the server for every platform into dist/ (PLATFORMS=linux-x86_64,…)"
   task :build do
-    abort "package: not all is built, see above" unless Packaging.build
+    abort "package: not all platforms were built, see above" unless Packaging.build
   end
 
-  desc "Pack what is built in dist/ into release archives, with their checksums"
+  desc "Package the binaries in dist/ as release archives, with their checksums"
   task :archives do
     Packaging.built.each { |platform| Packaging.archive(platform) }
     Packaging.write_manifest
   end
 
-  desc "Build the gem, and one for each platform that is built in dist/"
+  desc "Build the gem, and one for each platform with a binary in dist/"
   task gems: :archives do
     Packaging.build_gem
     Packaging.platforms.select(&:built?).each { |platform| Packaging.build_gem(platform) }
@@ -149,5 +148,5 @@ desc "Build archives and gems for every platform (PLATFORMS=linux-x86_64,…)"
 task :package do
   complete = Packaging.build
   Rake::Task["package:gems"].invoke
-  abort "package: not all is built, see above" unless complete
+  abort "package: not all platforms were built, see above" unless complete
 end

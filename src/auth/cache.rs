@@ -1,3 +1,5 @@
+//! Bounded memories of verified and of failed tokens.
+
 use std::{hash::RandomState, sync::Arc};
 
 use aws_lc_rs::digest;
@@ -6,17 +8,16 @@ use quick_cache::{
     sync::{Cache, DefaultLifecycle},
 };
 
-use super::{TokenError, Verified};
+use super::{principal::Verified, token::TokenError};
 
 type Entries = Cache<Box<str>, Arc<Verified>, UnitWeighter, RandomState>;
 
-/// A bounded memory of verified tokens, keyed by the whole token.
+/// A bounded cache of verified tokens, keyed by the whole token.
 ///
-/// The hash is std's keyed SipHash: lookups are made with whatever a client
-/// sends, so nobody may be able to choose texts that collide. Only tokens that
-/// were verified get in, so a flood of bad ones cannot push good ones out.
+/// Clients choose the keys of lookups, so the hash is std's keyed SipHash. Only verified tokens
+/// are inserted, so a flood of bad ones evicts nothing.
 pub(super) struct TokenCache {
-    /// `None` for a size of 0: nothing is remembered.
+    /// `None` for a size of 0.
     entries: Option<Entries>,
 }
 
@@ -50,16 +51,16 @@ impl TokenCache {
         }
     }
 
+    #[cfg(test)]
     pub(super) fn len(&self) -> usize {
         self.entries.as_ref().map_or(0, Cache::len)
     }
 }
 
-/// Tokens that failed that are kept.
 const MAX_FAILED: usize = 4096;
 
-/// A bounded memory of tokens that can never verify with the keys it belongs to, so that one
-/// sent again costs no signature check. Kept by SHA-256, because a token may be 8 KiB long.
+/// A bounded memory of tokens that can never verify with the keys of this generation, so that a
+/// repeated one costs no signature check. Keyed by SHA-256, because a token may be 8 KiB long.
 pub(super) struct FailedTokens(Cache<Digest, TokenError, UnitWeighter, RandomState>);
 
 /// A token's SHA-256.

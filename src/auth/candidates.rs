@@ -1,18 +1,19 @@
+//! Finds the tokens of a request.
+
 use std::borrow::Cow;
 
 use http::{HeaderMap, header::AUTHORIZATION};
 use percent_encoding::percent_decode_str;
 
-use super::TokenError;
+use super::token::TokenError;
 
-/// The tokens that a request offers, in the order in which they are tried: the query parameter
-/// `token`, then `Authorization: Bearer` with the scheme in any case (RFC 9110 section 11.1).
+/// The tokens of a request in the order in which they are tried: the query parameter `token`,
+/// then `Authorization: Bearer` with the scheme in any case (RFC 9110 section 11.1).
 ///
-/// Each place may hold one token. Two in the same place are refused, because whatever stands in
-/// front of this server may have looked at the other one.
+/// Two tokens in one place are refused: a proxy may have checked the other one.
 ///
 /// # Errors
-/// [`TokenError::Repeated`], or [`TokenError::Malformed`] for a token that is no text.
+/// [`TokenError::Repeated`], or [`TokenError::Malformed`] for a token that is not UTF-8.
 pub fn candidates<'a>(query: Option<&'a str>, headers: &'a HeaderMap) -> Result<Vec<Cow<'a, str>>, TokenError> {
     let mut tokens = Vec::new();
     if let Some(token) = from_query(query.unwrap_or_default())? {
@@ -28,8 +29,7 @@ fn from_query(query: &str) -> Result<Option<Cow<'_, str>>, TokenError> {
     let mut found = None;
     for pair in query.split('&') {
         let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-        // The name is decoded as well, so that `%74oken` is not a second parameter that only
-        // some readers see.
+        // The name is decoded too: `%74oken` is the same parameter to some parsers.
         if percent_decode_str(name).ne("token".bytes()) {
             continue;
         }
@@ -38,7 +38,7 @@ fn from_query(query: &str) -> Result<Option<Cow<'_, str>>, TokenError> {
         }
         let token = percent_decode_str(value)
             .decode_utf8()
-            .map_err(|_| TokenError::Malformed("it is not text"))?;
+            .map_err(|_| TokenError::Malformed("it is not UTF-8"))?;
         found = Some(token);
     }
     Ok(found)
@@ -58,7 +58,7 @@ fn from_headers(headers: &HeaderMap) -> Result<Option<Cow<'_, str>>, TokenError>
     if !scheme.eq_ignore_ascii_case(b"bearer") {
         return Ok(None);
     }
-    let token = std::str::from_utf8(token).map_err(|_| TokenError::Malformed("it is not text"))?;
+    let token = std::str::from_utf8(token).map_err(|_| TokenError::Malformed("it is not UTF-8"))?;
     Ok(Some(Cow::Borrowed(token.trim_start_matches(' '))))
 }
 
@@ -86,14 +86,14 @@ mod tests {
     }
 
     #[test]
-    fn other_schemes_and_parameters_are_no_tokens() {
+    fn other_schemes_and_parameters_are_not_tokens() {
         assert_eq!(of("tokens=1&Token=2&atoken=3", &["Basic YTpi"]), Ok(vec![]));
         assert_eq!(of("", &["Bearerx.y.z"]), Ok(vec![]));
         assert_eq!(of("token", &["Bearer"]), Ok(vec![String::new(), String::new()]));
     }
 
     #[test]
-    fn two_in_one_place_are_refused() {
+    fn two_tokens_in_one_place_are_refused() {
         let repeated = |what| Err(TokenError::Repeated(what));
         assert_eq!(of("token=a&token=a", &[]), repeated("token parameter"));
         assert_eq!(of("token=a&%74oken=b", &[]), repeated("token parameter"));

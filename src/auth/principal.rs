@@ -1,4 +1,9 @@
-use std::{sync::LazyLock, time::Duration};
+//! The party that a verified token speaks for.
+
+use std::{
+    sync::LazyLock,
+    time::{Duration, Instant},
+};
 
 use aws_lc_rs::digest::{Context, SHA256};
 use tokio_util::sync::CancellationToken;
@@ -6,20 +11,20 @@ use tokio_util::sync::CancellationToken;
 use super::throttle::{Rate, Refusals};
 use crate::protocol::StreamName;
 
-/// Identifies a writer without revealing it.
+/// Identifies a writer without revealing its identity.
 pub type WriterDigest = [u8; 16];
 
 /// The party that a verified token speaks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Principal {
-    /// An app server, which may do everything.
+    /// An app server, which has every permission.
     Server {
         /// The `server` claim when it is a name; `None` for `true`.
         name: Option<String>,
     },
     /// A client, which may read or append to one stream.
     Client {
-        /// The one stream.
+        /// Its stream.
         stream: StreamName,
         /// The `permissions` claim holds `read`.
         read: bool,
@@ -31,7 +36,7 @@ pub enum Principal {
 }
 
 impl Principal {
-    /// The name that the app gave to whoever holds the token.
+    /// The name that the app gave to the holder of the token.
     #[must_use]
     pub fn identity(&self) -> Option<&str> {
         match self {
@@ -47,9 +52,7 @@ impl Principal {
     }
 }
 
-/// A principal whose token was verified, and until when that holds.
-///
-/// Only [`super::token`] makes one.
+/// A principal whose token was verified. Only [`super::token`] makes one.
 #[derive(Debug)]
 pub struct Verified {
     principal: Principal,
@@ -71,14 +74,14 @@ impl Verified {
         }
     }
 
-    /// Ends with its key as well.
+    /// Ties it to its key.
     pub(super) fn until(self, key_withdrawn: CancellationToken) -> Self {
         Self { key_withdrawn, ..self }
     }
 
-    /// Names the writer of a client's token: its `identity`, which may have many tokens one after
-    /// the other, or without one the token itself.
-    pub(super) fn of_token(mut self, token: &str) -> Self {
+    /// Derives the writer of a client's token: from its `identity`, which outlives a token, or else
+    /// from the token.
+    pub(super) fn with_writer(mut self, token: &str) -> Self {
         self.writer = match &self.principal {
             Principal::Server { .. } => None,
             Principal::Client {
@@ -90,20 +93,20 @@ impl Verified {
         self
     }
 
-    /// The scope of the holder's producers; `None`: they share the plain scope.
+    /// The scope of the holder's producers; `None` for the shared scope of app servers.
     #[must_use]
     pub fn writer(&self) -> Option<WriterDigest> {
         self.writer
     }
 
-    /// Who it is.
+    /// The party.
     #[must_use]
     pub fn principal(&self) -> &Principal {
         &self.principal
     }
 
-    /// The first second (since the Unix epoch) at which the token counts no more: its `exp`
-    /// plus the configured leeway. A live read ends then.
+    /// The first second since the Unix epoch at which the token is expired: its `exp` plus the
+    /// configured leeway. A live read ends then.
     #[must_use]
     pub fn expires_at(&self) -> u64 {
         self.expires_at
@@ -115,9 +118,9 @@ impl Verified {
         &self.key_withdrawn
     }
 
-    /// Counts a refusal (403), or says how long the token is to wait for the next.
-    pub(super) fn count_refusal(&self, rate: Rate) -> Result<(), Duration> {
-        self.refusals.count(rate)
+    /// Counts a refusal (403), or returns the time to wait.
+    pub(super) fn count_refusal(&self, rate: Rate, now: Instant) -> Result<(), Duration> {
+        self.refusals.count(rate, now)
     }
 }
 
@@ -128,7 +131,8 @@ impl PartialEq for Verified {
 }
 
 impl Eq for Verified {}
-/// Kept with streams: a change would make every client a new writer.
+
+/// Stored with streams: a change would make every client a new writer.
 fn writer_digest(kind: &str, text: &str) -> WriterDigest {
     let mut context = Context::new(&SHA256);
     for part in [kind, ":", text] {
@@ -153,7 +157,7 @@ mod tests {
             write: true,
             identity: identity.map(str::to_owned),
         };
-        Verified::new(principal, 0).of_token(token).writer()
+        Verified::new(principal, 0).with_writer(token).writer()
     }
 
     #[test]
@@ -164,6 +168,6 @@ mod tests {
         assert_ne!(writer(None, "a"), writer(None, "b"));
         assert_ne!(writer(Some("a"), "a"), writer(None, "a"));
         let server = Verified::new(Principal::Server { name: None }, 0);
-        assert_eq!(server.of_token("a").writer(), None);
+        assert_eq!(server.with_writer("a").writer(), None);
     }
 }

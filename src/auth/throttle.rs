@@ -1,5 +1,5 @@
-//! Peers that keep failing are slowed down: an address whose tokens do not verify, because each
-//! costs a signature check, and a token that is refused over and over.
+//! Throttles addresses whose tokens fail to verify, because each costs a signature check, and
+//! tokens that are refused again and again.
 
 use std::{
     hash::RandomState,
@@ -14,14 +14,11 @@ use quick_cache::{
     sync::{Cache, DefaultLifecycle},
 };
 
-use crate::clock;
-
-/// Client addresses that are kept. The one that has been asked about the least is dropped for a
-/// new one, and starts anew.
+/// Client addresses in memory. The least used one is evicted, and would start with a full budget.
 const MAX_ADDRESSES: usize = 16 * 1024;
 
-/// How many failures are let through at once, and how fast they are forgotten: a minute's worth
-/// each (`auth.max_failures_per_minute`). 0: any number.
+/// The number of failures allowed at once and per minute (`auth.max_failures_per_minute`). 0 allows
+/// any number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Rate {
     pub(super) per_minute: u32,
@@ -39,7 +36,7 @@ impl Bucket {
         Self { spent: 0.0, at: now }
     }
 
-    /// Adds `cost`, or says how long there is no room for a failure.
+    /// Adds `cost`, or returns the time until there is room for another failure.
     fn take(&mut self, cost: u32, rate: Rate, now: Instant) -> Result<(), Duration> {
         let (room, per_second) = (f64::from(rate.per_minute), f64::from(rate.per_minute) / 60.0);
         let passed = now.saturating_duration_since(self.at).as_secs_f64();
@@ -53,7 +50,7 @@ impl Bucket {
         Ok(())
     }
 
-    fn give_back(&mut self, cost: u32) {
+    fn refund(&mut self, cost: u32) {
         self.spent = (self.spent - f64::from(cost)).max(0.0);
     }
 }
@@ -64,7 +61,7 @@ pub(super) struct FailedChecks {
     addresses: Cache<IpAddr, Arc<Mutex<Bucket>>, UnitWeighter, RandomState>,
 }
 
-/// Checks that were paid for in advance. Given back when they turn out not to have failed.
+/// Signature checks that were charged in advance. Refunded when the token verifies.
 pub(super) struct Charge(Option<(Arc<Mutex<Bucket>>, u32)>);
 
 impl FailedChecks {
@@ -79,18 +76,13 @@ impl FailedChecks {
         Self { rate, addresses }
     }
 
-    /// Charges an address for `checks` before they are made. Nobody is charged for a request
-    /// whose client is not known.
-    pub(super) fn charge(&self, client: Option<IpAddr>, checks: u32) -> Result<Charge, Duration> {
-        self.charge_at(client, checks, clock::instant())
-    }
-
-    fn charge_at(&self, client: Option<IpAddr>, checks: u32, now: Instant) -> Result<Charge, Duration> {
+    /// Charges an address for `checks` before they are made. Unknown clients are not charged.
+    pub(super) fn charge(&self, client: Option<IpAddr>, checks: u32, now: Instant) -> Result<Charge, Duration> {
         let Some(client) = client.filter(|_| checks > 0 && self.rate.per_minute > 0) else {
             return Ok(Charge(None));
         };
         let new = || Ok::<_, std::convert::Infallible>(Arc::new(Mutex::new(Bucket::new(now))));
-        let Ok(bucket) = self.addresses.get_or_insert_with(&site(client), new);
+        let Ok(bucket) = self.addresses.get_or_insert_with(&network(client), new);
         bucket.lock().take(checks, self.rate, now)?;
         Ok(Charge(Some((bucket, checks))))
     }
@@ -102,22 +94,22 @@ impl FailedChecks {
 }
 
 impl Charge {
-    pub(super) fn give_back(self) {
+    pub(super) fn refund(self) {
         if let Some((bucket, checks)) = self.0 {
-            bucket.lock().give_back(checks);
+            bucket.lock().refund(checks);
         }
     }
 }
 
-/// The network that counts as one client: an IPv4 address, or the /64 of an IPv6 address.
-fn site(client: IpAddr) -> IpAddr {
+/// The network that is throttled as one: an IPv4 address, or the /64 of an IPv6 address.
+fn network(client: IpAddr) -> IpAddr {
     match client.to_canonical() {
         IpAddr::V6(ip) => IpAddr::V6(Ipv6Addr::from_bits(ip.to_bits() & !u128::from(u64::MAX))),
         v4 => v4,
     }
 }
 
-/// How often one token was refused what it asked for. Lives as long as the token is remembered.
+/// The refusals of one token, for as long as the token is cached.
 #[derive(Debug)]
 pub(super) struct Refusals(Mutex<Option<Bucket>>);
 
@@ -126,9 +118,8 @@ impl Refusals {
         Self(Mutex::new(None))
     }
 
-    /// Counts a refusal, or says how long the token is to wait.
-    pub(super) fn count(&self, rate: Rate) -> Result<(), Duration> {
-        let now = clock::instant();
+    /// Counts a refusal, or returns the time to wait.
+    pub(super) fn count(&self, rate: Rate, now: Instant) -> Result<(), Duration> {
         self.0.lock().get_or_insert_with(|| Bucket::new(now)).take(1, rate, now)
     }
 }
@@ -136,6 +127,7 @@ impl Refusals {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::clock::Clock;
 
     const RATE: Rate = Rate { per_minute: 6 };
 
@@ -144,11 +136,11 @@ mod tests {
     }
 
     #[test]
-    fn an_address_has_a_minutes_worth_and_gets_it_back_over_a_minute() {
-        let (checks, start) = (FailedChecks::new(RATE), clock::instant());
+    fn an_address_has_a_minutes_budget_that_refills_over_a_minute() {
+        let (checks, start) = (FailedChecks::new(RATE), Clock::manual(0).instant());
         let charge = |millis| {
             checks
-                .charge_at(ip("192.0.2.1"), 1, start + Duration::from_millis(millis))
+                .charge(ip("192.0.2.1"), 1, start + Duration::from_millis(millis))
                 .err()
         };
         for _ in 0..6 {
@@ -163,16 +155,16 @@ mod tests {
 
     #[test]
     fn a_check_that_did_not_fail_costs_nothing() {
-        let (checks, now) = (FailedChecks::new(RATE), clock::instant());
+        let (checks, now) = (FailedChecks::new(RATE), Clock::manual(0).instant());
         for _ in 0..100 {
-            checks.charge_at(ip("192.0.2.1"), 4, now).ok().unwrap().give_back();
+            checks.charge(ip("192.0.2.1"), 4, now).ok().unwrap().refund();
         }
     }
 
     #[test]
-    fn addresses_of_one_site_share_and_others_do_not() {
-        let (checks, now) = (FailedChecks::new(Rate { per_minute: 1 }), clock::instant());
-        let refused = |text| checks.charge_at(ip(text), 1, now).is_err();
+    fn addresses_of_one_network_share_a_budget_and_others_do_not() {
+        let (checks, now) = (FailedChecks::new(Rate { per_minute: 1 }), Clock::manual(0).instant());
+        let refused = |text| checks.charge(ip(text), 1, now).is_err();
         for (first, other, shared) in [
             ("192.0.2.1", "192.0.2.2", false),
             ("198.51.100.1", "::ffff:198.51.100.1", true),
@@ -182,16 +174,16 @@ mod tests {
             assert!(!refused(first), "{first}");
             assert_eq!(refused(other), shared, "{first} {other}");
         }
-        // A client that nobody knows is nobody's neighbour.
-        assert!((0..10).all(|_| checks.charge_at(None, 1, now).is_ok()));
+        // Unknown clients share nothing.
+        assert!((0..10).all(|_| checks.charge(None, 1, now).is_ok()));
     }
 
     #[test]
     fn the_table_is_bounded() {
-        let (checks, now) = (FailedChecks::new(RATE), clock::instant());
+        let (checks, now) = (FailedChecks::new(RATE), Clock::manual(0).instant());
         for number in 0..200_000_u32 {
             let client = IpAddr::V4(number.into());
-            assert!(checks.charge_at(Some(client), 1, now).is_ok());
+            assert!(checks.charge(Some(client), 1, now).is_ok());
         }
         assert!(checks.len() <= MAX_ADDRESSES + 1024, "{}", checks.len());
     }
@@ -199,7 +191,7 @@ mod tests {
     #[test]
     fn a_rate_of_zero_limits_nothing() {
         let off = Rate { per_minute: 0 };
-        let (checks, refusals) = (FailedChecks::new(off), Refusals::none());
-        assert!((0..1000).all(|_| checks.charge(ip("192.0.2.1"), 4).is_ok() && refusals.count(off).is_ok()));
+        let (checks, refusals, now) = (FailedChecks::new(off), Refusals::none(), Clock::manual(0).instant());
+        assert!((0..1000).all(|_| checks.charge(ip("192.0.2.1"), 4, now).is_ok() && refusals.count(off, now).is_ok()));
     }
 }

@@ -1,115 +1,69 @@
+//! Keeps the keys of an [`Authenticator`] as its files are.
+
 use std::{
     sync::{Arc, Weak},
     time::Duration,
 };
 
-use tokio::time::{MissedTickBehavior, interval, sleep};
-
 use super::{Authenticator, keys::KeyFiles};
-
-/// How long changed files must hold still before they are read: most tools write a file in
-/// several steps, and half a key is not worth a warning.
-const SETTLE: Duration = Duration::from_millis(100);
+use crate::file_watcher::{Contents, FileWatcher, ReadFiles, WatchedFiles};
 
 impl Authenticator {
-    /// Keeps the keys as the files are, for as long as it is polled; spawn it once.
+    /// Reloads changed key files for as long as it is polled; spawn it once.
     ///
-    /// A file that cannot be used keeps the keys it had, and is reported once; a key that is
+    /// A file that cannot be used keeps its previous keys and is reported once; a key that is
     /// gone is withdrawn.
     pub async fn watch(self: Arc<Self>) {
-        // Without a period the files are read when somebody asks for it.
-        let period = Duration::from_secs(if self.reload_secs == 0 {
-            86_400
-        } else {
-            self.reload_secs
-        });
-        self.watch_every(period, SETTLE).await;
-    }
-
-    pub(super) async fn watch_every(self: Arc<Self>, period: Duration, settle: Duration) {
-        let mut watcher = Watcher::new(&self);
+        let period = (self.config.reload_secs > 0).then(|| Duration::from_secs(self.config.reload_secs));
         let reload = Arc::clone(&self.reload);
-        // The keys are not kept alive by this task alone.
+        let watcher = KeyReloader::watcher(&self);
+        // The watch must not keep the authenticator alive.
         drop(self);
-        let mut ticks = interval(period);
-        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        loop {
-            let asked = tokio::select! {
-                _ = ticks.tick() => false,
-                () = reload.notified() => true,
-            };
-            let Some(mut now) = watcher.read().await else { return };
-            if now == watcher.seen {
-                if asked {
-                    tracing::info!("the key files have not changed");
-                }
-                continue;
-            }
-            loop {
-                sleep(settle).await;
-                let Some(later) = watcher.read().await else { return };
-                if later == now {
-                    break;
-                }
-                now = later;
-            }
-            watcher.apply(now);
-        }
+        watcher.run(period, reload).await;
     }
 }
 
-/// What a look at the files finds: their contents, or why they cannot be read.
-type Look = Result<KeyFiles, String>;
+/// Applies changed key files to an authenticator.
+pub(super) struct KeyReloader(Weak<Authenticator>);
 
-pub(super) struct Watcher {
-    authenticator: Weak<Authenticator>,
-    /// What was last acted upon, so that one state of the files is reported once.
-    seen: Look,
-}
-
-/// What [`Watcher::apply`] did.
+/// What changed key files led to.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Change {
-    /// Nothing is different.
-    None,
-    /// Other files, the same keys.
+    /// The keys are the same, and so are the cached tokens.
     SameKeys,
-    /// New keys, and an empty memory of tokens.
+    /// New keys, and an empty token cache.
     Replaced,
     /// The files cannot be used; the keys stay.
     Kept,
 }
 
-impl Watcher {
-    pub(super) fn new(authenticator: &Arc<Authenticator>) -> Self {
-        let seen = Ok(authenticator.current.load().files.clone());
-        Self {
-            authenticator: Arc::downgrade(authenticator),
-            seen,
-        }
+impl KeyReloader {
+    pub(super) fn watcher(authenticator: &Arc<Authenticator>) -> FileWatcher<Self> {
+        let in_use = authenticator.current.load().files.clone();
+        FileWatcher::new(Self(Arc::downgrade(authenticator)), in_use)
+    }
+}
+
+impl WatchedFiles for KeyReloader {
+    type Contents = KeyFiles;
+    type Change = Change;
+    const NAME: &'static str = "the key files";
+
+    fn reader(&self) -> Option<ReadFiles<KeyFiles>> {
+        let path = self.0.upgrade()?.config.verify_key.clone();
+        Some(Box::new(move || {
+            KeyFiles::read(&path).map_err(|error| error.to_string())
+        }))
     }
 
-    /// Looks at the files, off the async workers; `None` when nobody needs them any longer.
-    pub(super) async fn read(&self) -> Option<Look> {
-        let path = self.authenticator.upgrade()?.path.clone();
-        Some(match tokio::task::spawn_blocking(move || KeyFiles::read(&path)).await {
-            Ok(read) => read.map_err(|error| error.to_string()),
-            Err(stopped) => Err(stopped.to_string()),
-        })
-    }
-
-    pub(super) fn apply(&mut self, now: Look) -> Change {
-        let Some(authenticator) = self.authenticator.upgrade() else {
-            return Change::None;
+    fn apply(&mut self, contents: Contents<KeyFiles>) -> Change {
+        let Some(authenticator) = self.0.upgrade() else {
+            return Change::Kept;
         };
-        if now == self.seen {
-            return Change::None;
-        }
-        self.seen = now.clone();
-        let files = match now {
+        let files = match contents {
             Ok(files) => files,
             Err(error) => {
-                tracing::warn!("the changed key files cannot be read, so the old keys stay in force: {error}");
+                tracing::warn!("the changed key files cannot be read; the old keys stay in force: {error}");
                 return Change::Kept;
             }
         };
@@ -120,11 +74,11 @@ impl Watcher {
         }
         let complete = keys.is_complete();
         if !complete {
-            tracing::warn!("changed key files that cannot be used: the old keys stay in force for them");
+            tracing::warn!("some changed key files cannot be used; for them the old keys stay in force");
         }
         if keys.same_keys(&old.keys) {
             if complete {
-                tracing::info!("the key files changed; the keys are the same");
+                tracing::info!("the key files have changed; the keys are the same");
                 return Change::SameKeys;
             }
             return Change::Kept;
@@ -133,11 +87,11 @@ impl Watcher {
         authenticator.replace_keys(files, keys);
         if kids.is_empty() {
             tracing::error!(
-                path = %authenticator.path.display(),
-                "auth.verify_key holds no key any longer: every token is refused until one is put there"
+                path = %authenticator.config.verify_key.display(),
+                "auth.verify_key no longer holds a key: every token is refused until a key is added"
             );
         } else {
-            tracing::info!(?kids, "the key files changed; the new keys are in force");
+            tracing::info!(?kids, "the key files have changed; the new keys are in force");
         }
         Change::Replaced
     }

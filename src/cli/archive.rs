@@ -1,5 +1,5 @@
-//! The lines of an export. Each is a JSON object: what a stream is, its content, its end; then
-//! the next stream. A stream without its end was cut off.
+//! The lines of an export. Each is a JSON object: a stream's header, its content, its end, then the
+//! next stream. A stream without its end is truncated.
 
 use std::io::{self, Write};
 
@@ -9,7 +9,7 @@ use serde_json::value::RawValue;
 use super::remote::Metadata;
 use crate::protocol::StreamName;
 
-/// What a stream is: its first line.
+/// A stream's first line.
 #[derive(Debug, Serialize)]
 pub(super) struct Header<'h> {
     pub(super) stream: &'h StreamName,
@@ -18,7 +18,7 @@ pub(super) struct Header<'h> {
     /// Each piece of content is an append.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub(super) appends: bool,
-    /// Different for each export, so that an import can tell what it has brought itself.
+    /// Random for each export, so that an import recognizes the streams that it created.
     pub(super) export: &'h str,
 }
 
@@ -28,13 +28,13 @@ pub(super) struct Header<'h> {
 pub(super) enum Content<'c> {
     /// A message of a JSON stream.
     Json(&'c RawValue),
-    /// Bytes that are UTF-8, of any other stream.
+    /// UTF-8 bytes of any other stream.
     Text(&'c str),
-    /// Bytes, of any other stream.
+    /// Bytes of any other stream.
     Base64(String),
 }
 
-/// How much there was: a stream's last line.
+/// A stream's last line, with the amount of content.
 #[derive(Debug, Serialize)]
 pub(super) struct End {
     pub(super) end: bool,
@@ -51,7 +51,7 @@ pub(super) fn write(out: &mut dyn Write, line: &impl Serialize) -> io::Result<()
     out.write_all(b"\n")
 }
 
-/// A stream's first line, as it is read.
+/// A stream's first line, for reading.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct HeaderLine {
@@ -69,16 +69,16 @@ pub(super) struct HeaderLine {
     pub(super) lives: Option<String>,
     #[serde(default)]
     pub(super) appends: bool,
-    /// Is part of what the line's hash is of, and needs no reading.
+    /// Covered by the line hash; otherwise unused.
     #[serde(rename = "export")]
     _export: Option<String>,
 }
 
-/// Any other line, as it is read: each member that one of them may have.
+/// Any other line, for reading: the members of all kinds of lines.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct ContentLine {
-    /// `null` is a message.
+    /// `null` is a message, too.
     #[serde(deserialize_with = "present")]
     pub(super) json: Option<Box<RawValue>>,
     pub(super) text: Option<String>,
@@ -93,7 +93,7 @@ pub(super) struct ContentLine {
 pub(super) type LineContent = (Option<Box<RawValue>>, Option<String>, Option<String>);
 
 impl ContentLine {
-    /// The content, if the line says nothing else.
+    /// The content, if the line holds nothing else.
     pub(super) fn only_content(self) -> Option<LineContent> {
         match self {
             Self {

@@ -4,7 +4,7 @@ use std::{io::Write, path::Path};
 
 use crate::{
     auth::KeySet,
-    cli::CliError,
+    cli::error::CliError,
     config::{AuthMode, Config, ConfigLoadOptions, Loaded, StorageMode, TransportMode},
     listener::{TlsContextError, build_tls_context},
     startup::{self, Phase, StartupError},

@@ -3,7 +3,7 @@
 use std::io::Write;
 
 use crate::{
-    cli::CliError,
+    cli::error::CliError,
     config::{Config, ConfigLoadOptions},
     startup::StartupError,
 };

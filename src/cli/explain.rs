@@ -11,12 +11,12 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, header::
 use serde_json::Value;
 
 use super::{
-    CliError,
-    remote::{first_line, token_of},
+    error::CliError,
+    first_line::{first_line, token_of},
 };
 use crate::{
     auth::{
-        Authenticator, Expectations, Principal, TokenError, candidates, is_own,
+        Authenticator, Principal, TokenError, candidates, is_own,
         token::{Claims, Token},
     },
     clock::Clock,
@@ -57,7 +57,7 @@ pub enum Verdict {
 /// [`CliError`]
 pub fn run(args: &ExplainArgs, config: &Config, out: &mut dyn Write) -> Result<Verdict, CliError> {
     let request = Request::from_args(args, config)?;
-    let gate = Gate::load(config).map_err(|error| CliError::Config(error.to_string()))?;
+    let gate = Gate::load(config, Clock::system()).map_err(|error| CliError::Config(error.to_string()))?;
     let mut report = Report { out };
     if let (Some(authenticator), Some(auth)) = (gate.authenticator(), &config.auth) {
         report.token(&request.token, authenticator, auth)?;
@@ -208,14 +208,13 @@ impl Report<'_> {
 
     /// Shows the claims as sent. `claims` are the same as the gate reads them, if it can.
     fn claims(&mut self, sent: &Value, claims: Option<&Claims>, auth: &AuthConfig) -> io::Result<()> {
-        let expected = Expectations::from(auth);
         let now = Clock::system().secs();
         for claim in ["exp", "nbf", "iat"] {
             let Some(value) = sent.get(claim) else { continue };
             let text = value
                 .as_f64()
                 .map_or_else(|| value.to_string(), |seconds| moment(seconds as i64, now));
-            self.line(judge(claim, claims, &expected, now), claim, &text)?;
+            self.line(judge(claim, claims, auth, now), claim, &text)?;
         }
         for (claim, accepted) in [("iss", &auth.issuer), ("aud", &auth.audience)] {
             let text = sent.get(claim).map_or("absent".into(), Value::to_string);
@@ -224,7 +223,7 @@ impl Report<'_> {
                 self.line(Mark::Note, claim, &text)?;
             } else {
                 let text = format!("{text}; expected {}", accepted.join(" or "));
-                self.line(judge(claim, claims, &expected, now), claim, &text)?;
+                self.line(judge(claim, claims, auth, now), claim, &text)?;
             }
         }
         for claim in ["server", "stream", "permissions", "identity"] {
@@ -268,11 +267,11 @@ impl Report<'_> {
 }
 
 /// Asks the gate's rules about one claim, with the checks of the others switched off.
-fn judge(claim: &str, claims: Option<&Claims>, expected: &Expectations, now: u64) -> Mark {
+fn judge(claim: &str, claims: Option<&Claims>, expected: &AuthConfig, now: u64) -> Mark {
     let Some(claims) = claims else {
         return Mark::Note;
     };
-    let alone = Expectations {
+    let alone = AuthConfig {
         issuer: if claim == "iss" {
             expected.issuer.clone()
         } else {
@@ -283,10 +282,11 @@ fn judge(claim: &str, claims: Option<&Claims>, expected: &Expectations, now: u64
         } else {
             vec![]
         },
-        leeway: match claim {
+        leeway_secs: match claim {
             "iss" | "aud" => u64::MAX,
-            _ => expected.leeway,
+            _ => expected.leeway_secs,
         },
+        ..expected.clone()
     };
     let culprit = match claims.clone().accept(&alone, now) {
         Ok(_) => return Mark::Good,

@@ -13,29 +13,30 @@ use http::StatusCode;
 use serde_json::value::RawValue;
 
 use super::{
-    CliError,
     archive::{Content, End, Header, write},
-    remote::{Chunk, Form, Remote, RemoteArgs, RemoteError, Selection, shown},
-    streams::{Count, Pages},
+    count::StreamCount,
+    error::CliError,
+    remote::{Chunk, Form, Pages, Remote, RemoteArgs, RemoteError, Selection, shown},
 };
 use crate::{
-    clock, private_files,
+    private_files,
     protocol::{ContentType, Framing, Kind, StreamName, frame, json},
+    random::Random,
 };
 
 /// Write streams of a running server as JSON lines, all of them unless some are named.
 ///
-/// A stream begins with a line that says what it is, and ends with one that says how much of it
-/// there was. In between stands its content: a line {"json": ...} for each message of a JSON
-/// stream, lines {"text": "..."} of a text stream, lines {"base64": "..."} of any other, one for
-/// each append. `import` reads it back, offsets included.
+/// A stream begins with a line of metadata and ends with a line that counts its content. Between
+/// them is the content: a line {"json": ...} for each message of a JSON stream, a line
+/// {"text": "..."} for each append to a text stream, and a line {"base64": "..."} for each append
+/// to any other. `import` reads it back, offsets included.
 #[derive(Debug, Args)]
-pub struct ExportArgs {
+pub(super) struct ExportArgs {
     #[command(flatten)]
     selection: Selection,
-    /// Write to this file, which is there when it is complete. `-`, the default, is standard output.
+    /// Write to this file, which appears when it is complete. `-`, the default, is standard output.
     #[arg(long, short, value_name = "FILE")]
-    pub output: Option<PathBuf>,
+    output: Option<PathBuf>,
     #[command(flatten)]
     pub(super) remote: RemoteArgs,
 }
@@ -43,16 +44,16 @@ pub struct ExportArgs {
 /// Runs `export`.
 ///
 /// # Errors
-/// [`CliError`]; what was written by then is not complete.
-pub async fn run(args: &ExportArgs, remote: &Remote, out: &mut dyn Write) -> Result<(), CliError> {
+/// [`CliError`]; the output is then incomplete.
+pub(super) async fn run(args: &ExportArgs, remote: &Remote, out: &mut dyn Write) -> Result<(), CliError> {
     let file = args.output.as_deref().filter(|path| !is_standard_output(path));
     let Some(path) = file else {
         let mut out = BufWriter::new(out);
         let exported = export(args, remote, &mut out).await;
         let flushed = exported.and_then(|_| Ok(out.flush()?));
-        return CliError::or_enough_read(flushed);
+        return CliError::ignore_broken_pipe(flushed);
     };
-    // It would be replaced, not written to.
+    // The rename would replace a device or a pipe.
     if fs::metadata(path).is_ok_and(|found| !found.is_file()) {
         let message = format!(
             "--output: {} is not a regular file; `-` is standard output",
@@ -65,7 +66,6 @@ pub async fn run(args: &ExportArgs, remote: &Remote, out: &mut dyn Write) -> Res
     let exported = match written {
         Ok(exported) => exported,
         Err(error) => {
-            // What is not complete is in nobody's way.
             _ = fs::remove_file(&partial);
             return Err(error);
         }
@@ -75,12 +75,12 @@ pub async fn run(args: &ExportArgs, remote: &Remote, out: &mut dyn Write) -> Res
     Ok(())
 }
 
-async fn to_file(args: &ExportArgs, remote: &Remote, path: &Path) -> Result<Count, CliError> {
+async fn to_file(args: &ExportArgs, remote: &Remote, path: &Path) -> Result<StreamCount, CliError> {
     let failed = |error| CliError::file(path, error);
     private_files::remove_left_over(path).map_err(failed)?;
     let mut file = BufWriter::new(private_files::create_new(path).map_err(failed)?);
     let exported = match export(args, remote, &mut file).await {
-        // It is the file, not standard output, that cannot be written.
+        // The file failed, not standard output.
         Err(CliError::Output(error)) => return Err(failed(error)),
         exported => exported?,
     };
@@ -93,19 +93,19 @@ fn is_standard_output(path: &Path) -> bool {
     path == Path::new("-") || path == Path::new("/dev/stdout")
 }
 
-/// Where a file is written until it is complete.
+/// The name of a file until it is complete.
 fn partial(path: &Path) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(".part");
     name.into()
 }
 
-async fn export(args: &ExportArgs, remote: &Remote, out: &mut dyn Write) -> Result<Count, CliError> {
-    let export = clock::random_id();
+async fn export(args: &ExportArgs, remote: &Remote, out: &mut dyn Write) -> Result<StreamCount, CliError> {
+    let export = Random::system().id();
     let mut count = 0;
     for name in &args.selection.names {
         if !stream(remote, name, &export, out).await? {
-            return Err(CliError::Usage(format!("there is no stream {:?}", name.as_str())));
+            return Err(CliError::NoSuchStream(name.clone()));
         }
         count += 1;
     }
@@ -113,15 +113,15 @@ async fn export(args: &ExportArgs, remote: &Remote, out: &mut dyn Write) -> Resu
         let mut pages = Pages::new(args.selection.prefix.as_deref(), None);
         while let Some(page) = pages.next(remote).await? {
             for listed in page {
-                // One that has ended since it was listed is not there to be exported.
+                // A stream may end between the list and this request.
                 count += u64::from(stream(remote, &listed.name, &export, out).await?);
             }
         }
     }
-    Ok(Count(count))
+    Ok(StreamCount(count))
 }
 
-/// Writes a stream, as it is at the beginning; `false` when there is none.
+/// Writes the content that a stream has now; `false` when there is no such stream.
 async fn stream(remote: &Remote, name: &StreamName, export: &str, out: &mut dyn Write) -> Result<bool, CliError> {
     let Some(mut metadata) = unless_gone(remote.metadata(name).await)? else {
         return Ok(false);
@@ -130,10 +130,10 @@ async fn stream(remote: &Remote, name: &StreamName, export: &str, out: &mut dyn 
     let Some(mut chunk) = unless_gone(remote.read(name, "-1", &until).await)? else {
         return Ok(false);
     };
-    // Elsewhere offsets may mean anything.
+    // Other servers have other offsets.
     metadata.lives = match metadata.lives.take() {
         _ if chunk.form == Form::Plain => None,
-        // A fork that has said nothing of its own.
+        // A fork without content of its own.
         Some(earlier) if earlier.ends_with(&until) => Some(earlier),
         Some(earlier) => Some(format!("{earlier},{until}")),
         None => Some(until.clone()),
@@ -155,12 +155,7 @@ async fn stream(remote: &Remote, name: &StreamName, export: &str, out: &mut dyn 
             break;
         }
         let next = remote.read(name, &chunk.next, &until).await;
-        chunk = unless_gone(next)?.ok_or_else(|| {
-            CliError::Usage(format!(
-                "the stream {:?} ended, or gave up what was to come next, while it was exported; export again",
-                name.as_str()
-            ))
-        })?;
+        chunk = unless_gone(next)?.ok_or_else(|| CliError::ChangedDuringExport(name.clone()))?;
     }
     let is_json = kind == Kind::Json;
     write(
@@ -175,7 +170,7 @@ async fn stream(remote: &Remote, name: &StreamName, export: &str, out: &mut dyn 
     Ok(true)
 }
 
-/// Writes a part of a stream. Answers how many messages (JSON) or bytes (others) that was.
+/// Writes a part of a stream. Returns its number of messages (JSON) or bytes (others).
 fn content(remote: &Remote, kind: Kind, chunk: &Chunk, out: &mut dyn Write) -> Result<u64, CliError> {
     match (kind, chunk.form) {
         (Kind::Json, Form::Plain) => messages(remote, &chunk.body, out),
@@ -203,15 +198,15 @@ fn bytes(kind: Kind, bytes: &[u8], out: &mut dyn Write) -> Result<u64, CliError>
 }
 
 fn messages(remote: &Remote, body: &Bytes, out: &mut dyn Write) -> Result<u64, CliError> {
-    let strange = |error: serde_json::Error| RemoteError::Strange {
-        url: remote.base().to_owned(),
-        what: format!("a JSON stream that is read as no array: {}", shown(&error.to_string())),
+    let unexpected = |error: serde_json::Error| {
+        let reason = format!("a JSON stream is not an array: {}", shown(&error.to_string()));
+        RemoteError::unexpected(remote.base(), reason)
     };
-    let messages: Vec<&RawValue> = serde_json::from_slice(body).map_err(strange)?;
+    let messages: Vec<&RawValue> = serde_json::from_slice(body).map_err(unexpected)?;
     for message in &messages {
-        // Other servers may keep a message's line breaks, which can only stand between tokens.
+        // Other servers may keep line breaks, which JSON allows only between tokens.
         if message.get().contains(['\n', '\r']) {
-            let message = RawValue::from_string(message.get().replace(['\n', '\r'], " ")).map_err(strange)?;
+            let message = RawValue::from_string(message.get().replace(['\n', '\r'], " ")).map_err(unexpected)?;
             write(out, &Content::Json(&message))?;
         } else {
             write(out, &Content::Json(message))?;
@@ -220,7 +215,7 @@ fn messages(remote: &Remote, body: &Bytes, out: &mut dyn Write) -> Result<u64, C
     Ok(messages.len() as u64)
 }
 
-/// `None` for a stream that is gone.
+/// `None` for 404 and 410.
 fn unless_gone<T>(result: Result<T, CliError>) -> Result<Option<T>, CliError> {
     match result {
         Err(CliError::Remote(error)) if matches!(error.status(), Some(StatusCode::NOT_FOUND | StatusCode::GONE)) => {

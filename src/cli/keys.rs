@@ -7,19 +7,19 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use clap::{Args, Subcommand};
-use p256::{
-    SecretKey,
-    elliptic_curve::Generate as _,
-    pkcs8::{EncodePrivateKey as _, EncodePublicKey as _, LineEnding},
+use aws_lc_rs::{
+    encoding::AsDer as _,
+    signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair as _},
 };
+use clap::{Args, Subcommand};
+use spki::der::pem::{self, LineEnding};
 
-use super::CliError;
+use super::error::CliError;
 use crate::{auth::keys::thumbprint, private_files};
 
 /// Make keys for signing and verifying tokens.
 #[derive(Debug, Args)]
-pub struct KeysArgs {
+pub(super) struct KeysArgs {
     #[command(subcommand)]
     command: KeysCommand,
 }
@@ -30,39 +30,35 @@ enum KeysCommand {
     Generate(GenerateArgs),
 }
 
-/// `keys generate`
+/// Arguments of `keys generate`.
 #[derive(Debug, Args)]
-pub struct GenerateArgs {
-    /// The directory to write to; made when it is not there. Existing keys are never overwritten.
+struct GenerateArgs {
+    /// The directory to write to, created if needed. Existing keys are never overwritten.
     #[arg(long, value_name = "DIR")]
-    pub out: PathBuf,
-    /// Name the key. The files are then KID.key and KID.pem, so that the directory can be the
-    /// server's `auth.verify_key`; without a name they are signing_key.pem and verify_key.pem.
+    out: PathBuf,
+    /// The key's id. The files are then KID.key and KID.pem, so that the directory can be the
+    /// server's `auth.verify_key`; without an id they are signing_key.pem and verify_key.pem.
     #[arg(long)]
-    pub kid: Option<String>,
+    kid: Option<String>,
 }
 
 /// Runs `keys`.
 ///
 /// # Errors
 /// [`CliError`]
-pub fn run(args: &KeysArgs, out: &mut dyn Write) -> Result<(), CliError> {
+pub(super) fn run(args: &KeysArgs, out: &mut dyn Write) -> Result<(), CliError> {
     match &args.command {
         KeysCommand::Generate(args) => generate(args, out),
     }
 }
 
-/// Runs `keys generate`.
-///
-/// # Errors
-/// [`CliError`]
-pub fn generate(args: &GenerateArgs, out: &mut dyn Write) -> Result<(), CliError> {
+fn generate(args: &GenerateArgs, out: &mut dyn Write) -> Result<(), CliError> {
     let (private_name, public_name) = match &args.kid {
         None => ("signing_key.pem".to_owned(), "verify_key.pem".to_owned()),
         Some(kid) if is_file_name(kid) => (format!("{kid}.key"), format!("{kid}.pem")),
         Some(kid) => {
             return Err(CliError::Usage(format!(
-                "--kid {kid:?} cannot be a file name; use letters, digits, `.`, `_` and `-`, and no `.` in front"
+                "--kid {kid:?} cannot be a file name; use letters, digits, `.`, `_` and `-`, and no leading `.`"
             )));
         }
     };
@@ -70,34 +66,25 @@ pub fn generate(args: &GenerateArgs, out: &mut dyn Write) -> Result<(), CliError
     for path in [&private_path, &public_path] {
         if fs::symlink_metadata(path).is_ok() {
             return Err(CliError::Usage(format!(
-                "{} is there already and is not overwritten; name another --out or --kid",
+                "{} already exists and is not overwritten; choose another --out or --kid",
                 path.display()
             )));
         }
     }
-    let failed = |what: &str| CliError::Usage(format!("cannot make a key: {what}"));
-    let private = SecretKey::try_generate().map_err(|_| failed("the system gives no randomness"))?;
-    let public = private.public_key();
-    let private_pem = private
-        .to_pkcs8_pem(LineEnding::LF)
-        .map_err(|_| failed("it cannot be written as PKCS#8"))?;
-    let public_pem = public
-        .to_public_key_pem(LineEnding::LF)
-        .map_err(|_| failed("it cannot be written as PEM"))?;
-
-    // The public key is for others to read, and nobody else may put another in its place.
+    let pair = Pair::generate().ok_or(CliError::KeyGeneration)?;
+    // Others may read the public key, but not replace it.
     DirBuilder::new()
         .recursive(true)
         .mode(0o755)
         .create(&args.out)
         .map_err(|error| CliError::file(&args.out, error))?;
-    create(&private_path, private_pem.as_bytes(), 0o600)?;
-    if let Err(error) = create(&public_path, public_pem.as_bytes(), 0o644) {
-        // Half a pair helps nobody, and would be in the way of the next try.
+    create(&private_path, pair.private_pem.as_bytes(), 0o600)?;
+    if let Err(error) = create(&public_path, pair.public_pem.as_bytes(), 0o644) {
+        // Half a pair would block the next attempt.
         _ = fs::remove_file(&private_path);
         return Err(error);
     }
-    let kid = args.kid.clone().unwrap_or_else(|| thumbprint(&public.to_sec1_bytes()));
+    let kid = args.kid.clone().unwrap_or(pair.thumbprint);
     writeln!(
         out,
         "private key  {}  (for the app that signs tokens; keep it secret)",
@@ -110,6 +97,26 @@ pub fn generate(args: &GenerateArgs, out: &mut dyn Write) -> Result<(), CliError
     )?;
     writeln!(out, "kid          {kid}")?;
     Ok(())
+}
+
+/// A new key pair.
+struct Pair {
+    private_pem: String,
+    public_pem: String,
+    thumbprint: String,
+}
+
+impl Pair {
+    fn generate() -> Option<Self> {
+        let pair = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING).ok()?;
+        let (private, public) = (pair.to_pkcs8v1().ok()?, pair.public_key().as_der().ok()?);
+        let encode = |label, der| pem::encode_string(label, LineEnding::LF, der).ok();
+        Some(Self {
+            private_pem: encode("PRIVATE KEY", private.as_ref())?,
+            public_pem: encode("PUBLIC KEY", public.as_ref())?,
+            thumbprint: thumbprint(pair.public_key().as_ref()),
+        })
+    }
 }
 
 fn is_file_name(kid: &str) -> bool {

@@ -2,12 +2,12 @@ use std::{fs, path::Path};
 
 use clap::{Parser, Subcommand};
 
-use super::*;
+use super::{explain, keys, token};
 use crate::{
     Config,
     auth::{Authenticator, Principal},
     cli::explain::Verdict,
-    clock,
+    clock::Clock,
     config::AuthConfig,
     test_support::tokens::{Signatory, client, with},
 };
@@ -39,13 +39,13 @@ fn config(verify_key: &Path) -> Config {
     }
 }
 
-/// What the command prints, and what `explain` found.
+/// The output of the command, and the verdict of `explain`.
 fn run(config: &Config, args: &[&str]) -> Result<(String, Option<Verdict>), String> {
     let cli = Cli::try_parse_from([&["ds"], args].concat()).map_err(|error| error.to_string())?;
     let mut out = Vec::new();
     let verdict = match cli.command {
         Command::Keys(args) => keys::run(&args, &mut out).map(|()| None),
-        Command::Token(args) => token::run(&args, config.auth.as_ref(), &mut out).map(|()| None),
+        Command::Token(args) => token::run(&args, config.auth.as_ref(), &Clock::system(), &mut out).map(|()| None),
         Command::Explain(args) => explain::run(&args, config, &mut out).map(Some),
     };
     let verdict = verdict.map_err(|error| error.to_string())?;
@@ -102,15 +102,15 @@ fn a_generated_pair_is_private_and_never_overwritten() {
     assert!(before.starts_with("-----BEGIN PRIVATE KEY-----"));
     let generate = ["keys", "generate", "--out", out.to_str().unwrap()];
     let error = run(&pair.config, &generate).unwrap_err();
-    assert!(error.contains("signing_key.pem is there already"), "{error}");
+    assert!(error.contains("signing_key.pem already exists"), "{error}");
     fs::remove_file(out.join("signing_key.pem")).unwrap();
     let error = run(&pair.config, &generate).unwrap_err();
-    assert!(error.contains("verify_key.pem is there already"), "{error}");
+    assert!(error.contains("verify_key.pem already exists"), "{error}");
     assert!(!out.join("signing_key.pem").exists());
 }
 
 #[test]
-fn named_keys_make_a_directory_that_the_server_reads() {
+fn keys_with_ids_make_a_directory_that_the_server_reads() {
     let directory = tempfile::tempdir().unwrap();
     let out = directory.path().to_str().unwrap();
     for kid in ["2025", "2026"] {
@@ -125,16 +125,16 @@ fn named_keys_make_a_directory_that_the_server_reads() {
 }
 
 #[test]
-fn a_minted_token_is_the_one_that_was_asked_for() {
+fn a_signed_token_has_the_claims_of_the_arguments() {
     let pair = Pair::new();
-    let authenticator = Authenticator::load(pair.config.auth.as_ref().unwrap()).unwrap();
+    let authenticator = Authenticator::load(pair.config.auth.as_ref().unwrap(), Clock::system()).unwrap();
     let principal = |args: &[&str]| {
         let token = pair.token(args).unwrap();
         assert_eq!(token.lines().count(), 1);
         let verified = authenticator.verify(token.trim_end()).unwrap();
         (
             verified.principal().clone(),
-            verified.expires_at() - 5 - clock::now_secs(),
+            verified.expires_at() - 5 - Clock::system().secs(),
         )
     };
     let (client, lasts) = principal(&["--stream", STREAM, "--permissions", "read,write", "--identity", "7"]);
@@ -166,17 +166,20 @@ fn a_minted_token_is_the_one_that_was_asked_for() {
 }
 
 #[test]
-fn what_cannot_be_signed_is_said() {
+fn bad_arguments_of_token_are_named() {
     let pair = Pair::new();
     let verify_key = pair.key().replace("signing", "verify");
     for (args, expected) in [
         (&["--stream", "a", "--server"][..], "cannot be used with"),
         (&[], "required"),
         (&["--stream", "a/../b"], "`.` or `..` segment"),
-        (&["--stream", "a", "--permissions", "admin"], "\"admin\" is not one"),
-        (&["--stream", "a", "--expires-in", "soon"], "no time to last"),
-        (&["--stream", "a", "--expires-in", "0"], "no time to last"),
-        (&["--stream", "a", "--expires-in=-5m"], "no time to last"),
+        (
+            &["--stream", "a", "--permissions", "admin"],
+            "\"admin\" is not a permission",
+        ),
+        (&["--stream", "a", "--expires-in", "soon"], "is not a lifetime"),
+        (&["--stream", "a", "--expires-in", "0"], "is not a lifetime"),
+        (&["--stream", "a", "--expires-in=-5m"], "is not a lifetime"),
         (&["--server", ""], "the name is empty"),
     ] {
         let error = pair.token(args).unwrap_err();
@@ -200,7 +203,7 @@ fn keys_as_openssl_and_ruby_write_them_sign_too() {
 }
 
 #[test]
-fn explain_says_what_is_allowed() {
+fn explain_shows_that_a_request_is_allowed() {
     let pair = Pair::new();
     let token = pair.token(&["--stream", STREAM]).unwrap();
     let signed_url = format!("https://h:1/v1/stream/{STREAM}?offset=-1&token={}", token.trim());
@@ -247,11 +250,11 @@ fn explain_says_what_is_allowed() {
 }
 
 #[test]
-fn explain_says_which_rule_refuses() {
+fn explain_names_the_rule_that_refuses() {
     let pair = Pair::new();
     let token = pair.token(&["--stream", STREAM]).unwrap();
     let other = pair.token(&["--stream", STREAM, "--issuer", "x"]).unwrap();
-    let now = clock::now_secs();
+    let now = Clock::system().secs();
     let forged = Signatory::new(9).token(&client(now, STREAM, &["read"]));
     let spoilt = Signatory::new(9).token(&with(client(now - 9000, STREAM, &[]), "stream", None));
     for (args, expected) in [
@@ -302,7 +305,7 @@ fn explain_says_which_rule_refuses() {
 }
 
 #[test]
-fn explain_reports_what_it_cannot_work_with() {
+fn explain_reports_bad_arguments() {
     let pair = Pair::new();
     let error = |config: &Config, args: &[&str]| run(config, &[&["explain"], args].concat()).unwrap_err();
     assert!(error(&pair.config, &["t", "G T", "a"]).contains("not an HTTP method"));

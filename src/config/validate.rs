@@ -269,6 +269,7 @@ impl Checker<'_> {
         const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
         let filter = &self.config.observability.rust_log;
         let keys = ["observability.rust_log"];
+        #[cfg(feature = "cli")]
         if let Err(error) = tracing_subscriber::EnvFilter::builder().parse(filter) {
             self.fail(&keys, format!("{} is no log filter: {error}", quote(filter)));
             return;

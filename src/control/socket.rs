@@ -1,4 +1,4 @@
-//! The socket in the data directory.
+//! The Unix socket in the data directory.
 
 use std::{
     fs, io,
@@ -11,23 +11,23 @@ use std::{
 
 use socket2::{Domain, SockAddr, Socket, Type};
 
-/// The socket's file in the data directory.
+/// The socket in the data directory.
 pub(super) const FILE_NAME: &str = "control.sock";
 
-/// The longest path that a socket's address takes everywhere (macOS has the shortest, 104 bytes
-/// with its end).
+/// The longest path of a socket address on every system. macOS allows 104 bytes including the
+/// terminator.
 const MAX_PATH: usize = 100;
 
-/// Conversations that the kernel may hold until they are accepted.
+/// Connections that the kernel queues until they are accepted.
 const BACKLOG: i32 = 16;
 
-/// Listens in a directory that this process holds: a socket that is there was left behind.
+/// Listens in a directory that this process holds. An existing socket is stale.
 pub(super) fn bind(dir: &Path) -> io::Result<UnixListener> {
-    at(dir, |path| {
+    with_short_path(dir, |path| {
         remove_file(path)?;
         let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
         socket.bind(&SockAddr::unix(path)?)?;
-        // Nobody can connect before it listens.
+        // Before `listen`, so that nobody can connect with the initial permissions.
         fs::set_permissions(path, fs::Permissions::from_mode(0o600))?;
         socket.listen(BACKLOG)?;
         socket.set_nonblocking(true)?;
@@ -36,7 +36,7 @@ pub(super) fn bind(dir: &Path) -> io::Result<UnixListener> {
 }
 
 pub(super) fn connect(dir: &Path) -> io::Result<UnixStream> {
-    at(dir, |path| UnixStream::connect(path))
+    with_short_path(dir, |path| UnixStream::connect(path))
 }
 
 pub(super) fn remove(dir: &Path) -> io::Result<()> {
@@ -50,8 +50,8 @@ fn remove_file(path: &Path) -> io::Result<()> {
     }
 }
 
-/// Runs `work` with a path to the socket that is short enough for an address.
-fn at<T>(dir: &Path, work: impl FnOnce(&Path) -> io::Result<T>) -> io::Result<T> {
+/// Calls `work` with a path to the socket that is short enough for an address.
+fn with_short_path<T>(dir: &Path, work: impl FnOnce(&Path) -> io::Result<T>) -> io::Result<T> {
     let path = dir.join(FILE_NAME);
     if path.as_os_str().len() <= MAX_PATH {
         return work(&path);
@@ -59,7 +59,7 @@ fn at<T>(dir: &Path, work: impl FnOnce(&Path) -> io::Result<T>) -> io::Result<T>
     through_descriptor(dir, work)
 }
 
-/// Linux has a short name for every open directory.
+/// Linux has a short path for every open directory.
 #[cfg(target_os = "linux")]
 fn through_descriptor<T>(dir: &Path, work: impl FnOnce(&Path) -> io::Result<T>) -> io::Result<T> {
     use std::os::fd::AsRawFd as _;
@@ -70,6 +70,6 @@ fn through_descriptor<T>(dir: &Path, work: impl FnOnce(&Path) -> io::Result<T>) 
 
 #[cfg(not(target_os = "linux"))]
 fn through_descriptor<T>(dir: &Path, _work: impl FnOnce(&Path) -> io::Result<T>) -> io::Result<T> {
-    let why = format!("{} is too long for the address of a socket", dir.display());
-    Err(io::Error::new(io::ErrorKind::InvalidInput, why))
+    let reason = format!("{} is too long for the address of a socket", dir.display());
+    Err(io::Error::new(io::ErrorKind::InvalidInput, reason))
 }

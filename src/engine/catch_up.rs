@@ -1,13 +1,13 @@
 //! Catch-up reads (section 5.6): everything from a position up to the tail at the time of the
-//! request, read from the store piece by piece as the reader takes it.
+//! request, read from the store in pieces as the reader takes them.
 
 use std::sync::Arc;
 
 use super::{
     Engine,
     chunk::Chunk,
-    errors::ReadError,
-    follow::Reader,
+    read_error::ReadError,
+    reader::ReaderGuard,
     stream::{Identity, Stream},
 };
 use crate::{
@@ -15,10 +15,10 @@ use crate::{
     storage::Position,
 };
 
-/// A part of a stream, as it was when it was asked for.
+/// A part of a stream, as it was at the time of the request.
 pub struct CatchUp {
     stream: Arc<Stream>,
-    /// Where it begins.
+    /// Where the part begins.
     pub start: Offset,
     /// Where it ends, and where the next read begins.
     pub end: Offset,
@@ -26,12 +26,12 @@ pub struct CatchUp {
     pub up_to_date: bool,
     /// Whether the part ends at the tail of a closed stream.
     pub closed: bool,
-    /// The bytes. None for a read from `now`.
+    /// The content. Empty for a read from the tail.
     pub pieces: Pieces,
 }
 
 impl CatchUp {
-    /// Which stream; with the positions this names the bytes for ever.
+    /// The stream. With the positions it identifies the bytes forever.
     #[must_use]
     pub fn identity(&self) -> Identity {
         self.stream.identity()
@@ -55,9 +55,9 @@ impl CatchUp {
         self.stream.lifetime()
     }
 
-    /// The number of bytes of the pieces' bodies, joined, where it is known before all of them
-    /// are read. An array of messages is as long as they are stored: brackets take the place of
-    /// the last separator. Appends are stored with more than they hold.
+    /// The length of the pieces' bodies, joined, if it is known before all of them are read. An
+    /// array of messages is as long as its stored form, because brackets replace the last
+    /// separator. Appends are stored with frame headers.
     #[must_use]
     pub fn body_len(&self) -> Option<u64> {
         let stored = self.end.position - self.start.position;
@@ -66,7 +66,7 @@ impl CatchUp {
             (Kind::Json, _) => Some(stored),
             (Kind::Text | Kind::Binary, Some(only)) => Some(only.body().len() as u64),
             (Kind::Text | Kind::Binary, None) => {
-                let is_framed = self.stream.record().0.framing.is_framed();
+                let is_framed = self.stream.record().framing.is_framed();
                 (!is_framed).then_some(stored)
             }
         }
@@ -93,8 +93,7 @@ impl CatchUp {
 /// The chunks of a catch-up read, in order.
 #[derive(Default)]
 pub struct Pieces {
-    /// Read before the answer begins, so that what is wrong with the request can be answered
-    /// with a status.
+    /// Read before the response begins, so that a bad request gets a status.
     first: Option<Arc<Chunk>>,
     rest: Option<Box<Rest>>,
 }
@@ -102,8 +101,8 @@ pub struct Pieces {
 /// Chunks that have not been read yet.
 struct Rest {
     engine: Engine,
-    /// A sliding lifetime does not run out under it.
-    reader: Reader,
+    /// Keeps a sliding lifetime from running out during the read.
+    reader: ReaderGuard,
     at: Position,
     end: Position,
 }
@@ -118,13 +117,13 @@ impl Pieces {
         }
     }
 
-    /// Whether the last piece was handed out.
+    /// Whether the last piece has been returned.
     #[must_use]
     pub fn is_over(&self) -> bool {
         self.first.is_none() && self.rest.is_none()
     }
 
-    /// The piece, where there is only one.
+    /// The piece, if there is only one.
     #[must_use]
     pub fn only(&self) -> Option<&Arc<Chunk>> {
         self.first.as_ref().filter(|_| self.rest.is_none())
@@ -133,8 +132,8 @@ impl Pieces {
     /// The next piece; `None` after the last.
     ///
     /// # Errors
-    /// When the store cannot be read, or no longer keeps what comes next: the stream was
-    /// deleted, or trimmed by its retention. The pieces handed out before are not all there was.
+    /// When the store cannot be read, or the stream was deleted or trimmed meanwhile. The pieces
+    /// returned before are incomplete then.
     pub async fn next(&mut self) -> Result<Option<Arc<Chunk>>, ReadError> {
         if let Some(first) = self.first.take() {
             return Ok(Some(first));
@@ -150,8 +149,8 @@ impl Pieces {
 }
 
 impl Engine {
-    /// Everything from a position up to the tail; with `limits.max_read_bytes`, no more than
-    /// that and whole messages, unless the first one alone is larger.
+    /// Everything from a position up to the tail, or whole messages of at most
+    /// [`Limits::max_read_bytes`](super::Limits::max_read_bytes), unless the first one is larger.
     ///
     /// # Errors
     /// See [`ReadError`].
@@ -160,13 +159,13 @@ impl Engine {
         self.touch(&stream, self.shared.clock.millis());
         let (snapshot, start, first) = loop {
             let snapshot = stream.snapshot();
-            let start = stream.resolve(from, &snapshot)?;
+            let start = snapshot.resolve(from)?;
             if from == ReadFrom::Now {
                 break (snapshot, start, None);
             }
             match self.chunk(&stream, start, snapshot.tail).await {
                 // The stream was trimmed meanwhile and begins later.
-                Err(ReadError::GivenUp { .. }) if from == ReadFrom::Beginning => {}
+                Err(ReadError::Trimmed { .. }) if from == ReadFrom::Beginning => {}
                 chunk => break (snapshot, start, Some(chunk?)),
             }
         };
@@ -182,7 +181,7 @@ impl Engine {
         let rest = (first_end < end).then(|| {
             Box::new(Rest {
                 engine: self.clone(),
-                reader: Reader::new(Arc::clone(&stream), self.shared.clock.clone()),
+                reader: ReaderGuard::new(Arc::clone(&stream), self.shared.clock.clone()),
                 at: first_end,
                 end,
             })
@@ -193,13 +192,13 @@ impl Engine {
             end: stream.offset(end),
             stream,
             up_to_date,
-            closed: snapshot.closed && up_to_date,
+            closed: snapshot.is_closed() && up_to_date,
             pieces: Pieces { first, rest },
         })
     }
 
-    /// Where a page ends: after the last chunk that does not reach beyond `limit`. Only reading
-    /// tells where messages end; the pieces then come from the cache.
+    /// Where a page ends: after the last chunk that ends at or before `limit`. Messages have to be
+    /// read to find their ends; the pieces then come from the cache.
     async fn page_end(
         &self,
         stream: &Arc<Stream>,

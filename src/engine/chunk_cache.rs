@@ -1,4 +1,4 @@
-//! Chunks shared by everybody who reads the same part of a stream at about the same time.
+//! Chunks shared by all who read the same part of a stream at about the same time.
 
 use std::{
     collections::HashMap,
@@ -12,14 +12,14 @@ use quick_cache::{DefaultHashBuilder, Weighter, sync::Cache};
 use super::chunk::Chunk;
 use crate::storage::{Position, StreamId};
 
-/// A chunk of this size or more is shared for as long as anybody holds it. The cache may have
-/// evicted it, or never taken it for its size.
+/// A chunk of at least this size is shared for as long as a reader holds it, even if the cache has
+/// evicted it or rejected it for its size.
 pub(crate) const LARGE_CHUNK: usize = 64 * 1024;
 
-/// Which stream, where the chunk begins, and where it should end.
+/// The stream, where the chunk begins, and where it should end.
 pub(super) type Key = (StreamId, Position, Position);
 
-/// Recently read chunks, as many as fit, and all large ones that are in use.
+/// As many recently read chunks as fit, and all large ones in use.
 pub(super) struct ChunkCache {
     recent: Cache<Key, Arc<Chunk>, ByWeight>,
     in_use: Mutex<InUse>,
@@ -28,7 +28,7 @@ pub(super) struct ChunkCache {
 #[derive(Default)]
 struct InUse {
     chunks: HashMap<Key, Weak<Chunk>>,
-    /// The number of entries at which dead ones are dropped.
+    /// The number of entries at which dropped chunks are pruned.
     prune_at: usize,
 }
 
@@ -42,16 +42,16 @@ impl Weighter<Key, Arc<Chunk>> for ByWeight {
 }
 
 impl ChunkCache {
-    /// A cache that holds `bytes` of recent chunks.
-    pub(super) fn new(bytes: u64) -> Self {
+    /// A cache of up to `bytes` of recent chunks.
+    pub fn new(bytes: u64) -> Self {
         Self {
             recent: Cache::with(1024, bytes, ByWeight, DefaultHashBuilder::default(), Default::default()),
             in_use: Mutex::default(),
         }
     }
 
-    /// The chunk of `key`, loaded once for all who ask for it meanwhile.
-    pub(super) async fn get_or_load<E>(
+    /// The chunk of `key`, loaded once for all who ask for it at the same time.
+    pub async fn get_or_load<E>(
         &self,
         key: &Key,
         load: impl Future<Output = Result<Arc<Chunk>, E>>,
@@ -112,12 +112,12 @@ mod tests {
         assert!(Arc::ptr_eq(&first, &get(&cache, 0, LARGE_CHUNK).await));
         let weak = Arc::downgrade(&first);
         drop(first);
-        assert!(weak.upgrade().is_none(), "the cache holds what does not fit");
+        assert!(weak.upgrade().is_none(), "the cache keeps a chunk that does not fit");
         get(&cache, 0, LARGE_CHUNK).await;
     }
 
     #[tokio::test]
-    async fn chunks_that_nobody_holds_are_forgotten() {
+    async fn large_chunks_that_nobody_holds_are_pruned() {
         let cache = ChunkCache::new(1000);
         for start in 0..10_000 {
             get(&cache, start, LARGE_CHUNK).await;

@@ -22,9 +22,10 @@ use super::{
 };
 use crate::{
     clock::Clock,
+    log_throttle::LogThrottle,
     protocol::Offset,
     storage::{CommitError, Storage, StreamId},
-    telemetry::{Metrics, Seldom},
+    telemetry::Metrics,
 };
 
 /// Commands that may wait. Beyond that, writers are told to come back.
@@ -79,7 +80,7 @@ struct Core {
     /// Streams of which a failed commit has left unknown whether they are still as published.
     doubtful: Vec<Arc<Stream>>,
     answers: Answers,
-    failures: Seldom,
+    failures: LogThrottle,
 }
 
 /// Ids for new streams, set aside in blocks.
@@ -129,7 +130,7 @@ impl Committer {
             },
             writers: WriterTables::default(),
             doubtful: Vec::new(),
-            failures: Seldom::default(),
+            failures: LogThrottle::new(clock.clone()),
             // Whoever brings a command to a store that does not block is a task already.
             answers: if inline { Answers::default() } else { Answers::by_task() },
         };
@@ -323,8 +324,8 @@ impl Core {
             }
             error => {
                 let unavailable = Unavailable::from(&error);
-                if let Some(unsaid) = self.failures.now("commit") {
-                    tracing::error!(%error, commands = requests.len(), unsaid, "a batch was not committed");
+                if let Some(suppressed) = self.failures.allow("commit") {
+                    tracing::error!(%error, commands = requests.len(), suppressed, "a batch was not committed");
                 }
                 for request in requests {
                     request.refuse(unavailable.clone());
@@ -345,7 +346,7 @@ impl Core {
                     if stored.is_none() {
                         self.cache.remove(&stream);
                     }
-                    stream.correct(stored);
+                    stream.reset_to_stored(stored);
                 }
                 Err(error) => {
                     tracing::warn!(%error, "a stream cannot be looked at after a failed commit; trying again");
@@ -365,7 +366,7 @@ impl Request {
 
     fn refuse(self, why: Unavailable) {
         if let Command::Touch { stream } = &self.command {
-            stream.end_touch();
+            stream.finish_flush();
         }
         self.answer(Outcome::Unavailable(why));
     }

@@ -12,7 +12,7 @@ use super::{
     transaction::{Slot, Staged, Transaction},
 };
 use crate::{
-    protocol::{BadInput, ContentType, Framing, Kind, Lifetime, Past, StreamName},
+    protocol::{BadInput, ContentType, Framing, History, Kind, Lifetime, StreamName},
     storage::{Life, Retention, StreamId, StreamRecord},
 };
 
@@ -206,7 +206,7 @@ fn record(
 /// How the new stream keeps its appends: as its source does, or apart where they are not messages.
 fn framing(create: &PreparedCreate) -> Framing {
     if let Some(Ok(point)) = create.fork.as_ref().map(|fork| &fork.at) {
-        return point.source.record().0.framing;
+        return point.source.record().framing;
     }
     match create.content_type.as_ref().map_or(Kind::Binary, ContentType::kind) {
         Kind::Json => Framing::NONE,
@@ -241,7 +241,7 @@ pub(super) fn blank(create: &PreparedCreate) -> StreamRecord {
 /// Gives an imported stream the offsets of the one that was exported. What is appended after the
 /// import has offsets of a life of its own, so that they are never mistaken for others that the
 /// exported stream has handed out since.
-fn go_on_from(past: &Past, record: &mut StreamRecord, id: StreamId) -> Result<(), BadInput> {
+fn go_on_from(past: &History, record: &mut StreamRecord, id: StreamId) -> Result<(), BadInput> {
     let bad = |reason: String| BadInput::new("Stream-Lives", reason);
     if past.lives.len() > MAX_LINEAGE {
         return Err(bad(format!("names more than {MAX_LINEAGE} offsets")));
@@ -264,7 +264,7 @@ fn go_on_from(past: &Past, record: &mut StreamRecord, id: StreamId) -> Result<()
             end: life.position,
         });
     }
-    let Some(begin) = past.begin else { return Ok(()) };
+    let Some(begin) = past.earliest else { return Ok(()) };
     if record.lives.last().is_none_or(|last| begin.position > last.end) || !record.gave_out(begin) {
         let reason = "must be an offset of the lives that Stream-Lives names";
         return Err(BadInput::new("Stream-Earliest-Offset", reason));

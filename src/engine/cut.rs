@@ -1,7 +1,7 @@
-//! Where a stream's past can be cut off: between messages, between appends, or, of text that an
-//! earlier version stored, between characters.
+//! Places where retention can trim a stream: between messages, between appends, or, of text whose
+//! appends are not kept apart, between characters.
 
-use super::{load::stored, text};
+use super::{load::read_range, text};
 use crate::{
     protocol::{
         Framing, Kind,
@@ -11,14 +11,14 @@ use crate::{
     storage::{Position, Storage, StorageError, StreamRecord},
 };
 
-/// How much is read at a time.
+/// Bytes read at a time.
 const WINDOW: u64 = 64 * 1024;
-/// How much of a stream of small appends is walked through at once: the committer waits for it.
-/// The next time goes on from there.
+/// Bytes of small appends walked through in one call, because the committer waits. The next call
+/// goes on from there.
 const MAX_WALK: u64 = 16 * 1024 * 1024;
 
-/// The first place at or after `wanted` where a stream can be cut, at most `limit`, which is one.
-/// It may be one before `wanted` where that is far away.
+/// The first boundary in `wanted..=limit` (`limit` is one), or an earlier one where `wanted` is more
+/// than [`MAX_WALK`] away.
 pub(super) fn boundary(
     storage: &dyn Storage,
     record: &StreamRecord,
@@ -35,12 +35,12 @@ pub(super) fn boundary(
     if kind == Kind::Binary {
         return Ok(wanted);
     }
-    // The byte before tells whether a message begins right here.
+    // The byte before tells whether a message begins at `wanted`.
     let from = wanted - 1;
     let mut len = WINDOW;
     loop {
         let end = limit.min(from + len);
-        let bytes = stored(storage, record, from, end)?;
+        let bytes = read_range(storage, record, from, end)?;
         let found = match kind {
             Kind::Json => json::end_of(1, &bytes).ok(),
             Kind::Text | Kind::Binary => text::next_character(&bytes, 1),
@@ -53,7 +53,7 @@ pub(super) fn boundary(
     }
 }
 
-/// Goes from append to append, from the earliest.
+/// Walks from append to append, from the earliest.
 fn append_end(
     storage: &dyn Storage,
     record: &StreamRecord,
@@ -63,14 +63,14 @@ fn append_end(
     let mut at = record.earliest();
     let mut walked = 0;
     while at < wanted && walked < MAX_WALK {
-        let bytes = stored(storage, record, at, limit.min(at + WINDOW))?;
+        let bytes = read_range(storage, record, at, limit.min(at + WINDOW))?;
         walked += bytes.len() as u64;
-        let (next, found) = walk(&bytes, record.framing, at, wanted);
+        let Walk { end: next, found } = walk(&bytes, record.framing, at, wanted);
         if found {
             return Ok(next.min(limit));
         }
         if next == at || next > limit {
-            let what = format!("stream {} has no append at {at}", record.id);
+            let what = format!("stream {} has no append at position {at}", record.id);
             return Err(StorageError::Corrupt(what));
         }
         at = next;
@@ -78,22 +78,32 @@ fn append_end(
     Ok(at)
 }
 
-/// Where the last append ends that begins in `bytes`, which begin at `at`; or the first that ends
-/// at or after `wanted`, and that it is one.
-fn walk(bytes: &[u8], framing: Framing, at: Position, wanted: Position) -> (Position, bool) {
+/// How far a walk came.
+struct Walk {
+    end: Position,
+    /// The end is at or after the wanted position.
+    found: bool,
+}
+
+/// The end of the first append in `bytes`, which begin at `at`, that ends at or after `wanted`, or
+/// else of the last one.
+fn walk(bytes: &[u8], framing: Framing, at: Position, wanted: Position) -> Walk {
     let mut frames = frame::frames(bytes, framing);
     while frames.next().is_some() {
         let end = at + frames.at() as u64;
         if end >= wanted {
-            return (end, true);
+            return Walk { end, found: true };
         }
     }
     let end = at + frames.at() as u64;
     match frames.next_header() {
         Header::Whole { size, len } => {
             let end = end + size as u64 + len;
-            (end, end >= wanted)
+            Walk {
+                end,
+                found: end >= wanted,
+            }
         }
-        Header::Cut | Header::None => (end, false),
+        Header::Cut | Header::None => Walk { end, found: false },
     }
 }

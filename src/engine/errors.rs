@@ -1,7 +1,5 @@
 //! One error enum for each operation. Each variant says what the caller must do.
 
-use std::io::ErrorKind;
-
 use crate::{
     protocol::{BadInput, Offset},
     storage::{CommitError, StorageError},
@@ -46,20 +44,10 @@ impl From<&CommitError> for Unavailable {
             CommitError::Full(what) => Self::Full(what.clone()),
             CommitError::TailMoved { .. } => Self::Raced,
             CommitError::Damaged { what, .. } => Self::Damaged(what.clone()),
-            CommitError::Storage(error) if is_read_only(error) => Self::ReadOnly(error.to_string()),
+            CommitError::Storage(error) if error.is_read_only() => Self::ReadOnly(error.to_string()),
             CommitError::Storage(error) => Self::Failed(error.to_string()),
         }
     }
-}
-
-fn is_read_only(error: &StorageError) -> bool {
-    let StorageError::Io { source, .. } = error else {
-        return false;
-    };
-    matches!(
-        source.kind(),
-        ErrorKind::ReadOnlyFilesystem | ErrorKind::PermissionDenied
-    )
 }
 
 /// Why a stream was not created.
@@ -162,44 +150,4 @@ pub enum DeleteError {
     /// See [`Unavailable`].
     #[error(transparent)]
     Unavailable(#[from] Unavailable),
-}
-
-/// Why nothing was read.
-#[derive(Debug, Clone, thiserror::Error)]
-pub enum ReadError {
-    /// What is asked for was given up by the stream's retention: read on from the earliest
-    /// position, and do without what lay before.
-    #[error("the stream does not keep what is at this offset any more")]
-    GivenUp {
-        /// Where the earliest content that can be read begins.
-        earliest: Offset,
-    },
-    /// The offset is one of another stream's, or of an earlier stream of this name: read on from
-    /// the beginning, or from `now`.
-    #[error(
-        "the offset is not of this stream: the stream was deleted and created again since, or the offset is another \
-         stream's; read on from offset=-1 or offset=now"
-    )]
-    OtherLife {
-        /// Where this stream ends.
-        tail: Offset,
-    },
-    /// There is no such stream.
-    #[error("the stream does not exist")]
-    NotFound,
-    /// It was deleted and is kept for its forks.
-    #[error("the stream was deleted")]
-    Gone,
-    /// The request itself is wrong, such as an offset that is not one of this stream.
-    #[error(transparent)]
-    Bad(#[from] BadInput),
-    /// See [`Unavailable`].
-    #[error(transparent)]
-    Unavailable(#[from] Unavailable),
-}
-
-impl From<StorageError> for ReadError {
-    fn from(error: StorageError) -> Self {
-        Self::Unavailable(error.into())
-    }
 }

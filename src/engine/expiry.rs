@@ -15,9 +15,9 @@ use super::{
     transaction::{Staged, Transaction},
 };
 use crate::{
+    log_throttle::LogThrottle,
     protocol::Lifetime,
     protocol::{Millis, StreamName},
-    telemetry::Seldom,
 };
 
 /// How often due streams are looked for.
@@ -31,7 +31,7 @@ const MIN_TOUCH_MILLIS: Millis = 1_000;
 /// Looks for streams whose time is over, and forgets those that nobody uses, for as long
 /// as the engine lives.
 pub(super) async fn sweep(engine: Weak<Shared>, stopped: CancellationToken) {
-    let failures = Seldom::default();
+    let failures = LogThrottle::default();
     let mut ticks = tokio::time::interval(SWEEP_INTERVAL);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
@@ -42,11 +42,11 @@ pub(super) async fn sweep(engine: Weak<Shared>, stopped: CancellationToken) {
         let Some(shared) = engine.upgrade() else { return };
         let engine = Engine { shared };
         if let Err(error) = engine.expire_due().await
-            && let Some(unsaid) = failures.now("sweep")
+            && let Some(suppressed) = failures.allow("sweep")
         {
-            tracing::warn!(%error, unsaid, "could not look for expired streams; trying again");
+            tracing::warn!(%error, suppressed, "could not look for expired streams; trying again");
         }
-        engine.forget_idle();
+        engine.evict_idle();
     }
 }
 
@@ -70,18 +70,9 @@ impl Engine {
         }
     }
 
-    /// Forgets idle streams. What only memory knows of them is written down first.
-    fn forget_idle(&self) {
-        let now = self.shared.clock.millis();
-        let owing = std::cell::RefCell::new(Vec::new());
-        self.shared.cache.forget_idle(now, |stream| {
-            let owes = stream.owes_touch();
-            if owes {
-                owing.borrow_mut().push(Arc::clone(stream));
-            }
-            owes
-        });
-        for stream in owing.into_inner() {
+    /// Evicts idle streams. Access times that the store does not know are written down first.
+    fn evict_idle(&self) {
+        for stream in self.shared.cache.evict_idle(self.shared.clock.millis()) {
             self.send(Command::Touch { stream });
         }
     }
@@ -90,8 +81,8 @@ impl Engine {
     pub(super) fn touch(&self, stream: &Arc<Stream>, now: Millis) {
         let Lifetime::Ttl(secs) = stream.lifetime() else { return };
         stream.touch(now);
-        let (record, ..) = stream.record();
-        if now.saturating_sub(record.touched_at) >= touch_step(secs) && stream.begin_touch() {
+        let record = stream.record();
+        if now.saturating_sub(record.touched_at) >= touch_step(secs) && stream.claim_flush() {
             self.send(Command::Touch {
                 stream: Arc::clone(stream),
             });
@@ -124,7 +115,7 @@ pub(super) fn stage(tx: &mut Transaction<'_>, name: &StreamName) -> Result<(), U
 }
 
 pub(super) fn stage_touch(tx: &mut Transaction<'_>, stream: &Arc<Stream>) {
-    stream.end_touch();
+    stream.finish_flush();
     let slot = tx.stage(stream);
     if tx.get(slot).gone.is_none() {
         write_touch(tx.get_mut(slot));

@@ -1,76 +1,51 @@
 //! Live reads: waiting for what comes next (sections 5.7 and 5.8).
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicU64, Ordering},
+use std::{
+    pin::pin,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use super::{
     Engine,
     chunk::Chunk,
-    errors::ReadError,
+    read_error::ReadError,
+    reader::ReaderGuard,
     stream::{Gone, Identity, Snapshot, Stream},
 };
 use crate::{
-    clock::Clock,
     protocol::{Kind, Lifetime, Offset, ReadFrom, StreamName},
     storage::Position,
 };
 
-/// A reader of a stream that waits at its end. It costs nothing while nothing happens.
+/// A reader of a stream that waits at its tail. It costs nothing while nothing happens.
 pub struct Follower {
     engine: Engine,
-    reader: Reader,
+    reader: ReaderGuard,
     at: Position,
-    /// Nothing was read yet, and it may be read from wherever the stream begins.
+    /// Nothing was read yet, and the reader accepts wherever the stream begins.
     at_beginning: bool,
     /// Text ends with whole characters for this reader.
     whole_characters: bool,
     /// The tail at which the reader had everything but the beginning of a character.
-    held_to: Position,
-}
-
-/// How much a live reader has still to read, for others than the reader itself.
-#[derive(Clone)]
-pub struct Backlog {
-    stream: Arc<Stream>,
-    at: Arc<AtomicU64>,
-}
-
-impl Backlog {
-    /// Notes how far the reader is.
-    pub fn note(&self, follower: &Follower) {
-        self.at.store(follower.at, Ordering::Release);
-    }
-
-    /// Bytes between the reader and the tail.
-    #[must_use]
-    pub fn bytes(&self) -> u64 {
-        let snapshot = self.stream.snapshot();
-        let at = self.at.load(Ordering::Acquire).max(snapshot.earliest);
-        snapshot.tail.saturating_sub(at)
-    }
-}
-
-/// Counts as a reader of a stream for as long as it exists.
-pub(super) struct Reader {
-    stream: Arc<Stream>,
-    clock: Clock,
+    held_back_at: Position,
 }
 
 /// One step of a live read.
 #[derive(Debug, Clone)]
 pub enum Event {
-    /// More bytes.
+    /// More content.
     Chunk {
-        /// These.
+        /// The content.
         chunk: Arc<Chunk>,
-        /// Whether that was everything.
+        /// Whether the reader has everything now.
         up_to_date: bool,
-        /// Whether that was everything for ever.
+        /// Whether the stream is closed, and the reader has all of it.
         closed: bool,
     },
-    /// The reader has everything but an append that ends inside of a character.
+    /// The reader has everything but an append that ends inside a character.
     HeldBack,
     /// The reader has everything, and the stream is closed.
     Closed,
@@ -81,40 +56,78 @@ pub enum Event {
     },
 }
 
+/// How far a reader is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ReadState {
+    /// The reader has everything there is.
+    pub up_to_date: bool,
+    /// The stream is closed, and the reader has all of it.
+    pub closed: bool,
+}
+
+/// What follows a reader's position.
+enum Next {
+    Chunk {
+        chunk: Arc<Chunk>,
+        /// An append that ends inside a character follows, and is held back.
+        holds_back: bool,
+    },
+    /// Nothing but an append that is held back.
+    HeldBack,
+}
+
+/// How much a live reader has left to read, for others than the reader itself.
+#[derive(Clone)]
+pub struct Backlog {
+    stream: Arc<Stream>,
+    at: Arc<AtomicU64>,
+}
+
+impl Backlog {
+    /// Records the reader's position.
+    pub fn note(&self, follower: &Follower) {
+        self.at.store(follower.at, Ordering::Release);
+    }
+
+    /// Bytes between the reader and the tail.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        let snapshot = self.stream.snapshot();
+        let at = self.at.load(Ordering::Acquire).max(snapshot.earliest());
+        snapshot.tail.saturating_sub(at)
+    }
+}
+
 impl Engine {
-    /// Follows a stream from a position on.
+    /// Follows a stream from a position.
     ///
     /// # Errors
     /// See [`ReadError`].
     pub async fn follow(&self, name: &StreamName, from: ReadFrom) -> Result<Follower, ReadError> {
         let stream = self.find_readable(name).await?;
         self.touch(&stream, self.shared.clock.millis());
-        let reader = Reader::new(stream, self.shared.clock.clone());
-        let snapshot = reader.stream.snapshot();
-        let at = reader.stream.resolve(from, &snapshot)?;
+        let reader = ReaderGuard::new(stream, self.shared.clock.clone());
+        let snapshot = reader.stream().snapshot();
         let follower = Follower {
             engine: self.clone(),
+            at: snapshot.resolve(from)?,
             reader,
-            at,
             at_beginning: from == ReadFrom::Beginning,
             whole_characters: false,
-            held_to: 0,
+            held_back_at: 0,
         };
-        // A position that is none is refused here, where it can still be said with a status.
-        // What was read for that is what the reader gets first.
-        let has_places = follower.kind() == Kind::Json || follower.reader.stream.record().0.framing.is_framed();
-        if matches!(from, ReadFrom::At(_)) && has_places {
-            follower
-                .engine
-                .chunk(&follower.reader.stream, at, snapshot.tail)
-                .await?;
+        // Reject a bad offset now, while a status can still be sent. The chunk is cached, so that
+        // the reader's first read finds it.
+        let has_boundaries = follower.kind() == Kind::Json || snapshot.record.framing.is_framed();
+        if matches!(from, ReadFrom::At(_)) && has_boundaries {
+            self.chunk(follower.reader.stream(), follower.at, snapshot.tail).await?;
         }
         Ok(follower)
     }
 }
 
 impl Follower {
-    /// Holds text that ends inside of a character back until the character is complete or the
+    /// Holds text that ends inside a character back until the character is complete or the
     /// stream is closed.
     #[must_use]
     pub fn in_whole_characters(mut self) -> Self {
@@ -122,153 +135,146 @@ impl Follower {
         self
     }
 
-    /// Where the reader is.
+    /// The reader's position.
     #[must_use]
     pub fn position(&self) -> Offset {
-        self.reader.stream.offset(self.at)
+        self.reader.stream().offset(self.at)
     }
 
-    /// What it has still to read.
+    /// How much the reader has left to read.
     #[must_use]
     pub fn backlog(&self) -> Backlog {
         Backlog {
-            stream: Arc::clone(&self.reader.stream),
+            stream: Arc::clone(self.reader.stream()),
             at: Arc::new(AtomicU64::new(self.at)),
         }
     }
 
-    /// Which stream it reads.
+    /// The stream that is read.
     #[must_use]
     pub fn identity(&self) -> Identity {
-        self.reader.stream.identity()
+        self.reader.stream().identity()
     }
 
-    /// How that stream is treated.
+    /// How the stream is treated.
     #[must_use]
     pub fn kind(&self) -> Kind {
-        self.reader.stream.content_type.kind()
+        self.reader.stream().content_type.kind()
     }
 
     /// The stream's content type, as given.
     #[must_use]
     pub fn content_type(&self) -> &str {
-        self.reader.stream.content_type.as_str()
+        self.reader.stream().content_type.as_str()
     }
 
     /// How long the stream lives.
     #[must_use]
     pub fn lifetime(&self) -> Lifetime {
-        self.reader.stream.lifetime()
+        self.reader.stream().lifetime()
     }
 
-    /// Whether the reader has everything that is there now, and whether that is so for ever.
+    /// How far the reader is.
     #[must_use]
-    pub fn caught_up(&self) -> (bool, bool) {
-        let snapshot = self.reader.stream.snapshot();
-        self.caught_up_with(&snapshot)
+    pub fn state(&self) -> ReadState {
+        self.state_in(&self.reader.stream().snapshot())
     }
 
-    fn caught_up_with(&self, snapshot: &Snapshot) -> (bool, bool) {
+    fn state_in(&self, snapshot: &Snapshot) -> ReadState {
         let has_all = self.at >= snapshot.tail;
-        (has_all || self.held_to >= snapshot.tail, has_all && snapshot.closed)
-    }
-
-    /// The content after the reader's position, and whether an append that ends inside of a
-    /// character is held back from it. `None`: there is nothing else.
-    async fn chunk(&self, now: &Snapshot) -> Result<(Option<Arc<Chunk>>, bool), ReadError> {
-        let stream = &self.reader.stream;
-        let is_last = |chunk: &Chunk| chunk.end.position >= now.tail;
-        let recent = stream.recent(self.at);
-        let chunk = match recent.filter(|chunk| chunk.torn().is_none() || is_last(chunk)) {
-            Some(chunk) => chunk,
-            None => self.engine.chunk(stream, self.at, now.tail).await?,
-        };
-        match chunk.torn() {
-            Some((end, len)) if self.whole_characters && is_last(&chunk) && !now.closed => {
-                if end == self.at {
-                    return Ok((None, true));
-                }
-                let sooner = async { Ok(Arc::new(stream.chunk(self.at, end, chunk.stored().slice(..len)))) };
-                let key = (stream.id, self.at, end);
-                let sooner: Result<_, ReadError> = self.engine.shared.chunks.get_or_load(&key, sooner).await;
-                Ok((Some(sooner?), true))
-            }
-            _ => Ok((Some(chunk), false)),
+        ReadState {
+            up_to_date: has_all || self.held_back_at >= snapshot.tail,
+            closed: has_all && snapshot.is_closed(),
         }
     }
 
     /// Waits for what comes next. Safe to drop and call again.
     ///
     /// # Errors
-    /// When the store cannot be read, or no longer keeps what comes next.
+    /// When the store cannot be read, or no longer has what comes next.
     pub async fn next(&mut self) -> Result<Event, ReadError> {
         loop {
-            let stream = &self.reader.stream;
-            let mut woken = std::pin::pin!(stream.wake().notified());
+            let mut woken = pin!(self.reader.stream().wake().notified());
             // Registered before looking, so that nothing published in between is missed.
             woken.as_mut().enable();
-            let snapshot = stream.snapshot();
-            if let Some(gone) = snapshot.gone {
-                tracing::debug!(stream = %stream.name, soft = gone == Gone::SoftDeleted, "ended under a reader");
-                return Ok(Event::Gone {
-                    softly: gone == Gone::SoftDeleted,
-                });
-            }
+            let snapshot = self.reader.stream().snapshot();
             if self.at_beginning {
-                self.at = self.at.max(snapshot.earliest);
+                self.at = self.at.max(snapshot.earliest());
             }
-            if self.at < snapshot.earliest {
-                return Err(ReadError::GivenUp {
-                    earliest: stream.offset(snapshot.earliest),
-                });
+            if let Some(end) = self.end_of(&snapshot)? {
+                return Ok(end);
             }
-            if self.at < snapshot.tail {
-                let (chunk, holds_back) = match self.chunk(&snapshot).await {
-                    Err(ReadError::NotFound) => return Ok(Event::Gone { softly: false }),
-                    Err(ReadError::GivenUp { .. }) if self.at_beginning => continue,
-                    read => read?,
-                };
-                let was_held_to = self.held_to;
-                if holds_back {
-                    self.held_to = snapshot.tail;
-                }
-                let Some(chunk) = chunk else {
-                    if was_held_to < snapshot.tail {
-                        return Ok(Event::HeldBack);
+            if self.at >= snapshot.tail {
+                woken.await;
+                continue;
+            }
+            match self.read_next(&snapshot).await {
+                Ok(Next::Chunk { chunk, holds_back }) => {
+                    (self.at, self.at_beginning) = (chunk.end.position, false);
+                    if holds_back {
+                        self.held_back_at = snapshot.tail;
                     }
-                    woken.await;
-                    continue;
-                };
-                (self.at, self.at_beginning) = (chunk.end.position, false);
-                let (up_to_date, closed) = self.caught_up_with(&snapshot);
-                return Ok(Event::Chunk {
-                    chunk,
-                    up_to_date,
-                    closed,
-                });
+                    let ReadState { up_to_date, closed } = self.state_in(&snapshot);
+                    return Ok(Event::Chunk {
+                        chunk,
+                        up_to_date,
+                        closed,
+                    });
+                }
+                Ok(Next::HeldBack) if self.held_back_at < snapshot.tail => {
+                    self.held_back_at = snapshot.tail;
+                    return Ok(Event::HeldBack);
+                }
+                Ok(Next::HeldBack) => woken.await,
+                Err(ReadError::NotFound) => return Ok(Event::Gone { softly: false }),
+                // The stream was trimmed meanwhile and begins later.
+                Err(ReadError::Trimmed { .. }) if self.at_beginning => {}
+                Err(error) => return Err(error),
             }
-            if snapshot.closed {
-                return Ok(Event::Closed);
-            }
-            woken.await;
         }
     }
-}
 
-impl Reader {
-    pub(super) fn new(stream: Arc<Stream>, clock: Clock) -> Self {
-        stream.enter();
-        Self { stream, clock }
+    /// The event after which nothing follows, if the reader is there.
+    fn end_of(&self, snapshot: &Snapshot) -> Result<Option<Event>, ReadError> {
+        if let Some(gone) = snapshot.gone {
+            let softly = gone == Gone::SoftDeleted;
+            tracing::debug!(stream = %self.reader.stream().name, soft = softly, "the stream of a live read is gone");
+            return Ok(Some(Event::Gone { softly }));
+        }
+        if self.at < snapshot.earliest() {
+            return Err(snapshot.trimmed());
+        }
+        Ok((self.at >= snapshot.tail && snapshot.is_closed()).then_some(Event::Closed))
     }
 
-    pub(super) fn stream(&self) -> &Arc<Stream> {
-        &self.stream
-    }
-}
-
-impl Drop for Reader {
-    fn drop(&mut self) {
-        self.stream.touch(self.clock.millis());
-        self.stream.leave();
+    async fn read_next(&self, snapshot: &Snapshot) -> Result<Next, ReadError> {
+        let stream = self.reader.stream();
+        let is_last = |chunk: &Chunk| chunk.end.position >= snapshot.tail;
+        let recent = stream.recent(self.at);
+        let chunk = match recent.filter(|chunk| chunk.split_character().is_none() || is_last(chunk)) {
+            Some(chunk) => chunk,
+            None => self.engine.chunk(stream, self.at, snapshot.tail).await?,
+        };
+        let split = chunk
+            .split_character()
+            .filter(|_| self.whole_characters && is_last(&chunk) && !snapshot.is_closed());
+        let Some(boundary) = split else {
+            return Ok(Next::Chunk {
+                chunk,
+                holds_back: false,
+            });
+        };
+        if boundary.position == self.at {
+            return Ok(Next::HeldBack);
+        }
+        let key = (stream.id, self.at, boundary.position);
+        let shorter = async {
+            let content = chunk.stored().slice(..boundary.len);
+            Ok::<_, ReadError>(Arc::new(stream.chunk(self.at, boundary.position, content)))
+        };
+        Ok(Next::Chunk {
+            chunk: self.engine.shared.chunks.get_or_load(&key, shorter).await?,
+            holds_back: true,
+        })
     }
 }

@@ -7,10 +7,11 @@ use bytes::Bytes;
 use super::{
     Engine,
     create::blank,
-    errors::{CreateError, ReadError, Unavailable},
+    errors::{CreateError, Unavailable},
     load::{self, AppendAt},
+    read_error::ReadError,
     request::{ForkPoint, ForkRequest, PreparedCreate, PreparedFork},
-    stream::{Gone, Stream},
+    stream::{Gone, Snapshot, Stream},
     transaction::{Slot, Transaction},
 };
 use crate::{
@@ -33,7 +34,7 @@ impl Engine {
     }
 
     async fn fork_point(&self, source: Arc<Stream>, request: &ForkRequest) -> Result<ForkPoint, CreateError> {
-        let (record, tail, gone) = source.record();
+        let Snapshot { record, tail, gone } = source.snapshot();
         if gone.is_some() {
             return Err(CreateError::SourceSoftDeleted);
         }
@@ -90,7 +91,7 @@ impl Engine {
             let position = self.after_messages(source, offset, sub_offset, tail).await?;
             return Ok((position, Bytes::new()));
         }
-        if !source.record().0.framing.is_framed() {
+        if !source.record().framing.is_framed() {
             let position = offset.checked_add(sub_offset).filter(|position| *position <= tail);
             return Ok((position.ok_or_else(overshoots)?, Bytes::new()));
         }
@@ -168,9 +169,9 @@ fn given_up() -> CreateError {
 
 fn fork_read_error(error: ReadError) -> CreateError {
     match error {
-        ReadError::GivenUp { .. } => given_up(),
+        ReadError::Trimmed { .. } => given_up(),
         ReadError::NotFound | ReadError::Gone => CreateError::SourceNotFound,
-        ReadError::Bad(bad) => BadInput::new("Stream-Fork-Offset", bad.reason).into(),
+        ReadError::InvalidOffset => BadInput::new("Stream-Fork-Offset", error.to_string()).into(),
         ReadError::OtherLife { .. } => BadInput::new("Stream-Fork-Offset", error.to_string()).into(),
         ReadError::Unavailable(unavailable) => unavailable.into(),
     }

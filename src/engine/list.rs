@@ -5,26 +5,26 @@ use std::sync::Arc;
 use super::{
     Engine, Shared,
     errors::Unavailable,
-    read::Metadata,
-    stream::{Gone, deadline},
+    metadata::Metadata,
+    stream::{Snapshot, deadline},
 };
 use crate::{
     protocol::{Millis, Offset, StreamName, name::canonical},
     storage::{StorageError, Stored},
 };
 
-/// How many records one look at the store reads.
+/// Records that one call of the store returns.
 const PAGE: usize = 256;
-/// How many records one listing looks at. Those that it does not show cost as much as the others.
-const MAX_LOOKED_AT: usize = 4096;
+/// Records that one listing reads. Those that it leaves out cost as much as the others.
+const MAX_RECORDS: usize = 4096;
 
-/// Streams in the order of their names' keys.
+/// One page of streams, in the order of their names' keys.
 #[derive(Debug, Clone, Default)]
 pub struct Listing {
-    /// Those that can be read, and not more than were asked for.
+    /// Streams that can be read, at most as many as were asked for.
     pub streams: Vec<Listed>,
-    /// The name to go on behind; `None` when there are no more. There may be a name and no
-    /// streams, where many that are not shown stand between others.
+    /// Pass as `after` for the next page; `None` on the last. A page may be empty and not the
+    /// last, because many streams in a row may be left out.
     pub next: Option<StreamName>,
 }
 
@@ -33,15 +33,15 @@ pub struct Listing {
 pub struct Listed {
     /// Its name.
     pub name: StreamName,
-    /// What `HEAD` says of it.
+    /// Its metadata.
     pub metadata: Metadata,
     /// The stream that it was forked from, and where.
     pub forked_from: Option<(StreamName, Offset)>,
 }
 
 impl Engine {
-    /// Streams whose names begin with `prefix`, after `after`, at most `limit`. Those that are
-    /// deleted, or whose time is over, are not among them. Does not count as a read.
+    /// At most `limit` streams whose names begin with `prefix` and come after `after`, without
+    /// deleted and expired ones. Does not count as a read.
     ///
     /// # Errors
     /// See [`Unavailable`].
@@ -51,7 +51,7 @@ impl Engine {
             canonical(&prefix).into_owned(),
             after.map(|after| canonical(&after).into_owned()),
         );
-        // Also where the store is memory: a page of records is more than a worker should wait for.
+        // Even an in-memory store takes too long for a worker to wait for a page.
         self.blocking(move || shared.list(&prefix, after, limit))
             .await?
             .map_err(Unavailable::from)
@@ -62,12 +62,12 @@ impl Shared {
     fn list(&self, prefix: &str, mut after: Option<String>, limit: usize) -> Result<Listing, StorageError> {
         let now = self.clock.millis();
         let mut listing = Listing::default();
-        let mut looked_at = 0;
+        let mut examined = 0;
         loop {
-            // One more than is shown tells whether there are more.
+            // One more record than fits tells whether there is another page.
             let wanted = (limit - listing.streams.len() + 1).min(PAGE);
             let page = self.storage.list(prefix, after.as_deref(), wanted)?;
-            looked_at += page.len();
+            examined += page.len();
             let last_page = page.len() < wanted;
             for (name, stored) in page {
                 if listing.streams.len() == limit {
@@ -80,25 +80,28 @@ impl Shared {
             if last_page {
                 return Ok(listing);
             }
-            if looked_at >= MAX_LOOKED_AT {
+            if examined >= MAX_RECORDS {
                 listing.next = after.and_then(|name| StreamName::new(&name).ok());
                 return Ok(listing);
             }
         }
     }
 
-    /// What is published of a stream goes before what is stored of it: memory knows the later
-    /// reads, and shows no append before it is acknowledged.
+    /// Prefers the stream in memory to its record: memory knows later reads, and shows an append
+    /// only once it is acknowledged.
     fn listed(&self, name: StreamName, stored: Stored, now: Millis) -> Option<Listed> {
         let (record, tail) = match self.cache.get(&name) {
-            Ok(stream) => match stream.record() {
-                (record, tail, None) if !stream.expired(now) => (record, tail),
-                (_, _, None | Some(Gone::Deleted | Gone::SoftDeleted)) => return None,
-            },
-            Err(_) => {
+            Some(stream) => {
+                let Snapshot { record, tail, gone } = stream.snapshot();
+                if gone.is_some() || stream.expired(now) {
+                    return None;
+                }
+                (record, tail)
+            }
+            None => {
                 let Stored { record, tail } = stored;
-                let over = deadline(record.lifetime, record.touched_at).is_some_and(|deadline| deadline <= now);
-                if record.soft_deleted || over {
+                let is_expired = deadline(record.lifetime, record.touched_at).is_some_and(|deadline| deadline <= now);
+                if record.soft_deleted || is_expired {
                     return None;
                 }
                 (Arc::new(record), tail)

@@ -1,17 +1,18 @@
-//! Reading chunks from the store: whole messages, whole appends, or, of text that an earlier
-//! version stored, whole characters.
+//! Reads of the store: whole messages, whole appends, or, of text whose appends are not kept
+//! apart, whole characters.
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 
 use super::{
-    chunk::{Chunk, unframe},
-    errors::ReadError,
-    stream::{Gone, Stream, join},
+    appends::unframe,
+    chunk::Chunk,
+    read_error::ReadError,
+    stream::{Gone, Stream},
     text,
 };
 use crate::{
     protocol::{
-        BadInput, Framing, Kind,
+        Framing, Kind,
         frame::{self, Header},
         json,
     },
@@ -20,13 +21,12 @@ use crate::{
 
 /// An append of at least this size is a chunk of its own, which shares the store's memory where
 /// the store is memory.
-const LARGE: u64 = 256 * 1024;
+const MIN_OWN_CHUNK: u64 = 256 * 1024;
 
-/// Text whose every append ends inside of a character is read up to this size for one that does
-/// not.
-const MAX_TORN: u64 = 32 * 1024 * 1024;
+/// How far text is read for an append that ends with a whole character.
+const MAX_SPLIT: u64 = 32 * 1024 * 1024;
 
-/// A read of one stream.
+/// A read of one stream from `start`, which may go up to `tail`.
 struct Load<'s> {
     storage: &'s dyn Storage,
     stream: &'s Stream,
@@ -34,8 +34,8 @@ struct Load<'s> {
     tail: Position,
 }
 
-/// Content from `start` to `wanted`, or to the last place before where it can be cut, or to the
-/// first after.
+/// Content from `start` to `wanted`, or to the last boundary before it, or else to the first after
+/// it.
 pub(super) fn load(
     storage: &dyn Storage,
     stream: &Stream,
@@ -43,180 +43,22 @@ pub(super) fn load(
     wanted: Position,
     tail: Position,
 ) -> Result<Chunk, ReadError> {
-    let load = Load {
-        storage,
-        stream,
-        start,
-        tail,
-    };
-    let kind = stream.content_type.kind();
-    match stream.record().0.framing {
-        _ if kind == Kind::Json => load.messages(wanted),
-        framing if framing.is_framed() => load.appends(kind, framing, wanted),
-        _ => load.unframed(kind, wanted),
+    let load = Load::new(storage, stream, start, tail);
+    match stream.record().framing {
+        _ if stream.content_type.kind() == Kind::Json => load.messages(wanted),
+        framing if framing.is_framed() => load.appends(framing, wanted),
+        _ => load.unframed(wanted),
     }
 }
 
-fn no_offset() -> ReadError {
-    BadInput::new("offset", "is not one that this server gave out for this stream").into()
-}
-
-impl Load<'_> {
-    /// The bytes of a range, all of them, whatever happens to the stream meanwhile. `None`: what
-    /// lies below the read was given up meanwhile, and may have been read as anything.
-    fn run(&self, record: &StreamRecord, from: Position, end: Position) -> Result<Option<Bytes>, ReadError> {
-        let read = stored(self.storage, record, from, end);
-        let (now, _, gone) = self.stream.record();
-        let earliest = now.earliest();
-        if gone == Some(Gone::Deleted) {
-            return Err(ReadError::NotFound);
-        }
-        if self.start < earliest {
-            return Err(ReadError::GivenUp {
-                earliest: now.offset(earliest),
-            });
-        }
-        if from < earliest {
-            return Ok(None);
-        }
-        if !matches!(&read, Ok(bytes) if bytes.len() as u64 == end - from) {
-            // A stream that is deleted under a reader loses its bytes before it is told to go.
-            let stored = self.storage.get(&self.stream.name)?;
-            if stored.is_none_or(|stored| stored.record.id != record.id) {
-                return Err(ReadError::NotFound);
-            }
-        }
-        let bytes = read?;
-        if bytes.len() as u64 != end - from {
-            let what = format!(
-                "stream {} has {} bytes from {from} on where {} were acknowledged",
-                record.id,
-                bytes.len(),
-                end - from
-            );
-            return Err(StorageError::Corrupt(what).into());
-        }
-        Ok(Some(bytes))
-    }
-
-    fn own_run(&self, record: &StreamRecord, from: Position, end: Position) -> Result<Bytes, ReadError> {
-        // Retention trimmed the start, so the whole range may be gone.
-        self.run(record, from, end)?.ok_or(ReadError::NotFound)
-    }
-
-    fn chunk(&self, len: usize, content: Bytes) -> Chunk {
-        self.stream.chunk(self.start, self.start + len as u64, content)
-    }
-
-    /// Whole messages of a JSON stream; one at least, however large.
-    fn messages(&self, wanted: Position) -> Result<Chunk, ReadError> {
-        let (mut end, mut searched) = (wanted, 0);
-        loop {
-            let (record, ..) = self.stream.record();
-            // The byte before tells whether a message starts here. One does at the earliest
-            // position, and the byte before that is gone.
-            let before = u64::from(self.start > record.earliest());
-            let Some(mut bytes) = self.run(&record, self.start - before, end)? else {
-                continue;
-            };
-            if before == 1 && !json::ends_message(&bytes.split_to(1)) {
-                return Err(no_offset());
-            }
-            let whole = match searched {
-                0 if end < self.tail => Some(json::whole_messages(&bytes)).filter(|whole| *whole > 0),
-                0 => Some(bytes.len()),
-                // A message that is larger than a read: it, and no more.
-                searched => {
-                    let rest = bytes.get(searched..).unwrap_or_default();
-                    json::end_of(1, rest).ok().map(|end| searched + end)
-                }
-            };
-            if let Some(whole) = whole.or((end == self.tail).then_some(bytes.len())) {
-                bytes.truncate(whole);
-                return Ok(self.chunk(whole, bytes));
-            }
-            // Twice as far each time, so that a large message is not read over and over.
-            searched = bytes.len();
-            end = self.tail.min(self.start + 2 * (end - self.start));
-        }
-    }
-
-    /// Whole appends; one at least, however large.
-    fn appends(&self, kind: Kind, framing: Framing, wanted: Position) -> Result<Chunk, ReadError> {
-        let (record, ..) = self.stream.record();
-        let mut end = wanted;
-        // Else all that there is lies in a small piece.
-        if wanted < self.tail || wanted - self.start >= LARGE {
-            let head_end = self.tail.min(self.start + frame::MAX_HEADER as u64);
-            let head = self.own_run(&record, self.start, head_end)?;
-            let Header::Whole { size, len } = frame::read_header(&head, framing) else {
-                return Err(no_offset());
-            };
-            let begin = self.start + size as u64;
-            end = end.max(begin + len);
-            if end > self.tail {
-                return Err(no_offset());
-            }
-            if len >= LARGE {
-                let content = self.own_run(&record, begin, begin + len)?;
-                if kind != Kind::Text || !text::ends_torn(&content) || begin + len == self.tail {
-                    return Ok(self.chunk(size + content.len(), content));
-                }
-            }
-        }
-        let joined = loop {
-            let run = self.own_run(&record, self.start, end)?;
-            let joined = unframe(kind, &run, framing);
-            if joined.stored == 0 || (end == self.tail && joined.stored < run.len()) {
-                return Err(no_offset());
-            }
-            if kind != Kind::Text || end == self.tail {
-                break joined;
-            }
-            // Of text that goes on, an append that a character outlasts comes with the next one.
-            let (whole, len) = joined.whole;
-            if whole > 0 {
-                return Ok(self.chunk(whole, joined.content.slice(..len)));
-            }
-            if joined.stored as u64 >= MAX_TORN {
-                break joined;
-            }
-            let next = self.start + joined.stored as u64;
-            let next_end = append_at(self.storage, self.stream, next, self.tail, 0)?.end;
-            // Twice as far each time, so that small appends are not read over and over.
-            end = self.tail.min(next_end.max(next + joined.stored as u64));
-        };
-        let (whole, len) = joined.whole;
-        let chunk = self.chunk(joined.stored, joined.content);
-        Ok(chunk.torn_after(self.start + whole as u64, len))
-    }
-
-    /// Bytes of a stream whose appends were not kept apart.
-    fn unframed(&self, kind: Kind, wanted: Position) -> Result<Chunk, ReadError> {
-        let (record, ..) = self.stream.record();
-        let mut bytes = self.own_run(&record, self.start, wanted)?;
-        let whole = match kind {
-            Kind::Text => text::whole_characters(&bytes),
-            Kind::Json | Kind::Binary => bytes.len(),
-        };
-        if whole > 0 && wanted < self.tail {
-            bytes.truncate(whole);
-        }
-        let len = bytes.len();
-        let chunk = self.chunk(len, bytes);
-        Ok(chunk.torn_after(self.start + whole as u64, whole))
-    }
-}
-
-/// The append that begins at a position.
+/// An append in the store.
 #[derive(Debug)]
 pub(super) struct AppendAt {
     /// Where it ends.
-    pub(super) end: Position,
-    /// How long it is.
-    pub(super) len: u64,
+    pub end: Position,
+    pub len: u64,
     /// As much of its beginning as was asked for.
-    pub(super) first: Bytes,
+    pub first: Bytes,
 }
 
 /// The append that begins at `start`, with up to `most` of its bytes.
@@ -227,28 +69,18 @@ pub(super) fn append_at(
     tail: Position,
     most: u64,
 ) -> Result<AppendAt, ReadError> {
-    let load = Load {
-        storage,
-        stream,
-        start,
-        tail,
-    };
-    let (record, ..) = stream.record();
-    let head_end = tail.min(start + frame::MAX_HEADER as u64);
-    let head = load.own_run(&record, start, head_end)?;
-    let Header::Whole { size, len } = frame::read_header(&head, record.framing) else {
-        return Err(no_offset());
-    };
-    let begin = start + size as u64;
-    if begin + len > tail {
-        return Err(no_offset());
-    }
-    let first = load.own_run(&record, begin, begin + len.min(most))?;
-    let end = begin + len;
-    Ok(AppendAt { end, len, first })
+    let load = Load::new(storage, stream, start, tail);
+    let record = stream.record();
+    let frame = load.frame_at(&record, start)?;
+    let first = load.read(&record, frame.content, frame.content + frame.len.min(most))?;
+    Ok(AppendAt {
+        end: frame.end(),
+        len: frame.len,
+        first,
+    })
 }
 
-/// Whole frames from `start` on: those up to `wanted`, and one at least.
+/// Whole frames from `start`: those up to `wanted`, but at least one.
 pub(super) fn frames(
     storage: &dyn Storage,
     stream: &Stream,
@@ -256,15 +88,10 @@ pub(super) fn frames(
     wanted: Position,
     tail: Position,
 ) -> Result<Bytes, ReadError> {
-    let first = append_at(storage, stream, start, tail, 0)?;
-    let load = Load {
-        storage,
-        stream,
-        start,
-        tail,
-    };
-    let (record, ..) = stream.record();
-    let mut run = load.own_run(&record, start, wanted.max(first.end))?;
+    let load = Load::new(storage, stream, start, tail);
+    let record = stream.record();
+    let first = load.frame_at(&record, start)?;
+    let mut run = load.read(&record, start, wanted.max(first.end()))?;
     let mut frames = frame::frames(&run, record.framing);
     frames.by_ref().for_each(drop);
     let whole = frames.at();
@@ -272,8 +99,220 @@ pub(super) fn frames(
     Ok(run)
 }
 
+/// A frame in the store.
+struct FrameAt {
+    /// Where its content begins.
+    content: Position,
+    len: u64,
+}
+
+impl FrameAt {
+    fn end(&self) -> Position {
+        self.content + self.len
+    }
+}
+
+impl<'s> Load<'s> {
+    fn new(storage: &'s dyn Storage, stream: &'s Stream, start: Position, tail: Position) -> Self {
+        Self {
+            storage,
+            stream,
+            start,
+            tail,
+        }
+    }
+
+    /// All bytes of a range, whatever happens to the stream meanwhile. `None`: retention has
+    /// trimmed the range's beginning, but not the position at which this read begins.
+    fn read_window(&self, record: &StreamRecord, from: Position, end: Position) -> Result<Option<Bytes>, ReadError> {
+        let read = read_range(self.storage, record, from, end);
+        if !self.verify_still_current(from)? {
+            return Ok(None);
+        }
+        match read {
+            Ok(bytes) if bytes.len() as u64 == end - from => Ok(Some(bytes)),
+            read => Err(self.explain_failure(record, from, end, read)),
+        }
+    }
+
+    fn read(&self, record: &StreamRecord, from: Position, end: Position) -> Result<Bytes, ReadError> {
+        self.read_window(record, from, end)?.ok_or(ReadError::NotFound)
+    }
+
+    /// Whether the bytes from `from` on are still the stream's. Those that are trimmed or deleted
+    /// during a read may be read as anything.
+    fn verify_still_current(&self, from: Position) -> Result<bool, ReadError> {
+        let snapshot = self.stream.snapshot();
+        if snapshot.gone == Some(Gone::Deleted) {
+            return Err(ReadError::NotFound);
+        }
+        if self.start < snapshot.earliest() {
+            return Err(snapshot.trimmed());
+        }
+        Ok(from >= snapshot.earliest())
+    }
+
+    /// Why a range was not read: the stream has been removed, the store failed, or it lost bytes.
+    fn explain_failure(
+        &self,
+        record: &StreamRecord,
+        from: Position,
+        end: Position,
+        read: Result<Bytes, StorageError>,
+    ) -> ReadError {
+        // A stream is removed from the store before its readers are told.
+        match self.storage.get(&self.stream.name) {
+            Err(error) => return error.into(),
+            Ok(stored) if stored.as_ref().is_none_or(|stored| stored.record.id != record.id) => {
+                return ReadError::NotFound;
+            }
+            Ok(_) => {}
+        }
+        let (id, acknowledged) = (record.id, end - from);
+        let error = read.map_or_else(std::convert::identity, |bytes| {
+            let found = bytes.len();
+            StorageError::Corrupt(format!(
+                "stream {id} has {found} bytes from position {from} where {acknowledged} were acknowledged"
+            ))
+        });
+        error.into()
+    }
+
+    fn chunk(&self, len: usize, content: Bytes) -> Chunk {
+        self.stream.chunk(self.start, self.start + len as u64, content)
+    }
+
+    /// Whole messages of a JSON stream; at least one, however large.
+    fn messages(&self, wanted: Position) -> Result<Chunk, ReadError> {
+        let (mut end, mut searched) = (wanted, 0);
+        loop {
+            let Some(mut bytes) = self.messages_window(end)? else {
+                continue;
+            };
+            if let Some(whole) = cut_at_boundary(&bytes, searched, end == self.tail) {
+                bytes.truncate(whole);
+                return Ok(self.chunk(whole, bytes));
+            }
+            // Doubling, so that a large message is not read over and over.
+            searched = bytes.len();
+            end = self.tail.min(self.start + 2 * (end - self.start));
+        }
+    }
+
+    /// The bytes from `start` to `end`, if a message begins at `start`. `None`: retention trimmed
+    /// the byte before, which tells.
+    fn messages_window(&self, end: Position) -> Result<Option<Bytes>, ReadError> {
+        let record = self.stream.record();
+        // At the earliest position a message begins, and the byte before it is gone.
+        if self.start <= record.earliest() {
+            return self.read_window(&record, self.start, end);
+        }
+        let Some(mut bytes) = self.read_window(&record, self.start - 1, end)? else {
+            return Ok(None);
+        };
+        match json::ends_message(&bytes.split_to(1)) {
+            true => Ok(Some(bytes)),
+            false => Err(ReadError::InvalidOffset),
+        }
+    }
+
+    /// The frame that begins at a position.
+    fn frame_at(&self, record: &StreamRecord, at: Position) -> Result<FrameAt, ReadError> {
+        let head = self.read(record, at, self.tail.min(at + frame::MAX_HEADER as u64))?;
+        let Header::Whole { size, len } = frame::read_header(&head, record.framing) else {
+            return Err(ReadError::InvalidOffset);
+        };
+        let frame = FrameAt {
+            content: at + size as u64,
+            len,
+        };
+        match frame.end() <= self.tail {
+            true => Ok(frame),
+            false => Err(ReadError::InvalidOffset),
+        }
+    }
+
+    /// Whole appends; at least one, however large.
+    fn appends(&self, framing: Framing, wanted: Position) -> Result<Chunk, ReadError> {
+        let record = self.stream.record();
+        // Otherwise everything up to the tail is one small window.
+        let needs_first = wanted < self.tail || wanted - self.start >= MIN_OWN_CHUNK;
+        if !needs_first {
+            return self.joined_appends(&record, framing, wanted);
+        }
+        let first = self.frame_at(&record, self.start)?;
+        if first.len >= MIN_OWN_CHUNK {
+            let content = self.read(&record, first.content, first.end())?;
+            let is_text = self.stream.content_type.kind() == Kind::Text;
+            if !is_text || first.end() == self.tail || !text::ends_inside_character(&content) {
+                return Ok(self.stream.chunk(self.start, first.end(), content));
+            }
+        }
+        self.joined_appends(&record, framing, wanted.max(first.end()))
+    }
+
+    /// The content of the appends up to `end`. Text goes on until an append ends with a whole
+    /// character.
+    fn joined_appends(&self, record: &StreamRecord, framing: Framing, mut end: Position) -> Result<Chunk, ReadError> {
+        let kind = self.stream.content_type.kind();
+        loop {
+            let run = self.read(record, self.start, end)?;
+            let joined = unframe(kind, &run, framing);
+            let is_tail = end == self.tail;
+            if joined.stored == 0 || (is_tail && joined.stored < run.len()) {
+                return Err(ReadError::InvalidOffset);
+            }
+            if kind != Kind::Text || is_tail {
+                return Ok(joined.into_chunk(kind, record, self.start));
+            }
+            let whole = joined.whole;
+            if whole.stored > 0 {
+                return Ok(self.chunk(whole.stored, joined.content.slice(..whole.content)));
+            }
+            if joined.stored as u64 >= MAX_SPLIT {
+                return Ok(joined.into_chunk(kind, record, self.start));
+            }
+            let next = self.start + joined.stored as u64;
+            // Doubling, so that small appends are not read over and over.
+            let doubled = next + joined.stored as u64;
+            end = self.tail.min(doubled.max(self.frame_at(record, next)?.end()));
+        }
+    }
+
+    /// Bytes of a stream whose appends are not kept apart.
+    fn unframed(&self, wanted: Position) -> Result<Chunk, ReadError> {
+        let mut bytes = self.read(&self.stream.record(), self.start, wanted)?;
+        let whole = match self.stream.content_type.kind() {
+            Kind::Text => text::whole_characters(&bytes),
+            Kind::Json | Kind::Binary => bytes.len(),
+        };
+        if whole > 0 && wanted < self.tail {
+            bytes.truncate(whole);
+        }
+        let chunk = self.chunk(bytes.len(), bytes);
+        Ok(chunk.with_boundary(self.start + whole as u64, whole))
+    }
+}
+
+/// The length of the whole messages at the beginning of `bytes`, of which `searched` bytes hold no
+/// end of a message; `None` if there is none.
+fn cut_at_boundary(bytes: &[u8], searched: usize, is_tail: bool) -> Option<usize> {
+    if searched > 0 {
+        // The first message is larger than the first window. It makes a chunk of its own.
+        let rest = bytes.get(searched..).unwrap_or_default();
+        let end = json::end_of(1, rest).ok().map(|end| searched + end);
+        return end.or_else(|| is_tail.then_some(bytes.len()));
+    }
+    let whole = if is_tail {
+        bytes.len()
+    } else {
+        json::whole_messages(bytes)
+    };
+    (whole > 0).then_some(whole)
+}
+
 /// A stream's bytes, wherever they are: below a fork's start they are other streams'.
-pub(super) fn stored(
+pub(super) fn read_range(
     storage: &dyn Storage,
     record: &StreamRecord,
     start: Position,
@@ -292,5 +331,17 @@ pub(super) fn stored(
             at = end.min(part_end);
         }
     }
-    Ok(join(pieces))
+    Ok(concat(pieces))
+}
+
+/// Pieces as one; a single one is not copied.
+fn concat(mut pieces: Vec<Bytes>) -> Bytes {
+    if pieces.len() == 1 {
+        return pieces.swap_remove(0);
+    }
+    let mut all = BytesMut::with_capacity(pieces.iter().map(Bytes::len).sum());
+    for piece in &pieces {
+        all.extend_from_slice(piece);
+    }
+    all.freeze()
 }

@@ -1,11 +1,25 @@
 //! The protocol's rules: streams, appends, reads, live waiting, producers, forks, expiry.
 //!
-//! The engine knows nothing of HTTP and nothing of tokens. Below it is a
-//! [`Storage`], which knows no rules. Everything that changes a stream goes
-//! through one committer; everything that reads one goes past it.
+//! The engine knows nothing of HTTP or tokens. Below it is a [`Storage`], which knows no rules.
+//! Everything that changes a stream goes through one committer; reads bypass it.
+//!
+//! | operation | file |
+//! |---|---|
+//! | [`Engine::create`], with its forks | `create.rs`, `fork.rs` |
+//! | [`Engine::append`], which also closes | `append.rs` |
+//! | [`Engine::delete`] | `delete.rs` |
+//! | [`Engine::read`]: catch-up | `catch_up.rs` |
+//! | [`Engine::follow`]: long-poll, SSE | `follow.rs` |
+//! | [`Engine::read_stored`]: export | `stored.rs` |
+//! | [`Engine::metadata`] | `metadata.rs` |
+//! | [`Engine::list`] | `list.rs` |
+//!
+//! A write goes through `committer.rs` and `transaction.rs`; a read takes its [`Stream`] from
+//! `cache.rs` and its [`Chunk`]s from `chunk_cache.rs`, which `load.rs` fills.
 
 mod answers;
 mod append;
+mod appends;
 mod cache;
 mod catch_up;
 mod chunk;
@@ -21,9 +35,13 @@ mod fork;
 mod gather;
 mod list;
 mod load;
+mod metadata;
 mod offload;
 mod producers;
 mod read;
+mod read_error;
+mod reader;
+mod recent;
 mod request;
 mod retention;
 mod stored;
@@ -39,14 +57,15 @@ use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
 pub use catch_up::{CatchUp, Pieces};
-pub use chunk::{Chunk, Events};
-pub use errors::{AppendError, CreateError, DeleteError, ReadError, Unavailable};
-pub use follow::{Backlog, Event, Follower};
+pub use chunk::Chunk;
+pub use errors::{AppendError, CreateError, DeleteError, Unavailable};
+pub use follow::{Backlog, Event, Follower, ReadState};
 pub use list::{Listed, Listing};
-pub use read::{MAX_CHUNK_BYTES, Metadata};
+#[cfg(test)]
+pub use metadata::Metadata;
+pub use read_error::ReadError;
 pub use request::{AppendRequest, Appended, CreateRequest, Created, ForkRequest};
 pub use retention::RetentionRule;
-pub use stored::StoredPart;
 
 use cache::StreamCache;
 use chunk_cache::ChunkCache;
@@ -136,25 +155,25 @@ impl Limits {
 }
 
 impl Drop for Shared {
-    /// An engine that nobody holds any more takes its thread along, and waits for it: the store
-    /// must be closed when its last owner is told so, for whoever opens it next.
+    /// Stops the committer and waits for it: the store must be closed once its last owner is gone,
+    /// so that it can be opened again.
     fn drop(&mut self) {
         self.committer.stop();
         let Some(thread) = self.thread.get_mut().take() else {
             return;
         };
-        // A thread cannot wait for itself, and the last answer may have been the last holder.
+        // The committer itself may drop the last handle, and a thread cannot join itself.
         if thread.thread().id() != std::thread::current().id() && thread.join().is_err() {
-            tracing::error!("the committer did not end as it should");
+            tracing::error!("the committer thread panicked");
         }
     }
 }
 
 impl Engine {
-    /// Starts the committer and the sweeper. To be called within a tokio runtime.
+    /// Starts the committer and the sweeper. Must be called within a tokio runtime.
     ///
     /// # Errors
-    /// When no thread can be had.
+    /// When no thread can be started.
     pub fn start(
         storage: Arc<dyn Storage>,
         limits: Limits,
@@ -199,11 +218,11 @@ impl Engine {
         Ok(engine)
     }
 
-    /// Takes no more changes, commits those that wait, and returns when that is done.
+    /// Refuses further changes, commits the queued ones, and returns when that is done.
     pub async fn stop(&self) {
         self.shared.stopped.cancel();
-        // Else the next start would end streams early that were read a moment ago.
-        for stream in self.shared.cache.owing_touch() {
+        // Otherwise streams that were just read would expire early after the next start.
+        for stream in self.shared.cache.unflushed() {
             self.send(Command::Touch { stream });
         }
         self.shared.committer.stop();
@@ -211,51 +230,45 @@ impl Engine {
         if let Some(thread) = thread {
             let joined = self.blocking(move || thread.join().is_ok()).await;
             if !matches!(joined, Ok(true)) {
-                tracing::error!("the committer did not end as it should");
+                tracing::error!("the committer thread panicked");
             }
         }
     }
 
-    /// Whether changes are taken: not after a stop, nor after the committer has failed.
+    /// Whether changes are accepted: not after a stop, nor after the committer has failed.
     #[must_use]
     pub fn takes_writes(&self) -> bool {
         self.shared.committer.takes_commands()
     }
 
-    /// What the store holds.
+    /// The number and size of the stored streams.
     #[must_use]
     pub fn usage(&self) -> Usage {
         self.shared.storage.usage()
     }
 
-    /// How many streams are in memory right now.
+    /// The number of streams in memory.
     #[must_use]
     pub fn streams_in_memory(&self) -> usize {
         self.shared.cache.len()
     }
 
-    /// The stream of a name, if there is one whose time is not over.
+    /// The stream of a name, if there is one that has not expired.
     async fn find(&self, name: &StreamName) -> Result<Option<Arc<Stream>>, Unavailable> {
         let now = self.shared.clock.millis();
-        let stream = loop {
-            let ticket = match self.shared.cache.get(name) {
-                Ok(stream) => break stream,
-                Err(ticket) => ticket,
-            };
-            let stored = if self.shared.storage.blocking() {
-                let (storage, name) = (Arc::clone(&self.shared.storage), name.clone());
-                self.blocking(move || storage.get(&name)).await??
-            } else {
-                self.shared.storage.get(name)?
-            };
-            let Some(stored) = stored else { return Ok(None) };
-            let stream = Stream::new(name.clone(), stored, now);
-            if let Some(stream) = self.shared.cache.insert_read(stream, ticket) {
-                break stream;
+        let Shared { cache, storage, .. } = &*self.shared;
+        let found = match cache.get(name) {
+            None if storage.blocking() => {
+                let (cache, storage, name) = (Arc::clone(cache), Arc::clone(storage), name.clone());
+                self.blocking(move || cache.get_or_load(&name, &*storage, now))
+                    .await??
             }
+            None => cache.get_or_load(name, &**storage, now)?,
+            found => found,
         };
-        // One that is kept for its forks ended before, and says so to whoever asks.
-        if stream.snapshot().gone.is_none() && stream.expired(now) {
+        let Some(stream) = found else { return Ok(None) };
+        // A soft-deleted stream is found: its readers are told that it is gone.
+        if stream.gone().is_none() && stream.expired(now) {
             self.send(Command::Expire { name: name.clone() });
             return Ok(None);
         }
@@ -290,7 +303,7 @@ impl Engine {
         self.shared.committer.submit(Request { command, reply: None });
     }
 
-    /// Runs what may block where it blocks no worker.
+    /// Runs blocking work on another thread.
     async fn blocking<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Result<T, Unavailable> {
         tokio::task::spawn_blocking(work)
             .await

@@ -8,7 +8,7 @@ use super::{
     writers::WriterScope,
 };
 use crate::{
-    protocol::{ContentType, Lifetime, Offset, Past, ProducerStamp, RetentionPolicy, StreamName},
+    protocol::{ContentType, History, Lifetime, Offset, ProducerStamp, RetentionPolicy, StreamName},
     storage::{Fork, Life, Position, ProducerState},
 };
 use std::sync::Arc;
@@ -29,7 +29,7 @@ pub struct CreateRequest {
     /// Branches off another stream.
     pub fork: Option<ForkRequest>,
     /// Goes on from the offsets of a stream that was exported.
-    pub past: Option<Past>,
+    pub past: Option<History>,
 }
 
 /// Where a new stream branches off (section 4.2).
@@ -117,7 +117,7 @@ pub(super) struct PreparedCreate {
     pub(super) closed: bool,
     pub(super) data: Bytes,
     pub(super) fork: Option<PreparedFork>,
-    pub(super) past: Option<Past>,
+    pub(super) past: Option<History>,
 }
 
 pub(super) struct PreparedFork {

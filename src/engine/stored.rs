@@ -1,13 +1,18 @@
-//! Reading a stream in the form in which it is stored, so that it can be written again as it is.
+//! Content in its stored form, for copies that keep offsets.
 
 use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::{Engine, MAX_CHUNK_BYTES, errors::ReadError, load, stream::Stream};
+use super::{
+    Engine, load,
+    read::MAX_CHUNK_BYTES,
+    read_error::ReadError,
+    stream::{Snapshot, Stream},
+};
 use crate::{
     protocol::{Framing, Offset, ReadFrom, StreamName},
-    storage::Position,
+    storage::{Position, Storage},
 };
 
 /// A part of a stream as it is stored.
@@ -19,7 +24,7 @@ pub struct StoredPart {
     pub framing: Framing,
     /// Where the part ends.
     pub end: Offset,
-    /// Whether that was everything that was asked for.
+    /// Whether the part ends where the request did.
     pub is_last: bool,
     /// Whether the stream is closed there.
     pub closed: bool,
@@ -41,41 +46,43 @@ impl Engine {
         self.touch(&stream, self.shared.clock.millis());
         loop {
             let snapshot = stream.snapshot();
-            let start = stream.resolve(from, &snapshot)?;
+            let start = snapshot.resolve(from)?;
             let end = match until {
-                Some(until) => stream.resolve(ReadFrom::At(until), &snapshot)?,
+                Some(until) => snapshot.resolve(ReadFrom::At(until))?,
                 None => snapshot.tail,
             };
-            let framing = stream.record().0.framing;
-            let part = match self.run(&stream, start, end.max(start)).await {
-                // The beginning is wherever there is one now.
-                Err(ReadError::GivenUp { .. }) if from == ReadFrom::Beginning => continue,
-                part => part?,
+            let run = match self.stored_run(&stream, &snapshot, start, end.max(start)).await {
+                // The stream was trimmed meanwhile and begins later.
+                Err(ReadError::Trimmed { .. }) if from == ReadFrom::Beginning => continue,
+                run => run?,
             };
-            let part_end = start + part.len() as u64;
+            let run_end = start + run.len() as u64;
             return Ok(StoredPart {
-                run: part,
-                framing,
-                end: stream.offset(part_end),
-                is_last: part_end >= end,
-                closed: snapshot.closed && part_end == snapshot.tail,
+                run,
+                framing: stream.record().framing,
+                end: stream.offset(run_end),
+                is_last: run_end >= end,
+                closed: snapshot.is_closed() && run_end == snapshot.tail,
             });
         }
     }
 
-    async fn run(&self, stream: &Arc<Stream>, start: Position, end: Position) -> Result<Bytes, ReadError> {
-        if !stream.record().0.framing.is_framed() {
+    async fn stored_run(
+        &self,
+        stream: &Arc<Stream>,
+        snapshot: &Snapshot,
+        start: Position,
+        end: Position,
+    ) -> Result<Bytes, ReadError> {
+        if !snapshot.record.framing.is_framed() {
             return Ok(self.chunk(stream, start, end).await?.stored().clone());
         }
         if start == end {
             return Ok(Bytes::new());
         }
         let wanted = end.min(start.saturating_add(MAX_CHUNK_BYTES));
-        let (storage, stream) = (Arc::clone(&self.shared.storage), Arc::clone(stream));
-        let read = move || load::frames(&*storage, &stream, start, wanted, end);
-        match self.shared.storage.blocking() {
-            true => self.blocking(read).await?,
-            false => read(),
-        }
+        let stream = Arc::clone(stream);
+        let read = move |storage: &dyn Storage| load::frames(storage, &stream, start, wanted, end);
+        self.read_storage(read).await
     }
 }

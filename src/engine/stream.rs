@@ -1,48 +1,41 @@
-//! A stream in memory: what is published of it, and who waits for more.
+//! A stream in memory: its published state, and a signal for those who wait for more.
 
 use std::{
-    collections::VecDeque,
+    fmt,
     sync::{
         Arc, OnceLock,
         atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed},
     },
 };
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
-use super::{
-    chunk::{self, Chunk},
-    errors::ReadError,
-};
+use super::{appends, chunk::Chunk, read_error::ReadError, recent::RecentChunks};
 use crate::{
     protocol::{ContentType, Lifetime, Millis, Offset, ReadFrom, StreamName},
     storage::{Position, Stored, StreamId, StreamRecord},
 };
 
-/// Bytes of one stream that live readers share in memory. Those further back read the store.
-const RECENT_BYTES: usize = 256 * 1024;
-const RECENT_CHUNKS: usize = 64;
-
-/// A stream that somebody uses right now. Idle ones are not in memory.
+/// A stream in use. Idle ones are not in memory.
 ///
-/// Only the committer changes what is published here, after it is as durable as the
-/// backend promises; everybody else reads it.
+/// Only the committer publishes, once the change is as durable as the backend promises; everyone
+/// else reads.
 #[derive(Debug)]
 pub(super) struct Stream {
-    pub(super) name: StreamName,
-    pub(super) id: StreamId,
-    pub(super) content_type: ContentType,
+    pub name: StreamName,
+    pub id: StreamId,
+    pub content_type: ContentType,
     lifetime: Lifetime,
     created_at: Millis,
     /// The last read or write, for sliding lifetimes.
     touched_at: AtomicU64,
-    /// The last use of any kind; the cache forgets streams that were not used for a while.
+    /// The last use of any kind, for eviction from the cache.
     used_at: AtomicU64,
     readers: AtomicUsize,
-    /// A touch is on its way to the store.
-    touching: AtomicBool,
+    /// `touched_at` is being written to the store.
+    flush_in_progress: AtomicBool,
     /// The bytes that the store has lost, if any.
     damage: OnceLock<String>,
     state: Mutex<State>,
@@ -54,8 +47,7 @@ struct State {
     tail: Position,
     gone: Option<Gone>,
     record: Arc<StreamRecord>,
-    recent: VecDeque<Arc<Chunk>>,
-    recent_bytes: usize,
+    recent: RecentChunks,
 }
 
 /// Why a stream is gone.
@@ -67,43 +59,82 @@ pub(super) enum Gone {
     SoftDeleted,
 }
 
-/// Names a stream and its bytes for ever, also beyond the life of a store that loses them.
+/// Identifies a stream and its bytes forever, even if the store loses them and starts again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Identity {
     id: StreamId,
     created_at: Millis,
 }
 
-impl std::fmt::Display for Identity {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Display for Identity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:x}-{:x}", self.created_at, self.id)
     }
 }
 
-/// A stream as it was at one moment.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// What was published of a stream at one moment.
+#[derive(Debug, Clone)]
 pub(super) struct Snapshot {
+    pub record: Arc<StreamRecord>,
     /// The position after the last byte.
     pub tail: Position,
-    /// The earliest position that can be read.
-    pub earliest: Position,
-    /// No more appends.
-    pub closed: bool,
     /// Why it is gone, if it is.
     pub gone: Option<Gone>,
 }
 
+impl Snapshot {
+    /// The earliest position that can be read.
+    pub fn earliest(&self) -> Position {
+        self.record.earliest()
+    }
+
+    pub fn is_closed(&self) -> bool {
+        self.record.closed
+    }
+
+    /// A position as an offset.
+    pub fn offset(&self, position: Position) -> Offset {
+        self.record.offset(position)
+    }
+
+    /// The position at which a read begins. An offset of this life past the tail means the tail:
+    /// its reader waits for what comes.
+    pub fn resolve(&self, from: ReadFrom) -> Result<Position, ReadError> {
+        let offset = match from {
+            ReadFrom::Beginning => return Ok(self.earliest()),
+            ReadFrom::Now => return Ok(self.tail),
+            ReadFrom::At(offset) => offset,
+        };
+        if !self.record.gave_out(offset) {
+            return Err(ReadError::OtherLife {
+                tail: self.offset(self.tail),
+            });
+        }
+        if offset.position < self.earliest() {
+            return Err(self.trimmed());
+        }
+        Ok(offset.position.min(self.tail))
+    }
+
+    /// Refuses a read before the earliest position.
+    pub fn trimmed(&self) -> ReadError {
+        ReadError::Trimmed {
+            earliest: self.offset(self.earliest()),
+        }
+    }
+}
+
 /// The changes of one commit to a stream.
 pub(super) struct Update {
-    pub(super) record: Arc<StreamRecord>,
-    pub(super) tail: Position,
-    pub(super) gone: Option<Gone>,
+    pub record: Arc<StreamRecord>,
+    pub tail: Position,
+    pub gone: Option<Gone>,
     /// The appends, each with its size in the store.
-    pub(super) appends: Vec<(usize, Bytes)>,
+    pub appends: Vec<(usize, Bytes)>,
 }
 
 impl Stream {
-    pub(super) fn new(name: StreamName, stored: Stored, now: Millis) -> Self {
+    pub fn new(name: StreamName, stored: Stored, now: Millis) -> Self {
         let Stored { record, tail } = stored;
         let content_type = ContentType::parse(&record.content_type).unwrap_or_else(|_| ContentType::default_type());
         Self {
@@ -115,98 +146,67 @@ impl Stream {
             touched_at: AtomicU64::new(record.touched_at),
             used_at: AtomicU64::new(now),
             readers: AtomicUsize::new(0),
-            touching: AtomicBool::new(false),
+            flush_in_progress: AtomicBool::new(false),
             damage: OnceLock::new(),
             state: Mutex::new(State {
                 tail,
                 gone: record.soft_deleted.then_some(Gone::SoftDeleted),
                 record: Arc::new(record),
-                recent: VecDeque::new(),
-                recent_bytes: 0,
+                recent: RecentChunks::default(),
             }),
             wake: Notify::new(),
         }
     }
 
-    pub(super) fn identity(&self) -> Identity {
+    pub fn identity(&self) -> Identity {
         Identity {
             id: self.id,
             created_at: self.created_at,
         }
     }
 
-    pub(super) fn snapshot(&self) -> Snapshot {
+    pub fn snapshot(&self) -> Snapshot {
         let state = self.state.lock();
         Snapshot {
+            record: Arc::clone(&state.record),
             tail: state.tail,
-            earliest: state.record.earliest(),
-            closed: state.record.closed,
             gone: state.gone,
         }
     }
 
-    pub(super) fn record(&self) -> (Arc<StreamRecord>, Position, Option<Gone>) {
-        let state = self.state.lock();
-        (Arc::clone(&state.record), state.tail, state.gone)
+    pub fn record(&self) -> Arc<StreamRecord> {
+        Arc::clone(&self.state.lock().record)
+    }
+
+    pub fn gone(&self) -> Option<Gone> {
+        self.state.lock().gone
     }
 
     /// A position as an offset.
-    pub(super) fn offset(&self, position: Position) -> Offset {
+    pub fn offset(&self, position: Position) -> Offset {
         self.state.lock().record.offset(position)
     }
 
     /// Content between two positions.
-    pub(super) fn chunk(&self, start: Position, end: Position, content: Bytes) -> Chunk {
-        let (record, ..) = self.record();
+    pub fn chunk(&self, start: Position, end: Position, content: Bytes) -> Chunk {
+        let record = self.record();
         let kind = self.content_type.kind();
         Chunk::new(kind, record.offset(start), record.offset(end), content)
     }
 
-    /// The position where a read begins. An offset of this life beyond the tail names the tail:
-    /// a reader that has more than there is waits for what comes.
-    pub(super) fn resolve(&self, from: ReadFrom, now: &Snapshot) -> Result<Position, ReadError> {
-        let offset = match from {
-            ReadFrom::Beginning => return Ok(now.earliest),
-            ReadFrom::Now => return Ok(now.tail),
-            ReadFrom::At(offset) => offset,
-        };
-        let (record, ..) = self.record();
-        if !record.gave_out(offset) {
-            return Err(ReadError::OtherLife {
-                tail: record.offset(now.tail),
-            });
-        }
-        if offset.position < now.earliest {
-            return Err(ReadError::GivenUp {
-                earliest: record.offset(now.earliest),
-            });
-        }
-        Ok(offset.position.min(now.tail))
+    /// The chunk that begins at `at`, if live readers share it.
+    pub fn recent(&self, at: Position) -> Option<Arc<Chunk>> {
+        self.state.lock().recent.get(at)
     }
 
-    /// The chunk that begins at `at`, if live readers share it right now.
-    pub(super) fn recent(&self, at: Position) -> Option<Arc<Chunk>> {
-        let state = self.state.lock();
-        let index = state
-            .recent
-            .binary_search_by_key(&at, |chunk| chunk.start.position)
-            .ok()?;
-        state.recent.get(index).map(Arc::clone)
-    }
-
-    pub(super) fn publish(&self, update: Update) {
+    pub fn publish(&self, update: Update) {
         let mut state = self.state.lock();
         if self.readers.load(Relaxed) == 0 {
             state.recent.clear();
-            state.recent_bytes = 0;
         } else if !update.appends.is_empty() {
             let (kind, start) = (self.content_type.kind(), state.tail);
-            let joined = chunk::join(kind, update.appends.into_iter(), 0);
-            let end = start + joined.stored as u64;
-            let offset = |position| update.record.offset(position);
-            let chunk = Chunk::new(kind, offset(start), offset(end), joined.content);
-            let (whole, len) = joined.whole;
-            state.remember(chunk.torn_after(start + whole as u64, len));
+            let joined = appends::join(kind, update.appends.into_iter(), 0);
+            state.recent.push(joined.into_chunk(kind, &update.record, start));
         }
         state.tail = update.tail;
         state.gone = update.gone;
@@ -215,14 +215,13 @@ impl Stream {
         self.wake.notify_waiters();
     }
 
-    /// Takes over what the store has, where that is not what is published; `None`: nothing.
-    pub(super) fn correct(&self, stored: Option<Stored>) {
+    /// Publishes what the store has where that differs; `None`: the stream was removed.
+    pub fn reset_to_stored(&self, stored: Option<Stored>) {
         let mut state = self.state.lock();
         match stored {
             Some(Stored { record, tail }) => {
                 if tail != state.tail {
                     state.recent.clear();
-                    state.recent_bytes = 0;
                 }
                 state.tail = tail;
                 state.gone = record.soft_deleted.then_some(Gone::SoftDeleted);
@@ -234,106 +233,79 @@ impl Stream {
         self.wake.notify_waiters();
     }
 
-    /// The damage of its stored bytes: the stream takes no appends.
-    pub(super) fn damage(&self) -> Option<&String> {
+    /// The damage of its stored bytes: a damaged stream takes no appends.
+    pub fn damage(&self) -> Option<&String> {
         self.damage.get()
     }
 
-    pub(super) fn mark_damaged(&self, what: &str) {
+    pub fn mark_damaged(&self, what: &str) {
         self.damage.get_or_init(|| what.to_owned());
     }
 
-    pub(super) fn wake(&self) -> &Notify {
+    /// Notified of every publication.
+    pub fn wake(&self) -> &Notify {
         &self.wake
     }
 
-    pub(super) fn touch(&self, now: Millis) {
+    /// Records a read or a write.
+    pub fn touch(&self, now: Millis) {
         self.touched_at.fetch_max(now, Relaxed);
     }
 
-    pub(super) fn touched_at(&self) -> Millis {
+    pub fn touched_at(&self) -> Millis {
         self.touched_at.load(Relaxed)
     }
 
-    pub(super) fn mark_used(&self, now: Millis) {
-        self.used_at.store(now, Relaxed);
-    }
-
-    pub(super) fn used_at(&self) -> Millis {
-        self.used_at.load(Relaxed)
-    }
-
-    /// Whether whoever asks is the one to send a touch to the store; so until it has been there.
-    pub(super) fn begin_touch(&self) -> bool {
-        !self.touching.swap(true, Relaxed)
-    }
-
-    pub(super) fn end_touch(&self) {
-        self.touching.store(false, Relaxed);
-    }
-
-    /// Whether a read is remembered here that the store does not know of.
-    pub(super) fn owes_touch(&self) -> bool {
+    /// Whether the store has an earlier access time than memory, and needs a later one.
+    pub fn has_unflushed_access_time(&self) -> bool {
         matches!(self.lifetime, Lifetime::Ttl(_)) && self.touched_at() > self.state.lock().record.touched_at
     }
 
-    pub(super) fn lifetime(&self) -> Lifetime {
+    /// Claims the flush of the access time; true for one caller until [`Self::finish_flush`].
+    pub fn claim_flush(&self) -> bool {
+        !self.flush_in_progress.swap(true, Relaxed)
+    }
+
+    pub fn finish_flush(&self) {
+        self.flush_in_progress.store(false, Relaxed);
+    }
+
+    pub fn mark_used(&self, now: Millis) {
+        self.used_at.store(now, Relaxed);
+    }
+
+    pub fn used_at(&self) -> Millis {
+        self.used_at.load(Relaxed)
+    }
+
+    pub fn lifetime(&self) -> Lifetime {
         self.lifetime
     }
 
-    /// When it ends if nothing more is read or written.
-    pub(super) fn deadline(&self) -> Option<Millis> {
-        deadline(self.lifetime, self.touched_at())
-    }
-
     /// A sliding lifetime does not run out under a live reader (section 5.1, `Stream-TTL`).
-    pub(super) fn expired(&self, now: Millis) -> bool {
-        let held_open = matches!(self.lifetime, Lifetime::Ttl(_)) && self.readers.load(Relaxed) > 0;
-        !held_open && self.deadline().is_some_and(|deadline| deadline <= now)
+    pub fn expired(&self, now: Millis) -> bool {
+        let is_held_open = matches!(self.lifetime, Lifetime::Ttl(_)) && self.has_readers();
+        !is_held_open && deadline(self.lifetime, self.touched_at()).is_some_and(|deadline| deadline <= now)
     }
 
-    pub(super) fn has_readers(&self) -> bool {
+    pub fn has_readers(&self) -> bool {
         self.readers.load(Relaxed) > 0
     }
 
-    pub(super) fn enter(&self) {
+    pub fn add_reader(&self) {
         self.readers.fetch_add(1, Relaxed);
     }
 
-    pub(super) fn leave(&self) {
+    pub fn remove_reader(&self) {
         self.readers.fetch_sub(1, Relaxed);
     }
 }
 
-impl State {
-    fn remember(&mut self, chunk: Chunk) {
-        self.recent_bytes += chunk.stored().len();
-        self.recent.push_back(Arc::new(chunk));
-        while self.recent.len() > 1 && (self.recent_bytes > RECENT_BYTES || self.recent.len() > RECENT_CHUNKS) {
-            if let Some(oldest) = self.recent.pop_front() {
-                self.recent_bytes -= oldest.stored().len();
-            }
-        }
-    }
-}
-
-/// When a stream of this lifetime ends, last touched at `touched_at`.
+/// When a stream of this lifetime expires if it is not touched again.
 pub(super) fn deadline(lifetime: Lifetime, touched_at: Millis) -> Option<Millis> {
     match lifetime {
         Lifetime::Unlimited => None,
         Lifetime::Ttl(secs) => Some(touched_at.saturating_add(secs.saturating_mul(1000))),
         Lifetime::ExpiresAt(at) => Some(at),
     }
-}
-
-/// Pieces as one run of bytes; a single one is not copied.
-pub(super) fn join(mut pieces: Vec<Bytes>) -> Bytes {
-    if pieces.len() == 1 {
-        return pieces.swap_remove(0);
-    }
-    let mut joined = BytesMut::with_capacity(pieces.iter().map(Bytes::len).sum());
-    for piece in &pieces {
-        joined.extend_from_slice(piece);
-    }
-    joined.freeze()
 }

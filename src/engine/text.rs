@@ -1,12 +1,12 @@
-//! Where text can be cut without tearing a character of UTF-8 apart.
+//! Places where UTF-8 text can be cut without splitting a character.
 
 /// Whether a character of UTF-8 begins with this byte.
 fn starts_character(byte: u8) -> bool {
     (byte as i8) >= -0x40
 }
 
-/// How many of the bytes come before a character that has begun and not ended: all of them if
-/// there is none. Bytes that are no UTF-8 are characters of their own.
+/// The number of bytes before an incomplete character at the end: all of them if there is none.
+/// Each byte of invalid UTF-8 counts as a character.
 pub(super) fn whole_characters(bytes: &[u8]) -> usize {
     let last = bytes
         .iter()
@@ -20,19 +20,19 @@ pub(super) fn whole_characters(bytes: &[u8]) -> usize {
     }
 }
 
-/// Whether the bytes end inside of a character.
-pub(super) fn ends_torn(bytes: &[u8]) -> bool {
+/// Whether the bytes end inside a character.
+pub(super) fn ends_inside_character(bytes: &[u8]) -> bool {
     whole_characters(bytes) < bytes.len()
 }
 
-/// A place between two bytes, seen from the character before it.
+/// How a place between two bytes relates to the character before it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Seam {
-    /// Its end, or the bytes before are no UTF-8.
+    /// At its end, or after invalid UTF-8.
     Whole,
-    /// A place within it.
-    Torn,
-    /// The bytes end before that is known.
+    /// Inside it.
+    Split,
+    /// Unknown until more bytes follow.
     Open,
 }
 
@@ -54,12 +54,12 @@ pub(super) fn seam(bytes: &[u8], at: usize) -> Seam {
             .unwrap_or_default(),
     };
     match valid.chars().next() {
-        Some(character) if begin + character.len_utf8() > at => Seam::Torn,
+        Some(character) if begin + character.len_utf8() > at => Seam::Split,
         _ => Seam::Whole,
     }
 }
 
-/// The first place at or after `from` where a character begins.
+/// The first position at or after `from` at which a character begins.
 pub(super) fn next_character(bytes: &[u8], from: usize) -> Option<usize> {
     (from..bytes.len()).find(|at| bytes.get(*at).is_some_and(|byte| starts_character(*byte)))
 }
@@ -69,7 +69,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_character_is_whole_or_not_there() {
+    fn an_incomplete_character_at_the_end_is_not_counted() {
         for (bytes, whole) in [
             (&b""[..], 0),
             (b"a", 1),

@@ -9,7 +9,7 @@ use super::{
     cache::StreamCache,
     errors::Unavailable,
     request::{Command, Outcome},
-    stream::{Gone, Stream, Update},
+    stream::{Gone, Snapshot, Stream, Update},
     writers::{WriterTables, Writers},
 };
 use crate::{
@@ -56,7 +56,7 @@ pub(super) struct Staged {
 
 impl Staged {
     fn of(stream: Arc<Stream>) -> Self {
-        let (record, tail, gone) = stream.record();
+        let Snapshot { record, tail, gone } = stream.snapshot();
         Self {
             stream,
             record,
@@ -198,28 +198,16 @@ impl<'c> Transaction<'c> {
     pub(super) fn find(&mut self, name: &StreamName) -> Result<Option<Slot>, Unavailable> {
         let slot = match self.created.get(name) {
             Some(index) => Slot(*index),
-            None => match self.load(name)? {
+            None => match self
+                .context
+                .cache
+                .get_or_load(name, self.context.storage, self.context.now)?
+            {
                 Some(stream) => self.stage(&stream),
                 None => return Ok(None),
             },
         };
         Ok((self.get(slot).gone != Some(Gone::Deleted)).then_some(slot))
-    }
-
-    fn load(&self, name: &StreamName) -> Result<Option<Arc<Stream>>, Unavailable> {
-        loop {
-            let ticket = match self.context.cache.get(name) {
-                Ok(stream) => return Ok(Some(stream)),
-                Err(ticket) => ticket,
-            };
-            let Some(stored) = self.context.storage.get(name)? else {
-                return Ok(None);
-            };
-            let stream = Stream::new(name.clone(), stored, self.context.now);
-            if let Some(stream) = self.context.cache.insert_read(stream, ticket) {
-                return Ok(Some(stream));
-            }
-        }
     }
 
     pub(super) fn stage_new(&mut self, name: &StreamName, record: StreamRecord) -> Slot {

@@ -5,20 +5,23 @@ use std::sync::OnceLock;
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 
 use super::{config::with_file, header_lines, split_at};
-use crate::auth::{
-    Expectations, KeySet, candidates,
-    token::{MAX_TOKEN_BYTES, Token},
+use crate::{
+    auth::{
+        KeySet, candidates,
+        token::{MAX_TOKEN_BYTES, Token},
+    },
+    config::AuthConfig,
 };
 
-/// A public key whose private half nobody has: it was thrown away.
+/// A public key whose private half was thrown away.
 const PUBLIC_KEY: &str = "-----BEGIN PUBLIC KEY-----
 MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAEiGefhQDiHV7pIc7PUAKjHi2l5jqi
 qCeUyXEKtgwrYNaka9nCiQgXQ5K8Jo2672TFfBYkgFD6emI3UuwHNYGWeg==
 -----END PUBLIC KEY-----
 ";
 
-/// Where tokens are found in a request, and tokens: as they come, and with the input as header
-/// and claims, so that what is behind the base64 is reached too. The parts are divided by a NUL.
+/// The tokens of a request, and tokens: the input itself, and the input as header and claims, which
+/// reaches the code after the base64. A NUL separates the parts.
 pub fn tokens(data: &[u8]) {
     let (first, second) = split_at(data, 0).unwrap_or((data, b"{}"));
     if let (Ok(query), headers) = (std::str::from_utf8(first), header_lines([second].into_iter())) {
@@ -46,7 +49,11 @@ fn judge(text: &str) {
     let Ok(claims) = token.claims() else { return };
     let expires = claims.exp;
     let now = 1_800_000_000;
-    if let Ok(verified) = claims.accept(&Expectations::default(), now) {
+    let no_leeway = AuthConfig {
+        leeway_secs: 0,
+        ..AuthConfig::default()
+    };
+    if let Ok(verified) = claims.accept(&no_leeway, now) {
         assert!(verified.expires_at() > now);
         assert_eq!(i64::try_from(verified.expires_at()), Ok(expires));
     }

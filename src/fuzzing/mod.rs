@@ -25,7 +25,7 @@ pub use self::{
     proxy::forwarding,
     requests::requests,
 };
-pub use crate::storage::fuzzing_journaled::{journal, records};
+pub use crate::storage::fuzzing_journal::{journal, records};
 
 /// A fuzz target.
 pub type Target = fn(&[u8]);

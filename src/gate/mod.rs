@@ -11,6 +11,7 @@ use crate::{
     auth::{
         Authenticator, Denied, KeysError, OpenServer, Permit, TokenError, Unverified, Verified, authorize, candidates,
     },
+    clock::Clock,
     config::Config,
     listener::ListenerKind,
     problems::{self, ProblemKind},
@@ -89,7 +90,10 @@ impl Refusal {
             Self::BadToken(error) => {
                 // error_description allows neither quotes nor backslashes; our messages have none.
                 let description = error.to_string().replace(['"', '\\'], "'");
-                let challenge = format!("Bearer error=\"invalid_token\", error_description=\"{description}\"");
+                let reason = error.reason();
+                let challenge = format!(
+                    "Bearer error=\"invalid_token\", error_description=\"{description}\", error_reason=\"{reason}\""
+                );
                 Some(HeaderValue::try_from(challenge).unwrap_or(plain))
             }
             Self::Denied(_) | Self::FailedTooOften(_) | Self::RefusedTooOften(_) => None,
@@ -115,9 +119,9 @@ impl Gate {
     ///
     /// # Errors
     /// [`KeysError`], which names the file and what to do.
-    pub fn load(config: &Config) -> Result<Self, KeysError> {
+    pub fn load(config: &Config, clock: Clock) -> Result<Self, KeysError> {
         let policy = match (OpenServer::declared(config.auth.as_ref()), &config.auth) {
-            (None, Some(auth)) => Policy::Jwt(Authenticator::load(auth)?),
+            (None, Some(auth)) => Policy::Jwt(Authenticator::load(auth, clock)?),
             (None, None) => return Err(KeysError::NotSet),
             (Some(open), _) => Policy::Open(open),
         };

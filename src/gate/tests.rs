@@ -24,10 +24,13 @@ fn gate(signatory: &Signatory) -> Gate {
         audience: vec![AUDIENCE.into()],
         ..AuthConfig::default()
     };
-    Gate::load(&Config {
-        auth: Some(auth),
-        ..Config::default()
-    })
+    Gate::load(
+        &Config {
+            auth: Some(auth),
+            ..Config::default()
+        },
+        Clock::system(),
+    )
     .unwrap()
 }
 
@@ -107,7 +110,7 @@ fn a_401_says_how_to_authenticate_and_why_not() {
     let refusal = admit(&gate, "GET", &format!("{target}?token={old}"), &[]).unwrap_err();
     assert_eq!(
         refusal.www_authenticate().unwrap(),
-        r#"Bearer error="invalid_token", error_description="the token has expired""#
+        r#"Bearer error="invalid_token", error_description="the token has expired", error_reason="expired""#
     );
 
     let reader = signatory.token(&client(Clock::system().secs(), STREAM, &["read"]));
@@ -141,10 +144,13 @@ fn an_open_gate_grants_everything_without_a_token() {
             ..AuthConfig::default()
         }),
     ] {
-        let gate = Gate::load(&Config {
-            auth,
-            ..Config::default()
-        })
+        let gate = Gate::load(
+            &Config {
+                auth,
+                ..Config::default()
+            },
+            Clock::system(),
+        )
         .unwrap();
         assert!(gate.is_open() && gate.authenticator().is_none());
         let Ok(Admission::Granted(permit)) = admit(&gate, "DELETE", &format!("{BASE}/a"), &[]) else {

@@ -16,7 +16,7 @@ use tokio::{
 use super::{App, Problem, live};
 use crate::{
     auth::{Permit, Principal},
-    listener::Share,
+    listener::KeyedPermit,
     problems,
     protocol::headers::label,
 };
@@ -37,7 +37,7 @@ pub(super) struct Received {
 #[derive(Default)]
 struct Charge {
     permit: Option<OwnedSemaphorePermit>,
-    shares: Vec<Share>,
+    shares: Vec<KeyedPermit>,
 }
 
 /// Reads a body. One that is announced as too large is refused before it is read.
@@ -146,7 +146,7 @@ impl Buffer<'_> {
 
     fn charge(&mut self, bytes: usize) -> Result<(), Problem> {
         if let Some(client) = self.client {
-            let share = self.app.body_shares().take_many(client, bytes);
+            let share = self.app.body_shares().try_acquire_many(client, bytes);
             self.charge.shares.push(share.ok_or_else(too_many_own_bodies)?);
         }
         let bytes = u32::try_from(bytes).map_err(|_| overloaded())?;

@@ -119,7 +119,7 @@ impl Frames {
 
 fn log_failure(error: &ReadError) {
     match error {
-        ReadError::NotFound | ReadError::Gone | ReadError::GivenUp { .. } => {
+        ReadError::NotFound | ReadError::Gone | ReadError::Trimmed { .. } => {
             tracing::debug!(%error, "a read was broken off");
         }
         _ => tracing::error!(%error, "a read was broken off because the store failed"),

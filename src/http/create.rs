@@ -7,7 +7,7 @@ use super::{App, Problem, body, respond, stream};
 use crate::{
     auth::Permit,
     engine::{CreateRequest, ForkRequest},
-    protocol::{BadInput, StreamName, headers, past},
+    protocol::{BadInput, StreamName, headers, history},
     proxy::Origin,
 };
 
@@ -32,7 +32,7 @@ pub(super) async fn handle(app: &App, permit: &Permit, parts: &Parts, body: Body
         closed: headers::is_closing(&parts.headers),
         body: received.bytes,
         fork,
-        past: past::past(&parts.headers)?,
+        past: history::parse(&parts.headers)?,
     };
     let created = app.running()?.create(name, request).await?;
 

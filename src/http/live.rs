@@ -15,7 +15,7 @@ use super::{App, Problem, query::Live};
 use crate::{
     auth::{Permit, Principal, Verified},
     clock::Clock,
-    listener::{ListenerKind, Share, Shares, contains, network},
+    listener::{KeyedLimit, KeyedPermit, ListenerKind, contains, network},
     problems,
     proxy::Origin,
 };
@@ -32,8 +32,8 @@ pub(super) struct LiveSlot {
 /// The shares that a live read of a client counts towards. App servers have none.
 #[derive(Default)]
 struct OwnShares {
-    _principal: Share,
-    _address: Share,
+    _principal: KeyedPermit,
+    _address: KeyedPermit,
 }
 
 /// A holder whose live reads are counted together.
@@ -47,8 +47,8 @@ enum Holder<'a> {
 
 /// Each principal's and each address's share of `limits.max_live_readers`.
 pub(super) struct LiveShares {
-    principals: Arc<Shares>,
-    addresses: Arc<Shares>,
+    principals: Arc<KeyedLimit>,
+    addresses: Arc<KeyedLimit>,
     /// Keyed, so that clients cannot choose identities that collide.
     hasher: RandomState,
 }
@@ -56,8 +56,8 @@ pub(super) struct LiveShares {
 impl LiveShares {
     pub(super) fn new(per_principal: usize, per_address: usize) -> Self {
         Self {
-            principals: Shares::new(per_principal),
-            addresses: Shares::new(per_address),
+            principals: KeyedLimit::new(per_principal),
+            addresses: KeyedLimit::new(per_address),
             hasher: RandomState::new(),
         }
     }
@@ -89,25 +89,25 @@ impl LiveSlot {
     }
 }
 
-fn principal_share(app: &App, permit: &Permit) -> Result<Share, Problem> {
+fn principal_share(app: &App, permit: &Permit) -> Result<KeyedPermit, Problem> {
     let holder = match (permit.identity(), permit.holder()) {
         (Some(identity), _) => Holder::Identity(identity),
         (None, Some(token)) => Holder::Token(Arc::as_ptr(token).addr()),
-        (None, None) => return Ok(Share::default()),
+        (None, None) => return Ok(KeyedPermit::default()),
     };
     let shares = app.live_shares();
-    let share = shares.principals.take(shares.hasher.hash_one(holder));
+    let share = shares.principals.try_acquire(shares.hasher.hash_one(holder));
     share.ok_or_else(|| {
         let detail = "this token has reached its share of the live reads; end some, or try again";
         Problem::new(&problems::TOO_MANY_OWN_READERS, detail)
     })
 }
 
-fn address_share(app: &App, parts: &Parts) -> Result<Share, Problem> {
+fn address_share(app: &App, parts: &Parts) -> Result<KeyedPermit, Problem> {
     let Some(client) = client(app, parts) else {
-        return Ok(Share::default());
+        return Ok(KeyedPermit::default());
     };
-    let share = app.live_shares().addresses.take(client);
+    let share = app.live_shares().addresses.try_acquire(client);
     share.ok_or_else(|| {
         let detail = "this address has reached its share of the live reads; end some, or try again";
         Problem::new(&problems::TOO_MANY_OWN_READERS, detail)

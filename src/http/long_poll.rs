@@ -138,7 +138,7 @@ fn chunk_response(follower: &Follower, chunk: &Arc<Chunk>) -> Response<Body> {
 
 /// Nothing new: the wait or the stream is over.
 fn no_content(app: &App, follower: &Follower, client_cursor: Option<Cursor>) -> Response<Body> {
-    let (_, closed) = follower.caught_up();
+    let closed = follower.state().closed;
     let mut response = respond::empty(StatusCode::NO_CONTENT);
     let set = response.headers_mut();
     set.insert(header::CACHE_CONTROL, caching::NO_STORE);

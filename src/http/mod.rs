@@ -57,7 +57,7 @@ impl Answer {
 }
 
 /// The whole server as a service, which routes by itself.
-pub fn service(app: App) -> impl crate::listener::App + Sync {
+pub fn service(app: App) -> impl crate::listener::HttpService + Sync {
     tower::service_fn(move |request: Request<Body>| {
         let app = app.clone();
         // Boxed: the future is several KiB, and every layer that holds it by value copies it.

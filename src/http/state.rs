@@ -19,7 +19,7 @@ use crate::{
     config::{CachePolicy, Config},
     engine::Engine,
     gate::Gate,
-    listener::Shares,
+    listener::KeyedLimit,
     problems,
     random::Random,
     telemetry::Metrics,
@@ -40,7 +40,7 @@ struct Inner {
     settings: Settings,
     /// One permit for each byte of request bodies in flight.
     body_bytes: Arc<Semaphore>,
-    body_shares: Arc<Shares>,
+    body_shares: Arc<KeyedLimit>,
     live_readers: Arc<Semaphore>,
     live_shares: LiveShares,
     clock: Clock,
@@ -150,7 +150,7 @@ impl App {
             metrics,
             cors: Cors::new(&settings.cors_origins, settings.identity_header.clone()),
             body_bytes: Arc::new(Semaphore::new(settings.max_inflight_bytes)),
-            body_shares: Shares::new(settings.max_body_bytes_per_address()),
+            body_shares: KeyedLimit::new(settings.max_body_bytes_per_address()),
             live_readers: Arc::new(Semaphore::new(settings.max_live_readers)),
             live_shares: LiveShares::new(
                 settings.max_live_readers_per_principal,
@@ -221,7 +221,7 @@ impl App {
         &self.inner.body_bytes
     }
 
-    pub(super) fn body_shares(&self) -> &Arc<Shares> {
+    pub(super) fn body_shares(&self) -> &Arc<KeyedLimit> {
         &self.inner.body_shares
     }
 

@@ -30,7 +30,7 @@ impl Server {
     fn start(config: &Config) -> Self {
         let clock = Clock::manual(Clock::system().millis());
         let stopping = CancellationToken::new();
-        let gate = Gate::load(config).unwrap();
+        let gate = Gate::load(config, clock.clone()).unwrap();
         let metrics = Arc::new(Metrics::new().unwrap());
         let store = Arc::new(InMemoryStorage::new(0));
         let engine = Engine::start(store, Limits::of(config), Arc::clone(&metrics), clock.clone()).unwrap();
@@ -117,13 +117,15 @@ async fn a_live_read_ends_with_its_token() {
         }),
         ..Config::default()
     });
-    let now = Clock::system().secs();
+    let clock = &server_of_tokens.clock;
+    let now = clock.secs();
     let bearer = |claims| format!("Bearer {}", signatory.token(&claims));
     let (app, reader) = (bearer(server(now)), bearer(client(now, STREAM, &["read"])));
     server_of_tokens.create(STREAM, &[("authorization", &app)]).await;
 
-    // The gate still accepts the token; the read compares it with the clock that has moved.
-    server_of_tokens.clock.advance(Duration::from_secs(3600));
+    // The gate still accepts the token, which has a millisecond left.
+    let expires_at = now + 900 + AuthConfig::default().leeway_secs;
+    clock.set_millis(expires_at * 1000 - 1);
     let read = async |mode: &str| {
         let target = format!("{STREAM}?offset=now&live={mode}");
         server_of_tokens

@@ -1,50 +1,54 @@
-use std::io::{self, ErrorKind};
-use std::net::SocketAddr;
-use std::pin::pin;
-use std::sync::Arc;
-use std::time::Duration;
+//! Accepts connections, and rejects those that are not allowed or too many.
+
+use std::{
+    io::{self, ErrorKind},
+    net::SocketAddr,
+    pin::pin,
+    sync::Arc,
+    time::Duration,
+};
 
 use futures_util::future::{Either, select};
 use ipnet::IpNet;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
-use tokio::time::{sleep, timeout};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+    time::{sleep, timeout},
+};
 
-use super::connection::serve_http1;
-use super::guarded::Guarded;
-use super::http2::serve_http2;
-use super::metered::Meter;
-use super::peer::{canonical, contains};
-use super::places::Full;
-use super::refusal::raw_refusal;
-use super::server::Shared;
-use super::service::Entry;
-use super::state::ConnectionState;
-use super::tls::handshake;
-use super::{App, Listener, ListenerKind, PeerAddr, TlsContext};
+use super::{
+    bind::Listener,
+    connection::{self, service::ConnectionService, state::ConnectionState, write_timeout::WriteTimeout},
+    connection_limit::LimitReached,
+    http_service::HttpService,
+    peer::{ListenerKind, PeerAddr, canonical, contains},
+    refusal::raw_refusal,
+    shared::Shared,
+    tls::context::TlsContext,
+};
+use crate::problems;
 
-/// Between two tries when the process or the machine has run out of descriptors or memory:
-/// `accept` would fail again at once and spin.
-const OUT_OF_RESOURCES: Duration = Duration::from_millis(100);
+/// Pause after `accept` has failed for want of descriptors or memory: it would fail again at once.
+const ACCEPT_BACKOFF: Duration = Duration::from_millis(100);
 
-/// How long a peer that will be refused anyway may take to say something.
-const FIRST_WORD: Duration = Duration::from_secs(5);
+/// How long a rejected peer may take to send its first byte.
+const FIRST_BYTE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Who may come in, and by which door.
+/// Which peers a listener accepts, and how it serves them.
 #[derive(Debug)]
-pub(super) struct Gatehouse {
+pub(super) struct AcceptPolicy {
     kind: ListenerKind,
-    /// `None`: everyone.
-    allowed: Option<Vec<IpNet>>,
-    /// `None`: plain HTTP/1.1.
+    /// `None` allows every peer.
+    allowed_ips: Option<Vec<IpNet>>,
+    /// `None` serves plain HTTP/1.1.
     tls: Option<TlsContext>,
 }
 
-impl Gatehouse {
-    pub(super) fn open() -> Self {
+impl AcceptPolicy {
+    pub(super) fn public() -> Self {
         Self {
             kind: ListenerKind::Public,
-            allowed: None,
+            allowed_ips: None,
             tls: None,
         }
     }
@@ -52,25 +56,31 @@ impl Gatehouse {
     pub(super) fn tls(context: TlsContext) -> Self {
         Self {
             tls: Some(context),
-            ..Self::open()
+            ..Self::public()
         }
     }
 
-    pub(super) fn only(allowed: Vec<IpNet>) -> Self {
+    pub(super) fn internal(allowed_ips: Vec<IpNet>) -> Self {
         Self {
             kind: ListenerKind::Internal,
-            allowed: Some(allowed),
+            allowed_ips: Some(allowed_ips),
             tls: None,
         }
     }
 
-    fn admits(&self, peer: SocketAddr) -> bool {
-        self.allowed.as_ref().is_none_or(|nets| contains(nets, peer.ip()))
+    fn allows(&self, peer: SocketAddr) -> bool {
+        let allowed = self.allowed_ips.as_ref();
+        allowed.is_none_or(|nets| contains(nets, peer.ip()))
     }
 }
 
-/// Accepts connections until the server stops; each gets a task of its own.
-pub(super) async fn accept_all<S: App>(listener: Listener, gatehouse: Gatehouse, app: S, shared: Arc<Shared>) {
+/// Accepts connections until the server stops; each runs in a task of its own.
+pub(super) async fn accept_connections<S: HttpService>(
+    listener: Listener,
+    policy: AcceptPolicy,
+    app: S,
+    shared: Arc<Shared>,
+) {
     let mut stop = pin!(shared.stop.token().cancelled());
     loop {
         let accepted = match select(pin!(listener.socket.accept()), stop.as_mut()).await {
@@ -78,148 +88,99 @@ pub(super) async fn accept_all<S: App>(listener: Listener, gatehouse: Gatehouse,
             Either::Right(_) => return,
         };
         match accepted {
-            Ok((socket, peer)) => admit(socket, canonical(peer), &gatehouse, &app, &shared),
+            Ok((socket, peer)) => start_connection(socket, canonical(peer), &policy, &app, &shared),
             Err(error) => recover(&error, &listener, &shared).await,
         }
     }
 }
 
-fn admit<S: App>(socket: TcpStream, peer: SocketAddr, gatehouse: &Gatehouse, app: &S, shared: &Arc<Shared>) {
-    if !gatehouse.admits(peer) {
-        return refuse_stranger(socket, peer, shared);
+fn start_connection<S: HttpService>(
+    socket: TcpStream,
+    peer: SocketAddr,
+    policy: &AcceptPolicy,
+    app: &S,
+    shared: &Arc<Shared>,
+) {
+    if !policy.allows(peer) {
+        return reject_unlisted(socket, peer, shared);
     }
-    let place = match shared.connections.take(gatehouse.kind, peer.ip()) {
-        Ok(place) => place,
-        Err(Full::Server) => {
-            // Closing is all that is affordable now; the client tries again later.
-            shared.count_refused("full");
-            if let Some(held_back) = shared.full.pass() {
-                tracing::warn!(%peer, held_back, "limits.max_connections reached: connection closed");
+    let slot = match shared.connections.try_acquire(policy.kind, peer.ip()) {
+        Ok(slot) => slot,
+        Err(LimitReached::Server) => {
+            // A response would need the resources that are short.
+            shared.count_rejected("full");
+            if let Some(suppressed) = shared.log_throttle.allow("max_connections") {
+                tracing::warn!(%peer, suppressed, "limits.max_connections reached: connection closed");
             }
             return;
         }
-        Err(Full::Peer) => return refuse_crowd(socket, peer, gatehouse, shared),
+        Err(LimitReached::Client) => return reject_excess(socket, peer, policy, shared),
     };
-    let open = shared.count_open();
-    let responses = shared
-        .responses
-        .of(shared.connections.client(gatehouse.kind, peer.ip()));
-    let state = Arc::new(ConnectionState::new(Arc::clone(&responses)));
-    let io = Guarded::new(socket, shared.timeouts.write, Arc::clone(&state));
-    let service = Entry {
-        inner: app.clone(),
-        peer: PeerAddr(peer),
-        kind: gatehouse.kind,
-        tls: None,
-        state,
-        meter: Meter { budget: responses },
-    };
-    let shared_by_all = Arc::clone(shared);
-    match gatehouse.tls.clone() {
-        None => {
-            shared
-                .tasks
-                .spawn(serve_http1(io, service, shared_by_all, peer, (place, open)));
-        }
-        Some(context) => {
-            shared.tasks.spawn(async move {
-                serve_tls(io, context, service, shared_by_all, peer).await;
-                drop((place, open));
-            });
-        }
-    }
+    let client = shared.connections.client(policy.kind, peer.ip());
+    let state = Arc::new(ConnectionState::new(shared.responses.of_client(client)));
+    let io = WriteTimeout::new(socket, shared.timeouts.write, Arc::clone(&state));
+    let service = ConnectionService::new(app.clone(), PeerAddr(peer), policy.kind, state);
+    let guard = (slot, shared.count_open());
+    connection::spawn(io, policy.tls.clone(), service, shared, guard);
 }
 
-/// Brings a handshake to its end and serves what was agreed on.
-async fn serve_tls<S: App>(
-    io: Guarded<TcpStream>,
-    context: TlsContext,
-    mut service: Entry<S>,
-    shared: Arc<Shared>,
-    peer: SocketAddr,
-) {
-    // Boxed: what the handshake needs would otherwise be reserved as long as the connection lives.
-    let handshake = Box::pin(timeout(shared.timeouts.handshake, handshake(io, &context)));
-    let outcome = match select(handshake, pin!(shared.stop.token().cancelled())).await {
-        Either::Left((outcome, _)) => outcome,
-        Either::Right(_) => return,
-    };
-    let secured = match outcome {
-        Ok(Ok(Some(secured))) => secured,
-        Ok(Ok(None)) => return,
-        Ok(Err(error)) => {
-            shared.count_refused("tls");
-            return tracing::debug!(%peer, %error, "TLS handshake failed");
-        }
-        Err(_) => {
-            shared.count_refused("tls");
-            return tracing::debug!(%peer, "TLS handshake took too long");
-        }
-    };
-    drop(context);
-    service.tls = Some(secured.info);
-    if secured.info.http2 {
-        Box::pin(serve_http2(secured.stream, service, shared, peer)).await;
-    } else {
-        Box::pin(serve_http1(secured.stream, service, shared, peer, ())).await;
-    }
-}
-
-/// Refuses a peer that is not on the allow-list.
-fn refuse_stranger(socket: TcpStream, peer: SocketAddr, shared: &Arc<Shared>) {
-    shared.count_refused("peer");
-    if let Some(held_back) = shared.refused.pass() {
-        tracing::warn!(peer = %peer.ip(), held_back, "refused: not in internal.allowed_ips");
+fn reject_unlisted(socket: TcpStream, peer: SocketAddr, shared: &Arc<Shared>) {
+    shared.count_rejected("peer");
+    if let Some(suppressed) = shared.log_throttle.allow("allowed_ips") {
+        tracing::warn!(peer = %peer.ip(), suppressed, "connection rejected: not in internal.allowed_ips");
     }
     let detail = "this address is not in internal.allowed_ips";
-    refuse(socket, shared, raw_refusal(&crate::problems::PEER_NOT_ALLOWED, detail));
+    reject(socket, shared, raw_refusal(&problems::PEER_NOT_ALLOWED, detail));
 }
 
-/// Refuses a peer that has its share of the connections.
-fn refuse_crowd(socket: TcpStream, peer: SocketAddr, gatehouse: &Gatehouse, shared: &Arc<Shared>) {
-    shared.count_refused("address");
-    if let Some(held_back) = shared.crowded.pass() {
-        tracing::warn!(peer = %peer.ip(), held_back, "refused: limits.max_connections_per_address reached");
+fn reject_excess(socket: TcpStream, peer: SocketAddr, policy: &AcceptPolicy, shared: &Arc<Shared>) {
+    shared.count_rejected("address");
+    if let Some(suppressed) = shared.log_throttle.allow("max_connections_per_address") {
+        tracing::warn!(
+            peer = %peer.ip(),
+            suppressed,
+            "connection rejected: limits.max_connections_per_address reached"
+        );
     }
-    // There is no answer without a handshake, which would cost more than a connection does.
-    if gatehouse.tls.is_none() {
+    // Over TLS a response would need a handshake, which costs more than a connection.
+    if policy.tls.is_none() {
         let detail = "this address has too many open connections; close some or try again later";
-        let answer = raw_refusal(&crate::problems::TOO_MANY_OWN_CONNECTIONS, detail);
-        refuse(socket, shared, answer);
+        let response = raw_refusal(&problems::TOO_MANY_OWN_CONNECTIONS, detail);
+        reject(socket, shared, response);
     }
 }
 
-/// Sends an answer without parsing what it answers.
-fn refuse(socket: TcpStream, shared: &Arc<Shared>, answer: Vec<u8>) {
-    let Some(place) = shared.connections.take_refusal() else {
+/// Sends a response without parsing the request.
+fn reject(socket: TcpStream, shared: &Arc<Shared>, response: Vec<u8>) {
+    let Some(permit) = shared.connections.try_acquire_rejection() else {
         return;
     };
-    let state = Arc::new(ConnectionState::new(shared.responses.of(None)));
-    let mut io = Guarded::new(socket, shared.timeouts.write, state);
-    let shared_by_all = Arc::clone(shared);
+    let state = Arc::new(ConnectionState::new(shared.responses.of_client(None)));
+    let mut io = WriteTimeout::new(socket, shared.timeouts.write, state);
+    let task_shared = Arc::clone(shared);
     shared.tasks.spawn(async move {
-        // Clients mistrust an answer that comes before their request.
-        let _ = timeout(FIRST_WORD, io.read(&mut [0; 1024])).await;
-        let answer = async {
-            io.write_all(&answer).await?;
+        // Read the request first: some clients reject a response that arrives before it.
+        let _ = timeout(FIRST_BYTE_TIMEOUT, io.read(&mut [0; 1024])).await;
+        let send = async {
+            io.write_all(&response).await?;
             io.shutdown().await
         };
-        // Nobody to tell if it does not get through.
-        let _ = select(pin!(answer), pin!(shared_by_all.stop.token().cancelled())).await;
-        drop(place);
+        // A response that does not arrive concerns nobody else.
+        let _ = select(pin!(send), pin!(task_shared.stop.token().cancelled())).await;
+        drop(permit);
     });
 }
 
 async fn recover(error: &io::Error, listener: &Listener, shared: &Shared) {
-    // The peer gave up while it waited to be accepted: nothing to do with us.
+    // The peer left before it was accepted.
     if matches!(
         error.kind(),
         ErrorKind::ConnectionAborted | ErrorKind::ConnectionReset | ErrorKind::ConnectionRefused
     ) {
         return;
     }
-    if let Some(held_back) = shared.accept_failed.pass() {
-        tracing::error!(address = %listener.address(), %error, held_back, "cannot accept connections");
+    if let Some(suppressed) = shared.log_throttle.allow("accept") {
+        tracing::error!(address = %listener.address(), %error, suppressed, "cannot accept connections; retrying");
     }
-    sleep(OUT_OF_RESOURCES).await;
+    sleep(ACCEPT_BACKOFF).await;
 }

@@ -1,4 +1,4 @@
-//! The responses that the listener sends without the application.
+//! The responses that the listener sends by itself, without the application.
 
 use std::sync::LazyLock;
 
@@ -13,7 +13,7 @@ const RETRY_AFTER: &str = "2";
 
 /// Shared by all its responses: it is sent when there is no memory for more.
 static OVERLOADED: LazyLock<String> = LazyLock::new(|| {
-    let detail = "too many responses have not been read by their clients; try again";
+    let detail = "the memory for responses is used up; try again later";
     document(&problems::OVERLOADED, detail, None)
 });
 
@@ -25,7 +25,7 @@ const SECURITY: [(&str, &str); 2] = [
 
 /// A refusal that ends its connection.
 pub(super) fn refusal(kind: &ProblemKind, detail: &str) -> Response<Body> {
-    let mut response = respond(kind, Body::from(document(kind, detail, None)));
+    let mut response = problem_response(kind, Body::from(document(kind, detail, None)));
     let close = HeaderValue::from_static("close");
     response.headers_mut().insert(header::CONNECTION, close);
     response
@@ -34,7 +34,7 @@ pub(super) fn refusal(kind: &ProblemKind, detail: &str) -> Response<Body> {
 /// 503 in place of a response for which there is no memory. Keeps the CORS headers.
 pub(super) fn overloaded(refused: &HeaderMap) -> Response<Body> {
     let document = Bytes::from_static(OVERLOADED.as_bytes());
-    let mut response = respond(&problems::OVERLOADED, Body::from(document));
+    let mut response = problem_response(&problems::OVERLOADED, Body::from(document));
     let headers = response.headers_mut();
     headers.insert(header::RETRY_AFTER, HeaderValue::from_static(RETRY_AFTER));
     for (name, value) in refused {
@@ -45,7 +45,7 @@ pub(super) fn overloaded(refused: &HeaderMap) -> Response<Body> {
     response
 }
 
-fn respond(kind: &ProblemKind, body: Body) -> Response<Body> {
+fn problem_response(kind: &ProblemKind, body: Body) -> Response<Body> {
     let mut response = Response::new(body);
     *response.status_mut() = kind.status;
     let headers = response.headers_mut();
@@ -69,7 +69,7 @@ pub(super) fn raw_refusal(kind: &ProblemKind, detail: &str) -> Vec<u8> {
         document.len(),
     );
     if kind.retry == Retry::AfterDelay {
-        // The request is not read, so its origin is unknown; the response reveals nothing.
+        // The request is not parsed, so its origin is unknown; the response holds no secret.
         head.push_str(&format!(
             "retry-after: {RETRY_AFTER}\r\naccess-control-allow-origin: *\r\n"
         ));

@@ -1,9 +1,8 @@
-//! Appends kept apart.
+//! Frames, which keep appends apart.
 //!
-//! A stream that is not JSON keeps each append as a frame: its length, seven bits a byte with the
-//! lowest first and the eighth bit on all but the last (LEB128), and then its bytes. Positions are
-//! positions in that run, so an append begins and ends at the same place in every store, fork and
-//! copy.
+//! A stream that is not JSON stores each append as a frame: its length in unsigned LEB128, then its
+//! bytes. Positions count the stored bytes, so an append begins and ends at the same position in
+//! every store, fork and copy.
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -14,20 +13,20 @@ pub const STORED: &str = "application/vnd.durable-streams.stored";
 /// The media type of a stream as it is stored, in frames.
 pub const STORED_APPENDS: &str = "application/vnd.durable-streams.stored; appends=framed";
 
-/// The longest that a frame's header can be.
+/// The maximum length of a frame's header.
 pub const MAX_HEADER: usize = 8;
 
-/// How a stream keeps its appends: as frames, none longer than a power of two, or as they came.
+/// Whether a stream stores its appends as frames, and the power of two that none exceeds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Framing(u8);
 
 impl Framing {
-    /// Appends are not kept apart: of JSON, whose messages are, and of streams that an earlier
-    /// version created.
+    /// No frames: for JSON, whose messages have separators, and for streams created by versions
+    /// without frames.
     pub const NONE: Self = Self(0);
-    /// Of a new stream: frames of up to 64 KiB, until a longer one comes.
+    /// For a new stream: frames of up to 64 KiB, until a longer one is appended.
     pub const NEW: Self = Self(16);
-    /// Frames of any length, where something else bounds them.
+    /// Frames of any length, where something else bounds it.
     pub const ANY: Self = Self(63);
 
     /// Whether appends are frames.
@@ -36,16 +35,17 @@ impl Framing {
         self != Self::NONE
     }
 
-    /// How many bytes an append has at most. A greater number in front of a frame is no length.
+    /// The maximum length of an append. A greater length in a header means that no frame begins
+    /// there.
     #[must_use]
-    pub fn longest(self) -> u64 {
+    pub fn max_len(self) -> u64 {
         1u64.checked_shl(u32::from(self.0)).unwrap_or(u64::MAX)
     }
 
-    /// The same, or with room for an append of `len` bytes.
+    /// This framing, extended to an append of `len` bytes if necessary.
     #[must_use]
     pub fn covering(self, len: u64) -> Self {
-        if !self.is_framed() || len <= self.longest() {
+        if !self.is_framed() || len <= self.max_len() {
             return self;
         }
         let bits = len.checked_next_power_of_two().map_or(63, u64::trailing_zeros);
@@ -53,14 +53,14 @@ impl Framing {
     }
 }
 
-/// How many bytes stand before an append of `len` bytes.
+/// The length of the header of an append of `len` bytes.
 #[must_use]
 pub fn header_len(len: u64) -> usize {
     let bits = u64::BITS - (len | 1).leading_zeros();
     bits.div_ceil(7) as usize
 }
 
-/// Adds what stands before an append of `len` bytes.
+/// Writes the header of an append of `len` bytes.
 fn put_header(out: &mut Vec<u8>, len: u64) {
     let mut rest = len;
     loop {
@@ -81,7 +81,7 @@ pub fn header(len: u64) -> Bytes {
     out.into()
 }
 
-/// An append as a frame: in one piece where copying it costs less than a second piece does.
+/// An append as a frame: in one piece if copying it costs less than a second piece does.
 #[must_use]
 pub fn pieces(append: &Bytes) -> [Bytes; 2] {
     const COPY_BELOW: usize = 4 * 1024;
@@ -95,17 +95,17 @@ pub fn pieces(append: &Bytes) -> [Bytes; 2] {
     [out.into(), Bytes::new()]
 }
 
-/// A frame's header, as far as it can be read.
+/// What was read as a frame's header.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Header {
-    /// How long it is itself, and how many bytes follow it.
+    /// A complete header.
     Whole {
-        /// Its own length.
+        /// The header's length.
         size: usize,
         /// The append's length.
         len: u64,
     },
-    /// The bytes end within it.
+    /// The bytes end inside it.
     Cut,
     /// No frame begins here.
     None,
@@ -118,9 +118,9 @@ pub fn read_header(bytes: &[u8], framing: Framing) -> Header {
     for (index, byte) in bytes.iter().take(MAX_HEADER).enumerate() {
         len |= u64::from(byte & 0x7f) << (7 * index);
         if byte & 0x80 == 0 {
-            // One form only, and no empty appends: most bytes that are no header are found out.
+            // A length has one encoding, and no append is empty: this rejects most other bytes.
             let canonical = *byte != 0;
-            return if canonical && len <= framing.longest() {
+            return if canonical && len <= framing.max_len() {
                 Header::Whole { size: index + 1, len }
             } else {
                 Header::None
@@ -134,7 +134,7 @@ pub fn read_header(bytes: &[u8], framing: Framing) -> Header {
     }
 }
 
-/// The frames that lie whole in a run of bytes, in order.
+/// The complete frames in a run of bytes, in order.
 #[derive(Debug, Clone)]
 pub struct Frames<'b> {
     bytes: &'b [u8],
@@ -149,13 +149,13 @@ pub fn frames(bytes: &[u8], framing: Framing) -> Frames<'_> {
 }
 
 impl Frames<'_> {
-    /// Where the next frame begins: after the last one that was whole.
+    /// Where the next frame begins: after the last complete one.
     #[must_use]
     pub fn at(&self) -> usize {
         self.at
     }
 
-    /// The header of what follows the last whole frame.
+    /// The header after the last complete frame.
     #[must_use]
     pub fn next_header(&self) -> Header {
         read_header(self.bytes.get(self.at..).unwrap_or_default(), self.framing)
@@ -163,7 +163,7 @@ impl Frames<'_> {
 }
 
 impl Iterator for Frames<'_> {
-    /// Where in the bytes an append lies.
+    /// The range of an append's bytes.
     type Item = std::ops::Range<usize>;
 
     fn next(&mut self) -> Option<Self::Item> {
@@ -185,7 +185,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_header_says_how_long_its_append_is() {
+    fn a_header_holds_the_length_of_its_append() {
         for len in [1, 2, 127, 128, 16_383, 16_384, 65_536, 10_485_760, 1 << 40] {
             let framing = Framing::NEW.covering(len);
             let header = header(len);
@@ -209,10 +209,14 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_header_is_found_out() {
+    fn bytes_that_are_no_header_are_rejected() {
         let framing = Framing::NEW;
         assert_eq!(read_header(&[0], framing), Header::None, "no append is empty");
-        assert_eq!(read_header(&[0x81, 0], framing), Header::None, "a length has one form");
+        assert_eq!(
+            read_header(&[0x81, 0], framing),
+            Header::None,
+            "a length has one encoding"
+        );
         assert_eq!(
             read_header(&header(65_537), framing),
             Header::None,
@@ -223,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn frames_are_found_as_far_as_they_are_whole() {
+    fn frames_are_found_up_to_the_first_incomplete_one() {
         let mut bytes = Vec::new();
         for append in [&b"one"[..], b"x", &[7; 300]] {
             bytes.extend_from_slice(&header(append.len() as u64));
@@ -238,9 +242,9 @@ mod tests {
     }
 
     #[test]
-    fn the_longest_grows_by_powers_of_two() {
+    fn the_maximum_length_grows_by_powers_of_two() {
         assert_eq!(Framing::NEW.covering(65_536), Framing::NEW);
-        assert_eq!(Framing::NEW.covering(65_537).longest(), 131_072);
+        assert_eq!(Framing::NEW.covering(65_537).max_len(), 131_072);
         assert_eq!(Framing::NONE.covering(1 << 40), Framing::NONE);
     }
 }

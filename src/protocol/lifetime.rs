@@ -9,17 +9,17 @@ use super::Millis;
 pub enum Lifetime {
     /// Until it is deleted.
     Unlimited,
-    /// For so many seconds after its last read or write.
+    /// For a number of seconds after its last read or write.
     Ttl(u64),
-    /// Until a moment.
+    /// Until a point in time.
     ExpiresAt(Millis),
 }
 
-/// How much of its past a stream keeps.
+/// How much data a stream keeps.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RetentionPolicy {
-    /// What is older than so many seconds is given up; `None`: nothing is for its age.
+    /// Maximum age in seconds; `None` disables age retention.
     pub max_age_secs: Option<u64>,
-    /// What lies further than so many bytes before the tail is given up.
+    /// Maximum size in bytes; `None` disables size retention.
     pub max_bytes: Option<u64>,
 }

@@ -5,10 +5,10 @@ use serde::{Deserialize, Serialize};
 /// One request of one producer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ProducerStamp {
-    /// `Producer-Id`
+    /// The producer: `Producer-Id`.
     pub id: String,
-    /// `Producer-Epoch`
+    /// Its epoch, incremented on restart: `Producer-Epoch`.
     pub epoch: u64,
-    /// `Producer-Seq`
+    /// Its request sequence number: `Producer-Seq`.
     pub seq: u64,
 }

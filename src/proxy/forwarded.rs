@@ -1,11 +1,17 @@
-use std::borrow::Cow;
+//! The header `Forwarded` (RFC 7239).
+
+use std::{borrow::Cow, net::Ipv6Addr};
 
 use http::{HeaderMap, header};
 use ipnet::IpNet;
 
-use super::{Claims, Host, Malformed, Node, Scheme, address, outermost};
+use super::{
+    chain::{Claims, Hop, address, first_untrusted},
+    origin::{Host, Malformed, Scheme},
+};
+use crate::protocol::content_type::is_token_byte;
 
-/// One element of `Forwarded`, the parameters that matter here.
+/// The parameters of one element that matter here.
 #[derive(Debug, Default)]
 struct Element<'a> {
     client: Option<Cow<'a, str>>,
@@ -13,21 +19,20 @@ struct Element<'a> {
     host: Option<Cow<'a, str>>,
 }
 
-/// What `Forwarded` says (RFC 7239, section 4).
 pub(super) fn claims(headers: &HeaderMap, trusted: &[IpNet]) -> Result<Claims, Malformed> {
     let mut elements = Vec::new();
     for line in headers.get_all(header::FORWARDED) {
         parse_line(line.to_str().map_err(|_| Malformed)?, &mut elements)?;
     }
-    let nodes = elements.iter().rev().map(|element| match &element.client {
-        Some(client) => node(client),
-        // The parameter is optional; without it there is nobody to walk on to.
-        None => Ok(Node::Hidden),
+    let hops = elements.iter().rev().map(|element| match &element.client {
+        Some(client) => hop(client),
+        // The parameter is optional; without it the chain ends here.
+        None => Ok(Hop::Hidden),
     });
-    let Some((place, client_ip)) = outermost(nodes, trusted)? else {
+    let Some((index, client_ip)) = first_untrusted(hops, trusted)? else {
         return Ok(Claims::default());
     };
-    let Some(element) = elements.iter().rev().nth(place) else {
+    let Some(element) = elements.iter().rev().nth(index) else {
         return Ok(Claims::default());
     };
     Ok(Claims {
@@ -38,7 +43,7 @@ pub(super) fn claims(headers: &HeaderMap, trusted: &[IpNet]) -> Result<Claims, M
 }
 
 /// `node = nodename [ ":" node-port ]` (section 6).
-fn node(text: &str) -> Result<Node, Malformed> {
+fn hop(text: &str) -> Result<Hop, Malformed> {
     let name = text.split(':').next().unwrap_or(text);
     let obfuscated = |name: &str| {
         name.strip_prefix('_').is_some_and(|rest| {
@@ -49,13 +54,13 @@ fn node(text: &str) -> Result<Node, Malformed> {
         })
     };
     if name.eq_ignore_ascii_case("unknown") || obfuscated(name) {
-        return Ok(Node::Hidden);
+        return Ok(Hop::Hidden);
     }
-    // IPv6 must stand in brackets here.
-    if text.parse::<std::net::Ipv6Addr>().is_ok() {
+    // IPv6 needs brackets in this header.
+    if text.parse::<Ipv6Addr>().is_ok() {
         return Err(Malformed);
     }
-    address(text).map(Node::Address)
+    address(text).map(Hop::Address)
 }
 
 /// `1#element`, `element = [ pair ] *( ";" [ pair ] )`, `pair = token "=" ( token / quoted-string )`.
@@ -76,7 +81,7 @@ fn parse_line<'a>(line: &'a str, elements: &mut Vec<Element<'a>>) -> Result<(), 
         match chars.next() {
             Some(';') => {}
             end @ (Some(',') | None) => {
-                // Empty list elements are allowed and mean nothing (RFC 9110, section 5.6.1).
+                // Empty list elements are ignored (RFC 9110, section 5.6.1).
                 if !std::mem::replace(&mut empty, true) {
                     elements.push(std::mem::take(&mut element));
                 }
@@ -108,8 +113,7 @@ impl<'a> Element<'a> {
 }
 
 fn token(text: &str) -> Result<(&str, &str), Malformed> {
-    let is_tchar = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
-    let end = text.bytes().position(|byte| !is_tchar(byte)).unwrap_or(text.len());
+    let end = text.bytes().position(|byte| !is_token_byte(byte)).unwrap_or(text.len());
     if end == 0 {
         Err(Malformed)
     } else {

@@ -1,49 +1,52 @@
+//! The identity of a client that a trusted proxy has authenticated.
+
 use http::{HeaderMap, HeaderName, HeaderValue};
 
-use crate::config::{IdentityConfig, IdentityMode, TransportMode};
-use crate::listener::TlsInfo;
+use crate::{
+    config::{IdentityConfig, IdentityMode, TransportMode},
+    listener::TlsInfo,
+};
 
-/// Whom a trusted proxy says that it has authenticated, as an extension of a request.
+/// An extension of a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ProxyIdentity(pub HeaderValue);
 
-/// The hand-off of an identity in a header.
+/// The header in which the proxy passes the identity.
 #[derive(Debug, Clone)]
-pub(super) struct Handoff {
-    header: HeaderName,
+pub(super) struct IdentityHeader {
+    name: HeaderName,
     accepted: bool,
     require_tls: bool,
 }
 
-impl Handoff {
-    /// `None` when no header is named, so that there is nothing to accept or to remove.
+impl IdentityHeader {
+    /// `None` unless a header is configured.
     pub(super) fn new(config: &IdentityConfig, transport: TransportMode) -> Option<Self> {
-        let header = config.header_name.as_ref()?.parse().ok()?;
+        let name = config.header_name.as_ref()?.parse().ok()?;
         Some(Self {
-            header,
+            name,
             accepted: config.mode == IdentityMode::Header && transport == TransportMode::Mtls,
             require_tls: config.require_tls,
         })
     }
 
-    /// Takes the header out of the request unless it may be believed; then it stays, and is
-    /// returned.
-    pub(super) fn take(
+    /// Returns the header if it can be trusted, and removes it otherwise.
+    pub(super) fn trusted_or_removed(
         &self,
         headers: &mut HeaderMap,
         from_trusted_proxy: bool,
         tls: Option<TlsInfo>,
     ) -> Option<ProxyIdentity> {
         let secured = !self.require_tls || tls.is_some_and(|tls| tls.client_cert);
-        let mut values = headers.get_all(&self.header).iter();
+        let mut values = headers.get_all(&self.name).iter();
         match (values.next(), values.next()) {
-            // Two of them could mean a client's own beside the proxy's.
+            // One of two may be the client's own.
             (Some(only), None) if self.accepted && from_trusted_proxy && secured && !only.is_empty() => {
                 Some(ProxyIdentity(only.clone()))
             }
             (None, _) => None,
             _ => {
-                headers.remove(&self.header);
+                headers.remove(&self.name);
                 None
             }
         }

@@ -1,21 +1,24 @@
-use std::fmt;
-use std::net::{IpAddr, Ipv6Addr};
+//! How and from where a client sent a request.
+
+use std::{
+    fmt,
+    net::{IpAddr, Ipv6Addr},
+};
 
 use http::HeaderValue;
 
-use super::Malformed;
+/// A header that violates its grammar: none of it is believed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Malformed;
 
-/// How the client speaks to the outermost party that we trust.
+/// The scheme between the client and the outermost proxy that we trust.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Scheme {
-    /// `http`
     Http,
-    /// `https`
     Https,
 }
 
 impl Scheme {
-    /// As in a URL.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -35,13 +38,12 @@ impl Scheme {
     }
 }
 
-/// A host with an optional port that can stand in a URL: letters, digits, `.`, `-`, `_`, and
+/// A host with an optional port, fit for a URL: letters, digits, `.`, `-`, `_`, and
 /// the brackets and colons of IPv6 and ports. Cheap to clone.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Host(HeaderValue);
 
 impl Host {
-    /// As in a URL.
     #[must_use]
     pub fn as_str(&self) -> &str {
         self.0.to_str().unwrap_or_default()
@@ -53,8 +55,8 @@ impl Host {
         (!bytes.is_empty() && bytes.len() <= 261 && bytes.iter().all(fits)).then(|| Self(value.clone()))
     }
 
-    /// Whether it names the client's own machine or network, so that it cannot lead anybody to a
-    /// stranger.
+    /// Whether it names the client's own machine or network, so that a URL with it cannot lead to a
+    /// third party.
     pub(super) fn is_local(&self) -> bool {
         if self.as_str().eq_ignore_ascii_case("localhost") {
             return true;
@@ -80,7 +82,7 @@ fn host_of(text: &str) -> &str {
     }
     match text.split_once(':') {
         None => text,
-        // More than one colon: an address, or nothing at all.
+        // More than one colon: an address without brackets, or nothing valid.
         Some((_, port)) if port.contains(':') && text.parse::<Ipv6Addr>().is_ok() => text,
         Some((host, _)) => host,
     }
@@ -92,21 +94,20 @@ impl fmt::Debug for Host {
     }
 }
 
-/// Where a request was really sent and by whom, as an extension of every request that came
-/// through [`super::ProxyTrust`]. What `Location` and subscription URLs begin with.
+/// Where a request was sent and by whom, as an extension of every request that passed
+/// [`super::ProxyTrust`]. `Location` begins with it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Origin {
-    /// The scheme that the client used.
     pub scheme: Scheme,
-    /// The host that a trusted proxy named, else the one that the request names if that is local
-    /// to the client; `None` when there is none, or none that could stand in a URL.
+    /// The host named by a trusted proxy, or else by the request if it is local to the client;
+    /// `None` without one that fits in a URL.
     pub host: Option<Host>,
-    /// Its address; `None` when the application is embedded in a server that does not say.
+    /// `None` when the application is embedded in a server that does not tell.
     pub client_ip: Option<IpAddr>,
 }
 
 impl Origin {
-    /// `https://host`, or nothing when there is no host: a relative reference serves then.
+    /// `https://host`, or an empty string without a host, which makes a relative reference.
     #[must_use]
     pub fn base_url(&self) -> String {
         match &self.host {

@@ -1,9 +1,13 @@
+//! Which forwarding headers are believed, and from whom.
+
 use http::{HeaderName, Request};
 use ipnet::IpNet;
 
 use super::{Origin, ProxyIdentity, ProxyTrust};
-use crate::config::{ForwardedHeaders, IdentityConfig, IdentityMode, ProxyConfig, TransportMode};
-use crate::listener::{PeerAddr, TlsInfo};
+use crate::{
+    config::{ForwardedHeaders, IdentityConfig, IdentityMode, ProxyConfig, TransportMode},
+    listener::{PeerAddr, TlsInfo},
+};
 
 const PROXY: &str = "10.0.0.1";
 
@@ -31,9 +35,8 @@ fn request(peer: &str, headers: &[(&str, &str)]) -> Request<()> {
     request
 }
 
-/// The URL's beginning and the client's address that a request ends up with; no forwarding
-/// header is ever left.
-fn settle(kind: ForwardedHeaders, mut request: Request<()>) -> String {
+/// The base URL and client address of a request. No forwarding header may be left in it.
+fn origin_of(kind: ForwardedHeaders, mut request: Request<()>) -> String {
     ProxyTrust::new(&config(kind), TransportMode::Http).apply(&mut request);
     for name in request.headers().keys() {
         assert!(!name.as_str().contains("forwarded") && name != "x-real-ip", "{name}");
@@ -48,12 +51,12 @@ fn x(peer: &str, headers: &[(&str, &str)]) -> String {
         .map(|(name, value)| (format!("x-forwarded-{name}"), *value))
         .collect();
     let long: Vec<(&str, &str)> = long.iter().map(|(name, value)| (name.as_str(), *value)).collect();
-    settle(ForwardedHeaders::XForwarded, request(peer, &long))
+    origin_of(ForwardedHeaders::XForwarded, request(peer, &long))
 }
 
 fn rfc7239(lines: &[&str]) -> String {
     let headers: Vec<_> = lines.iter().map(|line| ("forwarded", *line)).collect();
-    settle(ForwardedHeaders::Forwarded, request(PROXY, &headers))
+    origin_of(ForwardedHeaders::Forwarded, request(PROXY, &headers))
 }
 
 /// Nothing was believed.
@@ -68,7 +71,7 @@ fn x_forwarded_is_read_from_the_right() {
         ),
         (&[], DIRECT),
         (&[("proto", "https")], "https://localhost:4437 10.0.0.1"),
-        // What the client itself had written stands to the left of what the proxy saw.
+        // The client's own claims are on the left of what the proxy saw.
         (&[("for", "1.1.1.1, 192.0.2.7")], "http://localhost:4437 192.0.2.7"),
         (
             &[("for", "1.1.1.1"), ("for", "192.0.2.7")],
@@ -84,7 +87,7 @@ fn x_forwarded_is_read_from_the_right() {
         (&[("for", "[2001:db8::1]:5000")], "http://localhost:4437 2001:db8::1"),
         (&[("for", "2001:db8::1, fd00::2")], "http://localhost:4437 2001:db8::1"),
         (&[("for", "::ffff:192.0.2.7")], "http://localhost:4437 192.0.2.7"),
-        // As many as hops, or one for all.
+        // One element for each hop, or one for all.
         (
             &[("for", "192.0.2.7, 10.0.0.2"), ("proto", "https, http")],
             "https://localhost:4437 192.0.2.7",
@@ -192,7 +195,7 @@ fn malformed_forwarded_is_not_believed_at_all() {
 }
 
 #[test]
-fn nobody_else_is_believed_and_nothing_of_theirs_is_passed_on() {
+fn headers_of_other_peers_are_neither_believed_nor_passed_on() {
     let all = [
         ("x-forwarded-for", "192.0.2.7"),
         ("x-forwarded-proto", "https"),
@@ -209,13 +212,19 @@ fn nobody_else_is_believed_and_nothing_of_theirs_is_passed_on() {
     ] {
         for stranger in ["10.0.1.1", "192.0.2.1", "::1"] {
             let expected = format!("http://localhost:4437 {stranger}");
-            assert_eq!(settle(kind, request(stranger, &all)), expected);
+            assert_eq!(origin_of(kind, request(stranger, &all)), expected);
         }
     }
     // The trusted proxy, but in a form that is not the configured one.
-    assert_eq!(settle(ForwardedHeaders::None, request(PROXY, &all)), DIRECT);
-    assert_eq!(settle(ForwardedHeaders::Forwarded, request(PROXY, &all[..6])), DIRECT);
-    assert_eq!(settle(ForwardedHeaders::XForwarded, request(PROXY, &all[6..])), DIRECT);
+    assert_eq!(origin_of(ForwardedHeaders::None, request(PROXY, &all)), DIRECT);
+    assert_eq!(
+        origin_of(ForwardedHeaders::Forwarded, request(PROXY, &all[..6])),
+        DIRECT
+    );
+    assert_eq!(
+        origin_of(ForwardedHeaders::XForwarded, request(PROXY, &all[6..])),
+        DIRECT
+    );
 
     let mut off = config(ForwardedHeaders::XForwarded);
     off.enabled = false;
@@ -229,33 +238,33 @@ fn nobody_else_is_believed_and_nothing_of_theirs_is_passed_on() {
 }
 
 #[test]
-fn without_a_proxy_the_connection_speaks_for_itself() {
+fn without_a_proxy_the_connection_decides() {
     let mut direct = request("192.0.2.1", &[]);
     direct.extensions_mut().insert(TlsInfo {
         client_cert: false,
         http2: false,
     });
     assert_eq!(
-        settle(ForwardedHeaders::None, direct),
+        origin_of(ForwardedHeaders::None, direct),
         "https://localhost:4437 192.0.2.1"
     );
 
-    // Nobody vouches for a name that leads elsewhere.
+    // A host that is not local could lead to a third party.
     for (named, expected) in [
         ("10.0.0.7:80", "http://10.0.0.7:80 192.0.2.1"),
         ("outer.test", " 192.0.2.1"),
     ] {
         let mut absolute = request("192.0.2.1", &[]);
         *absolute.uri_mut() = format!("http://{named}/a").parse().unwrap();
-        assert_eq!(settle(ForwardedHeaders::None, absolute), expected);
+        assert_eq!(origin_of(ForwardedHeaders::None, absolute), expected);
         let mut hosted = request("192.0.2.1", &[]);
         hosted.headers_mut().insert("host", named.parse().unwrap());
-        assert_eq!(settle(ForwardedHeaders::None, hosted), expected);
+        assert_eq!(origin_of(ForwardedHeaders::None, hosted), expected);
     }
 
     let mut hostless = request("192.0.2.1", &[]);
     hostless.headers_mut().insert("host", "a b".parse().unwrap());
-    assert_eq!(settle(ForwardedHeaders::None, hostless), " 192.0.2.1");
+    assert_eq!(origin_of(ForwardedHeaders::None, hostless), " 192.0.2.1");
 }
 
 fn identity(
@@ -280,7 +289,7 @@ fn identity(
         .extensions()
         .get::<ProxyIdentity>()
         .map(|identity| identity.0.to_str().unwrap().to_owned());
-    // Header and extension say the same, or neither says anything.
+    // The header and the extension always agree.
     let name = HeaderName::from_static("x-client-identity");
     assert_eq!(
         request
@@ -293,7 +302,7 @@ fn identity(
 }
 
 #[test]
-fn an_identity_is_taken_over_in_mtls_from_a_trusted_proxy_only() {
+fn an_identity_is_accepted_from_a_trusted_proxy_over_mtls_only() {
     let same = |_: &mut ProxyConfig| {};
     let (mtls, seven) = (TransportMode::Mtls, Some("7".to_owned()));
     assert_eq!(identity(same, mtls, PROXY, Some(true), &["7"]), seven);
@@ -326,7 +335,7 @@ fn an_identity_is_taken_over_in_mtls_from_a_trusted_proxy_only() {
 
 #[test]
 fn a_wrapped_router_can_be_served() {
-    fn served<S: crate::listener::App>(_: S) {}
+    fn served<S: crate::listener::HttpService>(_: S) {}
     let trust = ProxyTrust::new(&config(ForwardedHeaders::Forwarded), TransportMode::Http);
     served(trust.wrap(axum::Router::new()));
 }

@@ -1,31 +1,42 @@
-use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
-use std::task::{Context, Poll};
+//! Decides which forwarding headers to believe.
+
+use std::{
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+    task::{Context, Poll},
+};
 
 use axum::extract::ConnectInfo;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, header};
 use ipnet::IpNet;
 
-use super::identity::Handoff;
-use super::{Claims, Host, Malformed, Origin, Scheme, forwarded, x_forwarded};
-use crate::config::{ForwardedHeaders, ProxyConfig, TransportMode};
-use crate::listener::{PeerAddr, TlsInfo, contains};
+use super::{
+    chain::Claims,
+    forwarded,
+    identity::IdentityHeader,
+    origin::{Host, Malformed, Origin, Scheme},
+    x_forwarded,
+};
+use crate::{
+    config::{ForwardedHeaders, ProxyConfig, TransportMode},
+    listener::{PeerAddr, TlsInfo, contains},
+};
 
-/// Which proxies are believed, and what of theirs. Cheap to clone.
+/// Which proxies are trusted, and with which headers. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct ProxyTrust(Arc<Policy>);
 
 #[derive(Debug)]
 struct Policy {
-    /// What a trusted proxy sends; `None` with proxies disabled.
+    /// What a trusted proxy sends; `ForwardedHeaders::None` without proxies.
     kind: ForwardedHeaders,
-    /// Empty with proxies disabled.
+    /// Empty without proxies.
     trusted: Vec<IpNet>,
-    identity: Option<Handoff>,
+    identity: Option<IdentityHeader>,
 }
 
 impl ProxyTrust {
-    /// What `[proxy]` says; `transport` is the public listener's mode.
+    /// `transport` is the public listener's mode.
     #[must_use]
     pub fn new(config: &ProxyConfig, transport: TransportMode) -> Self {
         let (kind, trusted) = if config.enabled {
@@ -36,20 +47,20 @@ impl ProxyTrust {
         Self(Arc::new(Policy {
             kind,
             trusted,
-            identity: Handoff::new(&config.identity, transport),
+            identity: IdentityHeader::new(&config.identity, transport),
         }))
     }
 
-    /// Puts this in front of an application, such as an `axum::Router`.
+    /// Wraps an application, such as an `axum::Router`.
     #[must_use]
-    pub fn wrap<S>(&self, inner: S) -> Trusted<S> {
-        Trusted {
+    pub fn wrap<S>(&self, inner: S) -> ProxyTrustService<S> {
+        ProxyTrustService {
             inner,
             trust: self.clone(),
         }
     }
 
-    /// Settles a request's [`Origin`] and takes out what may not be believed further on.
+    /// Adds the [`Origin`] to a request and removes all headers that cannot be trusted.
     pub fn apply<B>(&self, request: &mut Request<B>) {
         let policy = &*self.0;
         let tls = request.extensions().get::<TlsInfo>().copied();
@@ -74,7 +85,7 @@ impl ProxyTrust {
         let identity = policy
             .identity
             .as_ref()
-            .and_then(|handoff| handoff.take(headers, trusted, tls));
+            .and_then(|header| header.trusted_or_removed(headers, trusted, tls));
         let extensions = request.extensions_mut();
         extensions.insert(origin);
         if let Some(identity) = identity {
@@ -91,13 +102,13 @@ impl Policy {
             ForwardedHeaders::Forwarded => forwarded::claims(headers, &self.trusted),
         };
         claims.unwrap_or_else(|Malformed| {
-            tracing::debug!("malformed forwarding headers from a trusted proxy: ignored");
+            tracing::debug!("ignored malformed forwarding headers from a trusted proxy");
             Claims::default()
         })
     }
 }
 
-/// The TCP peer, from our own listener or from a server that we are embedded in.
+/// The TCP peer, from our own listener or from the embedding server.
 fn peer<B>(request: &Request<B>) -> Option<IpAddr> {
     let extensions = request.extensions();
     let address = match extensions.get::<PeerAddr>() {
@@ -107,8 +118,8 @@ fn peer<B>(request: &Request<B>) -> Option<IpAddr> {
     address.map(|address| address.ip().to_canonical())
 }
 
-/// The host that the request itself names; a target in absolute form outdoes `Host`
-/// (RFC 9112, section 3.2.2).
+/// The host in the request; a target in absolute form takes precedence over `Host` (RFC 9112,
+/// section 3.2.2).
 fn host<B>(request: &Request<B>) -> Option<Host> {
     match request.uri().authority() {
         Some(authority) => HeaderValue::from_str(authority.as_str())
@@ -118,8 +129,7 @@ fn host<B>(request: &Request<B>) -> Option<Host> {
     }
 }
 
-/// Takes out every forwarding header there is: what was to be believed of them is in the
-/// [`Origin`]. One look at each name, for requests that have none of them.
+/// Removes every forwarding header. A request without one costs a single pass over its names.
 fn strip(headers: &mut HeaderMap) {
     while let Some(name) = headers.keys().find(|name| is_forwarding(name)).cloned() {
         headers.remove(name);
@@ -131,14 +141,14 @@ pub(crate) fn is_forwarding(name: &HeaderName) -> bool {
     name.starts_with("x-forwarded") || name == "forwarded" || name == "x-real-ip"
 }
 
-/// An application behind a [`ProxyTrust`].
+/// An application that gets its requests through a [`ProxyTrust`].
 #[derive(Debug, Clone)]
-pub struct Trusted<S> {
+pub struct ProxyTrustService<S> {
     inner: S,
     trust: ProxyTrust,
 }
 
-impl<S, B> tower::Service<Request<B>> for Trusted<S>
+impl<S, B> tower::Service<Request<B>> for ProxyTrustService<S>
 where
     S: tower::Service<Request<B>>,
 {

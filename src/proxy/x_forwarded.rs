@@ -1,25 +1,29 @@
+//! The headers `X-Forwarded-For`, `-Proto` and `-Host`.
+
 use http::{HeaderMap, HeaderName};
 use ipnet::IpNet;
 
-use super::{Claims, Host, Malformed, Node, Scheme, address, outermost};
+use super::{
+    chain::{Claims, Hop, address, first_untrusted},
+    origin::{Host, Malformed, Scheme},
+};
 
 const FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 
-/// What `X-Forwarded-For`, `-Proto` and `-Host` say.
 pub(super) fn claims(headers: &HeaderMap, trusted: &[IpNet]) -> Result<Claims, Malformed> {
-    let hops = list(headers, &FOR)?;
-    let nodes = hops.iter().rev().map(|hop| address(hop).map(Node::Address));
-    let Some((place, client_ip)) = outermost(nodes, trusted)? else {
-        // A proxy that says nothing of its client may still say what was asked for.
+    let list_of_hops = list(headers, &FOR)?;
+    let hops = list_of_hops.iter().rev().map(|hop| address(hop).map(Hop::Address));
+    let Some((index, client_ip)) = first_untrusted(hops, trusted)? else {
+        // A proxy that does not name its client may still name the scheme and the host.
         return Ok(Claims {
             client_ip: None,
             scheme: only(&list(headers, &PROTO)?)?.map(Scheme::parse).transpose()?,
             host: only(&list(headers, &HOST)?)?.map(Host::parse).transpose()?,
         });
     };
-    let pick = |name| match_up(list(headers, name)?, hops.len(), place);
+    let pick = |name| element_of_hop(list(headers, name)?, list_of_hops.len(), index);
     Ok(Claims {
         client_ip,
         scheme: pick(&PROTO)?.map(Scheme::parse).transpose()?,
@@ -27,11 +31,11 @@ pub(super) fn claims(headers: &HeaderMap, trusted: &[IpNet]) -> Result<Claims, M
     })
 }
 
-/// Proxies either set these two or add to them as they add to `-For`; a list of any other
-/// length cannot be matched with the hops.
-fn match_up(list: Vec<&str>, hops: usize, place: usize) -> Result<Option<&str>, Malformed> {
+/// Proxies either set `-Proto` and `-Host` or extend them like `-For`; a list of any other length
+/// cannot be matched with the hops.
+fn element_of_hop(list: Vec<&str>, hops: usize, index: usize) -> Result<Option<&str>, Malformed> {
     if list.len() == hops {
-        return Ok(list.into_iter().rev().nth(place));
+        return Ok(list.into_iter().rev().nth(index));
     }
     only(&list)
 }
@@ -44,7 +48,7 @@ fn only<'a>(list: &[&'a str]) -> Result<Option<&'a str>, Malformed> {
     }
 }
 
-/// The elements of a list header, all its lines taken together (RFC 9110, section 5.3).
+/// The elements of all lines of a list header (RFC 9110, section 5.3).
 fn list<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<Vec<&'a str>, Malformed> {
     let mut elements = Vec::new();
     for line in headers.get_all(name) {

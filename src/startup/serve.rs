@@ -41,9 +41,9 @@ pub async fn serve(loaded: Loaded) -> Result<(), StartupError> {
     let speech = Speech::of(&config)?;
     let listeners = Listeners::bind(&config)?;
     let metrics = metrics()?;
-    let server = Server::new(&config.limits, &config.transport.connection)
-        .counting(Arc::clone(&metrics))
-        .trusting(config.proxy.trusted());
+    let server = Server::new(&config.limits, &config.transport.connection, Clock::system())
+        .with_metrics(Arc::clone(&metrics))
+        .with_trusted_proxies(config.proxy.trusted());
     let reload = Reload {
         authenticator: gate.authenticator().cloned(),
         server: server.clone(),
@@ -117,7 +117,8 @@ fn control(section: &StorageConfig, storage: Arc<dyn Storage>, server: &Server) 
 }
 
 fn load_keys(config: &Config) -> Result<Gate, StartupError> {
-    let gate = Gate::load(config).map_err(|error| StartupError::new(Phase::LoadKeys, error.to_string()))?;
+    let gate =
+        Gate::load(config, Clock::system()).map_err(|error| StartupError::new(Phase::LoadKeys, error.to_string()))?;
     if let Some(authenticator) = gate.authenticator() {
         drop(tokio::spawn(Arc::clone(authenticator).watch()));
     }

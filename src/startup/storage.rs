@@ -1,39 +1,42 @@
-//! Opening the store that the configuration asks for.
+//! Opening the configured store.
 
 use std::{sync::Arc, time::Duration};
 
 use super::{Phase, StartupError};
 use crate::{
+    clock::Clock,
     config::{Config, StorageConfig, StorageMode},
-    storage::{Storage, StorageError, acid::AcidStorage, file::FileStorage, held::Held, lock, memory::InMemoryStorage},
+    storage::{AcidStorage, FileStorage, InMemoryStorage, Storage, StorageError, lock, locked::LockedStorage},
 };
 
-/// Opens the store. While another process holds its directory this waits, as long as the
-/// configuration says.
+/// Opens the store. While another process holds its directory, waits for `storage.lock_wait_secs`.
 pub(super) async fn open(config: &Config) -> Result<Arc<dyn Storage>, StartupError> {
-    if config.storage.mode == StorageMode::Memory {
-        return Ok(Arc::new(InMemoryStorage::new(config.limits.max_memory_bytes)));
-    }
-    let wait = Duration::from_secs(config.storage.lock_wait_secs);
-    let failed = |error: &dyn std::fmt::Display| StartupError::new(Phase::StartServer, error.to_string());
-    let lock = lock::wait(&config.storage.data_dir, wait)
-        .await
-        .map_err(|error| failed(&error))?;
-    let section = config.storage.clone();
-    let opened = tokio::task::spawn_blocking(move || open_persistent(&section)).await;
-    let storage = opened.map_err(|error| failed(&error))?.map_err(|error| {
+    let (section, max_memory_bytes) = (config.storage.clone(), config.limits.max_memory_bytes);
+    let in_directory = |error: StorageError| {
         let context = format!("storage.data_dir {}", config.storage.data_dir.display());
         StartupError::with_source(Phase::StartServer, context, error)
-    })?;
-    Ok(Arc::new(Held::new(storage, lock)))
+    };
+    if section.mode == StorageMode::Memory {
+        return open_store(&section, max_memory_bytes)
+            .map(Arc::from)
+            .map_err(in_directory);
+    }
+    let max_wait = Duration::from_secs(section.lock_wait_secs);
+    let failed = |error: &dyn std::fmt::Display| StartupError::new(Phase::StartServer, error.to_string());
+    let lock = lock::wait(&section.data_dir, max_wait, &Clock::system())
+        .await
+        .map_err(|error| failed(&error))?;
+    let opened = tokio::task::spawn_blocking(move || open_store(&section, max_memory_bytes)).await;
+    let storage = opened.map_err(|error| failed(&error))?.map_err(in_directory)?;
+    Ok(Arc::new(LockedStorage::new(storage, lock)))
 }
 
-fn open_persistent(section: &StorageConfig) -> Result<Box<dyn Storage>, StorageError> {
-    let (dir, open_files) = (&section.data_dir, section.max_open_files);
+fn open_store(section: &StorageConfig, max_memory_bytes: u64) -> Result<Box<dyn Storage>, StorageError> {
+    let dir = &section.data_dir;
     Ok(match section.mode {
+        StorageMode::Memory => Box::new(InMemoryStorage::new(max_memory_bytes)),
         StorageMode::Acid => Box::new(AcidStorage::open(dir, section.cache_bytes)?),
-        StorageMode::FileDurable => Box::new(FileStorage::open(dir, true, open_files)?),
-        StorageMode::FileFast => Box::new(FileStorage::open(dir, false, open_files)?),
-        StorageMode::Memory => Box::new(InMemoryStorage::new(0)),
+        StorageMode::FileDurable => Box::new(FileStorage::open(dir, true, section.max_open_files)?),
+        StorageMode::FileFast => Box::new(FileStorage::open(dir, false, section.max_open_files)?),
     })
 }

@@ -1,223 +1,60 @@
-//! Where bytes and records are kept.
+//! Stores of streams: a trait, its records and errors, and the stores themselves.
 //!
-//! Storage knows no rules: no HTTP, no tokens, no JSON, no protocol. It keeps a
-//! record and one run of bytes for each stream and applies batches atomically.
-//! The engine validates, assigns positions and decides what a batch holds.
+//! A store applies batches of changes atomically and keeps a record and a sequence of bytes for
+//! each stream. It enforces no rules: the engine validates requests, assigns positions and decides
+//! what a batch holds. Protocol fields of a record (content type, lifetime, producers) are stored
+//! without being interpreted.
 //!
-//! Every call may block, so the engine never makes one on an async worker
-//! unless [`Storage::blocking`] says that it cannot.
+//! | module | |
+//! |---|---|
+//! | [`memory`] | streams in memory |
+//! | [`persistent`] | `acid` and `file-*`, two configurations of the [`journaled`] store |
+//! | [`journal`], [`index`], [`data_files`] | the parts of a data directory, over a [`disk`] |
+//! | [`memtable`] | changes that are in the journal and not yet in the index |
+//! | [`format`](mod@format) | records as they are stored on disk |
+//! | [`lock`], [`locked`] | one holder for a data directory |
+//! | [`tools`] | check, repair, migration and backup of a data directory |
 
-pub mod acid;
 #[cfg(test)]
 pub(crate) mod contract;
-pub mod file;
-pub(crate) mod held;
+mod data_files;
+mod delegate;
+mod disk;
+mod error;
+mod format;
+mod index;
+mod journal;
 mod journaled;
-pub mod lock;
-pub mod memory;
+pub(crate) mod lock;
+pub(crate) mod locked;
+pub(crate) mod memory;
+mod memtable;
+mod persistent;
+mod record;
+mod report;
 mod segments;
-pub mod tools;
+pub(crate) mod tools;
 
 #[cfg(any(test, fuzzing))]
-pub(crate) use journaled::fuzzing as fuzzing_journaled;
+pub(crate) use journal::fuzzing as fuzzing_journal;
 
 use std::{ops::Range, path::Path};
 
 use bytes::Bytes;
-use serde::{Deserialize, Serialize};
 
-use crate::protocol::{Framing, Lifetime, Millis, Offset, ProducerStamp, RetentionPolicy, StreamName};
-
-/// Names a stream's bytes; never used twice, so that a stream that is deleted and created
-/// again shares nothing with its predecessor. Greater than those of all streams before it.
-pub type StreamId = u64;
-
-/// A byte position in a stream. The first byte has position 0.
-pub type Position = u64;
-
-/// What is kept of a stream besides its bytes.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct StreamRecord {
-    /// Names the stream's bytes.
-    pub id: StreamId,
-    /// The position of its first own byte: 0, or where a fork branches off.
-    pub start: Position,
-    /// The content type as it was given at creation.
-    pub content_type: String,
-    /// When it was created.
-    pub created_at: Millis,
-    /// How long it lives.
-    pub lifetime: Lifetime,
-    /// The last read or write that is known to disk, for a sliding lifetime.
-    pub touched_at: Millis,
-    /// When [`Storage::due`] is to name this stream; `None`: never.
-    pub due_at: Option<Millis>,
-    /// No more appends.
-    pub closed: bool,
-    /// The producer whose request closed it.
-    pub closed_by: Option<ProducerStamp>,
-    /// The last `Stream-Seq`.
-    pub stream_seq: Option<String>,
-    /// Where it was forked from. Boxed, as most streams are no forks.
-    pub fork: Option<Box<Fork>>,
-    /// How many streams are forked from it.
-    pub forks: u32,
-    /// Deleted by its owner, kept for its forks.
-    pub soft_deleted: bool,
-    /// Earlier lives whose positions this one goes on from, in order: a fork has its source's,
-    /// an imported stream has those of the stream that was exported.
-    pub lives: Vec<Life>,
-    /// Its own incarnation where that is not its id: after a repair that lost the stream's end.
-    pub renewed: Option<u64>,
-    /// How its appends are kept apart.
-    pub framing: Framing,
-    /// What it gives up of its past, if anything. Boxed, because most streams give up nothing.
-    pub retention: Option<Box<Retention>>,
-}
-
-impl StreamRecord {
-    /// The position of the first own byte that is kept. What lies below, the store gives back
-    /// at leisure (see [`Storage::maintain`]); nobody asks for it any more.
-    #[must_use]
-    pub fn first(&self) -> Position {
-        self.start.max(self.retention.as_ref().map_or(0, |past| past.given_up))
-    }
-
-    /// The earliest position that can be read.
-    #[must_use]
-    pub fn earliest(&self) -> Position {
-        self.retention.as_ref().map_or(0, |past| past.earliest)
-    }
-
-    /// The incarnation of positions after those of its earlier lives.
-    #[must_use]
-    pub fn incarnation(&self) -> u64 {
-        self.renewed.unwrap_or(self.id)
-    }
-
-    /// A position as an offset of the life that handed it out.
-    #[must_use]
-    pub fn offset(&self, position: Position) -> Offset {
-        let earlier = self.lives.iter().find(|life| position <= life.end);
-        let incarnation = earlier.map_or(self.incarnation(), |life| life.incarnation);
-        Offset { incarnation, position }
-    }
-
-    /// Whether an offset is of this stream's lives.
-    #[must_use]
-    pub fn gave_out(&self, offset: Offset) -> bool {
-        self.offset(offset.position) == offset
-    }
-}
-
-/// A run of positions that another life of a stream has handed out.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Life {
-    /// Its incarnation.
-    pub incarnation: u64,
-    /// Its last position. The next life begins after it.
-    pub end: Position,
-}
-
-/// How much of its past a stream keeps, and what has been given up.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Retention {
-    /// What was asked for at creation; `None`: what the configuration says of its name.
-    pub policy: Option<RetentionPolicy>,
-    /// The earliest position that can be read.
-    pub earliest: Position,
-    /// Below this position nobody reads any more, no fork either. Never moves back.
-    pub given_up: Position,
-    /// Where the tail was at some moments, oldest first, for giving up by age.
-    pub marks: Vec<Mark>,
-    /// When to look again.
-    pub due_at: Option<Millis>,
-}
-
-/// Everything below a position was written by a moment.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Mark {
-    /// The moment.
-    pub at: Millis,
-    /// The tail at that moment.
-    pub position: Position,
-}
-
-/// Where a fork comes from.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Fork {
-    /// The stream that it was forked from.
-    pub source: StreamName,
-    /// The source's id, so that a later stream of the same name is not mistaken for it.
-    pub source_id: StreamId,
-    /// `Stream-Fork-Offset` as it was resolved, without the sub-offset.
-    pub offset: Position,
-    /// `Stream-Fork-Sub-Offset`.
-    pub sub_offset: u64,
-    /// Whose bytes serve the positions below the fork's own start, in order: each entry
-    /// serves from the end of the one before it.
-    pub lineage: Vec<Inherited>,
-}
-
-/// A run of inherited bytes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Inherited {
-    /// Whose bytes.
-    pub id: StreamId,
-    /// Up to this position, exclusive.
-    pub end: Position,
-}
-
-/// Where a producer stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ProducerState {
-    /// Its current epoch.
-    pub epoch: u64,
-    /// The highest accepted sequence number of that epoch.
-    pub seq: u64,
-}
-
-/// Where one of a stream's writers stands.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct WriterState {
-    /// How far the writer has come.
-    pub progress: Progress,
-    /// When it last wrote; 0 where that is unknown.
-    pub used_at: Millis,
-}
-
-/// How far a writer has come.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Progress {
-    /// Of an idempotent producer.
-    Producer(ProducerState),
-    /// The last `Stream-Seq`, of a writer with sequences of its own.
-    Sequence(Box<str>),
-}
-
-impl WriterState {
-    /// The bytes that a writer occupies besides its key.
-    pub const OVERHEAD: u64 = 128;
-
-    /// The bytes that it occupies under `key`, in memory as well as on disk.
-    #[must_use]
-    pub fn size(&self, key: &str) -> u64 {
-        let text = match &self.progress {
-            Progress::Producer(_) => 0,
-            Progress::Sequence(seq) => seq.len(),
-        };
-        Self::OVERHEAD + (key.len() + text) as u64
-    }
-}
-
-/// A record, and where its bytes end.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Stored {
-    /// The record.
-    pub record: StreamRecord,
-    /// The position after the last byte; [`StreamRecord::first`] when it has none of its own.
-    pub tail: Position,
-}
+pub(crate) use self::delegate::delegate_storage;
+pub use self::{
+    error::StorageError,
+    lock::{DirLock, Holder, LockError},
+    memory::InMemoryStorage,
+    persistent::{AcidStorage, FileStorage},
+    record::{
+        Fork, Inherited, Life, Mark, Position, ProducerState, Progress, Retention, Stored, StreamId, StreamRecord,
+        Usage, WriterState,
+    },
+    report::{CopyProgress, StoreReport},
+};
+use crate::protocol::{Millis, StreamName};
 
 /// One step of a batch. Steps apply in order.
 #[derive(Debug, Clone)]
@@ -261,42 +98,6 @@ pub enum Change {
 /// What is written together or not at all.
 pub type Batch = Vec<Change>;
 
-/// What the store holds.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Usage {
-    /// How many streams have a record.
-    pub streams: u64,
-    /// The bytes of all streams from [`StreamRecord::first`] on, as stored or as near as is
-    /// cheap to know.
-    pub bytes: u64,
-}
-
-/// A store could not be read, or not be used at all.
-#[derive(Debug, thiserror::Error)]
-pub enum StorageError {
-    /// The operating system said no.
-    #[error("{context}: {source}")]
-    Io {
-        /// What was being done.
-        context: String,
-        /// What it said.
-        source: std::io::Error,
-    },
-    /// What is there is not what was written.
-    #[error("the store is damaged: {0}")]
-    Corrupt(String),
-    /// The store was written by a newer version.
-    #[error(
-        "the store has format {found}, this version reads up to {supported}: start the newer version, or restore a backup"
-    )]
-    NewerFormat {
-        /// The format on disk.
-        found: u64,
-        /// The newest format known here.
-        supported: u64,
-    },
-}
-
 /// A batch was not committed; nothing of it is there.
 #[derive(Debug, thiserror::Error)]
 pub enum CommitError {
@@ -326,41 +127,45 @@ pub enum CommitError {
 
 /// A store for streams.
 ///
-/// Reads see every batch whose `commit` has returned, and of a batch under way nothing or all.
+/// Reads see every batch whose `commit` has returned, and either all or nothing of one that is
+/// being committed. Calls may block, unless [`Storage::blocking`] says otherwise: the engine makes
+/// them on blocking threads.
 pub trait Storage: Send + Sync + 'static {
     /// A stream's record and tail.
     ///
     /// # Errors
-    /// When the store cannot be read.
+    /// If the store cannot be read.
     fn get(&self, name: &StreamName) -> Result<Option<Stored>, StorageError>;
 
-    /// Where a stream's writers stand, by key, in no order. The caller bounds how many there are.
+    /// The states of a stream's writers by key, in no particular order. The caller bounds their
+    /// number.
     ///
     /// # Errors
-    /// When the store cannot be read.
+    /// If the store cannot be read.
     fn writers(&self, id: StreamId) -> Result<Vec<(String, WriterState)>, StorageError>;
 
-    /// Streams whose names' keys begin with `prefix`, in the order of their keys, after `after`, at
-    /// most `limit`, each name as its stream's creator spelled it. `prefix` and `after` are in
-    /// the form of keys ([`canonical`](crate::protocol::name::canonical)).
+    /// Up to `limit` streams in the order of their keys, whose keys begin with `prefix` and are
+    /// greater than `after`. `prefix` and `after` are keys ([`StreamName::key`]); the names returned
+    /// are spelled as at creation.
     ///
     /// # Errors
-    /// When the store cannot be read.
+    /// If the store cannot be read.
     fn list(&self, prefix: &str, after: Option<&str>, limit: usize) -> Result<Vec<(StreamName, Stored)>, StorageError>;
 
-    /// Streams whose `due_at` is not after `now`, soonest first, at most `limit`. Costs
-    /// nothing for streams that are not due.
+    /// Up to `limit` streams with a `due_at` of at most `now`, soonest first. Streams that are not
+    /// due cost nothing.
     ///
     /// # Errors
-    /// When the store cannot be read.
+    /// If the store cannot be read.
     fn due(&self, now: Millis, limit: usize) -> Result<Vec<StreamName>, StorageError>;
 
-    /// The bytes of a range. Shorter where the bytes end sooner. The caller bounds the range.
-    /// Below [`StreamRecord::first`] the answer may be anything; who reads while the record
-    /// changes looks at it again afterwards.
+    /// The bytes of a range, fewer if the stream ends earlier. The caller bounds the range.
+    ///
+    /// Below [`StreamRecord::first`] the answer is undefined. A reader that may race with trimming
+    /// or deletion checks the record again afterwards.
     ///
     /// # Errors
-    /// When the store cannot be read.
+    /// If the store cannot be read.
     fn read(&self, id: StreamId, range: Range<Position>) -> Result<Bytes, StorageError>;
 
     /// Writes a batch: all of it, as durably as this store promises, or nothing.
@@ -369,36 +174,38 @@ pub trait Storage: Send + Sync + 'static {
     /// See [`CommitError`].
     fn commit(&self, batch: &[Change]) -> Result<(), CommitError>;
 
-    /// Sets `count` ids aside that are greater than those of all streams there are or were, and
-    /// not below `lowest`. Returns the first.
+    /// Reserves `count` consecutive ids, all at least `lowest` and greater than every id reserved
+    /// before, and returns the first.
     ///
     /// # Errors
-    /// When the store cannot be written.
+    /// If the store cannot be written to.
     fn reserve_ids(&self, count: u64, lowest: StreamId) -> Result<StreamId, CommitError>;
 
-    /// Does a bounded piece (some milliseconds) of upkeep, such as giving space back.
-    /// Returns whether more is waiting. Called from the committer when it has nothing to write.
+    /// Performs a few milliseconds of maintenance, such as freeing the space of removed streams,
+    /// and returns whether more is pending. Called by the committer when it is idle.
     ///
     /// # Errors
-    /// When the store cannot be written.
+    /// If the store cannot be written to.
     fn maintain(&self) -> Result<bool, CommitError>;
 
-    /// What the store holds.
+    /// The contents of the store.
     fn usage(&self) -> Usage;
 
-    /// Whether calls can wait for a disk or a network. The memory store says no, and is
-    /// called on async workers.
+    /// Whether calls may wait for a disk or a network. A store that returns `false` is called on
+    /// async workers.
     fn blocking(&self) -> bool {
         true
     }
 
-    /// Copies the store as it is at this moment to a new directory that a server can start on,
-    /// while others go on reading and writing. `progress` hears how far it is, and may end it.
+    /// Copies the store as of this moment to a new directory that a server can start on, while
+    /// reads and writes continue. `progress` is called during the copy and may cancel it.
     ///
     /// # Errors
-    /// When the store keeps nothing in a directory, cannot be read, or the target cannot be
-    /// written; then there is no target.
-    fn backup(&self, _target: &Path, _progress: &mut tools::Progress<'_>) -> Result<tools::Report, StorageError> {
-        Err(tools::no_directory())
+    /// [`StorageError::Unsupported`] if the store has no directory, [`StorageError::Cancelled`],
+    /// or if the store cannot be read or the target not be written. No target is left behind.
+    fn backup(&self, _target: &Path, _progress: &mut CopyProgress<'_>) -> Result<StoreReport, StorageError> {
+        Err(StorageError::Unsupported(
+            "this store is not kept in a directory, so there is nothing to copy",
+        ))
     }
 }

@@ -1,4 +1,4 @@
-//! A stream's bytes as a run of shared pieces.
+//! A stream's bytes in memory, as a sequence of shared chunks.
 
 use std::ops::Range;
 
@@ -6,20 +6,19 @@ use bytes::{Bytes, BytesMut};
 
 use crate::storage::Position;
 
-/// Pieces of at least this size are kept as they came. Smaller ones are gathered: a copy of
-/// so few bytes costs less than the bookkeeping for a piece, and a small piece may hold on
-/// to the whole network buffer that it was cut from.
-const KEEP_FROM: usize = 16 * 1024;
+/// Smaller appends are copied together: a copy is cheaper than a chunk of its own, and a small
+/// slice may keep the whole network buffer alive that it was cut from.
+const MIN_SHARED: usize = 16 * 1024;
 
-/// Gathered bytes become a shared piece at this size.
-const SLAB: usize = 64 * 1024;
+/// Copied bytes become a shared chunk at this size.
+const MAX_OPEN: usize = 64 * 1024;
 
-/// The bytes of one stream from its first own position on.
+/// The bytes of one stream, beginning at its first own position.
 #[derive(Debug)]
 pub(crate) struct Segments {
-    /// Finished pieces, in order, none of them empty.
+    /// Finished chunks in order, none empty.
     frozen: Vec<Frozen>,
-    /// Small pieces that are still being gathered, behind all frozen ones.
+    /// Small appends after the frozen chunks.
     open: Vec<u8>,
     /// The position of the first byte of `open`.
     open_start: Position,
@@ -48,7 +47,7 @@ impl Segments {
 
     /// The position of the first byte.
     pub(crate) fn start(&self) -> Position {
-        self.frozen.first().map_or(self.open_start, |piece| piece.start)
+        self.frozen.first().map_or(self.open_start, |chunk| chunk.start)
     }
 
     /// The position after the last byte.
@@ -56,38 +55,38 @@ impl Segments {
         self.open_start + self.open.len() as u64
     }
 
-    /// All pieces in order.
-    pub(crate) fn pieces(&self) -> impl Iterator<Item = &[u8]> {
+    /// All chunks in order.
+    pub(crate) fn chunks(&self) -> impl Iterator<Item = &[u8]> {
         let open = Some(self.open.as_slice()).filter(|open| !open.is_empty());
-        self.frozen.iter().map(|piece| piece.bytes.as_ref()).chain(open)
+        self.frozen.iter().map(|chunk| chunk.bytes.as_ref()).chain(open)
     }
 
-    pub(crate) fn append(&mut self, piece: &Bytes) {
-        if piece.len() >= KEEP_FROM {
+    pub(crate) fn append(&mut self, chunk: &Bytes) {
+        if chunk.len() >= MIN_SHARED {
             self.freeze_open();
             self.frozen.push(Frozen {
                 start: self.open_start,
-                bytes: piece.clone(),
+                bytes: chunk.clone(),
             });
-            self.open_start += piece.len() as u64;
+            self.open_start += chunk.len() as u64;
             return;
         }
-        if self.open.len() + piece.len() > SLAB {
+        if self.open.len() + chunk.len() > MAX_OPEN {
             self.freeze_open();
         }
         let free = self.open.capacity() - self.open.len();
-        if free < piece.len() {
-            // Half as much again, not twice: most streams are small and stay so.
-            let grown = (self.open.capacity() + self.open.capacity() / 2).min(SLAB);
-            let wanted = grown.max(self.open.len() + piece.len());
+        if free < chunk.len() {
+            // Grow by half instead of doubling: most streams are small and stay so.
+            let grown = (self.open.capacity() + self.open.capacity() / 2).min(MAX_OPEN);
+            let wanted = grown.max(self.open.len() + chunk.len());
             self.open.reserve_exact(wanted - self.open.len());
         }
-        self.open.extend_from_slice(piece);
+        self.open.extend_from_slice(chunk);
     }
 
-    /// Lets go of what lies below a position.
-    pub(crate) fn forget_below(&mut self, position: Position) {
-        let gone = self.frozen.partition_point(|piece| piece.end() <= position);
+    /// Drops the bytes below a position.
+    pub(crate) fn trim_below(&mut self, position: Position) {
+        let gone = self.frozen.partition_point(|chunk| chunk.end() <= position);
         self.frozen.drain(..gone);
         if let Some(first) = self.frozen.first_mut().filter(|first| first.start < position) {
             let part = within(first.start, position..first.end(), first.bytes.len());
@@ -112,25 +111,25 @@ impl Segments {
         self.frozen.push(Frozen { start, bytes });
     }
 
-    /// The bytes of `range`, or those of them that there are.
+    /// The bytes of `range` that exist.
     pub(crate) fn read(&self, range: Range<Position>) -> Bytes {
         let end = range.end.min(self.tail());
-        let first = self.frozen.partition_point(|piece| piece.end() <= range.start);
+        let first = self.frozen.partition_point(|chunk| chunk.end() <= range.start);
         let start = range
             .start
             .max(self.frozen.first().map_or(self.open_start, |f| f.start));
         if start >= end {
             return Bytes::new();
         }
-        if let Some(piece) = self.frozen.get(first)
-            && end <= piece.end()
+        if let Some(chunk) = self.frozen.get(first)
+            && end <= chunk.end()
         {
-            return piece.bytes.slice(within(piece.start, start..end, piece.bytes.len()));
+            return chunk.bytes.slice(within(chunk.start, start..end, chunk.bytes.len()));
         }
         let mut out = BytesMut::with_capacity(usize::try_from(end - start).unwrap_or(0));
-        for piece in self.frozen.iter().skip(first).take_while(|piece| piece.start < end) {
-            let part = within(piece.start, start..end, piece.bytes.len());
-            out.extend_from_slice(piece.bytes.get(part).unwrap_or_default());
+        for chunk in self.frozen.iter().skip(first).take_while(|chunk| chunk.start < end) {
+            let part = within(chunk.start, start..end, chunk.bytes.len());
+            out.extend_from_slice(chunk.bytes.get(part).unwrap_or_default());
         }
         if end > self.open_start {
             let part = within(self.open_start, start..end, self.open.len());
@@ -140,7 +139,7 @@ impl Segments {
     }
 }
 
-/// `range` relative to a piece that begins at `base` and is `len` long, cut to it.
+/// `range` relative to a chunk that begins at `base`, clamped to its length `len`.
 fn within(base: Position, range: Range<Position>, len: usize) -> Range<usize> {
     let relative = |position: Position| usize::try_from(position.saturating_sub(base)).map_or(len, |at| at.min(len));
     relative(range.start)..relative(range.end)
@@ -151,9 +150,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_range_inside_one_piece_shares_its_memory() {
+    fn a_range_inside_one_chunk_shares_its_memory() {
         let mut segments = Segments::starting_at(100);
-        let large = Bytes::from(vec![7u8; KEEP_FROM]);
+        let large = Bytes::from(vec![7u8; MIN_SHARED]);
         segments.append(&Bytes::from_static(b"small"));
         segments.append(&large);
         segments.append(&Bytes::from_static(b"tail"));
@@ -163,11 +162,11 @@ mod tests {
     }
 
     #[test]
-    fn what_lies_below_a_position_is_forgotten_and_the_rest_is_not() {
+    fn trimming_drops_the_bytes_below_a_position_and_keeps_the_rest() {
         let build = || {
             let mut segments = Segments::starting_at(10);
             segments.append(&Bytes::from_static(b"small"));
-            segments.append(&Bytes::from(vec![7u8; KEEP_FROM]));
+            segments.append(&Bytes::from(vec![7u8; MIN_SHARED]));
             segments.append(&Bytes::from_static(b"tail"));
             segments
         };
@@ -178,12 +177,12 @@ mod tests {
             12,
             15,
             20,
-            15 + KEEP_FROM as u64,
-            17 + KEEP_FROM as u64,
+            15 + MIN_SHARED as u64,
+            17 + MIN_SHARED as u64,
             build().tail(),
         ] {
             let mut segments = build();
-            segments.forget_below(position);
+            segments.trim_below(position);
             let from = usize::try_from(position.max(10) - 10).unwrap();
             assert_eq!(segments.read(0..u64::MAX), all[from..], "{position}");
             assert_eq!(segments.start(), position.max(10));
@@ -197,10 +196,10 @@ mod tests {
         let mut segments = Segments::starting_at(1000);
         let mut all = Vec::new();
         for i in 0..200usize {
-            let len = if i % 37 == 0 { KEEP_FROM + i } else { i * 31 % 2000 };
-            let piece: Vec<u8> = (0..len).map(|k| (k * 7 + i) as u8).collect();
-            all.extend_from_slice(&piece);
-            segments.append(&Bytes::from(piece));
+            let len = if i % 37 == 0 { MIN_SHARED + i } else { i * 31 % 2000 };
+            let chunk: Vec<u8> = (0..len).map(|k| (k * 7 + i) as u8).collect();
+            all.extend_from_slice(&chunk);
+            segments.append(&Bytes::from(chunk));
         }
         assert_eq!(segments.tail(), 1000 + all.len() as u64);
         for step in 0..500usize {

@@ -2,17 +2,19 @@
 
 use std::io::IsTerminal;
 
-use tracing_subscriber::{EnvFilter, fmt};
+use tracing_subscriber::{
+    EnvFilter, fmt,
+    util::{SubscriberInitExt, TryInitError},
+};
 
 use crate::config::{LogFormat, ObservabilityConfig};
 
-/// Starts to log. A filter that cannot be read is reported and taken as `info`.
+/// Starts logging. An invalid filter is reported and replaced by `info`.
 ///
 /// # Errors
-/// When something logs in this process already.
-pub fn init(config: &ObservabilityConfig) -> Result<(), tracing_subscriber::util::TryInitError> {
-    use tracing_subscriber::util::SubscriberInitExt;
-    let (filter, refused) = match EnvFilter::try_new(&config.rust_log) {
+/// The process has a logger already.
+pub fn init(config: &ObservabilityConfig) -> Result<(), TryInitError> {
+    let (filter, invalid) = match EnvFilter::try_new(&config.rust_log) {
         Ok(filter) => (filter, None),
         Err(error) => (EnvFilter::new("info"), Some(error)),
     };
@@ -26,8 +28,8 @@ pub fn init(config: &ObservabilityConfig) -> Result<(), tracing_subscriber::util
             .finish()
             .try_init()?,
     }
-    if let Some(error) = refused {
-        tracing::warn!(filter = config.rust_log, %error, "observability.rust_log is not a filter; logging at info");
+    if let Some(error) = invalid {
+        tracing::warn!(filter = config.rust_log, %error, "observability.rust_log is not a valid filter; logging at info");
     }
     Ok(())
 }

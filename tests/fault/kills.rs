@@ -12,8 +12,8 @@ use nix::{
 
 use super::{
     Server, Setup, amount,
-    dice::Dice,
     owned::Owned,
+    rng::TestRng,
     shared::{self, Line},
     support::http::Connection,
 };
@@ -27,7 +27,7 @@ const LIFE: u64 = 12;
 const KILLS: u64 = 12;
 
 struct Writer {
-    dice: Dice,
+    rng: TestRng,
     lines: Vec<Line>,
     owned: Owned,
 }
@@ -35,7 +35,7 @@ struct Writer {
 impl Writer {
     fn new(number: usize, seed: u64) -> Self {
         Self {
-            dice: Dice::new(seed ^ number as u64),
+            rng: TestRng::new(seed ^ number as u64),
             lines: Line::all(number),
             owned: Owned::new(number),
         }
@@ -47,11 +47,11 @@ impl Writer {
             return;
         };
         loop {
-            let done = if self.dice.one_in(2) {
-                let line = usize::try_from(self.dice.below(self.lines.len() as u64)).unwrap();
-                self.lines[line].append(server, &mut connection, &mut self.dice)
+            let done = if self.rng.one_in(2) {
+                let line = usize::try_from(self.rng.below(self.lines.len() as u64)).unwrap();
+                self.lines[line].append(server, &mut connection, &mut self.rng)
             } else {
-                self.owned.act(server, &mut connection, &mut self.dice)
+                self.owned.act(server, &mut connection, &mut self.rng)
             };
             match done {
                 Ok(()) => acknowledged(),
@@ -73,7 +73,7 @@ impl Drop for Seed {
 }
 
 fn killed_again_and_again(mode: &str) {
-    let seed = Seed(Dice::seed());
+    let seed = Seed(TestRng::seed());
     let mut left = amount("DS_TEST_KILLS", KILLS);
     for life in 0.. {
         let kills = left.min(LIFE);
@@ -88,18 +88,18 @@ fn killed_again_and_again(mode: &str) {
 /// One directory, from its first start on.
 fn live(mode: &str, seed: u64, kills: u64) {
     let setup = Setup::new().on_disk(mode).with("limits.max_stream_bytes", 0);
-    let mut dice = Dice::new(seed);
+    let mut rng = TestRng::new(seed);
     let mut writers: Vec<_> = (0..WRITERS).map(|number| Writer::new(number, seed)).collect();
     let server = setup.start();
     shared::create(&server);
     server.kill();
     for _ in 0..kills {
-        if dice.one_in(5) {
-            kill_while_it_starts(&setup, &mut dice);
+        if rng.one_in(5) {
+            kill_while_it_starts(&setup, &mut rng);
         }
         let server = setup.start();
         verify(&server, &mut writers);
-        kill_while_it_writes(&server, &mut writers, &mut dice);
+        kill_while_it_writes(&server, &mut writers, &mut rng);
     }
     let server = setup.start();
     verify(&server, &mut writers);
@@ -116,8 +116,8 @@ fn verify(server: &Server, writers: &mut [Writer]) {
 }
 
 /// Ends it after a number of acknowledgements, a moment later.
-fn kill_while_it_writes(server: &Server, writers: &mut [Writer], dice: &mut Dice) {
-    let (enough, moment) = (1 + dice.below(400), Duration::from_micros(dice.below(4_000)));
+fn kill_while_it_writes(server: &Server, writers: &mut [Writer], rng: &mut TestRng) {
+    let (enough, moment) = (1 + rng.below(400), Duration::from_micros(rng.below(4_000)));
     let acknowledged = AtomicU64::new(0);
     let pid = Pid::from_raw(i32::try_from(server.pid()).unwrap());
     std::thread::scope(|scope| {
@@ -136,9 +136,9 @@ fn kill_while_it_writes(server: &Server, writers: &mut [Writer], dice: &mut Dice
 }
 
 /// Ends it somewhere between its first step and its first answer.
-fn kill_while_it_starts(setup: &Setup, dice: &mut Dice) {
+fn kill_while_it_starts(setup: &Setup, rng: &mut TestRng) {
     let mut child = setup.command().spawn().unwrap();
-    std::thread::sleep(Duration::from_micros(dice.below(60_000)));
+    std::thread::sleep(Duration::from_micros(rng.below(60_000)));
     child.kill().unwrap();
     child.wait().unwrap();
 }

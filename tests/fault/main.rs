@@ -18,12 +18,12 @@ mod support;
 
 mod churn;
 mod descriptors;
-mod dice;
 mod disks;
 mod full;
 mod kills;
 mod owned;
 mod read_only;
+mod rng;
 mod shared;
 
 use support::server::{Server, Setup};

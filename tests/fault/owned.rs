@@ -6,9 +6,8 @@ use std::{
 };
 
 use super::{
-    Server,
-    dice::Dice,
-    read_all,
+    Server, read_all,
+    rng::TestRng,
     support::http::{Answer, Connection, Request},
 };
 
@@ -61,8 +60,8 @@ impl Owned {
     }
 
     /// Does something. An error is a lost connection.
-    pub fn act(&mut self, server: &Server, connection: &mut Connection, dice: &mut Dice) -> io::Result<()> {
-        let mut step = self.choose(dice);
+    pub fn act(&mut self, server: &Server, connection: &mut Connection, rng: &mut TestRng) -> io::Result<()> {
+        let mut step = self.choose(rng);
         let deleted = match &mut step {
             // What was there before is told from what comes.
             Step::Delete(at) => {
@@ -88,7 +87,7 @@ impl Owned {
         Ok(())
     }
 
-    fn choose(&self, dice: &mut Dice) -> Step {
+    fn choose(&self, rng: &mut TestRng) -> Step {
         let all = || self.streams.iter().enumerate().rev().take(60);
         let lasting: Vec<usize> = all()
             .filter(|(_, stream)| !stream.deleted && stream.expires_at.is_none())
@@ -99,19 +98,19 @@ impl Owned {
             .filter(|(_, stream)| stream.deleted && !stream.forked)
             .map(|(at, _)| at)
             .collect();
-        match dice.below(100) {
-            0..40 if !open.is_empty() => Step::Append(*dice.pick(&open).unwrap(), self.text(dice)),
+        match rng.below(100) {
+            0..40 if !open.is_empty() => Step::Append(*rng.pick(&open).unwrap(), self.text(rng)),
             40..48 if !open.is_empty() => {
-                let last = if dice.one_in(2) { self.text(dice) } else { String::new() };
-                Step::Close(*dice.pick(&open).unwrap(), last)
+                let last = if rng.one_in(2) { self.text(rng) } else { String::new() };
+                Step::Close(*rng.pick(&open).unwrap(), last)
             }
-            48..60 if !lasting.is_empty() => self.fork(*dice.pick(&lasting).unwrap(), dice),
-            60..72 if !lasting.is_empty() => Step::Delete(*dice.pick(&lasting).unwrap()),
+            48..60 if !lasting.is_empty() => self.fork(*rng.pick(&lasting).unwrap(), rng),
+            60..72 if !lasting.is_empty() => Step::Delete(*rng.pick(&lasting).unwrap()),
             72..77 if !free.is_empty() => {
-                let at = *dice.pick(&free).unwrap();
+                let at = *rng.pick(&free).unwrap();
                 let again = Stream {
                     name: self.streams[at].name.clone(),
-                    content: self.text(dice),
+                    content: self.text(rng),
                     earlier: self.streams[at].earlier.clone(),
                     ..Stream::default()
                 };
@@ -119,9 +118,9 @@ impl Owned {
             }
             _ => Step::Create(Stream {
                 name: self.new_name(),
-                content: if dice.one_in(3) { String::new() } else { self.text(dice) },
-                closed: dice.one_in(12),
-                expires_at: dice.one_in(8).then(|| now_millis() + 200 + dice.below(3_000)),
+                content: if rng.one_in(3) { String::new() } else { self.text(rng) },
+                closed: rng.one_in(12),
+                expires_at: rng.one_in(8).then(|| now_millis() + 200 + rng.below(3_000)),
                 ..Stream::default()
             }),
         }
@@ -131,15 +130,15 @@ impl Owned {
         format!("own/{}/{}", self.writer, self.streams.len())
     }
 
-    fn text(&self, dice: &mut Dice) -> String {
-        let word = format!("{}-{};", self.writer, dice.below(1_000_000));
-        let times = dice.size() / word.len() + 1;
+    fn text(&self, rng: &mut TestRng) -> String {
+        let word = format!("{}-{};", self.writer, rng.below(1_000_000));
+        let times = rng.size() / word.len() + 1;
         word.repeat(times)
     }
 
-    fn fork(&self, source: usize, dice: &mut Dice) -> Step {
+    fn fork(&self, source: usize, rng: &mut TestRng) -> Step {
         let source_stream = &self.streams[source];
-        let (offset, len) = dice.pick(&source_stream.offsets).unwrap();
+        let (offset, len) = rng.pick(&source_stream.offsets).unwrap();
         let fork = Stream {
             name: self.new_name(),
             content: source_stream.content[..*len].to_owned(),

@@ -6,9 +6,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use super::{
-    Server,
-    dice::Dice,
-    read_all,
+    Server, read_all,
+    rng::TestRng,
     support::http::{Answer, Connection, Request},
 };
 
@@ -78,15 +77,15 @@ impl Line {
     }
 
     /// Appends something. An error is a lost connection.
-    pub fn append(&mut self, server: &Server, connection: &mut Connection, dice: &mut Dice) -> io::Result<()> {
-        if self.producer && self.next.1 > 0 && dice.one_in(60) {
+    pub fn append(&mut self, server: &Server, connection: &mut Connection, rng: &mut TestRng) -> io::Result<()> {
+        if self.producer && self.next.1 > 0 && rng.one_in(60) {
             self.next = (self.next.0 + 1, 0);
         }
         let append = Append {
             epoch: self.next.0,
             number: self.next.1,
-            of: 1 + usize::try_from(dice.below(4)).unwrap(),
-            size: dice.size(),
+            of: 1 + usize::try_from(rng.below(4)).unwrap(),
+            size: rng.size(),
         };
         self.next.1 += 1;
         let request = self.request(server, &append);

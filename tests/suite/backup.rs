@@ -172,7 +172,7 @@ fn there_is_one_backup_at_a_time_and_none_without_a_listener() {
     assert!(!second.exists());
     // Who asked is gone: nobody would know that it is complete.
     drop(talk);
-    server.log.wait_for("the backup failed");
+    server.log.wait_for("backup failed");
     until("the rest to be removed", || !first.with_extension("partial").exists());
     assert!(!first.exists());
     backs_up(&setup, &second);
@@ -211,7 +211,7 @@ fn a_killed_backup_is_not_taken_for_one() {
     let (code, _, error) = backup(&setup, &to);
     assert_eq!(code, 1);
     assert!(
-        error.contains("backup.partial: is there already") && error.contains("remove it"),
+        error.contains("backup.partial: already exists") && error.contains("remove it"),
         "{error}"
     );
     fs::remove_dir_all(to.with_extension("partial")).unwrap();
@@ -229,8 +229,8 @@ fn the_server_says_why_it_cannot() {
     fs::write(dir.join("full/file"), "x").unwrap();
     for (to, part) in [
         ("full", "is not empty"),
-        ("no/where", "is not there"),
-        ("data/x", "is in the data directory"),
+        ("no/where", "does not exist"),
+        ("data/x", "is inside the data directory"),
     ] {
         let (code, out, error) = backup(&setup, &dir.join(to));
         assert_eq!((code, out.as_str()), (1, ""), "{error}");

@@ -66,19 +66,19 @@ fn nonsense_on_the_socket_is_refused() {
     let to = setup.dir.path().join("backup");
     let long = vec![b'x'; 1 << 20];
     for (said, part) in [
-        (&b"\n"[..], "is not known here"),
-        (b"{\n", "is not known here"),
-        (b"\xff\xfe\0\n", "is not known here"),
-        (b"{\"erase\":{}}\n", "is not known here"),
-        (b"{\"backup\":{}}\n", "is not known here"),
-        (b"{\"backup\":{\"to\":\"/x\",\"force\":true}}\n", "is not known here"),
+        (&b"\n"[..], "unknown request"),
+        (b"{\n", "unknown request"),
+        (b"\xff\xfe\0\n", "unknown request"),
+        (b"{\"erase\":{}}\n", "unknown request"),
+        (b"{\"backup\":{}}\n", "unknown request"),
+        (b"{\"backup\":{\"to\":\"/x\",\"force\":true}}\n", "unknown request"),
         (
             b"{\"backup\":{\"to\":\"relative\"}}\n",
             "relative is not an absolute path",
         ),
         (b"{\"backup\":{\"to\":\"/\"}}\n", "cannot be the name"),
         (b"{\"backup\":{\"to\":\"/a\\u0000b\"}}\n", ""),
-        (b"GET / HTTP/1.1\r\n\r\n", "is not known here"),
+        (b"GET / HTTP/1.1\r\n\r\n", "unknown request"),
         (&long, "longer than 16384 bytes"),
     ] {
         let error = Talk::open(&setup).say(said).error();

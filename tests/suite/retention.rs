@@ -52,7 +52,11 @@ fn numbers(server: &Server, name: &str, offset: &str) -> Vec<u64> {
 }
 
 fn given_up(answer: &Answer) -> String {
-    assert!(answer.problem(410).contains("does not keep"), "{}", answer.text());
+    assert!(
+        answer.problem(410).contains("removed by retention"),
+        "{}",
+        answer.text()
+    );
     answer.header("stream-earliest-offset").unwrap().to_owned()
 }
 

@@ -321,7 +321,7 @@ fn build_tls_context_a_bad_ca_bundle() {
     let path = certs.text("client-ca.pem");
     let message = format!("[build_tls_context] transport.tls.client_ca_path: {path} contains no certificate");
     fails(&setup, &[], 1, &message);
-    let begin = format!("[build_tls_context] transport.tls.client_ca_path: {path} is no usable CA bundle: ");
+    let begin = format!("[build_tls_context] transport.tls.client_ca_path: {path} is not a usable CA bundle: ");
     // One good certificate does not make up for a bad one.
     let bad = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
     certs.write("client-ca.pem", &(Ca::new("good").pem() + bad));

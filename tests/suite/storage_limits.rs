@@ -35,10 +35,10 @@ fn a_copy_goes_where_nothing_is() {
         };
         to("full", "full: is not empty");
         to("file", "file: is not a directory");
-        to("no/where", "no: is not there");
-        to("data/copy", "is in the data directory");
+        to("no/where", "no: does not exist");
+        to("data/copy", "is inside the data directory");
         fs::create_dir(dir.join("left.partial")).unwrap();
-        to("left", "left.partial: is there already");
+        to("left", "left.partial: already exists");
         fs::remove_dir(dir.join("left.partial")).unwrap();
         fs::create_dir(dir.join("empty")).unwrap();
         succeeds(&setup, &[command, &["--to", "empty"]].concat());

@@ -186,10 +186,10 @@ fn a_damaged_journal_does_not_take_the_index_along() {
     }
     server.kill();
     let journal = setup.data_dir().join("journal");
-    // A record in the middle; then the head, without which none can be read.
+    // A record in the middle; then the header, without which none can be read.
     for (at, problem, kept) in [
         (find(&journal, "second text"), "of the journal is damaged, record", true),
-        (3, "the head of the journal", false),
+        (3, "the header of the journal", false),
     ] {
         flip(&journal, at);
         let (code, out, _) = storage(&setup, &["check"]);

@@ -290,7 +290,7 @@ fn a_tls_server_is_trusted_by_the_given_ca_only() {
     assert!(error.contains("does not answer"), "{error}");
     assert_eq!(shell.ok(&["streams", "list", "--ca", &certs.text("ca.pem")]), "");
     let error = shell.fails(&["streams", "list", "--ca", &certs.text("server.key")]);
-    assert!(error.contains("holds no certificate"), "{error}");
+    assert!(error.contains("holds no PEM certificate"), "{error}");
 }
 
 /// A server that answers every request like this.
@@ -326,8 +326,8 @@ fn a_server_that_lies_is_not_believed() {
             "{\"streams\":[{\"name\":\"\\u001b[2J\"}],\"next\":null}",
             "control character",
         ),
-        ("{\"streams\":[],\"next\":\"a\"}", "does not go on"),
-        ("<html>", "not one of a Durable Streams server"),
+        ("{\"streams\":[],\"next\":\"a\"}", "does not advance"),
+        ("<html>", "did not answer as a Durable Streams server"),
     ] {
         let answer = format!(
             "HTTP/1.1 200 OK\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}",

@@ -367,7 +367,7 @@ fn an_import_that_was_killed_is_continued_without_repeating_anything() {
     server.post("small").text("d").send().expect(204);
     let out = shell.ok(&["import", file]);
     assert!(
-        out.contains("was there already: many") && out.contains("was there already: small"),
+        out.contains("already present: many") && out.contains("already present: small"),
         "{out}"
     );
     assert_eq!(messages(&server, "many").len(), many.len());
@@ -399,7 +399,7 @@ fn an_import_goes_on_over_a_server_that_was_killed() {
 }
 
 #[test]
-fn what_is_there_and_from_elsewhere_is_refused_unless_it_is_to_be_replaced() {
+fn an_existing_foreign_stream_is_refused_without_replace() {
     let (exported, many) = large_export();
     let server = generous(Setup::new()).start();
     let shell = Shell::to(&server);
@@ -422,7 +422,7 @@ fn what_is_there_and_from_elsewhere_is_refused_unless_it_is_to_be_replaced() {
             .expect(201);
         let error = shell.fails(&import);
         assert!(
-            error.contains("\"many\" is there already") && error.contains("--replace"),
+            error.contains("\"many\" already exists") && error.contains("--replace"),
             "{error}"
         );
         assert!(bytes(&server, "many").len() <= 3, "it was written to");
@@ -443,7 +443,7 @@ fn what_is_there_and_from_elsewhere_is_refused_unless_it_is_to_be_replaced() {
 }
 
 #[test]
-fn a_file_that_is_cut_off_or_damaged_changes_nothing_and_says_where() {
+fn a_truncated_or_damaged_file_changes_nothing_and_the_fault_is_located() {
     let server = Setup::new().start();
     let shell = Shell::to(&server);
     let header = |name: &str| format!("{{\"stream\":\"{name}\",\"content_type\":\"application/json\"}}\n");
@@ -467,11 +467,11 @@ fn a_file_that_is_cut_off_or_damaged_changes_nothing_and_says_where() {
         ),
         (
             format!("{whole}nonsense\n"),
-            "line 4: is no JSON object; expected the first line of a stream",
+            "line 4: is not a JSON object; expected the first line of a stream",
         ),
         (
             whole.replace("\"messages\":1", "\"messages\":2"),
-            "line 3: says that the stream has 2 messages",
+            "line 3: counts 2 messages",
         ),
         (String::new(), "is empty"),
     ] {
@@ -489,7 +489,7 @@ fn a_file_that_is_cut_off_or_damaged_changes_nothing_and_says_where() {
 }
 
 #[test]
-fn only_what_is_wanted_is_imported_and_what_is_over_is_passed_over() {
+fn only_selected_streams_are_imported_and_expired_ones_are_skipped() {
     let server = Setup::new().start();
     let shell = Shell::to(&server);
     let stream = |name: &str, more: &str| {
@@ -516,7 +516,7 @@ fn only_what_is_wanted_is_imported_and_what_is_over_is_passed_over() {
     assert_eq!(bytes(&server, "b"), b"b");
     let out = shell.ok(&["import", file]);
     assert!(
-        out.contains("its time was over before: o") && out.contains("3 streams imported"),
+        out.contains("already expired: o") && out.contains("3 streams imported"),
         "{out}"
     );
     server.get("o").send().problem(404);

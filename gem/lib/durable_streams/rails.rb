@@ -4,78 +4,122 @@ require "active_support"
 require "active_support/rails"
 require "active_support/core_ext/array/conversions"
 require "active_support/core_ext/array/wrap"
+require "active_support/core_ext/class/attribute"
 require "active_support/core_ext/enumerable"
+require "active_support/core_ext/module/attribute_accessors"
 require "active_support/core_ext/numeric/time"
 require "active_support/core_ext/object/json"
 require "active_support/core_ext/object/to_param"
 require "active_support/core_ext/string/filters"
 require "active_support/core_ext/string/indent"
+require "active_support/dependencies/autoload"
+require "active_support/fork_tracker"
 require "active_support/notifications"
 
 require "durable_streams/rails/version"
 require "durable_streams/rails/errors"
 
-# The entry point: everything that an app says to its streams.
+# The entry point for everything an app does with streams:
 #
 #   DurableStreams.broadcast_event_to room, :messages, type: "message", key: "1", value: { body: "Hello" }, operation: :insert
 #   DurableStreams.signed_stream_url room, :messages
 #   DurableStreams.close_stream room, :messages
 #
-# Models get a shorter way to the same, see DurableStreams::Rails::Broadcastable.
-#
-# Streams are named by _streamables_: records, strings and symbols, see
-# DurableStreams::Rails::StreamName.
+# Streams are named by _streamables_ (records, strings and symbols), see
+# DurableStreams::Rails::StreamName. Models broadcast through
+# DurableStreams::Rails::Broadcastable.
 module DurableStreams
-  # The parts of the gem.
+  # The classes and modules of this gem.
   module Rails
-    autoload :AfterCommitAdapter, "durable_streams/rails/after_commit_adapter"
-    autoload :BroadcastFailure, "durable_streams/rails/broadcast_failure"
-    autoload :BroadcastJob, "durable_streams/rails/broadcast_job"
-    autoload :Broadcastable, "durable_streams/rails/broadcastable"
-    autoload :Broadcasts, "durable_streams/rails/broadcasts"
-    autoload :ChangeTracking, "durable_streams/rails/change_tracking"
-    autoload :Checkup, "durable_streams/rails/checkup"
-    autoload :CircuitBreaker, "durable_streams/rails/circuit_breaker"
-    autoload :Configuration, "durable_streams/rails/configuration"
-    autoload :Events, "durable_streams/rails/events"
-    autoload :Feeds, "durable_streams/rails/feeds"
-    autoload :Gatekeeper, "durable_streams/rails/gatekeeper"
-    autoload :HttpTransport, "durable_streams/rails/http_transport"
-    autoload :KeyPair, "durable_streams/rails/key_pair"
-    autoload :LogSubscriber, "durable_streams/rails/log_subscriber"
-    autoload :MemoryTransport, "durable_streams/rails/memory_transport"
-    autoload :Producers, "durable_streams/rails/producers"
-    autoload :RecordPublisher, "durable_streams/rails/record_publisher"
-    autoload :RecordReference, "durable_streams/rails/record_reference"
-    autoload :RecordValue, "durable_streams/rails/record_value"
-    autoload :ServerBinary, "durable_streams/rails/server_binary"
-    autoload :Settings, "durable_streams/rails/settings"
-    autoload :SigningKey, "durable_streams/rails/signing_key"
-    autoload :StateEvent, "durable_streams/rails/state_event"
-    autoload :StreamDeclaration, "durable_streams/rails/stream_declaration"
-    autoload :StreamDeletions, "durable_streams/rails/stream_deletions"
-    autoload :StreamMetadata, "durable_streams/rails/stream_metadata"
-    autoload :StreamName, "durable_streams/rails/stream_name"
-    autoload :StreamProvisioner, "durable_streams/rails/stream_provisioner"
-    autoload :Testing, "durable_streams/rails/testing"
+    extend ActiveSupport::Autoload
 
-    # What only tasks and tests use.
-    NOT_EAGER = %i[ Checkup KeyPair ServerBinary Testing ].freeze # :nodoc:
+    autoload :BroadcastJob
+    autoload :HealthCheck
+    autoload :KeyPair
+    autoload :ServerBinary
+    autoload :Testing
 
-    # Loads the rest at boot where the app eager loads, so that no thread meets
-    # a half-loaded constant.
+    eager_autoload do
+      autoload :AfterCommitAdapter
+      autoload :BroadcastFailure
+      autoload :Broadcastable
+      autoload :Broadcasts
+      autoload :ChangeTracking
+      autoload :CircuitBreaker
+      autoload :Client
+      autoload :Events
+      autoload :HttpTransport
+      autoload :LogSubscriber
+      autoload :MemoryTransport
+      autoload :Producers
+      autoload :RecordPublisher
+      autoload :RecordReference
+      autoload :RecordValue
+      autoload :Settings
+      autoload :SignedStreams
+      autoload :SigningKey
+      autoload :StateEvent
+      autoload :StreamDeclaration
+      autoload :StreamDeletions
+      autoload :StreamMetadata
+      autoload :StreamName
+      autoload :StreamOperations
+      autoload :StreamPage
+      autoload :StreamProvisioner
+      autoload :TokenSigner
+    end
+
+    # BroadcastJob cannot be loaded without Active Job.
     def self.eager_load! # :nodoc:
-      names = constants - NOT_EAGER
-      names.delete(:BroadcastJob) unless defined?(::ActiveJob)
-      names.each { |name| const_get(name) }
+      super
+      HttpTransport.eager_load!
+      BroadcastJob if defined?(::ActiveJob)
     end
   end
 
   extend Rails::StreamName
-  extend Rails::StreamProvisioner
   extend Rails::Broadcasts
-  extend Rails::Feeds
-  extend Rails::Configuration
+  extend Rails::SignedStreams
+  extend Rails::StreamOperations
+
+  # <tt>config.durable_streams</tt>, see DurableStreams::Rails::Settings.
+  mattr_accessor :config, default: Rails::Settings.new, instance_accessor: false
+
+  mattr_accessor :client, default: Rails::Client.new(config), instance_accessor: false # :nodoc:
+
+  class << self
+    delegate :client_url=, to: :config
+    delegate :transport, :token_signer, :provisioner, to: :client
+    delegate :ensure_stream_exists, to: :provisioner
+
+    # The address at which browsers reach the server.
+    def client_url
+      config.client_url || Rails::Settings::DEFAULT_URL
+    end
+
+    # The address at which this app reaches the server.
+    def server_url
+      config.server_url || Rails::Settings::DEFAULT_URL
+    end
+
+    def server_url=(url)
+      config.server_url = url
+      reset_connections
+    end
+
+    # Replaces what carries requests to the server; nil restores the default.
+    def transport=(transport) # :nodoc:
+      self.client = Rails::Client.new(config, transport: transport)
+    end
+
+    # Drops connections, tokens and the list of known streams. Called in forked
+    # processes and when a setting changes.
+    def reset_connections
+      self.transport = client.in_memory? ? client.transport : nil
+    end
+  end
+
+  ActiveSupport::ForkTracker.after_fork { reset_connections }
 end
 
 require "durable_streams/rails/engine"

@@ -1,40 +1,40 @@
 # frozen_string_literal: true
 
 namespace :durable_streams do
-  desc "Make the keys that tokens are signed and checked with (FOR=production for a deployed app, KID=… for a second key)"
+  desc "Generate the keys for tokens (FOR=production for a deployed app, KID=… for an additional key)"
   task :generate_keys do
     require "durable_streams/rails"
     kid = ENV["KID"].presence
-    abort "KID is #{kid.inspect}: the name of a file, of letters, digits, dots, dashes and underscores." unless kid.nil? || kid.match?(/\A\w[\w.-]*\z/)
+    abort "KID is #{kid.inspect}, but must be a file name of letters, digits, dots, dashes and underscores." unless kid.nil? || kid.match?(/\A\w[\w.-]*\z/)
 
     if ENV["FOR"].present? && %w[ development test ].exclude?(ENV["FOR"])
       pair = DurableStreams::Rails::KeyPair.new(kid: kid)
       if File.exist?(Rails.root.join(pair.deployed_path)) && ENV["FORCE"].blank?
-        abort "#{pair.deployed_path} is there and was left alone: tokens may be signed with its private half. KID=#{Date.current} makes a second key, FORCE=1 replaces this one."
+        abort "#{pair.deployed_path} already exists and was not replaced, because tokens may be signed with its private key. KID=#{Date.current} generates an additional key, FORCE=1 replaces this one."
       end
       pair.write_deployed(Rails.root)
       puts <<~TEXT
-        Wrote #{pair.deployed_path}, the public key. Commit it: the server checks tokens with it.
+        Wrote #{pair.deployed_path}, the public key. Commit it: the server verifies tokens with it.
 
-        Put the private key into the credentials of #{ENV["FOR"]} and nowhere else, with
+        Put the private key only into the credentials of #{ENV["FOR"]}, with
         bin/rails credentials:edit --environment #{ENV["FOR"]}:
 
         #{pair.credentials}
       TEXT
     elsif DurableStreams::Rails::KeyPair.ensure_local(Rails.root, force: ENV["FORCE"].present?)
       puts <<~TEXT
-        Wrote #{DurableStreams::Rails::KeyPair::LOCAL_SIGNING_KEY} and #{DurableStreams::Rails::KeyPair::LOCAL_VERIFY_KEY}, for this machine: bin/dev is ready.
+        Wrote #{DurableStreams::Rails::KeyPair::LOCAL_SIGNING_KEY} and #{DurableStreams::Rails::KeyPair::LOCAL_VERIFY_KEY} for this machine. bin/dev is ready.
 
         For production: bin/rails durable_streams:generate_keys FOR=production
       TEXT
     else
-      puts "#{DurableStreams::Rails::KeyPair::LOCAL_SIGNING_KEY} is there and was left alone. FORCE=1 replaces it."
+      puts "#{DurableStreams::Rails::KeyPair::LOCAL_SIGNING_KEY} already exists and was not replaced. FORCE=1 replaces it."
     end
   rescue SystemCallError => error
     abort "durable_streams:generate_keys: #{error.message}"
   end
 
-  desc "Fetch the server into bin/dist (DURABLE_STREAMS_VERSION for another version)"
+  desc "Download the server to bin/dist (DURABLE_STREAMS_VERSION for another version)"
   task :download do
     require "durable_streams/rails"
     DurableStreams::Rails::ServerBinary.new(root: Rails.root).download
@@ -42,11 +42,11 @@ namespace :durable_streams do
     abort "durable_streams:download: #{error.message}"
   end
 
-  desc "Check that the app and its server agree"
+  desc "Compare the app's settings with the server's configuration, and connect to the server"
   task check: :environment do
-    checkup = DurableStreams::Rails::Checkup.new(Rails.application)
-    problems = checkup.problems
-    checkup.notes.each { |note| puts "durable_streams:check: #{note}" }
+    health_check = DurableStreams::Rails::HealthCheck.new(Rails.application)
+    problems = health_check.problems
+    health_check.notes.each { |note| puts "durable_streams:check: #{note}" }
     if problems.any?
       abort problems.map { |problem| "durable_streams:check: #{problem}" }.join("\n")
     else

@@ -2,7 +2,7 @@
 
 require "test_helper"
 
-# The row is written: nothing that goes wrong with its broadcast may raise.
+# After the commit, no failure of a broadcast may raise.
 class AfterCommitTest < ActiveSupport::TestCase
   class Queue
     attr_accessor :error
@@ -19,17 +19,17 @@ class AfterCommitTest < ActiveSupport::TestCase
 
   teardown { DurableStreams::Rails::BroadcastJob.queue_adapter = @adapter }
 
-  test "a queue that raises, or refuses" do
+  test "a queue that raises or refuses is reported" do
     [ IOError.new("the queue is away"), NotImplementedError.new("cannot"), ActiveJob::EnqueueError.new("is full") ].each do |error|
       @queue.error = error
       DurableStreams::Rails::BroadcastJob.queue_adapter = @queue
       model = comments { streams_to :post }
       record = assert_reported(error.class, "gid://dummy/Post/#{@post.id}") { model.create!(post: @post) }
-      assert_equal record.id.to_s, @told.sole[:event]["key"]
+      assert_equal record.id.to_s, @reports.sole[:event]["key"]
     end
   end
 
-  test "by hand, a queue that raises does raise, and one that refuses is reported" do
+  test "methods called by hand raise the queue's errors, and refusals are reported" do
     comment = Comment.suppressing_streams { @post.comments.create!(body: "a") }
     DurableStreams::Rails::BroadcastJob.queue_adapter = @queue
     @queue.error = IOError.new("the queue is away")
@@ -39,7 +39,7 @@ class AfterCommitTest < ActiveSupport::TestCase
     assert_equal "gid://dummy/Comment/#{comment.id}", report.context[:stream]
   end
 
-  test "a queue that raises at the commit of an open transaction" do
+  test "a queue that raises at the commit is reported" do
     comment = Comment.suppressing_streams { @post.comments.create!(body: "a") }
     DurableStreams::Rails::BroadcastJob.queue_adapter = @queue
     @queue.error = IOError.new("the queue is away")
@@ -50,7 +50,7 @@ class AfterCommitTest < ActiveSupport::TestCase
     end
   end
 
-  test "a name too long, a blank part, a wrong target and a proc that raises" do
+  test "invalid targets are reported" do
     {
       -> { "a" * 1025 } => ArgumentError, -> { [ nil, :comments ] } => ArgumentError, -> { [ -> { } ] } => ArgumentError,
       -> { raise "oops" } => RuntimeError, -> { unknown } => NameError, -> { Post.new } => ArgumentError, -> { "gid:/a" } => ArgumentError
@@ -60,7 +60,7 @@ class AfterCommitTest < ActiveSupport::TestCase
     end
   end
 
-  test "a condition that raises does not keep the other declarations from their events" do
+  test "a raising condition does not affect other declarations" do
     model = comments do
       streams_to :post, if: -> { raise "oops" }
       streams_to :post
@@ -68,12 +68,12 @@ class AfterCommitTest < ActiveSupport::TestCase
     assert_stream_broadcasts(@post, count: 1) { assert_reported(RuntimeError) { model.create!(post: @post) } }
   end
 
-  test "a target that fails does not keep the others of its declaration from their events" do
+  test "a failing target does not affect the other targets" do
     model = comments { streams_to -> { [ nil, :comments ] }, :post }
     assert_stream_broadcasts(@post, count: 1) { assert_reported(ArgumentError) { model.create!(post: @post) } }
   end
 
-  test "a model without a name, and a subscriber that raises" do
+  test "a model without a name and a raising subscriber are reported" do
     model = Class.new(ApplicationRecord) { self.table_name = "comments"; streams "unnamed" }
     assert_error_reported(ArgumentError) { model.create!(body: "a") }
 
@@ -83,7 +83,7 @@ class AfterCommitTest < ActiveSupport::TestCase
     end
   end
 
-  test "a type that no class has" do
+  test "an unknown STI type is reported" do
     dog = Dog.suppressing_streams { Dog.create!(name: "Rex") }
     report = assert_error_reported(ActiveRecord::SubclassNotFound) { dog.update!(type: "Unicorn") }
     assert_equal dog, report.context[:record]
@@ -97,12 +97,12 @@ class AfterCommitTest < ActiveSupport::TestCase
     "a value too deep" => [ deep, DurableStreams::InvalidEvent, /value.body.0 is nested too deeply/ ],
     "a value without end" => [ endless, SystemStackError, // ]
   }.each do |name, (body, error, message)|
-    test "#{name}, where jobs run in place" do
+    test "#{name} is reported by inline jobs" do
       model = comments { streams_to :post }
       model.define_method(:to_stream_value) { { body: body } }
       DurableStreams::Rails::BroadcastJob.queue_adapter = :inline
       assert_reported(error, "gid://dummy/Post/#{@post.id}") { model.create!(post: @post) }
-      assert_match message, @told.sole[:exception_object].message
+      assert_match message, @reports.sole[:exception_object].message
     end
   end
 
@@ -120,10 +120,10 @@ class AfterCommitTest < ActiveSupport::TestCase
       model
     end
 
-    # The row is there, other callbacks have run, and the failure was told.
+    # Asserts that the row exists, other callbacks have run, and the failure was reported.
     def assert_reported(error_class, stream = nil)
-      @told, record = [], nil
-      ActiveSupport::Notifications.subscribed(->(*, payload) { @told << payload }, "broadcast_failed.durable_streams") do
+      @reports, record = [], nil
+      ActiveSupport::Notifications.subscribed(->(*, payload) { @reports << payload }, "broadcast_failed.durable_streams") do
         report = assert_error_reported(error_class) { record = yield }
         assert report.handled
         assert_equal record, report.context[:record]
@@ -131,7 +131,7 @@ class AfterCommitTest < ActiveSupport::TestCase
       end
       assert record.class.exists?(record.id)
       assert_equal %i[ after before ], record.callbacks.sort
-      assert_equal 1, @told.size
+      assert_equal 1, @reports.size
       record
     end
 end

@@ -2,19 +2,19 @@
 
 require "test_helper"
 
-class BroadcastJobTest < HttpTestCase
+class BroadcastJobTest < StubServerTestCase
   include ActiveJob::TestHelper
 
   setup { @post = Post.create!(title: "Post") }
 
-  test "a record is saved while the server is away, and its event arrives once" do
+  test "a record is saved while the server is down, and its event takes effect once" do
     @server.script(:drop, :drop, :drop)
     perform_enqueued_jobs(only: DurableStreams::Rails::BroadcastJob) { @post.comments.create!(body: "Hello") }
 
     assert_equal [ "Hello" ], events.map { |event| event["value"]["body"] }
   end
 
-  test "an append whose answers were all lost arrives once, over the job's tries" do
+  test "an append whose responses were lost takes effect once over all attempts" do
     comment = Comment.suppressing_streams { @post.comments.create!(body: "Hello") }
     comment.stream_insert_to(@post)
     @server.script(:lose_answer, :drop, :drop)
@@ -23,13 +23,13 @@ class BroadcastJobTest < HttpTestCase
     assert_equal %w[ insert update ], events.map { |event| event["headers"]["operation"] }
   end
 
-  test "the tries of a job have one txid" do
+  test "all attempts of a job have the same txid" do
     job = DurableStreams.build_broadcast_event_to("notes", type: "note", key: "1", value: 1, operation: :insert)
     perform_enqueued_jobs { job.enqueue }
     assert_equal job.job_id, @server.events("notes").first["headers"]["txid"]
   end
 
-  test "the record is sent as it is when the job runs" do
+  test "the job sends the record's current state" do
     comment = @post.comments.create!(body: "Hello")
     comment.update_columns(body: "Later")
     perform_enqueued_jobs
@@ -37,7 +37,7 @@ class BroadcastJobTest < HttpTestCase
     assert_equal [ "Later" ], events.map { |event| event["value"]["body"] }
   end
 
-  test "a record that is gone is not sent" do
+  test "a record that no longer exists is not sent" do
     comment = @post.comments.create!(body: "Hello")
     comment.delete
     perform_enqueued_jobs
@@ -45,7 +45,7 @@ class BroadcastJobTest < HttpTestCase
     assert_empty events
   end
 
-  test "a refusal that will not change is not retried" do
+  test "a permanent refusal is not retried" do
     @server.script(nil, [ 413, {}, "too large" ])
     job = DurableStreams.build_broadcast_event_to("notes", type: "note", key: "1", value: 1, operation: :insert)
     assert_raises(DurableStreams::PayloadTooLarge) { job.perform_now }
@@ -60,7 +60,7 @@ class BroadcastJobTest < HttpTestCase
     assert_enqueued_jobs 1
   end
 
-  test "giving up is an event, and a line in the log" do
+  test "giving up is instrumented and logged" do
     given_up = []
     ActiveSupport::Notifications.subscribed(->(*, payload) { given_up << payload }, "broadcast_given_up.durable_streams") do
       perform_enqueued_jobs do
@@ -76,7 +76,7 @@ class BroadcastJobTest < HttpTestCase
     assert_equal [ DurableStreams::PayloadTooLarge, DurableStreams::ConnectionError ], given_up.map { |payload| payload[:exception_object].class }
   end
 
-  test "the queue's own report knows the stream and the record" do
+  test "the queue's own error report includes the stream and the record" do
     @server.script(nil, problem(413, "too large"))
     comment = @post.comments.create!(body: "Hello")
     error = assert_raises(DurableStreams::PayloadTooLarge) { perform_enqueued_jobs }
@@ -84,13 +84,13 @@ class BroadcastJobTest < HttpTestCase
     assert_equal [ "gid://dummy/Post/#{@post.id}", comment.to_gid.to_s ], report.context.values_at(:stream, :record)
   end
 
-  test "waits no less than the server asked for" do
+  test "the job waits at least for Retry-After" do
     @server.script(problem(503, "starting", "Retry-After" => "600"))
     DurableStreams.build_broadcast_event_to("notes", **EVENT).perform_now
     assert_in_delta 600, Time.iso8601(enqueued_jobs.sole["scheduled_at"]) - Time.now, 5
   end
 
-  test "its queue" do
+  test "the queue can be configured" do
     job = -> { DurableStreams.build_broadcast_event_to("notes", **EVENT).queue_name }
     assert_equal "default", job.call
     DurableStreams.config.queue = :streams
@@ -102,14 +102,14 @@ class BroadcastJobTest < HttpTestCase
     DurableStreams::Rails::BroadcastJob.queue_as { DurableStreams.config.queue }
   end
 
-  test "a hook as it is loaded, and no arguments in the log" do
+  test "the class has a load hook and does not log its arguments" do
     loaded = nil
     ActiveSupport.on_load(:durable_streams_broadcast_job) { loaded = self }
     assert_equal DurableStreams::Rails::BroadcastJob, loaded
     assert_not DurableStreams::Rails::BroadcastJob.log_arguments?
   end
 
-  test "a database that is away is no record that is gone" do
+  test "an unreachable database is not mistaken for a missing record" do
     @post.comments.create!(body: "Hello")
     GlobalID::Locator.stub(:locate, ->(*) { raise ActiveRecord::ConnectionNotEstablished }) do
       assert_raises(ActiveRecord::ConnectionNotEstablished) { perform_enqueued_jobs }
@@ -122,8 +122,8 @@ class BroadcastJobTest < HttpTestCase
     end
 end
 
-# Under an adapter that runs jobs where they are enqueued and cannot wait.
-class InlineBroadcastJobTest < HttpTestCase
+# With a queue that runs jobs inline and cannot wait.
+class InlineBroadcastJobTest < StubServerTestCase
   setup do
     @adapter, DurableStreams::Rails::BroadcastJob.queue_adapter = DurableStreams::Rails::BroadcastJob.queue_adapter, :inline
     @post = Post.create!(title: "Post")
@@ -131,7 +131,7 @@ class InlineBroadcastJobTest < HttpTestCase
 
   teardown { DurableStreams::Rails::BroadcastJob.queue_adapter = @adapter }
 
-  test "a server that is away: the row is saved and the failure reported" do
+  test "an unreachable server is reported and the row is saved" do
     @server.stop
     report = assert_error_reported(DurableStreams::ConnectionError) { @post.comments.create!(body: "Hello") }
     assert report.handled
@@ -139,7 +139,7 @@ class InlineBroadcastJobTest < HttpTestCase
     assert_error_reported(DurableStreams::ConnectionError) { Comment.last.stream_update_later }
   end
 
-  test "a refusal: the row is saved and the failure reported" do
+  test "a refusal is reported and the row is saved" do
     @server.script(nil, problem(413, "too large"))
     assert_error_reported(DurableStreams::PayloadTooLarge) { @post.comments.create!(body: "Hello") }
     @server.script(problem(413, "too large"))

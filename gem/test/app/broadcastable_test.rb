@@ -11,7 +11,7 @@ class BroadcastableTest < ActiveSupport::TestCase
     end
   end
 
-  test "creates, updates and destroys" do
+  test "creates, updates and destroys are broadcast" do
     insert, update, delete = capture_stream_broadcasts @post do
       comment = @post.comments.create!(body: "Hello")
       comment.update!(body: "Goodbye")
@@ -26,7 +26,7 @@ class BroadcastableTest < ActiveSupport::TestCase
     assert_not_includes delete, "value"
   end
 
-  test "a proc names the stream, and to_stream_value what is sent" do
+  test "a proc can name the stream, and to_stream_value is sent" do
     events = capture_stream_broadcasts(@post, :replies) { Reply.create!(post: @post, body: "Hi") }
 
     assert_equal [ "reply" ], events.pluck("type")
@@ -34,7 +34,7 @@ class BroadcastableTest < ActiveSupport::TestCase
     assert_no_stream_broadcasts @post
   end
 
-  test "a model that streams to itself" do
+  test "streams broadcasts to the record's own stream" do
     board = nil
     operations = -> { DurableStreams.read_stream(board).map { |event| event["headers"]["operation"] } }
     assert_no_stream_broadcasts("boards") { board = Board.create!(name: "A") }
@@ -42,7 +42,7 @@ class BroadcastableTest < ActiveSupport::TestCase
     assert_equal %w[ insert update delete ], operations.call
   end
 
-  test "a model that streams to a name" do
+  test "streams broadcasts to a fixed name" do
     assert_stream_broadcasts "rooms", count: 3 do
       room = Room.create!(name: "A")
       room.update!(name: "B")
@@ -64,7 +64,7 @@ class BroadcastableTest < ActiveSupport::TestCase
     end
   end
 
-  test "methods for later" do
+  test "later methods broadcast from a job" do
     comment = Comment.suppressing_streams { @post.comments.create!(body: "Hello") }
 
     %w[ insert update upsert delete ].each do |operation|
@@ -75,7 +75,7 @@ class BroadcastableTest < ActiveSupport::TestCase
     end
   end
 
-  test "options" do
+  test "options override the parts of the event" do
     event, = capture_stream_broadcasts @post do
       comment = Comment.suppressing_streams { @post.comments.create!(body: "Hello") }
       comment.stream_update_to @post, type: "note", key: "k", value: { a: 1 }, txid: "t", headers: { timestamp: "now" }
@@ -91,7 +91,7 @@ class BroadcastableTest < ActiveSupport::TestCase
     end
   end
 
-  test "suppression is of one class, one thread, and ends" do
+  test "suppression is limited to one class, one thread and the block" do
     Board.suppressing_streams do
       assert_stream_broadcasts(@post, count: 1) { @post.comments.create!(body: "Heard") }
       assert_not Thread.new { Board.suppressed_streams? }.value
@@ -100,7 +100,7 @@ class BroadcastableTest < ActiveSupport::TestCase
     assert_not Comment.suppressed_streams?
   end
 
-  test "nothing is broadcast of what is rolled back" do
+  test "rolled back changes are not broadcast" do
     assert_no_stream_broadcasts @post do
       Comment.transaction(requires_new: true) do
         @post.comments.create!(body: "Never")

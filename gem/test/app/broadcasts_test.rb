@@ -6,7 +6,7 @@ require "active_support/log_subscriber/test_helper"
 class BroadcastsTest < ActiveSupport::TestCase
   setup { @post = Post.create!(title: "Post") }
 
-  test "an event of any form" do
+  test "an event can have any form" do
     events = capture_stream_broadcasts @post, :presence do
       DurableStreams.broadcast_to(@post, :presence, type: "presence", key: 7, value: { id: 7, at: Time.utc(2026) }, headers: { operation: "insert" })
     end
@@ -17,7 +17,7 @@ class BroadcastsTest < ActiveSupport::TestCase
     assert_predicate events.first["headers"]["txid"], :present?
   end
 
-  test "blank streamables" do
+  test "blank streamables broadcast nothing" do
     assert_nil DurableStreams.broadcast_to(nil, [], type: "a", key: "b")
     assert_nil DurableStreams.broadcast_event_to(nil, type: "a", key: "b", operation: :insert)
     assert_nil DurableStreams.broadcast_event_later_to("", type: "a", key: "b", operation: :insert)
@@ -26,7 +26,7 @@ class BroadcastsTest < ActiveSupport::TestCase
     assert_equal "gid://dummy/Post/#{@post.id}", capture_stream_name { DurableStreams.broadcast_to([ [ @post ] ], type: "a", key: "b") }
   end
 
-  test "what no reader could understand is refused, now and later" do
+  test "invalid events raise, now and later" do
     valid = { type: "note", key: 1, value: 1, operation: :insert }
     [ { operation: :inser }, { operation: nil }, { operation: "" }, { operation: :INSERT }, { key: nil }, { key: "" }, { key: @post }, { key: [ 1 ] }, { key: { id: 1 } }, { key: -> { } }, { key: true }, { key: false }, { type: nil }, { type: " " }, { type: @post }, { txid: @post }, { headers: "x" }, { headers: [ 1 ] } ].each do |wrong|
       assert_raises(ArgumentError, wrong.inspect) { DurableStreams.broadcast_event_to("notes", **valid, **wrong) }
@@ -40,7 +40,7 @@ class BroadcastsTest < ActiveSupport::TestCase
     assert_empty DurableStreams.read_stream("notes")
   end
 
-  test "what is not given is not sent" do
+  test "omitted parts are not sent" do
     DurableStreams.broadcast_to("notes", type: "note", key: "1", headers: nil)
     DurableStreams.broadcast_to("notes", type: "note", key: "1", value: nil)
     DurableStreams.broadcast_to("notes", headers: { control: "snapshot-start" })
@@ -54,7 +54,7 @@ class BroadcastsTest < ActiveSupport::TestCase
     assert_not_includes delete, "value"
   end
 
-  test "what cannot be JSON is named" do
+  test "an event that cannot be encoded raises an error that names the part" do
     { { a: [ "ok", { b: "x\xFF" } ] } => "value.a.1.b is not valid UTF-8", "\xFF".b => "value is not valid UTF-8" }.each do |value, message|
       failed = []
       ActiveSupport::Notifications.subscribed(->(*, payload) { failed << payload }, "broadcast_failed.durable_streams") do
@@ -65,7 +65,7 @@ class BroadcastsTest < ActiveSupport::TestCase
     end
   end
 
-  test "a notification for each broadcast" do
+  test "each broadcast is instrumented" do
     payloads = []
     ActiveSupport::Notifications.subscribed(->(*, payload) { payloads << payload }, "broadcast.durable_streams") do
       DurableStreams.broadcast_event_to("notes", type: "note", key: "1", value: 1, operation: :insert)
@@ -76,12 +76,12 @@ class BroadcastsTest < ActiveSupport::TestCase
     assert_predicate payloads.first[:offset], :present?
   end
 
-  test "many at once" do
+  test "many jobs can be enqueued at once" do
     jobs = 3.times.map { |at| DurableStreams.build_broadcast_event_to("notes", type: "note", key: at, value: { at: at }, operation: :insert) }
     assert_stream_broadcasts("notes", count: 3) { ActiveJob.perform_all_later(jobs) }
   end
 
-  test "the log" do
+  test "broadcasts and failures are logged" do
     logger = ActiveSupport::LogSubscriber::TestHelper::MockLogger.new
     was, ActiveSupport::LogSubscriber.logger = ActiveSupport::LogSubscriber.logger, logger
     DurableStreams.broadcast_event_to("notes", type: "note", key: "1", value: 1, operation: :insert)
@@ -89,7 +89,7 @@ class BroadcastsTest < ActiveSupport::TestCase
     assert_raises(DurableStreams::StreamClosed) { DurableStreams.broadcast_event_to("notes", type: "note", key: "1", value: 1, operation: :insert) }
 
     assert_match %r{insert note/1 to notes \(\d+\.\d+ms\)}, logger.logged(:debug).first
-    assert_match %r{insert note/1 to notes failed: notes is closed}, logger.logged(:error).first
+    assert_match %r{insert note/1 to notes failed: the stream notes is closed}, logger.logged(:error).first
   ensure
     ActiveSupport::LogSubscriber.logger = was
   end

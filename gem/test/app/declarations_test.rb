@@ -5,7 +5,7 @@ require "test_helper"
 class DeclarationsTest < ActiveSupport::TestCase
   setup { @post, @other = Post.create!(title: "Post"), Post.create!(title: "Other") }
 
-  test "on" do
+  test "on: limits the operations" do
     model = comments { streams_to :post, on: %i[ create destroy ] }
     assert_equal %w[ insert delete ], operations { model.create!(post: @post, body: "a").tap { |it| it.update!(body: "b") }.destroy! }
     model = comments { streams_to :post, on: :update }
@@ -14,7 +14,7 @@ class DeclarationsTest < ActiveSupport::TestCase
     assert_raises(ArgumentError) { comments { streams_to :post, on: [] } }
   end
 
-  test "if and unless, methods and procs" do
+  test "if: and unless: take methods and procs" do
     model = comments do
       streams_to :post, if: :loud?, unless: ->(comment) { comment.body == "LOUD BUT NOT" }
       streams_to :post, if: -> { body == "both" }, type: "other"
@@ -23,7 +23,7 @@ class DeclarationsTest < ActiveSupport::TestCase
     assert_equal %w[ LOUD both ], events { %w[ LOUD quiet both ].each { |body| model.create!(post: @post, body: body) } && model.create!(post: @post, body: "LOUD BUT NOT") }.map { |event| event["value"]["body"] }
   end
 
-  test "type, and several declarations and targets with one txid" do
+  test "several declarations and targets share one txid" do
     model = comments do
       streams_to :post, :other, type: "remark"
       streams "all"
@@ -42,7 +42,7 @@ class DeclarationsTest < ActiveSupport::TestCase
     assert_equal [ comment.stream_txid ] * 3, (here + there + all).map { |event| event["headers"]["txid"] }
   end
 
-  test "stream_txid is the last commit's" do
+  test "stream_txid belongs to the last broadcast commit" do
     comment = Comment.new(post: @post, body: "a")
     assert_nil comment.stream_txid
     comment.save!
@@ -54,7 +54,7 @@ class DeclarationsTest < ActiveSupport::TestCase
     assert_nil comment.dup.stream_txid
   end
 
-  test "streams with a proc, of one argument or none" do
+  test "streams takes a proc with one argument or none" do
     model = comments { streams ->(comment) { [ comment.post, :notes ] } }
     assert_stream_broadcasts(@post, :notes, count: 1) { model.create!(post: @post) }
     model = comments { streams -> { [ post, :mine ] } }
@@ -62,7 +62,7 @@ class DeclarationsTest < ActiveSupport::TestCase
     assert_raises(ArgumentError) { comments { streams "a", -> { } } }
   end
 
-  test "the records of an association are a stream each" do
+  test "each record of an association has its own stream" do
     model = comments do
       streams_to :posts
       def posts = Post.where(title: %w[ Post Other ])
@@ -72,20 +72,20 @@ class DeclarationsTest < ActiveSupport::TestCase
     assert_equal 1, there.size
   end
 
-  test "a parent that is nil has no stream" do
+  test "a nil parent has no stream" do
     model = comments { streams_to :post }
     assert_no_error_reported { model.create!(body: "orphan") }
   end
 
-  test "strings are refused as the class is loaded" do
+  test "invalid declarations raise when the class is loaded" do
     error = assert_raises(ArgumentError) { comments { streams_to "boards" } }
-    assert_match 'not ["boards"]. A stream by its name: streams "boards"', error.message
+    assert_match 'not ["boards"]. For a stream with a fixed name: streams "boards"', error.message
     [ [], [ @post ], [ nil ], [ { a: 1 } ] ].each { |targets| assert_raises(ArgumentError, targets.inspect) { comments { streams_to(*targets) } } }
     [ { onn: :create }, { if: "loud?" }, { unless: [ :loud?, "quiet?" ] } ].each { |options| assert_raises(ArgumentError, options.inspect) { comments { streams_to :post, **options } } }
     [ [ nil ], [ "" ], [ "a", nil ], [ { a: 1 } ], [ "a\nb" ], [ "a" * 1025 ] ].each { |parts| assert_raises(ArgumentError, parts.inspect) { comments { streams(*parts) } } }
   end
 
-  test "a symbol that is none is refused before the row is written" do
+  test "an unknown symbol raises before the row is written" do
     [ [ :posst, {} ], [ :post, { if: :lood? } ] ].each do |target, options|
       model = comments { streams_to target, **options }
       assert_no_difference -> { Comment.count } do
@@ -94,12 +94,12 @@ class DeclarationsTest < ActiveSupport::TestCase
     end
   end
 
-  test "a column is fine" do
+  test "a column can be a target" do
     model = comments { streams_to :body }
     assert_stream_broadcasts("named", count: 1) { model.create!(body: "named") }
   end
 
-  test "names that an app may use for its own" do
+  test "the gem adds no names that apps use" do
     log = StreamLog.create!(stream_event: "a", stream_event_to: "b", stream_event_later_to: "c", streams_changes: "d", stream_change: @post)
     assert_equal [ "a", @post ], [ log.reload.stream_event, log.stream_change ]
 

@@ -2,7 +2,7 @@
 
 require "test_helper"
 
-# Which record, and which stream, where a Global ID does not say it all.
+# Shards, tenants and STI types, which a Global ID does not include.
 class IdentityTest < ActiveSupport::TestCase
   include ActiveJob::TestHelper
 
@@ -16,7 +16,7 @@ class IdentityTest < ActiveSupport::TestCase
     assert_equal %w[ acme umbrella ], DurableStreams.read_stream(acme).map { |event| event["value"]["body"] }
   end
 
-  test "the job of a record of another shard finds none where it is gone" do
+  test "a job does not load the same id from another shard" do
     on(:acme) { Note.suppressing_streams { Note.create!(id: 1, body: "acme") } }
     on(:umbrella) { Note.create!(id: 1, body: "umbrella").delete }
     perform_enqueued_jobs
@@ -37,7 +37,7 @@ class IdentityTest < ActiveSupport::TestCase
     assert_enqueued_jobs 1
   end
 
-  test "a job carries the role and the shard, and the class that has them" do
+  test "a job stores the role, the shard and their class" do
     note = on(:umbrella) { Note.suppressing_streams { Note.create!(body: "umbrella") } }
     TenantRecord.connected_to(role: :reading, shard: :umbrella) { note.stream_update_later }
 
@@ -68,7 +68,7 @@ class IdentityTest < ActiveSupport::TestCase
     assert DurableStreams.delete_stream(post)
   end
 
-  test "without a tenant, and with a blank one" do
+  test "a nil prefix is omitted, and a blank one raises" do
     tenant = nil
     DurableStreams.config.stream_prefix = -> { tenant }
     assert_match "/v1/streams/a?token=", DurableStreams.signed_stream_url("a")
@@ -94,8 +94,8 @@ class IdentityTest < ActiveSupport::TestCase
     assert_equal %w[ update ], capture { Dog.find(dog.id).update!(name: "Max") }.pluck(1)
   end
 
-  test "a record whose type changes from or to a class that declares nothing" do
-    Car # Loaded, as in an app that loads eagerly or preloads its hierarchies.
+  test "a record can change from or to a type without declarations" do
+    Car # Loaded, as in an app that loads eagerly or preloads STI classes.
     bike = Bike.create!
     assert_equal [ [ "cars", "insert", "car" ] ], capture { bike.update!(type: "Car") }.map { |event| event.first(3) }
     assert_nil bike.dup.stream_txid
@@ -104,7 +104,7 @@ class IdentityTest < ActiveSupport::TestCase
     assert_nil Bike.create!.stream_txid
   end
 
-  test "a record whose type changes in the transaction that creates it" do
+  test "a record whose type changes in its creating transaction is inserted under its new type" do
     events = capture { Animal.transaction(requires_new: true) { Dog.create!(name: "Rex").update!(type: "Cat") } }
     assert_equal %w[ insert insert ], events.pluck(1)
     assert_equal %w[ cat cat ], events.pluck(2)
@@ -115,7 +115,7 @@ class IdentityTest < ActiveSupport::TestCase
       TenantRecord.connected_to(role: :writing, shard: shard, &block)
     end
 
-    # Stream, operation, type and value of each event.
+    # Returns stream, operation, type and value of each event.
     def capture(&block)
       events = []
       ActiveSupport::Notifications.subscribed(->(*, payload) { events << [ payload[:stream], payload[:event]["headers"]["operation"], payload[:event]["type"], payload[:event]["value"] ] }, "broadcast.durable_streams") do

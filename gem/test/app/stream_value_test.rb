@@ -7,7 +7,7 @@ class StreamValueTest < ActiveSupport::TestCase
 
   setup { @post = Post.create!(title: "Post") }
 
-  test "secret, filtered, encrypted and binary attributes do not leave" do
+  test "secret, filtered, encrypted and binary attributes are withheld" do
     account = nil
     capture = -> { account = Account.create!(name: "A", tokenizer: "bpe", **SECRETS) }
     events = capture_all(&capture)
@@ -16,7 +16,7 @@ class StreamValueTest < ActiveSupport::TestCase
     assert_equal({ "id" => account.id, "name" => "A", "tokenizer" => "bpe" }, account.to_stream_value)
   end
 
-  test "the log tells once which attributes stay" do
+  test "the log lists withheld attributes once" do
     io = StringIO.new
     was, Rails.logger = Rails.logger, ActiveSupport::Logger.new(io)
     model = model_with(Account) { self.filter_attributes = [] }
@@ -27,7 +27,7 @@ class StreamValueTest < ActiveSupport::TestCase
   end
 
   { public: 1, protected: 2, private: 3 }.each_key do |visibility|
-    test "a to_stream_value that is #{visibility} is what leaves" do
+    test "a #{visibility} to_stream_value is sent" do
       model = model_with(Comment) do
         def to_stream_value = { "mine" => id, "secret" => "sent" }
         send(visibility, :to_stream_value)
@@ -43,7 +43,7 @@ class StreamValueTest < ActiveSupport::TestCase
     end
   end
 
-  test "records inside of a value are sent as by themselves" do
+  test "records nested in a value are sent as their values" do
     account = Account.suppressing_streams { Account.create!(name: "A", **SECRETS) }
     safe = { "id" => account.id, "name" => "A", "tokenizer" => nil }
     author = Struct.new(:account) { private def to_stream_value = { by: account } }.new(account)
@@ -58,7 +58,7 @@ class StreamValueTest < ActiveSupport::TestCase
     end
   end
 
-  test "a private to_stream_value of what is no record" do
+  test "objects other than records can have a private to_stream_value" do
     object = Class.new { private def to_stream_value = { "mine" => 1 } }.new
     event, = capture_stream_broadcasts("a") { DurableStreams.broadcast_event_to("a", type: "c", key: 1, value: object, operation: :upsert) }
     assert_equal({ "mine" => 1 }, event["value"])
@@ -66,7 +66,7 @@ class StreamValueTest < ActiveSupport::TestCase
     assert_equal({ "mine" => 1 }, event["value"])
   end
 
-  test "only and except on the macro, by a job and by hand" do
+  test "only: and except: apply to declarations, jobs and methods" do
     only = model_with(Comment) { streams "only", only: %i[ id body ] }
     except = model_with(Comment) { streams "except", except: :body }
     mine = model_with(Comment) do
@@ -83,7 +83,7 @@ class StreamValueTest < ActiveSupport::TestCase
     assert_equal %w[ body ], capture_stream_broadcasts("a") { comment.stream_update_later_to("a", only: :body) }.sole["value"].keys
   end
 
-  test "an attribute that is named leaves although it is secret" do
+  test "a secret attribute is sent if it is listed" do
     account = Account.suppressing_streams { Account.create!(name: "A", **SECRETS) }
     event, = capture_stream_broadcasts("a") { account.stream_update_to("a", only: %i[ id token ]) }
     assert_equal({ "id" => account.id, "token" => "t" }, event["value"])

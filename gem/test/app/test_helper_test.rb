@@ -21,11 +21,11 @@ class TestHelperTest < ActiveSupport::TestCase
           @record.stream_upsert_to("notes")
           assert_stream_broadcasts("notes", count: 2) do
             @record.stream_upsert_later_to("notes", key: at)
-            sleep 0.01
+            Thread.pass
             @record.stream_upsert_to("notes", key: at)
           end
           assert_equal [ "1", at.to_s, at.to_s ], capture_stream_broadcasts("notes").pluck("key")
-          assert_no_stream_broadcasts("notes") { sleep 0.001 }
+          assert_no_stream_broadcasts("notes") { Thread.pass }
           DurableStreams.signed_stream_url("made")
           assert DurableStreams.stream_metadata("made")
         end
@@ -39,13 +39,13 @@ class TestHelperTest < ActiveSupport::TestCase
 
   setup { @post = Post.create!(title: "Post") }
 
-  test "failures say what was expected" do
+  test "failure messages name what was expected" do
     assert_fails(/at least one broadcast on "gid:.*", but there were none/) { assert_stream_broadcasts(@post) }
     assert_fails(/Expected 2 broadcasts on ".*", but there was 1/) { assert_stream_broadcasts(@post, count: 2) { @post.comments.create!(body: "a") } }
     assert_fails(/Expected no broadcasts on ".*", but there was 1/) { assert_no_stream_broadcasts(@post) }
   end
 
-  test "a block is about itself, no block about the test so far" do
+  test "a block limits the assertion to itself" do
     broadcast
     assert_stream_broadcasts("notes", count: 1) { broadcast }
     assert_no_stream_broadcasts("notes") { @post.touch }
@@ -53,17 +53,17 @@ class TestHelperTest < ActiveSupport::TestCase
     assert_equal 2, capture_stream_broadcasts([ :notes ]).size
   end
 
-  test "each test begins with nothing" do
+  test "each test begins without broadcasts" do
     assert_no_stream_broadcasts "notes"
   end
 
-  test "broadcast jobs run in place only inside the block" do
+  test "broadcast jobs run inline only inside the block" do
     adapter = DurableStreams::Rails::BroadcastJob.queue_adapter
     capture_stream_broadcasts("notes") { assert_instance_of ActiveJob::QueueAdapters::InlineAdapter, DurableStreams::Rails::BroadcastJob.queue_adapter }
     assert_same adapter, DurableStreams::Rails::BroadcastJob.queue_adapter
   end
 
-  test "a job that is enqueued outside of a block is pointed out" do
+  test "a failure message mentions jobs enqueued outside a block" do
     adapter, DurableStreams::Rails::BroadcastJob.queue_adapter = DurableStreams::Rails::BroadcastJob.queue_adapter, :test
     @post.comments.create!(body: "a")
     assert_fails(/there were none\. 1 broadcast job is enqueued; jobs run inside the block/) { assert_stream_broadcasts(@post) }
@@ -75,19 +75,19 @@ class TestHelperTest < ActiveSupport::TestCase
     DurableStreams::Rails::BroadcastJob.queue_adapter = adapter
   end
 
-  test "a broadcast that failed is pointed out" do
+  test "a failure message mentions failed broadcasts" do
     model = Class.new(ApplicationRecord) { self.table_name = "comments"; streams -> { raise "oops" } }
     self.class.const_set(:Failing, model)
     assert_fails(/there were none\. RuntimeError: oops/) { assert_stream_broadcasts(@post) { model.create! } }
   end
 
-  test "parallelize(with: :threads)" do
+  test "tests can run in parallel threads" do
     output, status = Open3.capture2e({ "PARALLEL_WORKERS" => nil }, RbConfig.ruby, "-Itest", "-e", THREADED_TESTS, chdir: File.expand_path("../..", __dir__))
     assert_predicate status, :success?, output
     assert_match "60 runs, 240 assertions, 0 failures, 0 errors", output
   end
 
-  test "threads that a test starts belong to it, as do those from before where it is the only one" do
+  test "threads belong to the test that started them, or to the only running test" do
     before = Queue.new.then { |queue| [ queue, Thread.new { Fiber[:durable_streams_sandbox] = nil; queue.pop.call } ] }
     assert_stream_broadcasts("notes", count: 2) do
       Thread.new { broadcast }.join
@@ -96,7 +96,7 @@ class TestHelperTest < ActiveSupport::TestCase
     end
   end
 
-  test "the server's transport, for a while" do
+  test "disable! and enable! switch the transport" do
     DurableStreams::Rails::Testing.with_server do
       assert_instance_of DurableStreams::Rails::HttpTransport, DurableStreams.transport
     end

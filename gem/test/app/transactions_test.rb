@@ -10,7 +10,7 @@ class TransactionsTest < ActiveSupport::TestCase
     @comment = Comment.suppressing_streams { @post.comments.create!(body: "a") }
   end
 
-  test "what changed inside suppressing_streams is suppressed, also where the commit comes later" do
+  test "changes inside suppressing_streams are suppressed, even if the commit comes later" do
     assert_operations do
       transaction { Comment.suppressing_streams { @comment.update!(body: "b") } }
       transaction { Comment.suppressing_streams { @comment.touch } }
@@ -20,7 +20,7 @@ class TransactionsTest < ActiveSupport::TestCase
     end
   end
 
-  test "what changed outside of it is broadcast" do
+  test "changes outside suppressing_streams are broadcast" do
     assert_operations("update") { transaction { @comment.update!(body: "b"); Comment.suppressing_streams { @comment.touch } } }
     assert_operations("update") { transaction { Comment.suppressing_streams { @comment.touch }; @comment.update!(body: "c") } }
     assert_operations("update") { transaction { @comment.update!(body: "d"); Comment.suppressing_streams { Board.create! } } }
@@ -30,7 +30,7 @@ class TransactionsTest < ActiveSupport::TestCase
     assert_operations { Comment.suppressing_streams(&transaction) }
   end
 
-  test "a save that changes nothing is no event" do
+  test "a save without changes is not broadcast" do
     assert_operations { 2.times { @comment.save! } }
     assert_operations("update") { @comment.update!(body: "b"); @comment.save! }
     assert_operations("update") { transaction { @comment.update!(body: "c"); @comment.save! } }
@@ -38,7 +38,7 @@ class TransactionsTest < ActiveSupport::TestCase
     assert_operations("insert") { @post.comments.create!.save! }
   end
 
-  test "a save of autosaved records is one" do
+  test "a save that changes only autosaved records is broadcast" do
     post_class = Class.new(ApplicationRecord) do
       self.table_name = "posts"
       has_many :comments, foreign_key: :post_id, autosave: true, inverse_of: false
@@ -52,7 +52,7 @@ class TransactionsTest < ActiveSupport::TestCase
     assert_no_stream_broadcasts("autosaving") { post.save! }
   end
 
-  test "one instance of the row is changed, another saved without a change" do
+  test "a change is broadcast when another instance of the row is saved" do
     assert_operations("update") do
       transaction { Comment.find(@comment.id).update!(body: "b"); Comment.find(@comment.id).save! }
     end
@@ -61,7 +61,7 @@ class TransactionsTest < ActiveSupport::TestCase
     end
   end
 
-  test "savepoints" do
+  test "rolled back savepoints are not broadcast" do
     assert_operations { transaction { transaction(rollback: true) { @comment.update!(body: "b") }; @comment.save! } }
     assert_operations("update") { transaction { @comment.reload.update!(body: "c"); transaction(rollback: true) { @comment.update!(body: "d") } } }
     assert_operations("update") { transaction { transaction { @comment.reload.update!(body: "e") }; transaction(rollback: true) { @comment.update!(body: "f") } } }
@@ -70,7 +70,7 @@ class TransactionsTest < ActiveSupport::TestCase
     assert_empty DurableStreams::Rails::ChangeTracking.open_changes
   end
 
-  test "perform_all_later waits for the commit, and goes with the rollback" do
+  test "perform_all_later waits for the commit and enqueues nothing after a rollback" do
     jobs = -> { 2.times.map { |at| DurableStreams.build_broadcast_event_to("notes", type: "note", key: at, operation: :insert) } }
 
     transaction do
@@ -89,7 +89,7 @@ class TransactionsTest < ActiveSupport::TestCase
     assert_enqueued_jobs 5
   end
 
-  test "methods for later wait for the commit, and go with the rollback" do
+  test "later methods wait for the commit and enqueue nothing after a rollback" do
     transaction do
       assert @comment.stream_update_later_to(@post)
       assert_no_enqueued_jobs
@@ -99,7 +99,7 @@ class TransactionsTest < ActiveSupport::TestCase
     assert_enqueued_jobs 1
   end
 
-  test "a rollback in another database does not take a record's event with it" do
+  test "a rollback in another database does not drop a record's event" do
     assert_operations("update", "update", "delete") do
       AuditRecord.transaction(requires_new: true) do
         AuditEntry.create!(body: "a")
@@ -111,7 +111,7 @@ class TransactionsTest < ActiveSupport::TestCase
     end
   end
 
-  test "an event waits for its own database and for no other" do
+  test "an event waits for its own database only" do
     AuditRecord.transaction(requires_new: true) do
       AuditEntry.create!(body: "a")
       transaction do
@@ -122,7 +122,7 @@ class TransactionsTest < ActiveSupport::TestCase
     end
   end
 
-  test "a row that is destroyed and created again under its key" do
+  test "a row that is destroyed and created again is broadcast as both" do
     assert_operations("delete", "insert") { transaction { @comment.destroy!; @post.comments.create!(id: @comment.id, body: "b") } }
     created = @comment.class.find(@comment.id)
     assert_operations("delete") { transaction { Comment.find(created.id).update!(body: "c"); created.destroy! } }
@@ -130,7 +130,7 @@ class TransactionsTest < ActiveSupport::TestCase
     assert_operations { transaction(rollback: true) { @post.comments.last.destroy!; @post.comments.create!(id: created.id, body: "e") } }
   end
 
-  test "a callback of another record that raises leaves nothing for a later, suppressed change" do
+  test "a raising callback of another record leaves no change behind" do
     raising = Class.new(ApplicationRecord) do
       self.table_name = "boards"
       def self.name = "Raising"

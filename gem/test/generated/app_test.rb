@@ -3,7 +3,7 @@
 require "generated_helper"
 
 class AppTest < ActiveSupport::TestCase
-  # The test of the gem's document, word for word, in an app as Rails makes it.
+  # The example test of the documentation.
   COMMENT_TEST = <<~RUBY
     require "test_helper"
 
@@ -39,7 +39,7 @@ class AppTest < ActiveSupport::TestCase
     end
   RUBY
 
-  test "an app with everything: keys, console, its own tests" do
+  test "a full app has keys, a console and passing tests" do
     app = GeneratedApp.create
     app.run("bin/rails", "generate", "durable_streams:install")
     app.run("bin/rails", "generate", "model", "Post", "title")
@@ -56,12 +56,12 @@ class AppTest < ActiveSupport::TestCase
     assert_match "bin/dev is ready", app.run("bin/rails", "durable_streams:generate_keys")
     keys = [ app.read("config/keys/signing_key.pem"), app.read("config/keys/verify_key.pem") ]
     assert_equal 0o600, File.stat(app.expand("config/keys/signing_key.pem")).mode & 0o777
-    assert_match "left alone", app.run("bin/rails", "durable_streams:generate_keys")
+    assert_match "was not replaced", app.run("bin/rails", "durable_streams:generate_keys")
     assert_equal keys, [ app.read("config/keys/signing_key.pem"), app.read("config/keys/verify_key.pem") ]
     production = app.run("bin/rails", "durable_streams:generate_keys", "FOR=production")
     assert_match(/^durable_streams:\n  signing_key: \|\n    -----BEGIN PRIVATE KEY-----/, production)
     assert_match "BEGIN PUBLIC KEY", app.read("config/durable_streams_verify_key.pem")
-    assert_match "left alone", app.run("bin/rails", "durable_streams:generate_keys", "FOR=production", expect_success: false)
+    assert_match "was not replaced", app.run("bin/rails", "durable_streams:generate_keys", "FOR=production", expect_success: false)
     assert_match "signing_kid: \"2026\"", app.run("bin/rails", "durable_streams:generate_keys", "FOR=production", "KID=2026")
     assert_match "BEGIN PUBLIC KEY", app.read("config/durable_streams_verify_keys/2026.pem")
 
@@ -74,7 +74,7 @@ class AppTest < ActiveSupport::TestCase
     app.run("bin/rails", "durable_streams:generate_keys", "FORCE=1")
     assert_not_equal keys.first, app.read("config/keys/signing_key.pem")
     assert_equal 0o600, File.stat(app.expand("config/keys/signing_key.pem")).mode & 0o777
-    assert_match "the name of a file", app.run("bin/rails", "durable_streams:generate_keys", "FOR=production", "KID=../x", expect_success: false)
+    assert_match "must be a file name", app.run("bin/rails", "durable_streams:generate_keys", "FOR=production", "KID=../x", expect_success: false)
 
     check = app.run("bin/rails", "durable_streams:check", env: { "DURABLE_STREAMS_PORT" => "9" }, expect_success: false)
     assert_match "http://localhost:9/v1/streams cannot be reached", check
@@ -85,10 +85,10 @@ class AppTest < ActiveSupport::TestCase
     assert_equal 1, check.scan("durable_streams:check:").size
     on_one_line = app.read("config/keys/signing_key.pem").gsub("\n", "\\n")
     check = app.run("bin/rails", "durable_streams:check", env: { **in_production, "DURABLE_STREAMS_SIGNING_KEY" => on_one_line }, expect_success: false)
-    assert_match "auth.verify_key (config/durable_streams_verify_key.pem) does not hold the public half", check
+    assert_match "auth.verify_key (config/durable_streams_verify_key.pem) does not contain the public key", check
     File.delete app.expand("config/durable_streams_verify_key.pem")
     check = app.run("bin/rails", "durable_streams:check", env: { **in_production, "DURABLE_STREAMS_SIGNING_KEY" => on_one_line }, expect_success: false)
-    assert_match "is not there: bin/rails durable_streams:generate_keys FOR=production makes it", check
+    assert_match "does not exist: bin/rails durable_streams:generate_keys FOR=production creates it", check
   ensure
     app&.delete
   end
@@ -121,7 +121,7 @@ class AppTest < ActiveSupport::TestCase
     app&.delete
   end
 
-  test "seeds, runners and consoles broadcast before they end" do
+  test "seeds, runners and consoles broadcast before they exit" do
     app = GeneratedApp.create
     app.run("bin/rails", "generate", "durable_streams:install")
     app.run("bin/rails", "generate", "model", "Post", "title")
@@ -142,17 +142,17 @@ class AppTest < ActiveSupport::TestCase
     app&.delete
   end
 
-  test "a colleague who clones the app has keys with the first token" do
+  test "a cloned app generates keys for its first token" do
     app = GeneratedApp.create("--minimal")
     app.run("bin/rails", "generate", "durable_streams:install")
     assert_equal "", app.run("bin/rails", "runner", "1").lines.grep(/durable_streams/).join
     assert_not app.exist?("config/keys")
-    assert_match "made config/keys/signing_key.pem", app.run("bin/rails", "runner", "3.times.map { Thread.new { DurableStreams.gatekeeper.server_token } }.each(&:join)")
+    assert_match "generated config/keys/signing_key.pem", app.run("bin/rails", "runner", "3.times.map { Thread.new { DurableStreams.token_signer.server_token } }.each(&:join)")
     assert_equal 0o600, File.stat(app.expand("config/keys/signing_key.pem")).mode & 0o777
     keys = app.read("config/keys/signing_key.pem")
 
     File.delete app.expand("config/keys/verify_key.pem")
-    assert_match "left alone", app.run("bin/rails", "durable_streams:generate_keys")
+    assert_match "was not replaced", app.run("bin/rails", "durable_streams:generate_keys")
     assert_equal OpenSSL::PKey.read(keys).public_to_pem, app.read("config/keys/verify_key.pem")
   ensure
     app&.delete
@@ -176,7 +176,7 @@ class AppTest < ActiveSupport::TestCase
     app&.delete
   end
 
-  test "a minimal app, without Active Job, eager loaded" do
+  test "a minimal app without Active Job loads eagerly and broadcasts" do
     app = GeneratedApp.create("--minimal")
     app.run("bin/rails", "generate", "durable_streams:install")
     app.run("bin/rails", "durable_streams:generate_keys")
@@ -211,7 +211,7 @@ class AppTest < ActiveSupport::TestCase
     app&.delete
   end
 
-  test "an app without Active Record" do
+  test "an app without Active Record broadcasts" do
     app = GeneratedApp.create("--minimal", "--skip-active-record")
     app.run("bin/rails", "generate", "durable_streams:install")
     output = app.evaluate(<<~RUBY)

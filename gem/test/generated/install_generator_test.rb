@@ -5,7 +5,7 @@ require "generated_helper"
 class InstallGeneratorTest < ActiveSupport::TestCase
   teardown { @app&.delete }
 
-  test "in a minimal app, twice" do
+  test "running the generator twice changes nothing" do
     app = create_app
     assert_match(/^Next: bin\/dev\.$/, generate)
 
@@ -25,7 +25,7 @@ class InstallGeneratorTest < ActiveSupport::TestCase
     assert_equal "# edited", app.read("config/durable_streams.yml")
   end
 
-  test "an edited binstub is asked for, and a version stays" do
+  test "the generator asks before it overwrites the binstub, and keeps the version" do
     create_app
     generate("--version=0.0.9")
     edited = @app.read("bin/durable-streams") + "# mine\n"
@@ -35,7 +35,7 @@ class InstallGeneratorTest < ActiveSupport::TestCase
     assert_equal edited, @app.read("bin/durable-streams")
     generate("--skip")
     assert_equal edited, @app.read("bin/durable-streams")
-    assert_match "server 0.0.9 as before; --version=0.1.0 is this gem's", generate("--force")
+    assert_match "still runs server 0.0.9; this gem's version is --version=0.1.0", generate("--force")
     assert_equal edited.delete_suffix("# mine\n"), @app.read("bin/durable-streams")
     assert File.executable?(@app.expand("bin/durable-streams"))
     generate("--version=0.1.0", "--force")
@@ -43,7 +43,7 @@ class InstallGeneratorTest < ActiveSupport::TestCase
     assert_match "--version must be", @app.run("bin/rails", "generate", "durable_streams:install", "--version=;rm", expect_success: false)
   end
 
-  test "in an app with a Procfile.dev, a bin/dev and a .gitignore" do
+  test "existing files are extended" do
     create_app
     @app.write "Procfile.dev", "web: bin/rails server -p 4000"
     @app.write "bin/dev", "#!/bin/sh\nexec overmind start -f Procfile.dev\n"
@@ -55,25 +55,25 @@ class InstallGeneratorTest < ActiveSupport::TestCase
     assert_equal "/bin/dist\n/config/keys/\n", @app.read(".gitignore")
   end
 
-  test "a bin/dev that runs no Procfile" do
+  test "a bin/dev without a Procfile is not changed" do
     create_app
     own = "#!/usr/bin/env ruby\nexec \"./bin/rails\", \"server\", \"--port=4000\", *ARGV\n"
     @app.write "bin/dev", own
-    assert_match(/^Next: bin\/durable-streams, beside bin\/dev, which runs no Procfile here/, generate)
+    assert_match(/^Next: bin\/durable-streams and, beside it, bin\/dev, which runs no Procfile in this app/, generate)
     assert_equal own, @app.read("bin/dev")
     assert_not @app.exist?("Procfile.dev")
   end
 
-  test "without the Procfile, and later with it" do
+  test "--skip-procfile can be undone" do
     create_app
     @app.write "bin/dev", "#!/usr/bin/env ruby\nexec \"./bin/rails\", \"server\", *ARGV\n"
-    assert_match(/^Next: bin\/durable-streams, beside bin\/rails server\.$/, generate("--skip-procfile"))
+    assert_match(/^Next: bin\/durable-streams and, beside it, bin\/rails server\.$/, generate("--skip-procfile"))
     assert_not @app.exist?("Procfile.dev")
     generate
     assert_match "foreman", @app.read("bin/dev")
   end
 
-  test "destroy undoes it" do
+  test "destroy reverts the generator" do
     create_app
     @app.write ".gitignore", "/log/\n"
     @app.run("bin/rails", "version") # Bundler writes Gemfile.lock.
@@ -87,7 +87,7 @@ class InstallGeneratorTest < ActiveSupport::TestCase
     @app.write "Procfile.dev", "web: bin/rails server\ncss: bin/tailwind\n"
     generate
     FileUtils.mkdir_p @app.expand("config/keys")
-    assert_match "config/keys is still there and still ignored", @app.run("bin/rails", "destroy", "durable_streams:install")
+    assert_match "config/keys still exists and is ignored", @app.run("bin/rails", "destroy", "durable_streams:install")
     assert_equal "web: bin/rails server\ncss: bin/tailwind\n", @app.read("Procfile.dev")
     assert_equal "/log/\n/config/keys/\n", @app.read(".gitignore")
   end

@@ -6,8 +6,7 @@ require "rails"
 require "durable_streams/rails"
 require_relative "../support/archive_server"
 
-# rake package with a stand-in for the server, and what comes out of it
-# installed and fetched.
+# rake package with a fake server, and the installation of its results.
 class PackageTest < ActiveSupport::TestCase
   FAKE_SERVER = "#!/bin/sh\necho \"packaged $*\"\n"
   ARCHIVE = "durable-streams-server-0.1.0-%s.tar.gz"
@@ -23,7 +22,7 @@ class PackageTest < ActiveSupport::TestCase
 
   teardown { FileUtils.rm_rf @directory }
 
-  test "an archive, its checksum, and a gem that carries the binary" do
+  test "packaging creates an archive, its checksum, and a gem with the binary" do
     before = Dir["#{@directory}/gem/**/*"]
     output = rake "package:gems"
     assert_match "no archive and no gem for #{(PLATFORMS - [ @platform ]).first}", output
@@ -39,9 +38,9 @@ class PackageTest < ActiveSupport::TestCase
     carrier, plain = unpack("durable_streams-rails-0.1.0-#{platform}"), unpack("durable_streams-rails-0.1.0")
     assert_equal [ "exe/#{platform}", "exe/#{platform}/durable-streams-server" ], contents(carrier) - contents(plain)
     assert_equal "packaged --version\n", run_command("ruby", "#{carrier}/exe/durable-streams", "--version")
-    assert_match "carries no server", run_command("ruby", "#{plain}/exe/durable-streams", expect_success: false)
+    assert_match "does not contain a server", run_command("ruby", "#{plain}/exe/durable-streams", expect_success: false)
 
-    fetch_with carrier, {}, /taken from the gem/
+    fetch_with carrier, {}, /copied .* from the gem/
     fetch_with plain, { "DURABLE_STREAMS_DOWNLOAD_URL" => "file://#{@directory}/gem/pkg" }, /is ready/
     server = ArchiveServer.new("#{@directory}/gem/pkg")
     fetch_with plain, { "DURABLE_STREAMS_DOWNLOAD_URL" => server.url }, /is ready/
@@ -49,7 +48,7 @@ class PackageTest < ActiveSupport::TestCase
     server&.stop
   end
 
-  test "the manifest holds all archives of a build, and those of earlier versions" do
+  test "the manifest lists all archives of a build and of earlier versions" do
     File.write "#{@directory}/gem/lib/durable_streams/rails/SHA256SUMS",
       "#{"0" * 64}  #{ARCHIVE % @platform}\n#{"1" * 64}  #{(ARCHIVE % @platform).sub("0.1.0", "0.0.9")}\n"
     other = (PLATFORMS - [ @platform ]).first
@@ -62,7 +61,7 @@ class PackageTest < ActiveSupport::TestCase
     run_command "sha256sum", "--check", "--ignore-missing", "SHA256SUMS", directory: "#{@directory}/gem/pkg"
   end
 
-  test "what cannot be built is refused with a reason, and the rest is packed" do
+  test "a platform that cannot be built is reported, and the others are packaged" do
     output = rake("package", expect_success: false, env: path_with("cargo" => nil))
     PLATFORMS.each { |platform| assert_match(/#{platform} \(\S+\) is not built: cargo is missing. .*it needs no Ruby/, output) }
     assert File.exist?("#{@directory}/gem/pkg/#{ARCHIVE % @platform}")
@@ -80,7 +79,7 @@ class PackageTest < ActiveSupport::TestCase
     assert_match "unknown platforms plan9", rake("package:build", "PLATFORMS=plan9", expect_success: false)
   end
 
-  test "what was built before is not taken for what could not be built" do
+  test "an older binary is not mistaken for one that could not be built" do
     place_server "darwin-arm64"
     FileUtils.mkdir_p "#{@directory}/rust/lib/rustlib/aarch64-apple-darwin/lib"
     build("cargo" => "true", "cargo-zigbuild" => '[ "$1" = --version ]', "zig" => "true", "rustc" => "echo #{@directory}/rust")
@@ -110,19 +109,19 @@ class PackageTest < ActiveSupport::TestCase
       Dir.glob("**/*", base: directory).sort
     end
 
-    # What script/build says with such tools.
+    # Returns the output of script/build with these tools.
     def build(tools)
       run_command "script/build", "darwin-arm64", env: path_with(tools), expect_success: false
     end
 
-    # A PATH on which these tools are first; one that is nil fails.
+    # Returns a PATH on which these tools come first; a nil tool fails.
     def path_with(tools)
       directory = Dir.mktmpdir("tools", @directory)
       tools.each { |name, script| File.write "#{directory}/#{name}", "#!/bin/sh\n#{script || "exit 127"}\n", perm: 0o755 }
       { "PATH" => "#{directory}:#{ENV["PATH"]}" }
     end
 
-    # The download task's work, with the manifest of that copy of the gem.
+    # Downloads with the manifest of that copy of the gem.
     def fetch_with(gem_root, env, message)
       app = Dir.mktmpdir
       output = run_command "ruby", "-I", "#{gem_root}/lib", "-r", "durable_streams/rails/server_binary",

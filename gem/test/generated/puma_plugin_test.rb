@@ -19,7 +19,7 @@ class PumaPluginTest < ActiveSupport::TestCase
     @app.delete
   end
 
-  test "the server starts with Puma, again when it dies, and stops with Puma" do
+  test "the server starts with Puma, is restarted when it dies, and stops with Puma" do
     start_puma
     first = wait_for_starts(1).last
     Process.kill :KILL, first
@@ -27,12 +27,12 @@ class PumaPluginTest < ActiveSupport::TestCase
 
     assert_equal "200", Net::HTTP.get_response("127.0.0.1", "/up", @port).code
     Process.kill :TERM, @puma
-    # Not of Puma, which under load now and then waits for itself: its server
-    # thread closes the pipe that its signal handler is writing to.
+    # Does not wait for Puma, which sometimes deadlocks under load: its server thread
+    # closes the pipe that its signal handler is writing to.
     wait_for_end_of second
   end
 
-  test "in a cluster the server stays through a phased restart and ends with a master that is killed" do
+  test "in a cluster, the server survives a phased restart and ends with a killed master" do
     @app.write "config/puma.rb", "threads 1, 1\nworkers 2\nplugin :durable_streams\n"
     start_puma
     server = wait_for_starts(1).last
@@ -54,7 +54,7 @@ class PumaPluginTest < ActiveSupport::TestCase
     @puma = nil
     wait_for_end_of second
 
-    wait_for_port # Which the workers hold until they have seen that their master is gone.
+    wait_for_port # The workers hold it until they notice that their master has ended.
     start_puma
     wait_for_starts(3)
   end

@@ -7,15 +7,14 @@ require "net/http"
 require "socket"
 require_relative "../support/real_server"
 
-# From `rails new` to an event in a reader's hands, with nothing edited in
-# between.
+# From `rails new` to a reader's first event, without manual edits.
 class BinDevTest < ActiveSupport::TestCase
   setup do
     @binary = RealServer.binary
     @app = GeneratedApp.create
     2.times { @app.run("bin/rails", "generate", "durable_streams:install") }
     @web_port, @streams_port = 2.times.map { TCPServer.open("127.0.0.1", 0) { |server| server.addr[1] } }
-    # The ports that a developer would have may be taken here.
+    # The default ports may be in use here.
     @env = { "DURABLE_STREAMS_BINARY" => @binary, "PORT" => @web_port.to_s, "DURABLE_STREAMS_PORT" => @streams_port.to_s }
   end
 
@@ -43,7 +42,7 @@ class BinDevTest < ActiveSupport::TestCase
     assert_equal [ %w[ insert Hello ], %w[ update Goodbye ] ], events.map { |event| [ event["headers"]["operation"], event["value"]["title"] ] }
     assert_match "agree", @app.run("bin/rails", "durable_streams:check", env: @env)
 
-    # The test environment's app cannot write to this server, though it finds it.
+    # The app in the test environment reaches this server but cannot write to it.
     refused = @app.run("bin/rails", "runner", "DurableStreams.broadcast_to(\"a\", type: \"x\", key: 1, value: 1, headers: { operation: \"insert\" })",
       env: { **@env, "RAILS_ENV" => "test" }, expect_success: false)
     assert_match "token_issuer is \"test\" and must be the server's auth.issuer", refused

@@ -2,15 +2,15 @@
 
 require "test_helper"
 
-# The dummy app in a Puma cluster that was forked after it was loaded.
-class PumaTest < ServerTestCase
+# The dummy app in a preloaded Puma cluster.
+class PumaTest < RealServerTestCase
   WORKERS, THREADS = 2, 4
 
   CONFIG = <<~RUBY
     workers #{WORKERS}
     threads #{THREADS}, #{THREADS}
     preload_app!
-    before_fork { DurableStreams.signed_stream_url("warm") } # A connection that workers must not share.
+    before_fork { DurableStreams.signed_stream_url("warm") } # Workers must not share this connection.
   RUBY
 
   setup do
@@ -28,7 +28,7 @@ class PumaTest < ServerTestCase
     FileUtils.rm_rf @directory if @directory
   end
 
-  test "all threads of all processes broadcast what they save, each change once" do
+  test "threads of all processes broadcast each change once" do
     answers = at_once(60) { |at| post("/posts/1/comments?body=#{at}") }
     events = wait_for_events(60)
 
@@ -36,13 +36,13 @@ class PumaTest < ServerTestCase
     assert_equal answers.pluck("txid").sort, events.map { |event| event["headers"]["txid"] }.sort
   end
 
-  test "pages and saves go on while the server hangs, and after it" do
+  test "pages and saves work while the server hangs and afterwards" do
     assert_predicate get("/posts/1")["offset"], :present?
     @server.signal :STOP
     pages, took = timed { at_once(40) { get("/posts/1") } }
     assert_equal [ nil ], pages.pluck("offset").uniq
     assert pages.all? { |page| page["url"].include?("?token=") }
-    # One short try of a thread, for each thread, and nothing for the pages after it.
+    # Each thread makes one short attempt; later pages make none.
     assert_operator took, :<, 3
     saved = at_once(10) { |at| post("/posts/1/comments?body=#{at}") }
     assert_equal 10, saved.pluck("id").uniq.size

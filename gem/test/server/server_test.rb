@@ -2,7 +2,7 @@
 
 require "test_helper"
 
-class ServerTest < ServerTestCase
+class ServerTest < RealServerTestCase
   setup do
     start_server
     @post = Post.create!(title: "Post")
@@ -18,7 +18,7 @@ class ServerTest < ServerTestCase
     assert_equal DurableStreams.stream_offset(@post, :notes), response["Stream-Next-Offset"]
   end
 
-  test "odd names" do
+  test "unusual names work" do
     [ "häuser & co", "a?b#c%41", "a//b", "gid://dummy/Post/1?x=y", "emoji 🦀" ].each do |name|
       broadcast(name, key: name)
       assert_equal [ name ], keys_of(name)
@@ -37,14 +37,14 @@ class ServerTest < ServerTestCase
     assert_equal "401", get(url, token).code
   end
 
-  test "a signed URL that may write" do
+  test "a signed URL with write permission may append" do
     url, token = DurableStreams.signed_stream_primitives(@post, permissions: %i[ read write ])
 
     assert_includes %w[ 200 204 ], post(url, token).code
     assert_equal [ "typed" ], DurableStreams.read_stream(@post).map { |event| event["type"] }
   end
 
-  test "tail, metadata, reading on, closing and deleting" do
+  test "offset, metadata, continued reads, closing and deleting" do
     assert_nil DurableStreams.stream_metadata("notes")
     assert_empty DurableStreams.read_stream("notes")
     tail = DurableStreams.stream_offset("notes")
@@ -65,13 +65,13 @@ class ServerTest < ServerTestCase
     assert_equal [ "1" ], keys_of
   end
 
-  test "reads more than the server gives at once" do
+  test "long streams are read completely" do
     body = "x" * 100_000
     30.times { |at| broadcast(key: at.to_s, value: { body: body }) }
     assert_equal 30.times.map(&:to_s), keys_of
   end
 
-  test "a value as deep as the server takes, and one level deeper" do
+  test "a value can be as deep as the server allows, and no deeper" do
     nested = ->(levels) { (levels - 1).times.inject([]) { |value, _| [ value ] } }
     deepest = DurableStreams::Rails::StateEvent::MAX_DEPTH
     broadcast("notes", value: nested.(deepest))
@@ -93,7 +93,7 @@ class ServerTest < ServerTestCase
     assert_equal 151, keys_of.uniq.size
   end
 
-  test "many jobs leave on few connections" do
+  test "many jobs share few connections" do
     adapter = ActiveJob::QueueAdapters::AsyncAdapter.new(min_threads: 5, max_threads: 5)
     jobs = 1_000.times.map { |at| DurableStreams.build_broadcast_event_to("notes", type: "note", key: at, value: { at: at }, operation: :insert) }
     was, DurableStreams::Rails::BroadcastJob.queue_adapter = DurableStreams::Rails::BroadcastJob.queue_adapter, adapter
@@ -119,7 +119,7 @@ class ServerTest < ServerTestCase
       Net::HTTP.start(uri.host, uri.port) { |http| http.post(uri.request_uri, body, "Authorization" => "Bearer #{token}", "Content-Type" => "application/json") }
     end
 
-    # Open and lately closed, as the system counts them.
+    # Counts open and recently closed connections.
     def connections_to(port)
       hexadecimal = format(":%04X", port)
       File.readlines("/proc/net/tcp").count { |line| line.split[2].end_with?(hexadecimal) && %w[ 01 06 ].include?(line.split[3]) }

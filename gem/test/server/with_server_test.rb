@@ -2,8 +2,8 @@
 
 require "test_helper"
 
-# Testing.with_server, as a system test uses it.
-class WithServerTest < ServerTestCase
+# Testing.with_server, as used by system tests.
+class WithServerTest < RealServerTestCase
   include ActiveJob::TestHelper
 
   setup do
@@ -12,7 +12,7 @@ class WithServerTest < ServerTestCase
     @post = Post.create!(title: "Post")
   end
 
-  test "a model's broadcasts are on the server when it is saved, from any thread" do
+  test "a model's broadcasts are on the server after a save in any thread" do
     with_server do
       comment = @post.comments.create!(body: "a")
       Thread.new { Fiber[:durable_streams_sandbox] = nil; comment.stream_update_later_to(@post) }.join
@@ -32,7 +32,7 @@ class WithServerTest < ServerTestCase
     end
   end
 
-  test "each run begins with streams that are empty, and leaves the names as they were" do
+  test "each run begins with empty streams and restores the names" do
     2.times do
       with_server do
         assert_empty DurableStreams.read_stream(@post)
@@ -45,7 +45,7 @@ class WithServerTest < ServerTestCase
     assert_nil DurableStreams.config.stream_prefix
   end
 
-  test "a prefix of the app's own stays" do
+  test "the app's own prefix is kept" do
     DurableStreams.config.stream_prefix = -> { @post }
     with_server { assert_match %r{/v1/streams/test-\h+/gid://dummy/Post/#{@post.id}/notes\?token=}, DurableStreams.signed_stream_url("notes") }
     DurableStreams.config.stream_prefix = -> { "acme" }
@@ -53,7 +53,7 @@ class WithServerTest < ServerTestCase
     assert_match "/v1/streams/acme/notes?token=", DurableStreams.signed_stream_url("notes")
   end
 
-  test "what raises in it ends it" do
+  test "an error ends the block" do
     assert_raises(RuntimeError) { with_server { raise "oops" } }
     assert DurableStreams::Rails::Testing.enabled?
     @post.comments.create!(body: "a")

@@ -2,15 +2,15 @@
 
 require "socket"
 
-# Serves the files of a directory as a release's host does, with ranges.
+# Serves the files of a directory, with ranges, like the host of a release.
 class ArchiveServer
-  # What was asked for: the Range of each request, or nil.
+  # The Range header of each request, or nil.
   attr_reader :ranges
 
-  # After so many bytes of a body the next answer breaks off.
+  # The next response ends after this many bytes of its body.
   attr_writer :break_off_after
 
-  # Whether it answers a Range with that part, or with the whole file.
+  # Whether ranges are supported.
   attr_writer :resumes
 
   def initialize(directory)
@@ -36,7 +36,7 @@ class ArchiveServer
         socket = @server.accept
         answer socket
       rescue SystemCallError
-        nil # The client went away.
+        nil # The client has disconnected.
       ensure
         socket&.close
       end

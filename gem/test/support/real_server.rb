@@ -5,8 +5,8 @@ require "socket"
 require "tmpdir"
 require "yaml"
 
-# The server that DURABLE_STREAMS_BINARY names, in a directory of its own, with
-# a public and an internal listener.
+# The server that DURABLE_STREAMS_BINARY names, in a temporary directory, with a public
+# and an internal listener.
 class RealServer
   ISSUER = "https://dummy.example.com"
 
@@ -14,7 +14,7 @@ class RealServer
 
   def self.binary
     ENV["DURABLE_STREAMS_BINARY"].to_s.tap do |path|
-      raise "there is no server to test against: DURABLE_STREAMS_BINARY is #{path.empty? ? "not set" : "#{path}, which is no executable file"}. Build one with cargo build" unless File.file?(path) && File.executable?(path)
+      raise "DURABLE_STREAMS_BINARY is #{path.empty? ? "not set" : "#{path}, which is not an executable file"}: build a server with cargo build" unless File.file?(path) && File.executable?(path)
     end
   end
 
@@ -59,7 +59,6 @@ class RealServer
     @pid = nil
   end
 
-  # To have it hang, for one: it is still connected to, and answers nothing.
   def signal(name)
     Process.kill name, @pid
   end

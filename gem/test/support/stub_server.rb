@@ -3,9 +3,8 @@
 require "socket"
 require "json"
 
-# A server on a real socket that knows just enough of the protocol to fail in
-# chosen ways: streams in memory, producers, and a script of what to do with
-# the next requests instead of answering them.
+# A server on a real socket that fails in chosen ways. It knows streams, producers, and
+# a script of faults for the next requests.
 class StubServer
   Request = Struct.new(:verb, :path, :headers, :body)
 
@@ -23,9 +22,9 @@ class StubServer
     "http://127.0.0.1:#{port}/v1/streams"
   end
 
-  # What to do with the next requests, in order: :lose_answer handles the
-  # request and drops the connection, :break_off does so in the middle of the
-  # answer, :drop drops it unhandled, an array is an answer of status, headers and body, nil answers properly.
+  # Sets the faults of the next requests, in order. :drop closes the connection without
+  # handling the request, :lose_answer after handling it, and :break_off in the middle of
+  # the response. An array is a response (status, headers and body), and nil no fault.
   def script(*faults)
     @mutex.synchronize { @faults.concat(faults) }
   end
@@ -42,7 +41,7 @@ class StubServer
     @mutex.synchronize { @streams.clear }
   end
 
-  # Closes the connections that clients keep, as a restart does.
+  # Closes all connections, as a restart does.
   def close_connections
     @mutex.synchronize { @sockets.each(&:shutdown).clear }
   end
@@ -129,7 +128,7 @@ class StubServer
       [ 200, offset(stream) ]
     end
 
-    # Two events a page.
+    # Returns two events for each page.
     def page(stream, request)
       from = [ request.path[/offset=(-?\d+)/, 1].to_i, 0 ].max
       events = stream[:events].drop(from).first(2)

@@ -2,14 +2,14 @@
 
 require "test_helper"
 
-# A stream that the app has deleted stays deleted until new code names it.
-class DeletionTest < HttpTestCase
+# A deleted stream stays deleted until its name is used again.
+class DeletionTest < StubServerTestCase
   include ActiveJob::TestHelper
 
   setup { @cache = Rails.cache }
   teardown { Rails.cache = @cache }
 
-  test "a job that was made before does not bring the stream back" do
+  test "an older job does not create the stream again" do
     broadcast
     late
     DurableStreams.delete_stream("notes")
@@ -24,7 +24,7 @@ class DeletionTest < HttpTestCase
     assert_empty @server.events("notes")
   end
 
-  test "nor do its later tries" do
+  test "a retry of an older job does not create the stream again" do
     late
     @server.script(:drop, :drop, :drop)
     perform_enqueued_jobs
@@ -34,12 +34,12 @@ class DeletionTest < HttpTestCase
     assert_no_enqueued_jobs
   end
 
-  test "nor does one in another process, which learns of it by the cache" do
+  test "an older job in another process learns of the deletion from the cache" do
     Rails.cache = ActiveSupport::Cache::MemoryStore.new
     broadcast
     late
     DurableStreams.delete_stream("notes")
-    DurableStreams::Rails::StreamDeletions.instance_variable_get(:@deletions).clear
+    DurableStreams::Rails::StreamDeletions.clear
     broadcast "others"
     perform_enqueued_jobs
     assert_not exists?
@@ -49,14 +49,14 @@ class DeletionTest < HttpTestCase
     assert_equal %w[ new ], @server.events("notes").pluck("key")
   end
 
-  test "a cache that fails is no obstacle" do
+  test "a failing cache does not fail the job" do
     Rails.cache = Class.new(ActiveSupport::Cache::MemoryStore) { def read(*, **) = raise(IOError, "away") }.new
     late
     assert_error_reported(IOError) { perform_enqueued_jobs }
     assert_equal 1, @server.events("notes").size
   end
 
-  test "new broadcasts, jobs and URLs name it again" do
+  test "new broadcasts, jobs and URLs create the stream again" do
     [ -> { broadcast }, -> { late && perform_enqueued_jobs }, -> { DurableStreams.signed_stream_url("notes") }, -> { DurableStreams.stream_offset("notes") } ].each do |name_it|
       broadcast
       DurableStreams.delete_stream("notes")
@@ -66,7 +66,7 @@ class DeletionTest < HttpTestCase
     end
   end
 
-  test "a stream that the server lost comes back with a job made before" do
+  test "an older job creates a stream that the server lost" do
     broadcast
     late
     @server.lose_streams
@@ -74,7 +74,7 @@ class DeletionTest < HttpTestCase
     assert_equal 1, @server.events("notes").size
   end
 
-  test "a stream that forks keep is gone for good" do
+  test "a stream that is kept for its forks stays deleted" do
     broadcast
     late
     @server.script(problem(410, "deleted"))

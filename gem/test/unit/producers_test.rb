@@ -5,12 +5,12 @@ require "test_helper"
 class ProducersTest < ActiveSupport::TestCase
   setup { @producers = DurableStreams::Rails::Producers.new(process_id: "p") }
 
-  test "numbers the appends of a stream without a gap" do
+  test "the appends of a stream are numbered without gaps" do
     assert_equal [ [ "p-1", 0, 0 ], [ "p-1", 0, 1 ] ], 2.times.map { use("a") }
     assert_equal [ "p-2", 0, 0 ], use("b")
   end
 
-  test "two appends at a time have two producers" do
+  test "concurrent appends have different producers" do
     @producers.with("a") do |outer|
       @producers.with("a") { |inner| assert_not_equal outer.id, inner.id }
     end
@@ -21,7 +21,7 @@ class ProducersTest < ActiveSupport::TestCase
     assert_equal [ "p-2", 0, 0 ], use("a")
   end
 
-  test "forgets the longest unused beyond its bound" do
+  test "the least recently used producers are dropped at the limit" do
     (DurableStreams::Rails::Producers::MAX_STREAMS + 1).times { |at| use(at.to_s) }
     assert_equal 0, use("0").last
     assert_equal 1, use("10000").last

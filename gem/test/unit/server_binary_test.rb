@@ -20,9 +20,9 @@ class ServerBinaryTest < ActiveSupport::TestCase
     FileUtils.rm_rf [ @root, @mirror ]
   end
 
-  test "a download that broke off is resumed" do
+  test "an interrupted download is resumed" do
     @server.break_off_after = 10_000
-    assert_match "could not be fetched", failure.message
+    assert_match "cannot download", failure.message
     assert_equal 10_000, File.size("#{@root}/bin/dist/#{@binary.archive}.partial")
     @binary.download
 
@@ -32,16 +32,16 @@ class ServerBinaryTest < ActiveSupport::TestCase
     assert_equal [ File.basename(@binary.path) ], Dir.children(File.dirname(@binary.path))
   end
 
-  test "where the other side cannot resume, all is fetched again" do
+  test "a server without ranges sends the whole archive again" do
     @server.break_off_after = 10_000
     @server.resumes = false
-    assert_match "could not be fetched", failure.message
+    assert_match "cannot download", failure.message
     @binary.download
 
     assert_equal FAKE_SERVER, File.read(@binary.path)
   end
 
-  test "what was fetched and not unpacked is not fetched again" do
+  test "a complete download is not repeated" do
     FileUtils.mkdir_p "#{@root}/bin/dist"
     FileUtils.cp @archive, "#{@root}/bin/dist/#{@binary.archive}.partial"
     @binary.download
@@ -55,39 +55,39 @@ class ServerBinaryTest < ActiveSupport::TestCase
     content.setbyte(content.bytesize / 2, content.getbyte(content.bytesize / 2) ^ 1)
     File.binwrite(@archive, content)
 
-    assert_match(/has the checksum \h{64}, and should have \h{64}. It was thrown away/, failure.message)
+    assert_match(/has the checksum \h{64} instead of \h{64}; the download was deleted/, failure.message)
     assert_equal [], Dir.children("#{@root}/bin/dist")
   end
 
-  test "the manifest counts, and not the variable" do
+  test "the manifest takes precedence over DURABLE_STREAMS_SHA256" do
     assert_raises(DurableStreams::Rails::ServerBinary::Error) { server_binary(version: "9.9.8", "DURABLE_STREAMS_SHA256" => "0" * 64).download }
     server_binary("DURABLE_STREAMS_SHA256" => "0" * 64).download
     assert_equal FAKE_SERVER, File.read(@binary.path)
   end
 
-  test "an archive that is not there" do
+  test "a missing archive is an error" do
     File.delete @archive
     assert_match "#{@server.url}/#{@binary.archive} answered 404", failure.message
     assert_not File.exist?(@binary.path)
   end
 
-  test "a version that the manifest does not have" do
+  test "a version without a checksum is refused" do
     error = assert_raises(DurableStreams::Rails::ServerBinary::Error) { server_binary(version: "8.0.0").download }
-    assert_match(/no checksum is known for durable-streams-server-8.0.0-.*: this gem knows 9.9.9. Build it from its source, .* or set DURABLE_STREAMS_SHA256/, error.message)
+    assert_match(/unknown checksum of durable-streams-server-8.0.0-.*: this gem knows those of 9.9.9. Build it with cargo .* or set DURABLE_STREAMS_SHA256/, error.message)
     assert_equal [], @server.ranges
   end
 
-  test "a copy of the gem without a manifest" do
+  test "a gem without a manifest needs DURABLE_STREAMS_SHA256" do
     File.delete "#{@root}/SHA256SUMS"
-    assert_match(/carries no checksums, as released gems do. Build it from its source, .* or set DURABLE_STREAMS_SHA256/, failure.message)
+    assert_match(/only released gems contain checksums. Build it with cargo .* or set DURABLE_STREAMS_SHA256/, failure.message)
 
     server_binary("DURABLE_STREAMS_SHA256" => Digest::SHA256.file(@archive).hexdigest).download
     assert_equal FAKE_SERVER, File.read(@binary.path)
   end
 
-  test "a platform without a server" do
+  test "a platform without a release is an error" do
     DurableStreams::Rails::ServerBinary.stub :ruby_platform, "s390x-linux" do
-      assert_match "no server for s390x-linux", failure.message
+      assert_match "no release for s390x-linux", failure.message
     end
   end
 

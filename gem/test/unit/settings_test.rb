@@ -3,15 +3,15 @@
 require "test_helper"
 
 class SettingsTest < ActiveSupport::TestCase
-  setup { @settings = DurableStreams::Rails::Configuration.defaults }
+  setup { @settings = DurableStreams::Rails::Settings.new }
 
-  test "the defaults" do
+  test "settings have defaults" do
     assert_nil @settings.client_url
     assert_equal 15.minutes, @settings[:signed_stream_url_expires_in]
     assert_nil @settings.signing_kid
   end
 
-  test "a key that is not a setting raises, however it is written" do
+  test "an unknown key raises, however it is accessed" do
     [
       -> { @settings.client_ulr = "x" },
       -> { @settings[:client_ulr] = "x" },
@@ -32,17 +32,17 @@ class SettingsTest < ActiveSupport::TestCase
     assert_equal [ @settings ], [ [ @settings ] ].flatten
   end
 
-  test "a number that is none raises where it is set" do
+  test "an invalid number raises when it is set" do
     %i[ token_expiry open_timeout read_timeout write_timeout max_retries page_timeout page_retry_interval ].each do |name|
       [ "5", nil, -1, :a ].each do |value|
         error = assert_raises(DurableStreams::ConfigurationError, "#{name} #{value.inspect}") { @settings[name] = value }
-        assert_equal "config.durable_streams.#{name} is a number, not #{value.inspect}", error.message
+        assert_equal "config.durable_streams.#{name} must be a number, not #{value.inspect}", error.message
       end
       [ 0, 0.5, 2.seconds ].each { |value| assert_equal value, @settings[name] = value }
     end
   end
 
-  test "the addresses are the module's, however they are set" do
+  test "the addresses can be set on the settings and on the module" do
     was = DurableStreams.client_url, DurableStreams.server_url
     Rails.application.config.durable_streams.client_url = "https://a.example.com/v1/streams/"
     assert_equal "https://a.example.com/v1/streams", DurableStreams.client_url

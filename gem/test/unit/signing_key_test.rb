@@ -59,7 +59,7 @@ class SigningKeyTest < ActiveSupport::TestCase
     end
   end
 
-  test "an encrypted key is never asked for on the terminal" do
+  test "an encrypted key causes no prompt on the terminal" do
     code = <<~RUBY
       require "rails"
       require "durable_streams-rails"
@@ -72,9 +72,9 @@ class SigningKeyTest < ActiveSupport::TestCase
     end
   end
 
-  test "nothing that is inspected shows the key" do
+  test "inspecting reveals no key" do
     secret = PEM.lines.second.strip
-    settings = DurableStreams::Rails::Configuration.defaults.merge!(signing_key: PEM)
+    settings = DurableStreams::Rails::Settings.new.merge!(signing_key: PEM)
     pair = DurableStreams::Rails::KeyPair.new(kid: "1", key: KEY)
     [ settings.inspect, settings.to_s, settings.pretty_inspect, "#{settings}", pair.inspect ].each { |shown| assert_no_match secret, shown }
     assert_match "[FILTERED]", settings.inspect

@@ -7,20 +7,20 @@ class StreamNameTest < ActiveSupport::TestCase
 
   setup { @room = Room.create!(name: "A") }
 
-  test "records, strings and symbols, nested" do
+  test "records, strings and symbols can be nested" do
     assert_equal "boards", stream_name_from("boards")
     assert_equal "gid://dummy/Room/#{@room.id}", stream_name_from(@room)
     assert_equal "gid://dummy/Room/#{@room.id}/messages", stream_name_from([ @room, :messages ])
     assert_equal "a/gid://dummy/Room/#{@room.id}/1", stream_name_from([ "a", [ @room, 1 ] ])
   end
 
-  test "a Global ID, also a signed one, names its record's stream" do
+  test "a Global ID, signed or not, names its record's stream" do
     [ @room.to_gid, @room.to_signed_global_id ].each do |gid|
       assert_equal stream_name_from([ @room, :messages ]), stream_name_from([ gid, :messages ])
     end
   end
 
-  test "names of Base64" do
+  test "names can use the Base64 form" do
     DurableStreams.config.stream_name_format = :gid_param
     assert_equal @room.to_gid_param, stream_name_from(@room.to_gid)
     assert_equal "#{@room.to_gid_param}/messages", stream_name_from([ @room, :messages ])
@@ -28,14 +28,14 @@ class StreamNameTest < ActiveSupport::TestCase
     DurableStreams.config.stream_name_format = :gid
   end
 
-  test "names that no stream can have" do
+  test "names that the server would refuse raise" do
     [ "", "a/../b", "./a", "..", "a\nb", "a" * 1025, "__ds/a", [ "__ds" ] ].each do |name|
       assert_raises(ArgumentError, name.inspect) { stream_name_from(name) }
     end
     assert_equal "a..b/.c", stream_name_from("a..b/.c")
   end
 
-  test "a blank part is refused wherever it stands" do
+  test "a blank part raises anywhere in a name" do
     [ nil, "", " ", [], [ nil ], [ nil, :messages ], [ @room, nil ], [ @room, "" ], [ @room, [] ], [ @room, [ nil ] ], [ "a", "\u3000" ], :"" , [ @room, false ] ].each do |streamables|
       assert_raises(ArgumentError, streamables.inspect) { stream_name_from(streamables) }
       assert_raises(ArgumentError, streamables.inspect) { DurableStreams.signed_stream_url(*streamables) }
@@ -43,7 +43,7 @@ class StreamNameTest < ActiveSupport::TestCase
     assert_raises(ArgumentError) { DurableStreams.signed_stream_url }
   end
 
-  test "what names no stream is refused" do
+  test "objects that cannot name a stream raise" do
     relation, params = Room.where(id: @room.id), ActionController::Parameters.new(a: 1)
     [ -> { }, method(:puts), {}, { a: 1 }, true, Set[ "a" ], 1..2, relation, @room.class.all, params, Object.new, Struct.new(:a).new(1), Room.new ].each do |streamable|
       [ streamable, [ "a", streamable ], [ "a", [ streamable ] ] ].each do |streamables|
@@ -55,7 +55,7 @@ class StreamNameTest < ActiveSupport::TestCase
     assert_equal "2026-01-02/1/Room", stream_name_from([ Date.new(2026, 1, 2), 1, Room ])
   end
 
-  test "a Global ID that has lost a slash, and text that is no UTF-8" do
+  test "a Global ID without its second slash and invalid UTF-8 raise" do
     [ "gid:/app/Room/1", "a/gid:/app/Room/1", [ "x", "gid:/app" ], "gid:/", "a\xFF", "\xFF".b, [ @room, "a\xFF" ] ].each do |streamables|
       assert_raises(ArgumentError, streamables.inspect) { stream_name_from(streamables) }
     end
@@ -64,7 +64,7 @@ class StreamNameTest < ActiveSupport::TestCase
     assert_equal "gid://app/Room/1/gid://app/Room/2", stream_name_from("gid://app/Room/1/gid://app/Room/2")
   end
 
-  test "something that has a key but no Global ID" do
+  test "an object with a key but no Global ID raises" do
     klass = Class.new do
       include ActiveModel::Model
       def to_key = [ 1 ]
@@ -72,7 +72,7 @@ class StreamNameTest < ActiveSupport::TestCase
     assert_raises(ArgumentError) { stream_name_from(klass.new) }
   end
 
-  test "paths" do
+  test "paths keep slashes and colons readable" do
     assert_equal "gid://app/Room/1/messages", DurableStreams::Rails::StreamName.to_path("gid://app/Room/1/messages")
     assert_equal "a%3Fb%23c%25%20%C3%A4", DurableStreams::Rails::StreamName.to_path("a?b#c% ä")
   end

@@ -1,12 +1,12 @@
 use super::*;
-use crate::auth::Principal;
+use crate::auth::principal::Principal;
 
 fn verified() -> Arc<Verified> {
     Arc::new(Verified::new(Principal::Server { name: None }, 1))
 }
 
 #[test]
-fn it_never_holds_more_than_its_size() {
+fn the_cache_never_holds_more_than_its_size() {
     let cache = TokenCache::new(100);
     for number in 0..5000 {
         cache.insert(&format!("token {number}"), verified());
@@ -16,7 +16,7 @@ fn it_never_holds_more_than_its_size() {
 }
 
 #[test]
-fn a_size_of_zero_remembers_nothing() {
+fn a_size_of_zero_caches_nothing() {
     let cache = TokenCache::new(0);
     cache.insert("token", verified());
     assert!(cache.get("token").is_none());

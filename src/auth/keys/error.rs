@@ -1,59 +1,62 @@
+//! Errors of the key files.
+
 use std::{
     path::{Path, PathBuf},
     sync::Arc,
 };
 
-/// Why the keys cannot be used. Every text names the file and what to do.
+/// Why the keys cannot be used. Every text names the file and the remedy.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum KeysError {
     /// `auth.verify_key` is empty.
     #[error("auth.verify_key is not set: name a PEM file with the public key, a directory of them, or a JWKS file")]
     NotSet,
-    /// `auth.issuer` or `auth.audience` has an empty entry, which a token without a real one
-    /// could equal.
+    /// `auth.issuer` or `auth.audience` has an empty entry, which an empty claim would match.
     #[error("{key} has an empty entry; give it a value, or remove it")]
     EmptyExpectation {
-        /// Which key.
+        /// The configuration key.
         key: &'static str,
     },
     /// The file or directory cannot be read.
     #[error("cannot read {}: {source}; auth.verify_key must name a file or directory that this user may read", .path.display())]
     Read {
-        /// Which one.
+        /// The file or directory.
         path: PathBuf,
         /// The system's error.
+        #[source]
         source: Arc<std::io::Error>,
     },
     /// The file is far too large to be a key.
-    #[error("{} is larger than 1 MiB, which no key file is; check auth.verify_key", .path.display())]
+    #[error("{} is larger than 1 MiB and cannot be a key file; check auth.verify_key", .path.display())]
     TooLarge {
-        /// Which one.
+        /// The file or directory.
         path: PathBuf,
     },
     /// A directory without any `*.pem`.
     #[error("the directory {} holds no *.pem file; put the public keys there, each named <kid>.pem", .path.display())]
     EmptyDirectory {
-        /// Which one.
+        /// The file or directory.
         path: PathBuf,
     },
-    /// A name in the directory that is no regular file.
+    /// Not a regular file.
     #[error("{}: this is not a regular file", .path.display())]
     NotAFile {
-        /// Which one.
+        /// The file or directory.
         path: PathBuf,
     },
-    /// A file that is no usable public key.
+    /// The file holds no usable public key.
     #[error("{}: {problem}", .path.display())]
     Unusable {
-        /// Which one.
+        /// The file or directory.
         path: PathBuf,
-        /// The kind of file, and the remedy.
+        /// The reason, and the remedy.
+        #[source]
         problem: KeyProblem,
     },
 }
 
 impl KeysError {
-    /// The file or directory that it is about.
+    /// The file or directory in question.
     pub(super) fn path(&self) -> Option<&Path> {
         match self {
             Self::NotSet | Self::EmptyExpectation { .. } => None,
@@ -65,8 +68,8 @@ impl KeysError {
         }
     }
 
-    /// Whether the file was read and says by itself that no key counts. Any other problem may be
-    /// a file that is just being written.
+    /// Whether the file is readable and deliberately holds no key. Any other problem may be a file
+    /// that is still being written.
     pub(super) fn withdraws_all(&self) -> bool {
         matches!(
             self,
@@ -82,13 +85,13 @@ impl KeysError {
 /// The fault of one key file.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum KeyProblem {
-    /// Nothing in it.
+    /// The file is empty.
     #[error("the file is empty; write the public key there (`keys generate` makes a pair)")]
     Empty,
     /// Neither PEM nor JSON.
     #[error("this is neither PEM (`-----BEGIN PUBLIC KEY-----`) nor a JWKS (`{{\"keys\": [...]}}`)")]
-    NoPem,
-    /// PEM whose frame or base64 is broken.
+    NotPem,
+    /// PEM with a broken frame or body.
     #[error("the PEM block {label} is damaged: {detail}")]
     Damaged {
         /// The block's label.
@@ -96,13 +99,13 @@ pub enum KeyProblem {
         /// The reason.
         detail: &'static str,
     },
-    /// A private key where a public one belongs.
+    /// A private key in place of a public one.
     #[error(
         "this is a private key ({label}); a verifying server must not hold it. Write its public half with \
          `openssl pkey -in signing_key.pem -pubout -out verify_key.pem` and keep the private one with the app"
     )]
     PrivateKey {
-        /// The PEM label, or the JWK member that gave it away.
+        /// The PEM label or the JWK member.
         label: String,
     },
     /// A certificate.
@@ -120,22 +123,22 @@ pub enum KeyProblem {
     /// A public key of another kind.
     #[error("this is {found} public key; tokens are signed with ES256, which needs an EC key on P-256 (prime256v1)")]
     WrongKind {
-        /// Which kind, with its article.
+        /// The kind, with its article.
         found: String,
     },
-    /// A P-256 key whose point is not on the curve, or not one at all.
+    /// A P-256 key whose point is not on the curve.
     #[error("the public key is damaged: its point is not on P-256")]
     NotOnCurve,
-    /// JSON that is no JWKS.
-    #[error("this is JSON but no JWKS: {detail}")]
+    /// JSON, but not a JWKS.
+    #[error("this is JSON but not a JWKS: {detail}")]
     NotJwks {
-        /// What is missing.
+        /// The reason.
         detail: String,
     },
-    /// A JWKS in which no entry can be used.
+    /// A JWKS without a usable member.
     #[error("the JWKS holds no EC P-256 signing key{notes}")]
     NoneUsable {
-        /// Why each entry was left out.
+        /// Why each member was left out.
         notes: String,
     },
 }

@@ -1,37 +1,38 @@
+//! Reads the key files.
+
 use std::{
     fs,
     io::Read as _,
     path::{Path, PathBuf},
 };
 
-use super::KeysError;
+use super::error::KeysError;
 
 const MAX_FILE_BYTES: u64 = 1024 * 1024;
 
 /// A file and what is in it.
 type KeyFile = (PathBuf, Result<Vec<u8>, KeysError>);
 
-/// The contents of all key files, as they were at one moment.
+/// The contents of all key files at one moment.
 ///
-/// Contents, not modification times, say whether something changed: key files
-/// are small, and a file replaced within one tick of the clock still counts.
+/// Contents are compared, not modification times: key files are small, and a file can be replaced
+/// within one tick of the clock.
 #[derive(Debug, Clone)]
 pub struct KeyFiles {
-    /// The keys that `auth.verify_key` names.
+    /// `auth.verify_key`.
     path: PathBuf,
     directory: bool,
     files: Vec<KeyFile>,
 }
 
 impl KeyFiles {
-    /// Reads the file, or every `*.pem` of the directory, that `path` names. A file of a
-    /// directory that cannot be read is kept as its error.
+    /// Reads the file `path`, or every `*.pem` of the directory `path`. An unreadable file of a
+    /// directory is represented by its error.
     ///
-    /// Names that begin with a dot are passed over: editors and Kubernetes volumes keep their
-    /// own things under them.
+    /// Hidden files are skipped: editors and Kubernetes volumes use them.
     ///
     /// # Errors
-    /// [`KeysError`], which names the file and what to do, when `path` cannot be read.
+    /// [`KeysError`], which names the file and the remedy, when `path` cannot be read.
     pub fn read(path: &Path) -> Result<Self, KeysError> {
         if path.as_os_str().is_empty() {
             return Err(KeysError::NotSet);
@@ -66,7 +67,7 @@ impl KeyFiles {
 }
 
 impl PartialEq for KeyFiles {
-    /// Errors are compared by what they say.
+    /// Errors are compared by their texts.
     fn eq(&self, other: &Self) -> bool {
         let shown = |content: &Result<Vec<u8>, KeysError>| content.as_ref().map_err(ToString::to_string).cloned();
         let same = |one: &(PathBuf, _), two: &(PathBuf, _)| one.0 == two.0 && shown(&one.1) == shown(&two.1);
@@ -77,7 +78,7 @@ impl PartialEq for KeyFiles {
     }
 }
 
-/// Every `*.pem` of a directory, in the order of their names.
+/// Every `*.pem` of a directory, sorted by name.
 fn pem_files(directory: &Path) -> Result<Vec<KeyFile>, KeysError> {
     let mut paths = Vec::new();
     for entry in fs::read_dir(directory).map_err(|source| unreadable(directory, source))? {
@@ -100,7 +101,7 @@ fn pem_files(directory: &Path) -> Result<Vec<KeyFile>, KeysError> {
 }
 
 fn read_file(path: &Path) -> Result<Vec<u8>, KeysError> {
-    // Opening a pipe would wait for a writer.
+    // Opening a pipe would block until a writer opens it.
     if !fs::metadata(path).map_err(|source| unreadable(path, source))?.is_file() {
         return Err(KeysError::NotAFile { path: path.to_owned() });
     }

@@ -1,53 +1,37 @@
-//! A JWKS file (RFC 7517, RFC 7518 section 6.2).
+//! JWKS files (RFC 7517, RFC 7518 section 6.2).
 
 use std::path::Path;
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use jsonwebtoken::jwk::{
+    AlgorithmParameters, EllipticCurve, EllipticCurveKeyParameters, Jwk, KeyAlgorithm, KeyOperations, PublicKeyUse,
+};
 use serde::Deserialize;
+use serde_json::Value;
 
-use super::{KeyProblem, KeySet, VerifyKey};
+use super::{error::KeyProblem, verify_key::VerifyKey};
 
+/// The members, not yet parsed: one of a wrong shape must not spoil the others.
 #[derive(Deserialize)]
 struct Jwks {
-    /// Read one by one, so that one of a wrong shape does not spoil the others.
-    keys: Vec<serde_json::Value>,
+    keys: Vec<Value>,
 }
 
-#[derive(Deserialize)]
-struct Jwk {
-    kty: String,
-    #[serde(default)]
-    crv: Option<String>,
-    #[serde(default)]
-    x: Option<String>,
-    #[serde(default)]
-    y: Option<String>,
-    #[serde(default)]
-    kid: Option<String>,
-    #[serde(default, rename = "use")]
-    purpose: Option<String>,
-    #[serde(default)]
-    alg: Option<String>,
-    #[serde(default)]
-    key_ops: Option<Vec<String>>,
-}
-
-/// Adds the usable keys of a JWKS to `set`, and a note for each other one (RFC 7517 section 5:
+/// The usable keys of a JWKS, and a note for each other member (RFC 7517 section 5:
 /// implementations should ignore keys that they cannot use).
-pub(super) fn read(text: &str, path: &Path, set: &mut KeySet) -> Result<(), KeyProblem> {
+pub(super) fn parse(text: &str, path: &Path) -> Result<(Vec<VerifyKey>, Vec<String>), KeyProblem> {
     let jwks: Jwks = serde_json::from_str(text).map_err(|error| KeyProblem::NotJwks {
-        // Without the position and the offending text: only what kind of thing is wrong.
+        // Not serde's text, which quotes the file.
         detail: match error.classify() {
             serde_json::error::Category::Data => "it needs `{\"keys\": [...]}`".into(),
             _ => format!("the JSON is broken in line {}", error.line()),
         },
     })?;
-    let mut notes = Vec::new();
-    let mut keys = Vec::new();
+    let (mut keys, mut notes) = (Vec::new(), Vec::new());
     for (index, member) in jwks.keys.iter().enumerate() {
         match key(member, path) {
             Ok(key) => keys.push(key),
-            Err(why) => notes.push(format!("{} is left out: {why}", name(index, member))),
+            Err(reason) => notes.push(format!("{} is left out: {reason}", name(index, member))),
         }
     }
     if keys.is_empty() {
@@ -58,58 +42,63 @@ pub(super) fn read(text: &str, path: &Path, set: &mut KeySet) -> Result<(), KeyP
             },
         });
     }
-    keys.into_iter().for_each(|key| set.add(key));
-    set.notes
-        .extend(notes.into_iter().map(|note| format!("{}: {note}", path.display())));
-    Ok(())
+    let notes = notes.into_iter().map(|note| format!("{}: {note}", path.display()));
+    Ok((keys, notes.collect()))
 }
 
-/// The key of a member, or why it cannot be used. Nothing of a private key is repeated.
-fn key(member: &serde_json::Value, path: &Path) -> Result<VerifyKey, String> {
+/// The key of a member, or the reason why it cannot be used, which never quotes a private key.
+fn key(member: &Value, path: &Path) -> Result<VerifyKey, String> {
     if member.get("d").is_some() {
         let label = "the JWK member `d`".into();
         return Err(KeyProblem::PrivateKey { label }.to_string());
     }
-    let jwk = Jwk::deserialize(member).map_err(|_| "a member is missing or has the wrong type".to_owned())?;
-    if let Some(why) = unusable(&jwk) {
-        return Err(why);
+    let malformed = "a member is missing or has the wrong type";
+    let jwk = Jwk::deserialize(member).map_err(|_| malformed)?;
+    let AlgorithmParameters::EllipticCurve(parameters) = &jwk.algorithm else {
+        let text = |name| member.get(name).and_then(Value::as_str);
+        return Err(match (text("kty"), text("crv")) {
+            (Some("EC"), Some(crv)) if crv != "P-256" => "its crv is not \"P-256\"".into(),
+            (Some("EC") | None, _) => malformed.into(),
+            (Some(kty), _) => format!("its kty is {kty:?}, not \"EC\""),
+        });
+    };
+    if let Some(reason) = unusable(&jwk, parameters) {
+        return Err(reason.into());
     }
-    let point = point(&jwk).ok_or_else(|| KeyProblem::NotOnCurve.to_string())?;
-    VerifyKey::from_point(jwk.kid, &point, path).map_err(|problem| problem.to_string())
+    let point = point(parameters).ok_or_else(|| KeyProblem::NotOnCurve.to_string())?;
+    VerifyKey::from_point(jwk.common.key_id, &point, path).map_err(|problem| problem.to_string())
 }
 
-fn name(index: usize, member: &serde_json::Value) -> String {
-    match member.get("kid").and_then(serde_json::Value::as_str) {
+fn name(index: usize, member: &Value) -> String {
+    match member.get("kid").and_then(Value::as_str) {
         Some(kid) => format!("key {} (kid {kid:?})", index + 1),
         None => format!("key {}", index + 1),
     }
 }
 
-fn unusable(jwk: &Jwk) -> Option<String> {
-    if jwk.kty != "EC" {
-        return Some(format!("its kty is {:?}, not \"EC\"", jwk.kty));
+fn unusable(jwk: &Jwk, parameters: &EllipticCurveKeyParameters) -> Option<&'static str> {
+    let common = &jwk.common;
+    if parameters.curve != EllipticCurve::P256 {
+        return Some("its crv is not \"P-256\"");
     }
-    if jwk.crv.as_deref() != Some("P-256") {
-        return Some("its crv is not \"P-256\"".into());
+    if !matches!(common.public_key_use, None | Some(PublicKeyUse::Signature)) {
+        return Some("its use is not \"sig\"");
     }
-    if jwk.purpose.as_deref().is_some_and(|purpose| purpose != "sig") {
-        return Some("its use is not \"sig\"".into());
+    if !matches!(common.key_algorithm, None | Some(KeyAlgorithm::ES256)) {
+        return Some("its alg is not \"ES256\"");
     }
-    if jwk.alg.as_deref().is_some_and(|alg| alg != "ES256") {
-        return Some("its alg is not \"ES256\"".into());
-    }
-    if let Some(operations) = &jwk.key_ops
-        && !operations.iter().any(|operation| operation == "verify")
-    {
-        return Some("its key_ops lack \"verify\"".into());
+    let operations = common.key_operations.as_deref();
+    if operations.is_some_and(|operations| !operations.contains(&KeyOperations::Verify)) {
+        return Some("its key_ops lack \"verify\"");
     }
     None
 }
 
-fn point(jwk: &Jwk) -> Option<Vec<u8>> {
+/// The uncompressed SEC1 point. Each coordinate has its full size (RFC 7518 section 6.2.1.2).
+fn point(parameters: &EllipticCurveKeyParameters) -> Option<Vec<u8>> {
     let mut point = vec![4];
-    for coordinate in [&jwk.x, &jwk.y] {
-        let bytes = URL_SAFE_NO_PAD.decode(coordinate.as_deref()?).ok()?;
+    for coordinate in [&parameters.x, &parameters.y] {
+        let bytes = URL_SAFE_NO_PAD.decode(coordinate).ok()?;
         if bytes.len() != 32 {
             return None;
         }

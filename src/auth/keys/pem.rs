@@ -1,82 +1,77 @@
-//! PEM: finding the blocks, and saying what a block is when it is not a P-256 public key.
+//! PEM files with keys, and an explanation of every other PEM block.
 
-use base64::{Engine as _, engine::general_purpose::STANDARD};
-use p256::pkcs8::{ObjectIdentifier, SubjectPublicKeyInfoRef, der::Decode as _};
+use std::borrow::Cow;
 
-use super::KeyProblem;
+use rustls::pki_types::{
+    SubjectPublicKeyInfoDer,
+    pem::{self, PemObject as _},
+};
+use spki::{ObjectIdentifier, SubjectPublicKeyInfoRef, der::Decode as _};
+
+use super::error::KeyProblem;
 
 const EC_PUBLIC_KEY: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.2.1");
 const P256: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.3.1.7");
 
-/// One block of a PEM file.
-pub(crate) struct Block {
-    /// What stands between `BEGIN` and the dashes.
-    pub(crate) label: String,
-    /// The decoded body.
-    pub(crate) der: Vec<u8>,
+/// A PEM text without indentation, which YAML adds and parsers reject.
+pub(crate) fn unindented(text: &str) -> Cow<'_, str> {
+    if text.lines().any(|line| line.starts_with([' ', '\t'])) {
+        text.lines().map(str::trim).collect::<Vec<_>>().join("\n").into()
+    } else {
+        text.into()
+    }
 }
 
-/// All blocks of a PEM text. Text around them (OpenSSL writes some) is passed over.
-pub(crate) fn blocks(text: &str) -> Result<Vec<Block>, KeyProblem> {
-    let mut found = Vec::new();
-    let mut lines = text.lines().map(str::trim);
-    while let Some(line) = lines.next() {
-        let Some(label) = line
-            .strip_prefix("-----BEGIN ")
-            .and_then(|rest| rest.strip_suffix("-----"))
-        else {
-            continue;
-        };
-        let damaged = |detail| KeyProblem::Damaged {
-            label: label.to_owned(),
-            detail,
-        };
-        let end = format!("-----END {label}-----");
-        let mut body = String::new();
-        loop {
-            match lines.next() {
-                None => return Err(damaged("it has no matching END line")),
-                Some(line) if line == end => break,
-                // Headers of the old encrypted form, `Proc-Type: 4,ENCRYPTED`.
-                Some(line) if line.contains(':') => {}
-                Some(line) => body.push_str(line),
-            }
-        }
-        let der = STANDARD.decode(&body).map_err(|_| damaged("its body is not base64"))?;
-        found.push(Block {
-            label: label.to_owned(),
-            der,
-        });
-    }
-    if found.is_empty() {
-        return Err(KeyProblem::NoPem);
-    }
-    Ok(found)
+/// The labels of all blocks in a PEM text.
+pub(crate) fn labels(text: &str) -> impl Iterator<Item = &str> {
+    text.lines()
+        .filter_map(|line| line.trim().strip_prefix("-----BEGIN ")?.strip_suffix("-----"))
 }
 
-/// The point of each public key in a PEM text, or what the block is instead. A private key
-/// spoils the text: it must not lie on a verifying server.
+/// The SEC1 point of each public key in a PEM text, and for each other block the reason why it is
+/// not one.
+///
+/// # Errors
+/// When the text is not PEM, or holds a private key: none may lie on a verifying server.
 pub(super) fn public_points(text: &str) -> Result<Vec<Result<Vec<u8>, KeyProblem>>, KeyProblem> {
-    let mut points = Vec::new();
-    for block in blocks(text)? {
-        match public_point(block) {
-            Err(private @ KeyProblem::PrivateKey { .. }) => return Err(private),
-            point => points.push(point),
-        }
+    let text = unindented(text);
+    if labels(&text).next().is_none() {
+        return Err(KeyProblem::NotPem);
     }
+    if let Some(label) = labels(&text).find(|label| is_private(label)) {
+        let label = label.to_owned();
+        return Err(KeyProblem::PrivateKey { label });
+    }
+    let mut points = Vec::new();
+    for der in SubjectPublicKeyInfoDer::pem_slice_iter(text.as_bytes()) {
+        points.push(spki_point(&der.map_err(|error| damaged(&error))?));
+    }
+    let others = labels(&text).filter(|label| *label != "PUBLIC KEY");
+    points.extend(others.map(|label| Err(not_a_public_key(label))));
     Ok(points)
 }
 
-fn public_point(block: Block) -> Result<Vec<u8>, KeyProblem> {
-    let Block { label, der } = block;
-    match label.as_str() {
-        "PUBLIC KEY" => spki_point(&der),
-        "CERTIFICATE" | "X509 CERTIFICATE" | "TRUSTED CERTIFICATE" => Err(KeyProblem::Certificate),
-        "RSA PUBLIC KEY" => Err(KeyProblem::WrongKind { found: "an RSA".into() }),
-        // `openssl ecparam -genkey` writes this block in front of the private key.
-        "EC PARAMETERS" => Err(KeyProblem::PrivateKey { label }),
-        private if private.ends_with("PRIVATE KEY") => Err(KeyProblem::PrivateKey { label }),
-        _ => Err(KeyProblem::OtherPem { label }),
+/// `openssl ecparam -genkey` writes `EC PARAMETERS` before the private key.
+fn is_private(label: &str) -> bool {
+    label.ends_with("PRIVATE KEY") || label == "EC PARAMETERS"
+}
+
+fn damaged(error: &pem::Error) -> KeyProblem {
+    KeyProblem::Damaged {
+        label: "PUBLIC KEY".into(),
+        detail: match error {
+            pem::Error::MissingSectionEnd { .. } => "it has no matching END line",
+            pem::Error::Base64Decode(_) => "its body is not base64",
+            _ => "its BEGIN line is malformed",
+        },
+    }
+}
+
+fn not_a_public_key(label: &str) -> KeyProblem {
+    match label {
+        "CERTIFICATE" | "X509 CERTIFICATE" | "TRUSTED CERTIFICATE" => KeyProblem::Certificate,
+        "RSA PUBLIC KEY" => KeyProblem::WrongKind { found: "an RSA".into() },
+        _ => KeyProblem::OtherPem { label: label.into() },
     }
 }
 
@@ -87,16 +82,14 @@ fn spki_point(der: &[u8]) -> Result<Vec<u8>, KeyProblem> {
     };
     let info = SubjectPublicKeyInfoRef::from_der(der).map_err(|_| damaged("it does not hold a public key"))?;
     if info.algorithm.oid != EC_PUBLIC_KEY {
-        return Err(KeyProblem::WrongKind {
-            found: kind(info.algorithm.oid),
-        });
+        let found = algorithm_name(info.algorithm.oid);
+        return Err(KeyProblem::WrongKind { found });
     }
     match info.algorithm.parameters_oid() {
         Ok(P256) => {}
         Ok(curve) => {
-            return Err(KeyProblem::WrongKind {
-                found: curve_kind(curve),
-            });
+            let found = curve_name(curve);
+            return Err(KeyProblem::WrongKind { found });
         }
         Err(_) => return Err(damaged("it does not name its curve")),
     }
@@ -107,7 +100,7 @@ fn spki_point(der: &[u8]) -> Result<Vec<u8>, KeyProblem> {
     Ok(point.to_vec())
 }
 
-fn kind(oid: ObjectIdentifier) -> String {
+fn algorithm_name(oid: ObjectIdentifier) -> String {
     match oid.to_string().as_str() {
         "1.2.840.113549.1.1.1" => "an RSA".into(),
         "1.2.840.113549.1.1.10" => "an RSA-PSS".into(),
@@ -118,7 +111,7 @@ fn kind(oid: ObjectIdentifier) -> String {
     }
 }
 
-fn curve_kind(oid: ObjectIdentifier) -> String {
+fn curve_name(oid: ObjectIdentifier) -> String {
     match oid.to_string().as_str() {
         "1.3.132.0.34" => "an EC P-384".into(),
         "1.3.132.0.35" => "an EC P-521".into(),

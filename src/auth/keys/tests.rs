@@ -1,12 +1,15 @@
-use std::fs;
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
 use aws_lc_rs::signature::{ECDSA_P384_SHA384_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair, KeyPair as _};
-use base64::engine::general_purpose::STANDARD;
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use super::*;
-use crate::auth::token::Token;
+use super::{key_set::KeySet, verify_key::VerifyKey};
+use crate::auth::token::{Token, TokenError};
 use crate::test_support::tokens::{STREAM, Signatory, client};
 
 fn write(directory: &TempDir, name: &str, content: impl AsRef<[u8]>) -> PathBuf {
@@ -95,7 +98,7 @@ fn a_directory_names_its_keys_by_file() {
 }
 
 #[test]
-fn a_jwks_is_taken_for_what_it_can_do() {
+fn a_jwks_gives_its_usable_keys() {
     let with = |signatory: u8, extra: Value| {
         let mut jwk = Signatory::new(signatory).jwk();
         jwk.as_object_mut().unwrap().extend(extra.as_object().unwrap().clone());
@@ -122,7 +125,7 @@ fn a_jwks_is_taken_for_what_it_can_do() {
 }
 
 #[test]
-fn what_cannot_be_used_is_named_with_what_to_do() {
+fn an_unusable_file_is_named_with_the_remedy() {
     let p384 = EcdsaKeyPair::generate(&ECDSA_P384_SHA384_FIXED_SIGNING).unwrap();
     let ed = Ed25519KeyPair::generate().unwrap();
     let good = Signatory::new(1);
@@ -163,10 +166,10 @@ fn what_cannot_be_used_is_named_with_what_to_do() {
             "no matching END line",
         ),
         (good.public_pem().replace('M', "!").into(), "not base64"),
-        (b"{}".to_vec(), "no JWKS"),
-        (b"[]".to_vec(), "no JWKS"),
+        (b"{}".to_vec(), "not a JWKS"),
+        (b"[]".to_vec(), "not a JWKS"),
         (b"{\"keys\": [".to_vec(), "the JSON is broken in line 1"),
-        (good.jwk().to_string().into(), "no JWKS"),
+        (good.jwk().to_string().into(), "not a JWKS"),
         (json!({"keys": []}).to_string().into(), "its `keys` are empty"),
         (
             json!({"keys": [{"kty": "oct"}]}).to_string().into(),
@@ -184,7 +187,7 @@ fn what_cannot_be_used_is_named_with_what_to_do() {
 }
 
 #[test]
-fn files_that_are_not_there_are_named() {
+fn missing_files_are_named() {
     let directory = tempfile::tempdir().unwrap();
     let error = |path: &Path| KeySet::load(path).unwrap_err().to_string();
     assert!(error(Path::new("")).contains("auth.verify_key is not set"));
@@ -197,7 +200,7 @@ fn files_that_are_not_there_are_named() {
 }
 
 #[test]
-fn kid_picks_among_several_keys() {
+fn kid_selects_among_several_keys() {
     let directory = tempfile::tempdir().unwrap();
     let (one, two) = (Signatory::new(1), Signatory::new(2));
     write(&directory, "one.pem", one.public_pem());
@@ -205,7 +208,8 @@ fn kid_picks_among_several_keys() {
     let set = KeySet::load(directory.path()).unwrap();
     let claims = client(100, STREAM, &["read"]);
     let verify = |token: String| {
-        super::super::token::verify(&Token::parse(&token).unwrap(), &set, &Default::default(), 100).map(|_| ())
+        let verified = Token::parse(&token).unwrap().verify(&set, &Default::default(), 100);
+        verified.map(|_| ())
     };
     assert_eq!(verify(one.token_with_kid("one", &claims)), Ok(()));
     assert_eq!(verify(two.token_with_kid("two", &claims)), Ok(()));
@@ -216,13 +220,13 @@ fn kid_picks_among_several_keys() {
     );
     assert_eq!(verify(one.token_with_kid("ONE", &claims)), Err(TokenError::UnknownKey));
     assert_eq!(verify(one.token_with_kid("", &claims)), Err(TokenError::UnknownKey));
-    // No kid: whichever fits.
+    // Without a kid every key is tried.
     assert_eq!(verify(two.token(&claims)), Ok(()));
     assert_eq!(verify(Signatory::new(3).token(&claims)), Err(TokenError::Signature));
 }
 
 #[test]
-fn no_token_is_checked_against_more_than_a_few_keys() {
+fn a_token_is_checked_against_a_few_keys_at_most() {
     let claims = client(100, STREAM, &["read"]);
     let pems =
         |seeds: std::ops::RangeInclusive<u8>| seeds.map(|seed| Signatory::new(seed).public_pem()).collect::<String>();
@@ -246,7 +250,7 @@ fn no_token_is_checked_against_more_than_a_few_keys() {
         Ok(())
     );
 
-    // Keys of one kid: as many as are tried, and a key once.
+    // Keys of one kid: at most as many as are tried, and each key once.
     let jwk = |seed: u8| {
         let mut jwk = Signatory::new(seed).jwk();
         jwk["kid"] = json!("same");
@@ -257,13 +261,13 @@ fn no_token_is_checked_against_more_than_a_few_keys() {
     assert_eq!(tried(&shared, Some("same")), Ok(4));
     let notes: Vec<_> = shared.notes().collect();
     assert!(
-        notes[0].contains("there twice") && notes[1].contains("have this kid already"),
+        notes[0].contains("listed twice") && notes[1].contains("already have this kid"),
         "{notes:?}"
     );
 }
 
 #[test]
-fn what_cannot_be_used_is_left_out_and_the_others_count() {
+fn an_unusable_member_is_left_out_and_the_others_count() {
     let good = Signatory::new(1);
     let mut private = Signatory::new(2).jwk();
     private["d"] = json!("c2VjcmV0");
@@ -293,7 +297,7 @@ fn what_cannot_be_used_is_left_out_and_the_others_count() {
 }
 
 #[test]
-fn a_file_of_a_directory_that_cannot_be_used_is_left_out() {
+fn an_unusable_file_of_a_directory_is_left_out() {
     let directory = tempfile::tempdir().unwrap();
     write(&directory, "good.pem", Signatory::new(1).public_pem());
     write(&directory, "private.pem", Signatory::new(2).private_pem());

@@ -1,13 +1,16 @@
-use serde_json::{Map, Value};
+//! A token's claims: types, times, issuer and audience.
 
-use super::{Expectations, TokenError, text};
+use serde_json::Value;
+
+use super::{error::TokenError, json::Members};
 use crate::{
-    auth::{Principal, Verified},
+    auth::principal::{Principal, Verified},
+    config::AuthConfig,
     protocol::StreamName,
 };
 
-/// The last second of the year 9999. A later "time" is a mistake such as milliseconds, and is
-/// refused rather than taken for a token that never ends.
+/// The last second of the year 9999. A later time is a mistake, such as milliseconds, and would
+/// make a token that never expires.
 const LAST_SECOND: i64 = 253_402_300_799;
 
 /// A token's claims, each of its right type.
@@ -21,19 +24,19 @@ pub struct Claims {
     pub iat: Option<i64>,
     /// `iss`
     pub iss: Option<String>,
-    /// `aud`, which may be one string or a list.
+    /// `aud`, one string or a list.
     pub aud: Vec<String>,
-    /// Who the token speaks for.
+    /// The party that the token speaks for.
     pub principal: Principal,
 }
 
 impl Claims {
-    pub(super) fn from_object(claims: &Map<String, Value>) -> Result<Self, TokenError> {
+    pub(super) fn from_members(claims: &Members) -> Result<Self, TokenError> {
         Ok(Self {
             exp: time(claims, "exp")?.ok_or(TokenError::Missing("exp"))?,
             nbf: time(claims, "nbf")?,
             iat: time(claims, "iat")?,
-            iss: text(claims, "iss", "iss")?.map(str::to_owned),
+            iss: claims.text("iss", "iss")?.map(str::to_owned),
             aud: match claims.get("aud") {
                 None => Vec::new(),
                 Some(Value::String(one)) => vec![one.clone()],
@@ -47,10 +50,11 @@ impl Claims {
     ///
     /// # Errors
     /// [`TokenError`]
-    pub fn accept(self, expected: &Expectations, now: u64) -> Result<Verified, TokenError> {
-        let latest = i64::try_from(now.saturating_add(expected.leeway)).unwrap_or(i64::MAX);
+    pub fn accept(self, expected: &AuthConfig, now: u64) -> Result<Verified, TokenError> {
+        let leeway = expected.leeway_secs;
+        let latest = i64::try_from(now.saturating_add(leeway)).unwrap_or(i64::MAX);
         // RFC 7519 section 4.1.4: not "on or after" exp.
-        let expires_at = u64::try_from(self.exp).unwrap_or(0).saturating_add(expected.leeway);
+        let expires_at = u64::try_from(self.exp).unwrap_or(0).saturating_add(leeway);
         if now >= expires_at {
             return Err(TokenError::Expired);
         }
@@ -70,12 +74,12 @@ impl Claims {
     }
 }
 
-fn principal(claims: &Map<String, Value>) -> Result<Principal, TokenError> {
+fn principal(claims: &Members) -> Result<Principal, TokenError> {
     let permissions = match claims.get("permissions") {
         None => Vec::new(),
         Some(list) => texts(list, "permissions")?,
     };
-    let identity = text(claims, "identity", "identity")?.map(str::to_owned);
+    let identity = claims.text("identity", "identity")?.map(str::to_owned);
     match (claims.get("server"), claims.get("stream")) {
         (Some(_), Some(_)) => Err(TokenError::BothKinds),
         (None, None) => Err(TokenError::NeitherKind),
@@ -103,7 +107,7 @@ fn texts(list: &Value, claim: &'static str) -> Result<Vec<String>, TokenError> {
 }
 
 /// A NumericDate (RFC 7519 section 2), which may have a fraction; whole seconds are kept.
-fn time(claims: &Map<String, Value>, claim: &'static str) -> Result<Option<i64>, TokenError> {
+fn time(claims: &Members, claim: &'static str) -> Result<Option<i64>, TokenError> {
     let Some(value) = claims.get(claim) else {
         return Ok(None);
     };

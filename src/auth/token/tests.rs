@@ -1,6 +1,7 @@
 use serde_json::{Value, json};
 
 use super::*;
+use crate::protocol::NameError;
 use crate::test_support::tokens::{AUDIENCE, ISSUER, STREAM, Signatory, client, server, with};
 
 const NOW: u64 = 1_800_000_000;
@@ -12,16 +13,19 @@ fn keys() -> KeySet {
     KeySet::load(&path).unwrap()
 }
 
-fn check(claims: &Value, expectations: &Expectations) -> Result<u64, TokenError> {
+fn check(claims: &Value, config: &AuthConfig) -> Result<u64, TokenError> {
     let token = Signatory::new(1).token(claims);
-    verify(&Token::parse(&token)?, &keys(), expectations, NOW).map(|verified| verified.expires_at())
+    Token::parse(&token)?
+        .verify(&keys(), config, NOW)
+        .map(|verified| verified.expires_at())
 }
 
-fn strict() -> Expectations {
-    Expectations {
+fn strict() -> AuthConfig {
+    AuthConfig {
         issuer: vec![ISSUER.into()],
         audience: vec![AUDIENCE.into()],
-        leeway: 5,
+        leeway_secs: 5,
+        ..AuthConfig::default()
     }
 }
 
@@ -64,8 +68,11 @@ fn each_refusal_names_its_reason() {
 #[test]
 fn the_leeway_is_exact_to_the_second() {
     let at = |claim, value: u64, leeway| {
-        let expectations = Expectations { leeway, ..strict() };
-        check(&with(client(NOW, STREAM, &[]), claim, json!(value)), &expectations).is_ok()
+        let config = AuthConfig {
+            leeway_secs: leeway,
+            ..strict()
+        };
+        check(&with(client(NOW, STREAM, &[]), claim, json!(value)), &config).is_ok()
     };
     assert!(at("exp", NOW + 1, 0) && !at("exp", NOW, 0));
     assert!(at("exp", NOW - 4, 5) && !at("exp", NOW - 5, 5));
@@ -77,11 +84,12 @@ fn the_leeway_is_exact_to_the_second() {
 #[test]
 fn issuer_and_audience_count_only_when_configured() {
     let bare = with(with(client(NOW, STREAM, &["read"]), "iss", None), "aud", None);
-    assert!(check(&bare, &Expectations::default()).is_ok());
-    let either = Expectations {
+    assert!(check(&bare, &AuthConfig::default()).is_ok());
+    let either = AuthConfig {
         issuer: vec!["a".into(), "b".into()],
         audience: vec!["c".into(), "d".into()],
-        leeway: 0,
+        leeway_secs: 0,
+        ..AuthConfig::default()
     };
     let token = |iss: &str, aud: Value| with(with(bare.clone(), "iss", json!(iss)), "aud", aud);
     assert!(check(&token("b", json!("c")), &either).is_ok());
@@ -94,5 +102,5 @@ fn issuer_and_audience_count_only_when_configured() {
 fn unsigned_claims_are_not_judged() {
     let token = Signatory::new(2).token(&json!({"exp": "nonsense"}));
     let token = Token::parse(&token).unwrap();
-    assert_eq!(verify(&token, &keys(), &strict(), NOW), Err(TokenError::Signature));
+    assert_eq!(token.verify(&keys(), &strict(), NOW), Err(TokenError::Signature));
 }

@@ -1,6 +1,6 @@
 use std::{collections::BTreeMap, fs, path::Path};
 
-use crate::cli::*;
+use crate::cli::{config_args::ConfigArgs, error::CliError, *};
 use crate::config::*;
 use crate::startup::{Phase, StartupError};
 use crate::test_support::tokens::Signatory;

@@ -1,4 +1,4 @@
-//! Reads the lines of an export, and understands all of a line or nothing.
+//! Reads the lines of an export, each strictly.
 
 use std::io::{BufRead, Read as _};
 
@@ -6,6 +6,7 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use bytes::Bytes;
 use serde_json::value::RawValue;
 
+use super::error::InputError;
 use crate::{
     cli::{
         archive::{ContentLine, HeaderLine},
@@ -14,29 +15,8 @@ use crate::{
     protocol::{BadInput, ContentType, Kind, StreamName, headers},
 };
 
-/// The longest line that is read: a message is in one.
+/// A message is one line.
 const MAX_LINE_BYTES: u64 = 256 * 1024 * 1024;
-
-/// What is wrong with an import's input, and in which line.
-#[derive(Debug, thiserror::Error)]
-pub enum InputError {
-    /// Not what has to be there.
-    #[error("line {line}: {what}")]
-    Malformed {
-        /// Which line; the first is 1.
-        line: u64,
-        /// What is wrong, and what was expected.
-        what: String,
-    },
-    /// It cannot be read.
-    #[error("line {line}: cannot be read: {source}")]
-    Unreadable {
-        /// Which line.
-        line: u64,
-        /// The system's error.
-        source: std::io::Error,
-    },
-}
 
 /// A stream's first line.
 #[derive(Debug)]
@@ -45,11 +25,11 @@ pub(super) struct Header {
     pub(super) metadata: Metadata,
     /// Each piece of content is an append.
     pub(super) appends: bool,
-    /// The line as it stands there.
+    /// The line as it was read.
     pub(super) text: Vec<u8>,
 }
 
-/// What a line says.
+/// The content of a line.
 #[derive(Debug)]
 pub(super) enum Item {
     Header(Box<Header>),
@@ -62,11 +42,11 @@ pub(super) enum Item {
 pub(super) struct Reader<R> {
     input: R,
     line: u64,
-    /// The stream that has begun and not ended.
-    inside: Option<Inside>,
+    /// The stream whose end is still to come.
+    open: Option<OpenStream>,
 }
 
-struct Inside {
+struct OpenStream {
     stream: StreamName,
     began_in: u64,
     is_json: bool,
@@ -79,11 +59,11 @@ impl<R: BufRead> Reader<R> {
         Self {
             input,
             line: 0,
-            inside: None,
+            open: None,
         }
     }
 
-    /// The content of the next line; `None` after the last, where no stream is left without its end.
+    /// The next line; `None` after the last. An error when the last stream has no end.
     pub(super) fn next(&mut self) -> Result<Option<Item>, InputError> {
         self.line += 1;
         let mut text = Vec::new();
@@ -93,41 +73,41 @@ impl<R: BufRead> Reader<R> {
             source,
         })?;
         if text.is_empty() {
-            return match &self.inside {
+            return match &self.open {
                 None => Ok(None),
-                Some(inside) => Err(self.malformed(format!(
+                Some(open) => Err(self.malformed(format!(
                     "the input ends within the stream {:?}, which began in line {}; expected more of its content or \
-                     its line {{\"end\":true,...}}. It was cut off",
-                    inside.stream.as_str(),
-                    inside.began_in
+                     its line {{\"end\":true,...}}. It is truncated",
+                    open.stream.as_str(),
+                    open.began_in
                 ))),
             };
         }
         if text.len() as u64 > MAX_LINE_BYTES {
             return Err(self.malformed(format!("is longer than {MAX_LINE_BYTES} bytes")));
         }
-        // To the parser an array is a struct without the names.
+        // serde would read an array as a struct.
         if text.trim_ascii_start().first() != Some(&b'{') {
-            return Err(self.malformed(format!("is no JSON object; expected {}", self.expected())));
+            return Err(self.malformed(format!("is not a JSON object; expected {}", self.expected())));
         }
         let whole = text.last() == Some(&b'\n');
-        let item = match &self.inside {
+        let item = match &self.open {
             None => self.header(text, whole)?,
             Some(_) => self.content(&text, whole)?,
         };
         Ok(Some(item))
     }
 
-    fn malformed(&self, what: impl Into<String>) -> InputError {
+    fn malformed(&self, reason: impl Into<String>) -> InputError {
         InputError::Malformed {
             line: self.line,
-            what: what.into(),
+            reason: reason.into(),
         }
     }
 
     fn not_a_line(&self, error: &serde_json::Error, whole: bool) -> InputError {
         if !whole {
-            return self.malformed("the input ends within this line; it was cut off");
+            return self.malformed("the input ends within this line; it is truncated");
         }
         let reason = error.to_string();
         let reason = reason.split(" at line ").next().unwrap_or_default();
@@ -140,9 +120,9 @@ impl<R: BufRead> Reader<R> {
     }
 
     fn expected(&self) -> String {
-        match &self.inside {
+        match &self.open {
             None => "the first line of a stream, {\"stream\":\"name\",\"content_type\":\"...\",...}".into(),
-            Some(Inside { is_json: true, .. }) => "{\"json\":...} or {\"end\":true,...}".into(),
+            Some(OpenStream { is_json: true, .. }) => "{\"json\":...} or {\"end\":true,...}".into(),
             Some(_) => "{\"text\":\"...\"}, {\"base64\":\"...\"} or {\"end\":true,...}".into(),
         }
     }
@@ -151,12 +131,12 @@ impl<R: BufRead> Reader<R> {
         let line: HeaderLine = serde_json::from_slice(&text).map_err(|error| self.not_a_line(&error, whole))?;
         let parsed = ContentType::parse(&line.content_type).map_err(|error| self.bad("content_type", &error))?;
         if line.ttl_seconds.is_some() && line.expires_at.is_some() {
-            return Err(self.malformed("has both ttl_seconds and expires_at; expected one of them at most"));
+            return Err(self.malformed("has both ttl_seconds and expires_at; expected at most one"));
         }
         if let Some(at) = &line.expires_at {
             headers::parse_timestamp(at).map_err(|error| self.bad("expires_at", &error))?;
         }
-        self.inside = Some(Inside {
+        self.open = Some(OpenStream {
             stream: line.stream.clone(),
             began_in: self.line,
             is_json: parsed.kind() == Kind::Json,
@@ -190,7 +170,7 @@ impl<R: BufRead> Reader<R> {
         if line.end == Some(true) {
             return self.end(&line);
         }
-        let is_json = self.inside.as_ref().is_some_and(|inside| inside.is_json);
+        let is_json = self.open.as_ref().is_some_and(|open| open.is_json);
         let (item, count) = match (line.only_content(), is_json) {
             (Some((Some(message), None, None)), true) => (Item::Message(message), 1),
             (Some((None, Some(text), None)), false) => {
@@ -206,30 +186,30 @@ impl<R: BufRead> Reader<R> {
             }
             _ => return Err(self.malformed(format!("expected {}", self.expected()))),
         };
-        if let Some(inside) = &mut self.inside {
-            inside.count += count;
+        if let Some(open) = &mut self.open {
+            open.count += count;
         }
         Ok(item)
     }
 
     fn end(&mut self, line: &ContentLine) -> Result<Item, InputError> {
-        let found = self.inside.as_ref().map_or(0, |inside| inside.count);
-        let is_json = self.inside.as_ref().is_some_and(|inside| inside.is_json);
+        let found = self.open.as_ref().map_or(0, |open| open.count);
+        let is_json = self.open.as_ref().is_some_and(|open| open.is_json);
         let (counted, unit) = if is_json {
             (line.messages, "messages")
         } else {
             (line.bytes, "bytes")
         };
         if line.json.is_some() || line.text.is_some() || line.base64.is_some() {
-            return Err(self.malformed("is an end with content; expected one of both"));
+            return Err(self.malformed("is an end with content; expected one of the two"));
         }
         let counted = counted.ok_or_else(|| self.malformed(format!("the member {unit} is missing")))?;
         if counted != found {
             return Err(self.malformed(format!(
-                "says that the stream has {counted} {unit}, but {found} stand above; lines are missing or were added"
+                "counts {counted} {unit}, but there are {found}; lines are missing or were added"
             )));
         }
-        self.inside = None;
+        self.open = None;
         Ok(Item::End {
             closed: line.closed.unwrap_or_default(),
         })

@@ -7,41 +7,40 @@ use bytes::{Bytes, BytesMut};
 use http::StatusCode;
 use serde_json::value::RawValue;
 
-use super::reader::Header;
+use super::{error::ImportError, reader::Header};
 use crate::{
     cli::{
-        CliError,
-        remote::{Batch, Created, Metadata, Probe, Remote, Stamp},
+        error::CliError,
+        remote::{Batch, Created, Metadata, ProducerState, Remote, Stamp},
     },
-    clock,
+    clock::Clock,
     protocol::{StreamName, headers},
 };
 
-/// What is sent in one request, unless a single message is larger. An import can only be
-/// continued because it cuts the file as it did before: who changes this changes [`PRODUCER`].
+/// The size of a request, unless a single message is larger. A repeated import relies on the same
+/// batches: change [`PRODUCER_PREFIX`] together with this.
 const BATCH_BYTES: usize = 256 * 1024;
 
-/// What the producers of imports are called, before what tells them apart.
-const PRODUCER: &str = "import-1-";
+const PRODUCER_PREFIX: &str = "import-1-";
 
-/// What became of a stream.
+/// The result for one stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Outcome {
-    /// It is there, and was not before.
+    /// It is new.
     Imported,
-    /// Part of it was there from an earlier run.
+    /// An earlier run had imported part of it.
     Continued,
-    /// All of it was.
-    WasThere,
-    /// Its time was over.
+    /// An earlier run had imported all of it.
+    AlreadyPresent,
+    /// It had expired before the import.
     Expired,
-    /// It was not asked for.
-    PassedOver,
+    /// It was not selected.
+    Skipped,
 }
 
 impl Outcome {
-    pub(super) fn is_there(self) -> bool {
-        !matches!(self, Self::Expired | Self::PassedOver)
+    pub(super) fn exists(self) -> bool {
+        !matches!(self, Self::Expired | Self::Skipped)
     }
 }
 
@@ -50,38 +49,38 @@ impl fmt::Display for Outcome {
         f.write_str(match self {
             Self::Imported => "imported",
             Self::Continued => "imported the rest of",
-            Self::WasThere => "was there already:",
-            Self::Expired => "not imported, its time was over before:",
-            Self::PassedOver => "passed over",
+            Self::AlreadyPresent => "already present:",
+            Self::Expired => "not imported, already expired:",
+            Self::Skipped => "skipped",
         })
     }
 }
 
-/// A stream that content goes to.
+/// A stream that receives content.
 pub(super) struct Target<'t> {
     remote: &'t Remote,
     name: &'t StreamName,
     content_type: &'t str,
     /// Each piece of content is an append.
     appends: bool,
-    /// Nothing is sent: why.
+    /// The outcome when nothing is sent.
     idle: Option<Outcome>,
-    /// Names this import on this stream: the same for the same export, and for no other.
+    /// The producer id: the same for the same export of the same stream, and for no other.
     producer: String,
-    /// The requests up to here were accepted in earlier runs.
+    /// Requests below this number were accepted by earlier runs.
     accepted: u64,
     /// The stream is closed.
     closed: bool,
     seq: u64,
-    /// Content to send; messages are separated by commas.
+    /// Unsent content; messages are comma-separated.
     batch: BytesMut,
     messages: usize,
 }
 
 impl<'t> Target<'t> {
-    /// Content that is read and goes nowhere.
-    pub(super) fn passed_over(remote: &'t Remote, header: &'t Header) -> Self {
-        Self::new(remote, header, Some(Outcome::PassedOver))
+    /// A stream whose content is discarded.
+    pub(super) fn skipped(remote: &'t Remote, header: &'t Header) -> Self {
+        Self::new(remote, header, Some(Outcome::Skipped))
     }
 
     fn new(remote: &'t Remote, header: &'t Header, idle: Option<Outcome>) -> Self {
@@ -93,7 +92,7 @@ impl<'t> Target<'t> {
             content_type: &header.metadata.content_type,
             appends: header.appends,
             idle,
-            producer: format!("{PRODUCER}{}", hex.collect::<String>()),
+            producer: format!("{PRODUCER_PREFIX}{}", hex.collect::<String>()),
             accepted: 0,
             closed: false,
             seq: 0,
@@ -102,9 +101,14 @@ impl<'t> Target<'t> {
         }
     }
 
-    /// Creates the stream, or finds out how far an earlier run has come with it.
-    pub(super) async fn begin(remote: &'t Remote, header: &'t Header, replace: bool) -> Result<Self, CliError> {
-        if is_over(&header.metadata) {
+    /// Creates the stream, or finds out how much of it an earlier run has imported.
+    pub(super) async fn begin(
+        remote: &'t Remote,
+        header: &'t Header,
+        replace: bool,
+        clock: &Clock,
+    ) -> Result<Self, CliError> {
+        if is_expired(&header.metadata, clock) {
             return Ok(Self::new(remote, header, Some(Outcome::Expired)));
         }
         let mut target = Self::new(remote, header, None);
@@ -119,12 +123,12 @@ impl<'t> Target<'t> {
             return Ok(target);
         }
         match remote.probe(target.name, target.content_type, &target.producer).await {
-            Ok(Probe::Expects(0)) if created == Created::Found => Err(target.foreign()),
-            Ok(Probe::Expects(next)) => {
+            Ok(ProducerState::Expects(0)) if created == Created::Found => Err(target.foreign()),
+            Ok(ProducerState::Expects(next)) => {
                 target.accepted = next;
                 Ok(target)
             }
-            Ok(Probe::Closed) => {
+            Ok(ProducerState::Closed) => {
                 target.closed = true;
                 Ok(target)
             }
@@ -134,11 +138,7 @@ impl<'t> Target<'t> {
     }
 
     fn foreign(&self) -> CliError {
-        CliError::Usage(format!(
-            "the stream {:?} is there already, and not from this import; delete it, or give --replace to have it \
-             deleted first",
-            self.name.as_str()
-        ))
+        ImportError::Foreign(self.name.clone()).into()
     }
 
     pub(super) async fn message(&mut self, message: &RawValue) -> Result<(), CliError> {
@@ -175,7 +175,7 @@ impl<'t> Target<'t> {
         }
         let body = match messages {
             0 => batch,
-            // Alone it is no larger than when it was written, and so not too large.
+            // A single message was accepted at this size when it was written.
             1 if !batch.starts_with(b"[") => batch,
             _ => [&b"["[..], &batch, b"]"].concat().into(),
         };
@@ -185,7 +185,7 @@ impl<'t> Target<'t> {
     async fn send(&mut self, body: Bytes, close: bool) -> Result<(), CliError> {
         let (producer, seq) = (self.producer.as_str(), self.seq);
         self.seq += 1;
-        // Of a closed stream only the close can tell whether this import closed it.
+        // Only a repeated close tells whether this import closed the stream.
         if self.idle.is_some() || seq < self.accepted || self.closed && !close {
             return Ok(());
         }
@@ -200,16 +200,13 @@ impl<'t> Target<'t> {
                 Err(self.foreign())
             }
             Err(CliError::Remote(error)) if error.status() == Some(StatusCode::NOT_FOUND) => {
-                Err(CliError::Usage(format!(
-                    "the stream {:?} ended while it was imported: it was deleted, or its time was over",
-                    self.name.as_str()
-                )))
+                Err(ImportError::Vanished(self.name.clone()).into())
             }
             sent => sent,
         }
     }
 
-    /// Sends what is left, and closes the stream if it was closed.
+    /// Sends the rest, and closes the stream if it was closed when it was exported.
     pub(super) async fn end(mut self, close: bool) -> Result<Outcome, CliError> {
         self.flush().await?;
         if let Some(outcome) = self.idle {
@@ -218,19 +215,19 @@ impl<'t> Target<'t> {
         if self.closed && !close || self.accepted > self.seq {
             return Err(self.foreign());
         }
-        let was_there = self.closed || (self.accepted == self.seq && self.accepted > 0 && !close);
+        let already_present = self.closed || (self.accepted == self.seq && self.accepted > 0 && !close);
         if close {
             self.send(Bytes::new(), true).await?;
         }
-        Ok(match (was_there, self.accepted) {
-            (true, _) => Outcome::WasThere,
+        Ok(match (already_present, self.accepted) {
+            (true, _) => Outcome::AlreadyPresent,
             (false, 0) => Outcome::Imported,
             (false, _) => Outcome::Continued,
         })
     }
 }
 
-fn is_over(metadata: &Metadata) -> bool {
+fn is_expired(metadata: &Metadata, clock: &Clock) -> bool {
     let expires_at = metadata.expires_at.as_deref().map(headers::parse_timestamp);
-    matches!(expires_at, Some(Ok(at)) if at <= clock::now_millis())
+    matches!(expires_at, Some(Ok(at)) if at <= clock.millis())
 }

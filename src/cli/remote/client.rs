@@ -1,26 +1,27 @@
+//! The HTTP client of one server.
+
 use std::{fs, net::IpAddr, path::Path, time::Duration};
 
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, Method, StatusCode, header};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
-use reqwest::{Certificate, Client, Response, Url, redirect};
+use reqwest::{Certificate, Client, Url, redirect};
 
-use super::{RemoteError, credentials::Credentials};
-use crate::{cli::CliError, protocol::StreamName};
+use super::{credentials::Credentials, error::RemoteError};
+use crate::{cli::error::CliError, protocol::StreamName};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long a server may say nothing while it is to answer.
 const READ_TIMEOUT: Duration = Duration::from_secs(60);
 const IDLE_TIMEOUT: Duration = Duration::from_secs(10);
-/// The largest answer that is taken. Only a single message can be larger than a few MiB.
-const MAX_ANSWER_BYTES: usize = 256 * 1024 * 1024;
-/// How often a server is asked that says that it cannot answer right now.
-const ATTEMPTS: u32 = 6;
-/// The longest that a server may ask to wait in between, in seconds.
-const MAX_WAIT_SECS: u64 = 10;
+/// Only a single message can make a response larger than a few MiB.
+const MAX_RESPONSE_BYTES: usize = 256 * 1024 * 1024;
+/// Attempts while the server answers 503.
+const MAX_ATTEMPTS: u32 = 6;
+/// The longest `Retry-After` that is honoured.
+const MAX_RETRY_SECS: u64 = 10;
 
-/// What a path may hold as it is.
-const IN_PATH: &AsciiSet = &NON_ALPHANUMERIC
+/// Everything but the characters that a path holds unescaped.
+const ESCAPED_IN_PATH: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'-')
     .remove(b'.')
     .remove(b'_')
@@ -28,21 +29,21 @@ const IN_PATH: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'/')
     .remove(b':');
 
-/// A server, and in whose name it is asked.
+/// A server and the credentials for it.
 pub struct Remote {
     client: Client,
-    /// Without a slash at its end.
+    /// Without a trailing slash.
     base: Url,
     credentials: Credentials,
 }
 
-/// An answer that says yes.
+/// A successful response.
 #[derive(Debug)]
-pub(in crate::cli) struct Answer {
-    pub(in crate::cli) url: String,
-    pub(in crate::cli) status: StatusCode,
-    pub(in crate::cli) headers: HeaderMap,
-    pub(in crate::cli) body: Bytes,
+pub(super) struct Response {
+    pub(super) url: String,
+    pub(super) status: StatusCode,
+    pub(super) headers: HeaderMap,
+    pub(super) body: Bytes,
 }
 
 impl Remote {
@@ -50,9 +51,9 @@ impl Remote {
         let builder = Client::builder()
             .connect_timeout(CONNECT_TIMEOUT)
             .read_timeout(READ_TIMEOUT)
-            // Sooner than a server ends a connection on which nothing happens.
+            // Shorter than the idle timeouts of servers.
             .pool_idle_timeout(IDLE_TIMEOUT)
-            // A token goes to the server that it is meant for, and to no other.
+            // A token must not follow a redirect to another server.
             .redirect(redirect::Policy::none())
             .user_agent(concat!("durable-streams-server/", env!("CARGO_PKG_VERSION")));
         let builder = match ca {
@@ -61,7 +62,7 @@ impl Remote {
             None if base.scheme() == "http" => builder.tls_certs_only([]),
             None => builder,
         };
-        // What is on this machine is not behind a proxy, whatever the environment says.
+        // No proxy of the environment reaches this machine.
         let builder = if is_local(&base) { builder.no_proxy() } else { builder };
         let client = builder
             .build()
@@ -79,11 +80,15 @@ impl Remote {
     }
 
     pub(super) fn stream_url(&self, name: &StreamName) -> String {
-        format!("{}/{}", self.base(), utf8_percent_encode(name.as_str(), IN_PATH))
+        format!(
+            "{}/{}",
+            self.base(),
+            utf8_percent_encode(name.as_str(), ESCAPED_IN_PATH)
+        )
     }
 
-    /// Sends a request, again if the server asks for that, and takes the whole answer. `query`
-    /// is not part of what errors show.
+    /// Sends a request, again while the server answers 503, and reads the whole response. Errors
+    /// do not show `query`.
     pub(super) async fn send(
         &self,
         method: Method,
@@ -91,7 +96,7 @@ impl Remote {
         query: &str,
         headers: HeaderMap,
         body: Bytes,
-    ) -> Result<Answer, CliError> {
+    ) -> Result<Response, CliError> {
         let mut attempt = 1;
         loop {
             let mut request = self
@@ -104,17 +109,17 @@ impl Remote {
             let sent = request.body(body.clone()).send().await;
             let response = sent.map_err(|error| RemoteError::unreachable(url, error))?;
             let (status, headers) = (response.status(), response.headers().clone());
-            let body = take(url, response).await?;
+            let body = read_body(url, response).await?;
             if status.is_success() {
-                return Ok(Answer {
+                return Ok(Response {
                     url: url.to_owned(),
                     status,
                     headers,
                     body,
                 });
             }
-            if status != StatusCode::SERVICE_UNAVAILABLE || attempt == ATTEMPTS {
-                let has_token = !self.credentials.are_none();
+            if status != StatusCode::SERVICE_UNAVAILABLE || attempt == MAX_ATTEMPTS {
+                let has_token = !self.credentials.is_anonymous();
                 return Err(RemoteError::refused(url, status, headers, &body, has_token).into());
             }
             attempt += 1;
@@ -133,22 +138,25 @@ fn certificates(file: &Path) -> Result<Vec<Certificate>, CliError> {
     let found = Certificate::from_pem_bundle(&pem).unwrap_or_default();
     if found.is_empty() {
         return Err(CliError::Usage(format!(
-            "--ca: {} holds no certificate in PEM",
+            "--ca: {} holds no PEM certificate",
             file.display()
         )));
     }
     Ok(found)
 }
 
-async fn take(url: &str, mut response: Response) -> Result<Bytes, RemoteError> {
+async fn read_body(url: &str, mut response: reqwest::Response) -> Result<Bytes, RemoteError> {
     let mut body = BytesMut::new();
     while let Some(piece) = response
         .chunk()
         .await
         .map_err(|error| RemoteError::unreachable(url, error))?
     {
-        if body.len() + piece.len() > MAX_ANSWER_BYTES {
-            return Err(RemoteError::strange(url, format!("more than {MAX_ANSWER_BYTES} bytes")));
+        if body.len() + piece.len() > MAX_RESPONSE_BYTES {
+            return Err(RemoteError::unexpected(
+                url,
+                format!("more than {MAX_RESPONSE_BYTES} bytes"),
+            ));
         }
         body.extend_from_slice(&piece);
     }
@@ -159,5 +167,5 @@ fn retry_after(headers: &HeaderMap) -> Duration {
     let asked = headers
         .get(header::RETRY_AFTER)
         .and_then(|value| value.to_str().ok()?.parse().ok());
-    Duration::from_secs(asked.unwrap_or(1).min(MAX_WAIT_SECS))
+    Duration::from_secs(asked.unwrap_or(1).min(MAX_RETRY_SECS))
 }

@@ -1,26 +1,29 @@
+//! The credentials that requests carry.
+
 use std::path::Path;
 
-use p256::ecdsa::SigningKey;
 use parking_lot::Mutex;
 use reqwest::header::HeaderValue;
 
 use crate::{
-    cli::{CliError, token},
-    clock,
+    cli::{
+        error::CliError,
+        signing::{SigningKey, server_claims},
+    },
+    clock::Clock,
     config::AuthConfig,
 };
 
-/// How many seconds a signed token lasts. It is used for half of that, so that none runs out
-/// on its way.
+/// The lifetime of a signed token. It is used for half of it, so that none expires on its way.
 const LIFETIME_SECS: u64 = 120;
 
-/// In whose name requests are made. Shows nothing of tokens and keys.
+/// The credentials of all requests. Never shown, because they hold tokens and keys.
 pub(super) enum Credentials {
-    /// Nobody's, for an open server.
+    /// None, for an open server.
     None,
-    /// Whose token it is.
+    /// One token.
     Token(HeaderValue),
-    /// An app server's, by tokens of our own.
+    /// Server tokens, signed as needed.
     Signing(Box<Signer>),
 }
 
@@ -28,7 +31,8 @@ pub(super) struct Signer {
     key: SigningKey,
     kid: Option<String>,
     auth: Option<AuthConfig>,
-    /// The last token, and the second from which on another one is signed.
+    clock: Clock,
+    /// The last token, and the second at which it is replaced.
     current: Mutex<Option<(HeaderValue, u64)>>,
 }
 
@@ -38,40 +42,47 @@ impl Credentials {
         bearer(token).map(Self::Token)
     }
 
-    pub(super) fn signing(key: &Path, kid: Option<String>, auth: Option<AuthConfig>) -> Result<Self, CliError> {
+    pub(super) fn signing(
+        key: &Path,
+        kid: Option<String>,
+        auth: Option<AuthConfig>,
+        clock: Clock,
+    ) -> Result<Self, CliError> {
         let signer = Signer {
-            key: token::read_key(key)?,
+            key: SigningKey::read(key)?,
             kid,
             auth,
+            clock,
             current: Mutex::default(),
         };
         Ok(Self::Signing(Box::new(signer)))
     }
 
-    pub(super) fn are_none(&self) -> bool {
+    pub(super) fn is_anonymous(&self) -> bool {
         matches!(self, Self::None)
     }
 
-    /// The `Authorization` of a request that is made now.
+    /// The `Authorization` header of the next request.
     pub(super) fn authorization(&self) -> Result<Option<HeaderValue>, CliError> {
         match self {
             Self::None => Ok(None),
             Self::Token(token) => Ok(Some(token.clone())),
-            Self::Signing(signer) => signer.sign(clock::now_secs()).map(Some),
+            Self::Signing(signer) => signer.sign().map(Some),
         }
     }
 }
 
 impl Signer {
-    fn sign(&self, now: u64) -> Result<HeaderValue, CliError> {
+    fn sign(&self) -> Result<HeaderValue, CliError> {
+        let now = self.clock.secs();
         let mut current = self.current.lock();
         if let Some((token, until)) = &*current
             && now < *until
         {
             return Ok(token.clone());
         }
-        let claims = token::server_claims(self.auth.as_ref(), now, LIFETIME_SECS);
-        let token = bearer(&token::sign(&self.key, self.kid.as_deref(), &claims))?;
+        let claims = server_claims(self.auth.as_ref(), now, LIFETIME_SECS);
+        let token = bearer(&self.key.sign(self.kid.as_deref(), &claims)?)?;
         *current = Some((token.clone(), now + LIFETIME_SECS / 2));
         Ok(token)
     }
@@ -79,7 +90,7 @@ impl Signer {
 
 fn bearer(token: &str) -> Result<HeaderValue, CliError> {
     let mut value = HeaderValue::try_from(format!("Bearer {token}"))
-        .map_err(|_| CliError::Usage("--token: has a character that no token has".into()))?;
+        .map_err(|_| CliError::Usage("--token: it has a character that tokens never have".into()))?;
     value.set_sensitive(true);
     Ok(value)
 }

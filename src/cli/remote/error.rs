@@ -1,75 +1,69 @@
+//! Why a server did not do what it was asked.
+
 use std::error::Error;
 
 use http::{HeaderMap, StatusCode};
 use serde_json::Value;
 
-/// The longest text of a server's that is repeated, in characters.
+/// Characters of a server's text that are shown.
 const MAX_SHOWN: usize = 500;
 
-/// Why a server did not do what it was asked. The texts are for the person at the terminal and
-/// hold no token.
+/// Why a request failed. The texts never show a token.
 #[derive(Debug, thiserror::Error)]
-pub enum RemoteError {
-    /// No answer: the server is down, or not there, or not trusted.
+pub(crate) enum RemoteError {
+    /// No response: the server is down, elsewhere, or not trusted.
     #[error("{url} does not answer: {cause}")]
     Unreachable {
-        /// What was asked.
+        /// The URL.
         url: String,
-        /// What went wrong.
+        /// The innermost cause.
         cause: String,
+        /// The client's error.
+        source: reqwest::Error,
     },
-    /// An answer that says no.
+    /// A response with an error status.
     #[error("{0}")]
     Refused(Box<Refused>),
-    /// An answer that makes no sense.
-    #[error("{url} gave an answer that is not one of a Durable Streams server: {what}")]
-    Strange {
-        /// What was asked.
+    /// A response that breaks the protocol.
+    #[error("{url} did not answer as a Durable Streams server: {reason}")]
+    UnexpectedResponse {
+        /// The URL.
         url: String,
         /// The reason.
-        what: String,
+        reason: String,
     },
 }
 
-/// An answer that says no.
+/// A response with an error status.
 #[derive(Debug, thiserror::Error)]
 #[error("{url} answered {status}: {detail}{hint}")]
-pub struct Refused {
-    /// What was asked.
-    pub url: String,
-    /// The answer's status.
-    pub status: StatusCode,
+pub(crate) struct Refused {
+    /// The URL.
+    pub(super) url: String,
+    /// The status.
+    pub(super) status: StatusCode,
     /// The server's reason.
-    pub detail: String,
-    /// What to do about it.
-    pub hint: &'static str,
-    /// The answer's headers.
-    pub headers: HeaderMap,
+    pub(super) detail: String,
+    /// The remedy.
+    pub(super) hint: &'static str,
+    /// The response headers.
+    pub(super) headers: HeaderMap,
 }
 
 impl RemoteError {
-    /// No answer, from an error of the HTTP client.
     pub(super) fn unreachable(url: &str, error: reqwest::Error) -> Self {
-        let error = error.without_url();
-        // The outer ones say that a request was sent, the innermost why it failed.
-        let mut innermost: &dyn Error = &error;
-        while let Some(source) = innermost.source() {
-            innermost = source;
-        }
-        let cause = match error.is_timeout() {
-            true => "it took too long".to_owned(),
-            false => shown(&innermost.to_string()),
-        };
+        let source = error.without_url();
         Self::Unreachable {
             url: url.to_owned(),
-            cause,
+            cause: innermost(&source),
+            source,
         }
     }
 
-    pub(super) fn strange(url: &str, what: impl Into<String>) -> Self {
-        Self::Strange {
+    pub(in crate::cli) fn unexpected(url: &str, reason: impl Into<String>) -> Self {
+        Self::UnexpectedResponse {
             url: url.to_owned(),
-            what: what.into(),
+            reason: reason.into(),
         }
     }
 
@@ -78,7 +72,9 @@ impl RemoteError {
         let detail = problem.as_ref().and_then(|problem| problem.get("detail")?.as_str());
         let hint = match (status, has_token) {
             (StatusCode::UNAUTHORIZED, false) => "; set DS_TOKEN to a server token, or give --key",
-            (StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN, true) => "; `explain` says what a token allows, and why",
+            (StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN, true) => {
+                "; `explain` shows what a token allows, and why"
+            }
             _ => "",
         };
         Self::Refused(Box::new(Refused {
@@ -90,9 +86,9 @@ impl RemoteError {
         }))
     }
 
-    /// The status of an answer that says no.
+    /// The error status.
     #[must_use]
-    pub fn status(&self) -> Option<StatusCode> {
+    pub(in crate::cli) fn status(&self) -> Option<StatusCode> {
         match self {
             Self::Refused(refused) => Some(refused.status),
             _ => None,
@@ -101,7 +97,7 @@ impl RemoteError {
 
     /// Whether every other request would fail in the same way.
     #[must_use]
-    pub fn is_general(&self) -> bool {
+    pub(in crate::cli) fn is_systemic(&self) -> bool {
         match self.status() {
             Some(StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) | None => true,
             Some(status) => !status.is_client_error(),
@@ -109,8 +105,20 @@ impl RemoteError {
     }
 }
 
-/// Somebody else's text, fit for a terminal: without control characters and not too long.
-pub(crate) fn shown(text: &str) -> String {
+/// The innermost cause: the outer ones only say that a request failed.
+pub(in crate::cli) fn innermost(error: &reqwest::Error) -> String {
+    if error.is_timeout() {
+        return "it took too long".to_owned();
+    }
+    let mut innermost: &dyn Error = error;
+    while let Some(source) = innermost.source() {
+        innermost = source;
+    }
+    shown(&innermost.to_string())
+}
+
+/// Foreign text made safe for a terminal: without control characters, and shortened.
+pub(in crate::cli) fn shown(text: &str) -> String {
     let clean = |character: char| if character.is_control() { '\u{fffd}' } else { character };
     text.chars().take(MAX_SHOWN).map(clean).collect()
 }

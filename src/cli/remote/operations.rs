@@ -1,110 +1,20 @@
-//! What can be asked of a server.
+//! The operations on streams.
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
-use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
 
-use super::{Remote, RemoteError, client::Answer};
+use super::{
+    client::{Remote, Response},
+    error::RemoteError,
+    types::{Batch, Chunk, Created, Form, Metadata, Page, ProducerState, Stamp},
+};
 use crate::{
-    cli::CliError,
+    cli::error::CliError,
     protocol::{StreamName, frame, headers},
 };
 
-/// A page of the list of streams.
-#[derive(Debug, Deserialize)]
-pub(in crate::cli) struct Page {
-    pub(in crate::cli) streams: Vec<Listed>,
-    pub(in crate::cli) next: Option<String>,
-}
-
-/// A stream in the list, with whatever the server says of it.
-#[derive(Debug, Serialize, Deserialize)]
-pub(in crate::cli) struct Listed {
-    pub(in crate::cli) name: StreamName,
-    #[serde(flatten)]
-    pub(in crate::cli) members: Map<String, Value>,
-}
-
-/// What `HEAD` says of a stream, each header as it stands there.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub(in crate::cli) struct Metadata {
-    pub(in crate::cli) content_type: String,
-    pub(in crate::cli) offset: String,
-    pub(in crate::cli) closed: bool,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(in crate::cli) ttl_seconds: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(in crate::cli) expires_at: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(in crate::cli) retention_age_seconds: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(in crate::cli) retention_bytes: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(in crate::cli) earliest_offset: Option<String>,
-    /// The last offset of each life whose offsets are the stream's, divided by commas.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(in crate::cli) lives: Option<String>,
-}
-
-/// The form that content comes in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::cli) enum Form {
-    /// As every reader gets it.
-    Plain,
-    /// As this server stores it.
-    Stored,
-    /// The same, with appends kept apart.
-    StoredAppends,
-}
-
-/// A part of a stream's content.
-pub(in crate::cli) struct Chunk {
-    pub(in crate::cli) form: Form,
-    pub(in crate::cli) body: Bytes,
-    /// Where to go on.
-    pub(in crate::cli) next: String,
-    pub(in crate::cli) up_to_date: bool,
-    pub(in crate::cli) closed: bool,
-}
-
-/// What a create came to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::cli) enum Created {
-    /// The stream is new.
-    New,
-    /// It was there, as described, and without content.
-    FoundEmpty,
-    /// It was there, perhaps not as described.
-    Found,
-}
-
-/// One request of a producer, in its epoch 0.
-#[derive(Debug, Clone, Copy)]
-pub(in crate::cli) struct Stamp<'p> {
-    pub(in crate::cli) producer: &'p str,
-    pub(in crate::cli) seq: u64,
-}
-
-/// What is appended in one request; nothing with `close` closes the stream.
-#[derive(Debug, Clone)]
-pub(in crate::cli) struct Batch<'b> {
-    pub(in crate::cli) content_type: &'b str,
-    pub(in crate::cli) body: Bytes,
-    pub(in crate::cli) close: bool,
-}
-
-/// Where a producer stands on a stream.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::cli) enum Probe {
-    /// The stream takes this number next; 0 of a producer that it does not know.
-    Expects(u64),
-    /// The stream is closed.
-    Closed,
-}
-
 impl Remote {
-    /// Streams whose names begin with `prefix`, after `after`, at most `limit`.
+    /// At most `limit` streams whose names begin with `prefix` and come after `after`.
     pub(in crate::cli) async fn list(&self, prefix: &str, after: Option<&str>, limit: usize) -> Result<Page, CliError> {
         let mut query = form_urlencoded::Serializer::new(String::new());
         query
@@ -115,10 +25,10 @@ impl Remote {
         }
         let url = format!("{}/__ds/streams", self.base());
         let query = format!("?{}", query.finish());
-        let answer = self
+        let response = self
             .send(Method::GET, &url, &query, HeaderMap::new(), Bytes::new())
             .await;
-        let answer = answer.map_err(|error| match error {
+        let response = response.map_err(|error| match error {
             CliError::Remote(error) if error.status() == Some(StatusCode::NOT_FOUND) => CliError::Usage(format!(
                 "there is no list of streams at {url}; is {} the URL that streams are below?",
                 self.base()
@@ -126,57 +36,57 @@ impl Remote {
             error => error,
         })?;
         let page: Page =
-            serde_json::from_slice(&answer.body).map_err(|error| RemoteError::strange(&url, error.to_string()))?;
+            serde_json::from_slice(&response.body).map_err(|error| RemoteError::unexpected(&url, error.to_string()))?;
         if page
             .next
             .as_deref()
             .is_some_and(|next| after.is_some_and(|after| next <= after))
         {
-            return Err(RemoteError::strange(&url, "the list does not go on").into());
+            return Err(RemoteError::unexpected(&url, "the list does not advance").into());
         }
         Ok(page)
     }
 
-    /// What there is to know of a stream besides its content.
+    /// Everything about a stream except its content.
     pub(in crate::cli) async fn metadata(&self, name: &StreamName) -> Result<Metadata, CliError> {
         let url = self.stream_url(name);
-        let answer = self
+        let response = self
             .send(Method::HEAD, &url, "", HeaderMap::new(), Bytes::new())
             .await?;
         Ok(Metadata {
-            content_type: answer.required(&header::CONTENT_TYPE)?,
-            offset: answer.required(&headers::STREAM_NEXT_OFFSET)?,
-            closed: headers::is_closing(&answer.headers),
-            ttl_seconds: answer.number(&headers::STREAM_TTL),
-            expires_at: answer.text(&headers::STREAM_EXPIRES_AT),
-            retention_age_seconds: answer.number(&headers::STREAM_RETENTION_AGE),
-            retention_bytes: answer.number(&headers::STREAM_RETENTION_BYTES),
-            earliest_offset: answer.text(&headers::STREAM_EARLIEST_OFFSET),
-            lives: answer.text(&headers::STREAM_LIVES),
+            content_type: response.required(&header::CONTENT_TYPE)?,
+            offset: response.required(&headers::STREAM_NEXT_OFFSET)?,
+            closed: headers::is_closing(&response.headers),
+            ttl_seconds: response.number(&headers::STREAM_TTL),
+            expires_at: response.text(&headers::STREAM_EXPIRES_AT),
+            retention_age_seconds: response.number(&headers::STREAM_RETENTION_AGE),
+            retention_bytes: response.number(&headers::STREAM_RETENTION_BYTES),
+            earliest_offset: response.text(&headers::STREAM_EARLIEST_OFFSET),
+            lives: response.text(&headers::STREAM_LIVES),
         })
     }
 
-    /// The stored form of the content from `offset` to `until`, or as much of it as one response
-    /// holds. A server without that form sends the readers' form, and possibly more.
+    /// The stored form of the content from `offset` to `until`, or the part of it that fits in one
+    /// response. A server without that form sends the readers' form, and possibly more.
     pub(in crate::cli) async fn read(&self, name: &StreamName, offset: &str, until: &str) -> Result<Chunk, CliError> {
         let url = self.stream_url(name);
         let query = format!("?offset={offset}&form=stored&until={until}");
-        let answer = self
+        let response = self
             .send(Method::GET, &url, &query, HeaderMap::new(), Bytes::new())
             .await?;
         let chunk = Chunk {
-            form: match answer.text(&header::CONTENT_TYPE).as_deref() {
+            form: match response.text(&header::CONTENT_TYPE).as_deref() {
                 Some(frame::STORED) => Form::Stored,
                 Some(frame::STORED_APPENDS) => Form::StoredAppends,
                 _ => Form::Plain,
             },
-            next: answer.required(&headers::STREAM_NEXT_OFFSET)?,
-            up_to_date: answer.headers.contains_key(headers::STREAM_UP_TO_DATE),
-            closed: headers::is_closing(&answer.headers),
-            body: answer.body,
+            next: response.required(&headers::STREAM_NEXT_OFFSET)?,
+            up_to_date: response.headers.contains_key(headers::STREAM_UP_TO_DATE),
+            closed: headers::is_closing(&response.headers),
+            body: response.body,
         };
         if !chunk.up_to_date && chunk.next == offset {
-            return Err(RemoteError::strange(&url, "there is more, but not after this").into());
+            return Err(RemoteError::unexpected(&url, "it does not say where the content continues").into());
         }
         Ok(chunk)
     }
@@ -188,8 +98,8 @@ impl Remote {
         Ok(())
     }
 
-    /// Creates a stream of this type, lifetime and retention, which goes on from the same offsets.
-    /// One that is there already keeps its own.
+    /// Creates a stream of this type, lifetime and retention that continues the same offsets. An
+    /// existing stream keeps its own.
     pub(in crate::cli) async fn create(&self, name: &StreamName, like: &Metadata) -> Result<Created, CliError> {
         let mut given = HeaderMap::new();
         given.insert(header::CONTENT_TYPE, value(&like.content_type)?);
@@ -217,16 +127,16 @@ impl Remote {
         }
     }
 
-    /// `None`: a stream that is not as described is there.
+    /// `None` when a different stream has this name.
     async fn put(&self, name: &StreamName, given: HeaderMap) -> Result<Option<Created>, CliError> {
         let begin = given.get(headers::STREAM_EARLIEST_OFFSET).cloned();
         let created = self
             .send(Method::PUT, &self.stream_url(name), "", given, Bytes::new())
             .await;
         match created {
-            Ok(answer) if answer.status == StatusCode::CREATED => Ok(Some(Created::New)),
-            Ok(answer) => {
-                let offset = answer.required(&headers::STREAM_NEXT_OFFSET)?;
+            Ok(response) if response.status == StatusCode::CREATED => Ok(Some(Created::New)),
+            Ok(response) => {
+                let offset = response.required(&headers::STREAM_NEXT_OFFSET)?;
                 let position = offset.rsplit('_').next().unwrap_or_default();
                 let empty = position.bytes().all(|byte| byte == b'0') || begin.is_some_and(|begin| begin == offset);
                 Ok(Some(if empty { Created::FoundEmpty } else { Created::Found }))
@@ -236,7 +146,7 @@ impl Remote {
         }
     }
 
-    /// Appends, or closes, unless this request of the producer's was accepted before.
+    /// Appends or closes, unless this request of the producer was accepted before.
     pub(in crate::cli) async fn append(
         &self,
         name: &StreamName,
@@ -256,14 +166,14 @@ impl Remote {
         Ok(())
     }
 
-    /// Finds out where a producer stands, by a request that the server cannot accept: its
-    /// number comes long before its turn.
+    /// Asks for a producer's state by a request that the server must refuse, because its sequence
+    /// number is far too high.
     pub(in crate::cli) async fn probe(
         &self,
         name: &StreamName,
         content_type: &str,
         producer: &str,
-    ) -> Result<Probe, CliError> {
+    ) -> Result<ProducerState, CliError> {
         let batch = Batch {
             content_type,
             body: Bytes::from_static(b"0"),
@@ -277,18 +187,18 @@ impl Remote {
         let refused = match self.append(name, batch, stamp).await {
             Err(CliError::Remote(RemoteError::Refused(refused))) if refused.status == StatusCode::CONFLICT => refused,
             Err(error) => return Err(error),
-            Ok(()) => return Err(RemoteError::strange(&url, "it does not heed Producer-Seq").into()),
+            Ok(()) => return Err(RemoteError::unexpected(&url, "it ignores Producer-Seq").into()),
         };
         let expected = refused.headers.get(headers::PRODUCER_EXPECTED_SEQ);
         match expected.and_then(|value| value.to_str().ok()?.parse().ok()) {
-            Some(expected) => Ok(Probe::Expects(expected)),
-            None if headers::is_closing(&refused.headers) => Ok(Probe::Closed),
+            Some(expected) => Ok(ProducerState::Expects(expected)),
+            None if headers::is_closing(&refused.headers) => Ok(ProducerState::Closed),
             None => Err(RemoteError::Refused(refused).into()),
         }
     }
 }
 
-impl Answer {
+impl Response {
     fn text(&self, name: &HeaderName) -> Option<String> {
         Some(self.headers.get(name)?.to_str().ok()?.to_owned())
     }
@@ -299,10 +209,10 @@ impl Answer {
 
     fn required(&self, name: &HeaderName) -> Result<String, RemoteError> {
         self.text(name)
-            .ok_or_else(|| RemoteError::strange(&self.url, format!("the header {name} is missing")))
+            .ok_or_else(|| RemoteError::unexpected(&self.url, format!("the header {name} is missing")))
     }
 }
 
 fn value(text: &str) -> Result<HeaderValue, CliError> {
-    HeaderValue::try_from(text).map_err(|_| CliError::Usage(format!("{text:?} cannot be sent as a header")))
+    HeaderValue::try_from(text).map_err(|_| CliError::Usage(format!("{text:?} is not a header value")))
 }

@@ -1,4 +1,7 @@
+use reqwest::Url;
+
 use super::*;
+use crate::{clock::Clock, config::Config, protocol::StreamName, startup::StartupError};
 
 fn args(url: &str) -> RemoteArgs {
     RemoteArgs {
@@ -12,9 +15,9 @@ fn no_configuration() -> Result<Config, StartupError> {
 }
 
 #[test]
-fn a_url_is_taken_without_a_configuration_and_names_escape_what_they_must() {
+fn a_url_needs_no_configuration_and_names_are_escaped() {
     let remote = args("https://streams.test/v1/streams/")
-        .remote(no_configuration)
+        .remote(&Clock::system(), no_configuration)
         .unwrap();
     assert_eq!(remote.base(), "https://streams.test/v1/streams");
     for (name, path) in [
@@ -25,13 +28,13 @@ fn a_url_is_taken_without_a_configuration_and_names_escape_what_they_must() {
     ] {
         let url = remote.stream_url(&StreamName::new(name).unwrap());
         assert_eq!(url, format!("https://streams.test/v1/streams/{path}"));
-        // What the client makes of it is the same.
+        // The client does not change it.
         assert_eq!(Url::parse(&url).unwrap().as_str(), url);
     }
 }
 
 #[test]
-fn what_is_no_url_of_streams_is_refused_without_showing_a_password() {
+fn a_url_that_is_not_of_streams_is_refused_without_showing_a_password() {
     for url in [
         "streams.test",
         "ftp://x/y",
@@ -40,7 +43,7 @@ fn what_is_no_url_of_streams_is_refused_without_showing_a_password() {
         "https://u:hunter2@x/y",
         "http://x/#y",
     ] {
-        let Err(error) = args(url).remote(no_configuration) else {
+        let Err(error) = args(url).remote(&Clock::system(), no_configuration) else {
             panic!("{url} was taken");
         };
         let said = error.to_string();
@@ -49,11 +52,11 @@ fn what_is_no_url_of_streams_is_refused_without_showing_a_password() {
 }
 
 #[test]
-fn by_default_it_is_the_configured_server() {
+fn the_default_is_the_configured_server() {
     let url = |edit: fn(&mut Config)| {
         let mut config = Config::default();
         edit(&mut config);
-        let remote = RemoteArgs::default().remote(|| Ok(config));
+        let remote = RemoteArgs::default().remote(&Clock::system(), || Ok(config));
         remote
             .map(|remote| remote.base().to_owned())
             .map_err(|error| error.to_string())
@@ -81,7 +84,7 @@ fn a_token_is_not_sent_over_plain_http_to_a_public_host() {
             insecure,
             ..args(url)
         };
-        args.remote(no_configuration)
+        args.remote(&Clock::system(), no_configuration)
             .map(|_| ())
             .map_err(|error| error.to_string())
     };
@@ -117,7 +120,11 @@ fn a_token_is_not_sent_over_plain_http_to_a_public_host() {
         assert_eq!(remote(fine, false), Ok(()), "{fine}");
     }
     // An open server is sent no token.
-    assert!(args("http://streams.test/v1").remote(no_configuration).is_ok());
+    assert!(
+        args("http://streams.test/v1")
+            .remote(&Clock::system(), no_configuration)
+            .is_ok()
+    );
 }
 
 #[test]
@@ -137,6 +144,4 @@ fn a_token_comes_from_the_first_line_of_a_file() {
     assert_eq!(token("  a.b.c \r\n"), Ok(Some("a.b.c".into())));
     assert!(token("\n").unwrap_err().contains("there is no token in its first line"));
     assert!(token("").unwrap_err().contains("/token: "));
-    let read = |text: &str| first_line(text.as_bytes(), "--token -");
-    assert_eq!(read("a.b.c\n{}\n").unwrap(), "a.b.c");
 }

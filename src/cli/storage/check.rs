@@ -4,33 +4,34 @@ use std::io::Write;
 
 use clap::Args;
 
-use super::Place;
+use super::{data_dir::DataDir, error::StorageCommandError};
 use crate::{
-    cli::CliError,
-    storage::{
-        StorageError,
-        tools::{self, Report},
-    },
+    cli::error::CliError,
+    storage::{StoreReport, tools},
 };
 
-/// Verify the directory, without a server on it. Exit 0 when it is whole, 1 when it is damaged.
+/// Verify the directory of a stopped server. Exit 0 when it is whole, 1 when it is damaged.
 ///
-/// Verifies the checksums of the journal and of the index, and that records, bytes, files and
-/// what is due fit together. Changes nothing.
+/// Verifies the checksums of the journal and the index, and that records, bytes, files and due
+/// times agree. Changes nothing.
 #[derive(Debug, Args)]
 pub(super) struct CheckArgs {}
 
-pub(super) fn run(place: &Place, out: &mut dyn Write) -> Result<u8, CliError> {
-    let lock = place.lock()?;
+pub(super) fn run(source: &DataDir, out: &mut dyn Write) -> Result<u8, CliError> {
+    let lock = source.lock()?;
     let report = match tools::check(&lock) {
-        Err(StorageError::Corrupt(problem)) => Report {
-            problems: vec![problem],
-            ..Report::default()
-        },
-        checked => checked
-            .map_err(|error| CliError::Usage(format!("{} could not be checked: {error}", place.dir.display())))?,
+        Ok(report) => report,
+        Err(error) => {
+            let dir = source.path.clone();
+            let damage = error.into_damage();
+            let damage = damage.map_err(|source| StorageCommandError::Check { dir, source })?;
+            StoreReport {
+                problems: vec![damage],
+                ..StoreReport::default()
+            }
+        }
     };
-    writeln!(out, "data_dir   {}", place.dir.display())?;
+    writeln!(out, "data_dir   {}", source.path.display())?;
     writeln!(out, "streams    {}\nbytes      {}", report.streams, report.bytes)?;
     if report.problems.is_empty() {
         writeln!(out, "ok")?;

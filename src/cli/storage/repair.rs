@@ -4,15 +4,19 @@ use std::{io::Write, path::PathBuf};
 
 use clap::Args;
 
-use super::{PersistentMode, Place, copied, failed, on};
-use crate::{cli::CliError, storage::tools};
+use super::{
+    copy::{PersistentMode, never_cancel, print_copied},
+    data_dir::DataDir,
+    error::StorageCommandError,
+};
+use crate::{cli::error::CliError, storage::tools};
 
 /// Copy what can be read of a damaged directory to another one, and list what cannot.
 ///
-/// The damaged directory stays as it is. Needs a stopped server.
+/// The damaged directory is not changed. Needs a stopped server.
 #[derive(Debug, Args)]
 pub(super) struct RepairArgs {
-    /// The directory to make; it must not be there yet, or be empty.
+    /// The directory to create. It must not exist, or be empty.
     #[arg(long, value_name = "DIR")]
     to: PathBuf,
     /// The layout to write. Default: that of the configuration's storage.mode.
@@ -20,23 +24,26 @@ pub(super) struct RepairArgs {
     mode: Option<PersistentMode>,
 }
 
-pub(super) fn run(args: &RepairArgs, place: &Place, out: &mut dyn Write) -> Result<(), CliError> {
-    let to = place.target(&args.to)?;
-    let mode = args.mode.map_or(place.mode, Into::into);
-    let lock = place.lock()?;
-    let report = tools::salvage(&lock, &to, mode, &mut on).map_err(|error| failed("the repair", &to, &error))?;
-    copied(&report, &to, out)?;
+pub(super) fn run(args: &RepairArgs, source: &DataDir, out: &mut dyn Write) -> Result<(), CliError> {
+    let to = source.target(&args.to)?;
+    let layout = args.mode.map_or(source.layout, Into::into);
+    let lock = source.lock()?;
+    let report = tools::salvage(&lock, &to, layout, &mut never_cancel).map_err(|source| {
+        let (command, to) = ("repair", to.clone());
+        StorageCommandError::Copy { command, to, source }
+    })?;
+    print_copied(&report, &to, out)?;
     for problem in &report.problems {
         writeln!(out, "problem    {problem}")?;
     }
     if report.problems.is_empty() {
-        writeln!(out, "nothing was found damaged")?;
+        writeln!(out, "no damage was found")?;
     }
-    let (dir, to) = (place.dir.display(), to.display());
+    let (dir, to) = (source.path.display(), to.display());
     writeln!(
         out,
         "next       before the server starts again, set storage.data_dir to {to}, or move {dir} away and {to} to its \
-         place; keep the damaged directory until nobody misses anything"
+         place; keep the damaged directory until you are sure that nothing is missing"
     )?;
     Ok(())
 }

@@ -1,16 +1,18 @@
+//! `streams list`
+
 use std::io::{BufWriter, Write};
 
 use clap::Args;
 use serde_json::Value;
 
-use super::{Pages, lifetime, text};
+use super::format::{lifetime, text};
 use crate::cli::{
-    CliError,
     archive::write,
-    remote::{Listed, Remote, RemoteArgs, shown},
+    error::CliError,
+    remote::{Listed, Pages, Remote, RemoteArgs, shown},
 };
 
-/// `streams list`
+/// Arguments of `streams list`.
 #[derive(Debug, Args)]
 pub(super) struct ListArgs {
     /// Only streams whose names begin with this, such as gid://app/Room/
@@ -35,7 +37,7 @@ pub(super) async fn run(args: &ListArgs, remote: &Remote, out: &mut dyn Write) -
                 false => line(listed, &mut out)?,
             }
         }
-        // Whoever reads along has each page as it comes.
+        // A reader of a long list sees each page at once.
         out.flush()?;
     }
     Ok(())

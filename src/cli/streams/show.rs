@@ -1,20 +1,22 @@
+//! `streams show`
+
 use std::io::Write;
 
 use clap::Args;
 use http::StatusCode;
 use serde_json::{Map, Value};
 
-use super::{lifetime, text};
+use super::format::{lifetime, text};
 use crate::{
     cli::{
-        CliError,
         archive::write,
+        error::CliError,
         remote::{Listed, Remote, RemoteArgs, shown},
     },
     protocol::StreamName,
 };
 
-/// `streams show`
+/// Arguments of `streams show`.
 #[derive(Debug, Args)]
 pub(super) struct ShowArgs {
     /// The stream.
@@ -30,7 +32,7 @@ pub(super) struct ShowArgs {
 pub(super) async fn run(args: &ShowArgs, remote: &Remote, out: &mut dyn Write) -> Result<(), CliError> {
     let metadata = remote.metadata(&args.name).await.map_err(|error| match error {
         CliError::Remote(error) if error.status() == Some(StatusCode::NOT_FOUND) => {
-            CliError::Usage(format!("there is no stream {:?}", args.name.as_str()))
+            CliError::NoSuchStream(args.name.clone())
         }
         error => error,
     })?;
@@ -71,10 +73,9 @@ pub(super) async fn run(args: &ShowArgs, remote: &Remote, out: &mut dyn Write) -
     Ok(())
 }
 
-/// What only the list says of a stream. It is left out where the list cannot be had: a client's
-/// token shows its own stream all the same.
+/// The members that only the list has. Empty for a client's token, which may not list.
 async fn listed(remote: &Remote, name: &StreamName) -> Map<String, Value> {
-    // A name stands before all longer ones that begin with it.
+    // A name sorts before all longer names that begin with it.
     let page = remote.list(name.as_str(), None, 1).await;
     let first = page.ok().and_then(|page| page.streams.into_iter().next());
     first

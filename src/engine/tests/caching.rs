@@ -1,10 +1,10 @@
-//! One `Stream` for a name, whatever comes and goes between a look and its use.
+//! There is one `Stream` for a name, whatever happens between a lookup and its use.
 
 use super::*;
 
 #[tokio::test]
-async fn what_was_read_before_a_delete_and_a_create_is_not_used() {
-    let storage = Faulty::new(0);
+async fn a_record_read_before_its_stream_was_replaced_is_not_used() {
+    let storage = FailingStore::new(0);
     let engine = start(Arc::clone(&storage) as _);
     let stream = name("a");
     engine.create(&stream, plain()).await.unwrap();
@@ -29,8 +29,8 @@ async fn what_was_read_before_a_delete_and_a_create_is_not_used() {
 }
 
 #[tokio::test]
-async fn many_streams_come_and_go_and_none_is_forgotten_while_it_is_held() {
-    let storage = Faulty::new(0);
+async fn a_stream_is_not_evicted_while_it_is_held() {
+    let storage = FailingStore::new(0);
     let engine = start(Arc::clone(&storage) as _);
     let held = name("held");
     engine.create(&held, plain()).await.unwrap();

@@ -1,4 +1,4 @@
-//! A catch-up read answers everything up to the tail, a piece at a time, or breaks off.
+//! A catch-up read returns everything up to the tail in pieces, or fails.
 
 use std::sync::atomic::AtomicBool;
 
@@ -13,7 +13,7 @@ fn json(body: impl Into<Bytes>) -> CreateRequest {
     }
 }
 
-/// The pieces' stored bytes.
+/// The stored bytes of the pieces.
 async fn pieces(mut read: CatchUp) -> Vec<Bytes> {
     let mut found = Vec::new();
     let mut at = read.start.position;
@@ -28,8 +28,8 @@ async fn pieces(mut read: CatchUp) -> Vec<Bytes> {
 }
 
 #[tokio::test]
-async fn everything_comes_however_large_its_messages_are() {
-    let engine = start(Faulty::new(0) as _);
+async fn messages_of_any_size_are_read() {
+    let engine = start(FailingStore::new(0) as _);
     let stream = name("a");
     let large = format!("\"{}\"", "x".repeat(5 * 1024 * 1024));
     engine.create(&stream, json(format!("[1,{large},2]"))).await.unwrap();
@@ -43,13 +43,19 @@ async fn everything_comes_however_large_its_messages_are() {
     ];
     assert_eq!(pieces(read).await, expected);
     let inside = ReadFrom::At(Offset { position: 5, ..end });
-    assert!(matches!(engine.read(&stream, inside).await, Err(ReadError::Bad(_))));
-    assert!(matches!(engine.follow(&stream, inside).await, Err(ReadError::Bad(_))));
+    assert!(matches!(
+        engine.read(&stream, inside).await,
+        Err(ReadError::InvalidOffset)
+    ));
+    assert!(matches!(
+        engine.follow(&stream, inside).await,
+        Err(ReadError::InvalidOffset)
+    ));
 }
 
 #[tokio::test]
 async fn a_read_ends_where_the_tail_was() {
-    let engine = start(Faulty::new(0) as _);
+    let engine = start(FailingStore::new(0) as _);
     let stream = name("a");
     let before = "x".repeat(500_000);
     engine.create(&stream, plain()).await.unwrap();
@@ -68,12 +74,10 @@ async fn a_read_ends_where_the_tail_was() {
 #[tokio::test]
 async fn pages_end_with_a_message() {
     let limits = Limits {
-        cache_bytes: 1 << 20,
         max_read_bytes: Some(100),
         ..Limits::default()
     };
-    let storage = Faulty::new(0);
-    let engine = Engine::start(storage as _, limits, Arc::new(Metrics::new().unwrap()), Clock::system()).unwrap();
+    let engine = start_with(FailingStore::new(0), limits, &Clock::manual(NOW));
     let stream = name("a");
     let messages: Vec<String> = (0..20).map(|n| format!("\"{}\"", "x".repeat(n * 9))).collect();
     let body = format!("[{}]", messages.join(","));
@@ -97,8 +101,8 @@ async fn pages_end_with_a_message() {
 }
 
 #[tokio::test]
-async fn a_stream_that_ends_under_a_reader_breaks_its_read_off() {
-    let engine = start(Faulty::new(0) as _);
+async fn a_read_fails_when_its_stream_is_deleted_meanwhile() {
+    let engine = start(FailingStore::new(0) as _);
     let stream = name("a");
     engine.create(&stream, plain()).await.unwrap();
     for _ in 0..6 {
@@ -114,7 +118,7 @@ async fn a_stream_that_ends_under_a_reader_breaks_its_read_off() {
 
 #[tokio::test]
 async fn readers_of_a_large_message_share_it() {
-    let storage = Faulty::new(0);
+    let storage = FailingStore::new(0);
     let engine = start(Arc::clone(&storage) as _);
     let stream = name("a");
     engine
@@ -126,9 +130,9 @@ async fn readers_of_a_large_message_share_it() {
         read.pieces.next().await.unwrap().unwrap()
     };
     let first = read().await;
-    let again = Arc::new(AtomicBool::new(false));
-    let noted = Arc::clone(&again);
-    *storage.before_read.lock() = Some(Box::new(move || noted.store(true, SeqCst)));
+    let read_again = Arc::new(AtomicBool::new(false));
+    let seen = Arc::clone(&read_again);
+    *storage.before_read.lock() = Some(Box::new(move || seen.store(true, SeqCst)));
     assert!(Arc::ptr_eq(&first, &read().await));
-    assert!(!again.load(SeqCst), "the store was read again");
+    assert!(!read_again.load(SeqCst), "the store was read again");
 }

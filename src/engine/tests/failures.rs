@@ -122,44 +122,41 @@ async fn a_read_that_a_delete_overtakes_finds_nothing() {
     assert!(matches!(content(&engine, &stream).await, Err(ReadError::NotFound)));
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn streams_that_end_together_share_commits() {
-    let storage = Faulty::new(0);
-    let engine = start(Arc::clone(&storage) as _);
-    let at = crate::clock::now_millis() + 300;
+    let (storage, clock) = (Faulty::new(0), Clock::manual(NOW));
+    let engine = start_at(Arc::clone(&storage) as _, &clock);
+    let at = NOW + 300;
     for number in 0..100 {
         engine.create(&name(&format!("s{number}")), expiring(at)).await.unwrap();
     }
     let before = storage.commits.load(SeqCst);
-    while storage.usage().streams > 0 {
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+    clock.advance(Duration::from_millis(300));
+    storage.until(|store| store.usage().streams == 0).await;
     let commits = storage.commits.load(SeqCst) - before;
     assert!(commits < 50, "{commits}");
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_source_that_ended_is_gone_and_not_unknown() {
-    let storage = Faulty::new(0);
-    let engine = start(Arc::clone(&storage) as _);
+    let (storage, clock) = (Faulty::new(0), Clock::manual(NOW));
+    let engine = start_at(Arc::clone(&storage) as _, &clock);
     let (source, fork) = (name("source"), name("fork"));
-    engine
-        .create(&source, expiring(crate::clock::now_millis() + 200))
-        .await
-        .unwrap();
+    engine.create(&source, expiring(NOW + 200)).await.unwrap();
     let request = CreateRequest {
         lifetime: Some(Lifetime::Ttl(60)),
         ..fork_of(&source)
     };
     engine.create(&fork, request).await.unwrap();
-    tokio::time::sleep(Duration::from_millis(1200)).await;
+    clock.advance(Duration::from_millis(200));
+    storage.sweep().await;
     assert!(matches!(engine.metadata(&source).await, Err(ReadError::Gone)));
 }
 
 #[tokio::test]
 async fn a_stop_writes_down_when_streams_were_read() {
-    let storage = Faulty::new(0);
-    let engine = start(Arc::clone(&storage) as _);
+    let (storage, clock) = (Faulty::new(0), Clock::manual(NOW));
+    let engine = start_at(Arc::clone(&storage) as _, &clock);
     let stream = name("a");
     let request = CreateRequest {
         lifetime: Some(Lifetime::Ttl(3600)),
@@ -167,7 +164,7 @@ async fn a_stop_writes_down_when_streams_were_read() {
     };
     engine.create(&stream, request).await.unwrap();
     let created = storage.inner.get(&stream).unwrap().unwrap().record.touched_at;
-    tokio::time::sleep(Duration::from_millis(5)).await;
+    clock.advance(Duration::from_millis(5));
     content(&engine, &stream).await.unwrap();
     engine.stop().await;
     assert!(storage.inner.get(&stream).unwrap().unwrap().record.touched_at > created);

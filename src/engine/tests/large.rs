@@ -1,11 +1,11 @@
-//! Large bodies.
+//! Large bodies do not hold up other requests.
 
 use super::*;
 use crate::protocol::Kind;
 
-/// On a runtime with one thread, so that work on it holds up everything else.
+/// On a single thread, which anything long would block.
 #[tokio::test(flavor = "current_thread")]
-async fn others_go_on_while_a_large_body_is_worked_on() {
+async fn others_proceed_while_a_large_body_is_parsed() {
     let engine = start(Arc::new(InMemoryStorage::new(0)));
     let body = Bytes::from(format!("[{}1]", "1,".repeat(1_000_000)));
     let work = {

@@ -1,3 +1,5 @@
+//! Listings.
+
 use super::*;
 use crate::{protocol::Framing, storage::StreamRecord};
 
@@ -24,7 +26,7 @@ fn record(id: StreamId, soft_deleted: bool) -> StreamRecord {
 }
 
 #[tokio::test]
-async fn many_streams_that_are_not_shown_are_gone_through_in_bounded_steps() {
+async fn a_listing_reads_a_bounded_number_of_records_that_it_leaves_out() {
     let storage = InMemoryStorage::new(0);
     let put = |id: StreamId, soft_deleted| Change::Put {
         name: name(&format!("s{id:05}")),
@@ -50,7 +52,7 @@ async fn many_streams_that_are_not_shown_are_gone_through_in_bounded_steps() {
             assert_eq!(listing.next, None);
             break listing.streams;
         }
-        assert!(listing.next > after, "it goes on");
+        assert!(listing.next > after, "each page begins after the one before");
         after = listing.next;
     };
     assert_eq!(found[0].name, name("s10000"));
@@ -59,17 +61,13 @@ async fn many_streams_that_are_not_shown_are_gone_through_in_bounded_steps() {
 }
 
 #[tokio::test]
-async fn a_list_says_what_metadata_says() {
-    let engine = start(Faulty::new(0));
+async fn a_listing_agrees_with_the_metadata() {
+    let engine = start(FailingStore::new(0));
     let list = async || engine.list(String::new(), None, 10).await.unwrap().streams;
-    let over = CreateRequest {
-        lifetime: Some(Lifetime::Ttl(0)),
-        ..plain()
-    };
-    engine.create(&name("over"), over).await.unwrap();
+    engine.create(&name("expired"), sliding(0)).await.unwrap();
     assert!(list().await.is_empty());
 
-    let (stream, expires_at) = (name("s"), crate::clock::now_millis() + 600_000);
+    let (stream, expires_at) = (name("s"), NOW + 600_000);
     engine.create(&stream, expiring(expires_at)).await.unwrap();
     append(&engine, &stream, "abc").await.unwrap();
     let listed = list().await;

@@ -1,10 +1,15 @@
 //! The engine over a store that fails, waits or lies when a test asks it to.
+//!
+//! Time stands still: stored moments follow a manual [`Clock`], and timers follow tokio's paused
+//! time, which moves on by itself whenever everything else waits. So a test that awaits what the
+//! sweeper does gets it at once.
 
 mod caching;
 mod catch_up;
 mod failures;
 mod following;
 mod large;
+mod lifetimes;
 mod listing;
 mod schedule;
 mod trimming;
@@ -16,42 +21,52 @@ use std::{
 };
 
 use bytes::Bytes;
+use tokio::sync::Notify;
 
 use super::*;
 use crate::{
     clock::Clock,
     protocol::{ContentType, Lifetime, Millis, ProducerStamp, ReadFrom},
-    storage::{Change, CommitError, Position, StorageError, Stored, StreamId, WriterState, memory::InMemoryStorage},
+    storage::{
+        Change, CommitError, Position, StorageError, Stored, StreamId, delegate_storage, memory::InMemoryStorage,
+    },
 };
 
-/// What the next commit comes to.
+/// The moment at which the engines of most tests stand.
+pub(super) const NOW: Millis = 1_800_000_000_000;
+
+/// How the next commit fails.
 pub(super) enum Fault {
     /// Nothing is written.
     Refused,
-    /// It is said to have failed, and is there all the same.
+    /// The commit is reported to have failed, but has been written.
     Landed,
     Panic,
 }
 
 type Hook = Mutex<Option<Box<dyn FnOnce() + Send>>>;
 
-/// A store, in memory unless said otherwise, that counts as one that blocks, with places to interfere.
-pub(super) struct Faulty {
-    pub(super) inner: Box<dyn Storage>,
-    pub(super) fault: Mutex<Option<Fault>>,
-    /// The next look at this name fails.
-    pub(super) unreadable: Mutex<Option<StreamName>>,
-    pub(super) after_get: Hook,
-    pub(super) before_read: Hook,
-    pub(super) commits: AtomicUsize,
+/// A store that counts as one that blocks, with places to interfere.
+pub(super) struct FailingStore {
+    pub inner: Box<dyn Storage>,
+    pub fault: Mutex<Option<Fault>>,
+    /// The next `get` of this name fails.
+    pub unreadable: Mutex<Option<StreamName>>,
+    pub after_get: Hook,
+    pub before_read: Hook,
+    pub commits: AtomicUsize,
+    committed: Notify,
+    swept: Notify,
 }
 
-impl Faulty {
-    pub(super) fn new(max_bytes: u64) -> Arc<Self> {
+pub(super) use FailingStore as Faulty;
+
+impl FailingStore {
+    pub fn new(max_bytes: u64) -> Arc<Self> {
         Self::over(InMemoryStorage::new(max_bytes))
     }
 
-    pub(super) fn over(inner: impl Storage) -> Arc<Self> {
+    pub fn over(inner: impl Storage) -> Arc<Self> {
         Arc::new(Self {
             inner: Box::new(inner),
             fault: Mutex::default(),
@@ -59,7 +74,29 @@ impl Faulty {
             after_get: Mutex::default(),
             before_read: Mutex::default(),
             commits: AtomicUsize::new(0),
+            committed: Notify::new(),
+            swept: Notify::new(),
         })
+    }
+
+    /// Waits until a commit has made `condition` true.
+    pub async fn until(&self, condition: impl Fn(&dyn Storage) -> bool) {
+        loop {
+            let committed = self.committed.notified();
+            if condition(&*self.inner) {
+                return;
+            }
+            committed.await;
+        }
+    }
+
+    /// Waits for a whole turn of the sweeper.
+    pub async fn sweep(&self) {
+        // A turn begins by asking for due streams, and has ended when the next one begins. The first
+        // may have read the clock before the test moved it.
+        for _ in 0..3 {
+            self.swept.notified().await;
+        }
     }
 }
 
@@ -74,7 +111,7 @@ fn run(hook: &Hook) {
     }
 }
 
-impl Storage for Faulty {
+impl Storage for FailingStore {
     fn get(&self, name: &StreamName) -> Result<Option<Stored>, StorageError> {
         if self.unreadable.lock().take_if(|wanted| wanted == name).is_some() {
             return Err(broken());
@@ -84,17 +121,12 @@ impl Storage for Faulty {
         found
     }
 
-    fn writers(&self, id: StreamId) -> Result<Vec<(String, WriterState)>, StorageError> {
-        self.inner.writers(id)
-    }
-
-    fn list(&self, prefix: &str, after: Option<&str>, limit: usize) -> Result<Vec<(StreamName, Stored)>, StorageError> {
-        self.inner.list(prefix, after, limit)
-    }
-
     fn due(&self, now: Millis, limit: usize) -> Result<Vec<StreamName>, StorageError> {
+        self.swept.notify_waiters();
         self.inner.due(now, limit)
     }
+
+    delegate_storage!(inner: writers, list, reserve_ids, maintain, usage);
 
     fn read(&self, id: StreamId, range: Range<Position>) -> Result<Bytes, StorageError> {
         run(&self.before_read);
@@ -104,7 +136,7 @@ impl Storage for Faulty {
     fn commit(&self, batch: &[Change]) -> Result<(), CommitError> {
         self.commits.fetch_add(1, SeqCst);
         let fault = self.fault.lock().take();
-        match fault {
+        let result = match fault {
             None => self.inner.commit(batch),
             Some(Fault::Refused) => Err(broken().into()),
             Some(Fault::Landed) => {
@@ -112,28 +144,28 @@ impl Storage for Faulty {
                 Err(broken().into())
             }
             Some(Fault::Panic) => panic!("as the test wants it"),
-        }
-    }
-
-    fn reserve_ids(&self, count: u64, lowest: StreamId) -> Result<StreamId, CommitError> {
-        self.inner.reserve_ids(count, lowest)
-    }
-
-    fn maintain(&self) -> Result<bool, CommitError> {
-        self.inner.maintain()
-    }
-
-    fn usage(&self) -> Usage {
-        self.inner.usage()
+        };
+        self.committed.notify_waiters();
+        result
     }
 }
 
+/// An engine whose clock stands at [`NOW`].
 pub(super) fn start(storage: Arc<dyn Storage>) -> Engine {
+    start_at(storage, &Clock::manual(NOW))
+}
+
+/// An engine that follows `clock`.
+pub(super) fn start_at(storage: Arc<dyn Storage>, clock: &Clock) -> Engine {
+    start_with(storage, Limits::default(), clock)
+}
+
+pub(super) fn start_with(storage: Arc<dyn Storage>, limits: Limits, clock: &Clock) -> Engine {
     let limits = Limits {
         cache_bytes: 1 << 20,
-        ..Limits::default()
+        ..limits
     };
-    Engine::start(storage, limits, Arc::new(Metrics::new().unwrap()), Clock::system()).unwrap()
+    Engine::start(storage, limits, Arc::new(Metrics::new().unwrap()), clock.clone()).unwrap()
 }
 
 pub(super) fn name(text: &str) -> StreamName {
@@ -149,6 +181,20 @@ pub(super) fn plain() -> CreateRequest {
         body: Bytes::new(),
         fork: None,
         past: None,
+    }
+}
+
+/// Waits until every command sent before has been committed and published.
+pub(super) async fn settled(engine: &Engine) {
+    let missing = name("there is no such stream");
+    assert!(matches!(engine.delete(&missing).await, Err(DeleteError::NotFound)));
+}
+
+/// Lives for `secs` seconds after its last read or write.
+pub(super) fn sliding(secs: u64) -> CreateRequest {
+    CreateRequest {
+        lifetime: Some(Lifetime::Ttl(secs)),
+        ..plain()
     }
 }
 

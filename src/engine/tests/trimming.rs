@@ -3,7 +3,7 @@
 use super::*;
 use crate::{
     protocol::{Offset, RetentionPolicy},
-    storage::{contract::scratch, file::FileStorage},
+    storage::{FileStorage, contract::scratch},
 };
 
 fn keeping(max_bytes: u64, content_type: &str) -> CreateRequest {
@@ -70,7 +70,7 @@ async fn a_reader_from_the_beginning_finds_the_one_there_is() {
     grow(&followed, "3rd").await;
     grow(&followed, "4th").await;
     let next = follower.next().await;
-    assert!(matches!(next, Err(ReadError::GivenUp { earliest }) if earliest.position == 12));
+    assert!(matches!(next, Err(ReadError::Trimmed { earliest }) if earliest.position == 12));
 }
 
 #[tokio::test]

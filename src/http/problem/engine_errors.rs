@@ -46,13 +46,14 @@ impl From<ReadError> for Problem {
         match error {
             ReadError::NotFound => because(&problems::NOT_FOUND, &error),
             ReadError::Gone => because(&problems::STREAM_GONE, &error),
-            ReadError::GivenUp { earliest } => {
+            ReadError::Trimmed { earliest } => {
                 because(&problems::GIVEN_UP, &error).with(headers::STREAM_EARLIEST_OFFSET, offset(earliest))
             }
             ReadError::OtherLife { tail } => {
-                because(&problems::OTHER_LIFE, &error).with(headers::STREAM_NEXT_OFFSET, offset(tail))
+                let detail = format!("{error}; read on from offset=-1 or offset=now");
+                Problem::new(&problems::OTHER_LIFE, detail).with(headers::STREAM_NEXT_OFFSET, offset(tail))
             }
-            ReadError::Bad(bad) => bad.into(),
+            ReadError::InvalidOffset => Self::bad("offset", &error.to_string()),
             ReadError::Unavailable(unavailable) => unavailable.into(),
         }
     }

@@ -13,6 +13,7 @@ use super::{
 };
 use crate::{
     gate::Refusal,
+    log_throttle::LogThrottle,
     problems::{self, ProblemKind, Retry},
     protocol::{
         BadInput, Offset,
@@ -20,7 +21,6 @@ use crate::{
     },
     random::Random,
     routes::Missing,
-    telemetry::Seldom,
 };
 
 /// An error response in the making.
@@ -90,14 +90,14 @@ impl Problem {
     /// Logs a failure of the server as an error. 503 and 507 are throttled: one cause, such as a
     /// full disk, refuses many requests.
     fn log(&self, request_id: &str, path: &str, operation: &str) {
-        static THROTTLE: LazyLock<Seldom> = LazyLock::new(Seldom::default);
+        static THROTTLE: LazyLock<LogThrottle> = LazyLock::new(LogThrottle::default);
         let status = self.kind.status;
         let is_throttled = matches!(
             status,
             StatusCode::SERVICE_UNAVAILABLE | StatusCode::INSUFFICIENT_STORAGE
         );
         let allowed = if is_throttled {
-            THROTTLE.now(self.kind.code)
+            THROTTLE.allow(self.kind.code)
         } else {
             Some(0)
         };

@@ -1,12 +1,16 @@
 //! Events as text (section 5.8, and server-sent events in the HTML standard).
 
-use std::{fmt::Write, sync::Arc, time::Duration};
+use std::{
+    fmt::Write,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use bytes::Bytes;
 
 use crate::{
-    engine::{Chunk, Events},
+    engine::Chunk,
     http::content,
     protocol::{
         Kind, Millis, Offset,
@@ -75,10 +79,10 @@ impl Connection {
         };
         let after_cr = std::mem::take(&mut self.after_cr) && continues_line_end(chunk);
         self.after_cr = chunk.kind() == Kind::Text && chunk.stored().last() == Some(&b'\r');
-        let events = chunk.events(form == Progress::UpToDate, after_cr, || {
+        let events = shared_events(chunk, form, after_cr, || {
             events(chunk, cursor::interval(now), form, after_cr)
         });
-        let bytes = content::keeping(chunk, events.bytes.clone());
+        let bytes = content::keeping(chunk, events.bytes);
         if progress == form && events.cursor == cursor {
             return Encoded {
                 shared: bytes,
@@ -90,6 +94,35 @@ impl Connection {
             own_control: Some(control(chunk.end, cursor, progress).into()),
         }
     }
+}
+
+/// A chunk as live events.
+#[derive(Debug, Clone)]
+struct Events {
+    bytes: Bytes,
+    /// The length of the part that is the same for every reader.
+    data: usize,
+    /// The cursor in the rest.
+    cursor: Cursor,
+}
+
+/// A chunk's events, kept with the chunk: for readers who are up to date after it or not, each
+/// also for readers who have the CR of a line end that the chunk completes.
+#[derive(Debug, Default)]
+struct SharedEvents([OnceLock<Events>; 4]);
+
+/// The events of a chunk, encoded by the first reader who needs this form.
+fn shared_events(shared: &Chunk, form: Progress, after_cr: bool, encode: impl FnOnce() -> Events) -> Events {
+    let Some(SharedEvents([behind, up_to_date, behind_after_cr, up_to_date_after_cr])) = shared.derived() else {
+        return encode();
+    };
+    let slot = match (form == Progress::UpToDate, after_cr) {
+        (false, false) => behind,
+        (true, false) => up_to_date,
+        (false, true) => behind_after_cr,
+        (true, true) => up_to_date_after_cr,
+    };
+    slot.get_or_init(encode).clone()
 }
 
 fn continues_line_end(chunk: &Chunk) -> bool {

@@ -52,8 +52,7 @@ fn headers(app: &App, parts: &Parts, follower: &Follower) -> HeaderMap {
     set.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
     set.insert(header::CACHE_CONTROL, app.settings().caching.of(parts).live());
     set.insert(X_ACCEL_BUFFERING, HeaderValue::from_static("no"));
-    let (_, closed) = follower.caught_up();
-    if closed {
+    if follower.state().closed {
         // Section 8: a read at the end of a closed stream has the end in its headers too.
         set.insert(headers::STREAM_NEXT_OFFSET, respond::offset(follower.position()));
         set.insert(headers::STREAM_UP_TO_DATE, HeaderValue::from_static("true"));

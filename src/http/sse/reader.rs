@@ -14,7 +14,7 @@ use super::encode::{self, Connection, Progress};
 use crate::{
     auth::Permit,
     clock::Clock,
-    engine::{Backlog, Event, Follower, ReadError},
+    engine::{Backlog, Event, Follower, ReadError, ReadState},
     http::{
         App,
         live::{self, LiveSlot},
@@ -137,11 +137,11 @@ impl Reader {
     fn open(self: Pin<&mut Self>) -> Bytes {
         let mut this = self.project();
         this.timer.as_mut().reset(next_beat(*this.deadline, *this.heartbeat));
-        let (caught_up, closed) = this.follower.caught_up();
+        let ReadState { up_to_date, closed } = this.follower.state();
         *this.phase = if closed { Phase::Over } else { Phase::Open };
-        *this.told_up_to_date = caught_up;
+        *this.told_up_to_date = up_to_date;
         let mut text = encode::retry(this.random.jittered(RETRY));
-        if caught_up {
+        if up_to_date {
             let progress = if closed { Progress::Closed } else { Progress::UpToDate };
             let cursor = this.connection.cursor(this.clock.millis());
             text.push_str(&encode::control(this.follower.position(), cursor, progress));
@@ -246,7 +246,7 @@ fn next_beat(deadline: Option<Instant>, heartbeat: Duration) -> Instant {
 
 fn log_failure(error: &ReadError) {
     // The client gets the status when it reconnects.
-    if !matches!(error, ReadError::GivenUp { .. }) {
+    if !matches!(error, ReadError::Trimmed { .. }) {
         tracing::error!(%error, "a live read ended because the store failed");
     }
 }

@@ -5,7 +5,8 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use super::certs::{Ca, run};
-use super::support::{app, bind, exchange, hasty, until};
+use super::support::{app, bind, exchange, short_timeouts, until};
+use crate::clock::Clock;
 use crate::config::{AcmeConfig, LimitsConfig, TransportConfig, TransportMode};
 use crate::listener::{Server, build_acme_context};
 
@@ -86,7 +87,7 @@ async fn a_certificate_is_issued_used_renewed_and_remembered() {
     let (outside, inside) = (public.address(), internal.address());
 
     // The server is there first: it must live with an ACME server that is not.
-    let server = Server::new(&LimitsConfig::default(), &hasty());
+    let server = Server::new(&LimitsConfig::default(), &short_timeouts(), Clock::system());
     server.serve_tls(public, build_acme_context(&transport, dir.path()).unwrap(), app());
     let localhost: std::net::IpAddr = "127.0.0.1".parse().unwrap();
     server.serve_internal(internal, vec![localhost.into()], app());
@@ -164,7 +165,7 @@ async fn a_certificate_is_issued_used_renewed_and_remembered() {
     };
     until("the certificate to be kept", || kept() == 1).await;
     drop((_pebble, _dns));
-    let again = Server::new(&LimitsConfig::default(), &hasty());
+    let again = Server::new(&LimitsConfig::default(), &short_timeouts(), Clock::system());
     let listener = bind("127.0.0.1:0");
     let address = listener.address();
     again.serve_tls(listener, build_acme_context(&transport, dir.path()).unwrap(), app());

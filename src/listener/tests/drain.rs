@@ -3,8 +3,8 @@ use std::time::Duration;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 
-use super::support::{PATIENCE, read_all, read_until, start_default, until};
-use crate::listener::Drained;
+use super::support::{TIMEOUT, read_all, read_until, start_default, until};
+use crate::listener::shutdown::Drained;
 
 #[tokio::test]
 async fn idle_connections_do_not_delay_a_stop() {
@@ -14,7 +14,7 @@ async fn idle_connections_do_not_delay_a_stop() {
     idle.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
     read_until(&mut idle, "Public").await;
     until("both to be in", || server.open_connections() == 3).await;
-    let stop = tokio::spawn(async move { server.drain(PATIENCE).await });
+    let stop = tokio::spawn(async move { server.drain(TIMEOUT).await });
     assert_eq!(read_all(&mut idle).await, "");
     drop((idle, _silent));
     assert_eq!(stop.await.unwrap(), Drained { cut: 0 });
@@ -31,7 +31,7 @@ async fn a_request_under_way_is_finished_first() {
         .unwrap();
     until("it to be in", || server.open_connections() == 2).await;
     let stopping = server.stopping();
-    let stop = tokio::spawn(async move { server.drain(PATIENCE).await });
+    let stop = tokio::spawn(async move { server.drain(TIMEOUT).await });
     stopping.cancelled().await;
     socket.write_all(b"llo").await.unwrap();
     let answer = read_all(&mut socket).await;

@@ -5,6 +5,7 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 
 use super::support::{count, exchange, read_until, start_default};
+use crate::clock::Clock;
 
 const TAIL: &str = "GET /smuggled HTTP/1.1\r\nHost: x\r\n\r\n";
 
@@ -175,7 +176,11 @@ async fn an_absolute_target_is_seen_whole() {
 #[tokio::test]
 async fn an_answer_is_not_lost_when_the_body_is_still_on_its_way() {
     let app = axum::Router::new().fallback(|| async { (http::StatusCode::PAYLOAD_TOO_LARGE, "too large") });
-    let server = crate::listener::Server::new(&crate::config::LimitsConfig::default(), &super::support::hasty());
+    let server = crate::listener::Server::new(
+        &crate::config::LimitsConfig::default(),
+        &super::support::short_timeouts(),
+        Clock::system(),
+    );
     let listener = super::support::bind("127.0.0.1:0");
     let address = listener.address();
     server.serve_public(listener, app);

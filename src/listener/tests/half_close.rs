@@ -6,7 +6,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use super::certs::Files;
-use super::support::{PATIENCE, count, read_all, read_until, start_default, until};
+use super::support::{TIMEOUT, count, read_all, read_until, start_default, until};
 use super::tls;
 use crate::config::TransportMode;
 
@@ -70,7 +70,7 @@ async fn complete_requests_over_tls_are_answered() {
     // Sends close_notify, and the end of the TCP stream after it.
     socket.shutdown().await.unwrap();
     let mut seen = String::new();
-    let read = tokio::time::timeout(PATIENCE, socket.read_to_string(&mut seen));
+    let read = tokio::time::timeout(TIMEOUT, socket.read_to_string(&mut seen));
     read.await.unwrap().unwrap();
     assert_eq!(count(&seen), 2, "{seen}");
 }

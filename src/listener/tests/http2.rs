@@ -8,10 +8,11 @@ use tokio::time::timeout;
 use tokio_rustls::client::TlsStream;
 
 use super::certs::Files;
-use super::support::{PATIENCE, app, bind, hasty, until};
+use super::support::{TIMEOUT, app, bind, short_timeouts, until};
 use super::tls::{connect, start};
+use crate::clock::Clock;
 use crate::config::{ConnectionConfig, LimitsConfig, TransportMode};
-use crate::listener::{Drained, Server, build_tls_context};
+use crate::listener::{Server, build_tls_context, shutdown::Drained};
 
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
@@ -89,7 +90,7 @@ impl Peer {
                 payload,
             })
         };
-        let frame = timeout(PATIENCE, next).await.expect("a frame or the end")?;
+        let frame = timeout(TIMEOUT, next).await.expect("a frame or the end")?;
         if frame.kind == SETTINGS && frame.flags & 1 == 0 {
             self.send(SETTINGS, 1, 0, &[]).await.ok()?;
         }
@@ -127,7 +128,7 @@ impl Peer {
 }
 
 pub(super) fn start_with(files: &Files, connection: &ConnectionConfig) -> (Server, std::net::SocketAddr) {
-    let server = Server::new(&LimitsConfig::default(), connection);
+    let server = Server::new(&LimitsConfig::default(), connection, Clock::system());
     let listener = bind("127.0.0.1:0");
     let address = listener.address();
     let context = build_tls_context(&files.transport(TransportMode::Tls)).unwrap();
@@ -159,7 +160,7 @@ async fn a_peer_that_never_begins_is_cut() {
     let (_server, address) = start(&files.transport(TransportMode::Tls));
     let mut silent = connect(&files, address, "h2").await;
     let mut seen = Vec::new();
-    timeout(PATIENCE, silent.read_to_end(&mut seen)).await.unwrap().ok();
+    timeout(TIMEOUT, silent.read_to_end(&mut seen)).await.unwrap().ok();
     // A head that never ends counts as nothing begun.
     let mut peer = Peer::new(&files, address).await;
     peer.send(HEADERS, END_STREAM, 1, &head("/")).await.unwrap();
@@ -241,7 +242,7 @@ async fn a_kept_connection_outlives_the_timeout_for_a_head() {
     let files = Files::new();
     let connection = ConnectionConfig {
         idle_timeout_secs: 60,
-        ..hasty()
+        ..short_timeouts()
     };
     let (_server, address) = start_with(&files, &connection);
     let mut peer = Peer::new(&files, address).await;
@@ -274,7 +275,7 @@ async fn a_stop_lets_exchanges_finish_and_cuts_the_rest() {
 #[tokio::test]
 async fn a_stop_does_not_wait_for_a_mute_peer() {
     let files = Files::new();
-    let mut patient = hasty();
+    let mut patient = short_timeouts();
     patient.header_timeout_secs = 60;
     patient.idle_timeout_secs = 60;
     let (server, address) = start_with(&files, &patient);

@@ -1,7 +1,8 @@
 use ipnet::IpNet;
 use tokio::io::AsyncWriteExt;
 
-use super::support::{app, bind, connect_from, hasty, read_all};
+use super::support::{app, bind, connect_from, read_all, short_timeouts};
+use crate::clock::Clock;
 use crate::config::LimitsConfig;
 use crate::listener::{Server, contains};
 
@@ -33,7 +34,7 @@ fn addresses_are_compared_as_what_they_are() {
 }
 
 async fn ask(from: &str, listen: &str, allowed: &[&str], request: &str) -> String {
-    let server = Server::new(&LimitsConfig::default(), &hasty());
+    let server = Server::new(&LimitsConfig::default(), &short_timeouts(), Clock::system());
     let listener = bind(listen);
     let port = listener.address().port();
     server.serve_internal(listener, nets(allowed), app());

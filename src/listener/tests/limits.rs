@@ -4,7 +4,10 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use super::support::{app, bind, connect_from, exchange, hasty, read_all, read_until, start, start_default, until};
+use super::support::{
+    app, bind, connect_from, exchange, read_all, read_until, short_timeouts, start, start_default, until,
+};
+use crate::clock::Clock;
 use crate::config::{ConnectionConfig, LimitsConfig};
 use crate::listener::Server;
 
@@ -38,7 +41,7 @@ async fn an_idle_kept_connection_is_cut() {
 async fn a_kept_connection_outlives_the_timeout_for_a_head() {
     let connection = ConnectionConfig {
         idle_timeout_secs: 60,
-        ..hasty()
+        ..short_timeouts()
     };
     let (_server, address) = start(&LimitsConfig::default(), &connection);
     let mut socket = TcpStream::connect(address).await.unwrap();
@@ -62,7 +65,7 @@ async fn an_address_has_a_share_of_the_connections() {
         ..LimitsConfig::default()
     };
     let proxy: ipnet::IpNet = "127.0.0.9/32".parse().unwrap();
-    let server = Server::new(&limits, &ConnectionConfig::default()).trusting(&[proxy]);
+    let server = Server::new(&limits, &ConnectionConfig::default(), Clock::system()).with_trusted_proxies(&[proxy]);
     let listener = bind("127.0.0.1:0");
     let address = listener.address();
     server.serve_public(listener, app());
@@ -108,7 +111,7 @@ async fn a_trickled_head_is_cut() {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
-    let ended: std::io::Result<()> = tokio::time::timeout(super::support::PATIENCE, trickle).await.unwrap();
+    let ended: std::io::Result<()> = tokio::time::timeout(super::support::TIMEOUT, trickle).await.unwrap();
     ended.unwrap_err();
 }
 
@@ -136,7 +139,7 @@ async fn a_head_is_bounded() {
         max_header_bytes: 16 * 1024,
         ..LimitsConfig::default()
     };
-    let (_server, address) = start(&limits, &hasty());
+    let (_server, address) = start(&limits, &short_timeouts());
     let with = |length: usize| {
         format!(
             "GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\nX: {}\r\n\r\n",
@@ -173,7 +176,7 @@ async fn a_reader_that_takes_nothing_is_dropped() {
 
 #[tokio::test]
 async fn connections_are_capped_and_the_internal_listener_keeps_its_share() {
-    let server = Server::new(&crowd(32), &ConnectionConfig::default());
+    let server = Server::new(&crowd(32), &ConnectionConfig::default(), Clock::system());
     let (public, internal) = (bind("127.0.0.1:0"), bind("127.0.0.1:0"));
     let (outside, inside) = (public.address(), internal.address());
     server.serve_public(public, app());

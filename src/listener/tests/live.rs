@@ -9,9 +9,10 @@ use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 
 use super::certs::{Files, run};
-use super::support::{PATIENCE, bind, hasty, read_all, read_until, until};
+use super::support::{TIMEOUT, bind, read_all, read_until, short_timeouts, until};
+use crate::clock::Clock;
 use crate::config::{LimitsConfig, TransportMode};
-use crate::listener::{Drained, Server};
+use crate::listener::{Server, shutdown::Drained};
 
 const SSE: [(&str, &str); 2] = [("content-type", "text/event-stream"), ("x-other", "kept")];
 
@@ -54,7 +55,7 @@ fn app(stop: CancellationToken) -> Router {
 }
 
 fn start() -> (Server, std::net::SocketAddr) {
-    let server = Server::new(&LimitsConfig::default(), &hasty());
+    let server = Server::new(&LimitsConfig::default(), &short_timeouts(), Clock::system());
     let listener = bind("127.0.0.1:0");
     let address = listener.address();
     server.serve_public(listener, app(server.stopping()));
@@ -141,7 +142,7 @@ async fn a_stop_waits_for_live_answers_to_end_themselves() {
     let mut socket = TcpStream::connect(address).await.unwrap();
     ask(&mut socket, "/until-stop", "").await;
     read_until(&mut socket, "data: 1").await;
-    let stop = tokio::spawn(async move { server.drain(PATIENCE).await });
+    let stop = tokio::spawn(async move { server.drain(TIMEOUT).await });
     assert!(read_all(&mut socket).await.ends_with("0\r\n\r\n"));
     drop(socket);
     assert_eq!(stop.await.unwrap(), Drained { cut: 0 });
@@ -165,7 +166,7 @@ async fn curl_reads_all_of_it_plain_and_over_tls() {
     assert_eq!(output.stdout.len(), 10_000_000);
 
     let files = Files::new();
-    let server = Server::new(&LimitsConfig::default(), &hasty());
+    let server = Server::new(&LimitsConfig::default(), &short_timeouts(), Clock::system());
     let listener = bind("127.0.0.1:0");
     let port = listener.address().port();
     let context = crate::listener::build_tls_context(&files.transport(TransportMode::Tls)).unwrap();

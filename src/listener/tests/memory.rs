@@ -5,6 +5,7 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 
 use super::support::{app, bind, until};
+use crate::clock::Clock;
 use crate::config::{ConnectionConfig, LimitsConfig};
 use crate::listener::Server;
 
@@ -37,7 +38,7 @@ fn read_live(address: std::net::SocketAddr) -> TcpStream {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "a measurement"]
 async fn what_an_idle_reader_costs() {
-    let server = Server::new(&LimitsConfig::default(), &ConnectionConfig::default());
+    let server = Server::new(&LimitsConfig::default(), &ConnectionConfig::default(), Clock::system());
     let listener = bind("127.0.0.1:0");
     let address = listener.address();
     server.serve_public(listener, app());

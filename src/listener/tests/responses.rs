@@ -16,7 +16,8 @@ use tokio::net::TcpStream;
 
 use super::certs::Files;
 use super::http2::{DATA, END_STREAM, Peer, RST_STREAM, WINDOW_UPDATE};
-use super::support::{bind, connect_from, exchange, hasty, read_until, until};
+use super::support::{bind, connect_from, exchange, read_until, short_timeouts, until};
+use crate::clock::Clock;
 use crate::config::{ConnectionConfig, LimitsConfig, TransportMode};
 use crate::listener::{Server, build_tls_context};
 
@@ -84,7 +85,7 @@ fn impatient() -> ConnectionConfig {
 }
 
 fn plain(limits: &LimitsConfig, connection: &ConnectionConfig) -> (Server, SocketAddr) {
-    let server = Server::new(limits, connection);
+    let server = Server::new(limits, connection, Clock::system());
     let listener = bind("127.0.0.1:0");
     let address = listener.address();
     server.serve_public(listener, app());
@@ -92,7 +93,7 @@ fn plain(limits: &LimitsConfig, connection: &ConnectionConfig) -> (Server, Socke
 }
 
 fn secured(files: &Files, connection: &ConnectionConfig) -> (Server, SocketAddr) {
-    let server = Server::new(&LimitsConfig::default(), connection);
+    let server = Server::new(&LimitsConfig::default(), connection, Clock::system());
     let listener = bind("127.0.0.1:0");
     let address = listener.address();
     let context = build_tls_context(&files.transport(TransportMode::Tls)).unwrap();
@@ -102,9 +103,9 @@ fn secured(files: &Files, connection: &ConnectionConfig) -> (Server, SocketAddr)
 
 /// Waits until the charge has not changed for a moment.
 async fn settled(server: &Server) -> usize {
-    let mut held = (server.held_by_responses(), 0);
+    let mut held = (server.charged_response_bytes(), 0);
     until("the charge to settle", || {
-        let now = server.held_by_responses();
+        let now = server.charged_response_bytes();
         held = if now == held.0 { (now, held.1 + 1) } else { (now, 0) };
         held.1 >= 40
     })
@@ -132,11 +133,11 @@ async fn one_connection_holds_no_more_than_its_share() {
         for index in 0..60 {
             peer.get(1 + 2 * index, path).await.unwrap();
         }
-        until("something to be held", || server.held_by_responses() > 0).await;
+        until("something to be held", || server.charged_response_bytes() > 0).await;
         let held = settled(&server).await;
         assert!(held <= most, "{path}: {held}");
         drop(peer);
-        until("all of it to be released", || server.held_by_responses() == 0).await;
+        until("all of it to be released", || server.charged_response_bytes() == 0).await;
     }
 }
 
@@ -159,7 +160,7 @@ async fn a_stream_waits_for_room_on_its_connection_and_goes_on() {
                 .unwrap();
         }
     }
-    until("all of it to be released", || server.held_by_responses() == 0).await;
+    until("all of it to be released", || server.charged_response_bytes() == 0).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -183,7 +184,7 @@ async fn the_last_piece_is_under_the_write_timeout_too() {
             assert!(frame.kind != DATA || frame.flags & END_STREAM == 0, "{path}");
             reset += usize::from(frame.kind == RST_STREAM);
         }
-        assert_eq!(server.held_by_responses(), 0, "{path}");
+        assert_eq!(server.charged_response_bytes(), 0, "{path}");
     }
     // The stream has a window, and its connection has none.
     let (server, address) = secured(&files, &impatient());
@@ -193,7 +194,7 @@ async fn the_last_piece_is_under_the_write_timeout_too() {
     for _ in 0..2 {
         while peer.frame().await.expect("the connection should have stayed").kind != RST_STREAM {}
     }
-    assert_eq!(server.held_by_responses(), 0);
+    assert_eq!(server.charged_response_bytes(), 0);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -225,7 +226,7 @@ async fn without_room_in_total_a_response_is_refused_until_the_clients_that_take
         read_until(&mut socket, "\r\n\r\n").await;
         stalled.push(socket);
     }
-    assert!(server.held_by_responses() <= (24 + 10) * MIB);
+    assert!(server.charged_response_bytes() <= (24 + 10) * MIB);
     let refused = exchange(address, request("/medium")).await;
     assert!(refused.starts_with("HTTP/1.1 503"), "{refused}");
     assert!(
@@ -235,7 +236,7 @@ async fn without_room_in_total_a_response_is_refused_until_the_clients_that_take
     assert!(exchange(address, request("/small")).await.ends_with("a word"));
 
     // Long before the write timeout.
-    until("room", || server.held_by_responses() < 24 * MIB).await;
+    until("room", || server.charged_response_bytes() < 24 * MIB).await;
     let answer = exchange(address, request("/medium")).await;
     assert!(answer.starts_with("HTTP/1.1 200") && answer.len() > MIB);
 }
@@ -265,14 +266,14 @@ async fn one_address_does_not_use_up_the_room_of_others() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_live_reader_that_takes_nothing_is_charged() {
-    let (server, address) = plain(&LimitsConfig::default(), &hasty());
+    let (server, address) = plain(&LimitsConfig::default(), &short_timeouts());
     let mut socket = TcpStream::connect(address).await.unwrap();
     socket
         .write_all(b"GET /events HTTP/1.1\r\nHost: x\r\n\r\n")
         .await
         .unwrap();
     read_until(&mut socket, "\r\n\r\n").await;
-    until("it to be charged", || server.held_by_responses() == MIB).await;
+    until("it to be charged", || server.charged_response_bytes() == MIB).await;
     until("it to be dropped", || server.open_connections() == 1).await;
-    assert_eq!(server.held_by_responses(), 0);
+    assert_eq!(server.charged_response_bytes(), 0);
 }

@@ -13,18 +13,19 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::timeout;
 
+use crate::clock::Clock;
 use crate::config::{ConnectionConfig, LimitsConfig};
 use crate::listener::{Listener, ListenerKind, PeerAddr, Server, TlsInfo};
 
 /// Longer than anything here takes; reaching it is a failure.
-pub(super) const PATIENCE: Duration = Duration::from_secs(60);
+pub(super) const TIMEOUT: Duration = Duration::from_secs(60);
 
 pub(super) fn bind(address: &str) -> Listener {
-    Listener::bind(address.parse().unwrap(), PATIENCE).unwrap()
+    Listener::bind(address.parse().unwrap(), TIMEOUT).unwrap()
 }
 
 /// Short timeouts, so that tests of them end soon.
-pub(super) fn hasty() -> ConnectionConfig {
+pub(super) fn short_timeouts() -> ConnectionConfig {
     ConnectionConfig {
         header_timeout_secs: 1,
         idle_timeout_secs: 1,
@@ -91,7 +92,7 @@ async fn echo(request: Request) -> String {
 }
 
 pub(super) fn start(limits: &LimitsConfig, connection: &ConnectionConfig) -> (Server, SocketAddr) {
-    let server = Server::new(limits, connection);
+    let server = Server::new(limits, connection, Clock::system());
     let listener = bind("127.0.0.1:0");
     let address = listener.address();
     server.serve_public(listener, app());
@@ -99,7 +100,7 @@ pub(super) fn start(limits: &LimitsConfig, connection: &ConnectionConfig) -> (Se
 }
 
 pub(super) fn start_default() -> (Server, SocketAddr) {
-    start(&LimitsConfig::default(), &hasty())
+    start(&LimitsConfig::default(), &short_timeouts())
 }
 
 /// Connects from an address of one's own choice.
@@ -113,7 +114,7 @@ pub(super) async fn connect_from(from: &str, to: SocketAddr) -> TcpStream {
 pub(super) async fn read_all(socket: &mut TcpStream) -> String {
     let mut bytes = Vec::new();
     // A reset after the answer is an end too.
-    let _ = timeout(PATIENCE, socket.read_to_end(&mut bytes))
+    let _ = timeout(TIMEOUT, socket.read_to_end(&mut bytes))
         .await
         .expect("the server should have closed the connection");
     String::from_utf8_lossy(&bytes).into_owned()
@@ -127,7 +128,7 @@ pub(super) async fn read_until(socket: &mut TcpStream, marker: &str) -> String {
             assert_ne!(socket.read_buf(&mut seen).await.unwrap(), 0, "closed before {marker}");
         }
     };
-    timeout(PATIENCE, more).await.expect(marker);
+    timeout(TIMEOUT, more).await.expect(marker);
     String::from_utf8_lossy(&seen).into_owned()
 }
 
@@ -144,7 +145,7 @@ pub(super) async fn until(what: &str, mut condition: impl FnMut() -> bool) {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     };
-    timeout(PATIENCE, poll).await.expect(what);
+    timeout(TIMEOUT, poll).await.expect(what);
 }
 
 pub(super) fn count(answers: &str) -> usize {

@@ -10,12 +10,13 @@ use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
 
 use super::certs::{Files, curl, run};
-use super::support::{PATIENCE, app, bind, exchange, hasty};
+use super::support::{TIMEOUT, app, bind, exchange, short_timeouts};
+use crate::clock::Clock;
 use crate::config::{LimitsConfig, TlsVersion, TransportConfig, TransportMode};
-use crate::listener::{Drained, Server, build_tls_context};
+use crate::listener::{Server, build_tls_context, shutdown::Drained};
 
 pub(super) fn start(transport: &TransportConfig) -> (Server, SocketAddr) {
-    let server = Server::new(&LimitsConfig::default(), &hasty());
+    let server = Server::new(&LimitsConfig::default(), &short_timeouts(), Clock::system());
     let listener = bind("127.0.0.1:0");
     let address = listener.address();
     server.serve_tls(listener, build_tls_context(transport).unwrap(), app());
@@ -155,7 +156,7 @@ async fn an_idle_connection_over_tls_is_cut() {
     let mut stream = connect(&files, address, "http/1.1").await;
     stream.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
     let mut seen = Vec::new();
-    tokio::time::timeout(PATIENCE, stream.read_to_end(&mut seen))
+    tokio::time::timeout(TIMEOUT, stream.read_to_end(&mut seen))
         .await
         .unwrap()
         .ok();
@@ -210,7 +211,7 @@ async fn new_files_are_shown_to_new_connections_and_broken_ones_are_not() {
             tokio::time::sleep(std::time::Duration::from_millis(50)).await;
         }
     };
-    tokio::time::timeout(PATIENCE, changed).await.unwrap();
+    tokio::time::timeout(TIMEOUT, changed).await.unwrap();
     let rest = tokio::time::timeout(std::time::Duration::from_millis(100), async {
         while open.read_u8().await.is_ok() {}
     });
@@ -223,9 +224,9 @@ async fn a_stop_ends_tls_connections_too() {
     let (server, address) = start(&files.transport(TransportMode::Tls));
     let mut one = connect(&files, address, "http/1.1").await;
     let silent = TcpStream::connect(address).await.unwrap();
-    let stop = tokio::spawn(async move { server.drain(PATIENCE).await });
+    let stop = tokio::spawn(async move { server.drain(TIMEOUT).await });
     let mut rest = Vec::new();
-    tokio::time::timeout(PATIENCE, one.read_to_end(&mut rest))
+    tokio::time::timeout(TIMEOUT, one.read_to_end(&mut rest))
         .await
         .unwrap()
         .ok();

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use super::certs::Files;
 use crate::config::{TransportConfig, TransportMode};
-use crate::listener::{TlsFileError, build_tls_context, check_tls_files};
+use crate::listener::{build_tls_context, check_tls_files, tls::files::TlsFileError};
 
 fn complaint(transport: &TransportConfig) -> String {
     build_tls_context(transport).unwrap_err().to_string()
@@ -74,8 +74,8 @@ fn what_is_wrong_inside_is_said() {
         ("server.key", broken_key, "is malformed"),
         ("server.key", &other_key, "does not match the certificate"),
         ("client-ca.pem", "", "contains no certificate"),
-        ("client-ca.pem", broken_pem, "is no usable CA bundle"),
-        ("client-ca.pem", broken_der, "is no usable CA bundle"),
+        ("client-ca.pem", broken_pem, "is not a usable CA bundle"),
+        ("client-ca.pem", broken_der, "is not a usable CA bundle"),
     ] {
         for (name, contents) in &good {
             files.write(name, contents);

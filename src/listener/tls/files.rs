@@ -1,107 +1,93 @@
-use std::fs::{self, File};
-use std::io::{self, ErrorKind, Read};
-use std::path::PathBuf;
+//! The files of a TLS listener.
+
+use std::{
+    fmt,
+    fs::{self, File},
+    io::{self, ErrorKind, Read},
+    path::PathBuf,
+};
 
 use crate::config::{TransportConfig, TransportMode};
 
-/// A file that TLS needs and cannot have; the `[check_tls_files]` phase.
+/// A file that TLS needs and that cannot be read; the `[check_tls_files]` phase.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsFileError {
-    /// The configuration names none.
-    #[error("{field} is not set")]
-    NotSet {
-        /// The configuration's name for it.
-        field: &'static str,
-    },
-    /// Nothing is there.
-    #[error("{field}: {} does not exist", path.display())]
-    Missing {
-        /// The configuration's name for it.
-        field: &'static str,
-        /// Where it should be.
-        path: PathBuf,
-    },
-    /// Something is there, but no file.
-    #[error("{field}: {} is a directory, not a file", path.display())]
-    Directory {
-        /// The configuration's name for it.
-        field: &'static str,
-        /// Where it should be.
-        path: PathBuf,
-    },
-    /// It may not be read, or cannot.
-    #[error("{field}: {} cannot be read: {source}", path.display())]
-    Unreadable {
-        /// The configuration's name for it.
-        field: &'static str,
-        /// Where it is.
-        path: PathBuf,
-        /// The operating system's error.
-        source: io::Error,
-    },
+    #[error("{key} is not set")]
+    NotSet { key: &'static str },
+    #[error("{0} does not exist")]
+    Missing(TlsFile),
+    #[error("{0} is a directory, not a file")]
+    Directory(TlsFile),
+    #[error("{file} cannot be read: {source}")]
+    Unreadable { file: TlsFile, source: io::Error },
 }
 
-/// One file, and what the configuration calls it.
+/// A file and the configuration key that names it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Source {
-    pub(super) field: &'static str,
+pub struct TlsFile {
+    pub(super) key: &'static str,
     pub(super) path: PathBuf,
 }
 
-/// The files of a TLS listener.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Sources {
-    pub(super) cert: Source,
-    pub(super) key: Source,
-    /// Only in mode `mtls`.
-    pub(super) client_ca: Option<Source>,
+/// For errors: both, so that they tell where to look and what to change.
+impl fmt::Display for TlsFile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.key, self.path.display())
+    }
 }
 
-/// Their contents at one moment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct TlsFiles {
+    pub(super) cert: TlsFile,
+    pub(super) key: TlsFile,
+    /// Only in mode `mtls`.
+    pub(super) client_ca: Option<TlsFile>,
+}
+
+/// What the files held when they were read. Not `Debug`, because it holds a private key.
 #[derive(Clone, PartialEq, Eq)]
-pub(super) struct Contents {
+pub(super) struct TlsFileContents {
     pub(super) cert: Vec<u8>,
     pub(super) key: Vec<u8>,
     pub(super) client_ca: Option<Vec<u8>>,
 }
 
-impl Sources {
+impl TlsFiles {
     pub(super) fn new(transport: &TransportConfig) -> Result<Self, TlsFileError> {
         let tls = &transport.tls;
         Ok(Self {
-            cert: source("transport.tls.cert_path", &tls.cert_path)?,
-            key: source("transport.tls.key_path", &tls.key_path)?,
+            cert: TlsFile::new("transport.tls.cert_path", &tls.cert_path)?,
+            key: TlsFile::new("transport.tls.key_path", &tls.key_path)?,
             client_ca: client_ca(transport)?,
         })
     }
 
-    fn all(&self) -> impl Iterator<Item = &Source> {
+    fn all(&self) -> impl Iterator<Item = &TlsFile> {
         [&self.cert, &self.key].into_iter().chain(&self.client_ca)
     }
 
-    /// Reads all of them.
-    pub(super) fn read(&self) -> Result<Contents, TlsFileError> {
-        Ok(Contents {
+    pub(super) fn read(&self) -> Result<TlsFileContents, TlsFileError> {
+        Ok(TlsFileContents {
             cert: self.cert.read()?,
             key: self.key.read()?,
-            client_ca: self.client_ca.as_ref().map(Source::read).transpose()?,
+            client_ca: self.client_ca.as_ref().map(TlsFile::read).transpose()?,
         })
     }
 }
 
-fn source(field: &'static str, path: &Option<PathBuf>) -> Result<Source, TlsFileError> {
-    let path = path.clone().ok_or(TlsFileError::NotSet { field })?;
-    Ok(Source { field, path })
-}
-
 /// The CAs that sign client certificates, in mode `mtls`.
-pub(super) fn client_ca(transport: &TransportConfig) -> Result<Option<Source>, TlsFileError> {
+pub(super) fn client_ca(transport: &TransportConfig) -> Result<Option<TlsFile>, TlsFileError> {
     (transport.mode == TransportMode::Mtls)
-        .then(|| source("transport.tls.client_ca_path", &transport.tls.client_ca_path))
+        .then(|| TlsFile::new("transport.tls.client_ca_path", &transport.tls.client_ca_path))
         .transpose()
 }
 
-impl Source {
+impl TlsFile {
+    fn new(key: &'static str, path: &Option<PathBuf>) -> Result<Self, TlsFileError> {
+        let path = path.clone().ok_or(TlsFileError::NotSet { key })?;
+        Ok(Self { key, path })
+    }
+
     pub(super) fn read(&self) -> Result<Vec<u8>, TlsFileError> {
         let mut contents = Vec::new();
         self.open()?
@@ -112,12 +98,7 @@ impl Source {
 
     fn open(&self) -> Result<File, TlsFileError> {
         match fs::metadata(&self.path) {
-            Ok(found) if found.is_dir() => {
-                return Err(TlsFileError::Directory {
-                    field: self.field,
-                    path: self.path.clone(),
-                });
-            }
+            Ok(found) if found.is_dir() => return Err(TlsFileError::Directory(self.clone())),
             // Opening a pipe would wait for a writer.
             Ok(found) if !found.is_file() => return Err(self.error(io::Error::other("it is not a regular file"))),
             _ => {}
@@ -126,21 +107,20 @@ impl Source {
     }
 
     fn error(&self, source: io::Error) -> TlsFileError {
-        let (field, path) = (self.field, self.path.clone());
+        let file = self.clone();
         match source.kind() {
-            ErrorKind::NotFound | ErrorKind::NotADirectory => TlsFileError::Missing { field, path },
-            _ => TlsFileError::Unreadable { field, path, source },
+            ErrorKind::NotFound | ErrorKind::NotADirectory => TlsFileError::Missing(file),
+            _ => TlsFileError::Unreadable { file, source },
         }
     }
 }
 
-/// Looks whether every file that `transport` needs is there and can be read: all that is
-/// wrong, not just the first.
+/// Checks that every file that `transport` needs can be read.
 ///
 /// # Errors
-/// One [`TlsFileError`] for each file that is in the way.
+/// One [`TlsFileError`] for each file, not just for the first.
 pub fn check_tls_files(transport: &TransportConfig) -> Result<(), Vec<TlsFileError>> {
-    let sources = Sources::new(transport).map_err(|error| vec![error])?;
-    let errors: Vec<_> = sources.all().filter_map(|source| source.open().err()).collect();
+    let files = TlsFiles::new(transport).map_err(|error| vec![error])?;
+    let errors: Vec<_> = files.all().filter_map(|file| file.open().err()).collect();
     if errors.is_empty() { Ok(()) } else { Err(errors) }
 }

@@ -1,109 +1,94 @@
-use std::sync::Arc;
-use std::time::Duration;
+//! Keeps the certificates of a running listener current.
 
+use std::{sync::Arc, time::Duration};
+
+use arc_swap::ArcSwap;
+use rustls::ServerConfig;
 use tokio::sync::Notify;
-use tokio::task::spawn_blocking;
-use tokio::time::{MissedTickBehavior, interval};
 
-use super::acme::keep_certified;
-use super::context::{Origin, TlsContext, build};
-use super::files::Contents;
+use super::{
+    context::{LoadedFiles, Renewal, TlsContext, server_config},
+    files::TlsFileContents,
+};
+use crate::{
+    clock::Clock,
+    file_watcher::{Contents, FileWatcher, ReadFiles, WatchedFiles},
+};
 
-/// What a look at the files led to.
+/// Reloads the files of `context` every `transport.tls.reload_secs` and when `reload` is notified,
+/// or runs the task that obtains its certificates.
+pub(in crate::listener) async fn keep_current(context: TlsContext, reload: Arc<Notify>, clock: Clock) {
+    match &context.renewal {
+        Renewal::Files(loaded) => {
+            let reloader = CertificateReloader {
+                current: Arc::clone(&context.current),
+                loaded: Arc::clone(loaded),
+                in_use: loaded.contents.clone(),
+            };
+            let period = Duration::from_secs(loaded.tls.reload_secs.max(1));
+            let watcher = FileWatcher::new(reloader, loaded.contents.clone());
+            watcher.run(Some(period), reload).await;
+        }
+        Renewal::Task(task) => {
+            let task = task.lock().take();
+            if let Some(task) = task {
+                task(clock).await;
+            }
+        }
+    }
+}
+
+struct CertificateReloader {
+    current: Arc<ArcSwap<ServerConfig>>,
+    loaded: Arc<LoadedFiles>,
+    in_use: TlsFileContents,
+}
+
+/// What changed TLS files led to.
 #[derive(Debug, PartialEq, Eq)]
-enum Look {
-    Same,
-    Changed,
-    Broken(String),
+enum Change {
+    /// New connections use the new files.
+    Replaced,
+    /// The files cannot be used, so new connections use the old contents.
+    Kept,
+    /// The files hold what is in use again.
+    Restored,
 }
 
-/// Watches the files behind a [`TlsContext`].
-struct Watcher {
-    context: TlsContext,
-    origin: Arc<Origin>,
-    /// What is shown now.
-    shown: Contents,
-    /// The last complaint, so that it is made once.
-    complaint: Option<String>,
-}
+impl WatchedFiles for CertificateReloader {
+    type Contents = TlsFileContents;
+    type Change = Change;
+    const NAME: &'static str = "the TLS files";
 
-impl Watcher {
-    /// Compares contents, not times: what deploys certificates by renaming directories or
-    /// symbolic links (Kubernetes, certbot) does not always touch the times.
-    fn look(&mut self) -> Look {
-        let contents = match self.origin.sources.read() {
-            Ok(contents) => contents,
-            Err(error) => return Look::Broken(error.to_string()),
-        };
-        if self.shown == contents {
-            return Look::Same;
-        }
-        match build(&self.origin.sources, &contents, &self.origin.tls) {
-            Ok(config) => {
-                self.context.current.store(config);
-                self.shown = contents;
-                Look::Changed
-            }
-            Err(error) => Look::Broken(error.to_string()),
-        }
+    fn reader(&self) -> Option<ReadFiles<TlsFileContents>> {
+        let loaded = Arc::clone(&self.loaded);
+        Some(Box::new(move || loaded.files.read().map_err(|error| error.to_string())))
     }
 
-    fn report(&mut self, look: Look) {
-        match look {
-            // Files that went wrong and came back as they were deserve a word too.
-            Look::Same if self.complaint.take().is_some() => tracing::info!("TLS files are in certification again"),
-            Look::Same => {}
-            Look::Changed => {
-                self.complaint = None;
-                tracing::info!(cert = %self.origin.sources.cert.path.display(), "TLS files changed: new connections use them");
+    fn apply(&mut self, contents: Contents<TlsFileContents>) -> Change {
+        let LoadedFiles { files, tls, .. } = &*self.loaded;
+        let built = contents.and_then(|contents| {
+            if contents == self.in_use {
+                return Ok(None);
             }
-            Look::Broken(error) => {
-                if self.complaint.as_ref() != Some(&error) {
-                    tracing::error!(%error, "TLS files changed and are of no use: the old ones stay");
-                    self.complaint = Some(error);
-                }
-            }
-        }
-    }
-}
-
-/// Looks at the files behind `context` every `transport.tls.reload_secs` and shows new
-/// connections what changed. Broken files change nothing and are reported once. Goes on for
-/// ever. A context that ACME gets its certificates for is kept supplied instead.
-///
-/// `reload` has them looked at at once.
-pub(in crate::listener) async fn watch(context: TlsContext, reload: Arc<Notify>) {
-    if let Some(certification) = context.certification {
-        return keep_certified(certification).await;
-    }
-    let Some(origin) = context.origin.clone() else {
-        return;
-    };
-    let mut ticks = interval(Duration::from_secs(origin.tls.reload_secs.max(1)));
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut watcher = Watcher {
-        context,
-        shown: origin.contents.clone(),
-        origin,
-        complaint: None,
-    };
-    loop {
-        let asked = tokio::select! {
-            _ = ticks.tick() => false,
-            () = reload.notified() => true,
-        };
-        let looked = spawn_blocking(move || {
-            let look = watcher.look();
-            if asked && look == Look::Same {
-                tracing::info!("the TLS files have not changed");
-            }
-            watcher.report(look);
-            watcher
+            let config = server_config(files, &contents, tls).map_err(|error| error.to_string())?;
+            Ok(Some((contents, config)))
         });
-        match looked.await {
-            Ok(back) => watcher = back,
-            // Only when the runtime is going down.
-            Err(_) => return,
+        match built {
+            Ok(Some((contents, config))) => {
+                self.current.store(config);
+                self.in_use = contents;
+                tracing::info!(cert = %files.cert.path.display(), "TLS files changed: new connections use them");
+                Change::Replaced
+            }
+            Ok(None) => {
+                tracing::info!("the TLS files are usable again and hold the certificate in use");
+                Change::Restored
+            }
+            Err(error) => {
+                tracing::error!(%error, "TLS files changed and cannot be used; the old certificate stays in use");
+                Change::Kept
+            }
         }
     }
 }

@@ -10,6 +10,15 @@ fn case_and_parameters_do_not_matter() {
 }
 
 #[test]
+fn common_types_are_what_parsing_makes_of_them() {
+    for (text, kind) in COMMON {
+        let parsed = ContentType::parse(&format!(" {text}")).unwrap();
+        assert_eq!((parsed.as_str(), parsed.kind()), (text, kind));
+        assert_eq!(ContentType::parse(text), Ok(parsed));
+    }
+}
+
+#[test]
 fn text_is_text_and_the_rest_is_binary() {
     assert_eq!(ContentType::parse("TEXT/html").unwrap().kind(), Kind::Text);
     assert_eq!(ContentType::parse("application/ndjson").unwrap().kind(), Kind::Binary);
@@ -39,7 +48,7 @@ fn text_of_another_charset_is_binary() {
 }
 
 #[test]
-fn what_is_no_type_is_refused() {
+fn anything_else_is_refused() {
     for text in ["", "json", "/", "a/", "/b", "a b/c", "a/b/c", ";a/b", "é/b", "a/b\u{0}"] {
         assert!(ContentType::parse(text).is_err(), "{text:?}");
     }

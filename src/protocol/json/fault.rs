@@ -1,46 +1,53 @@
 //! Faults of a JSON text.
 
-/// Why a text is refused. One byte, because every step of the scanner returns it.
+/// Why a text is refused. A single byte, because every step of the scanner returns one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Fault {
     InvalidUtf8,
-    NoValue,
-    NoName,
-    NoColon,
-    NoCommaInArray,
-    NoCommaInObject,
-    NoDigit,
+    ExpectedValue,
+    ExpectedName,
+    ExpectedColon,
+    ExpectedCommaInArray,
+    ExpectedCommaInObject,
+    ExpectedDigit,
     LeadingZero,
     ControlCharacter,
-    UnfinishedString,
+    UnterminatedString,
     InvalidEscape,
     TrailingText,
     TooDeep,
-    HalfSurrogate,
+    UnpairedSurrogate,
     OutOfRange,
-    LongNumber,
+    NumberTooLong,
 }
 
 impl Fault {
-    /// The fault, and whether it makes the text invalid JSON.
-    pub(super) fn describe(self) -> (&'static str, bool) {
+    /// Whether the text is invalid JSON, rather than JSON that common parsers reject.
+    pub fn is_invalid_json(self) -> bool {
+        !matches!(
+            self,
+            Self::TooDeep | Self::UnpairedSurrogate | Self::OutOfRange | Self::NumberTooLong
+        )
+    }
+
+    pub fn describe(self) -> &'static str {
         match self {
-            Self::InvalidUtf8 => ("invalid UTF-8", true),
-            Self::NoValue => ("expected a value", true),
-            Self::NoName => ("expected a member's name in quotes", true),
-            Self::NoColon => ("expected `:`", true),
-            Self::NoCommaInArray => ("expected `,` or `]`", true),
-            Self::NoCommaInObject => ("expected `,` or `}`", true),
-            Self::NoDigit => ("expected a digit", true),
-            Self::LeadingZero => ("a number with a leading zero", true),
-            Self::ControlCharacter => ("unescaped control character in a string", true),
-            Self::UnfinishedString => ("unfinished string", true),
-            Self::InvalidEscape => ("invalid escape", true),
-            Self::TrailingText => ("unexpected text after the value", true),
-            Self::TooDeep => ("a message that nests too deep", false),
-            Self::HalfSurrogate => ("an escaped surrogate without its other half", false),
-            Self::OutOfRange => ("a number beyond the range of a double (about 1.8e308)", false),
-            Self::LongNumber => ("a number of more than 1000 bytes", false),
+            Self::InvalidUtf8 => "invalid UTF-8",
+            Self::ExpectedValue => "expected a value",
+            Self::ExpectedName => "expected a member's name in quotes",
+            Self::ExpectedColon => "expected `:`",
+            Self::ExpectedCommaInArray => "expected `,` or `]`",
+            Self::ExpectedCommaInObject => "expected `,` or `}`",
+            Self::ExpectedDigit => "expected a digit",
+            Self::LeadingZero => "a number with a leading zero",
+            Self::ControlCharacter => "unescaped control character in a string",
+            Self::UnterminatedString => "unterminated string",
+            Self::InvalidEscape => "invalid escape",
+            Self::TrailingText => "unexpected text after the value",
+            Self::TooDeep => "a message that nests too deeply",
+            Self::UnpairedSurrogate => "an unpaired surrogate escape",
+            Self::OutOfRange => "a number beyond the range of a double (about 1.8e308)",
+            Self::NumberTooLong => "a number longer than 1000 bytes",
         }
     }
 }

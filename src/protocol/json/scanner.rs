@@ -1,16 +1,16 @@
 //! A strict check of JSON texts (RFC 8259) that builds no values.
 //!
-//! A message that some readers' parsers refuse would make the whole stream unreadable for
-//! them, so the check also refuses what the RFC allows and common parsers do not read
-//! (RFC 8259, sections 8.2 and 9):
+//! A single message that a reader's parser rejects makes the whole stream unreadable for that
+//! reader. So the check also refuses JSON that the RFC allows but common parsers reject (RFC 8259,
+//! sections 8.2 and 9):
 //!
 //! - nesting beyond a limit: Ruby stops at 100 levels, Python at about 1000, Go at 10,000;
-//! - numbers beyond the range of a double, such as `1e999`: errors in Go and Rust, `Infinity`
-//!   in JavaScript and Python, which is not JSON when they write it again. Integers of more
-//!   than 4300 digits are errors in Python;
+//! - numbers beyond the range of a double, such as `1e999`: errors in Go and Rust, and `Infinity`
+//!   in JavaScript and Python, which they cannot write as JSON. Integers of more than 4300 digits
+//!   are errors in Python;
 //! - numbers of more than [`MAX_NUMBER_BYTES`]: errors in Jackson (Java);
-//! - escaped surrogates without their other half, such as `\ud800`: errors in Rust, replaced
-//!   in Go, and not encodable as UTF-8 in Python.
+//! - unpaired surrogate escapes, such as `\ud800`: errors in Rust, replaced in Go, and not
+//!   encodable as UTF-8 in Python.
 //!
 //! Accepted: duplicate keys (parsers keep the last), empty keys, and integers beyond 2^53
 //! (JavaScript rounds them).
@@ -18,19 +18,19 @@
 use super::fault::Fault;
 use crate::protocol::BadInput;
 
-/// The longest number, in bytes.
+/// The maximum length of a number.
 const MAX_NUMBER_BYTES: usize = 1000;
 
-/// Integers of up to this many digits fit the range of a double.
+/// Integers with at most this many digits are in the range of a double.
 const SAFE_DIGITS: usize = 308;
 
 /// One message of a body.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Message<'t> {
-    /// As it was written.
-    pub(super) text: &'t [u8],
+    /// The message as it was written.
+    pub text: &'t [u8],
     /// Whether there are line feeds or carriage returns between its tokens.
-    pub(super) has_line_breaks: bool,
+    pub has_line_breaks: bool,
 }
 
 /// A position in a JSON text.
@@ -52,7 +52,7 @@ enum Container {
 
 impl<'t> Scanner<'t> {
     /// A scanner at the beginning of a text.
-    pub(super) fn new(text: &'t [u8], max_depth: usize) -> Self {
+    pub fn new(text: &'t [u8], max_depth: usize) -> Self {
         Self {
             text,
             at: 0,
@@ -62,44 +62,44 @@ impl<'t> Scanner<'t> {
         }
     }
 
-    /// Why the text is refused, for the client, with the place.
-    pub(super) fn refuse(&self, fault: Fault) -> BadInput {
-        let (at, (problem, is_not_json)) = (self.at, fault.describe());
+    /// A fault at the current position, described for the client.
+    pub fn bad_input(&self, fault: Fault) -> BadInput {
+        let (at, problem) = (self.at, fault.describe());
         let reason = match fault {
             Fault::TooDeep => {
                 let max = self.max_depth;
                 format!("has a message that nests deeper than {max} levels at byte {at}")
             }
-            _ if is_not_json => format!("is not valid JSON: {problem} at byte {at}"),
-            _ => format!("has {problem} at byte {at}, which common JSON parsers refuse"),
+            _ if fault.is_invalid_json() => format!("is not valid JSON: {problem} at byte {at}"),
+            _ => format!("has {problem} at byte {at}, which common JSON parsers reject"),
         };
         BadInput::new("body", reason)
     }
 
-    /// Checks the encoding of the whole text. To be called first.
-    pub(super) fn check_utf8(&mut self) -> Result<(), Fault> {
+    /// Checks the encoding of the whole text. Must be called first.
+    pub fn check_utf8(&mut self) -> Result<(), Fault> {
         std::str::from_utf8(self.text).map(|_| ()).map_err(|error| {
             self.at = error.valid_up_to();
             Fault::InvalidUtf8
         })
     }
 
-    pub(super) fn skip_whitespace(&mut self) {
+    pub fn skip_whitespace(&mut self) {
         while let Some(byte @ (b' ' | b'\t' | b'\n' | b'\r')) = self.peek() {
             self.has_line_breaks |= matches!(byte, b'\n' | b'\r');
             self.at += 1;
         }
     }
 
-    /// Skips `byte` if it is the next one.
-    pub(super) fn skip_byte(&mut self, byte: u8) -> bool {
+    /// Skips the next byte if it is `byte`.
+    pub fn skip_byte(&mut self, byte: u8) -> bool {
         let found = self.peek() == Some(byte);
         self.at += usize::from(found);
         found
     }
 
-    /// Skips what separates elements of an array; `false`: the array has ended.
-    pub(super) fn next_element(&mut self) -> Result<bool, Fault> {
+    /// Skips the comma before the next element of an array; `false` if the array ends instead.
+    pub fn next_element(&mut self) -> Result<bool, Fault> {
         match self.peek() {
             Some(b',') => {
                 self.at += 1;
@@ -110,12 +110,12 @@ impl<'t> Scanner<'t> {
                 self.at += 1;
                 Ok(false)
             }
-            _ => Err(Fault::NoCommaInArray),
+            _ => Err(Fault::ExpectedCommaInArray),
         }
     }
 
-    /// One value with everything in it, from its first byte.
-    pub(super) fn message(&mut self) -> Result<Message<'t>, Fault> {
+    /// Reads a complete value, from its first byte.
+    pub fn message(&mut self) -> Result<Message<'t>, Fault> {
         let start = self.at;
         self.has_line_breaks = false;
         loop {
@@ -128,8 +128,8 @@ impl<'t> Scanner<'t> {
         }
     }
 
-    /// The text ends here.
-    pub(super) fn finish(&mut self) -> Result<(), Fault> {
+    /// Checks that the text ends here.
+    pub fn finish(&mut self) -> Result<(), Fault> {
         self.skip_whitespace();
         match self.peek() {
             None => Ok(()),
@@ -137,8 +137,8 @@ impl<'t> Scanner<'t> {
         }
     }
 
-    /// Reads a value, or the beginning of an array or object that has elements. Returns whether
-    /// the value is complete; otherwise its first element comes next.
+    /// Reads a scalar or an empty container, or the beginning of another container. Returns
+    /// whether the value is complete; if not, its first element comes next.
     fn begin_value(&mut self) -> Result<bool, Fault> {
         match self.peek() {
             Some(b'[') => {
@@ -164,12 +164,12 @@ impl<'t> Scanner<'t> {
             Some(b't') => self.word(b"true"),
             Some(b'f') => self.word(b"false"),
             Some(b'n') => self.word(b"null"),
-            _ => Err(Fault::NoValue),
+            _ => Err(Fault::ExpectedValue),
         }
     }
 
-    /// After a value: closes what ends with it. Returns whether the outermost value has ended;
-    /// otherwise the next element comes next.
+    /// After a value: closes the containers that end with it. Returns whether the outermost value
+    /// is complete; if not, another element comes next.
     fn end_value(&mut self) -> Result<bool, Fault> {
         while let Some(container) = self.open.last().copied() {
             self.skip_whitespace();
@@ -185,7 +185,7 @@ impl<'t> Scanner<'t> {
                     self.at += 1;
                     false
                 }
-                (Container::Object, _) => return Err(Fault::NoCommaInObject),
+                (Container::Object, _) => return Err(Fault::ExpectedCommaInObject),
             };
             if more {
                 return Ok(false);
@@ -205,15 +205,15 @@ impl<'t> Scanner<'t> {
         Ok(())
     }
 
-    /// A member's name, and the colon after it.
+    /// Reads a member's name and the colon after it.
     fn key(&mut self) -> Result<(), Fault> {
         if self.peek() != Some(b'"') {
-            return Err(Fault::NoName);
+            return Err(Fault::ExpectedName);
         }
         self.string()?;
         self.skip_whitespace();
         if !self.skip_byte(b':') {
-            return Err(Fault::NoColon);
+            return Err(Fault::ExpectedColon);
         }
         self.skip_whitespace();
         Ok(())
@@ -221,7 +221,7 @@ impl<'t> Scanner<'t> {
 
     fn word(&mut self, word: &[u8]) -> Result<bool, Fault> {
         if !self.rest().starts_with(word) {
-            return Err(Fault::NoValue);
+            return Err(Fault::ExpectedValue);
         }
         self.at += word.len();
         Ok(true)
@@ -238,7 +238,7 @@ impl<'t> Scanner<'t> {
                 }
                 Some(b'\\') => self.escape()?,
                 Some(_) => return Err(Fault::ControlCharacter),
-                None => return Err(Fault::UnfinishedString),
+                None => return Err(Fault::UnterminatedString),
             }
         }
     }
@@ -260,11 +260,11 @@ impl<'t> Scanner<'t> {
             0xd800..=0xdbff => {
                 let second = self.rest().get(6..).and_then(unit);
                 if !second.is_some_and(|second| (0xdc00..=0xdfff).contains(&second)) {
-                    return Err(Fault::HalfSurrogate);
+                    return Err(Fault::UnpairedSurrogate);
                 }
                 self.at += 12;
             }
-            0xdc00..=0xdfff => return Err(Fault::HalfSurrogate),
+            0xdc00..=0xdfff => return Err(Fault::UnpairedSurrogate),
             _ => self.at += 6,
         }
         Ok(())
@@ -294,7 +294,7 @@ impl<'t> Scanner<'t> {
         let text = self.text.get(start..self.at).unwrap_or_default();
         if text.len() > MAX_NUMBER_BYTES {
             self.at = start;
-            return Err(Fault::LongNumber);
+            return Err(Fault::NumberTooLong);
         }
         if (has_exponent || digits > SAFE_DIGITS) && !is_finite(text) {
             self.at = start;
@@ -303,7 +303,7 @@ impl<'t> Scanner<'t> {
         Ok(())
     }
 
-    /// One or more digits; returns how many.
+    /// Reads one or more digits; returns their number.
     fn digits(&mut self) -> Result<usize, Fault> {
         let rest = self.rest();
         let count = rest
@@ -312,7 +312,7 @@ impl<'t> Scanner<'t> {
             .unwrap_or(rest.len());
         self.at += count;
         if count == 0 {
-            return Err(Fault::NoDigit);
+            return Err(Fault::ExpectedDigit);
         }
         Ok(count)
     }
@@ -326,8 +326,8 @@ impl<'t> Scanner<'t> {
     }
 }
 
-/// How many bytes at the beginning belong to a string as they are: neither a quote, nor a
-/// backslash, nor a control character. Looks at eight bytes at a time.
+/// The number of bytes before the first quote, backslash or control character. Tests eight bytes at
+/// a time.
 fn plain_len(bytes: &[u8]) -> usize {
     const ONES: u64 = u64::from_ne_bytes([1; 8]);
     const HIGH_BITS: u64 = ONES << 7;

@@ -8,7 +8,7 @@ fn messages(body: &str) -> String {
 
 fn refusal(body: &[u8]) -> String {
     match flatten(body, true, DEPTH) {
-        Ok(stored) => panic!("{body:?} is taken as {stored:?}"),
+        Ok(stored) => panic!("{body:?} is accepted as {stored:?}"),
         Err(error) => error.to_string(),
     }
 }
@@ -103,7 +103,7 @@ fn other_texts_are_refused_with_the_place() {
         (b"[Infinity]", "expected a value at byte 1"),
         (b"-Infinity", "expected a digit at byte 1"),
         (b"'a'", "expected a value at byte 0"),
-        (b"\"a", "unfinished string at byte 2"),
+        (b"\"a", "unterminated string at byte 2"),
         (b"\"a\nb\"", "unescaped control character in a string at byte 2"),
         (b"\"\0\"", "unescaped control character in a string at byte 1"),
         (b"\"\\x\"", "invalid escape at byte 1"),
@@ -125,10 +125,10 @@ fn other_texts_are_refused_with_the_place() {
 }
 
 #[test]
-fn json_that_common_parsers_refuse_is_refused_with_the_place() {
-    let surrogate = "an escaped surrogate without its other half";
+fn json_that_common_parsers_reject_is_refused_with_the_place() {
+    let surrogate = "an unpaired surrogate escape";
     let range = "a number beyond the range of a double (about 1.8e308)";
-    let long = "a number of more than 1000 bytes";
+    let long = "a number longer than 1000 bytes";
     let digits = |count: usize| "7".repeat(count);
     let cases: &[(String, &str, usize)] = &[
         (r#""\ud800""#.into(), surrogate, 1),
@@ -146,7 +146,7 @@ fn json_that_common_parsers_refuse_is_refused_with_the_place() {
         (format!("0.{}", digits(5000)), long, 0),
     ];
     for (body, problem, at) in cases {
-        let expected = format!("body: has {problem} at byte {at}, which common JSON parsers refuse");
+        let expected = format!("body: has {problem} at byte {at}, which common JSON parsers reject");
         assert_eq!(refusal(body.as_bytes()), expected, "{body}");
     }
 }
@@ -156,7 +156,7 @@ fn messages_nest_as_deep_as_the_limit() {
     let arrays = |depth: usize| format!("{}{}", "[".repeat(depth), "]".repeat(depth));
     let objects = |depth: usize| format!("{}1{}", "{\"a\":".repeat(depth), "}".repeat(depth));
     let both = |depth: usize| format!("{}{}", "[{\"a\":".repeat(depth / 2), "}]".repeat(depth / 2));
-    // The array around messages is not theirs.
+    // The array around the messages does not count.
     assert!(flatten(arrays(DEPTH + 1).as_bytes(), true, DEPTH).is_ok());
     assert!(flatten(objects(DEPTH).as_bytes(), true, DEPTH).is_ok());
     let nested = |body: String, at: usize| {

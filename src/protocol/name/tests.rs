@@ -27,7 +27,7 @@ fn merged_slashes_of_a_gid_are_restored() {
 }
 
 #[test]
-fn names_that_differ_in_runs_of_slashes_are_one() {
+fn names_that_differ_in_runs_of_slashes_are_equal() {
     let of = |text: &str| StreamName::new(text).unwrap();
     for spellings in [
         &[
@@ -64,7 +64,7 @@ fn names_that_differ_in_runs_of_slashes_are_one() {
 }
 
 #[test]
-fn the_form_of_a_beginning_is_the_beginning_of_the_form() {
+fn the_form_of_a_prefix_is_a_prefix_of_the_form() {
     let alphabet = ['/', ':', 'a'];
     for number in 0..3_u32.pow(8) {
         let text: String = (0..8)
@@ -74,7 +74,7 @@ fn the_form_of_a_beginning_is_the_beginning_of_the_form() {
         assert_eq!(canonical(&form), form);
         assert!(!form.contains("///"), "{form}");
         for end in 0..=text.len() {
-            // A slash more or less at its end is decided by what follows.
+            // What follows decides how many slashes remain at the end.
             let start = canonical(&text[..end]);
             assert!(form.starts_with(&*start), "{text} {start}");
         }
@@ -82,7 +82,7 @@ fn the_form_of_a_beginning_is_the_beginning_of_the_form() {
 }
 
 #[test]
-fn what_is_not_a_name_is_refused_with_the_reason() {
+fn an_invalid_name_is_refused_with_the_reason() {
     for (text, error) in [
         ("", NameError::Empty),
         ("a%00b", NameError::Control),
@@ -110,7 +110,7 @@ fn what_is_not_a_name_is_refused_with_the_reason() {
 }
 
 #[test]
-fn what_is_put_back_or_merged_counts_for_the_length() {
+fn restored_and_merged_slashes_count_for_the_length() {
     let a = |count| "a".repeat(count);
     assert!(name(&format!("gid:/{}", a(1018))).is_ok());
     assert_eq!(name(&format!("gid:/{}", a(1019))), Err(NameError::TooLong));

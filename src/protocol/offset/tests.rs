@@ -5,7 +5,7 @@ fn at(incarnation: u64, position: u64) -> Offset {
 }
 
 #[test]
-fn offsets_sort_as_text_and_come_back_as_they_were() {
+fn offsets_sort_as_text_and_parse_to_what_they_were() {
     let offsets = [
         at(0, 0),
         at(0, 9),
@@ -27,7 +27,7 @@ fn offsets_sort_as_text_and_come_back_as_they_were() {
 }
 
 #[test]
-fn the_last_digit_means_nothing() {
+fn the_last_digit_is_ignored() {
     for digit in 0..10 {
         let text = format!("0000000000000007_000000000004711{digit}");
         assert_eq!(ReadFrom::parse(&text), Ok(ReadFrom::At(at(7, 4711))), "{text}");

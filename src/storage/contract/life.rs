@@ -1,4 +1,4 @@
-//! Batches are whole, and what is removed is gone.
+//! Atomic batches, removal, due times, writers and trimming.
 
 use super::{Subject, append, drain, get, producer, producer_state, put, record, remove, writer};
 use crate::storage::{
@@ -53,7 +53,7 @@ pub(crate) fn a_batch_is_refused_whole<S: Subject>() {
         assert_eq!(store.due(u64::MAX, 10).unwrap(), vec![]);
         assert_eq!(store.usage(), before);
     }
-    // An append that the batch itself moved past.
+    // An append at a tail that the batch itself has moved.
     assert!(matches!(
         store.commit(&[append(1, 5, "x"), append(1, 5, "y")]),
         Err(CommitError::TailMoved { id: 1, tail: 6 })
@@ -62,7 +62,7 @@ pub(crate) fn a_batch_is_refused_whole<S: Subject>() {
     assert_eq!(&store.read(1, 0..10).unwrap()[..], b"hello!");
 }
 
-pub(crate) fn a_removed_stream_is_gone_and_its_name_free<S: Subject>() {
+pub(crate) fn a_removed_stream_is_gone_and_its_name_is_free<S: Subject>() {
     let subject = S::new();
     let store = subject.open();
     let due = StreamRecord {
@@ -88,7 +88,7 @@ pub(crate) fn a_removed_stream_is_gone_and_its_name_free<S: Subject>() {
     assert_eq!(producer_state(&store, 2, "p"), None);
     assert!(store.read(1, 0..10).unwrap().is_empty());
     assert_eq!(producer_state(&store, 1, "p"), None);
-    // Away and back in one batch.
+    // Removed and created in one batch.
     store
         .commit(&[remove("a", 2), put("a", record(3)), append(3, 0, "third"), producer(3)])
         .unwrap();
@@ -102,19 +102,19 @@ pub(crate) fn a_removed_stream_is_gone_and_its_name_free<S: Subject>() {
     );
     assert_eq!(&store.read(3, 0..10).unwrap()[..], b"third");
     assert_eq!(producer_state(&store, 3, "p"), Some(state));
-    // There and away in one batch.
+    // Created and removed in one batch.
     store
         .commit(&[put("b", record(4)), append(4, 0, "short"), remove("b", 4)])
         .unwrap();
     assert_eq!(get(&store, "b"), None);
-    // Another stream's name is left alone.
+    // The name belongs to another stream now.
     store.commit(&[remove("a", 1)]).unwrap();
     assert_eq!(get(&store, "a").unwrap().tail, 5);
     assert_eq!(store.usage().streams, 1);
     assert_eq!(store.usage().bytes, 5);
 }
 
-pub(crate) fn a_name_given_to_another_id_forgets_the_first<S: Subject>() {
+pub(crate) fn a_name_put_for_another_id_removes_the_first_stream<S: Subject>() {
     let subject = S::new();
     let store = subject.open();
     let due = StreamRecord {
@@ -229,7 +229,7 @@ pub(crate) fn writers_are_kept_by_stream<S: Subject>() {
     }
 }
 
-pub(crate) fn maintain_gives_space_back<S: Subject>() {
+pub(crate) fn maintenance_frees_removed_streams<S: Subject>() {
     let subject = S::new();
     let store = subject.open();
     store.commit(&[put("keep", record(1)), append(1, 0, "kept")]).unwrap();
@@ -256,7 +256,7 @@ pub(crate) fn maintain_gives_space_back<S: Subject>() {
     assert!(!store.maintain().unwrap());
 }
 
-pub(crate) fn a_past_that_was_given_up_is_not_kept<S: Subject>() {
+pub(crate) fn trimmed_bytes_are_freed<S: Subject>() {
     let subject = S::new();
     let mut store = subject.open();
     let kept_from = |given_up: u64| StreamRecord {
@@ -290,7 +290,7 @@ pub(crate) fn a_past_that_was_given_up_is_not_kept<S: Subject>() {
             store = subject.open();
         }
     }
-    // All of it, and the stream goes on from where it was.
+    // Trimmed completely, a stream continues at its tail.
     let tail = all.len() as u64;
     store.commit(&[put("a", kept_from(tail))]).unwrap();
     drain(&store);
@@ -298,7 +298,7 @@ pub(crate) fn a_past_that_was_given_up_is_not_kept<S: Subject>() {
     assert_eq!(get(&store, "a").unwrap().tail, tail);
     store.commit(&[append(1, tail, "next")]).unwrap();
     assert_eq!(&store.read(1, tail..tail + 10).unwrap()[..], b"next");
-    // One that begins with a past that nobody has.
+    // A copied stream may begin trimmed.
     let copied = StreamRecord { id: 3, ..kept_from(70) };
     store.commit(&[put("c", copied), append(3, 70, "later")]).unwrap();
     assert_eq!(get(&store, "c").unwrap().tail, 75);
@@ -331,7 +331,7 @@ pub(crate) fn ids_are_never_repeated<S: Subject>() {
     let mut store = subject.open();
     let mut next = 0;
     for round in 0..4u64 {
-        // The lowest is the clock's, which may step back.
+        // `lowest` comes from a clock, which may step back.
         for (count, lowest) in [(1u64, 0), (10, 5_000 * round), (1000, 40_000 + round), (7, 30_000)] {
             let first = store.reserve_ids(count, lowest).unwrap();
             assert!(first > 0 && first >= next, "{first} after {next} in round {round}");

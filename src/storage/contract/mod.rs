@@ -1,4 +1,4 @@
-//! What every store must do, as one suite that each of them runs.
+//! The contract of [`Storage`], as a test suite that every store runs.
 
 mod life;
 mod model;
@@ -8,25 +8,24 @@ mod scale;
 use bytes::Bytes;
 
 pub(crate) use self::{life::*, model::*, records::*, scale::*};
-use super::{Change, Lifetime, ProducerState, Progress, Storage, Stored, StreamId, StreamRecord, WriterState};
-use crate::protocol::{Framing, Millis, StreamName};
+use super::{Change, ProducerState, Progress, Storage, Stored, StreamId, StreamRecord, WriterState};
+use crate::protocol::{Framing, Lifetime, Millis, StreamName};
 
-/// A kind of store under test. It lives as long as this value does.
+/// A kind of store under test, and the place that one is kept in.
 pub(crate) trait Subject {
     type Store: Storage;
 
     /// A new place for a store.
     fn new() -> Self;
 
-    /// Opens what is there. Whoever opened it before has let go of it.
+    /// Opens the store, which must be closed.
     fn open(&self) -> Self::Store;
 
-    /// Whether what was committed is there when the store is opened again.
+    /// Whether the store survives being closed.
     const LASTING: bool = true;
 }
 
-/// A directory for a store under test: in memory where there is such a thing, because what a
-/// sync costs there is not what is tested.
+/// A directory for a store under test, in memory if possible: the cost of a sync is not under test.
 pub(crate) fn scratch() -> tempfile::TempDir {
     tempfile::tempdir_in("/dev/shm").unwrap_or_else(|_| tempfile::tempdir().unwrap())
 }
@@ -45,28 +44,28 @@ macro_rules! contract {
         $crate::storage::contract::contract!(
             $subject;
             an_empty_store_has_nothing,
-            a_record_comes_back_whole,
+            a_record_is_read_as_written,
             a_record_is_replaced,
             ranges_read_what_was_appended,
             a_batch_may_append_to_a_stream_several_times,
             streams_do_not_mix,
-            a_fork_begins_where_it_branches_off,
+            a_fork_begins_at_its_fork_point,
             lists_are_sorted_and_paged,
-            a_stream_keeps_its_creators_spelling,
+            a_stream_keeps_the_spelling_of_its_creation,
             a_batch_is_refused_whole,
-            a_removed_stream_is_gone_and_its_name_free,
-            a_name_given_to_another_id_forgets_the_first,
+            a_removed_stream_is_gone_and_its_name_is_free,
+            a_name_put_for_another_id_removes_the_first_stream,
             due_streams_come_soonest_first,
             writers_are_kept_by_stream,
-            maintain_gives_space_back,
-            a_past_that_was_given_up_is_not_kept,
+            maintenance_frees_removed_streams,
+            trimmed_bytes_are_freed,
             usage_counts,
             ids_are_never_repeated,
-            large_values_come_back,
+            large_values_survive,
             many_streams_in_one_batch,
             readers_see_whole_batches,
             random_batches_agree_with_a_model,
-            everything_is_there_after_opening_again,
+            everything_survives_reopening,
         );
     };
 }
@@ -124,7 +123,7 @@ pub(crate) fn producer(id: StreamId, key: &str, state: ProducerState, used_at: M
     }
 }
 
-/// Where a stream's writer stands.
+/// The state of a stream's writer.
 pub(crate) fn writer(store: &impl Storage, id: StreamId, key: &str) -> Option<WriterState> {
     let writers = store.writers(id).unwrap();
     writers
@@ -150,7 +149,7 @@ fn drain(store: &impl Storage) {
             return;
         }
     }
-    panic!("upkeep never ends");
+    panic!("maintenance never ends");
 }
 
 fn get(store: &impl Storage, text: &str) -> Option<Stored> {

@@ -1,14 +1,17 @@
-//! A store in a few lines, to compare the others with.
+//! A minimal store, to compare others with.
 
 use std::collections::HashMap;
 
 use super::{append, name, put, record, remove};
-use crate::storage::{Change, ProducerState, Progress, Retention, Storage, StorageError, StreamRecord, WriterState};
+use crate::{
+    random::Random,
+    storage::{Change, ProducerState, Progress, Retention, Storage, StorageError, StreamRecord, WriterState},
+};
 
 /// A stream's record, bytes and writers.
 type Kept = (StreamRecord, Vec<u8>, HashMap<String, WriterState>);
 
-/// A model of what a store holds.
+/// A model of the contents of a store.
 #[derive(Debug, Default, Clone, PartialEq)]
 pub(crate) struct Model {
     pub(crate) streams: HashMap<String, Kept>,
@@ -19,7 +22,7 @@ impl Model {
         self.compare(store).unwrap();
     }
 
-    /// What a store has that the model does not, or the other way round.
+    /// Describes the first difference between the model and a store.
     pub(crate) fn compare(&self, store: &dyn Storage) -> Result<(), String> {
         let same = |what: &str, same: bool| if same { Ok(()) } else { Err(what.to_owned()) };
         let failed = |error: StorageError| format!("{error:?}");
@@ -63,26 +66,23 @@ impl Model {
     }
 }
 
-/// Draws batches that an engine might commit, and keeps the model in step.
+/// Generates batches that an engine might commit, and applies them to a model.
 #[derive(Debug)]
 pub(crate) struct Driver {
-    state: u64,
+    random: Random,
     next_id: u64,
 }
 
 impl Driver {
     pub(crate) fn new(seed: u64) -> Self {
         Self {
-            state: seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1,
+            random: Random::seeded(seed),
             next_id: 1,
         }
     }
 
     pub(crate) fn below(&mut self, limit: u64) -> u64 {
-        self.state ^= self.state << 13;
-        self.state ^= self.state >> 7;
-        self.state ^= self.state << 17;
-        (self.state >> 11) % limit
+        self.random.between(0, limit - 1)
     }
 
     fn writer(&mut self) -> Option<WriterState> {
@@ -98,7 +98,7 @@ impl Driver {
         Some(WriterState { progress, used_at })
     }
 
-    /// Changes `model` and returns the batch that does the same to a store.
+    /// Changes `model` and returns the batch that makes the same change to a store.
     pub(crate) fn batch(&mut self, model: &mut Model, max_append: u64) -> Vec<Change> {
         let steps = 1 + self.below(12);
         let mut batch = Vec::new();

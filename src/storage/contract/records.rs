@@ -1,4 +1,4 @@
-//! Records and bytes come back as they were written.
+//! Records and bytes are read as they were written.
 
 use bytes::Bytes;
 
@@ -24,7 +24,7 @@ pub(crate) fn an_empty_store_has_nothing<S: Subject>() {
     drain(&store);
 }
 
-pub(crate) fn a_record_comes_back_whole<S: Subject>() {
+pub(crate) fn a_record_is_read_as_written<S: Subject>() {
     let subject = S::new();
     let store = subject.open();
     let full = StreamRecord {
@@ -183,7 +183,7 @@ pub(crate) fn streams_do_not_mix<S: Subject>() {
     }
 }
 
-pub(crate) fn a_fork_begins_where_it_branches_off<S: Subject>() {
+pub(crate) fn a_fork_begins_at_its_fork_point<S: Subject>() {
     let subject = S::new();
     let store = subject.open();
     let fork = StreamRecord {
@@ -244,7 +244,7 @@ pub(crate) fn lists_are_sorted_and_paged<S: Subject>() {
     assert_eq!(all, sorted);
 }
 
-pub(crate) fn a_stream_keeps_its_creators_spelling<S: Subject>() {
+pub(crate) fn a_stream_keeps_the_spelling_of_its_creation<S: Subject>() {
     let subject = S::new();
     let mut store = subject.open();
     let due = |at| StreamRecord {
@@ -271,7 +271,7 @@ pub(crate) fn a_stream_keeps_its_creators_spelling<S: Subject>() {
         assert_eq!(store.due(at, 10).unwrap(), [name("a/b")]);
         assert_eq!(store.usage().streams, 2);
     }
-    // The next stream of that name has another creator, whether or not the first was removed.
+    // The next stream of that name has a spelling of its own, whether or not the first was removed.
     store.commit(&[remove("a/b", 1), put("a/b", record(3))]).unwrap();
     assert_eq!(names(&store, ""), ["a/b", "c"]);
     store.commit(&[put("a////b", record(4))]).unwrap();

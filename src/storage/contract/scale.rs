@@ -1,4 +1,4 @@
-//! Large values, many streams, several threads, several openings.
+//! Large values, many streams, concurrent readers, reopening.
 
 use std::sync::{
     Arc,
@@ -10,7 +10,7 @@ use bytes::Bytes;
 use super::{Driver, Model, Subject, append, drain, get, name, put, record, remove};
 use crate::storage::{Change, ProducerState, Storage, Stored, StreamRecord};
 
-pub(crate) fn large_values_come_back<S: Subject>() {
+pub(crate) fn large_values_survive<S: Subject>() {
     let subject = S::new();
     let store = subject.open();
     let large: Vec<u8> = (0..5_000_000u32)
@@ -54,8 +54,8 @@ pub(crate) fn many_streams_in_one_batch<S: Subject>() {
     assert_eq!(store.list("", Some("s01990"), 100).unwrap().len(), 10);
 }
 
-/// Two streams grow in step, with a record that says how far: whoever reads must never see
-/// one of the three without the others, and never less than a commit that has returned.
+/// Two streams and a record change together. A reader must never see one change without the others,
+/// nor less than a commit that has returned.
 pub(crate) fn readers_see_whole_batches<S: Subject>() {
     let subject = S::new();
     let store = Arc::new(subject.open());
@@ -71,7 +71,7 @@ pub(crate) fn readers_see_whole_batches<S: Subject>() {
                     let second = store.read(2, 0..1 << 20).unwrap();
                     assert!(first.len() >= seen && second.len() >= first.len());
                     assert!(second.starts_with(&first));
-                    assert!(first.len().is_multiple_of(12), "half a batch: {}", first.len());
+                    assert!(first.len().is_multiple_of(12), "part of a batch: {}", first.len());
                     let page = store.list("", None, 10).unwrap();
                     assert_eq!(page[0].1.tail, page[1].1.tail);
                     let seq = page[0]
@@ -137,7 +137,7 @@ pub(crate) fn random_batches_agree_with_a_model<S: Subject>() {
     }
 }
 
-pub(crate) fn everything_is_there_after_opening_again<S: Subject>() {
+pub(crate) fn everything_survives_reopening<S: Subject>() {
     if !S::LASTING {
         return;
     }

@@ -1,26 +1,19 @@
-//! The core of the stores that keep their streams on disk.
+//! The store that keeps its streams on disk.
 //!
-//! A batch goes to the journal, one write and one sync, and into a table in memory; it is
-//! acknowledged then. When the table has grown, a checkpoint brings it to the index, a redb
-//! database, and the bytes of large streams to their data files, if the mode has any; then
-//! the journal begins anew. A start reads the journal into the table again. So a commit costs
-//! what its bytes cost, and the index is written in large pieces, each of them a transaction.
-//!
-//! `docs/storage.md` has the format.
+//! A batch is appended to the journal (one write, one sync) and applied to a table in memory, and
+//! is acknowledged then. A checkpoint writes a table that has grown to the index, a redb database,
+//! and the bytes of large streams to their data files; then the journal starts over. A start
+//! replays the journal. So a commit costs by the byte, and the index is written in large
+//! transactions. `docs/storage.md` describes the format.
 
-pub(crate) mod base;
-pub(crate) mod copy;
-pub(crate) mod disk;
-mod earlier;
-mod entry;
-mod files;
-mod former;
-mod frame;
-#[cfg(any(test, fuzzing))]
-pub(crate) mod fuzzing;
-pub(crate) mod journal;
-mod memtable;
+mod checkpoint;
+pub(super) mod copy;
+mod inspect;
+mod legacy_names;
+mod pinned;
 mod read;
+mod reopen;
+mod salvage;
 mod view;
 mod write;
 
@@ -29,52 +22,64 @@ use std::sync::Arc;
 use parking_lot::{Mutex, RwLock};
 use redb::Database;
 
-use self::{
-    base::{Index, Snapshot, Totals},
+use self::view::View;
+use super::{
+    StorageError, Usage,
+    data_files::DataFiles,
     disk::Disk,
-    files::DataFiles,
+    index::{Index, Snapshot, Totals, schema::storage_error},
     journal::Journal,
-    view::View,
 };
-use super::{StorageError, Usage};
-use crate::clock;
+use crate::{clock::Clock, random::Random};
 
-/// In the file modes a stream has a file of its own from here on. Below, the file's block and
-/// name on disk would be most of what it costs.
-const FILE_FROM: u64 = 64 * 1024;
+/// In the file modes, the size at which a stream gets a data file. For a smaller stream, the block
+/// and the name of a file would be most of its cost.
+const MIN_DATA_FILE: u64 = 64 * 1024;
 
-/// Memory for the index in the file modes, where it has no bytes of large streams.
+/// The cache of the index in the file modes, where it holds no bytes of large streams.
 const FILE_INDEX_CACHE_BYTES: usize = 16 * 1024 * 1024;
 
-/// How a store behaves.
+/// The place of the bytes of large streams.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Layout {
+    /// In the index.
+    Index,
+    /// In data files, one for each large stream.
+    DataFiles,
+}
+
+/// The behaviour of a store.
 #[derive(Debug, Clone)]
 pub(crate) struct Options {
     /// Whether a batch is on disk when it is acknowledged.
     pub(crate) sync: bool,
-    /// From how many bytes on a stream gets a data file.
-    pub(crate) spill: Option<u64>,
-    /// How many data files may be open.
+    /// The size at which a stream gets a data file; `None`: never.
+    pub(crate) min_data_file: Option<u64>,
     pub(crate) max_open_files: usize,
-    /// Memory for recently used parts of the index.
+    /// The cache of the index.
     pub(crate) cache_bytes: usize,
-    /// How much the table in memory may hold before a checkpoint.
+    /// The size of the table in memory at which a checkpoint is due.
     pub(crate) checkpoint_bytes: u64,
+    pub(crate) clock: Clock,
+    pub(crate) random: Random,
 }
 
 impl Default for Options {
     fn default() -> Self {
         Self {
             sync: true,
-            spill: None,
+            min_data_file: None,
             max_open_files: 64,
             cache_bytes: 64 * 1024 * 1024,
             checkpoint_bytes: 4 * 1024 * 1024,
+            clock: Clock::system(),
+            random: Random::system(),
         }
     }
 }
 
 impl Options {
-    /// For `acid`: everything in the index.
+    /// For `acid`: everything is in the index.
     pub(crate) fn acid(cache_bytes: usize) -> Self {
         Self {
             cache_bytes,
@@ -86,10 +91,17 @@ impl Options {
     pub(crate) fn file(sync: bool, max_open_files: usize) -> Self {
         Self {
             sync,
-            spill: Some(FILE_FROM),
+            min_data_file: Some(MIN_DATA_FILE),
             max_open_files,
             cache_bytes: FILE_INDEX_CACHE_BYTES,
             ..Self::default()
+        }
+    }
+
+    pub(crate) fn layout(&self) -> Layout {
+        match self.min_data_file {
+            None => Layout::Index,
+            Some(_) => Layout::DataFiles,
         }
     }
 }
@@ -101,28 +113,28 @@ pub(crate) struct JournaledStore {
     options: Options,
     index: Index,
     files: DataFiles,
-    /// What readers see.
+    /// The state that readers see.
     view: RwLock<View>,
-    /// Held by whoever writes, and changes the view.
+    /// Locked by everyone who writes or replaces the view.
     writer: Mutex<Writer>,
 }
 
 #[derive(Debug)]
 struct Writer {
-    /// `None` after an I/O error, until it can be opened again: redb refuses to go on.
+    /// `None` after an I/O error until it is reopened: redb refuses to continue.
     db: Option<Database>,
     journal: Journal,
     /// The last journal record that is known to be in the index.
     applied: u64,
     next_id: u64,
-    /// Whether anything in the index waits to be cleared away.
+    /// Whether the index has anything to reclaim.
     garbage: bool,
-    /// Bytes given back since the disk was last seen to have room: what can still be written
-    /// to the index's own free pages when the disk has none.
+    /// Bytes reclaimed since the disk last had space: what still fits into the index's own free
+    /// pages while the disk is full.
     credit: u64,
-    /// How many copies of the store are being made. Meanwhile nothing is cleared away.
+    /// The number of copies under way, which suspend reclaiming.
     copies: usize,
-    /// After a failed checkpoint: how large the table must be for the next attempt.
+    /// After a failed checkpoint, the size of the table at which to try again.
     retry_at: u64,
 }
 
@@ -134,12 +146,12 @@ impl JournaledStore {
             unsynced: Arc::default(),
         };
         let (db, totals) = index.open()?;
-        let salt = clock::random_between(1, u64::MAX);
-        let (journal, recovered) = Journal::open(&*disk, options.sync, totals.applied, salt)?;
-        let snapshot = Snapshot::take(&db).map_err(|error| base::schema::storage_error("reading the index", error))?;
+        let salt = options.random.between(1, u64::MAX);
+        let (journal, unapplied) = Journal::open(&*disk, options.sync, totals.applied, salt)?;
+        let snapshot = Snapshot::take(&db).map_err(|error| storage_error("reading the index", error))?;
         let mut view = View::new(snapshot, &totals, 0);
-        let next_id = view.replay(&recovered)?.max(totals.next_id);
-        // What was appended since has used it.
+        let next_id = view.replay(&unapplied)?.max(totals.next_id);
+        // The replayed appends have used part of the saved credit.
         let credit = totals.credit.saturating_sub(2 * view.mem.cost());
         Ok(Self {
             files: DataFiles::new(Arc::clone(&disk), options.max_open_files),
@@ -158,6 +170,10 @@ impl JournaledStore {
                 retry_at: 0,
             }),
         })
+    }
+
+    pub(crate) fn options(&self) -> &Options {
+        &self.options
     }
 
     pub(crate) fn usage(&self) -> Usage {
@@ -179,65 +195,12 @@ impl JournaledStore {
 
 impl Drop for JournaledStore {
     fn drop(&mut self) {
-        // So that the next start has nothing to read again; if it fails, it has.
+        // Spares the next start the replay. If it fails, the journal still has everything.
         if let Err(error) = self.checkpoint(&mut self.writer.lock()) {
-            tracing::warn!(%error, "the last checkpoint failed, the journal still has everything");
+            tracing::warn!(%error, "the final checkpoint failed; the next start replays the journal");
         }
     }
 }
-
-/// Makes a store out of a struct around a [`JournaledStore`].
-macro_rules! delegate_storage {
-    ($store:ty, $mode:expr) => {
-        impl Storage for $store {
-            fn get(&self, name: &StreamName) -> Result<Option<Stored>, StorageError> {
-                self.0.get(name)
-            }
-
-            fn writers(&self, id: StreamId) -> Result<Vec<(String, WriterState)>, StorageError> {
-                self.0.writers(id)
-            }
-
-            fn list(
-                &self,
-                prefix: &str,
-                after: Option<&str>,
-                limit: usize,
-            ) -> Result<Vec<(StreamName, Stored)>, StorageError> {
-                self.0.list(prefix, after, limit)
-            }
-
-            fn due(&self, now: Millis, limit: usize) -> Result<Vec<StreamName>, StorageError> {
-                self.0.due(now, limit)
-            }
-
-            fn read(&self, id: StreamId, range: Range<Position>) -> Result<Bytes, StorageError> {
-                self.0.read(id, range)
-            }
-
-            fn commit(&self, batch: &[Change]) -> Result<(), CommitError> {
-                self.0.commit(batch)
-            }
-
-            fn reserve_ids(&self, count: u64, lowest: StreamId) -> Result<StreamId, CommitError> {
-                self.0.reserve_ids(count, lowest)
-            }
-
-            fn maintain(&self) -> Result<bool, CommitError> {
-                self.0.maintain()
-            }
-
-            fn usage(&self) -> Usage {
-                self.0.usage()
-            }
-
-            fn backup(&self, target: &Path, progress: &mut tools::Progress<'_>) -> Result<tools::Report, StorageError> {
-                tools::backup(&self.0, target, $mode, progress)
-            }
-        }
-    };
-}
-pub(crate) use delegate_storage;
 
 #[cfg(test)]
 mod tests;

@@ -1,31 +1,33 @@
-//! The store at one moment, and how a batch changes it.
+//! The state that readers see: the index and the table in memory.
 
 use std::{
     collections::{BTreeMap, HashMap},
     sync::Arc,
 };
 
-use super::{
-    base::{Snapshot, Totals, schema::storage_error},
-    entry::{self, Decoded},
-    files::DataFiles,
-    former::FormerNames,
-    journal::Recovered,
-    memtable::{Known, Memtable},
-};
+use super::legacy_names::LegacyNames;
 use crate::{
     protocol::StreamName,
-    storage::{Change, CommitError, Position, StorageError, Stored, StreamId, StreamRecord, Usage, WriterState},
+    storage::{
+        Change, CommitError, Position, StorageError, Stored, StreamId, StreamRecord, Usage, WriterState,
+        data_files::DataFiles,
+        index::{Snapshot, Totals, schema::storage_error},
+        journal::{
+            JournalRecord,
+            entry::{self, Decoded},
+        },
+        memtable::{IndexLookups, Lookup, Memtable},
+    },
 };
 
-/// What the index has, and what it does not have yet.
+/// The index and what it does not have yet.
 #[derive(Debug)]
 pub(super) struct View {
     pub(super) mem: Memtable,
     pub(super) index: Arc<Snapshot>,
-    /// How often the index was opened.
+    /// The number of times the index was reopened.
     pub(super) generation: u64,
-    /// What both hold together.
+    /// The usage of both together.
     pub(super) usage: Usage,
 }
 
@@ -43,31 +45,33 @@ impl View {
     }
 
     pub(super) fn record(&self, name: &StreamName) -> Result<Option<StreamRecord>, redb::Error> {
-        match self.mem.names.get(name) {
-            Some(record) => Ok(record.clone()),
-            None => self.index.record(name),
+        match self.mem.record(name) {
+            Lookup::Known(record) => Ok(Some(record.clone())),
+            Lookup::Removed => Ok(None),
+            Lookup::AskIndex => self.index.record(name),
         }
     }
 
-    /// Where a stream ends.
+    /// The end of a stream.
     pub(super) fn tail(&self, id: StreamId) -> Result<Option<Position>, redb::Error> {
         match self.mem.tail(id) {
-            Some(known) => Ok(known),
-            None => self.index.tail(id),
+            Lookup::Known(tail) => Ok(Some(tail)),
+            Lookup::Removed => Ok(None),
+            Lookup::AskIndex => self.index.tail(id),
         }
     }
 
-    /// Where a stream's writers stand.
+    /// A stream's writers by key.
     pub(super) fn writers(&self, id: StreamId) -> Result<Vec<(String, WriterState)>, redb::Error> {
         if self.mem.removed.contains(&id) {
             return Ok(Vec::new());
         }
         let changed = self.mem.streams.get(&id);
         let mut writers: BTreeMap<String, WriterState> = match changed {
-            Some(grown) if !grown.indexed => BTreeMap::new(),
+            Some(pending) if !pending.indexed => BTreeMap::new(),
             _ => self.index.writers(id)?.collect::<Result<_, _>>()?,
         };
-        for (key, state) in changed.into_iter().flat_map(|grown| &grown.writers) {
+        for (key, state) in changed.into_iter().flat_map(|pending| &pending.writers) {
             match state {
                 Some(state) => _ = writers.insert((**key).to_owned(), state.clone()),
                 None => _ = writers.remove(&**key),
@@ -81,81 +85,102 @@ impl View {
         Ok(Stored { record, tail })
     }
 
-    /// Whether every step of a batch can be applied, and what the index has of what it touches.
-    /// With `files`, nothing is added to a stream whose data file is not what the index says.
-    pub(super) fn check(
-        &self,
-        batch: &[Change],
-        files: Option<&DataFiles>,
-    ) -> Result<Result<Known, CommitError>, redb::Error> {
+    /// Checks that every change of a batch can be applied, and looks up what the index has of it.
+    /// With `files`, an append to a stream with a damaged data file is refused.
+    pub(super) fn check(&self, batch: &[Change], files: Option<&DataFiles>) -> Result<IndexLookups, CheckError> {
         let mut checker = Checker {
             view: self,
             files,
-            known: Known::default(),
+            known: IndexLookups::default(),
             tails: HashMap::new(),
             names: HashMap::new(),
         };
-        Ok(checker.check(batch)?.map(|()| checker.known))
+        checker.check(batch)?;
+        Ok(checker.known)
     }
 
-    /// Whether a batch makes room, by removing streams or giving up their past, and adds nothing.
-    pub(super) fn makes_room(&self, batch: &[Change]) -> Result<bool, redb::Error> {
-        let mut makes_room = false;
+    /// Whether a batch only frees space, by removing or trimming streams.
+    pub(super) fn frees_space(&self, batch: &[Change]) -> Result<bool, redb::Error> {
+        let mut frees = false;
         for change in batch {
             match change {
-                Change::Remove { .. } => makes_room = true,
+                Change::Remove { .. } => frees = true,
                 Change::Put { name, record } => match self.record(name)? {
-                    Some(old) if old.id == record.id => makes_room |= old.first() < record.first(),
+                    Some(old) if old.id == record.id => frees |= old.first() < record.first(),
                     _ => return Ok(false),
                 },
                 Change::Writer { state: None, .. } => {}
                 Change::Append { .. } | Change::Writer { state: Some(_), .. } => return Ok(false),
             }
         }
-        Ok(makes_room)
+        Ok(frees)
     }
 
-    /// Does what a batch says that was checked.
-    pub(super) fn apply(&mut self, batch: &[Change], known: &Known) {
+    /// Applies a batch that was checked.
+    pub(super) fn apply(&mut self, batch: &[Change], known: &IndexLookups) {
         for change in batch {
-            let effect = self.mem.apply(change, known);
-            self.usage.streams = self.usage.streams.saturating_add_signed(effect.streams);
-            self.usage.bytes = self.usage.bytes.saturating_add_signed(effect.bytes);
+            let delta = self.mem.apply(change, known);
+            self.usage.streams = self.usage.streams.saturating_add_signed(delta.streams);
+            self.usage.bytes = self.usage.bytes.saturating_add_signed(delta.bytes);
         }
     }
 
-    /// Does what the journal says. Returns below which id some may be in use.
-    pub(super) fn replay(&mut self, recovered: &[Recovered]) -> Result<StreamId, StorageError> {
+    /// Applies records of the journal. Returns the lowest id that they do not reserve.
+    pub(super) fn replay(&mut self, records: &[JournalRecord]) -> Result<StreamId, StorageError> {
         let mut ids = 0;
         let index = Arc::clone(&self.index);
-        let mut names = FormerNames::new(&index);
-        for record in recovered {
-            let damaged = |what: String| StorageError::Corrupt(format!("record {} of the journal: {what}", record.seq));
-            let Decoded { batch, next_id } = entry::decode(&record.content, &mut names).map_err(damaged)?;
+        let mut names = LegacyNames::new(&index);
+        for record in records {
+            let malformed = |source| StorageError::Malformed {
+                what: format!("record {} of the journal", record.seq),
+                source,
+            };
+            let Decoded { batch, next_id } =
+                entry::decode(&record.content, &mut names).map_err(|error| malformed(error.into()))?;
             ids = ids.max(next_id);
-            // Acknowledged changes are replayed; the next append finds damaged data files.
-            let checked = self.check(&batch, None);
-            match checked.map_err(|error| storage_error("reading the index", error))? {
+            // Data files are not checked: acknowledged changes are replayed in any case, and the
+            // next append finds the damage.
+            match self.check(&batch, None) {
                 Ok(known) => self.apply(&batch, &known),
-                Err(refused) => return Err(damaged(refused.to_string())),
+                Err(CheckError::Index(error)) => return Err(storage_error("reading the index", error)),
+                Err(CheckError::Refused(refused)) => return Err(malformed(refused.into())),
             }
         }
         Ok(ids)
     }
 }
 
-/// Goes through a batch before it is written.
+/// A batch cannot be applied.
+#[derive(Debug)]
+pub(super) enum CheckError {
+    Refused(CommitError),
+    Index(redb::Error),
+}
+
+impl From<CommitError> for CheckError {
+    fn from(error: CommitError) -> Self {
+        Self::Refused(error)
+    }
+}
+
+impl From<redb::Error> for CheckError {
+    fn from(error: redb::Error) -> Self {
+        Self::Index(error)
+    }
+}
+
+/// Checks a batch before it is written.
 struct Checker<'v, 'b> {
     view: &'v View,
     files: Option<&'v DataFiles>,
-    known: Known,
-    /// What the batch itself has changed so far; `None`: removed.
+    known: IndexLookups,
+    /// Changes by the batch itself; `None`: removed.
     tails: HashMap<StreamId, Option<Position>>,
     names: HashMap<&'b StreamName, Option<StreamId>>,
 }
 
 impl<'b> Checker<'_, 'b> {
-    fn check(&mut self, batch: &'b [Change]) -> Result<Result<(), CommitError>, redb::Error> {
+    fn check(&mut self, batch: &'b [Change]) -> Result<(), CheckError> {
         for change in batch {
             match change {
                 Change::Put { name, record } => {
@@ -173,10 +198,10 @@ impl<'b> Checker<'_, 'b> {
                     let tail = self.tail(*id)?;
                     if tail != Some(*at) {
                         let tail = tail.unwrap_or(0);
-                        return Ok(Err(CommitError::TailMoved { id: *id, tail }));
+                        return Err(CommitError::TailMoved { id: *id, tail }.into());
                     }
                     if let Some(what) = self.damage(*id)? {
-                        return Ok(Err(CommitError::Damaged { id: *id, what }));
+                        return Err(CommitError::Damaged { id: *id, what }.into());
                     }
                     let len: u64 = data.iter().map(|piece| piece.len() as u64).sum();
                     self.tails.insert(*id, Some(at + len));
@@ -193,25 +218,25 @@ impl<'b> Checker<'_, 'b> {
                 }
             }
         }
-        Ok(Ok(()))
+        Ok(())
     }
 
-    /// The damage of a stream, if any. Checked once between two checkpoints.
+    /// The damage of a stream, if any. Checked once per checkpoint.
     fn damage(&mut self, id: StreamId) -> Result<Option<String>, redb::Error> {
         let Some(files) = self.files else { return Ok(None) };
-        let grown = self.view.mem.streams.get(&id);
-        if grown.is_some_and(|grown| grown.verified) || self.known.verified.contains(&id) {
+        let pending = self.view.mem.streams.get(&id);
+        if pending.is_some_and(|pending| pending.verified) || self.known.verified.contains(&id) {
             return Ok(None);
         }
         if let Some(hole) = self.view.index.hole(id)? {
             return Ok(Some(format!("the bytes from {} to {} are lost", hole.start, hole.end)));
         }
-        if let Some(run) = self.view.index.run(id)?
-            && let Some(found) = files.is_short(id, run.len)?
+        if let Some(extent) = self.view.index.extent(id)?
+            && let Some(found) = files.shorter_than(id, extent.len)?
         {
             let what = format!(
                 "its data file has {found} of the {} bytes that were acknowledged",
-                run.len
+                extent.len
             );
             return Ok(Some(what));
         }
@@ -219,24 +244,25 @@ impl<'b> Checker<'_, 'b> {
         Ok(None)
     }
 
-    /// Whose name it is.
+    /// The stream that has a name.
     fn name(&mut self, name: &'b StreamName) -> Result<Option<StreamId>, redb::Error> {
         if let Some(changed) = self.names.get(name) {
             return Ok(*changed);
         }
-        let record = match self.view.mem.names.get(name) {
-            Some(record) => record.as_ref().map(|record| record.id),
-            None => {
-                let record: Option<StreamRecord> = self.view.index.record(name)?;
-                let id = record.as_ref().map(|record| record.id);
-                if let Some(record) = record {
-                    self.known.records.insert(self.view.index.spelled(name)?, record);
+        let holder = match self.view.mem.record(name) {
+            Lookup::Known(record) => Some(record.id),
+            Lookup::Removed => None,
+            Lookup::AskIndex => match self.view.index.record(name)? {
+                Some(record) => {
+                    let id = record.id;
+                    self.known.records.insert(self.view.index.spelling(name)?, record);
+                    Some(id)
                 }
-                id
-            }
+                None => None,
+            },
         };
-        self.names.insert(name, record);
-        Ok(record)
+        self.names.insert(name, holder);
+        Ok(holder)
     }
 
     fn tail(&mut self, id: StreamId) -> Result<Option<Position>, redb::Error> {
@@ -244,8 +270,9 @@ impl<'b> Checker<'_, 'b> {
             return Ok(*changed);
         }
         let tail = match self.view.mem.tail(id) {
-            Some(known) => known,
-            None => {
+            Lookup::Known(tail) => Some(tail),
+            Lookup::Removed => None,
+            Lookup::AskIndex => {
                 let tail = self.view.index.tail(id)?;
                 self.known.tails.extend(tail.map(|tail| (id, tail)));
                 tail

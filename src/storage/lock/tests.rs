@@ -1,8 +1,19 @@
-use std::process::{Child, Command, Stdio};
+use std::{
+    io::BufRead as _,
+    process::{Child, Command, Stdio},
+};
 
 use super::*;
 
-const HOLD: &str = "DS_TEST_HOLD_DIRECTORY";
+/// The directory that a child process of these tests locks.
+const CHILD_DIR: &str = "DS_TEST_HOLD_DIRECTORY";
+
+/// 2026-01-01T00:00:00Z.
+const NOW: Millis = 1_767_225_600_000;
+
+fn lock(dir: &Path) -> Result<DirLock, LockError> {
+    acquire(dir, &Clock::manual(NOW))
+}
 
 fn holder_of(error: LockError) -> Option<Holder> {
     match error {
@@ -15,73 +26,74 @@ fn holder_of(error: LockError) -> Option<Holder> {
 fn there_is_one_holder_at_a_time_and_it_is_named() {
     let dir = tempfile::tempdir().unwrap();
     let data = dir.path().join("some/where/new");
-    let lock = acquire(&data).unwrap();
-    assert_eq!(lock.dir(), data);
-    let error = acquire(&data).unwrap_err();
+    let held = lock(&data).unwrap();
+    assert_eq!(held.dir(), data);
+    let error = lock(&data).unwrap_err();
     let text = error.to_string();
     assert!(text.contains(&format!("process {} on ", std::process::id())), "{text}");
-    assert!(text.contains(", since 20"), "{text}");
-    assert_eq!(holder_of(error).unwrap().pid, std::process::id());
-    drop(lock);
-    let again = acquire(&data).unwrap();
-    drop(again);
+    assert!(text.ends_with(", since 2026-01-01T00:00:00Z"), "{text}");
+    let holder = holder_of(error).unwrap();
+    assert_eq!((holder.pid, holder.since), (std::process::id(), NOW));
+    drop(held);
+    drop(lock(&data).unwrap());
     assert_eq!(std::fs::read(data.join(LOCK_FILE)).unwrap(), b"");
 }
 
 #[test]
-fn a_lock_file_that_says_nonsense_does_not_matter() {
+fn a_lock_file_of_garbage_names_no_holder_and_does_no_harm() {
     let dir = tempfile::tempdir().unwrap();
-    let lock = acquire(dir.path()).unwrap();
+    let held = lock(dir.path()).unwrap();
     std::fs::write(dir.path().join(LOCK_FILE), [0xff; 9000]).unwrap();
-    assert_eq!(holder_of(acquire(dir.path()).unwrap_err()), None);
-    drop(lock);
-    drop(acquire(dir.path()).unwrap());
+    assert_eq!(holder_of(lock(dir.path()).unwrap_err()), None);
+    drop(held);
+    drop(lock(dir.path()).unwrap());
 }
 
 #[test]
-fn what_cannot_be_used_is_said() {
+fn an_unusable_directory_is_reported_with_the_reason() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("file");
     std::fs::write(&file, "x").unwrap();
-    let text = acquire(&file).unwrap_err().to_string();
+    let text = lock(&file).unwrap_err().to_string();
     assert!(text.contains("it is not a directory"), "{text}");
-    let text = acquire(&file.join("below")).unwrap_err().to_string();
+    let text = lock(&file.join("below")).unwrap_err().to_string();
     assert!(text.contains("it cannot be created"), "{text}");
-    let text = acquire(Path::new("/proc/self")).unwrap_err().to_string();
+    let text = lock(Path::new("/proc/self")).unwrap_err().to_string();
     assert!(text.contains("it is not writable"), "{text}");
 }
 
-#[tokio::test]
-async fn waiting_ends_when_the_holder_lets_go() {
-    let dir = tempfile::tempdir().unwrap();
-    let lock = acquire(dir.path()).unwrap();
-    assert!(matches!(
-        wait(dir.path(), Duration::ZERO).await,
-        Err(LockError::Held { .. })
-    ));
-    let short = wait(dir.path(), Duration::from_millis(120)).await;
-    assert!(matches!(short, Err(LockError::Held { .. })));
+#[tokio::test(start_paused = true)]
+async fn waiting_ends_at_its_limit() {
+    let (dir, clock) = (tempfile::tempdir().unwrap(), Clock::manual(NOW));
+    let _held = lock(dir.path()).unwrap();
+    for max_wait in [Duration::ZERO, Duration::from_millis(120)] {
+        let started = tokio::time::Instant::now();
+        let waited = wait(dir.path(), max_wait, &clock).await;
+        assert!(matches!(waited, Err(LockError::Held { .. })));
+        assert_eq!(started.elapsed(), max_wait);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn waiting_ends_when_the_holder_releases_the_directory() {
+    let (dir, clock) = (tempfile::tempdir().unwrap(), Clock::manual(NOW));
+    let held = lock(dir.path()).unwrap();
     let path = dir.path().to_owned();
-    let waiting = tokio::spawn(async move { wait(&path, Duration::from_secs(30)).await });
+    let waiting = tokio::spawn(async move { wait(&path, Duration::from_secs(30), &clock).await });
     tokio::time::sleep(Duration::from_millis(120)).await;
     assert!(!waiting.is_finished());
     let released = tokio::time::Instant::now();
-    drop(lock);
+    drop(held);
     waiting.await.unwrap().unwrap();
-    assert!(released.elapsed() < Duration::from_secs(1));
+    assert!(released.elapsed() <= POLL_INTERVAL, "{:?}", released.elapsed());
 }
 
-/// Not a test by itself: the process that [`a_killed_holder_holds_no_longer`] kills.
+/// Not a test by itself: the process that [`a_killed_process_holds_nothing`] kills.
 #[test]
 fn hold_a_directory_for_the_parent() {
-    let Some(dir) = std::env::var_os(HOLD) else { return };
-    let _lock = loop {
-        // The parent looks now and then, and holds it while it does.
-        if let Ok(lock) = acquire(Path::new(&dir)) {
-            break lock;
-        }
-        std::thread::yield_now();
-    };
+    let Some(dir) = std::env::var_os(CHILD_DIR) else { return };
+    let _held = lock(Path::new(&dir)).unwrap();
+    println!("\nlocked");
     loop {
         std::thread::park();
     }
@@ -96,30 +108,24 @@ impl Drop for Killed {
     }
 }
 
-#[tokio::test]
-async fn a_killed_holder_holds_no_longer() {
+#[test]
+fn a_killed_process_holds_nothing() {
     let dir = tempfile::tempdir().unwrap();
-    let child = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "storage::lock::tests::hold_a_directory_for_the_parent"])
-        .env(HOLD, dir.path())
-        .stdout(Stdio::null())
+    let mut child = Command::new(std::env::current_exe().unwrap())
+        .args([
+            "--exact",
+            "--nocapture",
+            "storage::lock::tests::hold_a_directory_for_the_parent",
+        ])
+        .env(CHILD_DIR, dir.path())
+        .stdout(Stdio::piped())
         .spawn()
         .unwrap();
+    let output = std::io::BufReader::new(child.stdout.take().unwrap());
     let child = Killed(child);
-    let pid = child.0.id();
-    let holder = loop {
-        // A holder that has not written its name yet is found without one.
-        match acquire(dir.path()) {
-            Ok(lock) => drop(lock),
-            Err(error) => {
-                if let Some(holder) = holder_of(error) {
-                    break holder;
-                }
-            }
-        }
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    };
-    assert_eq!(holder.pid, pid);
+    assert!(output.lines().any(|line| line.unwrap() == "locked"));
+    let holder = holder_of(lock(dir.path()).unwrap_err()).unwrap();
+    assert_eq!(holder.pid, child.0.id());
     drop(child);
-    wait(dir.path(), Duration::from_secs(5)).await.unwrap();
+    lock(dir.path()).unwrap();
 }

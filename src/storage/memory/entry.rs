@@ -1,5 +1,4 @@
-//! What the memory store keeps of one stream, packed: most streams are idle and plain, and
-//! there may be very many of them.
+//! A stream in the memory store. It is small, because there may be millions of idle ones.
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -15,23 +14,23 @@ pub(super) struct Entry {
     content_type: Symbol,
     closed: bool,
     framing: Framing,
-    timed: Option<Box<Timed>>,
-    rare: Option<Box<Rare>>,
+    expiry: Option<Box<Expiry>>,
+    cold: Option<Box<ColdFields>>,
     segments: Option<Box<Segments>>,
 }
 
-/// What streams have that end by themselves, and forks.
+/// Fields of streams that expire, and of forks.
 #[derive(Debug, PartialEq, Eq)]
-struct Timed {
+struct Expiry {
     start: Position,
     touched_at: Millis,
     lifetime: Lifetime,
     due_at: Option<Millis>,
 }
 
-impl Timed {
-    /// What a stream has that lives for ever from 0 on.
-    fn plain(created_at: Millis) -> Self {
+impl Expiry {
+    /// The values of a stream that begins at 0 and never expires.
+    fn never(created_at: Millis) -> Self {
         Self {
             start: 0,
             touched_at: created_at,
@@ -41,10 +40,10 @@ impl Timed {
     }
 }
 
-/// What most streams do not have.
+/// Fields that most streams do not use.
 #[derive(Debug, Default)]
-struct Rare {
-    /// When the table of content types was full.
+struct ColdFields {
+    /// Set if the table of content types was full.
     content_type: Option<String>,
     closed_by: Option<ProducerStamp>,
     stream_seq: Option<String>,
@@ -57,7 +56,7 @@ struct Rare {
     writers: HashMap<Box<str>, WriterState>,
 }
 
-impl Rare {
+impl ColdFields {
     fn is_empty(&self) -> bool {
         self.content_type.is_none()
             && self.closed_by.is_none()
@@ -79,18 +78,18 @@ impl Entry {
             content_type: Symbol(0),
             closed: false,
             framing: record.framing,
-            timed: None,
-            rare: None,
+            expiry: None,
+            cold: None,
             segments: None,
         };
         entry.replace(record, types);
         entry
     }
 
-    /// Takes over a record; bytes and writers stay.
+    /// Replaces the record. Bytes and writers stay.
     pub(super) fn replace(&mut self, record: &StreamRecord, types: &mut ContentTypes) {
         let symbol = types.symbol(&record.content_type);
-        let rare = Rare {
+        let cold = ColdFields {
             content_type: symbol.is_none().then(|| record.content_type.clone()),
             closed_by: record.closed_by.clone(),
             stream_seq: record.stream_seq.clone(),
@@ -100,58 +99,58 @@ impl Entry {
             lives: record.lives.clone(),
             renewed: record.renewed,
             retention: record.retention.clone(),
-            writers: self.rare.take().map(|rare| rare.writers).unwrap_or_default(),
+            writers: self.cold.take().map(|cold| cold.writers).unwrap_or_default(),
         };
-        let timed = Timed {
+        let expiry = Expiry {
             start: record.start,
             touched_at: record.touched_at,
             lifetime: record.lifetime,
             due_at: record.due_at,
         };
         self.created_at = record.created_at;
-        self.timed = (timed != Timed::plain(record.created_at)).then(|| Box::new(timed));
+        self.expiry = (expiry != Expiry::never(record.created_at)).then(|| Box::new(expiry));
         self.content_type = symbol.unwrap_or(Symbol(0));
         self.closed = record.closed;
         self.framing = record.framing;
-        self.rare = (!rare.is_empty()).then(|| Box::new(rare));
+        self.cold = (!cold.is_empty()).then(|| Box::new(cold));
     }
 
     pub(super) fn record(&self, id: StreamId, types: &ContentTypes) -> StreamRecord {
-        let rare = self.rare.as_deref();
-        let plain = Timed::plain(self.created_at);
-        let timed = self.timed.as_deref().unwrap_or(&plain);
+        let cold = self.cold.as_deref();
+        let never = Expiry::never(self.created_at);
+        let expiry = self.expiry.as_deref().unwrap_or(&never);
         StreamRecord {
             id,
-            start: timed.start,
-            content_type: rare
-                .and_then(|rare| rare.content_type.clone())
+            start: expiry.start,
+            content_type: cold
+                .and_then(|cold| cold.content_type.clone())
                 .unwrap_or_else(|| types.text(self.content_type).to_owned()),
             created_at: self.created_at,
-            lifetime: timed.lifetime,
-            touched_at: timed.touched_at,
-            due_at: timed.due_at,
+            lifetime: expiry.lifetime,
+            touched_at: expiry.touched_at,
+            due_at: expiry.due_at,
             closed: self.closed,
-            closed_by: rare.and_then(|rare| rare.closed_by.clone()),
-            stream_seq: rare.and_then(|rare| rare.stream_seq.clone()),
-            fork: rare.and_then(|rare| rare.fork.clone()),
-            forks: rare.map_or(0, |rare| rare.forks),
-            soft_deleted: rare.is_some_and(|rare| rare.soft_deleted),
-            lives: rare.map(|rare| rare.lives.clone()).unwrap_or_default(),
-            renewed: rare.and_then(|rare| rare.renewed),
+            closed_by: cold.and_then(|cold| cold.closed_by.clone()),
+            stream_seq: cold.and_then(|cold| cold.stream_seq.clone()),
+            fork: cold.and_then(|cold| cold.fork.clone()),
+            forks: cold.map_or(0, |cold| cold.forks),
+            soft_deleted: cold.is_some_and(|cold| cold.soft_deleted),
+            lives: cold.map(|cold| cold.lives.clone()).unwrap_or_default(),
+            renewed: cold.and_then(|cold| cold.renewed),
             framing: self.framing,
-            retention: rare.and_then(|rare| rare.retention.clone()),
+            retention: cold.and_then(|cold| cold.retention.clone()),
         }
     }
 
     pub(super) fn due_at(&self) -> Option<Millis> {
-        self.timed.as_ref()?.due_at
+        self.expiry.as_ref()?.due_at
     }
 
     /// See [`StreamRecord::first`].
     pub(super) fn first(&self) -> Position {
-        let past = self.rare.as_ref().and_then(|rare| rare.retention.as_ref());
-        let start = self.timed.as_ref().map_or(0, |timed| timed.start);
-        start.max(past.map_or(0, |past| past.given_up))
+        let retention = self.cold.as_ref().and_then(|cold| cold.retention.as_ref());
+        let start = self.expiry.as_ref().map_or(0, |expiry| expiry.start);
+        start.max(retention.map_or(0, |retention| retention.given_up))
     }
 
     pub(super) fn tail(&self) -> Position {
@@ -161,16 +160,16 @@ impl Entry {
         }
     }
 
-    /// How many bytes it keeps.
+    /// The number of bytes that it keeps.
     pub(super) fn len(&self) -> u64 {
         self.tail().saturating_sub(self.first())
     }
 
-    /// Lets go of the bytes that are not kept.
-    pub(super) fn forget_past(&mut self) {
+    /// Frees the bytes below [`Self::first`].
+    pub(super) fn trim(&mut self) {
         let first = self.first();
         if let Some(segments) = &mut self.segments {
-            segments.forget_below(first);
+            segments.trim_below(first);
         }
     }
 
@@ -185,23 +184,23 @@ impl Entry {
     }
 
     pub(super) fn writer(&self, key: &str) -> Option<&WriterState> {
-        self.rare.as_ref()?.writers.get(key)
+        self.cold.as_ref()?.writers.get(key)
     }
 
-    /// Sets where a writer stands, or forgets it. Returns where it stood.
+    /// Sets or removes the state of a writer and returns the previous one.
     pub(super) fn set_writer(&mut self, key: &str, state: Option<WriterState>) -> Option<WriterState> {
         let Some(state) = state else {
-            return self.rare.as_mut()?.writers.remove(key);
+            return self.cold.as_mut()?.writers.remove(key);
         };
-        let rare = self.rare.get_or_insert_default();
-        match rare.writers.get_mut(key) {
+        let cold = self.cold.get_or_insert_default();
+        match cold.writers.get_mut(key) {
             Some(known) => Some(std::mem::replace(known, state)),
-            None => rare.writers.insert(key.into(), state),
+            None => cold.writers.insert(key.into(), state),
         }
     }
 
     pub(super) fn writers(&self) -> impl Iterator<Item = (&str, &WriterState)> {
-        let writers = self.rare.iter().flat_map(|rare| &rare.writers);
+        let writers = self.cold.iter().flat_map(|cold| &cold.writers);
         writers.map(|(key, state)| (&**key, state))
     }
 
@@ -211,12 +210,12 @@ impl Entry {
     }
 }
 
-/// A content type's number in [`ContentTypes`].
+/// The index of a content type in [`ContentTypes`].
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Symbol(u16);
 
-/// The content types in use, each kept once. Streams have few; whoever makes up more than
-/// the table holds pays for them per stream.
+/// Interned content types. Streams use few of them; when the table is full, a stream stores its
+/// own.
 #[derive(Debug, Default)]
 pub(super) struct ContentTypes {
     texts: Vec<Arc<str>>,

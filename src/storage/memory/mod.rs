@@ -1,7 +1,7 @@
 //! Streams in memory, lost on restart.
 //!
-//! One lock over everything: a batch holds it for the few microseconds that it takes to
-//! hang bytes in, so readers may call this on an async worker.
+//! One lock covers everything. A batch holds it for the few microseconds that it takes to link its
+//! buffers, so reads may run on async workers.
 
 mod entry;
 
@@ -16,12 +16,12 @@ use parking_lot::RwLock;
 
 use self::entry::{ContentTypes, Entry};
 use super::{Change, CommitError, Position, Storage, StorageError, Stored, StreamId, StreamRecord, Usage, WriterState};
-use crate::{protocol::Millis, protocol::StreamName};
+use crate::protocol::{Millis, StreamName};
 
-/// What a stream costs besides its name and its bytes.
+/// The memory of a stream besides its name and bytes.
 const STREAM_OVERHEAD: u64 = 160;
 
-/// A [`Storage`] in memory.
+/// A [`Storage`] in memory. A restart loses everything.
 #[derive(Debug)]
 pub struct InMemoryStorage {
     state: RwLock<State>,
@@ -35,16 +35,16 @@ struct State {
     streams: HashMap<StreamId, Entry>,
     due: BTreeSet<(Millis, StreamName)>,
     types: ContentTypes,
-    /// Streams that have given up a part of their past and still hold it.
+    /// Trimmed streams whose bytes are still to be freed.
     trimmed: BTreeSet<StreamId>,
     /// The bytes of all streams.
     payload: u64,
-    /// What else counts against the limit.
+    /// Names, records and writers, which count against the limit too.
     overhead: u64,
 }
 
 impl InMemoryStorage {
-    /// An empty store that refuses to grow past `max_bytes`. 0: no limit.
+    /// An empty store that refuses to grow beyond `max_bytes`; 0 is no limit.
     #[must_use]
     pub fn new(max_bytes: u64) -> Self {
         Self {
@@ -133,7 +133,7 @@ impl Storage for InMemoryStorage {
             return Ok(false);
         };
         if let Some(entry) = state.streams.get_mut(&id) {
-            entry.forget_past();
+            entry.trim();
         }
         Ok(!state.trimmed.is_empty())
     }
@@ -166,7 +166,7 @@ impl State {
 
     /// Whether every step of a batch can be applied, and by how much it grows the store.
     fn check(&self, batch: &[Change]) -> Result<u64, CommitError> {
-        // What the batch itself has changed so far; `None` when it removed the stream.
+        // Tails changed by the batch itself; `None`: removed.
         let mut tails: HashMap<StreamId, Option<Position>> = HashMap::new();
         let (mut growth, mut shrinkage) = (0u64, 0u64);
         for change in batch {
@@ -236,7 +236,7 @@ impl State {
     }
 
     fn put(&mut self, name: &StreamName, record: &StreamRecord) -> Option<Entry> {
-        // A stream keeps the spelling of its creator.
+        // A stream keeps the spelling of its creation.
         let replaced = match self.names.get(name) {
             Some(old) if *old == record.id => None,
             _ => {

@@ -23,7 +23,7 @@ impl Subject for Memory {
 contract!(Memory);
 
 #[test]
-fn a_full_store_refuses_and_takes_more_when_there_is_room() {
+fn a_full_store_refuses_appends_until_there_is_room() {
     let store = InMemoryStorage::new(10_000);
     store.commit(&[put("a", record(1)), put("b", record(2))]).unwrap();
     store.commit(&[append(1, 0, vec![1; 8000])]).unwrap();
@@ -57,7 +57,7 @@ fn records_are_written_when_the_store_is_full() {
 }
 
 #[test]
-fn what_a_stream_gives_up_is_room_for_what_comes_with_it() {
+fn trimming_makes_room_for_appends_of_the_same_batch() {
     let store = InMemoryStorage::new(10_000);
     store
         .commit(&[put("a", record(1)), append(1, 0, vec![1; 8000])])
@@ -78,7 +78,7 @@ fn what_a_stream_gives_up_is_room_for_what_comes_with_it() {
 }
 
 #[test]
-fn what_is_removed_is_given_back_in_full() {
+fn removing_a_stream_frees_all_of_its_memory() {
     let store = InMemoryStorage::new(0);
     for id in 1..50u64 {
         let state = ProducerState { epoch: 0, seq: 0 };

@@ -1,9 +1,9 @@
-//! Tools for a data directory: check, copy to another mode or another place, and get out of a
-//! damaged one what can be read.
+//! Tools for a data directory: check, migrate to another layout or place, and salvage what can be
+//! read of a damaged one.
 //!
-//! None of them changes the directory that it reads: what opening it would change (a journal to
-//! be applied, an index to be repaired) happens in memory. Each wants the directory's lock, so
-//! that nobody writes meanwhile; a backup of a store that is in use is asked of the store
+//! None of them changes the directory that it reads: what opening it would change (replaying the
+//! journal, repairing the index) happens in memory. Each needs the directory's lock, so that nobody
+//! writes meanwhile. A store that is in use copies itself
 //! ([`Storage::backup`](super::Storage::backup)).
 
 mod overlay;
@@ -12,180 +12,175 @@ mod target;
 use std::{io, path::Path, sync::Arc};
 
 use self::{overlay::Overlay, target::Target};
-pub use super::journaled::copy::{Progress, Report};
+pub(crate) use super::journaled::Layout;
 use super::{
-    StorageError,
-    journaled::{JournaledStore, Options, base, disk::Directory, journal},
+    CopyProgress, StorageError, StoreReport,
+    disk::Directory,
+    index, journal,
+    journaled::{JournaledStore, Options, copy::CopyMode},
     lock::DirLock,
 };
-use crate::{clock, config::StorageMode};
+use crate::random::Random;
 
-/// Memory for parts of the index that a tool reads.
+/// The cache of the index that a tool reads.
 const CACHE_BYTES: usize = 64 * 1024 * 1024;
 
-/// Memory for parts of the index of a copy: a running server makes one beside its work.
+/// The cache of the index of a copy. A running server makes backups, so it is small.
 const COPY_CACHE_BYTES: usize = 16 * 1024 * 1024;
+
+/// The most data files of a copy that are open at a time.
+const COPY_MAX_OPEN_FILES: usize = 64;
 
 /// Whether a directory holds a store, damaged or not.
 ///
 /// # Errors
-/// When that cannot be seen.
-pub fn holds_store(dir: &Path) -> io::Result<bool> {
-    Ok(dir.join(base::FILE_NAME).try_exists()? || dir.join(journal::FILE_NAME).try_exists()?)
+/// If the directory cannot be read.
+pub(crate) fn holds_store(dir: &Path) -> io::Result<bool> {
+    Ok(dir.join(index::FILE_NAME).try_exists()? || dir.join(journal::FILE_NAME).try_exists()?)
 }
 
-/// Verifies the checksums of journal and index, and that records, bytes, files and what is due
-/// fit together. Changes nothing.
+/// Verifies the checksums of journal and index, and that records, bytes, files and due times agree.
 ///
 /// # Errors
-/// When the directory cannot be read at all, or is too damaged to be opened. What else is wrong
-/// is in the report.
-pub fn check(source: &DirLock) -> Result<Report, StorageError> {
-    let altered = altered(source)?;
-    let store = match (open_to_read(source, true), altered.clone()) {
-        (Err(StorageError::Corrupt(damage)), Some(altered)) => {
-            let problems = vec![altered, damage];
-            return Ok(Report {
-                problems,
-                ..Report::default()
+/// If the directory cannot be read, or is too damaged to be opened. Other damage is reported.
+pub(crate) fn check(source: &DirLock) -> Result<StoreReport, StorageError> {
+    let damage = index_damage(source)?;
+    let store = match open_to_read(source, CopyMode::Strict) {
+        Ok(store) => store,
+        Err(error) => {
+            let problem = error.into_damage()?;
+            let Some(damage) = damage else {
+                return Err(StorageError::Corrupt(problem));
+            };
+            return Ok(StoreReport {
+                problems: vec![damage, problem],
+                ..StoreReport::default()
             });
         }
-        (opened, _) => opened?,
     };
-    let mut report = base::guarded("reading the index", || store.inspect())?;
-    report.problems.splice(0..0, altered);
+    let mut report = index::catch_redb_panic("reading the index", || store.inspect())?;
+    report.problems.splice(0..0, damage);
     Ok(report)
 }
 
-/// Copies everything to a new or empty directory in the layout of a mode; names, ids, positions
-/// and producers stay as they are.
+/// Copies everything to a new or empty directory in a layout. Names, ids, positions and producers
+/// stay the same.
 ///
 /// # Errors
-/// When the source is damaged or the target cannot be written; then there is no target.
-pub fn migrate(
+/// If the source is damaged or the target cannot be written to. No target is left behind.
+pub(crate) fn migrate(
     source: &DirLock,
     target: &Path,
-    mode: StorageMode,
-    progress: &mut Progress<'_>,
-) -> Result<Report, StorageError> {
-    if let Some(altered) = altered(source)? {
-        return Err(StorageError::Corrupt(altered));
+    layout: Layout,
+    progress: &mut CopyProgress<'_>,
+) -> Result<StoreReport, StorageError> {
+    if let Some(damage) = index_damage(source)? {
+        return Err(StorageError::Corrupt(damage));
     }
-    copy(&open_to_read(source, true)?, target, mode, false, progress)
+    let store = open_to_read(source, CopyMode::Strict)?;
+    copy(&store, target, layout, CopyMode::Strict, progress)
 }
 
-/// Copies what can be read of a damaged directory to a new or empty one, and reports what cannot.
+/// Copies what can be read of a damaged directory to a new or empty one and reports what cannot.
 ///
 /// # Errors
-/// When nothing can be read, or the target cannot be written; then there is no target.
-pub fn salvage(
+/// If nothing can be read, or the target cannot be written to. No target is left behind.
+pub(crate) fn salvage(
     source: &DirLock,
     target: &Path,
-    mode: StorageMode,
-    progress: &mut Progress<'_>,
-) -> Result<Report, StorageError> {
-    let altered = altered(source)?.map(|altered| format!("{altered}: what is in it is copied as it can be read"));
-    let mut problems = Vec::from_iter(altered);
+    layout: Layout,
+    progress: &mut CopyProgress<'_>,
+) -> Result<StoreReport, StorageError> {
+    let damage = index_damage(source)?.map(|damage| format!("{damage}: copying what can be read"));
+    let mut problems = Vec::from_iter(damage);
     let store = open_damaged(source, &mut problems)?;
-    let mut report = copy(&store, target, mode, true, progress)?;
+    let mut report = copy(&store, target, layout, CopyMode::Salvage, progress)?;
     problems.append(&mut report.problems);
-    Ok(Report { problems, ..report })
+    Ok(StoreReport { problems, ..report })
 }
 
-/// Copies a store that is in use to a new or empty directory, as it is at this moment.
+/// Copies a store that is in use, as of this moment, to a new or empty directory.
 ///
 /// # Errors
-/// When the store cannot be read or the target cannot be written; then there is no target.
+/// If the store cannot be read or the target cannot be written to. No target is left behind.
 pub(super) fn backup(
     store: &JournaledStore,
     target: &Path,
-    mode: StorageMode,
-    progress: &mut Progress<'_>,
-) -> Result<Report, StorageError> {
-    copy(store, target, mode, false, progress)
+    progress: &mut CopyProgress<'_>,
+) -> Result<StoreReport, StorageError> {
+    copy(store, target, store.options().layout(), CopyMode::Strict, progress)
 }
 
-/// What a store without a directory says to a backup.
-pub(super) fn no_directory() -> StorageError {
-    refused("this store", "is not kept in a directory, so there is nothing to copy")
-}
-
-fn refused(what: &str, why: &str) -> StorageError {
-    StorageError::Io {
-        context: what.to_owned(),
-        source: io::Error::new(io::ErrorKind::InvalidInput, why),
-    }
-}
-
-/// In what way the index is not as it was written.
-fn altered(source: &DirLock) -> Result<Option<String>, StorageError> {
-    match base::verify(Arc::new(Overlay::on(source.dir())), CACHE_BYTES) {
+/// The damage of the index, if any.
+fn index_damage(source: &DirLock) -> Result<Option<String>, StorageError> {
+    const DAMAGE: &str = "the index does not match its checksums";
+    match index::verify(Arc::new(Overlay::on(source.dir())), CACHE_BYTES) {
         Ok(true) => Ok(None),
-        Ok(false) => Ok(Some("the index does not match its checksums".to_owned())),
-        Err(StorageError::Corrupt(how)) => Ok(Some(format!("the index does not match its checksums ({how})"))),
-        Err(error) => Err(error),
+        Ok(false) => Ok(Some(DAMAGE.to_owned())),
+        Err(error) => Ok(Some(format!("{DAMAGE} ({})", error.into_damage()?))),
     }
 }
 
-/// With `strict`, a journal that is damaged somewhere is not opened; without, what is in front of
-/// the damage counts.
-fn open_to_read(source: &DirLock, strict: bool) -> Result<JournaledStore, StorageError> {
-    open_overlay(Overlay::on(source.dir()), strict)
+/// Opens the store in memory. [`CopyMode::Salvage`] accepts a damaged journal up to the damage.
+fn open_to_read(source: &DirLock, mode: CopyMode) -> Result<JournaledStore, StorageError> {
+    open_overlay(Overlay::on(source.dir()), mode)
 }
 
-fn open_overlay(disk: Overlay, strict: bool) -> Result<JournaledStore, StorageError> {
+fn open_overlay(disk: Overlay, mode: CopyMode) -> Result<JournaledStore, StorageError> {
     let options = Options {
         cache_bytes: CACHE_BYTES,
-        sync: strict,
+        // A journal that is not synced may end with damaged records.
+        sync: mode == CopyMode::Strict,
         ..Options::default()
     };
     JournaledStore::open(Arc::new(disk), options)
 }
 
-/// Opens as much as can be: all of it, else up to the damage in the journal, else without the
-/// journal.
+/// Opens as much as possible: everything, else everything before the damage in the journal, else
+/// the index alone.
 fn open_damaged(source: &DirLock, problems: &mut Vec<String>) -> Result<JournaledStore, StorageError> {
-    let damage = match open_to_read(source, true) {
-        Err(StorageError::Corrupt(damage)) => damage,
-        opened => return opened,
+    let damage = match open_to_read(source, CopyMode::Strict) {
+        Ok(store) => return Ok(store),
+        Err(error) => error.into_damage()?,
     };
-    if let Ok(store) = open_to_read(source, false) {
-        problems.push(format!("{damage}: what was written from there on is lost"));
+    if let Ok(store) = open_to_read(source, CopyMode::Salvage) {
+        problems.push(format!("{damage}: everything written from there on is lost"));
         return Ok(store);
     }
     let disk = Overlay::on(source.dir());
-    journal::replace(&disk, clock::random_between(1, u64::MAX)).map_err(|source| StorageError::Io {
+    let salt = Random::system().between(1, u64::MAX);
+    journal::replace(&disk, salt).map_err(|source| StorageError::Io {
         context: "reading without the journal".to_owned(),
         source,
     })?;
-    let store = open_overlay(disk, false)?;
-    problems.push(format!("{damage}: what only the journal had is lost"));
+    let store = open_overlay(disk, CopyMode::Salvage)?;
+    problems.push(format!("{damage}: everything that was only in the journal is lost"));
     Ok(store)
 }
 
 fn copy(
     source: &JournaledStore,
     target: &Path,
-    mode: StorageMode,
-    salvage: bool,
-    progress: &mut Progress<'_>,
-) -> Result<Report, StorageError> {
-    let options = match mode {
-        StorageMode::Memory => return Err(no_directory()),
-        StorageMode::Acid => Options::acid(COPY_CACHE_BYTES),
-        StorageMode::FileFast | StorageMode::FileDurable => Options::file(false, 64),
+    layout: Layout,
+    mode: CopyMode,
+    progress: &mut CopyProgress<'_>,
+) -> Result<StoreReport, StorageError> {
+    let options = match layout {
+        Layout::Index => Options::acid(COPY_CACHE_BYTES),
+        Layout::DataFiles => Options::file(false, COPY_MAX_OPEN_FILES),
     };
-    // Nobody waits for a single batch: it is synced when it is complete.
+    // Synced once, when the copy is complete.
     let options = Options { sync: false, ..options };
-    let target = Target::create(target)?;
+    let target = Target::create(target, &source.options().clock)?;
     let store = JournaledStore::open(Arc::new(Directory::existing(target.dir())), options)?;
-    match source.copy_to(&store, salvage, progress) {
+    match source.copy_to(&store, mode, progress) {
         Ok(report) => {
             drop(store);
             target.complete()?;
             Ok(report)
         }
         Err(error) => {
+            // The target is removed, and the disk may be full.
             store.discard();
             Err(error)
         }

@@ -1,4 +1,4 @@
-//! A directory that is read, and changed in memory only.
+//! A directory whose changes stay in memory.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -11,19 +11,25 @@ use std::{
 
 use parking_lot::{Mutex, MutexGuard};
 
-use crate::storage::journaled::disk::{Directory, Disk, DiskFile};
+use crate::storage::disk::{Directory, Disk, DiskFile};
 
 const PAGE: usize = 4096;
 
-/// So many files are kept at hand before those that nobody uses are let go.
-const MAX_KEPT: usize = 128;
+/// With more open files than this, unused ones are closed.
+const MAX_OPEN: usize = 128;
 
-/// A directory under a layer of changes that are never written to it.
+/// A directory and a layer of changes that are never written to it.
 #[derive(Debug)]
 pub(super) struct Overlay {
     directory: Directory,
-    /// Opened files; `None`: removed.
-    files: Mutex<BTreeMap<String, Option<Arc<OverlayFile>>>>,
+    files: Mutex<BTreeMap<String, Entry>>,
+}
+
+/// A path that was opened or removed.
+#[derive(Debug)]
+enum Entry {
+    File(Arc<OverlayFile>),
+    Removed,
 }
 
 impl Overlay {
@@ -38,15 +44,16 @@ impl Overlay {
 impl Disk for Overlay {
     fn open(&self, path: &str) -> io::Result<Arc<dyn DiskFile>> {
         let mut files = self.files.lock();
-        if files.len() > MAX_KEPT {
-            files.retain(|_, file| file.as_ref().is_none_or(OverlayFile::stays));
-        }
-        if let Some(Some(file)) = files.get(path) {
-            return Ok(Arc::clone(file) as Arc<dyn DiskFile>);
+        if files.len() > MAX_OPEN {
+            files.retain(|_, entry| match entry {
+                Entry::File(file) => file.must_stay(),
+                Entry::Removed => true,
+            });
         }
         let below = match files.get(path) {
-            Some(None) => None,
-            _ => self.directory.open_to_read(path)?,
+            Some(Entry::File(file)) => return Ok(Arc::clone(file) as Arc<dyn DiskFile>),
+            Some(Entry::Removed) => None,
+            None => self.directory.open_to_read(path)?,
         };
         let len = below
             .as_ref()
@@ -62,37 +69,38 @@ impl Disk for Overlay {
                 pages: HashMap::new(),
             }),
         });
-        files.insert(path.to_owned(), Some(Arc::clone(&file)));
+        files.insert(path.to_owned(), Entry::File(Arc::clone(&file)));
         Ok(file)
     }
 
     fn exists(&self, path: &str) -> io::Result<bool> {
         match self.files.lock().get(path) {
-            Some(file) => Ok(file.is_some()),
+            Some(entry) => Ok(matches!(entry, Entry::File(_))),
             None => self.directory.exists(path),
         }
     }
 
     fn remove(&self, path: &str) -> io::Result<()> {
-        self.files.lock().insert(path.to_owned(), None);
+        self.files.lock().insert(path.to_owned(), Entry::Removed);
         Ok(())
     }
 
     fn list(&self, path: &str) -> io::Result<Vec<String>> {
         let files = self.files.lock();
         let mut names = self.directory.list(path)?;
-        names.retain(|name| !matches!(files.get(&format!("{path}/{name}")), Some(None)));
+        names.retain(|name| !matches!(files.get(&format!("{path}/{name}")), Some(Entry::Removed)));
         Ok(names)
     }
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
         self.open(from)?;
         let mut files = self.files.lock();
-        let file = files.insert(from.to_owned(), None).flatten();
-        if let Some(file) = &file {
-            file.state.lock().changed = true;
+        if let Some(entry) = files.insert(from.to_owned(), Entry::Removed) {
+            if let Entry::File(file) = &entry {
+                file.state.lock().changed = true;
+            }
+            files.insert(to.to_owned(), entry);
         }
-        files.insert(to.to_owned(), file);
         Ok(())
     }
 
@@ -122,16 +130,16 @@ struct State {
     /// The file below while it is open.
     below: Option<File>,
     len: u64,
-    /// How much of the file below still counts.
+    /// The length of the file below that is still visible.
     below_len: u64,
     pages: HashMap<u64, Box<[u8; PAGE]>>,
-    /// Whether it is other than what its name says below.
+    /// Whether it differs from the file below.
     changed: bool,
 }
 
 impl OverlayFile {
-    /// Whether it must be kept. If nobody uses it, it gives back its descriptor.
-    fn stays(self: &Arc<Self>) -> bool {
+    /// Whether it must be kept: it is in use or changed. An unused file closes its descriptor.
+    fn must_stay(self: &Arc<Self>) -> bool {
         if Arc::strong_count(self) > 1 {
             return true;
         }
@@ -140,7 +148,7 @@ impl OverlayFile {
         state.changed
     }
 
-    /// Sees to it that the file below is open, if there is one.
+    /// Opens the file below if necessary.
     fn state(&self) -> io::Result<MutexGuard<'_, State>> {
         let mut state = self.state.lock();
         if let (None, Some(origin)) = (&state.below, &self.origin) {
@@ -149,7 +157,8 @@ impl OverlayFile {
         Ok(state)
     }
 
-    /// Calls `visit` for every page that a range touches: its number, and which part of it.
+    /// Calls `visit` for every page of a range with its number, the range inside the page, and the range
+    /// inside the buffer.
     fn pages(
         offset: u64,
         len: usize,
@@ -168,7 +177,7 @@ impl OverlayFile {
 }
 
 impl State {
-    /// A page as it is below.
+    /// Reads a page of the file below.
     fn below(&self, number: u64, page: &mut [u8; PAGE]) -> io::Result<()> {
         let start = number * PAGE as u64;
         let len = usize::try_from(self.below_len.saturating_sub(start)).map_or(PAGE, |len| len.min(PAGE));
@@ -219,24 +228,24 @@ impl DiskFile for OverlayFile {
         })
     }
 
-    fn write_at(&self, pieces: &mut [IoSlice<'_>], offset: u64) -> io::Result<()> {
+    fn write_at(&self, buffers: &mut [IoSlice<'_>], offset: u64) -> io::Result<()> {
         let mut state = self.state()?;
         state.changed = true;
         let mut at = offset;
-        for piece in pieces {
-            Self::pages(at, piece.len(), |number, inside, outside| {
+        for buffer in buffers {
+            Self::pages(at, buffer.len(), |number, inside, outside| {
                 if !state.pages.contains_key(&number) {
                     let mut fresh = Box::new([0; PAGE]);
                     state.below(number, &mut fresh)?;
                     state.pages.insert(number, fresh);
                 }
                 let page = state.pages.get_mut(&number).and_then(|page| page.get_mut(inside));
-                if let (Some(to), Some(from)) = (page, piece.get(outside)) {
+                if let (Some(to), Some(from)) = (page, buffer.get(outside)) {
                     to.copy_from_slice(from);
                 }
                 Ok(())
             })?;
-            at += piece.len() as u64;
+            at += buffer.len() as u64;
             state.len = state.len.max(at);
         }
         Ok(())
@@ -246,8 +255,8 @@ impl DiskFile for OverlayFile {
         Ok(())
     }
 
-    /// What lies below is not to be changed.
-    fn give_back(&self, _: u64, _: u64) -> io::Result<()> {
+    /// Reads as unchanged.
+    fn punch_hole(&self, _: u64, _: u64) -> io::Result<()> {
         Ok(())
     }
 }

@@ -1,53 +1,52 @@
-//! The directory that a copy is made in. It gets its name when it is complete.
+//! The directory that a copy is made in. It is renamed when the copy is complete.
 
 use std::{
     fs, io,
     path::{Path, PathBuf},
 };
 
-use super::{Directory, base, journal, refused};
 use crate::{
+    clock::Clock,
     private_files,
     storage::{
         StorageError,
-        journaled::disk::Disk as _,
+        disk::{Directory, Disk as _},
+        index, journal,
         lock::{self, DirLock},
     },
 };
 
-/// Added to the name of a copy that is not complete.
+/// The suffix of an incomplete copy.
 const PARTIAL: &str = ".partial";
 
-/// A copy in the making, beside the place where it will be. Without [`Self::complete`] it is
-/// removed again; a process that is killed leaves it, and nobody takes it for complete.
+/// An incomplete copy, next to its final place. It is removed on drop unless
+/// [`Self::complete`] was called. A killed process leaves it behind under the name of an incomplete
+/// copy.
 #[derive(Debug)]
 pub(super) struct Target {
     path: PathBuf,
     partial: PathBuf,
     complete: bool,
-    /// So that no server is started on it meanwhile.
+    /// Keeps a server from starting on it.
     _lock: DirLock,
 }
 
 impl Target {
-    /// Takes the place of a directory that is not there, or empty.
-    pub(super) fn create(path: &Path) -> Result<Self, StorageError> {
-        let path = vacate(path)?;
+    /// Claims a path, at which there must be nothing or an empty directory.
+    pub(super) fn create(path: &Path, clock: &Clock) -> Result<Self, StorageError> {
+        let path = claim_target(path)?;
         let mut name = path.file_name().unwrap_or_default().to_owned();
         name.push(PARTIAL);
         let partial = path.with_file_name(name);
-        private_files::create_dir(&partial).map_err(|source| {
-            if source.kind() == io::ErrorKind::AlreadyExists {
-                let why = "is there already: if no other copy is being made there, it was left by one that did not \
-                           finish; remove it and try again";
-                return refused(&partial.display().to_string(), why);
-            }
-            creating(&partial, source)
+        private_files::create_dir(&partial).map_err(|source| match source.kind() {
+            io::ErrorKind::AlreadyExists => invalid(
+                &partial,
+                "already exists: unless another copy is being made there, one that failed has left it; remove it and \
+                 try again",
+            ),
+            _ => creating(&partial, source),
         })?;
-        let lock = lock::acquire(&partial).map_err(|error| {
-            _ = fs::remove_dir(&partial);
-            creating(&partial, io::Error::other(error))
-        })?;
+        let lock = lock::acquire(&partial, clock).inspect_err(|_| _ = fs::remove_dir(&partial))?;
         Ok(Self {
             path,
             partial,
@@ -56,12 +55,12 @@ impl Target {
         })
     }
 
-    /// Where to write until then.
+    /// The directory to write to.
     pub(super) fn dir(&self) -> &Path {
         &self.partial
     }
 
-    /// Makes it durable and gives it its name. Whoever wrote to it has closed it.
+    /// Makes the copy durable and renames it. Its store must be closed.
     pub(super) fn complete(mut self) -> Result<(), StorageError> {
         let synced = |context: &Path, done: io::Result<()>| {
             done.map_err(|source| StorageError::Io {
@@ -70,7 +69,7 @@ impl Target {
             })
         };
         let disk = Directory::existing(&self.partial);
-        for file in [journal::FILE_NAME, base::FILE_NAME] {
+        for file in [journal::FILE_NAME, index::FILE_NAME] {
             synced(&self.partial.join(file), disk.open(file).and_then(|file| file.sync()))?;
         }
         synced(&self.partial, disk.sync_dir(""))?;
@@ -89,43 +88,41 @@ impl Drop for Target {
         if !self.complete
             && let Err(error) = fs::remove_dir_all(&self.partial)
         {
-            tracing::warn!(path = %self.partial.display(), %error, "a copy that was not finished could not be removed");
+            tracing::warn!(path = %self.partial.display(), %error, "could not remove an incomplete copy");
         }
     }
 }
 
-/// The place itself, with nothing there.
-fn vacate(path: &Path) -> Result<PathBuf, StorageError> {
-    let shown = path.display().to_string();
-    let path = if path.is_symlink() {
-        path.canonicalize()
-    } else {
-        std::path::absolute(path)
+/// Resolves a path and removes an empty directory there.
+fn claim_target(given: &Path) -> Result<PathBuf, StorageError> {
+    let path = match given.is_symlink() {
+        true => given.canonicalize(),
+        false => std::path::absolute(given),
     };
     let path = path.map_err(|source| StorageError::Io {
-        context: shown.clone(),
+        context: given.display().to_string(),
         source,
     })?;
     if path.file_name().is_none() {
-        return Err(refused(&shown, "cannot be the name of a new directory"));
+        return Err(invalid(given, "cannot be the name of a new directory"));
     }
-    // An empty directory that is mounted here says so now, and not when all is copied.
+    // Fails now for a mount point, instead of after everything is copied.
     match fs::remove_dir(&path) {
         Ok(()) => Ok(path),
         Err(error) => match error.kind() {
             io::ErrorKind::NotFound if parent(&path).is_dir() => Ok(path),
-            io::ErrorKind::NotFound => Err(refused(
-                &parent(&path).display().to_string(),
-                "is not there: the directory that the copy is made in must be",
+            io::ErrorKind::NotFound => Err(invalid(
+                parent(&path),
+                "does not exist: create the directory that is to hold the copy first",
             )),
-            io::ErrorKind::DirectoryNotEmpty => Err(refused(
-                &shown,
+            io::ErrorKind::DirectoryNotEmpty => Err(invalid(
+                given,
                 "is not empty: a copy is made to a new or empty directory",
             )),
-            io::ErrorKind::NotADirectory => Err(refused(&shown, "is not a directory")),
-            io::ErrorKind::ResourceBusy => Err(refused(
-                &shown,
-                "is a mount point, which cannot be replaced: name a directory in it",
+            io::ErrorKind::NotADirectory => Err(invalid(given, "is not a directory")),
+            io::ErrorKind::ResourceBusy => Err(invalid(
+                given,
+                "is a mount point, which cannot be replaced: name a directory inside it",
             )),
             _ => Err(creating(&path, error)),
         },
@@ -134,6 +131,13 @@ fn vacate(path: &Path) -> Result<PathBuf, StorageError> {
 
 fn parent(path: &Path) -> &Path {
     path.parent().unwrap_or(Path::new("/"))
+}
+
+fn invalid(path: &Path, problem: &'static str) -> StorageError {
+    StorageError::InvalidTarget {
+        path: path.to_owned(),
+        problem,
+    }
 }
 
 fn creating(path: &Path, source: io::Error) -> StorageError {

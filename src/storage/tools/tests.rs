@@ -3,15 +3,13 @@ use std::{collections::BTreeMap, fs, ops::ControlFlow, os::unix::fs::FileExt, pa
 use super::*;
 use crate::protocol::{Framing, frame};
 use crate::storage::{
-    Retention, Storage, StreamRecord,
-    acid::AcidStorage,
+    AcidStorage, FileStorage, Retention, Storage, StreamRecord,
     contract::{Driver, Model, append, name, put, record, scratch},
-    file::FileStorage,
     lock,
 };
 
-/// Nobody wants a copy to end.
-fn on(_: &Report) -> ControlFlow<()> {
+/// Never cancels a copy.
+fn never_cancel(_: &StoreReport) -> ControlFlow<()> {
     ControlFlow::Continue(())
 }
 
@@ -39,7 +37,7 @@ fn fill(store: &dyn Storage, seed: u64, batches: usize) -> Model {
 }
 
 #[test]
-fn a_sound_directory_is_found_sound_and_left_alone() {
+fn an_intact_directory_passes_the_check_unchanged() {
     let dir = scratch();
     let store = FileStorage::open(dir.path(), false, 4).unwrap();
     let model = fill(&store, 1, 120);
@@ -54,7 +52,7 @@ fn a_sound_directory_is_found_sound_and_left_alone() {
     drop(store);
     for dir in [dir.path(), killed.path()] {
         let before = files_below(dir);
-        let lock = lock::acquire(dir).unwrap();
+        let lock = DirLock::acquire(dir).unwrap();
         let report = check(&lock).unwrap();
         assert_eq!(report.problems, Vec::<String>::new());
         assert_eq!(report.streams, model.streams.len() as u64);
@@ -63,27 +61,30 @@ fn a_sound_directory_is_found_sound_and_left_alone() {
 }
 
 #[test]
-fn a_copy_in_another_mode_is_the_same() {
+fn a_copy_in_another_layout_is_the_same() {
     let dir = scratch();
     let store = FileStorage::open(&dir.path().join("from"), true, 4).unwrap();
     let model = fill(&store, 2, 150);
     let ids = store.reserve_ids(1, 0).unwrap();
     drop(store);
-    let lock = lock::acquire(&dir.path().join("from")).unwrap();
-    for mode in [StorageMode::Acid, StorageMode::FileDurable] {
-        let to = dir.path().join(format!("{mode:?}"));
-        let report = migrate(&lock, &to, mode, &mut on).unwrap();
+    let lock = DirLock::acquire(&dir.path().join("from")).unwrap();
+    for layout in [Layout::Index, Layout::DataFiles] {
+        let to = dir.path().join(format!("{layout:?}"));
+        let report = migrate(&lock, &to, layout, &mut never_cancel).unwrap();
         assert_eq!(report.streams, model.streams.len() as u64);
-        assert_eq!(to.join("data").exists(), mode == StorageMode::FileDurable);
+        assert_eq!(to.join("data").exists(), layout == Layout::DataFiles);
         let copy = AcidStorage::open(&to, 1 << 20).unwrap();
         model.compare(&copy).unwrap();
         assert!(copy.reserve_ids(1, 0).unwrap() > ids);
-        assert!(migrate(&lock, &to, mode, &mut on).is_err(), "the target has something");
+        assert!(
+            migrate(&lock, &to, layout, &mut never_cancel).is_err(),
+            "the target has something"
+        );
     }
 }
 
 #[test]
-fn a_backup_is_of_one_moment_while_others_write() {
+fn a_backup_during_writes_is_a_consistent_snapshot() {
     let dir = scratch();
     let store = FileStorage::open(&dir.path().join("live"), false, 4).unwrap();
     let mut driver = Driver::new(3);
@@ -95,7 +96,7 @@ fn a_backup_is_of_one_moment_while_others_write() {
         let to = dir.path().join(format!("backup-{round}"));
         let mut moments = vec![model.clone()];
         std::thread::scope(|scope| {
-            let copying = scope.spawn(|| store.backup(&to, &mut on).unwrap());
+            let copying = scope.spawn(|| store.backup(&to, &mut never_cancel).unwrap());
             while !copying.is_finished() {
                 store.commit(&driver.batch(&mut model, 9_000)).unwrap();
                 store.maintain().unwrap();
@@ -109,7 +110,7 @@ fn a_backup_is_of_one_moment_while_others_write() {
 }
 
 #[test]
-fn damage_is_reported_and_what_is_sound_is_saved() {
+fn damage_is_reported_and_intact_data_is_salvaged() {
     let dir = scratch();
     let from = dir.path().join("from");
     let store = FileStorage::open(&from, true, 4).unwrap();
@@ -131,7 +132,7 @@ fn damage_is_reported_and_what_is_sound_is_saved() {
     cut.set_len(50_000).unwrap();
     fs::remove_file(from.join("data/02/0000000000000002")).unwrap();
     fs::write(from.join("data/02/00000000000000aa"), "stray").unwrap();
-    let lock = lock::acquire(&from).unwrap();
+    let lock = DirLock::acquire(&from).unwrap();
     let problems = check(&lock).unwrap().problems.join("\n");
     for part in [
         "`s1` has 50000 bytes, not 200000",
@@ -140,8 +141,8 @@ fn damage_is_reported_and_what_is_sound_is_saved() {
     ] {
         assert!(problems.contains(part), "{problems}");
     }
-    assert!(migrate(&lock, &dir.path().join("strict"), StorageMode::Acid, &mut on).is_err());
-    let report = salvage(&lock, &dir.path().join("saved"), StorageMode::Acid, &mut on).unwrap();
+    assert!(migrate(&lock, &dir.path().join("strict"), Layout::Index, &mut never_cancel).is_err());
+    let report = salvage(&lock, &dir.path().join("saved"), Layout::Index, &mut never_cancel).unwrap();
     assert!(report.problems.len() >= 2, "{report:?}");
     let saved = AcidStorage::open(&dir.path().join("saved"), 1 << 20).unwrap();
     assert_eq!(saved.usage().streams, 3);
@@ -150,7 +151,7 @@ fn damage_is_reported_and_what_is_sound_is_saved() {
 }
 
 #[test]
-fn a_saved_stream_ends_with_a_whole_append_and_goes_on_in_another_life() {
+fn a_salvaged_stream_ends_with_a_complete_append_and_continues_in_a_new_life() {
     let dir = scratch();
     let from = dir.path().join("from");
     let store = FileStorage::open(&from, true, 4).unwrap();
@@ -175,8 +176,8 @@ fn a_saved_stream_ends_with_a_whole_append_and_goes_on_in_another_life() {
         let file = fs::OpenOptions::new().write(true).open(file).unwrap();
         file.set_len(100_000).unwrap();
     }
-    let lock = lock::acquire(&from).unwrap();
-    salvage(&lock, &dir.path().join("saved"), StorageMode::FileDurable, &mut on).unwrap();
+    let lock = DirLock::acquire(&from).unwrap();
+    salvage(&lock, &dir.path().join("saved"), Layout::DataFiles, &mut never_cancel).unwrap();
     let saved = FileStorage::open(&dir.path().join("saved"), true, 4).unwrap();
     let whole = append_bytes.len() as u64 * (100_000 / append_bytes.len() as u64);
     for (text, id) in [("s1", 1), ("s2", 2)] {
@@ -191,11 +192,11 @@ fn a_saved_stream_ends_with_a_whole_append_and_goes_on_in_another_life() {
 }
 
 #[test]
-fn a_saved_stream_does_not_begin_behind_its_end() {
+fn a_salvaged_stream_does_not_begin_after_its_end() {
     let dir = scratch();
     let from = dir.path().join("from");
     let store = FileStorage::open(&from, true, 4).unwrap();
-    // Its forks read what it has given up.
+    // Its forks can still read the trimmed bytes.
     let past = Retention {
         earliest: 150_000,
         ..Retention::default()
@@ -214,29 +215,29 @@ fn a_saved_stream_does_not_begin_behind_its_end() {
         .open(from.join("data/01/0000000000000001"))
         .unwrap();
     file.set_len(50_000).unwrap();
-    let lock = lock::acquire(&from).unwrap();
-    salvage(&lock, &dir.path().join("saved"), StorageMode::Acid, &mut on).unwrap();
+    let lock = DirLock::acquire(&from).unwrap();
+    salvage(&lock, &dir.path().join("saved"), Layout::Index, &mut never_cancel).unwrap();
     let saved = AcidStorage::open(&dir.path().join("saved"), 1 << 20).unwrap();
     let stored = saved.list("s", None, 1).unwrap().remove(0).1;
     assert!(stored.record.earliest() <= stored.tail, "{stored:?}");
 }
 
 #[test]
-fn a_flipped_bit_in_the_index_is_found() {
+fn a_flipped_bit_in_the_index_is_detected() {
     let dir = scratch();
     let store = AcidStorage::open(dir.path(), 1 << 20).unwrap();
     store
         .commit(&[put("a", record(1)), append(1, 0, vec![b'q'; 60_000])])
         .unwrap();
     drop(store);
-    let path = dir.path().join(base::FILE_NAME);
+    let path = dir.path().join(index::FILE_NAME);
     let content = fs::read(&path).unwrap();
     let at = content.windows(64).position(|window| window == [b'q'; 64]).unwrap() + 30_000;
     let file = fs::OpenOptions::new().write(true).open(&path).unwrap();
     file.write_all_at(b"Q", at as u64).unwrap();
-    let lock = lock::acquire(dir.path()).unwrap();
+    let lock = DirLock::acquire(dir.path()).unwrap();
     match check(&lock) {
         Ok(report) => assert!(!report.problems.is_empty()),
-        Err(error) => assert!(matches!(error, StorageError::Corrupt(_)), "{error}"),
+        Err(error) => assert!(error.into_damage().is_ok()),
     }
 }

@@ -2,129 +2,130 @@
 
 require "active_job"
 
-# Sends the broadcasts of every +later+ method.
-#
-# It is tried again while the server cannot be reached, and then sends under
-# the identity of the first try, so that an append whose answer was lost does
-# not land twice. It is dropped when the record is gone: its destruction is a
-# broadcast of its own. It is also dropped when the app deleted the stream after
-# the job was created.
-#
-# <tt>config.durable_streams.queue</tt> names its queue. Anything else is set in
-# an initializer:
-#
-#   ActiveSupport.on_load(:durable_streams_broadcast_job) do
-#     queue_with_priority 10
-#   end
-#
-# When it gives up, it instruments <tt>broadcast_given_up.durable_streams</tt>.
-class DurableStreams::Rails::BroadcastJob < ActiveJob::Base
-  # How often a broadcast is tried before its error goes to the queue's own handling.
-  ATTEMPTS = 12
+module DurableStreams
+  module Rails
+    # Sends the broadcasts of the +later+ methods.
+    #
+    # The job is retried while the server is unavailable. All attempts share the
+    # identity of the first, so an append whose response was lost takes effect once.
+    # The job is dropped if the record is gone, whose destruction is a broadcast of its
+    # own, or if the app deleted the stream after the job was created.
+    #
+    # <tt>config.durable_streams.queue</tt> sets its queue. Configure anything else in
+    # an initializer:
+    #
+    #   ActiveSupport.on_load(:durable_streams_broadcast_job) do
+    #     queue_with_priority 10
+    #   end
+    #
+    # After the last attempt it instruments <tt>broadcast_given_up.durable_streams</tt>.
+    class BroadcastJob < ActiveJob::Base
+      ATTEMPTS = 12
 
-  # The arguments hold the readers' data.
-  self.log_arguments = false
+      # The arguments contain the app's data.
+      self.log_arguments = false
 
-  # #queue_adapter defers the job by itself: readers must not see an event before its row.
-  self.enqueue_after_transaction_commit = ::Rails::VERSION::MAJOR >= 8 ? false : :never if respond_to?(:enqueue_after_transaction_commit=)
+      # Deferred by #queue_adapter instead: readers must not see an event before its row.
+      self.enqueue_after_transaction_commit = ::Rails::VERSION::MAJOR >= 8 ? false : :never if respond_to?(:enqueue_after_transaction_commit=)
 
-  queue_as { DurableStreams.config.queue }
+      queue_as { DurableStreams.config.queue }
 
-  retry_on DurableStreams::ConnectionError, DurableStreams::InsufficientStorage,
-    wait: :polynomially_longer, attempts: ATTEMPTS
+      retry_on ConnectionError, InsufficientStorage,
+        wait: :polynomially_longer, attempts: ATTEMPTS
 
-  discard_on ActiveJob::DeserializationError
+      discard_on ActiveJob::DeserializationError
 
-  after_discard { |job, error| job.give_up(error) unless error.is_a?(ActiveJob::DeserializationError) }
+      after_discard { |job, error| job.give_up(error) unless error.is_a?(ActiveJob::DeserializationError) }
 
-  # The model whose transaction must commit before the job is enqueued. Without
-  # one, all open transactions must.
-  attr_accessor :model # :nodoc:
+      # The model whose transaction must commit before the job is enqueued; if nil, all
+      # open transactions must.
+      attr_accessor :model # :nodoc:
 
-  def initialize(...)
-    super
-    @named_at = DurableStreams::Rails::StreamDeletions.now
-  end
+      def initialize(...)
+        super
+        @named_at = StreamDeletions.now
+      end
 
-  def perform(stream_name, record: nil, **event)
-    event[:value] = DurableStreams::Rails::RecordReference.new(record).value if record
-    DurableStreams.deliver_event(stream_name, **event, txid: event[:txid] || job_id, producer: @producer, named_at: @named_at)
-  rescue DurableStreams::Rails::RecordReference::Gone
-    nil
-  rescue DurableStreams::ConnectionError => error
-    @producer = error.producer || @producer
-    raise
-  end
+      def perform(stream_name, record: nil, **event)
+        event[:value] = RecordReference.new(record).value if record
+        DurableStreams.deliver_event(stream_name, **event, txid: event[:txid] || job_id, producer: @producer, named_at: @named_at)
+      rescue RecordReference::Gone
+        nil
+      rescue ConnectionError => error
+        @producer = error.producer || @producer
+        raise
+      end
 
-  # Inside an after_commit callback, an inline queue reports failures instead of
-  # raising them.
-  def perform_now
-    super
-  rescue *DurableStreams::Rails::BroadcastFailure::RESCUED => error
-    return report(error) if DurableStreams::Rails::BroadcastFailure.contained_record
+      # Inside an after_commit callback, an inline queue reports failures instead of
+      # raising them.
+      def perform_now
+        super
+      rescue *BroadcastFailure::RESCUED => error
+        return report(error) if BroadcastFailure.contained_record
 
-    ::Rails.error.set_context(**{ stream: stream_name, record: record_gid }.compact) # For the queue's report.
-    raise
-  end
+        ::Rails.error.set_context(**{ stream: stream_name, record: record_gid }.compact) # For the queue's report.
+        raise
+      end
 
-  # Enqueues the job, and reports an ActiveJob::EnqueueError, which Active Job
-  # only stores in the job.
-  def enqueue_and_report(record: nil) # :nodoc:
-    enqueue.tap { report(enqueue_error, record: record) if enqueue_error }
-  end
+      # Enqueues the job, and reports an ActiveJob::EnqueueError, which Active Job
+      # only stores in the job.
+      def enqueue_and_report(record: nil) # :nodoc:
+        enqueue.tap { report(enqueue_error, record: record) if enqueue_error }
+      end
 
-  def report(error, record: nil) # :nodoc:
-    DurableStreams::Rails::BroadcastFailure.report(error, record: record, stream: stream_name, event: event_summary)
-  end
+      def report(error, record: nil) # :nodoc:
+        BroadcastFailure.report(error, record: record, stream: stream_name, event: event_summary)
+      end
 
-  # Waits at least as long as the server's Retry-After. A queue that cannot wait
-  # gives up.
-  def retry_job(options = {})
-    error = options[:error]
-    pause = error.retry_after if error.respond_to?(:retry_after)
-    super(pause ? options.merge(wait: [ options[:wait].to_f, pause ].max) : options)
-  rescue NotImplementedError
-    give_up(error)
-    report(error)
-  end
+      # Waits at least for the server's Retry-After. On a queue that cannot wait, the
+      # job gives up.
+      def retry_job(options = {})
+        error = options[:error]
+        delay = error.retry_after if error.respond_to?(:retry_after)
+        super(delay ? options.merge(wait: [ options[:wait].to_f, delay ].max) : options)
+      rescue NotImplementedError
+        give_up(error)
+        report(error)
+      end
 
-  def give_up(error) # :nodoc:
-    ActiveSupport::Notifications.instrument("broadcast_given_up.durable_streams",
-      stream: stream_name, event: event_summary, job: self, exception_object: error)
-  end
+      def give_up(error) # :nodoc:
+        ActiveSupport::Notifications.instrument("broadcast_given_up.durable_streams",
+          stream: stream_name, event: event_summary, job: self, exception_object: error)
+      end
 
-  # While a transaction is open, an adapter that waits for its commit.
-  def queue_adapter
-    adapter = super
-    DurableStreams::Rails::AfterCommitAdapter.waits_for?(model) ? DurableStreams::Rails::AfterCommitAdapter.new(adapter) : adapter
-  end
+      def queue_adapter
+        adapter = super
+        AfterCommitAdapter.waits_for?(model) ? AfterCommitAdapter.new(adapter) : adapter
+      end
 
-  def serialize # :nodoc:
-    super.merge({ "durable_streams_producer" => @producer, "durable_streams_named_at" => @named_at }.compact)
-  end
+      def serialize # :nodoc:
+        super.merge({ "durable_streams_producer" => @producer, "durable_streams_named_at" => @named_at }.compact)
+      end
 
-  def deserialize(job_data) # :nodoc:
-    super
-    @producer = job_data["durable_streams_producer"]
-    @named_at = job_data["durable_streams_named_at"]
-  end
+      def deserialize(job_data) # :nodoc:
+        super
+        @producer = job_data["durable_streams_producer"]
+        @named_at = job_data["durable_streams_named_at"]
+      end
 
-  private
-    def stream_name
-      arguments.first
+      private
+        def stream_name
+          arguments.first
+        end
+
+        def event
+          arguments.last.is_a?(Hash) ? arguments.last : {}
+        end
+
+        def record_gid
+          event.dig(:record, "gid")
+        end
+
+        def event_summary
+          { "type" => event[:type].to_s, "key" => event[:key].to_s, "headers" => { "operation" => event[:operation].to_s } }
+        end
     end
-
-    def event
-      arguments.last.is_a?(Hash) ? arguments.last : {}
-    end
-
-    def record_gid
-      event.dig(:record, "gid")
-    end
-
-    def event_summary
-      { "type" => event[:type].to_s, "key" => event[:key].to_s, "headers" => { "operation" => event[:operation].to_s } }
-    end
+  end
 end
 
 ActiveSupport.run_load_hooks(:durable_streams_broadcast_job, DurableStreams::Rails::BroadcastJob)

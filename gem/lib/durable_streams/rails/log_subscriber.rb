@@ -2,36 +2,41 @@
 
 require "active_support/log_subscriber"
 
-# Logs each broadcast at debug level, and each that failed as an error:
-#
-#   DurableStreams insert comment/1 to gid://app/Post/1 (0.4ms)
-#
-# Two events, so that an app that logs less does not pay for the first.
-class DurableStreams::Rails::LogSubscriber < ActiveSupport::LogSubscriber
-  def broadcast(event)
-    if event.payload[:exception_object].nil?
-      debug { "  #{color("DurableStreams", CYAN, bold: true)} #{describe(event.payload)}#{" dropped: the stream was deleted" if event.payload[:offset].nil?} (#{event.duration.round(1)}ms)" }
+module DurableStreams
+  module Rails
+    # Logs broadcasts at debug level and failures at error level:
+    #
+    #   DurableStreams insert comment/1 to gid://app/Post/1 (0.4ms)
+    #
+    # They are separate events, so that apps with a higher log level do not pay for
+    # the first.
+    class LogSubscriber < ActiveSupport::LogSubscriber
+      def broadcast(event)
+        if event.payload[:exception_object].nil?
+          debug { "  #{color("DurableStreams", CYAN, bold: true)} #{describe(event.payload)}#{" dropped: the stream was deleted" if event.payload[:offset].nil?} (#{event.duration.round(1)}ms)" }
+        end
+      end
+      subscribe_log_level :broadcast, :debug
+
+      def broadcast_failed(event)
+        error do
+          "  #{color("DurableStreams", RED, bold: true)} #{describe(event.payload)} failed: #{event.payload[:exception_object].message}"
+        end
+      end
+      subscribe_log_level :broadcast_failed, :error
+
+      def broadcast_given_up(event)
+        error do
+          "  #{color("DurableStreams", RED, bold: true)} #{describe(event.payload)} given up: #{event.payload[:exception_object].message}"
+        end
+      end
+      subscribe_log_level :broadcast_given_up, :error
+
+      private
+        def describe(payload)
+          event = payload[:event]
+          "#{event.dig("headers", "operation") || "event"} #{event["type"]}/#{event["key"]} to #{payload[:stream]}"
+        end
     end
   end
-  subscribe_log_level :broadcast, :debug
-
-  def broadcast_failed(event)
-    error do
-      "  #{color("DurableStreams", RED, bold: true)} #{describe(event.payload)} failed: #{event.payload[:exception_object].message}"
-    end
-  end
-  subscribe_log_level :broadcast_failed, :error
-
-  def broadcast_given_up(event)
-    error do
-      "  #{color("DurableStreams", RED, bold: true)} #{describe(event.payload)} given up: #{event.payload[:exception_object].message}"
-    end
-  end
-  subscribe_log_level :broadcast_given_up, :error
-
-  private
-    def describe(payload)
-      event = payload[:event]
-      "#{event.dig("headers", "operation") || "event"} #{event["type"]}/#{event["key"]} to #{payload[:stream]}"
-    end
 end

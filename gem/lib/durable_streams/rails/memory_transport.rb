@@ -1,85 +1,149 @@
 # frozen_string_literal: true
 
-# Stands in for the server during tests: keeps streams in memory and answers
-# as the server would.
-class DurableStreams::Rails::MemoryTransport
-  Stream = Struct.new(:events, :closed) # :nodoc:
-
-  # The block returns the hash of streams, so that concurrent tests can have
-  # their own.
-  def initialize(&store)
-    streams = {}
-    @store = store || -> { streams }
-    @mutex = Mutex.new
-  end
-
-  def briefly # :nodoc:
-    yield self
-  end
-
-  def in_memory? # :nodoc:
-    true
-  end
-
-  # The events that were appended to the stream, oldest first.
-  def events(name)
-    @mutex.synchronize { streams[name]&.events.to_a.dup }
-  end
-
-  # Forgets all streams.
-  def clear
-    @mutex.synchronize { streams.clear }
-  end
-
-  def create(name) # :nodoc:
-    @mutex.synchronize { offset_of(streams[name] ||= Stream.new([], false)) }
-  end
-
-  # Creates the stream as it goes: a test that cleared the streams is not the
-  # app's concern.
-  def append(name, events, producer: nil) # :nodoc:
-    @mutex.synchronize do
-      stream = (streams[name] ||= Stream.new([], false))
-      raise DurableStreams::StreamClosed.new("#{name} is closed", status: 409, reason: "the stream is closed") if stream.closed
-      stream.events.concat(JSON.parse(DurableStreams::Rails::StateEvent.generate(events)))
-      offset_of(stream)
-    end
-  end
-
-  def close(name) # :nodoc:
-    @mutex.synchronize do
-      stream = (streams[name] ||= Stream.new([], false))
-      stream.closed = true
-      offset_of(stream)
-    end
-  end
-
-  def delete(name) # :nodoc:
-    @mutex.synchronize { !streams.delete(name).nil? }
-  end
-
-  def metadata(name) # :nodoc:
-    @mutex.synchronize do
-      if (stream = streams[name])
-        DurableStreams::Rails::StreamMetadata.new(content_type: "application/json", offset: offset_of(stream), closed: stream.closed)
+module DurableStreams
+  module Rails
+    # Replaces the server in tests: keeps streams in memory and responds as the
+    # server does. Both transports pass the same tests.
+    class MemoryTransport
+      # The block returns the hash of streams, so that each test can have its own.
+      def initialize(&store)
+        streams = {}
+        @store = store || -> { streams }
+        @incarnations = 0
+        @mutex = Mutex.new
       end
+
+      # Returns the events appended to the stream, oldest first.
+      def events(name)
+        @mutex.synchronize { find(name)&.events.to_a.dup }
+      end
+
+      # Removes all streams.
+      def clear
+        @mutex.synchronize { streams.clear }
+      end
+
+      def briefly # :nodoc:
+        yield self
+      end
+
+      def create(name, ttl: nil) # :nodoc:
+        @mutex.synchronize { (find(name) || add(name, ttl)).tail }
+      end
+
+      def append(name, events, producer: nil) # :nodoc:
+        events = JSON.parse(StateEvent.generate(events))
+        @mutex.synchronize { existing(name).append(events, producer) }
+      end
+
+      def close(name) # :nodoc:
+        @mutex.synchronize { existing(name).close }
+      end
+
+      def delete(name) # :nodoc:
+        @mutex.synchronize { !!(find(name) && streams.delete(name)) }
+      end
+
+      def metadata(name) # :nodoc:
+        @mutex.synchronize { find(name)&.metadata }
+      end
+
+      def read(name, offset) # :nodoc:
+        @mutex.synchronize { existing(name).read(offset) }
+      end
+
+      private
+        def streams
+          @store.call
+        end
+
+        def find(name)
+          streams.delete(name) if streams[name]&.expired?
+          streams[name]
+        end
+
+        def existing(name)
+          find(name) || raise(StreamNotFound.new("the stream #{name} does not exist", status: 404, code: "not-found"))
+        end
+
+        def add(name, ttl)
+          streams[name] = Stream.new(name, incarnation: @incarnations += 1, ttl: ttl)
+        end
+
+        # One life of a stream.
+        class Stream # :nodoc:
+          attr_reader :events
+
+          def initialize(name, incarnation:, ttl: nil)
+            @name, @incarnation, @ttl = name, incarnation, ttl
+            @events, @sequences, @closed = [], {}, false
+            touch
+          end
+
+          # The server's form: its last digit is unused.
+          def tail
+            format("%016d_%016d", @incarnation, @events.size * 10)
+          end
+
+          def append(events, producer)
+            raise StreamClosed.new("the stream #{@name} is closed", status: 409, code: "closed") if @closed
+            raise ResponseError.new("an append needs at least one event", status: 400, code: "bad-request") if events.empty?
+
+            touch
+            @events.concat(events) unless duplicate?(producer)
+            tail
+          end
+
+          def close
+            touch
+            @closed = true
+            tail
+          end
+
+          def read(offset)
+            events = @events.drop(position(offset))
+            touch
+            StreamPage.new(events, tail, @closed, true, 0)
+          end
+
+          def metadata
+            StreamMetadata.new(content_type: "application/json", offset: tail, closed: @closed, ttl: @ttl)
+          end
+
+          def expired?
+            @ttl && Time.now >= @accessed_at + @ttl
+          end
+
+          private
+            def touch
+              @accessed_at = Time.now
+            end
+
+            # Records the identity of the append. A gap is no error here: the HTTP
+            # transport then appends under a new identity.
+            def duplicate?(producer)
+              return false unless producer
+
+              id, epoch, seq = producer.values_at("id", "epoch", "seq")
+              last = @sequences[[ id, epoch ]]
+              return true if last && seq <= last
+
+              @sequences[[ id, epoch ]] = seq
+              false
+            end
+
+            def position(offset)
+              case offset
+              when "-1" then 0
+              when "now" then @events.size
+              when /\A(\d{16})_(\d{16})\z/
+                $1.to_i == @incarnation ? $2.to_i / 10 : raise(StreamGone.new("the offset #{offset} belongs to another stream than #{@name}", status: 410, code: "other-life"))
+              else
+                raise ResponseError.new("the offset #{offset.inspect} was not issued for #{@name}", status: 400, code: "bad-request")
+              end
+            end
+        end
+        private_constant :Stream
     end
   end
-
-  def read(name, offset) # :nodoc:
-    @mutex.synchronize do
-      stream = streams[name] || raise(DurableStreams::StreamNotFound.new("there is no stream #{name}", status: 404))
-      from = { "-1" => 0, "now" => stream.events.size }.fetch(offset) { offset.to_i }
-      DurableStreams::Rails::HttpTransport::Page.new(stream.events.drop(from), offset_of(stream), stream.closed, true)
-    end
-  end
-
-  private
-    def streams
-      @store.call
-    end
-
-    def offset_of(stream)
-      format("%016d", stream.events.size)
-    end
 end

@@ -2,90 +2,99 @@
 
 require "active_support/fork_tracker"
 require "io/nonblock"
-require_relative "server_record"
+require_relative "pid_file"
 
 module DurableStreams
   module Rails
-    # A server process that is started again when it dies, and that ends with the
-    # process that started it, however that ends. Used by the Puma plugin.
+    # Runs a server process, restarts it when it dies, and stops it when this process
+    # ends, however that happens. Used by the Puma plugin.
     class ServerProcess
-      # How the server says that its configuration is wrong: starting it again would not help.
+      # The server's exit status for an invalid configuration: a restart would not help.
       CONFIGURATION_ERROR = 78
 
-      # Seconds between a death and the next start; doubled each time up to the longest.
-      PAUSES = 0.5..10
+      # Seconds before a restart. The delay doubles with each restart up to the maximum.
+      RESTART_DELAYS = 0.5..10
 
-      # A server that lived so long, in seconds, died of something new.
-      STEADY = 30
+      # The restart delay is reset when the server has run this many seconds.
+      STABLE_AFTER = 30
 
-      # How long it may take to stop, in seconds, before it is killed.
-      PATIENCE = 10
+      # Seconds that the server may take to stop before it is killed.
+      STOP_TIMEOUT = 10
 
-      # Becomes the server, after leaving a guard beside it that reads from a pipe.
-      # The other end is this process's: a line says that the server has ended,
-      # and end of file that this process has, even by SIGKILL.
-      GUARDED = <<~SH
-        server=$$
+      # Becomes the server, and leaves a watchdog beside it. The watchdog reads from a
+      # pipe whose other end this process holds: a line means that the server has
+      # ended, and end of file that this process has, even by SIGKILL.
+      SCRIPT = <<~SH
+        server=$$ seconds=$1
+        shift
         ( (
           trap "" HUP INT QUIT TERM
           read -r _ <&3 && exit
           kill -TERM $server || exit
-          seconds=0
-          while [ $seconds -lt #{PATIENCE} ]; do
+          while [ $seconds -gt 0 ]; do
             sleep 1
             kill -0 $server || exit
-            seconds=$((seconds + 1))
+            seconds=$((seconds - 1))
           done
           kill -KILL $server
         ) </dev/null >/dev/null 2>&1 & )
         exec 3<&-
         exec "$@"
       SH
+      private_constant :SCRIPT
 
-      def initialize(command:, log:, pid_file: nil)
-        @command = command
-        @log = log
-        @record = ServerRecord.new(pid_file) if pid_file
-        # A worker that outlived its master would keep the pipe open.
+      def initialize(command:, log:, pid_file: nil, restart_delays: RESTART_DELAYS, stop_timeout: STOP_TIMEOUT)
+        @command, @log = command, log
+        @pid_file = PidFile.new(pid_file) if pid_file
+        @restart_delays, @stop_timeout = restart_delays, stop_timeout
+        # A worker that outlives its master would keep the pipe open.
         ActiveSupport::ForkTracker.after_fork { @pipe&.close }
       end
 
-      # Starts the server and watches over it from a thread.
+      # Starts the server and a thread that supervises it.
       def start
         @stopping = false
-        @thread = Thread.new { watch }
+        @thread = Thread.new { supervise }
       end
 
-      # Stops the server and returns when it has. Puma calls this from a signal
-      # handler, where no mutex may be locked.
+      # Stops the server and waits for its end. Puma calls this from a signal handler,
+      # where no mutex may be locked.
       def stop
         @stopping = true
         @log.call "Stopping Durable Streams..." if @pid
         @thread.wakeup if @thread&.alive?
         signal(:TERM)
-        signal(:KILL) unless @thread.nil? || @thread.join(PATIENCE)
-        @thread&.join(PATIENCE)
+        signal(:KILL) unless @thread.nil? || @thread.join(@stop_timeout)
+        @thread&.join(@stop_timeout)
+      end
+
+      def wait
+        @thread&.join
       end
 
       private
-        def watch
-          return give_up("#{@command} is not there, or not executable. bin/rails generate durable_streams:install makes it") unless executable?
+        def supervise
+          return give_up("#{@command} does not exist or is not executable; bin/rails generate durable_streams:install creates it") unless executable?
 
-          pause = PAUSES.first
+          delay = @restart_delays.first
           until @stopping
             take_over
             break if @stopping
 
-            started = Process.clock_gettime(Process::CLOCK_MONOTONIC)
+            started_at = now
             status = run
             break if @stopping
-            break give_up("It does not start with this configuration") if status&.exitstatus == CONFIGURATION_ERROR
+            break give_up("the server rejected its configuration") if status&.exitstatus == CONFIGURATION_ERROR
 
-            pause = PAUSES.first if Process.clock_gettime(Process::CLOCK_MONOTONIC) - started > STEADY
-            @log.call "Durable Streams went away (#{status}), starting it again in #{pause} s..."
-            sleep pause
-            pause = [ pause * 2, PAUSES.last ].min
+            delay = @restart_delays.first if now - started_at > STABLE_AFTER
+            @log.call "Durable Streams ended (#{status}), restarting in #{delay} s..."
+            sleep delay
+            delay = [ delay * 2, @restart_delays.last ].min
           end
+        end
+
+        def now
+          Process.clock_gettime(Process::CLOCK_MONOTONIC)
         end
 
         def executable?
@@ -96,13 +105,13 @@ module DurableStreams
           @log.call "Durable Streams: #{reason}. Correct that and restart Puma."
         end
 
-        # A server that another Puma of this app runs is waited for. One whose Puma
-        # is gone, and whose guard was killed too, is ended.
+        # Waits while another Puma of this app runs the server. Ends a server whose Puma
+        # and watchdog were both killed.
         def take_over
           announced = false
-          until @stopping || @record.nil? || (server = @record.server).nil?
-            if @record.started_by_another?
-              @log.call "Durable Streams is run by another Puma (pid #{server.pid}); this one runs it when that has stopped." unless announced
+          until @stopping || @pid_file.nil? || (server = @pid_file.server).nil?
+            if @pid_file.started_by_another?
+              @log.call "Another Puma runs Durable Streams (pid #{server.pid}); waiting for it to stop..." unless announced
               announced = true
               sleep 1
             else
@@ -112,30 +121,31 @@ module DurableStreams
         end
 
         def end_orphan(server)
-          @log.call "Ending a Durable Streams server (pid #{server.pid}) of an earlier Puma..."
+          @log.call "Ending the Durable Streams server of an earlier Puma (pid #{server.pid})..."
           Process.kill :TERM, server.pid
-          (PATIENCE * 10).times { gone?(server) ? return : sleep(0.1) }
+          (@stop_timeout * 10).to_i.times { ended?(server) ? return : sleep(0.1) }
           Process.kill :KILL, server.pid
-          sleep 0.1 until gone?(server)
+          sleep 0.1 until ended?(server)
         rescue Errno::ESRCH
           nil
         end
 
-        # After a hot restart it is this process's child, and stays a zombie until it is waited for.
-        def gone?(server)
+        # After a hot restart the server is this process's child, and a zombie until it
+        # is waited for.
+        def ended?(server)
           Process.wait(server.pid, Process::WNOHANG)
           !server.alive?
         rescue Errno::ECHILD
           !server.alive?
         end
 
-        # In a process group of its own: Ctrl-C is for Puma, which then stops the server.
+        # The server has its own process group, so that Ctrl-C only reaches Puma.
         def run
           reader, @pipe = IO.pipe
-          reader.nonblock = false # The guard's shell cannot wait otherwise.
-          @pid = Process.spawn("/bin/sh", "-c", GUARDED, "durable-streams", @command, in: File::NULL, 3 => reader, pgroup: true)
+          reader.nonblock = false # The watchdog's shell must block.
+          @pid = Process.spawn("/bin/sh", "-c", SCRIPT, "durable-streams", @stop_timeout.ceil.to_s, @command, in: File::NULL, 3 => reader, pgroup: true)
           reader.close
-          @record&.write(@pid)
+          @pid_file&.write(@pid)
           signal(:TERM) if @stopping
           Process.wait2(@pid).last
         rescue SystemCallError => error
@@ -143,14 +153,14 @@ module DurableStreams
           nil
         ensure
           @pid = nil
-          @record&.delete
-          release_guard
+          @pid_file&.delete
+          dismiss_watchdog
         end
 
-        def release_guard
+        def dismiss_watchdog
           @pipe&.puts
         rescue SystemCallError
-          nil # There is no guard any longer.
+          nil # The watchdog has ended.
         ensure
           @pipe&.close
           @pipe = nil

@@ -2,70 +2,78 @@
 
 require "concurrent/map"
 
-# Creates streams before they are first used, so that an app never has to
-# think about it: one PUT for each name in each process. Signed URLs check again
-# after MAX_AGE, because the server may have lost the stream.
-module DurableStreams::Rails::StreamProvisioner
-  # Limit of the cache of existing streams. When it is reached, the cache is
-  # emptied.
-  MAX_REMEMBERED = 100_000
+module DurableStreams
+  module Rails
+    # Creates streams before they are first used, so that apps never have to: one
+    # PUT for each name and process.
+    class StreamProvisioner
+      # The cache of existing streams is emptied when it holds this many.
+      MAX_CACHED = 100_000
 
-  # Seconds that a signed URL relies on the cache.
-  MAX_AGE = 60
+      # Seconds for which a signed URL trusts the cache: the server may have lost
+      # the stream, and a reader cannot create it.
+      SIGNED_URL_MAX_AGE = 60
 
-  # Creates the stream unless this process knows that it exists, from no more than
-  # +max_age+ seconds ago.
-  def ensure_stream_exists(name, max_age: nil)
-    create_stream(name) unless stream_known?(name, max_age)
-  end
+      delegate :transport, to: :@client
 
-  # Forgets which streams exist.
-  def forget_streams # :nodoc:
-    @provisioned_streams = Concurrent::Map.new
-  end
-
-  private
-    def stream_known?(name, max_age = nil)
-      return false if transport.in_memory?
-
-      known_at = provisioned_streams[name]
-      known_at && (max_age.nil? || Process.clock_gettime(Process::CLOCK_MONOTONIC) - known_at <= max_age)
-    end
-
-    def create_stream(name, through: transport)
-      through.create(name).tap { remember_stream(name) }
-    end
-
-    def remember_stream(name)
-      provisioned_streams.clear if provisioned_streams.size >= MAX_REMEMBERED
-      provisioned_streams[name] = Process.clock_gettime(Process::CLOCK_MONOTONIC)
-    end
-
-    # Appends, and where the server has lost the stream, creates it and appends
-    # again. An event created before the app deleted the stream is dropped, and nil
-    # returned.
-    def append_to_stream(name, events, producer: nil, named_at: nil, through: transport)
-      return if named_at && DurableStreams::Rails::StreamDeletions.known_since?(name, named_at)
-
-      unless stream_known?(name)
-        return if stream_deleted_since?(name, named_at)
-        create_stream(name, through: through)
+      def initialize(client) # :nodoc:
+        @client = client
+        @confirmed = Concurrent::Map.new
       end
-      through.append(name, events, producer: producer)
-    rescue DurableStreams::StreamNotFound, DurableStreams::StreamGone => error
-      provisioned_streams.delete(name)
-      return if stream_deleted_since?(name, named_at)
-      raise if error.is_a?(DurableStreams::StreamGone) # Its name stays taken until its forks are deleted.
 
-      create_stream(name, through: through)
-      through.append(name, events)
-    end
+      # Creates the stream unless this process has seen it in the last +max_age+
+      # seconds, or ever.
+      def ensure_stream_exists(name, max_age: nil)
+        create_stream(name) unless stream_known?(name, max_age: max_age)
+      end
 
-    def stream_deleted_since?(name, named_at)
-      named_at && DurableStreams::Rails::StreamDeletions.since?(name, named_at)
-    end
+      # Appends, and creates a stream that the server has lost. An event that is
+      # older than the stream's deletion is dropped, and nil returned.
+      def append_to_stream(name, events, producer: nil, named_at: nil, through: transport) # :nodoc:
+        return if named_at && StreamDeletions.known_since?(name, named_at)
 
-    def provisioned_streams
-      @provisioned_streams || forget_streams
+        unless stream_known?(name)
+          return if deleted_since?(name, named_at)
+          create_stream(name, through: through)
+        end
+        through.append(name, events, producer: producer)
+      rescue StreamNotFound, StreamGone => error
+        forget_stream(name)
+        return if deleted_since?(name, named_at)
+        raise if error.is_a?(StreamGone) # The name is taken until the stream's forks are deleted.
+
+        create_stream(name, through: through)
+        through.append(name, events)
+      end
+
+      def create_stream(name, through: transport) # :nodoc:
+        through.create(name).tap { remember_stream(name) }
+      end
+
+      def stream_known?(name, max_age: nil) # :nodoc:
+        return false if @client.in_memory?
+
+        confirmed_at = @confirmed[name]
+        confirmed_at && (max_age.nil? || now - confirmed_at <= max_age)
+      end
+
+      def remember_stream(name) # :nodoc:
+        @confirmed.clear if @confirmed.size >= MAX_CACHED
+        @confirmed[name] = now
+      end
+
+      def forget_stream(name) # :nodoc:
+        @confirmed.delete(name)
+      end
+
+      private
+        def deleted_since?(name, named_at)
+          named_at && StreamDeletions.since?(name, named_at)
+        end
+
+        def now
+          Process.clock_gettime(Process::CLOCK_MONOTONIC)
+        end
     end
+  end
 end

@@ -3,79 +3,80 @@
 require "openssl"
 require "securerandom"
 
-# Captures broadcasts in memory instead of sending them, at the transport: all
-# above it, from callbacks and jobs to the form of an event, is the real thing.
-#
-# The engine turns it on when ActiveSupport::TestCase is loaded. Under another
-# test framework turn it on by hand:
-#
-#   RSpec.configure do |config|
-#     config.before { DurableStreams::Rails::Testing.enable! }
-#   end
-module DurableStreams::Rails::Testing
-  autoload :JobsInPlace, "durable_streams/rails/testing/jobs_in_place"
-  autoload :Sandbox, "durable_streams/rails/testing/sandbox"
-
-  class << self
-    # Captures from now on, beginning with nothing. Where the app has no
-    # signing key, as on CI, URLs are signed with one made up for the process.
-    def enable!
-      DurableStreams.config.signing_key ||= OpenSSL::PKey::EC.generate("prime256v1")
-      DurableStreams.transport = DurableStreams::Rails::MemoryTransport.new { Sandbox.current.streams }
-      clear
-    end
-
-    # Sends to the server again.
-    def disable!
-      DurableStreams.transport = nil
-      DurableStreams.forget_streams
-    end
-
-    def enabled?
-      DurableStreams.transport.is_a?(DurableStreams::Rails::MemoryTransport)
-    end
-
-    # Sends to the server while the block runs, for system tests. Broadcast jobs
-    # run inline, in all threads, and stream names get a prefix of this run, so that
-    # all streams are empty. The assertions read from the server.
+module DurableStreams
+  module Rails
+    # Captures broadcasts in memory instead of sending them. Only the transport is
+    # replaced; callbacks, jobs and events are real.
     #
-    # Affects the whole process: do not use it in tests that run in parallel threads.
-    def with_server(&block)
-      was, prefix = enabled?, DurableStreams.config.stream_prefix
-      run = "test-#{SecureRandom.hex(6)}"
-      DurableStreams.config.stream_prefix = -> { [ run, prefix.respond_to?(:call) ? prefix.call : prefix ].compact }
-      disable!
-      defined?(::ActiveJob) ? JobsInPlace.everywhere(&block) : yield
-    ensure
-      DurableStreams.config.stream_prefix = prefix
-      enable! if was
-    end
+    # The engine enables this when ActiveSupport::TestCase is loaded. Other test
+    # frameworks enable it themselves:
+    #
+    #   RSpec.configure do |config|
+    #     config.before { DurableStreams::Rails::Testing.enable! }
+    #   end
+    module Testing
+      extend ActiveSupport::Autoload
 
-    # The events broadcast to the stream of that name, by this test.
-    def broadcasts(stream_name)
-      enabled? ? DurableStreams.transport.events(stream_name) : DurableStreams.read_stream_named(stream_name).to_a
-    end
+      autoload :InlineJobs
+      autoload :Sandbox
 
-    # Forgets what was captured.
-    def clear
-      if enabled?
-        DurableStreams.transport.clear
-        DurableStreams.forget_streams
+      class << self
+        # Starts to capture, with empty streams. Without a signing key, as on CI, URLs
+        # are signed with a generated one.
+        def enable!
+          DurableStreams.config.signing_key ||= OpenSSL::PKey::EC.generate("prime256v1")
+          DurableStreams.transport = MemoryTransport.new { Sandbox.current.streams }
+          clear
+        end
+
+        def disable!
+          DurableStreams.transport = nil
+        end
+
+        def enabled?
+          DurableStreams.client.in_memory?
+        end
+
+        # Sends to the server while the block runs, for system tests. Broadcast jobs
+        # run inline in all threads, and stream names get a random prefix, so that all
+        # streams are empty. The assertions read from the server.
+        #
+        # This affects the whole process: do not use it in tests that run in parallel
+        # threads.
+        def with_server(&block)
+          was_enabled, prefix = enabled?, DurableStreams.config.stream_prefix
+          run = "test-#{SecureRandom.hex(6)}"
+          DurableStreams.config.stream_prefix = -> { [ run, prefix.respond_to?(:call) ? prefix.call : prefix ].compact }
+          disable!
+          defined?(::ActiveJob) ? InlineJobs.in_all_threads(&block) : yield
+        ensure
+          DurableStreams.config.stream_prefix = prefix
+          enable! if was_enabled
+        end
+
+        # Returns the events that this test broadcast to the stream of that name.
+        def broadcasts(stream_name)
+          enabled? ? DurableStreams.transport.events(stream_name) : DurableStreams.read_stream_named(stream_name).to_a
+        end
+
+        def clear
+          DurableStreams.transport.clear if enabled?
+        end
+
+        # Gives the test in this thread its own streams.
+        def begin_test # :nodoc:
+          Sandbox.start
+        end
+
+        def end_test # :nodoc:
+          Sandbox.finish
+        end
+
+        # Runs this test's broadcast jobs inline.
+        def performing_jobs(&block) # :nodoc:
+          defined?(::ActiveJob) ? InlineJobs.in_this_test(&block) : yield
+        end
       end
-    end
-
-    # Gives the test in this thread its own streams.
-    def begin_test # :nodoc:
-      Sandbox.start
-    end
-
-    def end_test # :nodoc:
-      Sandbox.finish
-    end
-
-    # Runs this test's broadcast jobs inline.
-    def performing_jobs(&block) # :nodoc:
-      defined?(::ActiveJob) ? JobsInPlace.here(&block) : yield
     end
   end
 end

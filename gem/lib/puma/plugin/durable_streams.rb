@@ -8,8 +8,8 @@ require "durable_streams/rails/server_process"
 #   # config/puma.rb
 #   plugin :durable_streams if ENV["RAILS_ENV"] != "production"
 #
-# The server starts when Puma has booted, is started again when it dies, stays
-# through a phased restart, and ends with Puma, even when Puma is killed.
+# The server starts after Puma has booted, is restarted when it dies, keeps running
+# during a phased restart, and ends with Puma, even if Puma is killed.
 Puma::Plugin.create do
   def start(launcher)
     root = launcher.options[:directory] || Dir.pwd
@@ -19,8 +19,8 @@ Puma::Plugin.create do
       log: launcher.log_writer.method(:log)
     )
 
-    # No hook for a restart: a phased one keeps the server, and in a hot one the
-    # pipe to the server's guard closes and the next Puma waits for its end.
+    # Restarts need no hook: a phased one keeps the server, and a hot one closes the
+    # watchdog's pipe, and the next Puma waits for the server's end.
     if launcher.events.respond_to?(:after_booted)
       launcher.events.after_booted { server.start }
       launcher.events.after_stopped { server.stop }

@@ -38,7 +38,7 @@ fn streams_are_read_one_after_the_other() {
 }
 
 #[test]
-fn what_is_wrong_is_said_with_its_line_and_what_was_expected() {
+fn an_error_names_the_line_and_what_was_expected() {
     let end = "{\"end\":true,\"messages\":1,\"closed\":false}\n";
     let cases = [
         (
@@ -61,10 +61,7 @@ fn what_is_wrong_is_said_with_its_line_and_what_was_expected() {
         (format!("{JSON}{{\"end\":false,\"messages\":0}}\n"), "line 2: expected"),
         (format!("{JSON}{{\"json\":1,\"more\":1}}\n"), "unknown field `more`"),
         (format!("{JSON}{{\"json\":1,\"json\":2}}\n"), "duplicate field `json`"),
-        (
-            format!("{JSON}{end}"),
-            "says that the stream has 1 messages, but 0 stand above",
-        ),
+        (format!("{JSON}{end}"), "counts 1 messages, but there are 0"),
         (
             format!("{JSON}{{\"end\":true,\"bytes\":0}}\n"),
             "line 2: the member messages is missing",
@@ -78,8 +75,8 @@ fn what_is_wrong_is_said_with_its_line_and_what_was_expected() {
         (end.to_owned(), "line 1: column 6: unknown field `end`"),
         ("{\"json\":1}\n".to_owned(), "expected the first line of a stream"),
         ("{\"stream\":\"a\"}\n".to_owned(), "expected the first line of a stream"),
-        ("\n".to_owned(), "line 1: is no JSON object; expected"),
-        ("[\"a\",\"b/c\"]\n".to_owned(), "line 1: is no JSON object; expected"),
+        ("\n".to_owned(), "line 1: is not a JSON object; expected"),
+        ("[\"a\",\"b/c\"]\n".to_owned(), "line 1: is not a JSON object; expected"),
         (
             "{\"stream\":\"a/../b\",\"content_type\":\"a/b\"}\n".to_owned(),
             "`..` segment",

@@ -1,13 +1,9 @@
-//! Certificates as they are kept and shown.
+//! Certificates: issued ones, requests for them, and those that answer a challenge.
 
 use std::sync::Arc;
 
 use arc_swap::ArcSwapOption;
 use instant_acme::KeyAuthorization;
-use p256::pkcs8::der::{
-    Decode, Reader, SliceReader, Tag, Tagged,
-    asn1::{AnyRef, GeneralizedTime, UtcTime},
-};
 use rcgen::{CertificateParams, CustomExtension, DistinguishedName, KeyPair};
 use rustls::{
     crypto::CryptoProvider,
@@ -15,27 +11,36 @@ use rustls::{
     server::{ClientHello, ResolvesServerCert},
     sign::CertifiedKey,
 };
+use spki::der::{
+    Decode, Reader, SliceReader, Tag, Tagged,
+    asn1::{AnyRef, GeneralizedTime, UtcTime},
+};
 
-/// The certificate in use, if there is one yet.
+/// The certificate for handshakes; empty before the first one.
 #[derive(Debug, Default)]
-pub(super) struct Shown(pub(super) ArcSwapOption<CertifiedKey>);
+pub(super) struct CertificateSlot(ArcSwapOption<CertifiedKey>);
 
-impl ResolvesServerCert for Shown {
+impl CertificateSlot {
+    pub(super) fn set(&self, certificate: Arc<CertifiedKey>) {
+        self.0.store(Some(certificate));
+    }
+}
+
+impl ResolvesServerCert for CertificateSlot {
     fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
         self.0.load_full()
     }
 }
 
-/// A certificate that was issued.
-pub(super) struct Issued {
+pub(super) struct IssuedCertificate {
     pub(super) key: Arc<CertifiedKey>,
     /// In seconds since the Unix epoch.
     pub(super) not_before: u64,
     pub(super) not_after: u64,
 }
 
-impl Issued {
-    /// From a chain and its private key in PEM, if they belong together.
+impl IssuedCertificate {
+    /// Parses a chain and its private key in PEM; `None` unless they belong together.
     pub(super) fn parse(pem: &str, provider: &CryptoProvider) -> Option<Self> {
         let chain: Vec<_> = CertificateDer::pem_slice_iter(pem.as_bytes())
             .collect::<Result<_, _>>()
@@ -56,7 +61,7 @@ impl Issued {
         self.not_after.saturating_sub(self.not_before)
     }
 
-    /// When a third of its life is left.
+    /// When a third of the lifetime is left.
     pub(super) fn renew_at(&self) -> u64 {
         self.not_after.saturating_sub(self.lifetime() / 3)
     }
@@ -67,7 +72,7 @@ fn validity(certificate: &[u8]) -> Option<(u64, u64)> {
     let certificate = AnyRef::from_der(certificate).ok()?;
     let signed = AnyRef::decode(&mut SliceReader::new(certificate.value()).ok()?).ok()?;
     let mut members = SliceReader::new(signed.value()).ok()?;
-    // The signature's algorithm and the issuer are sequences too, and stand before it.
+    // The third sequence, after the signature algorithm and the issuer.
     let mut sequences = 0;
     loop {
         let member = AnyRef::decode(&mut members).ok()?;
@@ -88,7 +93,7 @@ fn time<'a>(times: &mut impl Reader<'a>) -> Option<u64> {
     Some(since_epoch.as_secs())
 }
 
-/// A key pair and the request to certify it, in DER.
+/// A key pair and its certificate request, in DER.
 pub(super) fn request(domain: &str) -> Result<(KeyPair, Vec<u8>), rcgen::Error> {
     let mut params = CertificateParams::new([domain.to_owned()])?;
     params.distinguished_name = DistinguishedName::new();
@@ -117,7 +122,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_certificate_is_renewed_when_a_third_of_its_life_is_left() {
+    fn a_certificate_is_renewed_when_a_third_of_its_lifetime_is_left() {
         let provider = rustls::crypto::aws_lc_rs::default_provider();
         for (years, lifetime) in [((2025, 2026), 365), ((2045, 2055), 3652)] {
             let key = KeyPair::generate().unwrap();
@@ -125,13 +130,13 @@ mod tests {
             params.not_before = rcgen::date_time_ymd(years.0, 1, 1);
             params.not_after = rcgen::date_time_ymd(years.1, 1, 1);
             let pem = params.self_signed(&key).unwrap().pem() + &key.serialize_pem();
-            let issued = Issued::parse(&pem, &provider).unwrap();
+            let issued = IssuedCertificate::parse(&pem, &provider).unwrap();
             assert_eq!(issued.lifetime(), lifetime * 86_400);
             assert_eq!(issued.renew_at(), issued.not_before + lifetime * 86_400 * 2 / 3);
-            // The key of another certificate is of no use.
+            // The key of another certificate is refused.
             let other = pem.replace(&key.serialize_pem(), &KeyPair::generate().unwrap().serialize_pem());
-            assert!(Issued::parse(&other, &provider).is_none());
-            assert!(Issued::parse(&pem[..pem.len() / 2], &provider).is_none());
+            assert!(IssuedCertificate::parse(&other, &provider).is_none());
+            assert!(IssuedCertificate::parse(&pem[..pem.len() / 2], &provider).is_none());
         }
     }
 }

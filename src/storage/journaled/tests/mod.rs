@@ -1,23 +1,18 @@
-//! What the contract does not ask: faults, formats, figures.
+//! Tests beyond the contract: faults, formats, sizes.
 
 mod faults;
-mod former;
+mod formats;
+mod legacy_names;
 mod real;
 mod sim;
 
-use std::{ops::Range, path::Path};
-
-use bytes::Bytes;
-
 use super::JournaledStore;
-use crate::{
-    config::StorageMode,
-    protocol::{Millis, StreamName},
-    storage::{Change, CommitError, Position, Storage, StorageError, Stored, StreamId, Usage, WriterState, tools},
-};
+use crate::storage::{Storage, delegate_storage};
 
-/// The core as a store of its own.
+/// A store on a simulated disk.
 #[derive(Debug)]
 struct Simulated(JournaledStore);
 
-delegate_storage!(Simulated, StorageMode::Acid);
+impl Storage for Simulated {
+    delegate_storage!(0: get, writers, list, due, read, commit, reserve_ids, maintain, usage);
+}

@@ -1,22 +1,23 @@
-//! On a real file system.
+//! Stores on a real file system.
 
 use std::{
     fs,
     io::Write,
-    os::unix::fs::FileExt,
     path::Path,
     process::{Command, Stdio},
     sync::Arc,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
-use crate::storage::{
-    Change, CommitError, Fork, Inherited, Life, ProducerState, Progress, Retention, Storage, StorageError,
-    StreamRecord, WriterState,
-    acid::AcidStorage,
-    contract::{Driver, Model, append, name, producer, put, record, remove, scratch, writer},
-    file::FileStorage,
-    journaled::{JournaledStore, Options, base, disk::Directory, journal},
+use crate::{
+    clock::Clock,
+    storage::{
+        AcidStorage, Change, CommitError, FileStorage, Storage, StorageError,
+        contract::{Driver, Model, append, name, put, record, remove, scratch},
+        disk::Directory,
+        index,
+        journaled::{JournaledStore, Options},
+    },
 };
 
 fn acid(dir: &Path) -> AcidStorage {
@@ -36,7 +37,7 @@ fn copy(from: &Path, to: &Path) {
     }
 }
 
-/// What a killed process leaves: its files as they are.
+/// Copies the files of an open store, as a killed process leaves them.
 #[test]
 fn a_store_that_was_never_closed_opens_with_everything() {
     let dir = scratch();
@@ -119,174 +120,10 @@ fn space_comes_back_after_churn() {
             store.commit(&[remove(&format!("s{id}"), id)]).unwrap();
         }
         while store.maintain().unwrap() {}
-        sizes.push(fs::metadata(dir.path().join(base::FILE_NAME)).unwrap().len());
+        sizes.push(fs::metadata(dir.path().join(index::FILE_NAME)).unwrap().len());
     }
     assert!(sizes[11] <= sizes[3], "{sizes:?}");
     assert_eq!(store.usage().bytes, 0);
-}
-
-#[test]
-fn newer_formats_are_refused_by_their_number() {
-    let dir = scratch();
-    drop(acid(dir.path()));
-    let journal = fs::OpenOptions::new()
-        .write(true)
-        .open(dir.path().join(journal::FILE_NAME))
-        .unwrap();
-    journal.write_all_at(&7u64.to_le_bytes(), 16).unwrap();
-    let error = AcidStorage::open(dir.path(), 0).unwrap_err();
-    assert!(
-        matches!(error, StorageError::NewerFormat { found: 7, supported: 1 }),
-        "{error}"
-    );
-
-    let dir = scratch();
-    drop(acid(dir.path()));
-    base::set_format(&dir.path().join(base::FILE_NAME), 4);
-    let error = AcidStorage::open(dir.path(), 0).unwrap_err();
-    assert!(
-        matches!(error, StorageError::NewerFormat { found: 4, supported: 3 }),
-        "{error}"
-    );
-}
-
-#[test]
-fn an_index_of_an_earlier_format_is_taken_over() {
-    for format in [1, 2] {
-        let dir = scratch();
-        let index = dir.path().join(base::FILE_NAME);
-        let store = acid(dir.path());
-        let fork = StreamRecord {
-            start: 2,
-            fork: Some(Box::new(Fork {
-                source: name("a"),
-                source_id: 1,
-                offset: 2,
-                sub_offset: 0,
-                lineage: vec![Inherited { id: 1, end: 2 }],
-            })),
-            retention: (format == 2).then(|| Box::new(Retention::default())),
-            ..record(2)
-        };
-        store
-            .commit(&[put("a", record(1)), append(1, 0, "old"), put("fork", fork.clone())])
-            .unwrap();
-        drop(store);
-        base::make_earlier(&index, format);
-        let store = acid(dir.path());
-        assert_eq!(&store.read(1, 0..10).unwrap()[..], b"old");
-        let found = store.get(&name("fork")).unwrap().unwrap().record;
-        // Streams of then have their ids for incarnations.
-        let lives = vec![Life { incarnation: 1, end: 2 }];
-        assert_eq!(found, StreamRecord { lives, ..fork });
-        drop(store);
-        assert_eq!(base::format(&index), 3);
-    }
-}
-
-#[test]
-fn producers_of_an_earlier_format_are_taken_over() {
-    for format in [1, 2] {
-        let dir = scratch();
-        let store = acid(dir.path());
-        let state = ProducerState { epoch: 3, seq: 9 };
-        let known = |n: u64| producer(1, &format!("p{n}"), state, 5);
-        store.commit(&[put("a", record(1)), append(1, 0, "old")]).unwrap();
-        store.commit(&(0..3).map(known).collect::<Vec<_>>()).unwrap();
-        store
-            .commit(&[put("b", record(2)), producer(2, "p", state, 5)])
-            .unwrap();
-        drop(store);
-        base::make_earlier(&dir.path().join(base::FILE_NAME), format);
-        let store = acid(dir.path());
-        assert_eq!(&store.read(1, 0..10).unwrap()[..], b"old");
-        assert_eq!(store.writers(1).unwrap().len(), 3);
-        let taken_over = WriterState {
-            progress: Progress::Producer(state),
-            used_at: 0,
-        };
-        assert_eq!(writer(&store, 2, "p"), Some(taken_over));
-        drop(store);
-        let found = base::format(&dir.path().join(base::FILE_NAME));
-        assert_eq!(found, 3);
-    }
-}
-
-#[test]
-fn of_very_many_producers_of_an_earlier_format_some_are_taken_over() {
-    let dir = scratch();
-    let store = acid(dir.path());
-    let state = ProducerState { epoch: 0, seq: 0 };
-    let all: Vec<Change> = (0..1500).map(|n| producer(1, &format!("p{n}"), state, 5)).collect();
-    store.commit(&[put("a", record(1))]).unwrap();
-    store.commit(&all).unwrap();
-    drop(store);
-    base::make_earlier(&dir.path().join(base::FILE_NAME), 2);
-    assert_eq!(acid(dir.path()).writers(1).unwrap().len(), 1000);
-}
-
-#[test]
-fn names_of_a_former_version_are_found_by_any_spelling() {
-    let dir = scratch();
-    let due = crate::storage::StreamRecord {
-        due_at: Some(5),
-        ..record(2)
-    };
-    let store = acid(dir.path());
-    store
-        .commit(&[put("gid://app/1", record(1)), append(1, 0, "one")])
-        .unwrap();
-    store.commit(&[put("a/b", due), append(2, 0, "two")]).unwrap();
-    store
-        .commit(&[put("c/d", record(3)), put("c/e", record(4)), append(4, 0, "four")])
-        .unwrap();
-    drop(store);
-    // To the former version these were different streams.
-    let index = dir.path().join(base::FILE_NAME);
-    base::make_former(&index, &[("a/b", "a//b"), ("c/e", "c//d")]);
-    for _ in 0..2 {
-        let store = acid(dir.path());
-        let tail = |text: &str| store.get(&name(text)).unwrap().map(|stored| stored.tail);
-        assert_eq!(tail("gid:/app/1"), Some(3));
-        assert_eq!((tail("a/b"), tail("a///b")), (Some(3), Some(3)));
-        assert_eq!((tail("c/d"), tail("c/d~4")), (Some(0), Some(4)), "both are kept");
-        assert_eq!(store.due(5, 10).unwrap(), [name("a/b")]);
-        let listed = store.list("", None, 10).unwrap();
-        let listed: Vec<_> = listed.iter().map(|(name, _)| name.as_str()).collect();
-        assert_eq!(listed, ["a//b", "c/d", "c/d~4", "gid://app/1"]);
-        drop(store);
-    }
-}
-
-#[test]
-fn files_that_are_not_ours_are_refused() {
-    for file in [base::FILE_NAME, journal::FILE_NAME] {
-        let dir = scratch();
-        drop(acid(dir.path()));
-        fs::write(dir.path().join(file), vec![b'x'; 100_000]).unwrap();
-        let error = AcidStorage::open(dir.path(), 0).unwrap_err();
-        assert!(matches!(error, StorageError::Corrupt(_)), "{file}: {error:?}");
-    }
-}
-
-#[test]
-fn a_lost_journal_or_index_is_noticed() {
-    for file in [base::FILE_NAME, journal::FILE_NAME] {
-        let dir = scratch();
-        let store = acid(dir.path());
-        for round in 0..3u64 {
-            store
-                .commit(&[put("a", record(1)), append(1, 3 * round, "abc")])
-                .unwrap();
-        }
-        drop(store);
-        let store = acid(dir.path());
-        store.commit(&[append(1, 9, "more")]).unwrap();
-        drop(store);
-        fs::remove_file(dir.path().join(file)).unwrap();
-        let error = AcidStorage::open(dir.path(), 0).unwrap_err();
-        assert!(matches!(error, StorageError::Corrupt(_)), "{file}: {error:?}");
-    }
 }
 
 #[test]
@@ -311,8 +148,8 @@ fn victim_store(dir: &Path, round: u64) -> Box<dyn Storage> {
     }
 }
 
-/// Not a test by itself: the process that [`killed_processes_lose_nothing`] kills. Says after
-/// each commit how far its streams are.
+/// Not a test by itself: the process that [`killed_processes_lose_nothing`] kills. It reports the
+/// tails of its streams after each commit.
 #[test]
 fn commit_until_killed() {
     let Some(dir) = std::env::var_os(VICTIM) else { return };
@@ -368,7 +205,7 @@ fn killed_processes_lose_nothing() {
             .stderr(Stdio::null())
             .spawn()
             .unwrap();
-        // A few hundred commits, then at any moment.
+        // After a few hundred commits, at an arbitrary moment.
         let enough = before + 2_000 + round * 777;
         while fs::metadata(&told).map_or(0, |data| data.len()) < enough {
             assert!(
@@ -398,8 +235,8 @@ fn killed_processes_lose_nothing() {
     }
 }
 
-/// On a small file system of its own, such as `mount -t tmpfs -o size=6m`; its path in
-/// `DS_TEST_SMALL_DISK`. It is filled, emptied and filled again.
+/// Fills, empties and fills a small file system, such as `mount -t tmpfs -o size=6m`, whose path is
+/// in `DS_TEST_SMALL_DISK`.
 #[test]
 fn a_small_disk_fills_up_and_is_freed() {
     let Some(disk) = std::env::var_os("DS_TEST_SMALL_DISK") else {
@@ -443,8 +280,8 @@ fn a_small_disk_fills_up_and_is_freed() {
     }
 }
 
-/// Neither start looks at the streams. (The figure is for a release build on an idle machine;
-/// what is tested is that the start does not grow with them.)
+/// A start does not depend on the number of streams. (The figure is for a release build on an idle
+/// machine.)
 #[test]
 fn many_streams_open_at_once() {
     let dir = scratch();
@@ -453,9 +290,12 @@ fn many_streams_open_at_once() {
         ..Options::default()
     };
     let open = |path: &Path| {
-        let started = started();
+        let started = Clock::system().instant();
         let disk = Arc::new(Directory::create(path).unwrap());
-        (JournaledStore::open(disk, options()).unwrap(), started.elapsed())
+        (
+            JournaledStore::open(disk, options()).unwrap(),
+            Clock::system().instant() - started,
+        )
     };
     let live = dir.path().join("live");
     let (store, _) = open(&live);
@@ -482,12 +322,7 @@ fn many_streams_open_at_once() {
     assert!(took < Duration::from_secs(3), "after a kill: {took:?}");
 }
 
-#[allow(clippy::disallowed_methods)]
-fn started() -> Instant {
-    Instant::now()
-}
-
-/// More than stays in the index.
+/// Larger than what stays in the index.
 const LARGE: usize = 100_000;
 
 #[test]
@@ -506,7 +341,7 @@ fn bytes_lost_under_a_running_store_are_not_filled_with_zeros() {
     let file = dir.path().join("data/01/0000000000000001");
     let truncated = fs::OpenOptions::new().write(true).open(&file).unwrap();
     truncated.set_len(at - 1000).unwrap();
-    // Until the next checkpoint nobody looks again.
+    // It is not checked again before the next checkpoint.
     store.commit(&[append(1, at + 12, " too")]).unwrap();
     drop(store);
     for _ in 0..2 {

@@ -1,5 +1,4 @@
-//! A disk that fails on command, and a power loss that leaves on it what it likes of
-//! everything that was not synced.
+//! A disk that fails on command, and power failures that keep, tear or lose unsynced writes.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -11,21 +10,21 @@ use parking_lot::Mutex;
 
 use crate::storage::{
     contract::Driver,
-    journaled::disk::{Disk, DiskFile},
+    disk::{Disk, DiskFile},
 };
 
 const SECTOR: usize = 512;
 
-/// How often something fails: once in so many operations; 0: never.
+/// Failure rates: one in this many operations; 0 is never.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Faults {
     pub(super) write: u64,
     pub(super) full: u64,
     pub(super) sync: u64,
     pub(super) read: u64,
-    /// Syncs say that they are done and do nothing.
+    /// Syncs report success and do nothing.
     pub(super) lying: bool,
-    /// Nothing can be written, as on a file system that was remounted.
+    /// Writes are refused, as after a read-only remount.
     pub(super) read_only: bool,
 }
 
@@ -35,7 +34,7 @@ enum Op {
     SetLen(usize),
 }
 
-/// What becomes of an operation that was not synced.
+/// The fate of an unsynced operation.
 #[derive(Debug, Clone, Copy)]
 enum Luck {
     Kept,
@@ -55,17 +54,17 @@ impl Luck {
 
 #[derive(Debug, Default)]
 struct SimFile {
-    /// What programs see.
+    /// What reads return.
     cache: Vec<u8>,
-    /// What a power loss leaves in any case.
+    /// What survives a power failure in any case.
     disk: Vec<u8>,
-    /// What a sync would bring there, each with its number among all operations.
+    /// Unsynced operations, each with its number among all operations.
     pending: Vec<(u64, Op)>,
-    /// Whether the directory's entry is on disk.
+    /// Whether the directory entry is on disk.
     linked: bool,
-    /// The number of the operation that made it.
+    /// The number of the operation that created it.
     created: u64,
-    /// The blocks that were ever written: a file may have holes.
+    /// The blocks that were written. A file may have holes.
     blocks: BTreeSet<usize>,
 }
 
@@ -84,7 +83,7 @@ impl SimFile {
             (Op::SetLen(len), _) => self.disk.resize(len, 0),
             (Op::Write(at, data), Luck::Kept) => write_into(&mut self.disk, at, &data),
             (Op::Write(at, data), Luck::Torn) => {
-                // Sector by sector, each there or not.
+                // Each sector is written or not.
                 let mut from = 0;
                 while from < data.len() {
                     let to = ((at + from) / SECTOR * SECTOR + SECTOR - at).min(data.len());
@@ -102,19 +101,19 @@ impl SimFile {
 struct State {
     files: BTreeMap<String, SimFile>,
     removed: Vec<(u64, String, SimFile)>,
-    /// From and to, not yet durable.
+    /// Renames (from, to) that are not durable.
     renamed: Vec<(String, String)>,
     rng: Driver,
     faults: Faults,
-    /// How many there were.
+    /// The number of operations so far.
     operations: u64,
-    /// After so many more operations the power goes.
+    /// The operations left until the power fails.
     power: Option<u64>,
-    /// What all files together may hold.
+    /// The capacity for all files together.
     capacity: usize,
 }
 
-/// The disk. Clones are the same disk.
+/// The disk. Clones share its state.
 #[derive(Debug, Clone)]
 pub(super) struct SimDisk(Arc<Mutex<State>>);
 
@@ -144,7 +143,7 @@ impl SimDisk {
         self.0.lock().used()
     }
 
-    /// The power goes after so many more operations.
+    /// Makes the power fail after this many more operations.
     pub(super) fn cut_power_after(&self, operations: u64) {
         self.0.lock().power = Some(operations);
     }
@@ -153,7 +152,7 @@ impl SimDisk {
         self.0.lock().power == Some(0)
     }
 
-    /// After a power loss: of everything unsynced some is there, some is not, some is torn.
+    /// Restarts after a power failure, which has kept, torn or lost each unsynced operation.
     pub(super) fn reboot(&self) {
         let mut state = self.0.lock();
         let State {
@@ -165,7 +164,7 @@ impl SimDisk {
             operations,
             ..
         } = &mut *state;
-        // A disk that lies keeps the order: nothing that came after some moment is there.
+        // A disk that ignores syncs keeps the order: everything after some operation is lost.
         let cut = faults.lying.then(|| 1 + rng.below(*operations));
         for (from, to) in renamed.drain(..).rev() {
             if rng.below(2) == 0
@@ -206,7 +205,7 @@ impl SimDisk {
         state.faults = Faults::default();
     }
 
-    /// Turns one bit of what is on disk.
+    /// Flips one bit on the disk.
     pub(super) fn flip_bit(&self, path: &str, offset: usize, bit: u8) {
         let mut state = self.0.lock();
         let file = state.files.get_mut(path).unwrap();
@@ -235,14 +234,14 @@ fn no_space() -> io::Error {
 }
 
 impl State {
-    /// Counts an operation; an error when the power is gone.
+    /// Counts an operation; fails if the power is off.
     fn step(&mut self) -> io::Result<()> {
         self.operations += 1;
         if self.faults.read_only {
             return Err(io::ErrorKind::ReadOnlyFilesystem.into());
         }
         match &mut self.power {
-            Some(0) => Err(io::Error::other("the power is gone")),
+            Some(0) => Err(io::Error::other("the power is off")),
             Some(left) => {
                 *left -= 1;
                 Ok(())
@@ -361,7 +360,7 @@ impl SimDisk {
             return Ok(());
         }
         for (_, op) in std::mem::take(&mut file.pending) {
-            // A failed sync leaves behind what it likes, and from then on takes it for done.
+            // A failed sync writes some operations and treats all of them as done.
             let luck = if failed { Luck::draw(rng) } else { Luck::Kept };
             file.reach_disk(op, luck, rng);
         }
@@ -395,7 +394,7 @@ impl DiskFile for SimHandle {
     fn read_at(&self, out: &mut [u8], offset: u64) -> io::Result<()> {
         let mut state = self.disk.0.lock();
         if state.power == Some(0) {
-            return Err(io::Error::other("the power is gone"));
+            return Err(io::Error::other("the power is off"));
         }
         let once_in = state.faults.read;
         if state.fails(once_in) {
@@ -414,7 +413,7 @@ impl DiskFile for SimHandle {
         state.step()?;
         let (write, full) = (state.faults.write, state.faults.full);
         let mut outcome = if state.power == Some(0) {
-            Err(io::Error::other("the power is gone"))
+            Err(io::Error::other("the power is off"))
         } else if state.fails(write) {
             Err(input_output_error())
         } else if state.fails(full) {
@@ -423,7 +422,7 @@ impl DiskFile for SimHandle {
             Ok(())
         };
         if outcome.is_err() {
-            // Short: some of it was taken.
+            // A short write.
             let kept = state.rng.below(data.len() as u64 + 1) as usize;
             data.truncate(kept);
         }
@@ -448,7 +447,7 @@ impl DiskFile for SimHandle {
         self.disk.sync_file(&self.path)
     }
 
-    fn give_back(&self, offset: u64, len: u64) -> io::Result<()> {
+    fn punch_hole(&self, offset: u64, len: u64) -> io::Result<()> {
         let mut state = self.disk.0.lock();
         state.step()?;
         let (at, number) = (offset as usize, state.operations);

@@ -1,93 +1,95 @@
 # frozen_string_literal: true
 
-# Assertions about broadcasts. Included in ActiveSupport::TestCase by the
-# engine.
-#
-# In the block of each, broadcast jobs run where they are enqueued, so that a
-# model's broadcasts have happened when the block ends.
-module DurableStreams::Rails::Broadcastable::TestHelper
-  def before_setup # :nodoc:
-    DurableStreams::Rails::Testing.begin_test
-    super
-  end
+module DurableStreams
+  module Rails
+    module Broadcastable
+      # Assertions about broadcasts. Included in ActiveSupport::TestCase by the
+      # engine.
+      #
+      # Broadcast jobs that are enqueued in a block run inline, so a model's
+      # broadcasts have happened when the block ends.
+      module TestHelper
+        def before_setup # :nodoc:
+          Testing.begin_test
+          super
+        end
 
-  def after_teardown # :nodoc:
-    super
-  ensure
-    DurableStreams::Rails::Testing.end_test
-  end
+        def after_teardown # :nodoc:
+          super
+        ensure
+          Testing.end_test
+        end
 
-  # Asserts that events were broadcast to the stream; with +count+, so many.
-  #
-  #   assert_stream_broadcasts @post, count: 1 do
-  #     @post.comments.create!(body: "Hello")
-  #   end
-  #
-  # Without a block it is about the test so far.
-  def assert_stream_broadcasts(*streamables, count: nil, &block)
-    events = capture_stream_broadcasts(*streamables, &block)
-    name = test_stream_name_from(streamables)
+        # Asserts that events were broadcast to the stream, exactly +count+ if given.
+        #
+        #   assert_stream_broadcasts @post, count: 1 do
+        #     @post.comments.create!(body: "Hello")
+        #   end
+        #
+        # Without a block, all broadcasts of the test count.
+        def assert_stream_broadcasts(*streamables, count: nil, &block)
+          events = capture_stream_broadcasts(*streamables, &block)
+          name = StreamName.from(streamables)
 
-    if count.nil?
-      assert events.any?, "Expected at least one broadcast on #{name.inspect}, but there were none#{broadcast_hint(block)}"
-    else
-      assert count == events.size,
-        "Expected #{count} #{"broadcast".pluralize(count)} on #{name.inspect}, but there #{events.size == 1 ? "was" : "were"} #{events.size}#{broadcast_hint(block)}"
-    end
-  end
+          if count.nil?
+            assert events.any?, "Expected at least one broadcast on #{name.inspect}, but there were none#{broadcast_hint(block)}"
+          else
+            assert count == events.size,
+              "Expected #{count} #{"broadcast".pluralize(count)} on #{name.inspect}, but there #{events.size == 1 ? "was" : "were"} #{events.size}#{broadcast_hint(block)}"
+          end
+        end
 
-  # Asserts that nothing was broadcast to the stream.
-  #
-  #   assert_no_stream_broadcasts @post do
-  #     Comment.suppressing_streams { @post.comments.create!(body: "Silent") }
-  #   end
-  def assert_no_stream_broadcasts(*streamables, &block)
-    events = capture_stream_broadcasts(*streamables, &block)
-    assert events.empty?,
-      "Expected no broadcasts on #{test_stream_name_from(streamables).inspect}, but there #{events.size == 1 ? "was" : "were"} #{events.size}"
-  end
+        # Asserts that no events were broadcast to the stream.
+        #
+        #   assert_no_stream_broadcasts @post do
+        #     Comment.suppressing_streams { @post.comments.create!(body: "Silent") }
+        #   end
+        def assert_no_stream_broadcasts(*streamables, &block)
+          events = capture_stream_broadcasts(*streamables, &block)
+          assert events.empty?,
+            "Expected no broadcasts on #{StreamName.from(streamables).inspect}, but there #{events.size == 1 ? "was" : "were"} #{events.size}"
+        end
 
-  # The events broadcast to the stream, as readers see them: hashes with
-  # string keys.
-  #
-  #   events = capture_stream_broadcasts(@post) { @post.comments.create!(body: "Hello") }
-  #   assert_equal "insert", events.first["headers"]["operation"]
-  def capture_stream_broadcasts(*streamables, &block)
-    name = test_stream_name_from(streamables)
-    return DurableStreams::Rails::Testing.broadcasts(name) unless block
+        # Returns the events broadcast to the stream as readers see them: hashes with
+        # string keys.
+        #
+        #   events = capture_stream_broadcasts(@post) { @post.comments.create!(body: "Hello") }
+        #   assert_equal "insert", events.first["headers"]["operation"]
+        def capture_stream_broadcasts(*streamables, &block)
+          name = StreamName.from(streamables)
+          return Testing.broadcasts(name) unless block
 
-    before = DurableStreams::Rails::Testing.broadcasts(name).size
-    collecting_failed_broadcasts { DurableStreams::Rails::Testing.performing_jobs(&block) }
-    DurableStreams::Rails::Testing.broadcasts(name).drop(before)
-  end
+          before = Testing.broadcasts(name).size
+          collecting_failed_broadcasts { Testing.performing_jobs(&block) }
+          Testing.broadcasts(name).drop(before)
+        end
 
-  private
-    def test_stream_name_from(streamables)
-      DurableStreams.send(:feed_name_from, streamables)
-    end
+        private
+          # Failures after a commit are reported, not raised, so assertions name them.
+          def collecting_failed_broadcasts(&block)
+            @durable_streams_failures = []
+            sandbox = Testing::Sandbox.current
+            collect = ->(*, payload) do
+              @durable_streams_failures << payload[:exception_object] if sandbox.equal?(Testing::Sandbox.current)
+            end
+            ActiveSupport::Notifications.subscribed(collect, "broadcast_failed.durable_streams", &block)
+          end
 
-    # Failures after a commit are reported, not raised, so assertions name them.
-    def collecting_failed_broadcasts(&block)
-      @durable_streams_failures = []
-      sandbox = DurableStreams::Rails::Testing::Sandbox.current
-      collect = ->(*, payload) do
-        @durable_streams_failures << payload[:exception_object] if sandbox.equal?(DurableStreams::Rails::Testing::Sandbox.current)
+          # Explains missing broadcasts.
+          def broadcast_hint(block)
+            if block
+              @durable_streams_failures.map { |error| ". #{error.class}: #{error.message}" }.uniq.join
+            elsif (count = enqueued_broadcast_jobs) > 0
+              ". #{count} broadcast #{"job".pluralize(count)} #{count == 1 ? "is" : "are"} enqueued; jobs run inside the block"
+            end
+          end
+
+          def enqueued_broadcast_jobs
+            return 0 unless defined?(::ActiveJob) && BroadcastJob.queue_adapter.is_a?(ActiveJob::QueueAdapters::TestAdapter)
+
+            BroadcastJob.queue_adapter.enqueued_jobs.count { |job| job["job_class"] == BroadcastJob.name }
+          end
       end
-      ActiveSupport::Notifications.subscribed(collect, "broadcast_failed.durable_streams", &block)
     end
-
-    # Explains missing broadcasts.
-    def broadcast_hint(block)
-      if block
-        @durable_streams_failures.map { |error| ". #{error.class}: #{error.message}" }.uniq.join
-      elsif (count = enqueued_broadcast_jobs) > 0
-        ". #{count} broadcast #{"job".pluralize(count)} #{count == 1 ? "is" : "are"} enqueued; jobs run inside the block"
-      end
-    end
-
-    def enqueued_broadcast_jobs
-      return 0 unless defined?(::ActiveJob) && DurableStreams::Rails::BroadcastJob.queue_adapter.is_a?(ActiveJob::QueueAdapters::TestAdapter)
-
-      DurableStreams::Rails::BroadcastJob.queue_adapter.enqueued_jobs.count { |job| job["job_class"] == DurableStreams::Rails::BroadcastJob.name }
-    end
+  end
 end

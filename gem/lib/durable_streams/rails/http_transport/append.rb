@@ -1,22 +1,19 @@
 # frozen_string_literal: true
 
-# A POST that knows how its headers are written, where Net::HTTP takes each
-# name apart and puts it together again in each request, and that leaves in one
-# piece, where Net::HTTP's head wakes a server that still lacks the body.
-class DurableStreams::Rails::HttpTransport::Append < Net::HTTP::Post # :nodoc:
-  WRITTEN = %w[
-    Accept Accept-Encoding Authorization Connection Content-Length Content-Type Host
-    Producer-Epoch Producer-Id Producer-Seq User-Agent
-  ].index_by(&:downcase).freeze
-
-  private
-    def capitalize(name)
-      WRITTEN[name] || super
+module DurableStreams
+  module Rails
+    class HttpTransport
+      # A POST that sends header names as Net::HTTP stores them, in lower case, instead
+      # of capitalizing each name for every request. Names are case-insensitive.
+      #
+      # Measured in alternation with Net::HTTP::Post, a synchronous broadcast takes 0.95
+      # of the CPU time. Sending head and body in one write as well takes 0.90, but would
+      # have to override private methods of Net::HTTP.
+      class Append < Net::HTTP::Post # :nodoc:
+        def each_capitalized(&block)
+          each_header(&block)
+        end
+      end
     end
-
-    def send_request_with_body(socket, version, path, body)
-      self.content_length = body.bytesize
-      write_header(head = StringIO.new, version, path)
-      socket.write(head.string << body)
-    end
+  end
 end

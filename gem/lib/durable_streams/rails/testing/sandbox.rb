@@ -1,43 +1,48 @@
 # frozen_string_literal: true
 
-# The captured streams of one test. Tests that run in parallel threads have one
-# each; threads started by a test inherit its sandbox.
-#
-# A thread without one, such as a system test's server, uses the sandbox of the
-# only running test, or a shared one while several run.
-class DurableStreams::Rails::Testing::Sandbox # :nodoc:
-  RUNNING = Set.new
-  LOCK = Mutex.new
-  private_constant :RUNNING, :LOCK
+module DurableStreams
+  module Rails
+    module Testing
+      # The captured streams of one test. Each test in a parallel thread has its own,
+      # and threads started by a test inherit it.
+      #
+      # A thread without one, such as a system test's server, uses the sandbox of the
+      # only running test, or a shared one if several are running.
+      class Sandbox # :nodoc:
+        RUNNING = Set.new
+        LOCK = Mutex.new
+        private_constant :RUNNING, :LOCK
 
-  attr_reader :streams
+        attr_reader :streams
 
-  # The number of blocks in which broadcast jobs run inline.
-  attr_accessor :blocks_in_place
+        # The number of open blocks in which broadcast jobs run inline.
+        attr_accessor :inline_blocks
 
-  def initialize
-    @streams = {}
-    @blocks_in_place = 0
-  end
+        def initialize
+          @streams = {}
+          @inline_blocks = 0
+        end
 
-  # Outside of tests.
-  SHARED = new
-  private_constant :SHARED
+        SHARED = new
+        private_constant :SHARED
 
-  class << self
-    def start
-      Fiber[:durable_streams_sandbox] = new.tap { |sandbox| LOCK.synchronize { RUNNING << sandbox } }
-    end
+        class << self
+          def start
+            Fiber[:durable_streams_sandbox] = new.tap { |sandbox| LOCK.synchronize { RUNNING << sandbox } }
+          end
 
-    def finish
-      LOCK.synchronize { RUNNING.delete(Fiber[:durable_streams_sandbox]) }
-    end
+          def finish
+            LOCK.synchronize { RUNNING.delete(Fiber[:durable_streams_sandbox]) }
+          end
 
-    def current
-      own = Fiber[:durable_streams_sandbox]
-      LOCK.synchronize do
-        next own if RUNNING.include?(own)
-        RUNNING.one? ? RUNNING.first : SHARED
+          def current
+            own = Fiber[:durable_streams_sandbox]
+            LOCK.synchronize do
+              next own if RUNNING.include?(own)
+              RUNNING.one? ? RUNNING.first : SHARED
+            end
+          end
+        end
       end
     end
   end

@@ -9,20 +9,20 @@ module DurableStreams
     class InstallGenerator < ::Rails::Generators::Base
       source_root File.expand_path("templates", __dir__)
 
-      class_option :version, type: :string, desc: "The server version that bin/durable-streams runs (the one it runs already, else #{DurableStreams::Rails::VERSION})"
-      class_option :skip_procfile, type: :boolean, default: false, desc: "Leave Procfile.dev and bin/dev alone"
+      class_option :version, type: :string, desc: "Server version to run (default: the current one, else #{DurableStreams::Rails::VERSION})"
+      class_option :skip_procfile, type: :boolean, default: false, desc: "Do not change Procfile.dev and bin/dev"
 
-      # Rails' own bin/dev, which runs no Procfile.
-      BARE = "#!/usr/bin/env ruby\nexec \"./bin/rails\", \"server\", *ARGV\n"
-      BARE_BIN_DEV = /\A#!.*ruby.*\n+exec "\.\/bin\/rails", "server", \*ARGV\n*\z/
+      # Rails' own bin/dev does not run a Procfile.
+      RAILS_BIN_DEV = "#!/usr/bin/env ruby\nexec \"./bin/rails\", \"server\", *ARGV\n"
+      RAILS_BIN_DEV_PATTERN = /\A#!.*ruby.*\n+exec "\.\/bin\/rails", "server", \*ARGV\n*\z/
 
-      # The program that runs a Procfile.
+      # Programs that run a Procfile.
       PROCFILE_RUNNER = /procfile|foreman|overmind|hivemind|goreman|honcho|mprocs/i
 
       PROCFILE = "web: bin/rails server\nstreams: bin/durable-streams\n"
       PROCFILE_LINE = "streams: bin/durable-streams"
 
-      # Each with the directory that it keeps out of the repository.
+      # Lines of .gitignore, with the directories that they match.
       IGNORED = { "/bin/dist/" => "bin/dist", "/config/keys/" => "config/keys" }.freeze
 
       def verify_version # :nodoc:
@@ -56,7 +56,7 @@ module DurableStreams
       def update_bin_dev # :nodoc:
         return if options[:skip_procfile] || behavior == :revoke
 
-        if bare_bin_dev?
+        if rails_bin_dev?
           copy_file "bin/dev", force: true
           chmod "bin/dev", 0o755, verbose: false
         end
@@ -75,8 +75,8 @@ module DurableStreams
         end
       end
 
-      def say_what_is_next # :nodoc:
-        behavior == :revoke ? say_what_is_left : say_how_to_start
+      def say_next_steps # :nodoc:
+        behavior == :revoke ? say_leftovers : say_how_to_start
       end
 
       private
@@ -84,41 +84,40 @@ module DurableStreams
           say <<~TEXT
 
             Next: #{start}.
-            The first start makes this machine's keys; bin/rails durable_streams:generate_keys makes them now.
+            The first start generates keys for this machine; bin/rails durable_streams:generate_keys does so now.
             Before you deploy, read the comments in config/durable_streams.yml.
           TEXT
-          say "bin/durable-streams runs server #{server_version} as before; --version=#{DurableStreams::Rails::VERSION} is this gem's." if server_version != DurableStreams::Rails::VERSION && options[:version].nil?
+          say "bin/durable-streams still runs server #{server_version}; this gem's version is --version=#{DurableStreams::Rails::VERSION}." if server_version != DurableStreams::Rails::VERSION && options[:version].nil?
         end
 
         def start
           if options[:skip_procfile]
-            "bin/durable-streams, beside bin/rails server"
+            "bin/durable-streams and, beside it, bin/rails server"
           elsif runs_procfile?
             "bin/dev"
           else
-            "bin/durable-streams, beside bin/dev, which runs no Procfile here (or plugin :durable_streams in config/puma.rb runs it with Puma)"
+            "bin/durable-streams and, beside it, bin/dev, which runs no Procfile in this app (or let Puma run the server: plugin :durable_streams in config/puma.rb)"
           end
         end
 
-        def say_what_is_left
+        def say_leftovers
           left = IGNORED.values.select { |directory| exist?(directory) }
           say <<~TEXT
 
-            Removed, with what was edited in it. #{"#{left.to_sentence} #{left.one? ? "is" : "are"} still there and still ignored: delete what you no longer need, and the line#{"s" if left.many?} in .gitignore. " if left.any?}Streams are in storage/durable_streams.
-            What is left is yours to remove: the gem in the Gemfile, streams and streams_to in models, durable_streams in the credentials and in config/puma.rb.
+            Removed the generated files, with your changes to them.#{" #{left.to_sentence} still #{left.one? ? "exists and is" : "exist and are"} ignored: delete what you no longer need, and the line#{"s" if left.many?} in .gitignore." if left.any?} Streams are in storage/durable_streams.
+            Remove the rest yourself: the gem in the Gemfile, streams and streams_to in models, durable_streams in the credentials and in config/puma.rb.
           TEXT
         end
 
         def runs_procfile?
-          !exist?("bin/dev") || bare_bin_dev? || read("bin/dev").match?(PROCFILE_RUNNER)
+          !exist?("bin/dev") || rails_bin_dev? || read("bin/dev").match?(PROCFILE_RUNNER)
         end
 
-        def bare_bin_dev?
-          !exist?("bin/dev") || read("bin/dev").match?(BARE_BIN_DEV)
+        def rails_bin_dev?
+          !exist?("bin/dev") || read("bin/dev").match?(RAILS_BIN_DEV_PATTERN)
         end
 
-        # A Procfile.dev that only this generator wrote goes, and with it the bin/dev
-        # that runs nothing else.
+        # Removes an unchanged Procfile.dev, and the bin/dev that runs it.
         def remove_procfile_entry
           return unless exist?("Procfile.dev")
 
@@ -132,15 +131,15 @@ module DurableStreams
           end
         end
 
-        # As Rails makes it: from 8.0 on there is one in every app.
+        # Since 8.0 every app has a bin/dev.
         def revert_bin_dev
           return remove("bin/dev") if ::Rails::VERSION::MAJOR < 8
 
           say_status :revert, "bin/dev"
-          File.write expand("bin/dev"), BARE unless options[:pretend]
+          File.write expand("bin/dev"), RAILS_BIN_DEV unless options[:pretend]
         end
 
-        # Thor's remove_file does nothing while it revokes.
+        # Thor's remove_file does nothing while revoking.
         def remove(file)
           say_status :remove, file
           File.delete expand(file) unless options[:pretend]
@@ -174,13 +173,8 @@ module DurableStreams
           File.expand_path(file, destination_root)
         end
 
-        # The version that is asked for, else the one that the binstub runs already.
         def server_version
           @server_version ||= options[:version] || DurableStreams::Rails::ServerBinary.pinned_version(destination_root) || DurableStreams::Rails::VERSION
-        end
-
-        def checksums
-          DurableStreams::Rails::ServerBinary.checksums(server_version)
         end
     end
   end

@@ -1,0 +1,93 @@
+//! Errors of the `storage` commands.
+
+use std::{io, path::PathBuf};
+
+use crate::{
+    control::ControlError,
+    storage::{LockError, StorageError},
+};
+
+/// A `storage` command failed.
+#[derive(Debug, thiserror::Error)]
+pub enum StorageCommandError {
+    /// The configured store has no directory.
+    #[error(
+        "storage.mode is memory: streams are not kept in a directory, so there is nothing to check, repair, migrate or \
+         back up (--data-dir names a directory regardless of the configuration)"
+    )]
+    InMemory,
+    /// The data directory does not exist.
+    #[error("the data directory {} does not exist", .0.display())]
+    NoDirectory(PathBuf),
+    /// The directory is not a data directory.
+    #[error("{} holds no streams: it has neither a journal nor an index.redb", .0.display())]
+    NoStore(PathBuf),
+    /// The directory belongs to another user.
+    #[error("{}: {source}; run this as the server's user", path.display())]
+    NoAccess {
+        /// The directory.
+        path: PathBuf,
+        /// The error of the operating system.
+        source: io::Error,
+    },
+    /// The directory could not be locked.
+    #[error("{}{}", .0, lock_advice(.0))]
+    Lock(#[source] LockError),
+    /// A copy would be inside the directory that is copied.
+    #[error("--to {} is inside the data directory {}: name a place outside of it", target.display(), dir.display())]
+    TargetInside {
+        /// The path of the copy.
+        target: PathBuf,
+        /// The data directory.
+        dir: PathBuf,
+    },
+    /// The directory could not be checked.
+    #[error("{} could not be checked: {source}", dir.display())]
+    Check {
+        /// The directory.
+        dir: PathBuf,
+        /// The error.
+        source: StorageError,
+    },
+    /// A copy was not made.
+    #[error("the {command} to {} failed: {source}", to.display())]
+    Copy {
+        /// "backup", "migration" or "repair".
+        command: &'static str,
+        /// The path of the copy.
+        to: PathBuf,
+        /// The error.
+        source: StorageError,
+    },
+    /// The holder of the directory did not make a backup.
+    #[error("{}", ask_failure(held, to, source))]
+    Ask {
+        /// The holder.
+        held: LockError,
+        /// The path of the backup.
+        to: PathBuf,
+        /// The error.
+        source: ControlError,
+    },
+}
+
+fn lock_advice(error: &LockError) -> &'static str {
+    match error {
+        LockError::Held { .. } => {
+            "; stop that server first, or make a copy with `storage backup --to DIR` and work on the copy"
+        }
+        LockError::Unusable { .. } => "; run this as the server's user",
+    }
+}
+
+fn ask_failure(held: &LockError, to: &std::path::Path, error: &ControlError) -> String {
+    let to = to.display();
+    match error {
+        ControlError::Unreachable(_) => format!(
+            "{held}; {error}. If the holder is another storage command, wait for it to finish. If it is a server, its \
+             log says why it has no control socket; stop the server to copy without it"
+        ),
+        ControlError::Disconnected(_) => format!("{held}; {error}. There is no complete backup in {to}"),
+        ControlError::Encode(_) | ControlError::Refused(_) => format!("the backup to {to} failed: {error}"),
+    }
+}

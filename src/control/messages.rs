@@ -1,0 +1,26 @@
+//! The messages of the control socket.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+/// The longest line of either side: a path and its key.
+pub(super) const MAX_LINE_BYTES: u64 = 16 * 1024;
+
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase", deny_unknown_fields)]
+pub(super) enum Request {
+    /// Copy the store to a directory, given by its absolute path.
+    Backup { to: PathBuf },
+}
+
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Answer {
+    /// The state of the copy. Sent every second.
+    Progress { streams: u64, bytes: u64 },
+    /// The copy is complete. Final.
+    Done { streams: u64, bytes: u64 },
+    /// The copy failed. Final.
+    Error(String),
+}

@@ -1,0 +1,72 @@
+//! The chunks that the live readers of one stream share.
+
+use std::{collections::VecDeque, sync::Arc};
+
+use super::chunk::Chunk;
+use crate::storage::Position;
+
+/// Content of one stream that is kept for its live readers. Those further back read the store.
+const MAX_BYTES: usize = 256 * 1024;
+const MAX_CHUNKS: usize = 64;
+
+/// The latest chunks of a stream, oldest first, without gaps. The last one is kept whatever its
+/// size.
+#[derive(Debug, Default)]
+pub(super) struct RecentChunks {
+    chunks: VecDeque<Arc<Chunk>>,
+    bytes: usize,
+}
+
+impl RecentChunks {
+    /// The chunk that begins at a position.
+    pub fn get(&self, at: Position) -> Option<Arc<Chunk>> {
+        let index = self
+            .chunks
+            .binary_search_by_key(&at, |chunk| chunk.start.position)
+            .ok()?;
+        self.chunks.get(index).map(Arc::clone)
+    }
+
+    pub fn push(&mut self, chunk: Chunk) {
+        self.bytes += chunk.stored().len();
+        self.chunks.push_back(Arc::new(chunk));
+        while self.chunks.len() > 1 && (self.bytes > MAX_BYTES || self.chunks.len() > MAX_CHUNKS) {
+            if let Some(oldest) = self.chunks.pop_front() {
+                self.bytes -= oldest.stored().len();
+            }
+        }
+    }
+
+    pub fn clear(&mut self) {
+        self.chunks.clear();
+        self.bytes = 0;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::protocol::{Kind, Offset};
+
+    fn chunk(start: Position, len: usize) -> Chunk {
+        let at = |position| Offset {
+            incarnation: 1,
+            position,
+        };
+        let content = Bytes::from(vec![b'x'; len]);
+        Chunk::new(Kind::Binary, at(start), at(start + len as u64), content)
+    }
+
+    #[test]
+    fn the_oldest_chunks_make_room_and_the_last_one_stays() {
+        let mut recent = RecentChunks::default();
+        for start in 0..100 {
+            recent.push(chunk(start, 1));
+        }
+        assert!(recent.get(35).is_none() && recent.get(36).is_some() && recent.get(99).is_some());
+        recent.push(chunk(100, 2 * MAX_BYTES));
+        assert!(recent.get(99).is_none() && recent.get(100).is_some());
+    }
+}

@@ -1,0 +1,49 @@
+//! A store pinned at one moment, to be checked or copied while it is in use.
+
+use std::sync::Arc;
+
+use super::JournaledStore;
+use crate::storage::{CommitError, StorageError, StreamId, index::Snapshot, memtable::Memtable};
+
+/// The store as of one moment. Reclaiming is suspended while it exists.
+pub(super) struct PinnedStore<'s> {
+    pub(super) store: &'s JournaledStore,
+    pub(super) index: Arc<Snapshot>,
+    pub(super) next_id: StreamId,
+}
+
+impl Drop for PinnedStore<'_> {
+    fn drop(&mut self) {
+        self.store.writer.lock().copies -= 1;
+    }
+}
+
+impl JournaledStore {
+    pub(super) fn pin(&self) -> Result<PinnedStore<'_>, StorageError> {
+        let mut writer = self.writer.lock();
+        self.checkpoint(&mut writer).map_err(write_error)?;
+        writer.copies += 1;
+        Ok(PinnedStore {
+            store: self,
+            index: Arc::clone(&self.view.read().index),
+            next_id: writer.next_id,
+        })
+    }
+
+    /// Closes the store without a final checkpoint.
+    pub(crate) fn discard(self) {
+        self.writer.lock().journal.restart();
+        self.view.write().mem = Memtable::default();
+    }
+}
+
+pub(super) fn write_error(error: CommitError) -> StorageError {
+    match error {
+        CommitError::Storage(error) => error,
+        CommitError::Full(what) => StorageError::NoSpace(what),
+        error @ (CommitError::TailMoved { .. } | CommitError::Damaged { .. }) => StorageError::Malformed {
+            what: "copying a stream".to_owned(),
+            source: error.into(),
+        },
+    }
+}
