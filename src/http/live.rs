@@ -1,10 +1,6 @@
 //! Live reads in general: they are counted, and they end with their token and with the server.
 
-use std::{
-    hash::{BuildHasher, RandomState},
-    sync::Arc,
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use http::request::Parts;
 use prometheus::IntGauge;
@@ -15,7 +11,7 @@ use super::{App, Problem, query::Live};
 use crate::{
     auth::{Permit, Principal, Verified},
     clock::Clock,
-    listener::{KeyedLimit, KeyedPermit, ListenerKind, contains, network},
+    listener::{KeyedPermit, ListenerKind, contains, network},
     problems,
     proxy::Origin,
 };
@@ -36,33 +32,6 @@ struct OwnShares {
     _address: KeyedPermit,
 }
 
-/// A holder whose live reads are counted together.
-#[derive(Debug, Hash)]
-enum Holder<'a> {
-    /// All tokens with this `identity`.
-    Identity(&'a str),
-    /// One token, by the address of its cached verification.
-    Token(usize),
-}
-
-/// Each principal's and each address's share of `limits.max_live_readers`.
-pub(super) struct LiveShares {
-    principals: Arc<KeyedLimit>,
-    addresses: Arc<KeyedLimit>,
-    /// Keyed, so that clients cannot choose identities that collide.
-    hasher: RandomState,
-}
-
-impl LiveShares {
-    pub(super) fn new(per_principal: usize, per_address: usize) -> Self {
-        Self {
-            principals: KeyedLimit::new(per_principal),
-            addresses: KeyedLimit::new(per_address),
-            hasher: RandomState::new(),
-        }
-    }
-}
-
 impl LiveSlot {
     /// Takes a slot, if one is free and neither the principal nor the client's address has reached
     /// its share.
@@ -71,8 +40,8 @@ impl LiveSlot {
             OwnShares::default()
         } else {
             OwnShares {
-                _principal: principal_share(app, permit)?,
-                _address: address_share(app, parts)?,
+                _principal: app.live_shares().of_principal(permit)?,
+                _address: app.live_shares().of_address(client(app, parts))?,
             }
         };
         let slot = Arc::clone(app.live_readers()).try_acquire_owned();
@@ -87,31 +56,6 @@ impl LiveSlot {
             _token: permit.holder().cloned(),
         })
     }
-}
-
-fn principal_share(app: &App, permit: &Permit) -> Result<KeyedPermit, Problem> {
-    let holder = match (permit.identity(), permit.holder()) {
-        (Some(identity), _) => Holder::Identity(identity),
-        (None, Some(token)) => Holder::Token(Arc::as_ptr(token).addr()),
-        (None, None) => return Ok(KeyedPermit::default()),
-    };
-    let shares = app.live_shares();
-    let share = shares.principals.try_acquire(shares.hasher.hash_one(holder));
-    share.ok_or_else(|| {
-        let detail = "this token has reached its share of the live reads; end some, or try again";
-        Problem::new(&problems::TOO_MANY_OWN_READERS, detail)
-    })
-}
-
-fn address_share(app: &App, parts: &Parts) -> Result<KeyedPermit, Problem> {
-    let Some(client) = client(app, parts) else {
-        return Ok(KeyedPermit::default());
-    };
-    let share = app.live_shares().addresses.try_acquire(client);
-    share.ok_or_else(|| {
-        let detail = "this address has reached its share of the live reads; end some, or try again";
-        Problem::new(&problems::TOO_MANY_OWN_READERS, detail)
-    })
 }
 
 /// The network of a request's client; `None` where many clients share it.

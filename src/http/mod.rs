@@ -14,6 +14,7 @@ mod head;
 mod health;
 mod list;
 mod live;
+mod live_shares;
 mod long_poll;
 mod problem;
 pub(crate) mod query;

@@ -13,7 +13,7 @@ use ipnet::IpNet;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
-use super::{Problem, caching::Caching, cors::Cors, live::LiveShares};
+use super::{Problem, caching::Caching, cors::Cors, live_shares::LiveShares};
 use crate::{
     clock::Clock,
     config::{CachePolicy, Config},
