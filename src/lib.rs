@@ -74,10 +74,12 @@ mod http;
 mod listener;
 mod log_throttle;
 mod private_files;
+mod problems;
 mod protocol;
 mod proxy;
 mod random;
 mod router;
+mod routes;
 mod settings;
 #[cfg(feature = "cli")]
 mod startup;

@@ -13,33 +13,34 @@ use crate::{
     gate::Gate,
     http::{self, App},
     proxy::ProxyTrust,
+    random::Random,
     storage::Storage,
     telemetry::Metrics,
 };
 
-/// Why there is no router.
+/// Why a router could not be built.
 #[derive(Debug, thiserror::Error)]
 pub enum EmbedError {
-    /// The keys that tokens are verified with cannot be used.
+    /// The keys that verify tokens could not be loaded.
     #[error(transparent)]
     Keys(#[from] KeysError),
-    /// No thread for the committer.
+    /// The committer's thread could not be started.
     #[error("the committer could not be started: {0}")]
     Committer(#[from] std::io::Error),
-    /// A defect of this crate.
-    #[error("the metrics could not be set up: {0}")]
-    Metrics(String),
+    /// The metrics could not be registered, which is a defect of this crate.
+    #[error("the metrics could not be registered: {0}")]
+    Metrics(#[source] Box<dyn std::error::Error + Send + Sync>),
 }
 
 /// The protocol at `http.stream_base_path`, with `/up`, `/healthz`, `/readyz` and `/metrics`, as a
-/// router to serve or to merge into another one. To be called within a tokio runtime.
+/// router to serve or to merge into another one. Call it within a tokio runtime.
 ///
-/// The gate is that of `config.auth`; without it the router is open. What the router does not
-/// do is the host's: listeners, TLS, limits on connections and heads, an allow-list of peers.
-/// Forwarding headers are believed as `config.proxy` says where the host says who the peer is (by
-/// `into_make_service_with_connect_info::<SocketAddr>()`, or with
-/// [`listener::PeerAddr`](crate::listener::PeerAddr) among a request's extensions), and of nobody
-/// otherwise.
+/// `config.auth` decides who may do what; without it the router is open. Listeners, TLS, limits on
+/// connections and request heads, and an allow-list of peers are the host's responsibility.
+/// Forwarding headers are trusted as `config.proxy` says, provided that the host tells the peer's
+/// address (with `into_make_service_with_connect_info::<SocketAddr>()`, or with
+/// [`listener::PeerAddr`](crate::listener::PeerAddr) in the request's extensions); otherwise they
+/// are ignored.
 ///
 /// `examples/embed.rs` mounts it in an application.
 ///
@@ -54,8 +55,8 @@ pub fn build_router(storage: Arc<dyn Storage>, config: &Config) -> Result<Router
     )
 }
 
-/// As [`build_router`]; `/readyz` answers 503 until `ready` is true, and live reads end, so that
-/// the host can stop, when `stopping` is cancelled.
+/// As [`build_router`], but `/readyz` answers 503 until `ready` is true, and live reads end when
+/// `stopping` is cancelled, so that the host can stop.
 ///
 /// # Errors
 /// See [`EmbedError`].
@@ -70,9 +71,9 @@ pub fn build_router_with_ready(
     if let Some(authenticator) = gate.authenticator() {
         tokio::spawn(Arc::clone(authenticator).watch());
     }
-    let metrics = Arc::new(Metrics::new().map_err(|error| EmbedError::Metrics(error.to_string()))?);
-    let engine = Engine::start(storage, config.engine(), Arc::clone(&metrics), clock)?;
-    let app = App::new(config.http_settings(), gate, metrics, stopping).ready_when(ready);
+    let metrics = Arc::new(Metrics::new().map_err(|error| EmbedError::Metrics(error.into()))?);
+    let engine = Engine::start(storage, config.engine(), Arc::clone(&metrics), clock.clone())?;
+    let app = App::new(config.http_settings(), gate, metrics, clock, Random::system(), stopping).ready_when(ready);
     app.ready(engine);
     Ok(http::router(
         app,

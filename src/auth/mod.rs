@@ -19,7 +19,7 @@ pub use config::{AuthConfig, AuthMode};
 pub use keys::{KeySet, KeysError};
 pub use principal::{Principal, Verified, WriterDigest};
 pub(crate) use rules::OpenServer;
-pub use rules::{Denied, Operation, Permit, authorize};
+pub use rules::{Denied, Permit, authorize, is_own};
 pub use token::TokenError;
 
 #[cfg(test)]

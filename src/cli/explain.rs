@@ -1,4 +1,4 @@
-//! `explain`
+//! `explain`: the gate's verdict on a token and a request, and its reasons.
 
 use std::{
     io::{self, Write},
@@ -7,7 +7,7 @@ use std::{
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use clap::Args;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, header::AUTHORIZATION};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, header::AUTHORIZATION};
 use serde_json::Value;
 
 use super::{
@@ -15,34 +15,39 @@ use super::{
     first_line::{first_line, token_of},
 };
 use crate::{
-    auth::AuthConfig,
-    auth::{Authenticator, Principal, candidates, token::Token},
-    clock,
+    auth::{
+        AuthConfig, Authenticator, Principal, TokenError, candidates, is_own,
+        token::{Claims, Token},
+    },
+    clock::Clock,
     config::Config,
-    gate::{Admission, Gate, Listener, Route, route},
+    gate::{Admission, Gate},
+    listener::ListenerKind,
+    problems,
+    routes::{self, Found},
 };
 
 /// Say whether a token allows a request, or which rule refuses it, without a running server.
 #[derive(Debug, Args)]
 pub struct ExplainArgs {
-    /// The token; `-` takes it out of the URL, `@FILE` out of a file's first line, `@-` out of
+    /// The token; `-` reads it from the URL, `@FILE` from the first line of a file, `@-` from
     /// standard input.
     pub token: String,
     /// GET, HEAD, POST, PUT or DELETE.
     pub method: String,
     /// The URL, its path, or just the stream's name.
     pub url: String,
-    /// A header of the request, such as `Stream-Closed: true`; may be given several times.
+    /// A header of the request, such as `Stream-Closed: true`; can be repeated.
     #[arg(short = 'H', long = "header", value_name = "NAME: VALUE")]
     pub headers: Vec<String>,
 }
 
-/// What `explain` found.
+/// The gate's verdict.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
-    /// The gate lets it through.
+    /// The gate admits the request.
     Allowed,
-    /// The gate refuses it.
+    /// The gate refuses the request.
     Refused,
 }
 
@@ -52,43 +57,16 @@ pub enum Verdict {
 /// [`CliError`]
 pub fn run(args: &ExplainArgs, config: &Config, out: &mut dyn Write) -> Result<Verdict, CliError> {
     let request = Request::from_args(args, config)?;
-    let gate = Gate::load(
-        config.auth.as_ref(),
-        &config.http.stream_base_path,
-        clock::Clock::system(),
-    )
-    .map_err(|error| CliError::Config(error.to_string()))?;
+    let gate = Gate::load(config.auth.as_ref(), &config.http.stream_base_path, Clock::system())
+        .map_err(|error| CliError::Config(error.to_string()))?;
     let mut report = Report { out };
     if let (Some(authenticator), Some(auth)) = (gate.authenticator(), &config.auth) {
         report.token(&request.token, authenticator, auth)?;
     } else {
-        report.line(Mark::Note, "server", "it is open: nothing is asked of a token")?;
+        report.line(Mark::Note, "server", "it is open: it asks for no token")?;
     }
-    report.request(&request, config)?;
-
-    // The verdict is the gate's own, so that the words above can never decide anything.
-    let mut headers = request.headers;
-    if let Ok(value) = HeaderValue::try_from(format!("Bearer {}", request.token)) {
-        headers.insert(AUTHORIZATION, value);
-    }
-    let admitted = gate.admit(&request.method, &request.uri, &headers, Listener::Public, None);
-    let (verdict, words) = match admitted {
-        Ok(Admission::Granted(permit)) => (Verdict::Allowed, format!("ALLOWED: {}", permit.operation())),
-        Ok(Admission::Public) => (Verdict::Allowed, "ALLOWED: this needs no token".into()),
-        Ok(Admission::OwnToken) => (
-            Verdict::Allowed,
-            "PASSED ON: this path takes the token that its subscription was given, not this kind".into(),
-        ),
-        Ok(Admission::BadName(error)) => (Verdict::Refused, format!("REFUSED with 400: {error}")),
-        Ok(Admission::NoSuchOperation) => (
-            Verdict::Refused,
-            "REFUSED with 404 or 405: there is no such path or method".into(),
-        ),
-        Err(refusal) => (
-            Verdict::Refused,
-            format!("REFUSED with {}: {}", refusal.status().as_u16(), refusal.detail()),
-        ),
-    };
+    report.request(&request, gate.base())?;
+    let (verdict, words) = request.put_to(&gate);
     writeln!(report.out, "{words}")?;
     Ok(verdict)
 }
@@ -96,16 +74,37 @@ pub fn run(args: &ExplainArgs, config: &Config, out: &mut dyn Write) -> Result<V
 struct Request {
     token: String,
     method: Method,
-    /// Without its query, so that the token given is the only one.
+    /// Without its query, so that it holds no second token.
     uri: Uri,
     headers: HeaderMap,
 }
 
 impl Request {
+    /// The gate's own verdict: nothing else in this report decides anything.
+    fn put_to(self, gate: &Gate) -> (Verdict, String) {
+        let mut headers = self.headers;
+        if let Ok(value) = HeaderValue::try_from(format!("Bearer {}", self.token)) {
+            headers.insert(AUTHORIZATION, value);
+        }
+        let refused = |status: StatusCode, why: String| {
+            let words = format!("REFUSED with {}: {why}", status.as_u16());
+            (Verdict::Refused, words)
+        };
+        match gate.admit(&self.method, &self.uri, &headers, ListenerKind::Public, None) {
+            Ok(Admission::Granted(permit)) if permit.route().access.is_open(false) => {
+                (Verdict::Allowed, "ALLOWED: this needs no token".into())
+            }
+            Ok(Admission::Granted(permit)) => (Verdict::Allowed, format!("ALLOWED: {}", permit.route().name)),
+            Ok(Admission::BadName(error)) => refused(problems::BAD_REQUEST.status, error.to_string()),
+            Ok(Admission::Missing(missing)) => refused(missing.kind().status, missing.to_string()),
+            Err(refusal) => refused(refusal.status(), refusal.to_string()),
+        }
+    }
+
     fn from_args(args: &ExplainArgs, config: &Config) -> Result<Self, CliError> {
         let usage = |what: String| CliError::Usage(what);
         let method = Method::try_from(args.method.to_uppercase().as_str())
-            .map_err(|_| usage(format!("{:?} is no HTTP method", args.method)))?;
+            .map_err(|_| usage(format!("{:?} is not an HTTP method", args.method)))?;
         let target = match args.url.split_once("://") {
             Some(("http" | "https", rest)) => rest.find('/').and_then(|at| rest.get(at..)).unwrap_or("/").to_owned(),
             _ if args.url.starts_with('/') => args.url.clone(),
@@ -117,7 +116,7 @@ impl Request {
         };
         let uri = path
             .parse()
-            .map_err(|_| usage(format!("{:?} is no URL; percent-encode what is not ASCII", args.url)))?;
+            .map_err(|_| usage(format!("{:?} is not a URL; percent-encode what is not ASCII", args.url)))?;
         let mut headers = HeaderMap::new();
         for line in &args.headers {
             let header = line.split_once(':').and_then(|(name, value)| {
@@ -126,14 +125,15 @@ impl Request {
                     HeaderValue::try_from(value.trim()).ok()?,
                 ))
             });
-            let (name, value) = header.ok_or_else(|| usage(format!("{line:?} is no header; write `Name: value`")))?;
+            let (name, value) =
+                header.ok_or_else(|| usage(format!("{line:?} is not a header; write `Name: value`")))?;
             headers.append(name, value);
         }
         let token = if args.token == "-" {
             candidates(query.as_deref(), &HeaderMap::new())
                 .map_err(|error| usage(error.to_string()))?
                 .pop()
-                .ok_or_else(|| usage("the URL has no parameter `token`".into()))?
+                .ok_or_else(|| usage("the URL has no query parameter `token`".into()))?
                 .into_owned()
         } else {
             let token = match args.token.trim().strip_prefix('@') {
@@ -172,146 +172,146 @@ impl Report<'_> {
         writeln!(self.out, "{mark} {label:<11} {text}")
     }
 
-    /// `Good` or `Bad`
-    fn check(&mut self, good: bool, label: &str, text: &str) -> io::Result<()> {
-        self.line(if good { Mark::Good } else { Mark::Bad }, label, text)
-    }
-
     fn token(&mut self, text: &str, authenticator: &Authenticator, auth: &AuthConfig) -> io::Result<()> {
-        let token = match Token::parse(text) {
+        let token = Token::parse(text);
+        match &token {
             Ok(token) => {
                 let kid = token.kid().map_or("no kid".into(), |kid| format!("kid {kid:?}"));
                 self.line(Mark::Good, "header", &format!("ES256, {kid}"))?;
-                Some(token)
+                self.signature(token, authenticator)?;
             }
-            Err(error) => {
-                self.line(Mark::Bad, "header", &error.to_string())?;
-                None
-            }
-        };
-        if let Some(token) = &token {
-            let found = authenticator.with_keys(|keys| match token.signer(keys) {
-                Ok(key) => Ok(format!("made by {} (kid {})", key.source().display(), key.kid())),
-                Err(error) => {
-                    let kids: Vec<_> = keys.keys().map(|key| key.kid()).collect();
-                    Err(format!("{error}; the configured keys are {}", kids.join(", ")))
-                }
-            });
-            match found {
-                Ok(text) => self.line(Mark::Good, "signature", &text)?,
-                Err(text) => self.line(Mark::Bad, "signature", &text)?,
-            }
+            Err(error) => self.line(Mark::Bad, "header", &error.to_string())?,
         }
+        let claims = token.and_then(|token| token.claims());
         match claims_as_sent(text) {
-            Some(claims) => self.claims(&claims, auth)?,
-            None => self.line(Mark::Bad, "claims", "they are not base64url of a JSON object")?,
+            Some(sent) => self.claims(&sent, claims.as_ref().ok(), auth)?,
+            None => self.line(Mark::Bad, "claims", "they are not a JSON object in base64url")?,
         }
-        if let Some(Err(error)) = token.map(|token| token.claims()) {
+        if let Err(error) = claims {
             self.line(Mark::Bad, "claims", &error.to_string())?;
         }
         Ok(())
     }
 
-    fn claims(&mut self, claims: &Value, auth: &AuthConfig) -> io::Result<()> {
-        let now = i64::try_from(clock::Clock::system().secs()).unwrap_or(i64::MAX);
-        let leeway = i64::try_from(auth.leeway_secs).unwrap_or(i64::MAX);
-        match claims.get("exp").and_then(Value::as_f64) {
-            Some(exp) => {
-                let exp = exp as i64;
-                self.check(now < exp.saturating_add(leeway), "exp", &moment(exp, now))?;
+    fn signature(&mut self, token: &Token<'_>, authenticator: &Authenticator) -> io::Result<()> {
+        let found = authenticator.with_keys(|keys| match token.signer(keys) {
+            Ok(key) => Ok(format!("made by {} (kid {})", key.source().display(), key.kid())),
+            Err(error) => {
+                let kids: Vec<_> = keys.keys().map(|key| key.kid()).collect();
+                Err(format!("{error}; the configured keys are {}", kids.join(", ")))
             }
-            None => self.line(Mark::Bad, "exp", "missing, or not a number")?,
+        });
+        match found {
+            Ok(text) => self.line(Mark::Good, "signature", &text),
+            Err(text) => self.line(Mark::Bad, "signature", &text),
         }
-        for claim in ["nbf", "iat"] {
-            if let Some(time) = claims.get(claim).and_then(Value::as_f64) {
-                let time = time as i64;
-                self.check(time <= now.saturating_add(leeway), claim, &moment(time, now))?;
-            }
+    }
+
+    /// Shows the claims as sent. `claims` are the same as the gate reads them, if it can.
+    fn claims(&mut self, sent: &Value, claims: Option<&Claims>, auth: &AuthConfig) -> io::Result<()> {
+        let now = Clock::system().secs();
+        for claim in ["exp", "nbf", "iat"] {
+            let Some(value) = sent.get(claim) else { continue };
+            let text = value
+                .as_f64()
+                .map_or_else(|| value.to_string(), |seconds| moment(seconds as i64, now));
+            self.line(judge(claim, claims, auth, now), claim, &text)?;
         }
-        for (claim, expected) in [("iss", &auth.issuer), ("aud", &auth.audience)] {
-            let seen = claims.get(claim);
-            let words = seen.map_or("absent".into(), Value::to_string);
-            if expected.is_empty() {
-                self.line(
-                    Mark::Note,
-                    claim,
-                    &format!("{words}; the configuration does not check it"),
-                )?;
-                continue;
+        for (claim, accepted) in [("iss", &auth.issuer), ("aud", &auth.audience)] {
+            let text = sent.get(claim).map_or("absent".into(), Value::to_string);
+            if accepted.is_empty() {
+                let text = format!("{text}; the configuration does not check it");
+                self.line(Mark::Note, claim, &text)?;
+            } else {
+                let text = format!("{text}; expected {}", accepted.join(" or "));
+                self.line(judge(claim, claims, auth, now), claim, &text)?;
             }
-            let is_expected = |value: &Value| {
-                value
-                    .as_str()
-                    .is_some_and(|text| expected.iter().any(|one| one == text))
-            };
-            let good = match seen {
-                Some(Value::Array(list)) if claim == "aud" => list.iter().any(is_expected),
-                Some(value) => is_expected(value),
-                None => false,
-            };
-            self.check(good, claim, &format!("{words}; expected {}", expected.join(" or ")))?;
         }
         for claim in ["server", "stream", "permissions", "identity"] {
-            if let Some(value) = claims.get(claim) {
+            if let Some(value) = sent.get(claim) {
                 self.line(Mark::Note, claim, &value.to_string())?;
             }
         }
         Ok(())
     }
 
-    fn request(&mut self, request: &Request, config: &Config) -> io::Result<()> {
-        let base = config.http.stream_base_path.trim_end_matches('/');
-        let asked = match route(&request.method, request.uri.path(), base, &request.headers) {
-            Route::Stream(operation, Ok(name)) => {
-                self.line(
-                    Mark::Note,
-                    "request",
-                    &format!("{operation}, stream {:?}", name.as_str()),
-                )?;
-                Some(name)
-            }
-            Route::Stream(operation, Err(error)) => {
-                self.line(Mark::Bad, "request", &format!("{operation}, but {error}"))?;
-                None
-            }
-            Route::Unknown => {
-                let text = format!("nothing is there; streams are below {base}/");
-                self.line(Mark::Bad, "request", &text)?;
-                None
-            }
-            Route::List => {
-                self.line(Mark::Note, "request", "list, which is about no one stream")?;
-                None
-            }
-            other => {
-                self.line(Mark::Note, "request", &format!("{other:?}"))?;
-                None
+    fn request(&mut self, request: &Request, base: &str) -> io::Result<()> {
+        let Found { route, stream } = match routes::find(&request.method, request.uri.path(), base, &request.headers) {
+            Ok(found) => found,
+            Err(missing) => {
+                let text = format!("{missing}; streams are below {base}/");
+                return self.line(Mark::Bad, "request", &text);
             }
         };
-        let own = Token::parse(&request.token).and_then(|token| token.claims());
-        if let (Some(asked), Ok(claims)) = (asked, own)
-            && let Principal::Client { stream: own, .. } = claims.principal
+        let name = route.name;
+        let asked = match stream {
+            None => return self.line(Mark::Note, "request", &format!("{name}, which is not about one stream")),
+            Some(Err(error)) => return self.line(Mark::Bad, "request", &format!("{name}, but {error}")),
+            Some(Ok(asked)) => asked,
+        };
+        self.line(Mark::Note, "request", &format!("{name}, stream {:?}", asked.as_str()))?;
+        let claims = Token::parse(&request.token).and_then(|token| token.claims());
+        if let Ok(Claims {
+            principal: Principal::Client { stream: own, .. },
+            ..
+        }) = claims
         {
-            let text = match own == asked {
+            let is_own = is_own(&own, &asked);
+            let text = match is_own {
                 true => "the claim is the URL's stream".into(),
                 false => format!("the claim {:?} is not the URL's {:?}", own.as_str(), asked.as_str()),
             };
-            self.check(own == asked, "stream", &text)?;
+            self.line(if is_own { Mark::Good } else { Mark::Bad }, "stream", &text)?;
         }
         Ok(())
     }
 }
 
-/// The claims as they stand in the token, whether or not anybody signed them.
+/// Asks the gate's rules about one claim, with the checks of the others switched off.
+fn judge(claim: &str, claims: Option<&Claims>, expected: &AuthConfig, now: u64) -> Mark {
+    let Some(claims) = claims else {
+        return Mark::Note;
+    };
+    let alone = AuthConfig {
+        issuer: if claim == "iss" {
+            expected.issuer.clone()
+        } else {
+            vec![]
+        },
+        audience: if claim == "aud" {
+            expected.audience.clone()
+        } else {
+            vec![]
+        },
+        leeway_secs: match claim {
+            "iss" | "aud" => u64::MAX,
+            _ => expected.leeway_secs,
+        },
+        ..expected.clone()
+    };
+    let culprit = match claims.clone().accept(&alone, now) {
+        Ok(_) => return Mark::Good,
+        Err(TokenError::Expired) => "exp",
+        Err(TokenError::NotYetValid) => "nbf",
+        Err(TokenError::IssuedInFuture) => "iat",
+        Err(TokenError::Issuer) => "iss",
+        Err(TokenError::Audience) => "aud",
+        Err(_) => return Mark::Note,
+    };
+    if culprit == claim { Mark::Bad } else { Mark::Note }
+}
+
+/// The claims as they are in the token, whether or not it is signed.
 fn claims_as_sent(token: &str) -> Option<Value> {
     let payload = URL_SAFE_NO_PAD.decode(token.split('.').nth(1)?).ok()?;
     serde_json::from_slice(&payload).ok().filter(Value::is_object)
 }
 
-fn moment(seconds: i64, now: i64) -> String {
+fn moment(seconds: i64, now: u64) -> String {
     let Ok(time) = jiff::Timestamp::from_second(seconds) else {
-        return format!("{seconds}, which is no time in seconds since 1970");
+        return format!("{seconds}, which is not a time in seconds since 1970");
     };
+    let now = i64::try_from(now).unwrap_or(i64::MAX);
     let distance = jiff::SignedDuration::from_secs(seconds.saturating_sub(now).saturating_abs());
     match seconds > now {
         true => format!("{time}, in {distance:#}"),

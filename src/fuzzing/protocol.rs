@@ -71,7 +71,7 @@ pub fn offsets(data: &[u8]) {
 /// The headers of the protocol, from lines of `name: value`.
 pub fn headers(data: &[u8]) {
     let headers = header_lines(data.split(|byte| *byte == b'\n'));
-    let _ = parse::closes(&headers);
+    let _ = parse::is_closing(&headers);
     let _ = parse::retention(&headers);
     if let Ok(Some(Lifetime::ExpiresAt(at))) = parse::lifetime(&headers) {
         let shown = format_timestamp(at);

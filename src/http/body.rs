@@ -5,7 +5,7 @@ use std::{future::Future, pin::pin, sync::Arc, time::Duration};
 use axum::body::Body;
 use bytes::Bytes;
 use futures_util::future::poll_immediate;
-use http::{HeaderMap, HeaderValue, StatusCode, header, request::Parts};
+use http::{HeaderMap, HeaderValue, header, request::Parts};
 use http_body::Body as _;
 use http_body_util::BodyExt;
 use tokio::{
@@ -17,18 +17,27 @@ use super::{App, Problem, live};
 use crate::{
     auth::{Permit, Principal},
     listener::KeyedPermit,
+    problems,
+    protocol::headers::label,
 };
 
-/// A body that is announced as no longer than this gets its memory at once.
-const FIRST_ALLOCATION: usize = 16 * 1024;
+/// A body announced as no longer than this is allocated in full at once.
+const MAX_FIRST_ALLOCATION: usize = 16 * 1024;
 
-/// The least that is allocated for a body whose length is unknown.
+/// The least that is allocated for a body of unknown length.
 const MIN_ALLOCATION: usize = 1024;
 
-/// A body, and the memory that is charged for it.
+/// A body, and the memory charged for it.
 pub(super) struct Received {
     pub(super) bytes: Bytes,
-    _charge: (Option<OwnedSemaphorePermit>, Vec<KeyedPermit>),
+    _charge: Charge,
+}
+
+/// Memory charged to the server's limit and to the client address's share of it.
+#[derive(Default)]
+struct Charge {
+    permit: Option<OwnedSemaphorePermit>,
+    shares: Vec<KeyedPermit>,
 }
 
 /// Reads a body. One that is announced as too large is refused before it is read.
@@ -38,19 +47,19 @@ pub(super) async fn receive(app: &App, permit: &Permit, parts: &Parts, body: Bod
     if announced > limit {
         return Err(too_large(limit));
     }
+    let is_server = permit.principal().is_some_and(Principal::is_server);
     let buffer = Buffer {
         app,
         limit: usize::try_from(limit).unwrap_or(usize::MAX),
         announced: usize::try_from(announced).unwrap_or(usize::MAX),
         bytes: Vec::new(),
-        client: live::client(app, parts).filter(|_| !permit.principal().is_some_and(Principal::is_server)),
-        charge: None,
-        shares: Vec::new(),
+        client: live::client(app, parts).filter(|_| !is_server),
+        charge: Charge::default(),
     };
     let collected = pin!(collect(buffer, body));
     match within(app.settings().connection.body_total_timeout(), collected).await {
         Ok(received) => received,
-        Err(_) => Err(too_slow("the request body took longer than a whole body may")),
+        Err(_) => Err(too_slow("the request body took too long to arrive")),
     }
 }
 
@@ -72,8 +81,8 @@ async fn collect(mut buffer: Buffer<'_>, mut body: Body) -> Result<Received, Pro
     Ok(buffer.finish())
 }
 
-/// As [`timeout`], but for what is ready at once there is no timer: most bodies arrive together
-/// with their head.
+/// As [`timeout`], but sets no timer for what is ready at once: most bodies arrive together with
+/// their head.
 async fn within<F: Future + Unpin>(limit: Duration, mut work: F) -> Result<F::Output, Elapsed> {
     match poll_immediate(&mut work).await {
         Some(output) => Ok(output),
@@ -81,18 +90,17 @@ async fn within<F: Future + Unpin>(limit: Duration, mut work: F) -> Result<F::Ou
     }
 }
 
-/// A body so far, in one piece of memory: a frame keeps the connection's buffer alive, which is
-/// far larger than a small frame, so frames are copied and dropped as they arrive.
+/// The body so far, in one allocation. A frame keeps the connection's buffer alive, which is far
+/// larger than a small frame, so frames are copied and dropped as they arrive.
 struct Buffer<'a> {
     app: &'a App,
     limit: usize,
-    /// 0 when it is unknown.
+    /// 0 for an unknown length.
     announced: usize,
     bytes: Vec<u8>,
-    /// Whose share it is charged to as well.
+    /// The address whose share is charged.
     client: Option<u64>,
-    charge: Option<OwnedSemaphorePermit>,
-    shares: Vec<KeyedPermit>,
+    charge: Charge,
 }
 
 impl Buffer<'_> {
@@ -109,56 +117,47 @@ impl Buffer<'_> {
     }
 
     /// Doubles the memory, which is charged as it is allocated. An announced length bounds it and
-    /// only quadruples it: announcing costs a client nothing, and fewer copies leave less behind.
+    /// only quadruples it: announcing costs a client nothing, and fewer copies leave less garbage.
     ///
-    /// The old memory is not charged while it is copied: that lasts for one copy, and no more than
-    /// one of them is made by each worker thread.
+    /// The old memory is not charged while it is copied: that lasts for one copy, and each worker
+    /// thread makes one at a time.
     fn grow(&mut self, needed: usize) -> Result<(), Problem> {
         let old = self.bytes.capacity();
-        let (most, factor) = match self.announced {
+        let (max, factor) = match self.announced {
             0 => (self.limit, 2),
             announced => (announced, 4),
         };
-        let least = self.announced.clamp(MIN_ALLOCATION, FIRST_ALLOCATION);
-        let new = old.saturating_mul(factor).max(least).min(most).max(needed);
+        let min = self.announced.clamp(MIN_ALLOCATION, MAX_FIRST_ALLOCATION);
+        let new = old.saturating_mul(factor).max(min).min(max).max(needed);
         self.charge(new - old)?;
         let allocated = self.bytes.try_reserve_exact(new - self.bytes.len());
         allocated.map_err(|_| overloaded())
     }
 
-    /// A body of unknown length may leave up to half of its memory unused. A memory store keeps
-    /// the body's own memory, so what is unused is given back.
+    /// Gives back unused memory, up to half for a body of unknown length: a memory store keeps the
+    /// allocation itself.
     fn finish(mut self) -> Received {
         self.bytes.shrink_to_fit();
         Received {
             bytes: self.bytes.into(),
-            _charge: (self.charge, self.shares),
+            _charge: self.charge,
         }
     }
 
     fn charge(&mut self, bytes: usize) -> Result<(), Problem> {
         if let Some(client) = self.client {
-            let share = self.app.held_by_address().try_acquire_many(client, bytes);
-            self.shares.push(share.ok_or_else(crowded)?);
+            let share = self.app.body_shares().try_acquire_many(client, bytes);
+            self.charge.shares.push(share.ok_or_else(too_many_own_bodies)?);
         }
         let bytes = u32::try_from(bytes).map_err(|_| overloaded())?;
-        let more = Arc::clone(self.app.held_bytes()).try_acquire_many_owned(bytes);
+        let more = Arc::clone(self.app.body_bytes()).try_acquire_many_owned(bytes);
         let more = more.map_err(|_| overloaded())?;
-        match &mut self.charge {
-            Some(charge) => charge.merge(more),
-            None => self.charge = Some(more),
+        match &mut self.charge.permit {
+            Some(permit) => permit.merge(more),
+            None => self.charge.permit = Some(more),
         }
         Ok(())
     }
-}
-
-fn overloaded() -> Problem {
-    Problem::come_back("overloaded", "too many request bodies are under way; try again")
-}
-
-fn crowded() -> Problem {
-    let detail = "this address has its share of the request bodies under way; try again";
-    Problem::too_many("too-many-own-bodies", detail)
 }
 
 fn announced(headers: &HeaderMap) -> Result<u64, Problem> {
@@ -166,18 +165,26 @@ fn announced(headers: &HeaderMap) -> Result<u64, Problem> {
         return Ok(0);
     };
     let number = length.to_str().ok().and_then(|length| length.parse().ok());
-    number.ok_or_else(|| Problem::bad("Content-Length", "is not a number"))
+    number.ok_or_else(|| Problem::bad(label(&header::CONTENT_LENGTH), "is not a number"))
 }
 
-fn too_large(limit: u64) -> Problem {
+fn overloaded() -> Problem {
     Problem::new(
-        StatusCode::PAYLOAD_TOO_LARGE,
-        "too-large",
-        format!("the request body is larger than {limit} bytes"),
+        &problems::OVERLOADED,
+        "too many request bodies are in flight; try again",
     )
 }
 
+fn too_many_own_bodies() -> Problem {
+    let detail = "this address has reached its share of the request bodies in flight; try again";
+    Problem::new(&problems::TOO_MANY_OWN_BODIES, detail)
+}
+
+fn too_large(limit: u64) -> Problem {
+    let detail = format!("the request body is larger than {limit} bytes");
+    Problem::new(&problems::TOO_LARGE, detail)
+}
+
 fn too_slow(detail: &'static str) -> Problem {
-    Problem::new(StatusCode::REQUEST_TIMEOUT, "body-timeout", detail)
-        .with(header::CONNECTION, HeaderValue::from_static("close"))
+    Problem::new(&problems::BODY_TIMEOUT, detail).with(header::CONNECTION, HeaderValue::from_static("close"))
 }

@@ -5,25 +5,30 @@ use std::{cmp::min, fmt::Write};
 use form_urlencoded::parse;
 use http::{HeaderMap, HeaderValue, header, request::Parts};
 
-use crate::{auth::Permit, clock, engine::Identity, protocol::Lifetime, protocol::Offset};
+use crate::{
+    auth::Permit,
+    clock::Clock,
+    engine::Identity,
+    protocol::{Lifetime, Offset},
+};
 
 /// Which caches may keep reads, and whether they must revalidate them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Caching {
-    /// The reader's own client, which asks again before each use: a stream may be deleted or
-    /// created anew at any time.
+    /// The reader's own client, which revalidates before each use: a stream may be deleted or
+    /// recreated at any time.
     Private,
-    /// Shared caches too, which ask again before each use.
+    /// Shared caches too, which revalidate before each use.
     Revalidated,
-    /// Shared caches too, for a while without asking: the operator accepts that a deleted stream
-    /// is shown for that long.
+    /// Shared caches too, for a while without revalidation: the operator accepts that a deleted
+    /// stream is shown for that long.
     Public,
-    /// As [`Caching::Public`] for requests whose only token is in the URL, which a shared cache
-    /// keys its answers by. Other requests get [`Caching::Private`].
+    /// As [`Caching::Public`] for requests whose only token is in the URL, which is the key of a
+    /// shared cache. Other requests get [`Caching::Private`].
     PublicBySignedUrl,
 }
 
-/// Never kept.
+/// No cache may keep the response.
 pub(super) const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
 
 /// `max-age` and `stale-while-revalidate` of section 10.1, in seconds.
@@ -40,11 +45,11 @@ impl Caching {
         }
     }
 
-    /// For an answer with content. It never changes, but the stream may end: `life_left` says the
-    /// number of seconds after which the answer must not be shown, if it is known.
+    /// For a response with content. Content never changes, but the stream may end: `life_left` is
+    /// the number of seconds after which the response must not be shown, if there is such a limit.
     pub(super) fn content(self, life_left: impl FnOnce() -> Option<u64>) -> HeaderValue {
         if self != Self::Public {
-            return self.nothing_yet();
+            return self.revalidated();
         }
         let Some(left) = life_left().filter(|left| *left < MAX_AGE + STALE_WHILE_REVALIDATE) else {
             return HeaderValue::from_static("public, max-age=60, stale-while-revalidate=300");
@@ -60,7 +65,7 @@ impl Caching {
         HeaderValue::try_from(text).unwrap_or(NO_STORE)
     }
 
-    /// For an answer that goes on as long as it can.
+    /// For a response that has no end of its own.
     pub(super) fn live(self) -> HeaderValue {
         HeaderValue::from_static(match self {
             Self::Private | Self::PublicBySignedUrl => "private, no-cache, no-transform",
@@ -68,8 +73,8 @@ impl Caching {
         })
     }
 
-    /// For an answer that is good only after asking again.
-    pub(super) fn nothing_yet(self) -> HeaderValue {
+    /// For a response that must be revalidated before each use.
+    pub(super) fn revalidated(self) -> HeaderValue {
         HeaderValue::from_static(match self {
             Self::Private | Self::PublicBySignedUrl => "private, no-cache",
             Self::Revalidated | Self::Public => "public, no-cache",
@@ -83,23 +88,23 @@ fn has_signed_url(request: &Parts) -> bool {
     !request.headers.contains_key(header::AUTHORIZATION) && parse(query.as_bytes()).any(|(name, _)| name == "token")
 }
 
-/// For how many seconds an answer may be shown at most: as long as the stream surely lives, and
-/// no longer than the token. `None`: there is no end to either.
-pub(super) fn life_left(lifetime: Lifetime, permit: &Permit) -> Option<u64> {
+/// For how many seconds a response may be shown: no longer than the stream surely lives, and no
+/// longer than the token is valid. `None` if neither ends.
+pub(super) fn life_left(lifetime: Lifetime, permit: &Permit, clock: &Clock) -> Option<u64> {
     let stream = match lifetime {
         Lifetime::Unlimited => None,
-        // It starts anew with each read.
+        // Each read renews it.
         Lifetime::Ttl(secs) => Some(secs),
-        Lifetime::ExpiresAt(at) => Some(at.saturating_sub(clock::now_millis()) / 1000),
+        Lifetime::ExpiresAt(at) => Some(at.saturating_sub(clock.millis()) / 1000),
     };
-    let token = permit.expires_at().map(|at| at.saturating_sub(clock::now_secs()));
+    let token = permit.expires_at().map(|at| at.saturating_sub(clock.secs()));
     stream.into_iter().chain(token).min()
 }
 
-/// Room for an entity tag, so that it need not grow.
+/// Capacity for an entity tag, so that the string need not grow.
 const TAG_LEN: usize = 96;
 
-/// The entity tag of a part of a stream. It changes when the stream is closed.
+/// The entity tag of a range of a stream. It changes when the stream is closed.
 pub(super) fn tag(stream: Identity, start: Offset, end: Offset, closed: bool) -> String {
     let mark = if closed { ":c" } else { "" };
     let (start, end) = (start.position, end.position);
@@ -126,7 +131,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nothing_is_kept_beyond_its_life() {
+    fn a_response_is_not_cached_beyond_its_life() {
         for (left, expected) in [
             (None, "public, max-age=60, stale-while-revalidate=300"),
             (Some(360), "public, max-age=60, stale-while-revalidate=300"),
@@ -143,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn shared_caches_keep_only_what_their_key_holds_the_token_of() {
+    fn shared_caches_keep_only_responses_to_signed_urls() {
         let of = |target: &str, authorization: bool| {
             let mut request = Request::get(target);
             if authorization {

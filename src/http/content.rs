@@ -1,4 +1,4 @@
-//! Stored data as the body of an answer, without a copy of it.
+//! Stored data as a response body, without copying it.
 
 use std::{
     pin::Pin,
@@ -16,40 +16,40 @@ use crate::{
     protocol::{Kind, json},
 };
 
-/// Up to this size an array of messages is made once and shared; above it the brackets are
+/// Up to this size an array of messages is built once and shared. Above it the brackets are
 /// frames of their own, and the messages are sent from where they are stored.
-const JOINED_ARRAY: usize = 256 * 1024;
+const MAX_JOINED_ARRAY: usize = 256 * 1024;
 
-/// A chunk.
+/// The body of a response with one chunk.
 pub(super) fn chunk(chunk: &Arc<Chunk>) -> Body {
     if is_joined(chunk) {
-        Body::from(held(chunk, chunk.body()))
+        Body::from(keeping(chunk, chunk.body()))
     } else {
         let len = chunk.stored().len() as u64;
         content(chunk.kind(), Pieces::one(Arc::clone(chunk)), Some(len))
     }
 }
 
-/// Pieces of a stream of this kind, `len` bytes as an answer if that is known. The reader's connection breaks off
-/// where a piece cannot be read: an answer is complete, or seen not to be.
+/// The body of a response with several pieces, `len` bytes in all if that is known. The connection
+/// breaks off where a piece cannot be read, so that no client takes a part for the whole.
 pub(super) fn pieces(kind: Kind, pieces: Pieces, len: Option<u64>) -> Body {
     match pieces.only() {
-        Some(only) if is_joined(only) => Body::from(held(only, only.body())),
+        Some(only) if is_joined(only) => Body::from(keeping(only, only.body())),
         _ => content(kind, pieces, len),
     }
 }
 
 fn is_joined(chunk: &Chunk) -> bool {
-    chunk.kind() != Kind::Json || chunk.stored().len() <= JOINED_ARRAY
+    chunk.kind() != Kind::Json || chunk.stored().len() <= MAX_JOINED_ARRAY
 }
 
-/// `bytes`, which keep a large chunk alive, so that others who read it find it.
-pub(super) fn held(chunk: &Arc<Chunk>, bytes: Bytes) -> Bytes {
-    struct Held {
+/// `bytes`, which keep a large chunk in the cache for other readers until they are sent.
+pub(super) fn keeping(chunk: &Arc<Chunk>, bytes: Bytes) -> Bytes {
+    struct Keeping {
         bytes: Bytes,
         _chunk: Arc<Chunk>,
     }
-    impl AsRef<[u8]> for Held {
+    impl AsRef<[u8]> for Keeping {
         fn as_ref(&self) -> &[u8] {
             &self.bytes
         }
@@ -57,7 +57,7 @@ pub(super) fn held(chunk: &Arc<Chunk>, bytes: Bytes) -> Bytes {
     if chunk.stored().len() < LARGE_CHUNK {
         return bytes;
     }
-    Bytes::from_owner(Held {
+    Bytes::from_owner(Keeping {
         bytes,
         _chunk: Arc::clone(chunk),
     })
@@ -67,7 +67,7 @@ fn content(kind: Kind, pieces: Pieces, len: Option<u64>) -> Body {
     let frames = Frames {
         pieces,
         is_array: kind == Kind::Json,
-        begun: false,
+        started: false,
         end: None,
     };
     Body::new(Content {
@@ -79,11 +79,11 @@ fn content(kind: Kind, pieces: Pieces, len: Option<u64>) -> Body {
     })
 }
 
-/// The frames of an answer.
+/// The frames of a response.
 struct Frames {
     pieces: Pieces,
     is_array: bool,
-    begun: bool,
+    started: bool,
     /// The frame after the last piece.
     end: Option<Bytes>,
 }
@@ -93,22 +93,22 @@ impl Frames {
         if let Some(end) = self.end.take() {
             return Ok(Some(end));
         }
-        if self.is_array && !self.begun {
-            self.begun = true;
+        if self.is_array && !self.started {
+            self.started = true;
             return Ok(Some(Bytes::from_static(b"[")));
         }
         let chunk = match self.pieces.next().await {
             Ok(Some(chunk)) => chunk,
             Ok(None) => return Ok(None),
             Err(error) => {
-                log(&error);
+                log_failure(&error);
                 return Err(error);
             }
         };
         if !self.is_array {
-            return Ok(Some(held(&chunk, chunk.body())));
+            return Ok(Some(keeping(&chunk, chunk.body())));
         }
-        let mut messages = held(&chunk, chunk.stored().clone());
+        let mut messages = keeping(&chunk, chunk.stored().clone());
         if self.pieces.is_over() {
             messages.truncate(json::without_last_separator(&messages).len());
             self.end = Some(Bytes::from_static(b"]"));
@@ -117,7 +117,7 @@ impl Frames {
     }
 }
 
-fn log(error: &ReadError) {
+fn log_failure(error: &ReadError) {
     match error {
         ReadError::NotFound | ReadError::Gone | ReadError::Trimmed { .. } => {
             tracing::debug!(%error, "a read was broken off");
@@ -126,7 +126,7 @@ fn log(error: &ReadError) {
     }
 }
 
-/// A body, and how much of it is left, if that is known.
+/// A body, and how many bytes of it are left if that is known.
 struct Content {
     frames: Pin<Box<dyn Stream<Item = Result<Bytes, ReadError>> + Send>>,
     left: Option<u64>,

@@ -1,19 +1,24 @@
 //! Cross-origin requests.
 
-use std::collections::HashSet;
+use std::{collections::HashSet, sync::LazyLock};
 
 use axum::body::Body;
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
 
 use super::respond;
-use crate::proxy::is_forwarding;
+use crate::{
+    protocol::headers::label,
+    proxy::is_forwarding,
+    routes::{COMMON_REQUEST_HEADERS, COMMON_RESPONSE_HEADERS, ROUTES, allowed_methods},
+};
 
 /// Which origins browsers may read from.
 #[derive(Debug, Clone)]
 pub(super) struct Cors {
     origins: Origins,
-    /// The header in which a proxy tells whom it has authenticated.
+    /// The header in which a proxy names the user whom it has authenticated.
     identity_header: Option<HeaderName>,
+    exposed_headers: HeaderValue,
 }
 
 #[derive(Debug, Clone)]
@@ -22,22 +27,38 @@ enum Origins {
     Listed(HashSet<String>),
 }
 
-const METHODS: HeaderValue = HeaderValue::from_static("GET, HEAD, POST, PUT, DELETE, OPTIONS");
-/// Those of the protocol, which clients send; a preflight names them all.
-const REQUEST_HEADERS: &str = "Authorization, Content-Type, If-None-Match, Cache-Control, Last-Event-ID, Stream-Seq, Stream-TTL, Stream-Expires-At, \
-     Stream-Retention-Age, Stream-Retention-Bytes, Stream-Closed, Stream-Forked-From, Stream-Fork-Offset, Stream-Fork-Sub-Offset, Producer-Id, Producer-Epoch, Producer-Seq";
-const RESPONSE_HEADERS: HeaderValue = HeaderValue::from_static(
-    "Stream-Next-Offset, Stream-Cursor, Stream-Up-To-Date, Stream-Closed, Stream-TTL, Stream-Expires-At, \
-     Stream-Retention-Age, Stream-Retention-Bytes, Stream-Earliest-Offset, Stream-SSE-Data-Encoding, Producer-Epoch, Producer-Seq, Producer-Expected-Seq, Producer-Received-Seq, ETag, \
-     Location, Retry-After, WWW-Authenticate, X-Request-Id",
-);
+static METHODS: LazyLock<String> = LazyLock::new(allowed_methods);
+
+/// Every request header of the table; a preflight allows them all.
+static REQUEST_HEADERS: LazyLock<String> = LazyLock::new(|| {
+    let own = ROUTES.iter().flat_map(|route| route.request_headers);
+    join(COMMON_REQUEST_HEADERS.iter().chain(own))
+});
+
+/// Every response header of the table.
+static RESPONSE_HEADERS: LazyLock<String> = LazyLock::new(|| {
+    let own = ROUTES.iter().flat_map(|route| route.response_headers);
+    join(own.chain(&COMMON_RESPONSE_HEADERS))
+});
+
 const MAX_AGE: HeaderValue = HeaderValue::from_static("86400");
 
 /// The most bytes of other headers' names that a preflight allows.
-const MAX_ASKED_BYTES: usize = 4096;
+const MAX_REQUESTED_BYTES: usize = 4096;
+
+/// Joins header names, each once.
+fn join(names: impl Iterator<Item = &'static HeaderName>) -> String {
+    let mut labels: Vec<&str> = Vec::new();
+    for label in names.map(label) {
+        if !labels.contains(&label) {
+            labels.push(label);
+        }
+    }
+    labels.join(", ")
+}
 
 impl Cors {
-    /// `*`, or origins separated by commas; and the header that only a proxy may set, if any.
+    /// `origins` is `*` or a list separated by commas; only a proxy may set `identity_header`.
     pub(super) fn new(origins: &str, identity_header: Option<HeaderName>) -> Self {
         let listed: HashSet<String> = origins
             .split(',')
@@ -52,13 +73,13 @@ impl Cors {
         Self {
             origins,
             identity_header,
+            exposed_headers: HeaderValue::from_static(&RESPONSE_HEADERS),
         }
     }
 
-    /// Lets the asking origin read an answer, if it may. Who is no browser names no origin and
-    /// gets none of this; caches keep the two apart.
+    /// Lets the request's origin read the response, if the origin is allowed. Non-browser clients
+    /// send no `Origin`.
     pub(super) fn allow(&self, request: &HeaderMap, response: &mut HeaderMap) {
-        response.append(header::VARY, HeaderValue::from_static("Origin"));
         let Some(origin) = request.get(header::ORIGIN) else {
             return;
         };
@@ -68,42 +89,58 @@ impl Cors {
             Origins::Listed(_) => return,
         };
         response.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, allowed);
-        response.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, RESPONSE_HEADERS);
+        response.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, self.exposed_headers.clone());
     }
 
-    /// Answers a preflight; [`Cors::allow`] adds the origin. Tracing libraries and the like add
-    /// headers of their own to requests, which the browser then asks for too: they are allowed,
-    /// except those that only a proxy may set.
+    /// The response to a preflight; [`Cors::allow`] adds the origin. Headers that tracing libraries
+    /// and the like add to requests are allowed too, except those that only a proxy may set.
     pub(super) fn preflight(&self, request: &HeaderMap) -> Response<Body> {
         let mut response = respond::empty(StatusCode::NO_CONTENT);
         let headers = response.headers_mut();
-        headers.insert(header::ACCESS_CONTROL_ALLOW_METHODS, METHODS);
+        headers.insert(header::ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static(&METHODS));
         headers.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, self.request_headers(request));
         headers.insert(header::ACCESS_CONTROL_MAX_AGE, MAX_AGE);
         response
     }
 
     fn request_headers(&self, request: &HeaderMap) -> HeaderValue {
-        let mut allowed = REQUEST_HEADERS.to_owned();
+        let mut allowed = REQUEST_HEADERS.clone();
         let lines = request.get_all(header::ACCESS_CONTROL_REQUEST_HEADERS).into_iter();
         let names = lines
             .filter_map(|line| line.to_str().ok())
             .flat_map(|line| line.split(','));
         for name in names.filter_map(|name| HeaderName::try_from(name.trim()).ok()) {
             let forbidden = is_forwarding(&name) || self.identity_header.as_ref() == Some(&name);
-            if forbidden || allowed.len() + name.as_str().len() > REQUEST_HEADERS.len() + MAX_ASKED_BYTES {
+            if forbidden || allowed.len() + name.as_str().len() > REQUEST_HEADERS.len() + MAX_REQUESTED_BYTES {
                 continue;
             }
             allowed.push_str(", ");
             allowed.push_str(name.as_str());
         }
-        HeaderValue::try_from(allowed).unwrap_or(HeaderValue::from_static(REQUEST_HEADERS))
+        HeaderValue::try_from(allowed).unwrap_or(HeaderValue::from_static(&REQUEST_HEADERS))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_header_of_the_table_is_written_as_people_write_it() {
+        for expected in [
+            "Content-Type",
+            "Stream-TTL",
+            "Producer-Seq",
+            "If-None-Match",
+            "Last-Event-ID",
+        ] {
+            assert!(REQUEST_HEADERS.split(", ").any(|name| name == expected), "{expected}");
+        }
+        for expected in ["ETag", "Stream-SSE-Data-Encoding", "WWW-Authenticate", "X-Request-Id"] {
+            assert!(RESPONSE_HEADERS.split(", ").any(|name| name == expected), "{expected}");
+        }
+        assert!(!REQUEST_HEADERS.contains("header, ") && !RESPONSE_HEADERS.contains("header, "));
+    }
 
     fn allowed(asked: &[&'static str]) -> Vec<String> {
         let cors = Cors::new("*", Some(HeaderName::from_static("x-client-identity")));
@@ -145,6 +182,6 @@ mod tests {
     #[test]
     fn an_endless_list_is_cut() {
         let many: &'static str = "abcdefgh,".repeat(10_000).leak();
-        assert!(allowed(&[many]).len() <= MAX_ASKED_BYTES / 8);
+        assert!(allowed(&[many]).len() <= MAX_REQUESTED_BYTES / 8);
     }
 }

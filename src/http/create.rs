@@ -7,16 +7,13 @@ use super::{App, Problem, body, respond, stream};
 use crate::{
     auth::Permit,
     engine::{CreateRequest, ForkRequest},
-    protocol::{BadInput, ContentType, StreamName, headers, history},
+    protocol::{BadInput, StreamName, headers, history},
     proxy::Origin,
 };
 
 pub(super) async fn handle(app: &App, permit: &Permit, parts: &Parts, body: Body) -> Result<Response<Body>, Problem> {
     let name = stream(permit)?;
-    let content_type = match headers::single(&parts.headers, &header::CONTENT_TYPE, "Content-Type")? {
-        Some(text) if !text.is_empty() => Some(ContentType::parse(text)?),
-        _ => None,
-    };
+    let content_type = headers::content_type(&parts.headers)?;
     let lifetime = headers::lifetime(&parts.headers)?;
     let retention = headers::retention(&parts.headers)?;
     let fork = match headers::fork(&parts.headers)? {
@@ -32,7 +29,7 @@ pub(super) async fn handle(app: &App, permit: &Permit, parts: &Parts, body: Body
         content_type,
         lifetime,
         retention,
-        closed: headers::closes(&parts.headers),
+        closed: headers::is_closing(&parts.headers),
         body: received.bytes,
         fork,
         past: history::parse(&parts.headers)?,
@@ -44,49 +41,49 @@ pub(super) async fn handle(app: &App, permit: &Permit, parts: &Parts, body: Body
     } else {
         StatusCode::OK
     });
-    let answer = response.headers_mut();
-    answer.insert(header::CONTENT_TYPE, respond::content_type(&created.content_type));
-    answer.insert(headers::STREAM_NEXT_OFFSET, respond::offset(created.tail));
-    respond::set_closed(answer, created.closed);
+    let set = response.headers_mut();
+    set.insert(header::CONTENT_TYPE, respond::content_type(&created.content_type));
+    set.insert(headers::STREAM_NEXT_OFFSET, respond::offset(created.tail));
+    respond::set_closed(set, created.closed);
     if created.new
         && let Some(location) = location(app, parts)
     {
-        answer.insert(header::LOCATION, location);
+        set.insert(header::LOCATION, location);
     }
     Ok(response)
 }
 
-/// A path of the host's without what this router is nested below.
+/// Removes the prefix that an embedding application nests this router below.
 fn below_host<'p>(parts: &Parts, path: &'p str) -> &'p str {
     let original = parts.extensions.get::<axum::extract::OriginalUri>();
     let nested = original.and_then(|original| original.0.path().strip_suffix(parts.uri.path()));
     nested.and_then(|nested| path.strip_prefix(nested)).unwrap_or(path)
 }
 
-/// `Stream-Forked-From` is a path of this server, base included.
+/// Reads `Stream-Forked-From`, a path of this server that includes the base.
 fn source_name(base: &str, path: &str) -> Result<StreamName, BadInput> {
-    let bad = |reason: String| BadInput::new("Stream-Forked-From", reason);
+    let bad = |reason: String| headers::bad(&headers::STREAM_FORKED_FROM, reason);
     let below = path.strip_prefix(base).and_then(|rest| rest.strip_prefix('/'));
     let below = below.ok_or_else(|| {
         bad(format!(
-            "must be the path of a stream of this server, such as {base}/name"
+            "must be the path of a stream on this server, such as {base}/name"
         ))
     })?;
     StreamName::from_path(below).map_err(|error| bad(error.to_string()))
 }
 
-/// The new stream's URL: absolute as far as the host is configured or believed, else its path
+/// The new stream's URL: absolute if the host is configured or trusted, else its path
 /// (RFC 9110 section 10.2.2).
 fn location(app: &App, parts: &Parts) -> Option<HeaderValue> {
     let original = parts.extensions.get::<axum::extract::OriginalUri>();
     let path = original.map_or(parts.uri.path(), |original| original.0.path());
-    let believed = || {
+    let trusted = || {
         parts
             .extensions
             .get::<Origin>()
             .map(Origin::base_url)
             .unwrap_or_default()
     };
-    let base = app.settings().origin.clone().unwrap_or_else(believed);
+    let base = app.settings().origin.clone().unwrap_or_else(trusted);
     HeaderValue::try_from(format!("{base}{path}")).ok()
 }

@@ -1,87 +1,63 @@
-//! `/up`, `/healthz`, `/readyz`, `/metrics`, and what is not there.
+//! `/up`, `/healthz`, `/readyz` and `/metrics`.
 
 use axum::body::Body;
-use http::{HeaderValue, Method, Response, StatusCode, header, request::Parts};
+use http::{HeaderValue, Method, Response, header, request::Parts};
 
 use super::{App, Problem, caching};
-use crate::protocol::{NameError, StreamName};
+use crate::{problems, routes};
 
 const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
+const PROMETHEUS: HeaderValue = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
 
 const READY_AND_OPEN: &str =
     "ready\nopen: no auth is configured; anyone who reaches this address may read, write and delete\n";
 
-fn text(body: impl Into<Body>) -> Response<Body> {
+fn text(body: impl Into<Body>, content_type: HeaderValue) -> Response<Body> {
     let mut response = Response::new(body.into());
-    response.headers_mut().insert(header::CONTENT_TYPE, TEXT);
+    response.headers_mut().insert(header::CONTENT_TYPE, content_type);
     response.headers_mut().insert(header::CACHE_CONTROL, caching::NO_STORE);
     response
 }
 
-/// `/up` and `/healthz`: the process lives. `/readyz`: it serves, and is not about to stop.
-pub(super) fn respond(app: &App, parts: &Parts) -> Result<Response<Body>, Problem> {
-    match parts.uri.path() {
-        "/up" | "/healthz" => Ok(text("ok\n")),
-        "/readyz" if app.is_ready() && app.gate().is_open() => Ok(text(READY_AND_OPEN)),
-        "/readyz" if app.is_ready() => Ok(text("ready\n")),
-        "/readyz" if app.has_no_keys() => Err(Problem::come_back(
-            "no-keys",
-            "every token is refused, because auth.verify_key holds no key; put one there",
-        )),
-        "/readyz" => Err(Problem::come_back("not-ready", "the server is starting or stopping")),
-        _ => Err(Problem::no_such_path()),
-    }
+/// `/up` and `/healthz`: the process is alive.
+pub(super) fn alive() -> Response<Body> {
+    text("ok\n", TEXT)
 }
 
-/// While another process holds the data directory: alive, and nothing else.
+/// `/readyz`: the server takes requests and is not about to stop.
+pub(super) fn ready(app: &App) -> Result<Response<Body>, Problem> {
+    if app.is_ready() {
+        let body = if app.gate().is_open() {
+            READY_AND_OPEN
+        } else {
+            "ready\n"
+        };
+        return Ok(text(body, TEXT));
+    }
+    Err(if app.has_no_keys() {
+        let detail = "every token is refused, because auth.verify_key holds no key; put one there";
+        Problem::new(&problems::NO_KEYS, detail)
+    } else {
+        Problem::new(&problems::NOT_READY, "the server is starting or stopping")
+    })
+}
+
+/// Every response while another process holds the data directory.
 pub(super) fn while_waiting(parts: &Parts) -> Result<Response<Body>, Problem> {
-    match parts.uri.path() {
-        "/up" if matches!(parts.method, Method::GET | Method::HEAD) => Ok(text("ok\n")),
-        _ => Err(Problem::come_back(
-            "starting",
-            "the server waits for another one to release the data directory; try again",
-        )),
+    if parts.uri.path() == routes::UP && matches!(parts.method, Method::GET | Method::HEAD) {
+        return Ok(alive());
     }
+    let detail = "starting: waiting for another process to release the data directory";
+    Err(Problem::new(&problems::STARTING, detail))
 }
 
-/// Everything that is counted, as Prometheus reads it.
+/// All metrics, in Prometheus' text format.
 pub(super) fn metrics(app: &App) -> Result<Response<Body>, Problem> {
     let engine = app.running()?;
-    let failed = |error: prometheus::Error| {
-        tracing::error!(%error, "metrics could not be written");
-        Problem::new(
-            StatusCode::INTERNAL_SERVER_ERROR,
-            "metrics",
-            "the metrics could not be written",
-        )
-    };
-    let body = app
-        .metrics()
-        .render(engine.usage(), engine.streams_in_memory())
-        .map_err(failed)?;
-    let mut response = text(body);
-    response.headers_mut().insert(
-        header::CONTENT_TYPE,
-        HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8"),
-    );
-    Ok(response)
-}
-
-/// A path that is not there, or a method that its path does not have.
-pub(super) fn no_such_operation(app: &App, parts: &Parts) -> Problem {
-    let path = parts.uri.path();
-    let below = path.strip_prefix(app.base()).and_then(|rest| rest.strip_prefix('/'));
-    let allowed = match (path, below) {
-        ("/up" | "/healthz" | "/readyz" | "/metrics", _) | (_, Some("__ds/streams")) => "GET, HEAD",
-        (_, Some(name)) if StreamName::from_path(name) != Err(NameError::Reserved) => {
-            "GET, HEAD, POST, PUT, DELETE, OPTIONS"
-        }
-        _ => return Problem::no_such_path(),
-    };
-    Problem::new(
-        StatusCode::METHOD_NOT_ALLOWED,
-        "method",
-        format!("this path has the methods {allowed}"),
-    )
-    .with(header::ALLOW, HeaderValue::from_static(allowed))
+    let body = app.metrics().render(engine.usage(), engine.streams_in_memory());
+    let body = body.map_err(|error| {
+        tracing::error!(%error, "the metrics could not be rendered");
+        Problem::new(&problems::METRICS, "the metrics could not be rendered")
+    })?;
+    Ok(text(body, PROMETHEUS))
 }

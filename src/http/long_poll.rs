@@ -1,26 +1,49 @@
 //! `GET` with `live=long-poll` (section 5.7).
 
+use std::{sync::Arc, time::Duration};
+
 use axum::body::Body;
 use http::{HeaderMap, HeaderValue, Response, StatusCode, header, request::Parts};
-use std::{sync::Arc, time::Duration};
 use tokio::time::Instant;
 
-use super::{App, Problem, caching, content, live, query::ReadQuery, respond, stream};
+use super::{
+    App, Problem, caching, content,
+    live::{self, LiveSlot},
+    query::{Live, ReadQuery},
+    respond, stream,
+};
 use crate::{
     auth::Permit,
-    clock,
     engine::{Chunk, Event, Follower, ReadError},
+    problems,
     protocol::{
         ReadFrom,
         cursor::{self, Cursor},
         headers,
     },
+    random::Random,
 };
 
-/// An idle poll ends at a random moment between these parts of the timeout, in thousandths: in
-/// time for a proxy whose timeout is the same, and not together with the others that began with it.
-const SHORTEST: u64 = 850;
-const LONGEST: u64 = 970;
+/// An idle poll ends at a random moment between these parts of the timeout, in thousandths:
+/// before a proxy with the same timeout cuts it, and not together with the polls that began with
+/// it.
+const MIN_WAIT: u64 = 850;
+const MAX_WAIT: u64 = 970;
+
+/// The end of a poll's wait.
+enum Outcome {
+    Event(Event),
+    /// The wait is over, or the client's key was withdrawn: its next request gets the status.
+    Idle,
+    Stopping,
+}
+
+/// New content of the stream.
+struct Content {
+    chunk: Arc<Chunk>,
+    up_to_date: bool,
+    closed: bool,
+}
 
 pub(super) async fn handle(
     app: &App,
@@ -28,93 +51,110 @@ pub(super) async fn handle(
     parts: &Parts,
     query: ReadQuery,
 ) -> Result<Response<Body>, Problem> {
-    let _place = live::Place::take(app, permit, parts, "long-poll")?;
+    let _slot = LiveSlot::take(app, permit, parts, Live::LongPoll)?;
     let mut follower = app.running()?.follow(stream(permit)?, query.from).await?;
-    let end =
-        live::end(permit, Some(patience(app.settings().connection.long_poll_timeout()))).unwrap_or_else(Instant::now);
-    let event = tokio::select! {
-        biased;
-        // The client is told with a status when it asks again.
-        () = live::key_withdrawn(permit) => return Ok(nothing(&follower, query.cursor)),
-        event = follower.next() => event?,
-        () = tokio::time::sleep_until(end) => return Ok(nothing(&follower, query.cursor)),
-        () = app.stopping().cancelled() => {
-            return Err(Problem::come_back("stopping", "the server is stopping; read on from the same offset"));
-        }
-    };
-    match event {
-        Event::Chunk {
+    match wait(app, permit, &mut follower).await? {
+        Outcome::Event(Event::Chunk {
             chunk,
             up_to_date,
             closed,
-        } => {
-            let tag = caching::tag(follower.identity(), chunk.start, chunk.end, closed);
-            let unchanged = query.from != ReadFrom::Now && caching::matches(&parts.headers, &tag);
-            let mut response = if unchanged {
-                respond::empty(StatusCode::NOT_MODIFIED)
-            } else {
-                some(&follower, &chunk)
+        }) => {
+            let content = Content {
+                chunk,
+                up_to_date,
+                closed,
             };
-            let answer = response.headers_mut();
-            describe(answer, &chunk, query.cursor, up_to_date, closed);
-            if query.from == ReadFrom::Now {
-                // The next answer to this URL is another one.
-                answer.insert(header::CACHE_CONTROL, caching::NO_STORE);
-            } else {
-                let policy = app.caching().of(parts);
-                answer.insert(header::ETAG, respond::text(&tag));
-                answer.insert(
-                    header::CACHE_CONTROL,
-                    policy.content(|| caching::life_left(follower.lifetime(), permit)),
-                );
-            }
-            Ok(response)
+            Ok(content_response(app, permit, parts, query, &follower, &content))
         }
-        Event::HeldBack | Event::Closed => Ok(nothing(&follower, query.cursor)),
-        Event::Gone { softly: true } => Err(ReadError::Gone.into()),
-        Event::Gone { softly: false } => Err(ReadError::NotFound.into()),
+        Outcome::Event(Event::HeldBack | Event::Closed) | Outcome::Idle => Ok(no_content(app, &follower, query.cursor)),
+        Outcome::Event(Event::Gone { softly: true }) => Err(ReadError::Gone.into()),
+        Outcome::Event(Event::Gone { softly: false }) => Err(ReadError::NotFound.into()),
+        Outcome::Stopping => {
+            let detail = "the server is stopping; read on from the same offset";
+            Err(Problem::new(&problems::STOPPING, detail))
+        }
     }
 }
 
-fn patience(timeout: Duration) -> Duration {
+async fn wait(app: &App, permit: &Permit, follower: &mut Follower) -> Result<Outcome, ReadError> {
+    let max = jittered_wait(app.settings().connection.long_poll_timeout(), app.random());
+    let end = live::end(permit, app.clock(), Some(max)).unwrap_or_else(Instant::now);
+    tokio::select! {
+        biased;
+        () = live::key_withdrawn(permit) => Ok(Outcome::Idle),
+        event = follower.next() => event.map(Outcome::Event),
+        () = tokio::time::sleep_until(end) => Ok(Outcome::Idle),
+        () = app.stopping().cancelled() => Ok(Outcome::Stopping),
+    }
+}
+
+fn jittered_wait(timeout: Duration, random: &Random) -> Duration {
     let millis = u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX);
-    let part = clock::random_between(SHORTEST, LONGEST);
+    let part = random.between(MIN_WAIT, MAX_WAIT);
     Duration::from_millis(millis.saturating_mul(part) / 1000)
 }
 
-fn some(follower: &Follower, chunk: &Arc<Chunk>) -> Response<Body> {
+fn content_response(
+    app: &App,
+    permit: &Permit,
+    parts: &Parts,
+    query: ReadQuery,
+    follower: &Follower,
+    content: &Content,
+) -> Response<Body> {
+    let chunk = &content.chunk;
+    let tag = caching::tag(follower.identity(), chunk.start, chunk.end, content.closed);
+    // The next response to a URL with `offset=now` is another one.
+    let is_cacheable = query.from != ReadFrom::Now;
+    let mut response = if is_cacheable && caching::matches(&parts.headers, &tag) {
+        respond::empty(StatusCode::NOT_MODIFIED)
+    } else {
+        chunk_response(follower, chunk)
+    };
+    let set = response.headers_mut();
+    set.insert(headers::STREAM_NEXT_OFFSET, respond::offset(chunk.end));
+    set_cursor(app, set, query.cursor);
+    if content.up_to_date {
+        set.insert(headers::STREAM_UP_TO_DATE, HeaderValue::from_static("true"));
+    }
+    respond::set_closed(set, content.closed);
+    if is_cacheable {
+        let policy = app.caching().of(parts);
+        let life_left = || caching::life_left(follower.lifetime(), permit, app.clock());
+        set.insert(header::ETAG, respond::owned(tag));
+        set.insert(header::CACHE_CONTROL, policy.content(life_left));
+    } else {
+        set.insert(header::CACHE_CONTROL, caching::NO_STORE);
+    }
+    response
+}
+
+fn chunk_response(follower: &Follower, chunk: &Arc<Chunk>) -> Response<Body> {
     let mut response = Response::new(content::chunk(chunk));
     let content_type = respond::content_type(follower.content_type());
     response.headers_mut().insert(header::CONTENT_TYPE, content_type);
     response
 }
 
-fn describe(answer: &mut HeaderMap, chunk: &Chunk, client_cursor: Option<Cursor>, up_to_date: bool, closed: bool) {
-    answer.insert(headers::STREAM_NEXT_OFFSET, respond::offset(chunk.end));
-    answer.insert(
-        headers::STREAM_CURSOR,
-        respond::text(&cursor::next(clock::now_millis(), client_cursor)),
-    );
-    if up_to_date {
-        answer.insert(headers::STREAM_UP_TO_DATE, HeaderValue::from_static("true"));
-    }
-    respond::set_closed(answer, closed);
-}
-
-/// The time is over, or the stream is.
-fn nothing(follower: &Follower, client_cursor: Option<Cursor>) -> Response<Body> {
+/// Nothing new: the wait or the stream is over.
+fn no_content(app: &App, follower: &Follower, client_cursor: Option<Cursor>) -> Response<Body> {
     let closed = follower.state().closed;
     let mut response = respond::empty(StatusCode::NO_CONTENT);
-    let answer = response.headers_mut();
-    answer.insert(header::CACHE_CONTROL, caching::NO_STORE);
-    answer.insert(headers::STREAM_NEXT_OFFSET, respond::offset(follower.position()));
-    answer.insert(headers::STREAM_UP_TO_DATE, HeaderValue::from_static("true"));
-    answer.insert(
-        headers::STREAM_CURSOR,
-        respond::text(&cursor::next(clock::now_millis(), client_cursor)),
-    );
-    respond::set_closed(answer, closed);
+    let set = response.headers_mut();
+    set.insert(header::CACHE_CONTROL, caching::NO_STORE);
+    set.insert(headers::STREAM_NEXT_OFFSET, respond::offset(follower.position()));
+    set.insert(headers::STREAM_UP_TO_DATE, HeaderValue::from_static("true"));
+    set_cursor(app, set, client_cursor);
+    respond::set_closed(set, closed);
     response
+}
+
+fn set_cursor(app: &App, set: &mut HeaderMap, client_cursor: Option<Cursor>) {
+    let random = app.random();
+    let cursor = cursor::next(app.clock().millis(), client_cursor, |low, high| {
+        random.between(low, high)
+    });
+    set.insert(headers::STREAM_CURSOR, respond::text(&cursor));
 }
 
 #[cfg(test)]
@@ -123,8 +163,9 @@ mod tests {
 
     #[test]
     fn an_idle_poll_ends_before_its_timeout() {
+        let random = Random::seeded(1);
         let seconds: Vec<f64> = (0..1000)
-            .map(|_| patience(Duration::from_secs(30)).as_secs_f64())
+            .map(|_| jittered_wait(Duration::from_secs(30), &random).as_secs_f64())
             .collect();
         assert!(seconds.iter().all(|seconds| (25.5..=29.1).contains(seconds)));
         assert!(seconds.iter().any(|seconds| *seconds < 26.5) && seconds.iter().any(|seconds| *seconds > 28.1));

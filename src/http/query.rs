@@ -13,19 +13,44 @@ pub(crate) struct ReadQuery {
     pub(crate) from: ReadFrom,
     pub(crate) live: Option<Live>,
     pub(crate) cursor: Option<Cursor>,
-    /// The stored form, and up to which offset, if it says so.
-    pub(crate) stored: Option<Option<Offset>>,
+    pub(crate) form: Form,
 }
 
-/// How to wait for more.
+/// How content is sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Form {
+    /// As the protocol has it.
+    Protocol,
+    /// As it is stored, up to an offset if the query has one.
+    Stored { until: Option<Offset> },
+}
+
+/// The mode of a live read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Live {
     LongPoll,
     Sse,
 }
 
+impl Live {
+    /// The value of the parameter `live`, and the label in metrics and the access log.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::LongPoll => "long-poll",
+            Self::Sse => "sse",
+        }
+    }
+
+    fn parse(text: &str) -> Result<Self, BadInput> {
+        let mut modes = [Self::LongPoll, Self::Sse].into_iter();
+        modes
+            .find(|mode| mode.name() == text)
+            .ok_or_else(|| BadInput::new("live", "must be `long-poll` or `sse`"))
+    }
+}
+
 impl ReadQuery {
-    /// Reads a query. Parameters that the protocol does not know are left alone.
+    /// Reads a query. Unknown parameters are ignored.
     pub(crate) fn parse(query: Option<&str>) -> Result<Self, BadInput> {
         let (mut offset, mut live, mut client_cursor) = (None, None, None);
         let (mut form, mut until) = (None, None);
@@ -39,16 +64,13 @@ impl ReadQuery {
                 _ => {}
             }
         }
-        let stored = match form.as_deref() {
-            Some("stored") => Some(until.map(|until| Offset::parse("until", &until)).transpose()?),
-            _ => None,
+        let form = match form.as_deref() {
+            Some("stored") => Form::Stored {
+                until: until.map(|until| Offset::parse("until", &until)).transpose()?,
+            },
+            _ => Form::Protocol,
         };
-        let live = match live.as_deref() {
-            None => None,
-            Some("long-poll") => Some(Live::LongPoll),
-            Some("sse") => Some(Live::Sse),
-            Some(_) => return Err(BadInput::new("live", "must be `long-poll` or `sse`")),
-        };
+        let live = live.as_deref().map(Live::parse).transpose()?;
         if live.is_some() && offset.is_none() {
             return Err(BadInput::new("offset", "is required with `live`"));
         }
@@ -57,12 +79,12 @@ impl ReadQuery {
             from,
             live,
             cursor: client_cursor.as_deref().and_then(cursor::parse),
-            stored,
+            form,
         })
     }
 }
 
-/// Fills a parameter's place, once.
+/// Stores a parameter's value, which may be given once.
 pub(super) fn set<'q>(
     slot: &mut Option<Cow<'q, str>>,
     name: &'static str,

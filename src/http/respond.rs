@@ -1,66 +1,68 @@
-//! Pieces of answers.
+//! Parts of responses.
 
 use std::fmt::Write;
 
 use axum::body::Body;
-use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
 
-use crate::protocol::{Offset, headers};
+use crate::protocol::{Offset, content_type::DEFAULT, headers::STREAM_CLOSED};
 
-/// An answer without a body.
+const CROSS_ORIGIN_RESOURCE_POLICY: HeaderName = HeaderName::from_static("cross-origin-resource-policy");
+const ISOLATED: HeaderValue = HeaderValue::from_static("default-src 'none'; sandbox");
+
+/// A response without a body.
 pub(super) fn empty(status: StatusCode) -> Response<Body> {
     let mut response = Response::new(Body::empty());
     *response.status_mut() = status;
     response
 }
 
-/// An offset.
 pub(super) fn offset(at: Offset) -> HeaderValue {
     text(&at)
 }
 
-/// A number.
 pub(super) fn number(value: u64) -> HeaderValue {
     HeaderValue::from(value)
 }
 
-/// Anything that displays as visible ASCII; what does not is left out.
+/// The value's text, which must be visible ASCII.
 pub(super) fn text(value: &impl std::fmt::Display) -> HeaderValue {
     let mut text = String::with_capacity(48);
     let _ = write!(text, "{value}");
     owned(text)
 }
 
-/// The same for text that is there already.
+/// The same for a string.
 pub(super) fn owned(text: String) -> HeaderValue {
     HeaderValue::try_from(text).unwrap_or_else(|_| HeaderValue::from_static(""))
 }
 
-/// A stream's content type. What was accepted at creation can be sent.
+/// A stream's content type. Creation refuses one that cannot be sent.
 pub(super) fn content_type(value: &str) -> HeaderValue {
-    HeaderValue::try_from(value).unwrap_or_else(|_| HeaderValue::from_static(crate::protocol::content_type::DEFAULT))
+    HeaderValue::try_from(value).unwrap_or_else(|_| HeaderValue::from_static(DEFAULT))
 }
 
-/// `Stream-Closed: true`, if it is.
+/// Sets `Stream-Closed: true` for a closed stream.
 pub(super) fn set_closed(headers: &mut HeaderMap, closed: bool) {
     if closed {
-        headers.insert(headers::STREAM_CLOSED, HeaderValue::from_static("true"));
+        headers.insert(STREAM_CLOSED, HeaderValue::from_static("true"));
     }
 }
 
-/// For a stream's content, which others wrote: a browser that is sent to its URL shows it
-/// without running anything of it, and names the URL, which may hold a token, to nobody.
+/// For a stream's content, which is untrusted: a browser that opens its URL runs no script in it
+/// and does not leak the URL, which may hold a token, as a referrer.
 pub(super) fn isolate(headers: &mut HeaderMap) {
-    headers.insert(
-        header::CONTENT_SECURITY_POLICY,
-        HeaderValue::from_static("default-src 'none'; sandbox"),
-    );
+    headers.insert(header::CONTENT_SECURITY_POLICY, ISOLATED);
     headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
 }
 
-/// The browser security headers of section 12.7, on every answer.
+/// The browser security headers of section 12.7, on every response.
 pub(super) fn secure(headers: &mut HeaderMap) {
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    let policy = http::HeaderName::from_static("cross-origin-resource-policy");
-    headers.insert(policy, HeaderValue::from_static("cross-origin"));
+    headers.insert(CROSS_ORIGIN_RESOURCE_POLICY, HeaderValue::from_static("cross-origin"));
+}
+
+/// With tokens, a browser's own cache must not show one user what another was shown.
+pub(super) fn vary(is_open: bool) -> HeaderValue {
+    HeaderValue::from_static(if is_open { "Origin" } else { "Authorization, Origin" })
 }

@@ -1,4 +1,4 @@
-//! What every handler can reach.
+//! State shared by all handlers, and the settings that they need.
 
 use std::sync::{
     Arc, OnceLock,
@@ -9,12 +9,15 @@ use http::HeaderName;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
-use super::{CachePolicy, HttpConfig, Problem, caching::Caching, cors::Cors, live::LiveShares};
+use super::{CachePolicy, HttpConfig, Problem, caching::Caching, cors::Cors, live_shares::LiveShares};
 use crate::{
+    clock::Clock,
     engine::{Engine, LimitsConfig},
     gate::Gate,
     listener::{ConnectionConfig, KeyedLimit},
+    problems,
     proxy::ProxyConfig,
+    random::Random,
     telemetry::Metrics,
 };
 
@@ -32,17 +35,19 @@ struct Inner {
     cors: Cors,
     caching: Caching,
     settings: Settings,
-    /// One permit for each byte of request bodies that may be held.
-    held_bytes: Arc<Semaphore>,
-    held_by_address: Arc<KeyedLimit>,
+    /// One permit for each byte of request bodies in flight.
+    body_bytes: Arc<Semaphore>,
+    body_shares: Arc<KeyedLimit>,
     live_readers: Arc<Semaphore>,
     live_shares: LiveShares,
+    clock: Clock,
+    random: Random,
     stopping: CancellationToken,
-    /// What the host of an embedded router says.
+    /// Set by the host of an embedded router.
     ready: Arc<AtomicBool>,
 }
 
-/// The sections that the handlers work by.
+/// The sections of the configuration that handlers need.
 #[derive(Debug, Clone)]
 pub struct Settings {
     /// `[http]`
@@ -72,15 +77,15 @@ impl Settings {
     }
 
     /// The memory of all request bodies, as a number of permits.
-    fn max_held_bytes(&self) -> usize {
+    fn max_inflight_bytes(&self) -> usize {
         let bytes = usize::try_from(self.limits.max_inflight_bytes).unwrap_or(usize::MAX);
         bytes.min(Semaphore::MAX_PERMITS)
     }
 
-    /// The share of one client address: a half of all, or one body.
-    fn max_held_bytes_per_address(&self) -> usize {
+    /// The share of one client address: half of all bytes, but at least one body.
+    fn max_body_bytes_per_address(&self) -> usize {
         let one = usize::try_from(self.limits.max_body_bytes).unwrap_or(usize::MAX);
-        (self.max_held_bytes() / 2).max(one)
+        (self.max_inflight_bytes() / 2).max(one)
     }
 }
 
@@ -88,26 +93,39 @@ impl App {
     /// A server that waits for its engine, see [`App::ready`]. Live reads end when `stopping`
     /// is cancelled.
     #[must_use]
-    pub fn new(settings: Settings, gate: Gate, metrics: Arc<Metrics>, stopping: CancellationToken) -> Self {
-        let limits = &settings.limits;
+    pub fn new(
+        settings: Settings,
+        gate: Gate,
+        metrics: Arc<Metrics>,
+        clock: Clock,
+        random: Random,
+        stopping: CancellationToken,
+    ) -> Self {
         let inner = Inner {
             engine: OnceLock::new(),
             caching: settings.caching(gate.is_open()),
             gate,
             metrics,
             cors: Cors::new(&settings.http.cors_origins, settings.identity_header()),
-            held_bytes: Arc::new(Semaphore::new(settings.max_held_bytes())),
-            held_by_address: KeyedLimit::new(settings.max_held_bytes_per_address()),
-            live_readers: Arc::new(Semaphore::new(limits.max_live_readers.min(Semaphore::MAX_PERMITS))),
-            live_shares: LiveShares::new(limits.live_readers_per_principal(), limits.live_readers_per_address()),
+            body_bytes: Arc::new(Semaphore::new(settings.max_inflight_bytes())),
+            body_shares: KeyedLimit::new(settings.max_body_bytes_per_address()),
+            live_readers: Arc::new(Semaphore::new(
+                settings.limits.max_live_readers.min(Semaphore::MAX_PERMITS),
+            )),
+            live_shares: LiveShares::new(
+                settings.limits.live_readers_per_principal(),
+                settings.limits.live_readers_per_address(),
+            ),
             settings,
+            clock,
+            random,
             stopping,
             ready: Arc::new(AtomicBool::new(true)),
         };
         Self { inner: Arc::new(inner) }
     }
 
-    /// Leaves it to `ready` what `/readyz` says. To be called before the server is cloned.
+    /// Makes `/readyz` follow `ready`. Call it before cloning.
     #[must_use]
     pub fn ready_when(mut self, ready: Arc<AtomicBool>) -> Self {
         if let Some(inner) = Arc::get_mut(&mut self.inner) {
@@ -116,7 +134,7 @@ impl App {
         self
     }
 
-    /// Serves with this engine from now on. Only the first one counts.
+    /// Starts serving with this engine. Only the first call counts.
     pub fn ready(&self, engine: Engine) {
         let _ = self.inner.engine.set(engine);
     }
@@ -125,10 +143,18 @@ impl App {
         self.inner.engine.get()
     }
 
-    /// The engine, once there is one.
+    /// The engine, or the refusal while there is none.
     pub(super) fn running(&self) -> Result<&Engine, Problem> {
         self.engine()
-            .ok_or_else(|| Problem::come_back("starting", "the server is starting; try again"))
+            .ok_or_else(|| Problem::new(&problems::STARTING, "the server is starting; try again"))
+    }
+
+    pub(super) fn clock(&self) -> &Clock {
+        &self.inner.clock
+    }
+
+    pub(super) fn random(&self) -> &Random {
+        &self.inner.random
     }
 
     pub(super) fn gate(&self) -> &Gate {
@@ -156,12 +182,12 @@ impl App {
         &self.inner.caching
     }
 
-    pub(super) fn held_bytes(&self) -> &Arc<Semaphore> {
-        &self.inner.held_bytes
+    pub(super) fn body_bytes(&self) -> &Arc<Semaphore> {
+        &self.inner.body_bytes
     }
 
-    pub(super) fn held_by_address(&self) -> &Arc<KeyedLimit> {
-        &self.inner.held_by_address
+    pub(super) fn body_shares(&self) -> &Arc<KeyedLimit> {
+        &self.inner.body_shares
     }
 
     pub(super) fn live_readers(&self) -> &Arc<Semaphore> {
@@ -177,7 +203,7 @@ impl App {
         writes && self.inner.ready.load(Relaxed) && !self.inner.stopping.is_cancelled() && !self.has_no_keys()
     }
 
-    /// Whether every token is refused, because the last key was withdrawn.
+    /// Whether every token is refused because no key is left.
     pub(super) fn has_no_keys(&self) -> bool {
         self.inner.gate.authenticator().is_some_and(|auth| auth.has_no_keys())
     }

@@ -1,5 +1,5 @@
-//! `GET` with `form=stored`: a stream in the form in which it is stored, for `export`. The protocol
-//! has no such form; it keeps appends apart, which a read does not.
+//! `GET` with `form=stored`: a stream in its stored form, for `export`. It is not part of the
+//! protocol; unlike a read, it preserves the boundaries of appends.
 
 use axum::body::Body;
 use http::{HeaderValue, Response, header};
@@ -26,13 +26,13 @@ pub(super) async fn handle(
         frame::STORED
     };
     let mut response = Response::new(Body::from(part.run));
-    let answer = response.headers_mut();
-    answer.insert(header::CONTENT_TYPE, HeaderValue::from_static(form));
-    answer.insert(header::CACHE_CONTROL, caching::NO_STORE);
-    answer.insert(headers::STREAM_NEXT_OFFSET, respond::offset(part.end));
+    let set = response.headers_mut();
+    set.insert(header::CONTENT_TYPE, HeaderValue::from_static(form));
+    set.insert(header::CACHE_CONTROL, caching::NO_STORE);
+    set.insert(headers::STREAM_NEXT_OFFSET, respond::offset(part.end));
     if part.is_last {
-        answer.insert(headers::STREAM_UP_TO_DATE, HeaderValue::from_static("true"));
+        set.insert(headers::STREAM_UP_TO_DATE, HeaderValue::from_static("true"));
     }
-    respond::set_closed(answer, part.closed);
+    respond::set_closed(set, part.closed);
     Ok(response)
 }

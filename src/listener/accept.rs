@@ -9,7 +9,6 @@ use std::{
 };
 
 use futures_util::future::{Either, select};
-use http::StatusCode;
 use ipnet::IpNet;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -27,6 +26,7 @@ use super::{
     shared::Shared,
     tls::context::TlsContext,
 };
+use crate::problems;
 
 /// Pause after `accept` has failed for want of descriptors or memory: it would fail again at once.
 const ACCEPT_BACKOFF: Duration = Duration::from_millis(100);
@@ -130,7 +130,7 @@ fn reject_unlisted(socket: TcpStream, peer: SocketAddr, shared: &Arc<Shared>) {
         tracing::warn!(peer = %peer.ip(), suppressed, "connection rejected: not in internal.allowed_ips");
     }
     let detail = "this address is not in internal.allowed_ips";
-    reject(socket, shared, raw_refusal(StatusCode::FORBIDDEN, "Forbidden", detail));
+    reject(socket, shared, raw_refusal(&problems::PEER_NOT_ALLOWED, detail));
 }
 
 fn reject_excess(socket: TcpStream, peer: SocketAddr, policy: &AcceptPolicy, shared: &Arc<Shared>) {
@@ -145,7 +145,7 @@ fn reject_excess(socket: TcpStream, peer: SocketAddr, policy: &AcceptPolicy, sha
     // Over TLS a response would need a handshake, which costs more than a connection.
     if policy.tls.is_none() {
         let detail = "this address has too many open connections; close some or try again later";
-        let response = raw_refusal(StatusCode::TOO_MANY_REQUESTS, "Too Many Requests", detail);
+        let response = raw_refusal(&problems::TOO_MANY_OWN_CONNECTIONS, detail);
         reject(socket, shared, response);
     }
 }

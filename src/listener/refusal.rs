@@ -1,15 +1,21 @@
-//! Responses by the listener itself.
+//! The responses that the listener sends by itself, without the application.
+
+use std::sync::LazyLock;
 
 use axum::body::Body;
-use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, Response, header};
 
-const PROBLEM: &str = "application/problem+json";
+use crate::problems::{self, ProblemKind, Retry, document};
 
-/// In seconds.
+/// How long clients are told to wait, in seconds.
 const RETRY_AFTER: &str = "2";
 
-/// For a request without memory for its response. Static, so that it needs none itself.
-const OVERLOADED: &str = r#"{"type":"urn:durable-streams:problem:overloaded","title":"Service Unavailable","status":503,"detail":"the memory for responses is used up; try again later"}"#;
+/// Shared by all its responses: it is sent when there is no memory for more.
+static OVERLOADED: LazyLock<String> = LazyLock::new(|| {
+    let detail = "the memory for responses is used up; try again later";
+    document(&problems::OVERLOADED, detail, None)
+});
 
 /// On every response (protocol section 12.7).
 const SECURITY: [(&str, &str); 2] = [
@@ -17,18 +23,18 @@ const SECURITY: [(&str, &str); 2] = [
     ("cross-origin-resource-policy", "cross-origin"),
 ];
 
-/// A response in the form of RFC 9457 that closes its connection. `title` and `detail` are
-/// constants that need no escaping.
-pub(super) fn refusal(status: StatusCode, title: &str, detail: &str) -> Response<Body> {
-    let mut response = problem_response(status, Body::from(problem(status, title, detail)));
+/// A refusal that ends its connection.
+pub(super) fn refusal(kind: &ProblemKind, detail: &str) -> Response<Body> {
+    let mut response = problem_response(kind, Body::from(document(kind, detail, None)));
     let close = HeaderValue::from_static("close");
     response.headers_mut().insert(header::CONNECTION, close);
     response
 }
 
-/// A 503 in place of a response without room. Keeps the CORS headers.
+/// 503 in place of a response for which there is no memory. Keeps the CORS headers.
 pub(super) fn overloaded(refused: &HeaderMap) -> Response<Body> {
-    let mut response = problem_response(StatusCode::SERVICE_UNAVAILABLE, Body::from(OVERLOADED));
+    let document = Bytes::from_static(OVERLOADED.as_bytes());
+    let mut response = problem_response(&problems::OVERLOADED, Body::from(document));
     let headers = response.headers_mut();
     headers.insert(header::RETRY_AFTER, HeaderValue::from_static(RETRY_AFTER));
     for (name, value) in refused {
@@ -39,11 +45,12 @@ pub(super) fn overloaded(refused: &HeaderMap) -> Response<Body> {
     response
 }
 
-fn problem_response(status: StatusCode, body: Body) -> Response<Body> {
+fn problem_response(kind: &ProblemKind, body: Body) -> Response<Body> {
     let mut response = Response::new(body);
-    *response.status_mut() = status;
+    *response.status_mut() = kind.status;
     let headers = response.headers_mut();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(PROBLEM));
+    let content_type = HeaderValue::from_static(problems::CONTENT_TYPE);
+    headers.insert(header::CONTENT_TYPE, content_type);
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     for (name, value) in SECURITY {
         headers.insert(HeaderName::from_static(name), HeaderValue::from_static(value));
@@ -51,15 +58,17 @@ fn problem_response(status: StatusCode, body: Body) -> Response<Body> {
     response
 }
 
-/// A refusal as bytes, for connections whose requests are not parsed.
-pub(super) fn raw_refusal(status: StatusCode, title: &str, detail: &str) -> Vec<u8> {
-    let text = problem(status, title, detail);
+/// A refusal as bytes for a connection on which no HTTP is parsed.
+pub(super) fn raw_refusal(kind: &ProblemKind, detail: &str) -> Vec<u8> {
+    let document = document(kind, detail, None);
     let mut head = format!(
-        "HTTP/1.1 {} {title}\r\ncontent-type: {PROBLEM}\r\ncontent-length: {}\r\ncache-control: no-store\r\n",
-        status.as_u16(),
-        text.len(),
+        "HTTP/1.1 {} {}\r\ncontent-type: {}\r\ncontent-length: {}\r\ncache-control: no-store\r\n",
+        kind.status.as_u16(),
+        kind.title(),
+        problems::CONTENT_TYPE,
+        document.len(),
     );
-    if status == StatusCode::TOO_MANY_REQUESTS {
+    if kind.retry == Retry::AfterDelay {
         // The request is not parsed, so its origin is unknown; the response holds no secret.
         head.push_str(&format!(
             "retry-after: {RETRY_AFTER}\r\naccess-control-allow-origin: *\r\n"
@@ -68,12 +77,5 @@ pub(super) fn raw_refusal(status: StatusCode, title: &str, detail: &str) -> Vec<
     for (name, value) in SECURITY {
         head.push_str(&format!("{name}: {value}\r\n"));
     }
-    format!("{head}connection: close\r\n\r\n{text}").into_bytes()
-}
-
-fn problem(status: StatusCode, title: &str, detail: &str) -> String {
-    format!(
-        r#"{{"type":"about:blank","title":"{title}","status":{},"detail":"{detail}"}}"#,
-        status.as_u16()
-    )
+    format!("{head}connection: close\r\n\r\n{document}").into_bytes()
 }

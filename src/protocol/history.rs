@@ -22,8 +22,8 @@ pub struct History {
 /// # Errors
 /// Malformed offsets, or the second header without the first.
 pub fn parse(headers: &HeaderMap) -> Result<Option<History>, BadInput> {
-    let earliest = single(headers, &STREAM_EARLIEST_OFFSET, "Stream-Earliest-Offset")?;
-    let Some(lives) = single(headers, &STREAM_LIVES, "Stream-Lives")? else {
+    let earliest = single(headers, &STREAM_EARLIEST_OFFSET)?;
+    let Some(lives) = single(headers, &STREAM_LIVES)? else {
         return match earliest {
             Some(_) => Err(BadInput::new("Stream-Earliest-Offset", "needs Stream-Lives")),
             None => Ok(None),

@@ -18,6 +18,7 @@ use crate::{
         check_tls_files,
     },
     proxy::ProxyTrust,
+    random::Random,
     storage::{Storage, StorageConfig, StorageMode},
     telemetry::Metrics,
 };
@@ -50,7 +51,14 @@ pub async fn serve(loaded: Loaded) -> Result<(), StartupError> {
         authenticator: gate.authenticator().cloned(),
         server: server.clone(),
     };
-    let app = App::new(config.http_settings(), gate, Arc::clone(&metrics), server.stopping());
+    let app = App::new(
+        config.http_settings(),
+        gate,
+        Arc::clone(&metrics),
+        Clock::system(),
+        Random::system(),
+        server.stopping(),
+    );
     listeners.serve(&server, transport, &app, &config);
 
     let drain = Duration::from_secs(config.server.drain_timeout_secs);

@@ -2,13 +2,14 @@
 
 use std::time::Duration;
 
+use http::StatusCode;
 use prometheus::{
     Encoder, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
 };
 
 use crate::storage::Usage;
 
-/// Everything that is counted. One for each server.
+/// All metrics of one server.
 #[derive(Debug)]
 pub struct Metrics {
     registry: Registry,
@@ -26,7 +27,7 @@ pub struct Metrics {
     connections: IntGauge,
 }
 
-/// Could only fail for a malformed or doubled name, which the tests would show.
+/// Fails only for a malformed or repeated name, which the tests would show.
 fn registered<C: prometheus::core::Collector + Clone + 'static>(
     registry: &Registry,
     made: prometheus::Result<C>,
@@ -48,45 +49,45 @@ impl Metrics {
             requests: registered(
                 r,
                 IntCounterVec::new(
-                    Opts::new("ds_requests_total", "Answered requests"),
+                    Opts::new("ds_requests_total", "Requests by operation and status"),
                     &["operation", "status"],
                 ),
             )?,
             appended_bytes: registered(
                 r,
-                IntCounter::new("ds_appended_bytes_total", "Bytes of request bodies that were appended"),
+                IntCounter::new("ds_appended_bytes_total", "Bytes of appended request bodies"),
             )?,
             live_readers: registered(
                 r,
-                IntGaugeVec::new(Opts::new("ds_live_readers", "Live reads that are open"), &["mode"]),
+                IntGaugeVec::new(Opts::new("ds_live_readers", "Open live reads by mode"), &["mode"]),
             )?,
             commits: registered(r, IntCounter::new("ds_commits_total", "Committed batches"))?,
             failed_commits: registered(
                 r,
-                IntCounter::new("ds_failed_commits_total", "Batches that the store refused"),
+                IntCounter::new("ds_failed_commits_total", "Batches that failed to commit"),
             )?,
             batch_size: registered(
                 r,
                 Histogram::with_opts(
-                    HistogramOpts::new("ds_commit_batch_size", "Commands in a batch")
+                    HistogramOpts::new("ds_commit_batch_size", "Commands per committed batch")
                         .buckets(vec![1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 512.0, 2048.0]),
                 ),
             )?,
             commit_seconds: registered(
                 r,
                 Histogram::with_opts(
-                    HistogramOpts::new("ds_commit_seconds", "How long a commit takes").buckets(vec![
+                    HistogramOpts::new("ds_commit_seconds", "Duration of a commit").buckets(vec![
                         0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1.0,
                     ]),
                 ),
             )?,
             streams: registered(r, IntGauge::new("ds_streams", "Streams in the store"))?,
             stored_bytes: registered(r, IntGauge::new("ds_stored_bytes", "Bytes in the store"))?,
-            streams_in_memory: registered(r, IntGauge::new("ds_streams_in_memory", "Streams that are in use"))?,
+            streams_in_memory: registered(r, IntGauge::new("ds_streams_in_memory", "Streams held in memory"))?,
             refused_connections: registered(
                 r,
                 IntCounterVec::new(
-                    Opts::new("ds_refused_connections_total", "Connections that were not served"),
+                    Opts::new("ds_refused_connections_total", "Refused connections by reason"),
                     &["reason"],
                 ),
             )?,
@@ -95,17 +96,17 @@ impl Metrics {
         })
     }
 
-    /// A request was answered.
-    pub fn request(&self, operation: &str, status: u16) {
-        self.requests.with_label_values(&[operation, status_text(status)]).inc();
+    /// Counts a request. `operation` is a label of the route table.
+    pub fn request(&self, operation: &str, status: StatusCode) {
+        self.requests.with_label_values(&[operation, status.as_str()]).inc();
     }
 
-    /// So many bytes were appended.
+    /// Counts the bytes of an append.
     pub fn appended(&self, bytes: u64) {
         self.appended_bytes.inc_by(bytes);
     }
 
-    /// A batch of so many commands was handed to the store.
+    /// Counts a batch that was handed to the store.
     pub fn committed(&self, commands: usize, took: Duration, taken: bool) {
         if taken {
             self.commits.inc();
@@ -129,15 +130,15 @@ impl Metrics {
         &self.connections
     }
 
-    /// A connection was not served: `full`, `peer`, `tls`.
+    /// Counts a connection that was not served: `full`, `peer`, `tls`.
     pub fn refused_connection(&self, reason: &str) {
         self.refused_connections.with_label_values(&[reason]).inc();
     }
 
-    /// Everything, as Prometheus reads it.
+    /// All metrics, in Prometheus' text format.
     ///
     /// # Errors
-    /// When it cannot be written as text.
+    /// A metric that cannot be written as text.
     pub fn render(&self, usage: Usage, streams_in_memory: usize) -> prometheus::Result<Vec<u8>> {
         let gauge = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
         self.streams.set(gauge(usage.streams));
@@ -147,29 +148,5 @@ impl Metrics {
         let mut out = Vec::new();
         TextEncoder::new().encode(&self.registry.gather(), &mut out)?;
         Ok(out)
-    }
-}
-
-/// The statuses that this server answers with; anything else is one label too.
-fn status_text(status: u16) -> &'static str {
-    match status {
-        200 => "200",
-        201 => "201",
-        204 => "204",
-        304 => "304",
-        400 => "400",
-        401 => "401",
-        403 => "403",
-        404 => "404",
-        405 => "405",
-        408 => "408",
-        409 => "409",
-        410 => "410",
-        413 => "413",
-        429 => "429",
-        500 => "500",
-        503 => "503",
-        507 => "507",
-        _ => "other",
     }
 }

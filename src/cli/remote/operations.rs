@@ -56,7 +56,7 @@ impl Remote {
         Ok(Metadata {
             content_type: response.required(&header::CONTENT_TYPE)?,
             offset: response.required(&headers::STREAM_NEXT_OFFSET)?,
-            closed: headers::closes(&response.headers),
+            closed: headers::is_closing(&response.headers),
             ttl_seconds: response.number(&headers::STREAM_TTL),
             expires_at: response.text(&headers::STREAM_EXPIRES_AT),
             retention_age_seconds: response.number(&headers::STREAM_RETENTION_AGE),
@@ -82,7 +82,7 @@ impl Remote {
             },
             next: response.required(&headers::STREAM_NEXT_OFFSET)?,
             up_to_date: response.headers.contains_key(headers::STREAM_UP_TO_DATE),
-            closed: headers::closes(&response.headers),
+            closed: headers::is_closing(&response.headers),
             body: response.body,
         };
         if !chunk.up_to_date && chunk.next == offset {
@@ -192,7 +192,7 @@ impl Remote {
         let expected = refused.headers.get(headers::PRODUCER_EXPECTED_SEQ);
         match expected.and_then(|value| value.to_str().ok()?.parse().ok()) {
             Some(expected) => Ok(ProducerState::Expects(expected)),
-            None if headers::closes(&refused.headers) => Ok(ProducerState::Closed),
+            None if headers::is_closing(&refused.headers) => Ok(ProducerState::Closed),
             None => Err(RemoteError::Refused(refused).into()),
         }
     }

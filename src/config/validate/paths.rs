@@ -1,10 +1,7 @@
 //! The path of the protocol, and the pages that may call it.
 
 use super::Checker;
-use crate::{config::host::is_origin, settings::text::quote};
-
-/// The server's own paths.
-const OWN: [&str; 4] = ["/up", "/healthz", "/readyz", "/metrics"];
+use crate::{config::host::is_origin, routes::server_paths, settings::text::quote};
 
 impl Checker<'_> {
     pub(super) fn base_path(&mut self) {
@@ -62,9 +59,9 @@ fn refuse_base_path(path: &str) -> Option<String> {
     if path.split('/').skip(1).any(|part| matches!(part, "" | "." | "..")) {
         return Some("must not contain empty, \".\" or \"..\" segments".into());
     }
-    OWN.iter()
+    server_paths()
         .find(|own| {
-            path.strip_prefix(**own)
+            path.strip_prefix(*own)
                 .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
         })
         .map(|own| format!("is under {own}, which is the server's own"))

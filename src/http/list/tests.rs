@@ -18,7 +18,7 @@ fn a_query_says_which_streams_and_how_many() {
 }
 
 #[test]
-fn what_it_cannot_mean_is_said_by_name() {
+fn a_malformed_parameter_is_refused_by_name() {
     for limit in [
         "0",
         "-1",
@@ -45,7 +45,7 @@ fn what_it_cannot_mean_is_said_by_name() {
 }
 
 #[test]
-fn an_answer_is_cut_where_it_grows_too_large_and_says_where_to_go_on() {
+fn a_page_that_grows_too_large_ends_early_and_says_where_to_continue() {
     let listed = |index: usize| Listed {
         name: StreamName::new(&format!("{index:04}{}", "\"".repeat(1000))).unwrap(),
         metadata: Metadata {
@@ -64,11 +64,11 @@ fn an_answer_is_cut_where_it_grows_too_large_and_says_where_to_go_on() {
     };
     let streams: Vec<_> = (0..1000).map(listed).collect();
     let body = encode(Listing { streams, next: None });
-    assert!(body.len() < MAX_ANSWER_BYTES + 8192, "{}", body.len());
-    let answer: serde_json::Value = serde_json::from_slice(&body).unwrap();
-    let shown = answer["streams"].as_array().unwrap();
+    assert!(body.len() < MAX_PAGE_BYTES + 8192, "{}", body.len());
+    let page: serde_json::Value = serde_json::from_slice(&body).unwrap();
+    let shown = page["streams"].as_array().unwrap();
     assert!(shown.len() < 1000);
-    assert_eq!(answer["next"], shown.last().unwrap()["name"]);
+    assert_eq!(page["next"], shown.last().unwrap()["name"]);
     assert_eq!(shown[0]["ttl_seconds"], 60);
 
     let all = encode(Listing::default());

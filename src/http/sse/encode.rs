@@ -1,4 +1,4 @@
-//! Events as text (section 5.8 and the HTML standard, server-sent events).
+//! Events as text (section 5.8, and server-sent events in the HTML standard).
 
 use std::{
     fmt::Write,
@@ -9,75 +9,90 @@ use std::{
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use bytes::Bytes;
 
-use super::super::content;
 use crate::{
-    clock,
     engine::Chunk,
+    http::content,
     protocol::{
-        Kind, Offset,
+        Kind, Millis, Offset,
         cursor::{self, Cursor},
         json::without_last_separator,
     },
+    random::Random,
 };
 
-/// A comment, so that proxies do not take a quiet stream for a dead one.
+/// A comment, so that proxies do not close a quiet stream.
 pub(super) const HEARTBEAT: &[u8] = b": \n\n";
 
-/// How far a reader is with a control event.
+/// How far a reader is after an event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum State {
-    /// More is there already.
+pub(super) enum Progress {
+    /// The stream has more.
     Behind,
-    /// Everything was sent.
+    /// The reader has everything.
     UpToDate,
-    /// Everything was sent, and nothing will follow.
+    /// The reader has everything, and the stream is closed.
     Closed,
 }
 
-/// The state of one connection that the next event depends on.
+/// A chunk as events.
+pub(super) struct Encoded {
+    /// The bytes that readers share.
+    pub(super) shared: Bytes,
+    /// A control event for this connection alone, to be sent after them.
+    pub(super) own_control: Option<Bytes>,
+}
+
+/// The state of one connection that its next event depends on.
 #[derive(Debug)]
 pub(super) struct Connection {
     /// The lowest cursor that may follow.
     least: Cursor,
-    /// The last byte of text was a CR. A LF after it belongs to the same line end.
+    /// The last byte of text was a CR. An LF after it belongs to the same line end.
     after_cr: bool,
 }
 
 impl Connection {
-    /// For a client that sent the cursor `client`, if it sent one.
-    pub(super) fn new(client: Option<Cursor>) -> Self {
-        let now = clock::now_millis();
-        let least = client.filter(|client| *client >= cursor::interval(now));
+    /// For a client that sent the cursor `client`, if any.
+    pub(super) fn new(client: Option<Cursor>, now: Millis, random: &Random) -> Self {
+        let ahead = client.filter(|client| *client >= cursor::interval(now));
         Self {
-            least: least.map_or(0, |client| cursor::next(now, Some(client))),
+            least: ahead.map_or(0, |client| {
+                cursor::next(now, Some(client), |low, high| random.between(low, high))
+            }),
             after_cr: false,
         }
     }
 
-    /// The cursor to send now. It does not go back where the clock does.
-    pub(super) fn cursor(&mut self) -> Cursor {
-        self.least = self.least.max(cursor::interval(clock::now_millis()));
+    /// The cursor to send now. It does not go back with the clock.
+    pub(super) fn cursor(&mut self, now: Millis) -> Cursor {
+        self.least = self.least.max(cursor::interval(now));
         self.least
     }
 
-    /// A chunk as events. Those that all readers share are made once; a control event of this
-    /// connection's own follows as the second part. Clients that come back have a cursor of
-    /// their own, so a busy stream soon has no others.
-    pub(super) fn encode(&mut self, shared: &Arc<Chunk>, state: State) -> (Bytes, Option<Bytes>) {
-        let cursor = self.cursor();
-        let form = if state == State::Behind { state } else { State::UpToDate };
-        let after_cr = std::mem::take(&mut self.after_cr) && continues_line_end(shared);
-        self.after_cr = shared.kind() == Kind::Text && shared.stored().last() == Some(&b'\r');
-        let events = shared_events(shared, form, after_cr, || {
-            let current = cursor::interval(clock::now_millis());
-            chunk(shared, current, form, after_cr)
+    /// A chunk as events. The text is encoded once and shared by all readers. Only a connection
+    /// whose cursor is ahead, or whose stream has just been closed, gets a control event of its own.
+    pub(super) fn encode(&mut self, chunk: &Arc<Chunk>, progress: Progress, now: Millis) -> Encoded {
+        let cursor = self.cursor(now);
+        let form = match progress {
+            Progress::Behind => Progress::Behind,
+            Progress::UpToDate | Progress::Closed => Progress::UpToDate,
+        };
+        let after_cr = std::mem::take(&mut self.after_cr) && continues_line_end(chunk);
+        self.after_cr = chunk.kind() == Kind::Text && chunk.stored().last() == Some(&b'\r');
+        let events = shared_events(chunk, form, after_cr, || {
+            events(chunk, cursor::interval(now), form, after_cr)
         });
-        let bytes = content::held(shared, events.bytes);
-        if state == form && events.cursor == cursor {
-            return (bytes, None);
+        let bytes = content::keeping(chunk, events.bytes);
+        if progress == form && events.cursor == cursor {
+            return Encoded {
+                shared: bytes,
+                own_control: None,
+            };
         }
-        let own = control(shared.end, cursor, state);
-        (bytes.slice(..events.data), Some(own.into()))
+        Encoded {
+            shared: bytes.slice(..events.data),
+            own_control: Some(control(chunk.end, cursor, progress).into()),
+        }
     }
 }
 
@@ -97,11 +112,11 @@ struct Events {
 struct SharedEvents([OnceLock<Events>; 4]);
 
 /// The events of a chunk, encoded by the first reader who needs this form.
-fn shared_events(shared: &Chunk, form: State, after_cr: bool, encode: impl FnOnce() -> Events) -> Events {
+fn shared_events(shared: &Chunk, form: Progress, after_cr: bool, encode: impl FnOnce() -> Events) -> Events {
     let Some(SharedEvents([behind, up_to_date, behind_after_cr, up_to_date_after_cr])) = shared.derived() else {
         return encode();
     };
-    let slot = match (form == State::UpToDate, after_cr) {
+    let slot = match (form == Progress::UpToDate, after_cr) {
         (false, false) => behind,
         (true, false) => up_to_date,
         (false, true) => behind_after_cr,
@@ -114,20 +129,16 @@ fn continues_line_end(chunk: &Chunk) -> bool {
     chunk.kind() == Kind::Text && chunk.stored().first() == Some(&b'\n')
 }
 
-/// A data event and the control event that belongs to it. `after_cr`: the text begins with a LF
-/// whose CR has been sent.
-fn chunk(chunk: &Chunk, cursor: Cursor, state: State, after_cr: bool) -> Events {
-    let control = control(chunk.end, cursor, state);
+/// A data event and its control event. With `after_cr` the text begins with an LF whose CR has
+/// been sent.
+fn events(chunk: &Chunk, cursor: Cursor, progress: Progress, after_cr: bool) -> Events {
+    let control = control(chunk.end, cursor, progress);
     let mut out = b"event: data\n".to_vec();
     match chunk.kind() {
         Kind::Json => json(&mut out, chunk.stored(), control.len()),
         Kind::Text => {
-            let text = chunk.stored();
-            lines(
-                &mut out,
-                text.get(usize::from(after_cr)..).unwrap_or_default(),
-                control.len(),
-            );
+            let text = chunk.stored().get(usize::from(after_cr)..);
+            lines(&mut out, text.unwrap_or_default(), control.len());
         }
         Kind::Binary => base64(&mut out, chunk.stored(), control.len()),
     }
@@ -143,8 +154,8 @@ fn chunk(chunk: &Chunk, cursor: Cursor, state: State, after_cr: bool) -> Events 
 
 const DATA: &[u8] = b"data:";
 
-/// A line of data. Clients strip one space after the colon, so one that belongs to the line needs
-/// another before it.
+/// A line of data. Clients strip one space after the colon, so a line that begins with a space
+/// gets another one.
 fn line(out: &mut Vec<u8>, line: &[u8]) {
     out.extend_from_slice(DATA);
     if line.first() == Some(&b' ') {
@@ -154,11 +165,11 @@ fn line(out: &mut Vec<u8>, line: &[u8]) {
     out.push(b'\n');
 }
 
-/// An array whose elements stand on a line each, as they are stored.
-fn json(out: &mut Vec<u8>, stored: &[u8], room_after: usize) {
+/// An array with one message on each line, as they are stored.
+fn json(out: &mut Vec<u8>, stored: &[u8], extra: usize) {
     let messages = without_last_separator(stored);
     let ends = messages.iter().filter(|byte| **byte == b'\n').count();
-    out.reserve_exact(messages.len() + (ends + 3) * (DATA.len() + 2) + room_after);
+    out.reserve_exact(messages.len() + (ends + 3) * (DATA.len() + 2) + extra);
     line(out, b"[");
     for message in messages.split(|byte| *byte == b'\n') {
         line(out, message);
@@ -166,11 +177,11 @@ fn json(out: &mut Vec<u8>, stored: &[u8], room_after: usize) {
     line(out, b"]");
 }
 
-/// Every kind of line end that the HTML standard knows begins a new `data:` line, so that
-/// content can never pass for an event.
-fn lines(out: &mut Vec<u8>, text: &[u8], room_after: usize) {
+/// Every line end of the HTML standard begins a new `data:` line, so that content can never pass
+/// for an event.
+fn lines(out: &mut Vec<u8>, text: &[u8], extra: usize) {
     let ends = text.iter().filter(|byte| matches!(byte, b'\n' | b'\r')).count();
-    out.reserve_exact(text.len() + (ends + 1) * (DATA.len() + 2) + room_after);
+    out.reserve_exact(text.len() + (ends + 1) * (DATA.len() + 2) + extra);
     let mut rest = text;
     loop {
         let end = rest.iter().position(|byte| matches!(byte, b'\n' | b'\r'));
@@ -183,42 +194,35 @@ fn lines(out: &mut Vec<u8>, text: &[u8], room_after: usize) {
     }
 }
 
-fn base64(out: &mut Vec<u8>, bytes: &[u8], room_after: usize) {
+fn base64(out: &mut Vec<u8>, bytes: &[u8], extra: usize) {
     let encoded = base64::encoded_len(bytes.len(), true).unwrap_or_default();
-    out.reserve_exact(DATA.len() + encoded + 2 + room_after);
+    out.reserve_exact(DATA.len() + encoded + 2 + extra);
     out.extend_from_slice(DATA);
     let start = out.len();
     out.resize(start + encoded, 0);
-    let room = out.get_mut(start..).unwrap_or_default();
-    // It was made to fit.
-    let written = STANDARD.encode_slice(bytes, room).unwrap_or_default();
+    let target = out.get_mut(start..).unwrap_or_default();
+    // The target has the encoded length.
+    let written = STANDARD.encode_slice(bytes, target).unwrap_or_default();
     out.truncate(start + written);
     out.push(b'\n');
 }
 
 /// A control event.
-pub(super) fn control(next: Offset, cursor: Cursor, state: State) -> String {
+pub(super) fn control(next: Offset, cursor: Cursor, progress: Progress) -> String {
     let mut out = String::with_capacity(128);
     let _ = write!(out, "event: control\ndata:{{\"streamNextOffset\":\"{next}\"");
-    let _ = match state {
-        State::Behind => write!(out, ",\"streamCursor\":\"{cursor}\""),
-        State::UpToDate => write!(out, ",\"streamCursor\":\"{cursor}\",\"upToDate\":true"),
-        State::Closed => write!(out, ",\"upToDate\":true,\"streamClosed\":true"),
+    let _ = match progress {
+        Progress::Behind => write!(out, ",\"streamCursor\":\"{cursor}\""),
+        Progress::UpToDate => write!(out, ",\"streamCursor\":\"{cursor}\",\"upToDate\":true"),
+        Progress::Closed => write!(out, ",\"upToDate\":true,\"streamClosed\":true"),
     };
     out.push_str("}\n\n");
     out
 }
 
-/// When to connect again.
+/// The delay before a client reconnects.
 pub(super) fn retry(after: Duration) -> String {
     format!("retry: {}\n\n", after.as_millis())
-}
-
-/// The first bytes to a reader who has everything.
-pub(super) fn opening(retry: String, next: Offset, cursor: Cursor, state: State) -> Bytes {
-    let mut out = retry;
-    out.push_str(&control(next, cursor, state));
-    out.into()
 }
 
 #[cfg(test)]

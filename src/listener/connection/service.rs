@@ -10,7 +10,7 @@ use std::{
 
 use axum::body::Body;
 use futures_util::future::Either;
-use http::{HeaderValue, Request, Response, StatusCode, header};
+use http::{HeaderValue, Request, Response, header};
 use hyper::body::Incoming;
 use tower::{ServiceExt, util::Oneshot};
 
@@ -18,15 +18,18 @@ use super::{
     framing::{Framing, framing},
     state::{ConnectionState, InFlight},
 };
-use crate::listener::{
-    live::handoff::{LiveHandoff, may_be_live},
-    peer::{ListenerKind, PeerAddr, TlsInfo},
-    refusal::refusal,
-    response::{
-        body::MeteredBody,
-        budget::ResponseBudget,
-        progress::{BodyProgress, ProgressHandoff},
+use crate::{
+    listener::{
+        live::handoff::{LiveHandoff, may_be_live},
+        peer::{ListenerKind, PeerAddr, TlsInfo},
+        refusal::refusal,
+        response::{
+            body::MeteredBody,
+            budget::ResponseBudget,
+            progress::{BodyProgress, ProgressHandoff},
+        },
     },
+    problems,
 };
 
 /// Refuses ambiguous framing, adds the facts of the connection to requests, and charges responses
@@ -72,7 +75,7 @@ where
         let progress = self.progress.as_ref().map(|handoff| handoff.start_stream());
         let framing = framing(&request);
         if let Framing::Refused(detail) = framing {
-            let refusal = refusal(StatusCode::BAD_REQUEST, "Bad Request", detail);
+            let refusal = refusal(&problems::BAD_FRAMING, detail);
             let refusal = MeteredBody::charge(refusal, &self.budget, in_flight, progress);
             return Either::Left(resolved(Ok(refusal)));
         }

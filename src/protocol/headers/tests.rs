@@ -1,5 +1,18 @@
 use super::*;
 
+#[test]
+fn every_header_has_its_own_name_as_its_label() {
+    for name in [
+        STREAM_TTL,
+        STREAM_SSE_DATA_ENCODING,
+        PRODUCER_ID,
+        http::header::WWW_AUTHENTICATE,
+    ] {
+        assert!(label(&name).eq_ignore_ascii_case(name.as_str()), "{name}");
+    }
+    assert_eq!(label(&STREAM_TTL), "Stream-TTL");
+}
+
 fn headers(pairs: &[(&str, &str)]) -> HeaderMap {
     pairs
         .iter()
@@ -17,7 +30,11 @@ fn only_true_closes() {
         ("yes", false),
         ("", false),
     ] {
-        assert_eq!(closes(&headers(&[("stream-closed", value)])), closes_it, "{value:?}");
+        assert_eq!(
+            is_closing(&headers(&[("stream-closed", value)])),
+            closes_it,
+            "{value:?}"
+        );
     }
     for (one, two, closes_it) in [
         ("true", "true", true),
@@ -27,9 +44,13 @@ fn only_true_closes() {
         ("true", "", false),
     ] {
         let repeated = headers(&[("stream-closed", one), ("stream-closed", two)]);
-        assert_eq!(closes(&repeated), closes_it, "{one:?} {two:?}");
+        assert_eq!(is_closing(&repeated), closes_it, "{one:?} {two:?}");
         let joined = format!("{one}, {two}");
-        assert_eq!(closes(&headers(&[("stream-closed", &joined)])), closes_it, "{joined:?}");
+        assert_eq!(
+            is_closing(&headers(&[("stream-closed", &joined)])),
+            closes_it,
+            "{joined:?}"
+        );
     }
 }
 

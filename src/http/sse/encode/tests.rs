@@ -1,5 +1,12 @@
 use super::*;
 
+/// Long after the first interval.
+const NOW: Millis = 1_800_000_000_000;
+
+fn connection(client: Option<Cursor>) -> Connection {
+    Connection::new(client, NOW, &Random::seeded(1))
+}
+
 fn at(position: u64) -> Offset {
     Offset {
         incarnation: 7,
@@ -7,12 +14,12 @@ fn at(position: u64) -> Offset {
     }
 }
 
-fn text(kind: Kind, stored: &'static [u8], state: State) -> String {
+fn text(kind: Kind, stored: &'static [u8], progress: Progress) -> String {
     String::from_utf8(
-        chunk(
+        events(
             &Chunk::new(kind, at(0), at(stored.len() as u64), Bytes::from_static(stored)),
             7,
-            state,
+            progress,
             false,
         )
         .bytes
@@ -22,8 +29,8 @@ fn text(kind: Kind, stored: &'static [u8], state: State) -> String {
 }
 
 #[test]
-fn messages_stand_on_lines_of_their_own() {
-    let events = text(Kind::Json, b"{\"a\":1},\n2,\n", State::UpToDate);
+fn each_message_is_a_line() {
+    let events = text(Kind::Json, b"{\"a\":1},\n2,\n", Progress::UpToDate);
     assert_eq!(
         events,
         "event: data\ndata:[\ndata:{\"a\":1},\ndata:2\ndata:]\n\nevent: control\n\
@@ -39,7 +46,7 @@ fn content_cannot_pass_for_an_event() {
         b"a\r\revent: x",
     ] {
         let stored: &'static [u8] = attack.to_vec().leak();
-        let events = text(Kind::Text, stored, State::Behind);
+        let events = text(Kind::Text, stored, Progress::Behind);
         let (data, _) = events.split_once("\n\n").unwrap();
         assert!(data.lines().skip(1).all(|line| line.starts_with("data:")), "{events}");
         assert_eq!(events.matches("\nevent: ").count(), 1, "{events}");
@@ -48,21 +55,21 @@ fn content_cannot_pass_for_an_event() {
 
 #[test]
 fn other_bytes_are_base64() {
-    assert!(text(Kind::Binary, b"\x01\x02\x03", State::Closed).starts_with("event: data\ndata:AQID\n\n"));
-    assert!(text(Kind::Binary, b"", State::Closed).starts_with("event: data\ndata:\n\n"));
+    assert!(text(Kind::Binary, b"\x01\x02\x03", Progress::Closed).starts_with("event: data\ndata:AQID\n\n"));
+    assert!(text(Kind::Binary, b"", Progress::Closed).starts_with("event: data\ndata:\n\n"));
 }
 
 #[test]
 fn a_closed_stream_has_no_cursor() {
-    assert!(!control(at(0), 7, State::Closed).contains("streamCursor"));
+    assert!(!control(at(0), 7, Progress::Closed).contains("streamCursor"));
 }
 
 /// The text of chunks as a client decodes it: the data of each event, joined.
 fn decoded(chunks: &[&Arc<Chunk>]) -> String {
-    let mut connection = Connection::new(None);
+    let mut connection = connection(None);
     let mut text = String::new();
     for chunk in chunks {
-        let (events, _) = connection.encode(chunk, State::Behind);
+        let events = connection.encode(chunk, Progress::Behind, NOW).shared;
         let events = String::from_utf8(events.to_vec()).unwrap();
         let data = events
             .strip_prefix("event: data\n")
@@ -123,7 +130,7 @@ fn every_line_end_is_one_line_end_wherever_it_is_cut() {
 }
 
 #[test]
-fn a_reader_who_begins_within_a_line_end_sees_the_rest_of_it() {
+fn a_reader_that_begins_within_a_line_end_sees_the_rest_of_it() {
     let (first, second) = (of(0, b"a\r"), of(2, b"\nb"));
     assert_eq!(decoded(&[&first, &second]), "a\nb");
     assert_eq!(decoded(&[&second]), "\nb");
@@ -154,42 +161,40 @@ fn events_are_as_large_as_they_need_to_be() {
 
 #[test]
 fn readers_share_events_and_those_with_a_cursor_their_data() {
-    let shared = of(0, b"x");
-    let (first, rest) = Connection::new(None).encode(&shared, State::UpToDate);
-    assert!(rest.is_none());
-    let (second, _) = Connection::new(Some(1)).encode(&shared, State::UpToDate);
-    assert_eq!(first.as_ptr(), second.as_ptr());
+    let chunk = of(0, b"x");
+    let first = connection(None).encode(&chunk, Progress::UpToDate, NOW);
+    assert!(first.own_control.is_none());
+    let second = connection(Some(1)).encode(&chunk, Progress::UpToDate, NOW);
+    assert_eq!(first.shared.as_ptr(), second.shared.as_ptr());
 
-    let ahead = cursor::interval(clock::now_millis()) + 5;
-    let mut own = Connection::new(Some(ahead));
-    assert!(own.cursor() > ahead);
-    let (data, rest) = own.encode(&shared, State::UpToDate);
-    assert_eq!(data.as_ptr(), first.as_ptr());
-    assert_eq!(&data[..], b"event: data\ndata:x\n\n");
-    assert_eq!(rest.unwrap(), control(at(1), own.cursor(), State::UpToDate));
-    let (data, rest) = Connection::new(None).encode(&shared, State::Closed);
-    assert_eq!(data.as_ptr(), first.as_ptr());
-    assert_eq!(rest.unwrap(), control(at(1), 0, State::Closed));
+    let ahead = cursor::interval(NOW) + 5;
+    let mut own = connection(Some(ahead));
+    assert!(own.cursor(NOW) > ahead);
+    let third = own.encode(&chunk, Progress::UpToDate, NOW);
+    assert_eq!(third.shared.as_ptr(), first.shared.as_ptr());
+    assert_eq!(&third.shared[..], b"event: data\ndata:x\n\n");
+    let expected = control(at(1), own.cursor(NOW), Progress::UpToDate);
+    assert_eq!(third.own_control.unwrap(), expected);
+    let last = connection(None).encode(&chunk, Progress::Closed, NOW);
+    assert_eq!(last.shared.as_ptr(), first.shared.as_ptr());
+    assert_eq!(last.own_control.unwrap(), control(at(1), 0, Progress::Closed));
 }
 
 #[test]
 fn a_cursor_does_not_go_back_to_when_a_chunk_was_first_sent() {
-    let shared = of(0, b"x");
-    shared_events(&shared, State::UpToDate, false, || {
-        chunk(&shared, 3, State::UpToDate, false)
-    });
-    let (_, rest) = Connection::new(Some(4)).encode(&shared, State::UpToDate);
-    assert!(!String::from_utf8(rest.unwrap().to_vec()).unwrap().contains("\"3\""));
+    let chunk = of(0, b"x");
+    let mut earlier = connection(None);
+    earlier.encode(&chunk, Progress::UpToDate, 0);
+    let encoded = connection(None).encode(&chunk, Progress::UpToDate, NOW);
+    let expected = control(at(1), cursor::interval(NOW), Progress::UpToDate);
+    assert_eq!(encoded.own_control.unwrap(), expected);
 }
 
 #[test]
 fn a_cursor_does_not_go_back_with_the_clock() {
-    let ahead = cursor::interval(clock::now_millis()) + 1000;
-    let mut connection = Connection {
-        least: ahead,
-        after_cr: false,
-    };
-    assert_eq!(connection.cursor(), ahead);
-    let (_, rest) = connection.encode(&of(0, b"x"), State::UpToDate);
-    assert_eq!(rest.unwrap(), control(at(1), ahead, State::UpToDate));
+    let mut connection = connection(None);
+    let before = connection.cursor(NOW);
+    assert_eq!(connection.cursor(NOW - 3_600_000), before);
+    let encoded = connection.encode(&of(0, b"x"), Progress::UpToDate, NOW - 3_600_000);
+    assert_eq!(encoded.own_control.unwrap(), control(at(1), before, Progress::UpToDate));
 }

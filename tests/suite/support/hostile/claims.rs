@@ -1,4 +1,4 @@
-//! Tokens that are signed and say something wrong.
+//! Signed tokens, with good and with invalid claims.
 
 use serde_json::{Value, json};
 
@@ -44,145 +44,109 @@ impl Table {
     }
 
     pub(super) fn claims(&mut self) {
+        for claim in ["exp", "iss", "aud", "stream"] {
+            self.refuse_claim(claim, None);
+        }
+        self.times();
+        self.issuers_and_audiences();
+        self.principals();
+        self.permissions();
+    }
+
+    fn times(&mut self) {
+        let now = self.now;
+        let in_a_minute = now + 60;
+        self.refuse_claims(
+            "exp",
+            json!([
+                null,
+                in_a_minute.to_string(),
+                true,
+                [in_a_minute],
+                now - 6,
+                now - 3600,
+                0,
+                -1,
+                -1e300,
+                1e300,
+                u64::MAX,
+                i64::MAX,
+                i64::MIN,
+                in_a_minute * 1000
+            ]),
+        );
+        self.refuse_claims("nbf", json!([in_a_minute, 1e300, null, "0", u64::MAX]));
+        self.refuse_claims("iat", json!([in_a_minute, now * 1000, null, "0"]));
+    }
+
+    fn issuers_and_audiences(&mut self) {
+        self.refuse_claims(
+            "iss",
+            json!([
+                null,
+                "",
+                ISSUER.to_uppercase(),
+                format!("{ISSUER}/"),
+                [ISSUER],
+                format!(" {ISSUER}"),
+                7
+            ]),
+        );
+        self.refuse_claims(
+            "aud",
+            json!([
+                null,
+                "",
+                [],
+                AUDIENCE.to_uppercase(),
+                format!("{AUDIENCE}/"),
+                ["other"],
+                [AUDIENCE, 7],
+                [[AUDIENCE]],
+                {"aud": AUDIENCE},
+                format!("{AUDIENCE} other"),
+                true
+            ]),
+        );
+    }
+
+    fn principals(&mut self) {
+        let stream = json!([
+            null,
+            "",
+            [STREAM],
+            7,
+            true,
+            "..",
+            "a/../b",
+            "a\u{0}b",
+            "a\nb",
+            "__ds",
+            "__ds/subscriptions/x",
+            "x".repeat(1025)
+        ]);
+        self.refuse_claims("stream", stream);
+        // Beside the claim `stream`.
+        self.refuse_claims("server", json!([true, "rails", false, null, ""]));
+        self.refuse_claims("identity", json!([7, null, ["7"]]));
         let (now, sign) = (self.now, self.signatory.clone());
-        let spoilt: Vec<(&str, Vec<Option<Value>>)> = vec![
-            (
-                "exp",
-                vec![
-                    None,
-                    Some(json!(null)),
-                    Some(json!((now + 60).to_string())),
-                    Some(json!(true)),
-                    Some(json!([now + 60])),
-                    Some(json!(now - 6)),
-                    Some(json!(now - 3600)),
-                    Some(json!(0)),
-                    Some(json!(-1)),
-                    Some(json!(-1e300)),
-                    Some(json!(1e300)),
-                    Some(json!(u64::MAX)),
-                    Some(json!(i64::MAX)),
-                    Some(json!(i64::MIN)),
-                    Some(json!((now + 60) * 1000)),
-                ],
-            ),
-            (
-                "nbf",
-                vec![
-                    Some(json!(now + 60)),
-                    Some(json!(1e300)),
-                    Some(json!(null)),
-                    Some(json!("0")),
-                    Some(json!(u64::MAX)),
-                ],
-            ),
-            (
-                "iat",
-                vec![
-                    Some(json!(now + 60)),
-                    Some(json!((now) * 1000)),
-                    Some(json!(null)),
-                    Some(json!("0")),
-                ],
-            ),
-            (
-                "iss",
-                vec![
-                    None,
-                    Some(json!(null)),
-                    Some(json!("")),
-                    Some(json!(ISSUER.to_uppercase())),
-                    Some(json!(format!("{ISSUER}/"))),
-                    Some(json!([ISSUER])),
-                    Some(json!(format!(" {ISSUER}"))),
-                    Some(json!(7)),
-                ],
-            ),
-            (
-                "aud",
-                vec![
-                    None,
-                    Some(json!(null)),
-                    Some(json!("")),
-                    Some(json!([])),
-                    Some(json!(AUDIENCE.to_uppercase())),
-                    Some(json!(format!("{AUDIENCE}/"))),
-                    Some(json!(["other"])),
-                    Some(json!([AUDIENCE, 7])),
-                    Some(json!([[AUDIENCE]])),
-                    Some(json!({"aud": AUDIENCE})),
-                    Some(json!(format!("{AUDIENCE} other"))),
-                    Some(json!(true)),
-                ],
-            ),
-            (
-                "stream",
-                vec![
-                    None,
-                    Some(json!(null)),
-                    Some(json!("")),
-                    Some(json!([STREAM])),
-                    Some(json!(7)),
-                    Some(json!(true)),
-                    Some(json!("..")),
-                    Some(json!("a/../b")),
-                    Some(json!("a\u{0}b")),
-                    Some(json!("a\nb")),
-                    Some(json!("__ds")),
-                    Some(json!("__ds/subscriptions/x")),
-                    Some(json!("x".repeat(1025))),
-                ],
-            ),
-            (
-                "server",
-                vec![
-                    Some(json!(true)),
-                    Some(json!("rails")),
-                    Some(json!(false)),
-                    Some(json!(null)),
-                    Some(json!("")),
-                ],
-            ),
-            (
-                "permissions",
-                vec![
-                    Some(json!("read")),
-                    Some(json!(null)),
-                    Some(json!(["read", 1])),
-                    Some(json!({"read": true})),
-                ],
-            ),
-            ("identity", vec![Some(json!(7)), Some(json!(null)), Some(json!(["7"]))]),
-        ];
-        for (claim, values) in spoilt {
-            for value in values {
-                let why = format!(
-                    "{claim}: {:.60}",
-                    value.as_ref().map_or("absent".into(), Value::to_string)
-                );
-                self.refuse(&why, &sign.token(&with(self.reader(), claim, value)));
-            }
-        }
-        for value in [
-            json!(false),
-            json!(null),
-            json!(""),
-            json!(1),
-            json!(["rails"]),
-            json!({}),
-            json!("x"),
+        for (value, expect) in [
+            (json!(false), Expect::Unauthorized),
+            (json!(null), Expect::Unauthorized),
+            (json!(""), Expect::Unauthorized),
+            (json!(1), Expect::Unauthorized),
+            (json!(["rails"]), Expect::Unauthorized),
+            (json!({}), Expect::Unauthorized),
+            (json!("x"), Expect::Passes),
         ] {
-            let expect = if value == json!("x") {
-                Expect::Passes
-            } else {
-                Expect::Unauthorized
-            };
-            self.read(
-                &format!("server: {value}"),
-                &sign.token(&with(server(now), "server", value)),
-                expect,
-            );
+            let why = format!("server: {value}");
+            self.read(&why, &sign.token(&with(server(now), "server", value)), expect);
         }
+    }
+
+    fn permissions(&mut self) {
+        self.refuse_claims("permissions", json!(["read", null, ["read", 1], {"read": true}]));
+        let sign = self.signatory.clone();
         for value in [
             None,
             Some(json!([])),
@@ -191,5 +155,18 @@ impl Table {
             let token = sign.token(&with(self.reader(), "permissions", value));
             self.read("no known permission", &token, Expect::Forbidden);
         }
+    }
+
+    /// A reader's token with each of these values in place of the claim.
+    fn refuse_claims(&mut self, claim: &str, values: Value) {
+        for value in values.as_array().unwrap() {
+            self.refuse_claim(claim, Some(value.clone()));
+        }
+    }
+
+    fn refuse_claim(&mut self, claim: &str, value: Option<Value>) {
+        let shown = value.as_ref().map_or("absent".into(), Value::to_string);
+        let token = self.signatory.token(&with(self.reader(), claim, value));
+        self.refuse(&format!("{claim}: {shown:.60}"), &token);
     }
 }

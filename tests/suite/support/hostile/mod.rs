@@ -1,5 +1,5 @@
-//! Requests with tokens good and bad, each with what it must get. The unit tests put them to the
-//! gate; the suite puts them to a server.
+//! Requests with good and bad tokens, each with the expected answer. The unit tests send them to the
+//! gate, and compare them with the route table; the suite sends them to a server.
 
 #![allow(dead_code, missing_docs, unreachable_pub, clippy::unwrap_used, clippy::expect_used)]
 
@@ -12,10 +12,10 @@ use serde_json::Value;
 
 use super::tokens::{STREAM, Signatory, client};
 
-/// What a request must get.
+/// The expected answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Expect {
-    /// Whatever the handler answers: neither 401 nor 403.
+    /// The gate lets it pass: neither 401 nor 403.
     Passes,
     /// 400
     BadRequest,
@@ -25,7 +25,7 @@ pub enum Expect {
     Forbidden,
 }
 
-/// One request: a method, a target as it stands in the request line, headers.
+/// One request: a method, a target as in the request line, headers.
 #[derive(Debug, Clone)]
 pub struct Case {
     pub why: String,
@@ -35,8 +35,8 @@ pub struct Case {
     pub expect: Expect,
 }
 
-/// The table's maker: the server under test has `signatory`'s public key (and no other), checks
-/// `ISSUER` and `AUDIENCE`, has a leeway of 5 s and its streams below `base`.
+/// Builds the cases for a server that has only `signatory`'s public key, checks `ISSUER` and
+/// `AUDIENCE`, has a leeway of 5 s and its streams below `base`.
 pub struct Table {
     pub base: String,
     pub signatory: Signatory,

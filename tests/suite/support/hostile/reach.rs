@@ -1,60 +1,66 @@
-//! Good tokens, and how far they reach.
+//! Good tokens, and what they may do.
 
 use super::{
     super::tokens::{STREAM, Signatory, client, server},
     Expect, Table, bearer,
 };
 
+/// Spellings of the claimed stream.
+const OWN: &[&str] = &[
+    "gid://app/Room/1/messages",
+    "gid:%2F%2Fapp%2fRoom/1/messages",
+    "gid:/app/Room/1/messages",
+    "%67id://app/Room/1/messages",
+    // Runs of slashes count as one, because proxies merge them.
+    "gid:///app/Room/1/messages",
+    "gid://app//Room/1/messages",
+];
+
+/// Names of other streams, however similar.
+const OTHERS: &[&str] = &[
+    "gid://app/room/1/messages",
+    "GID://app/Room/1/messages",
+    "gid://app/Room/1/messages/",
+    "gid://app/Room/1",
+    "gid://app/Room/1/message",
+    "gid://app/Room/1/messages2",
+    "gid://app/Room/1/messages/x",
+    "gid://app/Room/10/messages",
+    "/gid://app/Room/1/messages",
+    "gid:%252F%252Fapp/Room/1/messages",
+    "gid://app/Room/1/messages%20",
+    "gid://app/Room/1/messages;x",
+    "*",
+    "gid:",
+    "gid://app/R%D0%BEom/1/messages",
+    "gid://app/Room/%EF%BC%91/messages",
+    "gid://app/Room/1/m%C2%ADessages",
+    "gid://app%5CRoom/1/messages",
+];
+
+/// Paths that name no stream.
+const INVALID: &[&str] = &[
+    "",
+    "gid://app/Room/2/../1/messages",
+    "./gid://app/Room/1/messages",
+    "gid://app/Room/%2e%2e/Room/1/messages",
+    "gid://app/Room/1/messages%00",
+    "gid://app/Room/1/messages%0A",
+    "gid://app/Room/1/messages%",
+    "gid://app/Room/1/messages%zz",
+    "gid://app/Room/1/messages%ff",
+    "%5F%5Fds/subscriptions/x",
+];
+
 impl Table {
     pub(super) fn names(&mut self) {
         let reader = self.signatory.token(&self.reader());
         let server = self.signatory.token(&server(self.now));
-        let ours = [
-            "gid://app/Room/1/messages",
-            "gid:%2F%2Fapp%2fRoom/1/messages",
-            "gid:/app/Room/1/messages",
-            "%67id://app/Room/1/messages",
-            // Runs of slashes count as one, because proxies merge them.
-            "gid:///app/Room/1/messages",
-            "gid://app//Room/1/messages",
-        ];
-        let others = [
-            "gid://app/room/1/messages",
-            "GID://app/Room/1/messages",
-            "gid://app/Room/1/messages/",
-            "gid://app/Room/1",
-            "gid://app/Room/1/message",
-            "gid://app/Room/1/messages2",
-            "gid://app/Room/1/messages/x",
-            "gid://app/Room/10/messages",
-            "/gid://app/Room/1/messages",
-            "gid:%252F%252Fapp/Room/1/messages",
-            "gid://app/Room/1/messages%20",
-            "gid://app/Room/1/messages;x",
-            "*",
-            "gid:",
-            "gid://app/R%D0%BEom/1/messages",
-            "gid://app/Room/%EF%BC%91/messages",
-            "gid://app/Room/1/m%C2%ADessages",
-            "gid://app%5CRoom/1/messages",
-        ];
-        let no_names = [
-            "",
-            "gid://app/Room/2/../1/messages",
-            "./gid://app/Room/1/messages",
-            "gid://app/Room/%2e%2e/Room/1/messages",
-            "gid://app/Room/1/messages%00",
-            "gid://app/Room/1/messages%0A",
-            "gid://app/Room/1/messages%",
-            "gid://app/Room/1/messages%zz",
-            "gid://app/Room/1/messages%ff",
-            "%5F%5Fds/subscriptions/x",
-        ];
         use Expect::{BadRequest, Forbidden, Passes, Unauthorized};
         let groups = [
-            (&ours[..], Passes, Passes),
-            (&others[..], Forbidden, Passes),
-            (&no_names[..], Forbidden, BadRequest),
+            (OWN, Passes, Passes),
+            (OTHERS, Forbidden, Passes),
+            (INVALID, Forbidden, BadRequest),
         ];
         for (names, for_reader, for_server) in groups {
             for name in names {
@@ -62,7 +68,7 @@ impl Table {
                     let target = format!("{}/{name}", self.base);
                     self.push("a reader", method, target.clone(), vec![bearer(&reader)], for_reader);
                     self.push("a server", method, target.clone(), vec![bearer(&server)], for_server);
-                    self.push("nobody", method, target, vec![], Unauthorized);
+                    self.push("no token", method, target, vec![], Unauthorized);
                 }
             }
         }
@@ -87,6 +93,7 @@ impl Table {
             ("POST", None, [no, yes, yes, yes]),
             ("POST", closing("false"), [no, yes, yes, yes]),
             ("POST", closing("true"), [no, no, no, yes]),
+            ("POST", closing("true, true"), [no, no, no, yes]),
             ("POST", closing("TRUE"), [no, no, no, yes]),
             ("GET", None, [yes, no, yes, yes]),
             ("HEAD", None, [yes, no, yes, yes]),
@@ -100,26 +107,33 @@ impl Table {
             }
             self.push("no token", method, target, header.into_iter().collect(), Unauthorized);
         }
-        let subscription = format!("{}/__ds/subscriptions/s", self.base);
-        for (token, expect) in tokens.iter().zip([no, no, no, yes]) {
-            self.push(
-                "subscriptions",
-                "GET",
-                subscription.clone(),
-                vec![bearer(token)],
-                expect,
-            );
+        self.reserved_paths(&tokens);
+        self.without_token();
+    }
+
+    fn reserved_paths(&mut self, tokens: &[String; 4]) {
+        use Expect::{Forbidden, Passes, Unauthorized};
+        for path in ["jwks.json", "subscriptions/s", "subscriptions/s/ack", "streams/x"] {
+            let missing = format!("{}/__ds/{path}", self.base);
+            for method in ["GET", "PUT", "POST"] {
+                let reader = vec![bearer(&tokens[0])];
+                self.push("a reserved path", method, missing.clone(), reader, Passes);
+                self.push("a reserved path", method, missing.clone(), vec![], Unauthorized);
+            }
         }
-        self.push("subscriptions", "PUT", subscription, vec![], Unauthorized);
         let list = format!("{}/__ds/streams", self.base);
         for method in ["GET", "HEAD"] {
-            for (token, expect) in tokens.iter().zip([no, no, no, yes]) {
+            for (token, expect) in tokens.iter().zip([Forbidden, Forbidden, Forbidden, Passes]) {
                 self.push("the list of streams", method, list.clone(), vec![bearer(token)], expect);
             }
             self.push("the list of streams", method, list.clone(), vec![], Unauthorized);
         }
+    }
+
+    fn without_token(&mut self) {
+        use Expect::{Passes, Unauthorized};
         for path in ["/up", "/healthz", "/readyz"] {
-            self.push("open to everybody", "GET", path.into(), vec![], Passes);
+            self.push("open to everyone", "GET", path.into(), vec![], Passes);
         }
         self.push(
             "no token",
@@ -139,95 +153,74 @@ impl Table {
     }
 
     pub(super) fn places(&mut self) {
-        use Expect::{Passes, Unauthorized};
         let good = self.signatory.token(&self.reader());
         let bad = Signatory::new(99).token(&self.reader());
-        let target = |query: &str| format!("{}/{STREAM}{query}", self.base);
-        let header = |value: String| vec![("authorization", value)];
-        let cases = [
-            ("query", target(&format!("?token={good}&offset=-1")), vec![], Passes),
-            (
-                "query, encoded",
-                target(&format!("?token={}", good.replace('.', "%2E"))),
-                vec![],
-                Passes,
-            ),
+        self.tokens_in_the_query(&good, &bad);
+        self.tokens_in_headers(&good, &bad);
+    }
+
+    fn tokens_in_the_query(&mut self, good: &str, bad: &str) {
+        use Expect::{Passes, Unauthorized};
+        let encoded = |dot: &str| format!("token={}", good.replace('.', dot));
+        for (why, query, headers, expect) in [
+            ("query", format!("token={good}&offset=-1"), vec![], Passes),
+            ("query, encoded", encoded("%2E"), vec![], Passes),
+            ("query, encoded twice", encoded("%252E"), vec![], Unauthorized),
             (
                 "query good, header bad",
-                target(&format!("?token={good}")),
-                vec![bearer(&bad)],
+                format!("token={good}"),
+                vec![bearer(bad)],
                 Passes,
             ),
             (
                 "query bad, header good",
-                target(&format!("?token={bad}")),
-                vec![bearer(&good)],
+                format!("token={bad}"),
+                vec![bearer(good)],
                 Passes,
             ),
-            (
-                "both bad",
-                target(&format!("?token={bad}")),
-                vec![bearer(&bad)],
-                Unauthorized,
-            ),
-            (
-                "scheme in another case",
-                target(""),
-                header(format!("bEaReR {good}")),
-                Passes,
-            ),
+            ("both bad", format!("token={bad}"), vec![bearer(bad)], Unauthorized),
             (
                 "two in the query",
-                target(&format!("?token={good}&token={good}")),
+                format!("token={good}&token={good}"),
                 vec![],
                 Unauthorized,
             ),
             (
                 "two in the query, one disguised",
-                target(&format!("?token={good}&%74oken={bad}")),
+                format!("token={good}&%74oken={bad}"),
                 vec![],
-                Unauthorized,
-            ),
-            (
-                "two headers",
-                target(""),
-                vec![bearer(&good), bearer(&good)],
                 Unauthorized,
             ),
             (
                 "a parameter in another case",
-                target(&format!("?Token={good}")),
+                format!("Token={good}"),
                 vec![],
                 Unauthorized,
             ),
-            (
-                "encoded twice",
-                target(&format!("?token={}", good.replace('.', "%252E"))),
-                vec![],
-                Unauthorized,
-            ),
-            (
-                "another scheme",
-                target(""),
-                header(format!("Basic {good}")),
-                Unauthorized,
-            ),
-            ("no scheme", target(""), header(good.clone()), Unauthorized),
-            (
-                "a cookie",
-                target(""),
-                vec![("cookie", format!("token={good}"))],
-                Unauthorized,
-            ),
+        ] {
+            let target = format!("{}/{STREAM}?{query}", self.base);
+            self.push(why, "GET", target, headers, expect);
+        }
+    }
+
+    fn tokens_in_headers(&mut self, good: &str, bad: &str) {
+        use Expect::{Passes, Unauthorized};
+        let header = |value: String| vec![("authorization", value)];
+        for (why, headers, expect) in [
+            ("scheme in another case", header(format!("bEaReR {good}")), Passes),
+            ("two headers", vec![bearer(good), bearer(good)], Unauthorized),
+            ("two headers, one bad", vec![bearer(good), bearer(bad)], Unauthorized),
+            ("another scheme", header(format!("Basic {good}")), Unauthorized),
+            ("no scheme", header(good.to_owned()), Unauthorized),
+            ("a cookie", vec![("cookie", format!("token={good}"))], Unauthorized),
             (
                 "another header",
-                target(""),
                 vec![("x-authorization", format!("Bearer {good}"))],
                 Unauthorized,
             ),
-            ("nothing", target(""), vec![], Unauthorized),
-        ];
-        for (why, target, headers, expect) in cases {
+            ("nothing", vec![], Unauthorized),
+        ] {
+            let target = format!("{}/{STREAM}", self.base);
             self.push(why, "GET", target, headers, expect);
         }
     }

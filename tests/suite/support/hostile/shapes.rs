@@ -1,4 +1,4 @@
-//! Tokens that are no tokens.
+//! Malformed tokens.
 
 use serde_json::json;
 
@@ -9,11 +9,17 @@ use super::{
 
 impl Table {
     pub(super) fn malformed(&mut self) {
+        self.malformed_parts();
+        self.malformed_headers();
+        self.malformed_claims();
+    }
+
+    fn malformed_parts(&mut self) {
         let sign = self.signatory.clone();
         let good = sign.token(&self.reader());
         let parts: Vec<_> = good.split('.').map(str::to_owned).collect();
         let [header, claims, signature] = [&parts[0], &parts[1], &parts[2]];
-        // The last character of 64 bytes in base64url has four bits that mean nothing.
+        // The last character of 64 bytes in base64url has four unused bits.
         let last = signature.chars().last().unwrap();
         let twin = char::from(last as u8 + 1);
         for token in [
@@ -50,8 +56,10 @@ impl Table {
             "longer than 8 KiB",
             &sign.token(&with(self.reader(), "pad", json!("x".repeat(7000)))),
         );
+    }
 
-        let text = self.reader().to_string();
+    fn malformed_headers(&mut self) {
+        let (sign, text) = (self.signatory.clone(), self.reader().to_string());
         for header in [
             "",
             "{}",
@@ -73,6 +81,10 @@ impl Table {
         ] {
             self.refuse(&format!("header {header:?}"), &sign.sign(header, &text));
         }
+    }
+
+    fn malformed_claims(&mut self) {
+        let (sign, text) = (self.signatory.clone(), self.reader().to_string());
         let inside = text.trim_start_matches('{').trim_end_matches('}').to_owned();
         for claims in [
             String::new(),

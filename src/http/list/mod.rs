@@ -1,5 +1,5 @@
-//! `GET __ds/streams`: which streams there are. The protocol has no such operation, and leaves
-//! the segment `__ds` to its servers (section 6).
+//! `GET __ds/streams`: the list of streams. It is not part of the protocol, which leaves the
+//! segment `__ds` to its servers (section 6).
 
 use std::borrow::Cow;
 
@@ -11,22 +11,21 @@ use serde::Serialize;
 use super::{App, Problem, caching, query::set};
 use crate::{
     engine::{Listed, Listing},
-    protocol::Lifetime,
-    protocol::{BadInput, headers, name::MAX_NAME_BYTES},
+    protocol::{BadInput, Lifetime, headers, name::MAX_NAME_BYTES},
 };
 
 const DEFAULT_LIMIT: usize = 100;
 const MAX_LIMIT: usize = 1000;
-/// An answer ends with the stream that takes it past this many bytes.
-const MAX_ANSWER_BYTES: usize = 512 * 1024;
+/// A page ends with the stream that takes it past this many bytes.
+const MAX_PAGE_BYTES: usize = 512 * 1024;
 
 pub(super) async fn handle(app: &App, parts: &Parts) -> Result<Response<Body>, Problem> {
     let ListQuery { prefix, after, limit } = ListQuery::parse(parts.uri.query())?;
     let listing = app.running()?.list(prefix, after, limit).await?;
     let mut response = Response::new(Body::from(encode(listing)));
-    let answer = response.headers_mut();
-    answer.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    answer.insert(header::CACHE_CONTROL, caching::NO_STORE);
+    let set = response.headers_mut();
+    set.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    set.insert(header::CACHE_CONTROL, caching::NO_STORE);
     Ok(response)
 }
 
@@ -38,7 +37,7 @@ struct ListQuery {
 }
 
 impl ListQuery {
-    /// Reads a query. Parameters that mean nothing here are left alone, as for reads.
+    /// Reads a query. Unknown parameters are ignored.
     fn parse(query: Option<&str>) -> Result<Self, BadInput> {
         let query = query.unwrap_or_default();
         if percent_decode_str(query).decode_utf8().is_err() {
@@ -61,17 +60,17 @@ impl ListQuery {
     }
 }
 
-/// Text that a name can be compared with; it need not be a name itself.
+/// Text to compare names with. It need not be a name itself.
 fn part_of_name(parameter: &'static str, text: Option<Cow<'_, str>>) -> Result<Option<String>, BadInput> {
     let Some(text) = text else { return Ok(None) };
     if text.len() > MAX_NAME_BYTES {
-        let reason = format!("is longer than {MAX_NAME_BYTES} bytes, and so than any stream's name");
+        let reason = format!("is longer than {MAX_NAME_BYTES} bytes, which is the longest stream name");
         return Err(BadInput::new(parameter, reason));
     }
     if text.chars().any(char::is_control) {
         return Err(BadInput::new(
             parameter,
-            "has a control character, which no stream's name has",
+            "has a control character, which no stream name has",
         ));
     }
     Ok(Some(text.into_owned()))
@@ -85,7 +84,7 @@ fn parse_limit(text: &str) -> Result<usize, BadInput> {
         .ok_or_else(|| BadInput::new("limit", format!("must be a whole number from 1 to {MAX_LIMIT}")))
 }
 
-/// A stream as the answer has it. What is a header of `HEAD` is written as there.
+/// A stream in the list. Values that `HEAD` has as headers are written as there.
 #[derive(Serialize)]
 struct Entry<'l> {
     name: &'l str,
@@ -138,7 +137,7 @@ impl<'l> Entry<'l> {
     }
 }
 
-/// The answer's body; as many of the streams as it may hold.
+/// The response body, with as many of the streams as fit.
 fn encode(listing: Listing) -> Vec<u8> {
     let mut body = b"{\"streams\":[".to_vec();
     let mut next = listing.next;
@@ -148,7 +147,7 @@ fn encode(listing: Listing) -> Vec<u8> {
             body.push(b',');
         }
         body.extend(serde_json::json!(Entry::of(listed)).to_string().into_bytes());
-        if body.len() > MAX_ANSWER_BYTES && rest.len() > 0 {
+        if body.len() > MAX_PAGE_BYTES && rest.len() > 0 {
             next = Some(listed.name.clone());
             break;
         }

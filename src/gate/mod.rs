@@ -1,10 +1,7 @@
 //! From a request's head to a [`Permit`], or to the reason why there is none.
 //!
-//! Identity comes first: before the body is read, before the stream is looked
-//! up, and before its name is judged, so that nobody without a token learns
-//! anything from an answer.
-
-mod route;
+//! Identity comes first: before the body is read, the stream is looked up or its name is judged,
+//! so that a response tells a client without a token nothing.
 
 use std::{net::IpAddr, sync::Arc, time::Duration};
 
@@ -12,56 +9,44 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, request::Parts};
 
 use crate::{
     auth::{
-        AuthConfig, Authenticator, Denied, KeysError, OpenServer, Operation, Permit, TokenError, Unverified, Verified,
-        authorize, candidates,
+        AuthConfig, Authenticator, Denied, KeysError, OpenServer, Permit, TokenError, Unverified, Verified, authorize,
+        candidates,
     },
     clock::Clock,
+    listener::ListenerKind,
+    problems::{self, ProblemKind},
     protocol::NameError,
     proxy::Origin,
+    routes::{self, Found, Missing},
 };
 
-pub use route::{Route, route};
-
-/// Which listener a request came in by.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Listener {
-    /// The one that browsers reach.
-    Public,
-    /// The one for app servers. The same rules hold there, except that it may ask for metrics.
-    Internal,
-}
-
-/// What a request may go on to.
+/// The gate's decision on a request that it did not refuse.
 #[derive(Debug)]
 pub enum Admission {
-    /// A handler that needs no leave: preflight, health, the public key set.
-    Public,
-    /// A handler that checks the request's own token: subscription callbacks, acks, releases.
-    OwnToken,
     /// The handler of the permit's operation.
     Granted(Permit),
-    /// 400: a known caller named something that is no stream.
+    /// 400: an authenticated client named something that is not a stream name.
     BadName(NameError),
-    /// 404 or 405: a known caller asked for something that is not there.
-    NoSuchOperation,
+    /// 404 or 405: an authenticated client asked for something that does not exist.
+    Missing(Missing),
 }
 
-/// Why a request goes no further. Its texts are for the client and hold nothing of the token.
+/// Why a request does not pass. The messages are client-safe; they never echo the token.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
-    /// 401: no token at all.
+    /// The request has no token.
     #[error("this server needs a token, in the query parameter token or as Authorization: Bearer")]
     NoToken,
-    /// 401: none of the tokens counts.
+    /// None of the request's tokens verifies.
     #[error(transparent)]
     BadToken(#[from] TokenError),
-    /// 403: the token counts and does not reach this far.
+    /// The token verifies but does not allow this.
     #[error(transparent)]
     Denied(#[from] Denied),
-    /// 429: the address sent too many tokens that did not verify.
+    /// The address sent too many tokens that did not verify.
     #[error("too many tokens from this address did not verify; try again in {} s", whole_secs(*.0))]
     FailedTooOften(Duration),
-    /// 429: the token was refused too often.
+    /// The token was refused too often.
     #[error("this token was refused too often; try again in {} s", whole_secs(*.0))]
     RefusedTooOften(Duration),
 }
@@ -71,14 +56,20 @@ fn whole_secs(time: Duration) -> u64 {
 }
 
 impl Refusal {
+    /// The kind of its error response.
+    #[must_use]
+    pub(crate) fn kind(&self) -> &'static ProblemKind {
+        match self {
+            Self::NoToken | Self::BadToken(_) => &problems::UNAUTHORIZED,
+            Self::Denied(_) => &problems::FORBIDDEN,
+            Self::FailedTooOften(_) | Self::RefusedTooOften(_) => &problems::TOO_MANY_REFUSALS,
+        }
+    }
+
     /// 401, 403 or 429.
     #[must_use]
     pub fn status(&self) -> StatusCode {
-        match self {
-            Self::NoToken | Self::BadToken(_) => StatusCode::UNAUTHORIZED,
-            Self::Denied(_) => StatusCode::FORBIDDEN,
-            Self::FailedTooOften(_) | Self::RefusedTooOften(_) => StatusCode::TOO_MANY_REQUESTS,
-        }
+        self.kind().status
     }
 
     /// The `Retry-After` of a 429, in seconds.
@@ -97,7 +88,7 @@ impl Refusal {
         match self {
             Self::NoToken => Some(plain),
             Self::BadToken(error) => {
-                // error_description allows neither quotes nor backslashes; our texts have none.
+                // error_description allows neither quotes nor backslashes; our messages have none.
                 let description = error.to_string().replace(['"', '\\'], "'");
                 let reason = error.reason();
                 let challenge = format!(
@@ -108,15 +99,9 @@ impl Refusal {
             Self::Denied(_) | Self::FailedTooOften(_) | Self::RefusedTooOften(_) => None,
         }
     }
-
-    /// The sentence for the problem's `detail`.
-    #[must_use]
-    pub fn detail(&self) -> String {
-        self.to_string()
-    }
 }
 
-/// Decides who may pass.
+/// Authenticates and authorises requests.
 #[derive(Debug, Clone)]
 pub struct Gate {
     policy: Policy,
@@ -130,7 +115,7 @@ enum Policy {
 }
 
 impl Gate {
-    /// Reads the keys that the configuration names, or opens the gate where it asks for none.
+    /// Reads the configured keys, or opens the gate where the configuration asks for no tokens.
     ///
     /// # Errors
     /// [`KeysError`], which names the file and what to do.
@@ -146,13 +131,13 @@ impl Gate {
         })
     }
 
-    /// Whether anybody may do anything.
+    /// Whether the server asks for no tokens.
     #[must_use]
     pub fn is_open(&self) -> bool {
         matches!(self.policy, Policy::Open(_))
     }
 
-    /// What verifies the tokens; spawn its [`Authenticator::watch`].
+    /// The verifier of tokens; spawn its [`Authenticator::watch`].
     #[must_use]
     pub fn authenticator(&self) -> Option<&Arc<Authenticator>> {
         match &self.policy {
@@ -161,21 +146,27 @@ impl Gate {
         }
     }
 
+    /// The base path without a slash at its end.
+    pub(crate) fn base(&self) -> &str {
+        &self.base
+    }
+
     /// [`Gate::admit`] for a request's parts.
     ///
     /// # Errors
     /// [`Refusal`]
-    pub fn admit_parts(&self, parts: &Parts, listener: Listener) -> Result<Admission, Refusal> {
+    pub fn admit_parts(&self, parts: &Parts) -> Result<Admission, Refusal> {
+        let listener = parts.extensions.get::<ListenerKind>().copied();
+        let listener = listener.unwrap_or(ListenerKind::Public);
         // The peers of the internal listener were chosen by the operator, and share addresses.
         let client = match listener {
-            Listener::Public => parts.extensions.get::<Origin>().and_then(|origin| origin.client_ip),
-            Listener::Internal => None,
+            ListenerKind::Public => parts.extensions.get::<Origin>().and_then(|origin| origin.client_ip),
+            ListenerKind::Internal => None,
         };
         self.admit(&parts.method, &parts.uri, &parts.headers, listener, client)
     }
 
-    /// Authenticates and authorises a request. A `client` whose tokens keep failing is
-    /// slowed down.
+    /// Authenticates and authorises a request. A `client` whose tokens keep failing is throttled.
     ///
     /// # Errors
     /// [`Refusal`]
@@ -184,30 +175,27 @@ impl Gate {
         method: &Method,
         uri: &Uri,
         headers: &HeaderMap,
-        listener: Listener,
+        listener: ListenerKind,
         client: Option<IpAddr>,
     ) -> Result<Admission, Refusal> {
-        let (operation, name) = match route(method, uri.path(), &self.base, headers) {
-            Route::Public => return Ok(Admission::Public),
-            Route::OwnToken => return Ok(Admission::OwnToken),
-            Route::Metrics if listener == Listener::Internal => return Ok(Admission::Public),
-            Route::Metrics => (Operation::Metrics, None),
-            Route::List => (Operation::List, None),
-            Route::Subscriptions => (Operation::Subscriptions, None),
-            Route::Stream(operation, name) => (operation, Some(name)),
-            Route::Unknown => {
+        let Found { route, stream } = match routes::find(method, uri.path(), &self.base, headers) {
+            Ok(found) => found,
+            Err(missing) => {
                 if let Policy::Jwt(authenticator) = &self.policy {
                     identify(authenticator, uri.query(), headers, client)?;
                 }
-                return Ok(Admission::NoSuchOperation);
+                return Ok(Admission::Missing(missing));
             }
         };
-        let stream = name.as_ref().and_then(|name| name.as_ref().ok());
+        if let Some(permit) = Permit::without_token(route, listener == ListenerKind::Internal) {
+            return Ok(Admission::Granted(permit));
+        }
+        let name = stream.as_ref().and_then(|stream| stream.as_ref().ok());
         let permit = match &self.policy {
-            Policy::Open(open) => Permit::open(*open, operation, stream),
+            Policy::Open(open) => Permit::open(*open, route, name),
             Policy::Jwt(authenticator) => {
                 let holder = identify(authenticator, uri.query(), headers, client)?;
-                match authorize(&holder, operation, stream) {
+                match authorize(&holder, route, name) {
                     Ok(permit) => permit,
                     Err(denied) => {
                         authenticator.count_refusal(&holder).map_err(Refusal::RefusedTooOften)?;
@@ -216,9 +204,9 @@ impl Gate {
                 }
             }
         };
-        Ok(match name {
+        Ok(match stream {
             Some(Err(error)) => Admission::BadName(error),
-            _ => Admission::Granted(permit),
+            Some(Ok(_)) | None => Admission::Granted(permit),
         })
     }
 }
