@@ -5,6 +5,7 @@ mod formats;
 mod legacy_names;
 mod real;
 mod sim;
+mod sim_file;
 
 use super::JournaledStore;
 use crate::storage::{CommitError, Group, Storage, Verdicts, commit_as_one, delegate_storage};

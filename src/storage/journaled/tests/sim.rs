@@ -1,19 +1,18 @@
 //! A disk that fails on command, and power failures that keep, tear or lose unsynced writes.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeMap,
     io::{self, IoSlice},
     sync::Arc,
 };
 
 use parking_lot::Mutex;
 
+use super::sim_file::{BLOCK, Luck, Op, SimFile, write_into};
 use crate::storage::{
     contract::Driver,
     disk::{Disk, DiskFile},
 };
-
-const SECTOR: usize = 512;
 
 /// Failure rates: one in this many operations; 0 is never.
 #[derive(Debug, Clone, Copy, Default)]
@@ -26,75 +25,6 @@ pub(super) struct Faults {
     pub(super) lying: bool,
     /// Writes are refused, as after a read-only remount.
     pub(super) read_only: bool,
-}
-
-#[derive(Debug)]
-enum Op {
-    Write(usize, Vec<u8>),
-    SetLen(usize),
-}
-
-/// The fate of an unsynced operation.
-#[derive(Debug, Clone, Copy)]
-enum Luck {
-    Kept,
-    Torn,
-    Gone,
-}
-
-impl Luck {
-    fn draw(rng: &mut Driver) -> Self {
-        match rng.below(10) {
-            0..4 => Self::Gone,
-            4..7 => Self::Torn,
-            _ => Self::Kept,
-        }
-    }
-}
-
-#[derive(Debug, Default)]
-struct SimFile {
-    /// What reads return.
-    cache: Vec<u8>,
-    /// What survives a power failure in any case.
-    disk: Vec<u8>,
-    /// Unsynced operations, each with its number among all operations.
-    pending: Vec<(u64, Op)>,
-    /// Whether the directory entry is on disk.
-    linked: bool,
-    /// The number of the operation that created it.
-    created: u64,
-    /// The blocks that were written. A file may have holes.
-    blocks: BTreeSet<usize>,
-}
-
-const BLOCK: usize = 4096;
-
-impl SimFile {
-    fn new_blocks(&self, at: usize, len: usize) -> usize {
-        (at / BLOCK..(at + len).div_ceil(BLOCK))
-            .filter(|block| !self.blocks.contains(block))
-            .count()
-    }
-
-    fn reach_disk(&mut self, op: Op, luck: Luck, rng: &mut Driver) {
-        match (op, luck) {
-            (_, Luck::Gone) => {}
-            (Op::SetLen(len), _) => self.disk.resize(len, 0),
-            (Op::Write(at, data), Luck::Kept) => write_into(&mut self.disk, at, &data),
-            (Op::Write(at, data), Luck::Torn) => {
-                // Each sector is written or not.
-                let mut from = 0;
-                while from < data.len() {
-                    let to = ((at + from) / SECTOR * SECTOR + SECTOR - at).min(data.len());
-                    if rng.below(2) == 0 {
-                        write_into(&mut self.disk, at + from, &data[from..to]);
-                    }
-                    from = to;
-                }
-            }
-        }
-    }
 }
 
 #[derive(Debug)]
@@ -216,13 +146,6 @@ impl SimDisk {
     pub(super) fn contents(&self, path: &str) -> Vec<u8> {
         self.0.lock().files[path].cache.clone()
     }
-}
-
-fn write_into(content: &mut Vec<u8>, at: usize, data: &[u8]) {
-    if content.len() < at + data.len() {
-        content.resize(at + data.len(), 0);
-    }
-    content[at..at + data.len()].copy_from_slice(data);
 }
 
 fn input_output_error() -> io::Error {
