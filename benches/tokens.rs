@@ -6,7 +6,13 @@
 //!
 //!     target/release/deps/tokens-... fresh 2000
 
-#![allow(clippy::print_stdout, clippy::unwrap_used, clippy::disallowed_methods, missing_docs)]
+#![allow(
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::disallowed_methods,
+    missing_docs
+)]
 
 use std::{
     path::Path,
@@ -37,7 +43,7 @@ async fn main() {
     let arguments: Vec<_> = std::env::args().skip(1).filter(|one| !one.starts_with('-')).collect();
     let bench = Bench::new();
     match arguments.as_slice() {
-        [mode, rounds] => drop(bench.run(mode, rounds.parse().unwrap()).await),
+        [mode, rounds] => bench.run(mode, rounds.parse().unwrap()).await,
         _ => {
             for mode in ["sign", "verify", "fresh", "cached"] {
                 let start = Instant::now();

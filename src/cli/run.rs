@@ -59,7 +59,7 @@ enum Command {
 /// Runs the command line. Returns the exit code.
 ///
 /// # Errors
-/// [`Failure`]: the text for standard error and the exit code.
+/// The text for standard error and the exit code.
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> Result<u8, Failure> {
     let out = &mut std::io::stdout();
     let cli = match Cli::try_parse_from(arguments) {
