@@ -1,9 +1,6 @@
 //! Keeps the keys of an [`Authenticator`] as its files are.
 
-use std::{
-    sync::{Arc, Weak},
-    time::Duration,
-};
+use std::sync::{Arc, Weak};
 
 use super::{Authenticator, keys::KeyFiles};
 use crate::file_watcher::{Contents, FileWatcher, ReadFiles, WatchedFiles};
@@ -14,7 +11,7 @@ impl Authenticator {
     /// A file that cannot be used keeps its previous keys and is reported once; a key that is
     /// gone is withdrawn.
     pub async fn watch(self: Arc<Self>) {
-        let period = (self.config.reload_secs > 0).then(|| Duration::from_secs(self.config.reload_secs));
+        let period = (self.config.reload_secs > 0).then(|| self.config.reload_interval());
         let reload = Arc::clone(&self.reload);
         let watcher = KeyReloader::watcher(&self);
         // The watch must not keep the authenticator alive.

@@ -32,9 +32,4 @@ pub use sections::Config;
 
 #[cfg(test)]
 pub use crate::settings::Origin;
-pub use crate::{
-    auth::AuthConfig,
-    listener::TransportMode,
-    settings::Stage,
-    storage::{StorageConfig, StorageMode},
-};
+pub use crate::{auth::AuthConfig, settings::Stage, storage::StorageMode};

@@ -153,9 +153,10 @@ impl RetentionConfig {
     /// The rules with their names in the form that streams are compared in.
     #[must_use]
     pub fn canonical_rules(&self) -> Arc<[RetentionRule]> {
-        let rules = self.rules.iter().cloned().map(|rule| RetentionRule {
+        let rules = self.rules.iter().map(|rule| RetentionRule {
             streams: canonical(&rule.streams).into_owned(),
-            ..rule
+            max_age_secs: rule.max_age_secs,
+            max_bytes: rule.max_bytes,
         });
         rules.collect()
     }

@@ -1,6 +1,6 @@
 //! Changed key files, and what becomes of the keys.
 
-use std::{fs, path::PathBuf};
+use std::{fs, path::PathBuf, time::Duration};
 
 use tokio::time::sleep;
 
@@ -8,7 +8,7 @@ use super::*;
 use crate::{
     auth::AuthConfig,
     auth::TokenError,
-    clock,
+    clock::Clock,
     file_watcher::Check,
     test_support::tokens::{STREAM, Signatory, client},
 };
@@ -29,7 +29,7 @@ impl Setup {
                 verify_key: path.clone(),
                 ..AuthConfig::default()
             },
-            clock::Clock::system(),
+            Clock::system(),
         )
         .unwrap();
         Self {
@@ -40,7 +40,7 @@ impl Setup {
     }
 
     fn holds(&self, signatory: &Signatory) -> bool {
-        let token = signatory.token(&client(clock::now_secs(), STREAM, &["read"]));
+        let token = signatory.token(&client(Clock::system().secs(), STREAM, &["read"]));
         self.authenticator.verify(&token).is_ok()
     }
 }
@@ -50,7 +50,7 @@ async fn new_keys_replace_old_ones_and_what_they_had_verified() {
     let (old, new) = (Signatory::new(1), Signatory::new(2));
     let setup = Setup::new(&old);
     let mut watcher = KeyReloader::watcher(&setup.authenticator);
-    let token = old.token(&client(clock::now_secs(), STREAM, &["read"]));
+    let token = old.token(&client(Clock::system().secs(), STREAM, &["read"]));
     assert!(setup.authenticator.verify(&token).is_ok());
     assert_eq!(setup.authenticator.remembered(), 1);
 
@@ -128,11 +128,11 @@ async fn a_directory_keeps_what_is_there_and_withdraws_what_is_gone() {
             verify_key: directory.path().to_owned(),
             ..AuthConfig::default()
         },
-        clock::Clock::system(),
+        Clock::system(),
     )
     .unwrap();
     let mut watcher = KeyReloader::watcher(&authenticator);
-    let claims = client(clock::now_secs(), STREAM, &["read"]);
+    let claims = client(Clock::system().secs(), STREAM, &["read"]);
     let verified = authenticator.verify(&two.token_with_kid("two", &claims)).unwrap();
     let kept = authenticator.verify(&one.token_with_kid("one", &claims)).unwrap();
     let kids = || authenticator.with_keys(|keys| keys.keys().map(|key| key.kid().to_owned()).collect::<Vec<_>>());
@@ -190,7 +190,7 @@ async fn a_jwks_withdraws_what_it_no_longer_holds() {
                 verify_key: path.clone(),
                 ..AuthConfig::default()
             },
-            clock::Clock::system(),
+            Clock::system(),
         )
         .unwrap();
         let mut watcher = KeyReloader::watcher(&authenticator);
@@ -216,7 +216,7 @@ async fn a_mounted_secret_is_swapped_by_its_symlink() {
             verify_key: directory.path().to_owned(),
             ..AuthConfig::default()
         },
-        clock::Clock::system(),
+        Clock::system(),
     )
     .unwrap();
     let mut watcher = KeyReloader::watcher(&authenticator);
@@ -224,7 +224,7 @@ async fn a_mounted_secret_is_swapped_by_its_symlink() {
     fs::rename(at("..new"), at("..data")).unwrap();
     assert_eq!(watcher.check().await, Check::Changed(Change::Replaced));
     let holds = |signatory: &Signatory| {
-        let token = signatory.token(&client(clock::now_secs(), STREAM, &["read"]));
+        let token = signatory.token(&client(Clock::system().secs(), STREAM, &["read"]));
         authenticator.verify(&token).is_ok()
     };
     assert!(holds(&new) && !holds(&old));

@@ -196,7 +196,11 @@ fn reference_row(entry: &KeyEntry, defaults: &Json) -> String {
     if !key.rails.is_empty() {
         text.push_str(&format!(" In the Rails form: `{}`.", key.rails));
     }
-    let kind = type_name(key.kind);
+    let kind = match key.kind {
+        Kind::Number if key.name.ends_with("_secs") => "seconds".into(),
+        Kind::Number if key.name.contains("_bytes") => "bytes".into(),
+        kind => type_name(kind),
+    };
     format!("| `{}` | {kind} | {default} | {text} |\n", key.name)
 }
 

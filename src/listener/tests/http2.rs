@@ -7,7 +7,7 @@ use super::{
     frames::{DATA, GOAWAY, Peer, RST_STREAM},
     tls::start,
 };
-use crate::{config::TransportMode, listener::shutdown::Drained};
+use crate::listener::{TransportMode, shutdown::Drained};
 
 #[tokio::test]
 async fn open_streams_are_limited() {

@@ -1,6 +1,6 @@
 //! Keeps the certificates of a running listener current.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use rustls::ServerConfig;
@@ -25,7 +25,7 @@ pub(in crate::listener) async fn keep_current(context: TlsContext, reload: Arc<N
                 loaded: Arc::clone(loaded),
                 in_use: loaded.contents.clone(),
             };
-            let period = Duration::from_secs(loaded.tls.reload_secs.max(1));
+            let period = loaded.tls.reload_interval();
             let watcher = FileWatcher::new(reloader, loaded.contents.clone());
             watcher.run(Some(period), reload).await;
         }
