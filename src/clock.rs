@@ -33,6 +33,7 @@ impl Clock {
 
     /// A clock that stands at `millis` since the Unix epoch until [`Clock::advance`] moves it.
     #[must_use]
+    #[cfg(test)]
     pub fn manual(millis: Millis) -> Self {
         #[allow(clippy::disallowed_methods)]
         let start = Instant::now();
@@ -44,6 +45,7 @@ impl Clock {
     }
 
     /// Moves a manual clock forward. Does nothing to the system's.
+    #[cfg(test)]
     pub fn advance(&self, by: Duration) {
         if let Some(manual) = &self.0 {
             *manual.since_epoch.lock() += by;
@@ -53,6 +55,7 @@ impl Clock {
 
     /// Sets a manual clock's wall time, as an operator or NTP would: [`Clock::instant`] is not
     /// affected. Does nothing to the system's.
+    #[cfg(test)]
     pub fn set_millis(&self, millis: Millis) {
         if let Some(manual) = &self.0 {
             *manual.since_epoch.lock() = Duration::from_millis(millis);

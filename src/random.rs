@@ -3,7 +3,9 @@
 use std::{sync::Arc, time::Duration};
 
 use parking_lot::Mutex;
-use rand::{RngExt, SeedableRng, rngs::StdRng};
+#[cfg(test)]
+use rand::SeedableRng;
+use rand::{RngExt, rngs::StdRng};
 
 /// A source of random numbers. Clones draw from the same source.
 ///
@@ -20,6 +22,7 @@ impl Random {
 
     /// A source whose numbers follow from `seed`.
     #[must_use]
+    #[cfg(test)]
     pub fn seeded(seed: u64) -> Self {
         Self(Some(Arc::new(Mutex::new(StdRng::seed_from_u64(seed)))))
     }

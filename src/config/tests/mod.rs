@@ -16,6 +16,7 @@ use std::{collections::BTreeMap, fs, path::PathBuf};
 use tempfile::TempDir;
 
 use super::*;
+use crate::listener::TransportMode;
 use crate::{
     engine::LimitsConfig,
     listener::{HttpVersion, TransportConfig},
