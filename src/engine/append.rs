@@ -22,7 +22,7 @@ use crate::{
 };
 
 /// Appends to a stream, closes it, or both in one step.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct AppendRequest {
     /// The body's content type; may be missing if the body is empty.
     pub content_type: Option<ContentType>,
