@@ -11,35 +11,35 @@ use crate::protocol::StreamName;
 /// One step of a batch. Steps apply in order.
 #[derive(Debug, Clone)]
 pub enum Change {
-    /// Writes a record: creates the stream, or replaces what was kept of it. Where
-    /// [`StreamRecord::first`] has moved, the bytes below it are given back at leisure.
+    /// Writes a record: creates the stream, or replaces its record. If [`StreamRecord::first`] has
+    /// moved, the bytes below it are freed later.
     Put {
-        /// Under which name.
+        /// The stream's name.
         name: StreamName,
-        /// The whole record.
+        /// The complete record.
         record: StreamRecord,
     },
     /// Adds bytes at the end.
     Append {
-        /// Whose bytes.
+        /// The stream.
         id: StreamId,
-        /// The tail that this builds on. With another tail there the group has moved, unless it
-        /// expects [`Expect::Room`].
+        /// The tail on which the append was judged. If the tail is elsewhere, the group has moved,
+        /// unless it expects [`Expect::Room`].
         at: Position,
-        /// The bytes, in order; the pieces have no meaning of their own.
+        /// The bytes, in order; piece boundaries have no meaning.
         data: Vec<Bytes>,
     },
-    /// Sets where a writer stands, or forgets it.
+    /// Stores a writer's state, or removes it.
     Writer {
-        /// On which stream.
+        /// The stream.
         id: StreamId,
         /// The writer.
         key: String,
-        /// Its new state; `None`: it is forgotten.
+        /// The new state; `None` removes it.
         state: Option<WriterState>,
     },
-    /// Forgets a stream: its record at once, its bytes and writers at leisure
-    /// (see [`Storage::maintain`]).
+    /// Removes a stream: its record at once, its bytes and writers later
+    /// (see [`Storage::maintain`](super::Storage::maintain)).
     Remove {
         /// Its name.
         name: StreamName,
@@ -68,12 +68,12 @@ impl From<Vec<Change>> for Group {
     }
 }
 
-/// Something that must still be so when a group is committed to a shared store.
+/// A condition that must still hold when a group is committed to a shared store.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Expect {
     /// A stream exists and has this revision.
     Rev {
-        /// Which stream.
+        /// The stream.
         id: StreamId,
         /// See [`Stored::rev`].
         rev: u64,
@@ -83,19 +83,19 @@ pub enum Expect {
         /// The name.
         name: StreamName,
     },
-    /// A writer stands where it was seen.
+    /// A writer's progress is unchanged.
     Writer {
-        /// On which stream.
+        /// The stream.
         id: StreamId,
         /// The writer.
         key: String,
-        /// Its progress; `None`: it is unknown.
+        /// Its progress; `None`: the store does not know the writer.
         progress: Option<Progress>,
     },
     /// The appends to a stream fit wherever its tail is by now: they need not land where they were
     /// judged.
     Room {
-        /// Which stream.
+        /// The stream.
         id: StreamId,
         /// The last position at which they may begin.
         at_most: Position,
@@ -125,7 +125,7 @@ pub enum Verdict {
 /// A stream of a committed group.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Landed {
-    /// Which stream.
+    /// The stream.
     pub id: StreamId,
     /// The tail before the group, where its appends begin.
     pub at: Position,
@@ -133,18 +133,18 @@ pub struct Landed {
     pub rev: u64,
 }
 
-/// A batch was not committed; nothing of it is there.
+/// A batch was not committed, and no part of it was written.
 #[derive(Debug, thiserror::Error)]
 pub enum CommitError {
     /// No room: the memory limit, or the disk.
     #[error("no room left: {0}")]
     Full(String),
-    /// The store has lost acknowledged bytes of a stream, so the stream takes no appends.
+    /// The store has lost acknowledged bytes of a stream, which therefore accepts no appends.
     #[error("stream {id} is damaged: {what}")]
     Damaged {
-        /// Which stream.
+        /// The stream.
         id: StreamId,
-        /// What is missing.
+        /// The missing data.
         what: String,
     },
     /// The store failed.
@@ -158,7 +158,7 @@ pub(crate) enum Refused {
     /// A stream's tail is not where an append expects it.
     #[error("the tail of stream {id} is at {tail}")]
     TailMoved {
-        /// Which stream.
+        /// The stream.
         id: StreamId,
         /// Where its tail is.
         tail: Position,

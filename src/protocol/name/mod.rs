@@ -36,7 +36,7 @@ pub enum NameError {
     /// There is nothing after the base path.
     #[error("the stream name is empty")]
     Empty,
-    /// It has more than [`MAX_NAME_BYTES`] after decoding.
+    /// It has more than 1024 bytes after decoding.
     #[error("the stream name is longer than {MAX_NAME_BYTES} bytes")]
     TooLong,
     /// The percent-decoded bytes are not UTF-8.
@@ -112,7 +112,7 @@ impl StreamName {
         self.parts().1
     }
 
-    /// The form by which names are compared, ordered and stored. See [`canonical`].
+    /// The form by which names are compared, ordered and stored: each run of slashes is one.
     #[must_use]
     pub fn key(&self) -> &str {
         self.parts().0
