@@ -24,7 +24,7 @@ pub(crate) type ReadFiles<T> = Box<dyn FnOnce() -> Contents<T> + Send>;
 /// Files that belong together, and what becomes of them.
 pub(crate) trait WatchedFiles {
     type Contents: Clone + PartialEq + Send + 'static;
-    /// What a change led to.
+    /// The result of a change.
     type Change;
     /// For the log.
     const NAME: &'static str;
@@ -127,7 +127,7 @@ mod tests {
 
     #[derive(Default)]
     struct State {
-        /// What each read finds; the last one stays.
+        /// The result of each read; the last one stays.
         reads: Vec<Contents<u32>>,
         applied: Vec<Contents<u32>>,
         unused: bool,

@@ -1,4 +1,4 @@
-//! What the unit tests share with the suite.
+//! Helpers that the unit tests share with the suite.
 
 #[path = "../tests/suite/support/hostile/mod.rs"]
 pub(crate) mod hostile;

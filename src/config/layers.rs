@@ -75,7 +75,7 @@ impl Layers {
         mode.is_ok_and(|mode: TransportMode| mode != TransportMode::Http)
     }
 
-    /// What the layers make together.
+    /// The merged layers.
     pub(super) fn extract(&self, report: &mut Report) -> Config {
         self.figment.extract().unwrap_or_else(|error| {
             report.problem(&Origin::Default, "", error.to_string());

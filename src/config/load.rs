@@ -53,7 +53,7 @@ pub struct ConfigLoadOptions {
 pub struct Loaded {
     /// The merged configuration.
     pub config: Config,
-    /// What works, but should be changed.
+    /// Settings that work but should be changed.
     pub warnings: Vec<Warning>,
     /// Where each value came from.
     pub layers: Layers,

@@ -30,7 +30,7 @@ pub struct Warning {
     pub origin: Origin,
     /// The key as it is written there.
     pub key: String,
-    /// What to do about it.
+    /// The remedy.
     pub message: String,
 }
 

@@ -31,7 +31,7 @@ pub(super) struct Form<'a> {
     /// The section to take.
     pub(super) env: &'a str,
     pub(super) variables: &'a BTreeMap<String, String>,
-    /// What `DS_*` variables will override: some defaults depend on it.
+    /// The keys that `DS_*` variables override: some defaults depend on them.
     pub(super) overrides: &'a Table,
 }
 

@@ -144,7 +144,7 @@ impl<'a> Builder<'a> {
         let data = match node.value {
             Node::Null => Data::Null,
             Node::Typed => Data::Plain(self.copy(source, line)?),
-            // What an unquoted word means is for the key to decide.
+            // The key decides what an unquoted word means.
             Node::Text(text) if source == text => Data::Plain(self.copy(&text, line)?),
             Node::Text(text) => Data::Text(self.copy(&text, line)?),
             Node::List(items) => {

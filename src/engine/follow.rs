@@ -65,7 +65,7 @@ pub struct ReadState {
     pub closed: bool,
 }
 
-/// What follows a reader's position.
+/// The next step of a reader.
 enum Next {
     Chunk {
         chunk: Arc<Chunk>,

@@ -1,4 +1,4 @@
-//! What the commands of a batch were judged on, and which of them must therefore be committed
+//! The facts on which the commands of a batch were judged, and which commands must therefore be committed
 //! together. Kept only for a store that other servers change as well.
 
 use std::collections::HashMap;

@@ -73,7 +73,7 @@ impl fmt::Display for Identity {
     }
 }
 
-/// What was published of a stream at one moment.
+/// The published state of a stream at one moment.
 #[derive(Debug, Clone)]
 pub(super) struct Snapshot {
     pub record: Arc<StreamRecord>,

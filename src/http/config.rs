@@ -32,7 +32,7 @@ section! {
         /// relative `Location` is sent unless `transport.acme.domain` or a trusted proxy names the
         /// host.
         public_url: Option<String> = None, { example: "\"https://streams.example.com\"" };
-        /// Who may cache reads; see docs/limits.md.
+        /// Which caches may keep reads; see docs/limits.md.
         cache: CachePolicy = CachePolicy::Auto;
     }
 }

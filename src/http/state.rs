@@ -177,7 +177,7 @@ impl App {
         &self.inner.settings.http.stream_base_path
     }
 
-    /// Who may cache reads.
+    /// The caching policy of reads.
     pub(super) fn caching(&self) -> &Caching {
         &self.inner.caching
     }

@@ -1,4 +1,4 @@
-//! What all connections of a server have in common.
+//! State shared by all connections of a server.
 
 use std::sync::{
     Arc,

@@ -95,7 +95,7 @@ pub fn pieces(append: &Bytes) -> [Bytes; 2] {
     [out.into(), Bytes::new()]
 }
 
-/// What was read as a frame's header.
+/// The result of reading a frame's header.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Header {
     /// A complete header.

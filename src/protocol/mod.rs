@@ -30,7 +30,7 @@ pub type Millis = u64;
 pub struct BadInput {
     /// The header, the query parameter, or `body`.
     pub name: &'static str,
-    /// What is wrong with it, for the client; completes a sentence that begins with the name.
+    /// The reason, for the client; completes a sentence that begins with the name.
     pub reason: String,
 }
 

@@ -7,7 +7,7 @@ use ipnet::IpNet;
 use super::origin::{Host, Malformed, Scheme};
 use crate::listener::contains;
 
-/// What a chain of proxies claims about a request.
+/// A chain of proxies' claims about a request.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(super) struct Claims {
     pub(super) client_ip: Option<IpAddr>,

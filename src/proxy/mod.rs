@@ -1,4 +1,4 @@
-//! Who the client really is when there are proxies in front of this server.
+//! The client's address behind proxies.
 //!
 //! A forwarding header is a claim by its sender. It is believed only from a TCP peer in
 //! `proxy.trusted_proxies` and only in the configured form. It is read from the right, where the

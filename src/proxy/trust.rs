@@ -29,7 +29,7 @@ pub struct ProxyTrust(Arc<Policy>);
 
 #[derive(Debug)]
 struct Policy {
-    /// What a trusted proxy sends; `ForwardedHeaders::None` without proxies.
+    /// The headers of trusted proxies; `ForwardedHeaders::None` without proxies.
     kind: ForwardedHeaders,
     /// Empty without proxies.
     trusted: Vec<IpNet>,

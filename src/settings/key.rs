@@ -1,4 +1,4 @@
-//! What is known of a key and of a section.
+//! Keys and sections, as declared.
 
 use serde::Serialize;
 

@@ -33,7 +33,7 @@ impl Origin {
         }
     }
 
-    /// What groups problems: the file, or all variables together.
+    /// The group that a problem is listed under: the file, or all variables.
     pub(crate) fn source(&self) -> String {
         match self {
             Self::File { path, .. } => path.clone(),

@@ -222,7 +222,7 @@ impl Listeners {
     }
 }
 
-/// What SIGHUP reloads.
+/// The keys and certificates that SIGHUP reloads.
 struct Reload {
     authenticator: Option<Arc<Authenticator>>,
     server: Server,

@@ -52,7 +52,7 @@ pub enum Change {
 /// and its source.
 #[derive(Debug, Clone, Default)]
 pub struct Group {
-    /// What the changes were judged on. Always empty for a store that is not shared. A group may
+    /// The conditions on which the changes were judged. Always empty for a store that is not shared. A group may
     /// consist of expectations only, if a refusal was judged on them.
     pub expects: Vec<Expect>,
     /// The changes, which apply in order.

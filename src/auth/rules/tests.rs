@@ -20,7 +20,7 @@ fn route(operation: Operation) -> &'static Route {
     ROUTES.iter().find(|route| route.operation == operation).unwrap()
 }
 
-/// What a client token reaches, spelled out here so that a slip in the route table is noticed.
+/// The operations that a client token reaches, repeated here to catch a slip in the route table.
 fn client_reaches(operation: Operation, read: bool, write: bool) -> bool {
     match operation {
         Operation::Read | Operation::Metadata => read,

@@ -23,7 +23,7 @@ impl Authenticator {
 /// Applies changed key files to an authenticator.
 pub(super) struct KeyReloader(Weak<Authenticator>);
 
-/// What changed key files led to.
+/// The result of changed key files.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Change {
     /// The keys are the same, and so are the cached tokens.

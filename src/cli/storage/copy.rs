@@ -1,4 +1,4 @@
-//! What the commands that copy share.
+//! Shared code of the commands that copy.
 
 use std::{io::Write, ops::ControlFlow, path::Path};
 

@@ -295,7 +295,7 @@ fn auth_needs_its_key() {
     );
 }
 
-/// What cannot be read is not also held against what it would have gone with.
+/// An unreadable value causes no further problems with the keys that depend on it.
 #[test]
 fn an_invalid_value_causes_no_further_problems() {
     assert_eq!(

@@ -1,4 +1,4 @@
-//! What each request of a connection passes before the application sees it.
+//! The checks that each request passes before the application sees it.
 
 use std::{
     convert::Infallible,

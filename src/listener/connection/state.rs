@@ -1,4 +1,4 @@
-//! What the parts of one connection (socket, protocol, requests) know about each other.
+//! State shared by the parts of one connection: socket, protocol, requests.
 
 use std::{
     sync::{

@@ -19,7 +19,7 @@ const PROBE: &[u8] = b":\n\n";
 /// Between the two probes: the reset by a peer that has left takes a round trip.
 const PROBE_INTERVAL: Duration = Duration::from_secs(1);
 
-/// What the read side of a connection tells about its client.
+/// The client's state as seen from the read side of its connection.
 ///
 /// The end of the read side means that the client has left, or that it has closed its side after
 /// its last request and still reads. Two probes tell: the first one makes the kernel of a client

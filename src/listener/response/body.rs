@@ -39,7 +39,7 @@ struct Metering {
     in_flight: InFlight,
     /// On HTTP/2.
     progress: Option<Arc<BodyProgress>>,
-    /// What is left of the current frame, and the frame's charge.
+    /// The rest of the current frame, and the frame's charge.
     frame: Bytes,
     charge: Option<Arc<Charge>>,
     /// The body has no more frames.

@@ -1,4 +1,4 @@
-//! What can be wrong with the TLS files, and the error for each.
+//! Faults of the TLS files, and the error for each.
 
 use std::path::PathBuf;
 

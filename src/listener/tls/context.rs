@@ -1,4 +1,4 @@
-//! What a TLS listener needs for its handshakes.
+//! The certificates and settings of a TLS listener.
 
 use std::{fmt, sync::Arc};
 

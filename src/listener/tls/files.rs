@@ -44,7 +44,7 @@ pub(super) struct TlsFiles {
     pub(super) client_ca: Option<TlsFile>,
 }
 
-/// What the files held when they were read. Not `Debug`, because it holds a private key.
+/// The contents of the files when they were read. Not `Debug`, because it holds a private key.
 #[derive(Clone, PartialEq, Eq)]
 pub(super) struct TlsFileContents {
     pub(super) cert: Vec<u8>,

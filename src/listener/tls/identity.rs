@@ -17,7 +17,7 @@ use super::files::{TlsFile, TlsFileContents, TlsFileError, TlsFiles};
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
-/// What is wrong inside the files, or with what TLS needs; the `[build_tls_context]` phase.
+/// Errors in the contents of the files, or in the TLS settings; the `[build_tls_context]` phase.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsContextError {
     /// A file has become unreadable since it was checked.

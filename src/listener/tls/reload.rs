@@ -44,7 +44,7 @@ struct CertificateReloader {
     in_use: TlsFileContents,
 }
 
-/// What changed TLS files led to.
+/// The result of changed TLS files.
 #[derive(Debug, PartialEq, Eq)]
 enum Change {
     /// New connections use the new files.

@@ -74,7 +74,7 @@ fn the_form_of_a_prefix_is_a_prefix_of_the_form() {
         assert_eq!(canonical(&form), form);
         assert!(!form.contains("///"), "{form}");
         for end in 0..=text.len() {
-            // What follows decides how many slashes remain at the end.
+            // The following segment decides how many slashes remain at the end.
             let start = canonical(&text[..end]);
             assert!(form.starts_with(&*start), "{text} {start}");
         }

@@ -32,9 +32,9 @@ impl Luck {
 
 #[derive(Debug, Default)]
 pub(super) struct SimFile {
-    /// What reads return.
+    /// The bytes that reads return.
     pub(super) cache: Vec<u8>,
-    /// What survives a power failure in any case.
+    /// The bytes that survive a power failure in any case.
     pub(super) disk: Vec<u8>,
     /// Unsynced operations, each with its number among all operations.
     pub(super) pending: Vec<(u64, Op)>,
