@@ -9,7 +9,7 @@ use super::{
     command::Command,
     errors::Unavailable,
     expiry,
-    producers::{self, ProducerError, Verdict},
+    producers::{self, Outcome, ProducerError},
     staged::stored_len,
     stream::{Gone, Stream},
     transaction::{Landings, Slot, Transaction},
@@ -233,8 +233,8 @@ impl Command for Append {
         }
         let producer = match &self.producer {
             Some(stamp) => match judge(tx, slot, stamp)? {
-                Verdict::Duplicate(state) => return Ok(reply(tx, slot, true, Some(state))),
-                Verdict::Accept(state) => Some((stamp, state)),
+                Outcome::Duplicate(state) => return Ok(reply(tx, slot, true, Some(state))),
+                Outcome::Accept(state) => Some((stamp, state)),
             },
             None => None,
         };
@@ -372,7 +372,7 @@ impl Append {
     }
 }
 
-fn judge(tx: &mut Transaction<'_>, slot: Slot, stamp: &ProducerStamp) -> Result<Verdict, AppendError> {
+fn judge(tx: &mut Transaction<'_>, slot: Slot, stamp: &ProducerStamp) -> Result<Outcome, AppendError> {
     let known = tx.producer(slot, &stamp.id)?;
     producers::judge(known, stamp).map_err(|error| match error {
         ProducerError::StaleEpoch { current } => {

@@ -150,7 +150,7 @@ impl Pieces {
 
 impl Engine {
     /// Everything from a position up to the tail, or whole messages of at most
-    /// [`Limits::max_read_bytes`](super::Limits::max_read_bytes), unless the first one is larger.
+    /// [`LimitsConfig::max_read_bytes`](super::LimitsConfig::max_read_bytes), unless the first one is larger.
     ///
     /// # Errors
     /// See [`ReadError`].

@@ -4,8 +4,8 @@
 use bytes::{Bytes, BytesMut};
 
 use super::{
-    appends::unframe,
     chunk::Chunk,
+    joined::unframe,
     read_error::ReadError,
     stream::{Gone, Stream},
     text,

@@ -14,12 +14,45 @@
 //! | [`Engine::metadata`] | `metadata.rs` |
 //! | [`Engine::list`] | `list.rs` |
 //!
-//! A write goes through `committer.rs` and `transaction.rs`; a read takes its [`Stream`] from
-//! `cache.rs` and its [`Chunk`]s from `chunk_cache.rs`, which `load.rs` fills.
+//! A write:
+//!
+//! | file | part |
+//! |---|---|
+//! | `offload.rs` | converts a large body to its stored form |
+//! | `command.rs` | a change with a reply type, and the queued form of it |
+//! | `committer.rs`, `pacing.rs` | the queue, the thread, failed commits; the size of a batch |
+//! | `transaction.rs`, `staged.rs` | a batch before its commit, and one stream in it |
+//! | `writers/`, `producers.rs` | what a stream knows of its writers; the rules of producers |
+//! | `judged.rs` | what a batch was judged on, for a store that several servers share |
+//! | `ids.rs`, `answers.rs` | ids of new streams; replies |
+//!
+//! A read:
+//!
+//! | file | part |
+//! |---|---|
+//! | `cache.rs`, `stream.rs` | the streams in use; a [`Stream`], and its `Snapshot`, which resolves offsets |
+//! | `read_chunk.rs` | a [`Chunk`] from the cache or from the store |
+//! | `load.rs`, `joined.rs`, `text.rs` | bytes of the store to a chunk, cut between messages, appends or characters |
+//! | `chunk_cache.rs`, `recent.rs` | chunks that all readers share; the latest ones of one stream, for live reads |
+//! | `reader.rs` | counts a stream's readers |
+//!
+//! The passage of time:
+//!
+//! | file | part |
+//! |---|---|
+//! | `sweeper.rs`, `expire.rs` | finds due and idle streams; the commands that it sends |
+//! | `expiry.rs`, `retention/` | lifetimes and retention, as functions of a record |
+//! | `trim.rs`, `cut.rs` | applies retention to a staged stream; where it may cut |
+//!
+//! Errors that operations share are in `errors.rs` and `read_error.rs`. `limits.rs` declares all of
+//! `[limits]`, also the keys that only the listener or the handlers use.
+//!
+//! Words: a *writer* is a producer, or a token's own `Stream-Seq`. A *life* is a run of positions
+//! that one *incarnation* issued; a fork, an import and a repaired stream have several. A group
+//! has *moved* when another server changed what it was judged on.
 
 mod answers;
 mod append;
-mod appends;
 mod cache;
 mod catch_up;
 mod chunk;
@@ -35,6 +68,7 @@ mod expiry;
 mod follow;
 mod fork;
 mod ids;
+mod joined;
 mod judged;
 mod limits;
 mod list;
@@ -43,7 +77,7 @@ mod metadata;
 mod offload;
 mod pacing;
 mod producers;
-mod read;
+mod read_chunk;
 mod read_error;
 mod reader;
 mod recent;

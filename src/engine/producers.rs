@@ -4,7 +4,7 @@ use crate::{protocol::ProducerStamp, storage::ProducerState};
 
 /// The outcome of an acceptable request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Verdict {
+pub(super) enum Outcome {
     /// New; the producer stands here afterwards.
     Accept(ProducerState),
     /// Accepted before; the producer stands here.
@@ -23,14 +23,14 @@ pub(super) enum ProducerError {
 }
 
 /// Judges a request by where its producer stands.
-pub(super) fn judge(known: Option<ProducerState>, stamp: &ProducerStamp) -> Result<Verdict, ProducerError> {
+pub(super) fn judge(known: Option<ProducerState>, stamp: &ProducerStamp) -> Result<Outcome, ProducerError> {
     let requested = ProducerState {
         epoch: stamp.epoch,
         seq: stamp.seq,
     };
     let Some(known) = known else {
         return match stamp.seq {
-            0 => Ok(Verdict::Accept(requested)),
+            0 => Ok(Outcome::Accept(requested)),
             received => Err(ProducerError::SeqGap { expected: 0, received }),
         };
     };
@@ -39,14 +39,14 @@ pub(super) fn judge(known: Option<ProducerState>, stamp: &ProducerStamp) -> Resu
     }
     if stamp.epoch > known.epoch {
         return if stamp.seq == 0 {
-            Ok(Verdict::Accept(requested))
+            Ok(Outcome::Accept(requested))
         } else {
             Err(ProducerError::EpochStart)
         };
     }
     match stamp.seq.checked_sub(known.seq) {
-        None | Some(0) => Ok(Verdict::Duplicate(known)),
-        Some(1) => Ok(Verdict::Accept(requested)),
+        None | Some(0) => Ok(Outcome::Duplicate(known)),
+        Some(1) => Ok(Outcome::Accept(requested)),
         Some(_) => Err(ProducerError::SeqGap {
             expected: known.seq + 1,
             received: stamp.seq,
@@ -70,7 +70,7 @@ mod tests {
     fn a_new_producer_starts_at_zero_in_any_epoch() {
         assert_eq!(
             judge(None, &stamp(5, 0)).unwrap(),
-            Verdict::Accept(ProducerState { epoch: 5, seq: 0 })
+            Outcome::Accept(ProducerState { epoch: 5, seq: 0 })
         );
         assert!(matches!(
             judge(None, &stamp(0, 1)),
@@ -86,10 +86,10 @@ mod tests {
         let known = ProducerState { epoch: 1, seq: 4 };
         assert_eq!(
             judge(Some(known), &stamp(1, 5)).unwrap(),
-            Verdict::Accept(ProducerState { epoch: 1, seq: 5 })
+            Outcome::Accept(ProducerState { epoch: 1, seq: 5 })
         );
-        assert_eq!(judge(Some(known), &stamp(1, 4)).unwrap(), Verdict::Duplicate(known));
-        assert_eq!(judge(Some(known), &stamp(1, 0)).unwrap(), Verdict::Duplicate(known));
+        assert_eq!(judge(Some(known), &stamp(1, 4)).unwrap(), Outcome::Duplicate(known));
+        assert_eq!(judge(Some(known), &stamp(1, 0)).unwrap(), Outcome::Duplicate(known));
         assert!(matches!(
             judge(Some(known), &stamp(1, 6)),
             Err(ProducerError::SeqGap {
@@ -112,7 +112,7 @@ mod tests {
         ));
         assert_eq!(
             judge(Some(known), &stamp(2, 0)).unwrap(),
-            Verdict::Accept(ProducerState { epoch: 2, seq: 0 })
+            Outcome::Accept(ProducerState { epoch: 2, seq: 0 })
         );
     }
 }

@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use super::{
     Engine, load,
-    read::MAX_CHUNK_BYTES,
+    read_chunk::MAX_CHUNK_BYTES,
     read_error::ReadError,
     stream::{Snapshot, Stream},
 };

@@ -12,7 +12,7 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
-use super::{appends, chunk::Chunk, expiry::deadline, read_error::ReadError, recent::RecentChunks};
+use super::{chunk::Chunk, expiry::deadline, joined, read_error::ReadError, recent::RecentChunks};
 use crate::{
     protocol::{ContentType, Lifetime, Millis, Offset, ReadFrom, StreamName},
     storage::{Position, Stored, StreamId, StreamRecord},
@@ -216,8 +216,8 @@ impl Stream {
         }
         if self.has_readers() && !update.appends.is_empty() {
             let kind = self.content_type.kind();
-            let joined = appends::join(kind, update.appends.into_iter(), 0);
-            state.recent.push(joined.into_chunk(kind, &update.record, update.base));
+            let content = joined::join(kind, update.appends.into_iter(), 0);
+            state.recent.push(content.into_chunk(kind, &update.record, update.base));
         }
         state.tail = update.tail;
         state.gone = update.gone;

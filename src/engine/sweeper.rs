@@ -1,4 +1,4 @@
-//! Background tasks: expire streams, forget idle ones, and apply new retention rules.
+//! Background tasks: expire streams, evict idle ones, and apply new retention rules.
 
 use std::{
     sync::{Arc, Weak},
@@ -23,7 +23,7 @@ const PAGE: usize = 256;
 /// The wait after new rules could not be applied, because the disk is full or the queue is.
 const RULES_RETRY_INTERVAL: Duration = Duration::from_secs(10);
 
-/// Expires due streams and forgets idle ones for as long as the engine lives.
+/// Expires due streams and evicts idle ones for as long as the engine lives.
 pub(super) async fn sweep(engine: Weak<Shared>, stopped: CancellationToken) {
     let failures = LogThrottle::default();
     let mut ticks = tokio::time::interval(SWEEP_INTERVAL);

@@ -245,12 +245,12 @@ impl<'c> Transaction<'c> {
     }
 
     /// Evicts the writers of a stream that were unused since `before`.
-    pub(super) fn forget_unused_writers(&mut self, slot: Slot, before: Millis) -> Result<(), Unavailable> {
+    pub(super) fn evict_unused_writers(&mut self, slot: Slot, before: Millis) -> Result<(), Unavailable> {
         self.writers(slot)?;
         let id = self.get(slot).stream.id;
-        let forgotten = self.writers.forget_unused(id, before);
+        let evicted = self.writers.evict_unused(id, before);
         let staged = self.get_mut(slot);
-        forgotten.into_iter().for_each(|key| staged.set_writer(key, None));
+        evicted.into_iter().for_each(|key| staged.set_writer(key, None));
         Ok(())
     }
 

@@ -66,7 +66,7 @@ pub(super) fn sweep(tx: &mut Transaction<'_>, slot: Slot) {
     }
     retention::release_unforked(&mut after, forks);
     if let Some(max_age) = max_age.filter(|_| after.earliest > before.earliest)
-        && let Err(error) = tx.forget_unused_writers(slot, now.saturating_sub(max_age))
+        && let Err(error) = tx.evict_unused_writers(slot, now.saturating_sub(max_age))
     {
         let name = &tx.get(slot).stream.name;
         tracing::warn!(%error, stream = %name, "could not evict unused producers; will retry");

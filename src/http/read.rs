@@ -75,7 +75,7 @@ fn cache_control(app: &App, permit: &Permit, parts: &Parts, read: &CatchUp) -> H
     }
 }
 
-/// The body of an set. Its length is announced to an HTTP/1.0 client, which could not tell a
+/// The body of a response. Its length is announced to an HTTP/1.0 client, which could not tell a
 /// broken connection from the end otherwise.
 async fn body(parts: &Parts, read: CatchUp) -> Result<Body, Problem> {
     let len = match read.body_len() {

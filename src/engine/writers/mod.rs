@@ -107,7 +107,7 @@ impl Writers {
         Some(&self.known.get(key)?.state.progress)
     }
 
-    /// Notes where a writer stands. Returns the writers that were forgotten for it, those unused
+    /// Notes where a writer stands. Returns the writers that were evicted for it, those unused
     /// for longest first: `limit` are kept without a scope, and as many of all scopes together.
     fn set(&mut self, key: &str, state: WriterState, limit: usize) -> Vec<String> {
         self.insert(key, state);
@@ -124,8 +124,8 @@ impl Writers {
         }
     }
 
-    /// Forgets the writers unused since `before`. Returns them.
-    fn forget_unused(&mut self, before: Millis) -> Vec<String> {
+    /// Evicts the writers unused since `before`. Returns them.
+    fn evict_unused(&mut self, before: Millis) -> Vec<String> {
         let unused = self.known.iter().filter(|(_, known)| known.state.used_at < before);
         let unused: Vec<String> = unused.map(|(key, _)| (**key).to_owned()).collect();
         unused.iter().for_each(|key| self.remove(key));

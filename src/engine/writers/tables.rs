@@ -63,8 +63,8 @@ impl WriterTables {
     }
 
     /// Evicts the writers of a loaded stream that were unused since `before`; returns them.
-    pub(in crate::engine) fn forget_unused(&mut self, id: StreamId, before: Millis) -> Vec<String> {
-        self.change(id, |writers| writers.forget_unused(before))
+    pub(in crate::engine) fn evict_unused(&mut self, id: StreamId, before: Millis) -> Vec<String> {
+        self.change(id, |writers| writers.evict_unused(before))
     }
 
     /// Drops a stream's table, because the stream is gone or its stored writers may differ.

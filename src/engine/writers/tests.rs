@@ -44,7 +44,7 @@ fn keys_of_different_scopes_never_meet() {
 }
 
 #[test]
-fn the_longest_unused_are_forgotten_first() {
+fn the_longest_unused_are_evicted_first() {
     let mut writers = Writers::default();
     for id in ["a", "b", "c"] {
         assert!(set(&mut writers, id, 3).is_empty());
@@ -67,7 +67,7 @@ fn the_longest_unused_are_forgotten_first() {
 }
 
 #[test]
-fn a_scope_forgets_its_own_before_anybody_elses() {
+fn a_scope_evicts_its_own_before_anybody_elses() {
     let mut writers = Writers::default();
     set(&mut writers, "plain", 100);
     set(&mut writers, &key(2, "other"), 100);
@@ -89,14 +89,14 @@ fn a_scope_forgets_its_own_before_anybody_elses() {
 }
 
 #[test]
-fn unused_writers_are_forgotten_by_their_age() {
+fn unused_writers_are_evicted_by_their_age() {
     let mut writers = Writers::default();
     for id in ["a", "b", "c"] {
         set(&mut writers, id, 3);
     }
-    let mut forgotten = writers.forget_unused(2);
-    forgotten.sort_unstable();
-    assert_eq!(forgotten, ["a", "b"]);
+    let mut evicted = writers.evict_unused(2);
+    evicted.sort_unstable();
+    assert_eq!(evicted, ["a", "b"]);
     check(&writers);
 }
 
