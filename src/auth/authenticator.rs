@@ -5,6 +5,7 @@ use std::{net::IpAddr, sync::Arc, time::Duration};
 use arc_swap::ArcSwap;
 use tokio::sync::Notify;
 
+use super::AuthConfig;
 use super::{
     cache::{FailedTokens, TokenCache, digest_of},
     keys::{KeyFiles, KeySet, KeysError},
@@ -12,7 +13,7 @@ use super::{
     throttle::{FailedChecks, Rate},
     token::{Token, TokenError},
 };
-use crate::{clock::Clock, config::AuthConfig};
+use crate::clock::Clock;
 
 /// Verifies tokens against the configured keys and caches the results.
 pub struct Authenticator {

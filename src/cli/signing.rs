@@ -10,7 +10,7 @@ use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use rustls::pki_types::{PrivateKeyDer, pem::PemObject as _};
 use serde_json::{Value, json};
 
-use crate::{auth::keys::pem, config::AuthConfig};
+use crate::auth::{AuthConfig, keys::pem};
 
 /// Why a private key cannot sign.
 #[derive(Debug, thiserror::Error)]

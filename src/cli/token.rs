@@ -6,7 +6,7 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use super::{error::CliError, signing::SigningKey};
-use crate::{clock::Clock, config::AuthConfig, protocol::StreamName, settings::duration};
+use crate::{auth::AuthConfig, clock::Clock, protocol::StreamName, settings::duration};
 
 /// Sign a token, as the app would, and print it.
 #[derive(Debug, Args)]
