@@ -15,13 +15,11 @@ use super::token::TokenError;
 /// # Errors
 /// [`TokenError::Repeated`], or [`TokenError::Malformed`] for a token that is not UTF-8.
 pub fn candidates<'a>(query: Option<&'a str>, headers: &'a HeaderMap) -> Result<Vec<Cow<'a, str>>, TokenError> {
-    let mut tokens = Vec::new();
-    if let Some(token) = from_query(query.unwrap_or_default())? {
-        tokens.push(token);
+    let mut tokens = Vec::with_capacity(2);
+    if let Some(query) = query {
+        tokens.extend(from_query(query)?);
     }
-    if let Some(token) = from_headers(headers)? {
-        tokens.push(token);
-    }
+    tokens.extend(from_headers(headers)?);
     Ok(tokens)
 }
 

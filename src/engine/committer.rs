@@ -253,7 +253,7 @@ impl Core {
             now: self.clock.millis(),
         };
         self.writers.trim(context.now);
-        let mut tx = Transaction::new(context, &mut self.ids, &mut self.writers);
+        let mut tx = Transaction::new(context, requests.len(), &mut self.ids, &mut self.writers);
         for request in &mut requests {
             tx.next_command();
             request.stage(&mut tx);

@@ -1,11 +1,8 @@
 //! Live reads: waiting for what comes next (sections 5.7 and 5.8).
 
-use std::{
-    pin::pin,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
 };
 
 use super::{
@@ -194,9 +191,9 @@ impl Follower {
     /// When the store cannot be read, or no longer has what comes next.
     pub async fn next(&mut self) -> Result<Event, ReadError> {
         loop {
-            let mut woken = pin!(self.reader.stream().wake().notified());
-            // Registered before looking, so that nothing published in between is missed.
-            woken.as_mut().enable();
+            // Made before looking, so that nothing published in between is missed: `notify_waiters`
+            // reaches every future that exists. Most steps find something and never register it.
+            let woken = self.reader.stream().wake().notified();
             let snapshot = self.reader.stream().snapshot();
             if self.at_beginning {
                 self.at = self.at.max(snapshot.earliest());

@@ -84,8 +84,13 @@ impl Staged {
         }
         let stored = stored_len(framing, content.len() as u64);
         self.tail += stored;
-        self.appends
-            .push((usize::try_from(stored).unwrap_or(usize::MAX), content));
+        let append = (usize::try_from(stored).unwrap_or(usize::MAX), content);
+        if self.appends.is_empty() {
+            // Without room for more: most batches have one append to a stream.
+            self.appends = vec![append];
+        } else {
+            self.appends.push(append);
+        }
     }
 
     /// The appends must not land more than `headroom` further back.

@@ -1,11 +1,8 @@
 //! A stream in memory: its published state, and a signal for those who wait for more.
 
-use std::{
-    fmt,
-    sync::{
-        Arc, OnceLock,
-        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed},
-    },
+use std::sync::{
+    Arc, OnceLock,
+    atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed},
 };
 
 use bytes::Bytes;
@@ -67,9 +64,11 @@ pub struct Identity {
     created_at: Millis,
 }
 
-impl fmt::Display for Identity {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:x}-{:x}", self.created_at, self.id)
+impl Identity {
+    /// Two numbers that no other stream has both of.
+    #[must_use]
+    pub fn numbers(&self) -> [u64; 2] {
+        [self.created_at, self.id]
     }
 }
 

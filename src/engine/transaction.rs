@@ -91,11 +91,12 @@ impl Settled {
 }
 
 impl<'c> Transaction<'c> {
-    pub(super) fn new(context: Context<'c>, ids: &'c mut Ids, writers: &'c mut WriterTables) -> Self {
+    /// A batch of that many commands.
+    pub(super) fn new(context: Context<'c>, commands: usize, ids: &'c mut Ids, writers: &'c mut WriterTables) -> Self {
         let judged = context.storage.is_shared().then(Judged::default);
         Self {
             context,
-            staged: Vec::new(),
+            staged: Vec::with_capacity(commands.min(MAX_SCANNED)),
             by_id: HashMap::new(),
             created: HashMap::new(),
             ids,
@@ -274,7 +275,7 @@ impl<'c> Transaction<'c> {
         match &self.judged {
             Some(judged) => self.separate_groups(judged.partition()),
             None => {
-                let mut group = Group::default();
+                let mut group = Group::from(Vec::with_capacity(self.staged.len()));
                 for staged in &self.staged {
                     staged.changes(&mut group.changes);
                 }

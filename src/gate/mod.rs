@@ -156,8 +156,7 @@ impl Gate {
     /// # Errors
     /// [`Refusal`]
     pub fn admit_parts(&self, parts: &Parts) -> Result<Admission, Refusal> {
-        let listener = parts.extensions.get::<ListenerKind>().copied();
-        let listener = listener.unwrap_or(ListenerKind::Public);
+        let listener = ListenerKind::of(&parts.extensions);
         // The peers of the internal listener were chosen by the operator, and share addresses.
         let client = match listener {
             ListenerKind::Public => parts.extensions.get::<Origin>().and_then(|origin| origin.client_ip),

@@ -106,12 +106,22 @@ const TAG_LEN: usize = 96;
 
 /// The entity tag of a range of a stream. It changes when the stream is closed.
 pub(super) fn tag(stream: Identity, start: Offset, end: Offset, closed: bool) -> String {
-    let mark = if closed { ":c" } else { "" };
-    let (start, end) = (start.position, end.position);
+    let [created_at, id] = stream.numbers();
     let mut tag = String::with_capacity(TAG_LEN);
-    // Writing to a string cannot fail.
-    let _ = write!(tag, "\"{stream}:{start}:{end}{mark}\"");
+    // Not with a colon before the end: earlier versions did so, and wrote positions in decimal.
+    for (mark, number) in [('"', created_at), ('-', id), (':', start.position), ('-', end.position)] {
+        tag.push(mark);
+        push_hex(&mut tag, number);
+    }
+    tag.push_str(if closed { ":c\"" } else { "\"" });
     tag
+}
+
+/// Every read has a tag, and the formatter costs several times as much.
+fn push_hex(text: &mut String, number: u64) {
+    let digits = number.checked_ilog2().map_or(1, |log| log / 4 + 1);
+    let digits = (0..digits).rev().map(|digit| (number >> (4 * digit)) as u32 & 0xf);
+    text.extend(digits.filter_map(|digit| char::from_digit(digit, 16)));
 }
 
 /// Whether `If-None-Match` names this tag (RFC 9110, section 13.1.2: weak comparison).

@@ -78,11 +78,8 @@ fn location(app: &App, parts: &Parts) -> Option<HeaderValue> {
     let original = parts.extensions.get::<axum::extract::OriginalUri>();
     let path = original.map_or(parts.uri.path(), |original| original.0.path());
     let trusted = || {
-        parts
-            .extensions
-            .get::<Origin>()
-            .map(Origin::base_url)
-            .unwrap_or_default()
+        let origin = parts.extensions.get::<Origin>();
+        origin.map_or_else(String::new, |origin| origin.base_url(&parts.uri, &parts.headers))
     };
     let base = app.settings().origin.clone().unwrap_or_else(trusted);
     HeaderValue::try_from(format!("{base}{path}")).ok()

@@ -61,7 +61,7 @@ impl LiveSlot {
 /// The network of a request's client; `None` where many clients share it.
 pub(super) fn client(app: &App, parts: &Parts) -> Option<u64> {
     let client = parts.extensions.get::<Origin>().and_then(|origin| origin.client_ip);
-    let is_internal = parts.extensions.get::<ListenerKind>() == Some(&ListenerKind::Internal);
+    let is_internal = ListenerKind::of(&parts.extensions) == ListenerKind::Internal;
     let client = client.filter(|ip| !is_internal && !contains(app.settings().proxy.trusted(), *ip));
     client.map(network)
 }

@@ -18,7 +18,10 @@ pub(super) fn empty(status: StatusCode) -> Response<Body> {
 }
 
 pub(super) fn offset(at: Offset) -> HeaderValue {
-    text(&at)
+    // A string without spare capacity becomes a value as it is.
+    let mut text = String::with_capacity(Offset::TEXT_BYTES);
+    let _ = write!(text, "{at}");
+    owned(text)
 }
 
 pub(super) fn number(value: u64) -> HeaderValue {

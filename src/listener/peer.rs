@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
+use http::Extensions;
 use ipnet::IpNet;
 
 /// The TCP peer of a connection, as an extension of each of its requests. It may be a proxy.
@@ -9,13 +10,22 @@ use ipnet::IpNet;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PeerAddr(pub SocketAddr);
 
-/// The listener of a connection, as an extension of each of its requests.
+/// The listener of a connection, as an extension of each of its requests, except for the public
+/// one, whose requests go without.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ListenerKind {
     /// For browsers and other clients.
     Public,
     /// Plain HTTP for the app servers on the allow-list.
     Internal,
+}
+
+impl ListenerKind {
+    /// The listener of a request.
+    #[must_use]
+    pub(crate) fn of(extensions: &Extensions) -> Self {
+        extensions.get().copied().unwrap_or(Self::Public)
+    }
 }
 
 /// The result of the TLS handshake, as an extension of each request on a TLS connection.

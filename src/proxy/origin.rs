@@ -5,7 +5,7 @@ use std::{
     net::{IpAddr, Ipv6Addr},
 };
 
-use http::HeaderValue;
+use http::{HeaderMap, HeaderValue, Uri, header};
 
 /// A header that violates its grammar: none of it is believed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,9 +55,18 @@ impl Host {
         (!bytes.is_empty() && bytes.len() <= 261 && bytes.iter().all(fits)).then(|| Self(value.clone()))
     }
 
+    /// The host in a request; a target in absolute form takes precedence over `Host` (RFC 9112,
+    /// section 3.2.2).
+    fn asked(target: &Uri, headers: &HeaderMap) -> Option<Self> {
+        match target.authority() {
+            Some(authority) => Self::parse(authority.as_str()).ok(),
+            None => headers.get(header::HOST).and_then(Self::new),
+        }
+    }
+
     /// Whether it names the client's own machine or network, so that a URL with it cannot lead to a
     /// third party.
-    pub(super) fn is_local(&self) -> bool {
+    fn is_local(&self) -> bool {
         if self.as_str().eq_ignore_ascii_case("localhost") {
             return true;
         }
@@ -99,18 +108,20 @@ impl fmt::Debug for Host {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Origin {
     pub scheme: Scheme,
-    /// The host named by a trusted proxy, or else by the request if it is local to the client;
-    /// `None` without one that fits in a URL.
+    /// The host named by a trusted proxy.
     pub host: Option<Host>,
     /// `None` when the application is embedded in a server that does not tell.
     pub client_ip: Option<IpAddr>,
 }
 
 impl Origin {
-    /// `https://host`, or an empty string without a host, which makes a relative reference.
+    /// `https://host` for a request with this target and these headers: with the host named by a
+    /// trusted proxy, or else by the request if it is local to the client. An empty string without
+    /// one that fits in a URL, which makes a relative reference.
     #[must_use]
-    pub fn base_url(&self) -> String {
-        match &self.host {
+    pub fn base_url(&self, target: &Uri, headers: &HeaderMap) -> String {
+        let asked = || Host::asked(target, headers).filter(Host::is_local);
+        match self.host.clone().or_else(asked) {
             Some(host) => format!("{}://{}", self.scheme.as_str(), host.as_str()),
             None => String::new(),
         }

@@ -43,7 +43,8 @@ fn origin_of(kind: ForwardedHeaders, mut request: Request<()>) -> String {
         assert!(!name.as_str().contains("forwarded") && name != "x-real-ip", "{name}");
     }
     let origin = request.extensions().get::<Origin>().unwrap();
-    format!("{} {}", origin.base_url(), origin.client_ip.unwrap())
+    let base_url = origin.base_url(request.uri(), request.headers());
+    format!("{base_url} {}", origin.client_ip.unwrap())
 }
 
 fn x(peer: &str, headers: &[(&str, &str)]) -> String {
@@ -232,8 +233,9 @@ fn headers_of_other_peers_are_neither_believed_nor_passed_on() {
     let mut request = request(PROXY, &all);
     ProxyTrust::new(&off, TransportMode::Http).apply(&mut request);
     assert_eq!(request.headers().len(), 1);
+    let origin = request.extensions().get::<Origin>().unwrap();
     assert_eq!(
-        request.extensions().get::<Origin>().unwrap().base_url(),
+        origin.base_url(request.uri(), request.headers()),
         "http://localhost:4437"
     );
 }

@@ -7,14 +7,14 @@ use std::{
 };
 
 use axum::extract::ConnectInfo;
-use http::{HeaderMap, HeaderName, HeaderValue, Request, header};
+use http::{HeaderMap, HeaderName, Request};
 use ipnet::IpNet;
 
 use super::{
     chain::Claims,
     forwarded,
     identity::IdentityHeader,
-    origin::{Host, Malformed, Origin, Scheme},
+    origin::{Malformed, Origin, Scheme},
     x_forwarded,
 };
 use crate::{
@@ -78,7 +78,7 @@ impl ProxyTrust {
         });
         let origin = Origin {
             scheme,
-            host: claims.host.or_else(|| host(request).filter(Host::is_local)),
+            host: claims.host,
             client_ip: claims.client_ip.or(peer),
         };
         let headers = request.headers_mut();
@@ -119,17 +119,6 @@ fn peer<B>(request: &Request<B>) -> Option<IpAddr> {
     address.map(|address| address.ip().to_canonical())
 }
 
-/// The host in the request; a target in absolute form takes precedence over `Host` (RFC 9112,
-/// section 3.2.2).
-fn host<B>(request: &Request<B>) -> Option<Host> {
-    match request.uri().authority() {
-        Some(authority) => HeaderValue::from_str(authority.as_str())
-            .ok()
-            .and_then(|value| Host::new(&value)),
-        None => request.headers().get(header::HOST).and_then(Host::new),
-    }
-}
-
 /// Removes every forwarding header. A request without one costs a single pass over its names.
 fn strip(headers: &mut HeaderMap) {
     while let Some(name) = headers.keys().find(|name| is_forwarding(name)).cloned() {
@@ -138,8 +127,10 @@ fn strip(headers: &mut HeaderMap) {
 }
 
 pub(crate) fn is_forwarding(name: &HeaderName) -> bool {
-    let name = name.as_str();
-    name.starts_with("x-forwarded") || name == "forwarded" || name == "x-real-ip"
+    match name.as_str().as_bytes() {
+        [b'x', b'-', rest @ ..] => rest.starts_with(b"forwarded") || rest == b"real-ip",
+        name => name == b"forwarded",
+    }
 }
 
 /// An application that gets its requests through a [`ProxyTrust`].

@@ -1,16 +1,19 @@
 //! Bounded memories of verified and of failed tokens.
 
-use std::{hash::RandomState, sync::Arc};
+use std::{
+    hash::{Hash, Hasher, RandomState},
+    sync::Arc,
+};
 
 use aws_lc_rs::digest;
 use quick_cache::{
-    UnitWeighter,
+    Equivalent, UnitWeighter,
     sync::{Cache, DefaultLifecycle},
 };
 
 use super::{principal::Verified, token::TokenError};
 
-type Entries = Cache<Box<str>, Arc<Verified>, UnitWeighter, RandomState>;
+type Entries = Cache<Key<Box<str>>, Arc<Verified>, UnitWeighter, RandomState>;
 
 /// A bounded cache of verified tokens, keyed by the whole token.
 ///
@@ -19,6 +22,34 @@ type Entries = Cache<Box<str>, Arc<Verified>, UnitWeighter, RandomState>;
 pub(super) struct TokenCache {
     /// `None` for a size of 0.
     entries: Option<Entries>,
+}
+
+/// A token, compared as a whole and hashed by its end. That is a part of its signature, which is
+/// as good as random in a token that verifies; the rest would only make the hash slower.
+struct Key<T>(T);
+
+/// Bytes of a token that are hashed.
+const HASHED_BYTES: usize = 32;
+
+impl<T: AsRef<str>> Hash for Key<T> {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        let token = self.0.as_ref().as_bytes();
+        token.last_chunk::<HASHED_BYTES>().map_or(token, |end| end).hash(state);
+    }
+}
+
+impl PartialEq for Key<Box<str>> {
+    fn eq(&self, other: &Self) -> bool {
+        self.0 == other.0
+    }
+}
+
+impl Eq for Key<Box<str>> {}
+
+impl Equivalent<Key<Box<str>>> for Key<&str> {
+    fn equivalent(&self, key: &Key<Box<str>>) -> bool {
+        *self.0 == *key.0
+    }
 }
 
 impl TokenCache {
@@ -36,18 +67,18 @@ impl TokenCache {
     }
 
     pub(super) fn get(&self, token: &str) -> Option<Arc<Verified>> {
-        self.entries.as_ref()?.get(token)
+        self.entries.as_ref()?.get(&Key(token))
     }
 
     pub(super) fn insert(&self, token: &str, verified: Arc<Verified>) {
         if let Some(entries) = &self.entries {
-            entries.insert(token.into(), verified);
+            entries.insert(Key(token.into()), verified);
         }
     }
 
     pub(super) fn remove(&self, token: &str) {
         if let Some(entries) = &self.entries {
-            entries.remove(token);
+            entries.remove(&Key(token));
         }
     }
 

@@ -22,3 +22,14 @@ fn a_size_of_zero_caches_nothing() {
     assert!(cache.get("token").is_none());
     assert_eq!(cache.len(), 0);
 }
+
+#[test]
+fn tokens_with_the_same_end_are_different_tokens() {
+    let cache = TokenCache::new(10);
+    let end = "e".repeat(2 * HASHED_BYTES);
+    cache.insert(&format!("a{end}"), verified());
+    assert!(cache.get(&format!("a{end}")).is_some());
+    assert!(cache.get(&format!("b{end}")).is_none());
+    cache.remove(&format!("b{end}"));
+    assert_eq!(cache.len(), 1);
+}

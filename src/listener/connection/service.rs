@@ -84,7 +84,9 @@ where
         let mut request = request.map(Body::new);
         let extensions = request.extensions_mut();
         extensions.insert(self.peer);
-        extensions.insert(self.kind);
+        if self.kind != ListenerKind::Public {
+            extensions.insert(self.kind);
+        }
         if let Some(tls) = self.tls {
             extensions.insert(tls);
         }

@@ -88,7 +88,7 @@ pub(super) fn app() -> Router {
 
 async fn echo(request: Request) -> String {
     let peer = request.extensions().get::<PeerAddr>().unwrap().0;
-    let kind = *request.extensions().get::<ListenerKind>().unwrap();
+    let kind = ListenerKind::of(request.extensions());
     let tls = request.extensions().get::<TlsInfo>().copied();
     let (parts, body) = request.into_parts();
     let body = match body.collect().await {

@@ -25,7 +25,7 @@ pub struct Offset {
 impl fmt::Display for Offset {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let digits = self.position.saturating_mul(UNIT);
-        let mut text = [b'_'; 2 * DIGITS + 1];
+        let mut text = [b'_'; Self::TEXT_BYTES];
         let (before, after) = text.split_at_mut(DIGITS);
         let fits = put_digits(before, self.incarnation) && put_digits(after.split_at_mut(1).1, digits);
         match std::str::from_utf8(&text) {
@@ -52,6 +52,9 @@ impl Offset {
         incarnation: 0,
         position: 0,
     };
+
+    /// The length of an offset's text.
+    pub const TEXT_BYTES: usize = 2 * DIGITS + 1;
 
     /// The last position that an offset can hold, and so the maximum size of a stream.
     pub const MAX_POSITION: u64 = 999_999_999_999_999;

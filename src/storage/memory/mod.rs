@@ -174,7 +174,9 @@ impl State {
         // Tails changed by the batch itself; `None`: removed.
         let mut tails: HashMap<StreamId, Option<Position>> = HashMap::new();
         let (mut growth, mut shrinkage) = (0u64, 0u64);
-        for change in batch {
+        // The last step needs no note of what it changes, so that a lone append makes no map.
+        let is_last = |index: usize| index + 1 == batch.len();
+        for (index, change) in batch.iter().enumerate() {
             match change {
                 Change::Put { name, record } => {
                     if let Some(entry) = self.streams.get(&record.id) {
@@ -193,7 +195,9 @@ impl State {
                     }
                     let len: u64 = data.iter().map(|piece| piece.len() as u64).sum();
                     growth += len;
-                    tails.insert(*id, Some(at + len));
+                    if !is_last(index) {
+                        tails.insert(*id, Some(at + len));
+                    }
                 }
                 Change::Writer { id, key, state } => {
                     let known = self.streams.get(id).and_then(|entry| entry.writer(key));
