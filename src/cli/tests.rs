@@ -1,6 +1,7 @@
 use std::{fs, path::Path};
 
 use clap::{Parser, Subcommand};
+use serde_json::json;
 
 use super::{explain, keys, token};
 use crate::{
@@ -302,6 +303,26 @@ fn explain_names_the_rule_that_refuses() {
             assert!(printed.contains(words), "{words}\n{printed}");
         }
     }
+}
+
+#[test]
+fn explain_judges_each_part_of_a_token_alone() {
+    let pair = Pair::new();
+    let now = Clock::system().secs();
+    let refused = |token: &str| {
+        let (printed, _) = pair.explain(&[token, "GET", STREAM]);
+        let lines = printed.lines().filter(|line| line.starts_with("NO "));
+        let labels = lines.filter_map(|line| line.split_whitespace().nth(1).map(str::to_owned));
+        labels.collect::<Vec<_>>()
+    };
+    let signatory = Signatory::new(9);
+    let claims = with(client(now, STREAM, &["read"]), "aud", json!("other"));
+    let unsigned = claims.to_string();
+    let claims = with(claims, "exp", json!(now - 60));
+    assert_eq!(refused(&signatory.token(&claims)), ["signature", "exp"]);
+    let claims = with(with(claims, "iat", json!(now + 900)), "iss", json!("x"));
+    assert_eq!(refused(&signatory.token(&claims)), ["signature", "exp", "iat", "iss"]);
+    assert_eq!(refused(&signatory.sign(r#"{"alg":"none"}"#, &unsigned)), ["header"]);
 }
 
 #[test]

@@ -98,7 +98,13 @@ impl Layers {
         let Ok(value) = figment::value::Value::serialize(value) else {
             return;
         };
-        self.figment = std::mem::take(&mut self.figment).merge(Setting { path, value, origin });
+        let mut figment = std::mem::take(&mut self.figment);
+        if value.as_array().is_some() {
+            // A list that is merged into a list would keep the origin of the first.
+            let value = false.into();
+            figment = figment.merge(Setting { path, value, origin });
+        }
+        self.figment = figment.merge(Setting { path, value, origin });
     }
 }
 

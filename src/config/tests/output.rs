@@ -22,6 +22,19 @@ fn the_merged_result_names_the_origin_of_each_value() {
 }
 
 #[test]
+fn the_origin_of_a_list_is_the_layer_that_replaced_it() {
+    let place = toml("[auth]\nverify_key = \"/k.pem\"\nissuer = [\"a\"]\n[proxy]\ntrusted_proxies = [\"10.0.0.1\"]\n")
+        .var("DS_AUTH__ISSUER", "b")
+        .var("DS_PROXY__TRUSTED_PROXIES", "[]");
+    let layers = place.ok().layers;
+    assert_eq!(layers.origin("auth.issuer").to_string(), "DS_AUTH__ISSUER");
+    assert_eq!(
+        layers.origin("proxy.trusted_proxies").to_string(),
+        "DS_PROXY__TRUSTED_PROXIES"
+    );
+}
+
+#[test]
 fn the_merged_result_loads_again_as_the_same() {
     let place = rails(
         "production",
