@@ -1,11 +1,9 @@
-//! Imports follow the layers of `ARCHITECTURE.md`, and no two files import each other.
-//!
-//! The layers are read from the block in that page which is marked `layers`, so the page and the
-//! code cannot disagree. A path counts for the file that defines what it names: a name that a
-//! folder's `mod.rs` only re-exports belongs to the file behind it. A folder's root module composes the folder,
-//! so what it takes from the files in the folder is no arrow.
+//! Imports follow the layers of `ARCHITECTURE.md`, and no two files import each other. The layers
+//! are the `layers` block of that page. A path counts for the file that defines the name: a name
+//! re-exported by a folder's `mod.rs` belongs to the file it comes from. A folder's root module
+//! composes the folder, so its imports from files in the folder do not count.
 
-#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, clippy::expect_used)]
+#![cfg(test)]
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -17,17 +15,17 @@ use syn::{Item, ItemUse, UseTree, Visibility, visit::Visit};
 
 type Segments = Vec<String>;
 
-/// A source file: its module path and what it says.
+/// A source file: its module path and its syntax.
 struct Source {
     file: PathBuf,
     module: Segments,
     syntax: syn::File,
 }
 
-/// What a file names in `use` declarations and in paths.
+/// The names that a file uses in `use` declarations and paths.
 #[derive(Default)]
 struct Names {
-    /// The modules within the file that enclose what is being visited.
+    /// The inline modules that enclose the item being visited.
     inner: Segments,
     paths: Vec<(Segments, Segments)>,
 }
@@ -163,7 +161,7 @@ impl Tree {
         }
     }
 
-    /// Who names something of whom; no file names itself.
+    /// The files that each file uses, without itself.
     fn arrows(&self) -> BTreeSet<(usize, usize)> {
         let mut arrows = BTreeSet::new();
         for (from, source) in self.sources.iter().enumerate() {
@@ -186,7 +184,7 @@ impl Tree {
         arrows
     }
 
-    /// The file that defines what a path from the crate's root names.
+    /// The file that defines the name of an absolute path.
     fn file_of(&self, path: &[String]) -> Option<usize> {
         let mut path = path.to_vec();
         for _ in 0..16 {
@@ -226,7 +224,7 @@ fn collect(folder: &Path, files: &mut Vec<PathBuf>) {
     files.sort();
 }
 
-/// Reads a file; `None` for what only tests and fuzz targets compile.
+/// Reads a file; `None` for files that only tests and fuzz targets compile.
 fn source(path: PathBuf) -> Option<Source> {
     let file = path.strip_prefix(root()).unwrap().to_owned();
     let mut module: Segments = file
@@ -246,7 +244,7 @@ fn source(path: PathBuf) -> Option<Source> {
     Some(Source { file, module, syntax })
 }
 
-/// The paths of a `use` declaration, and the name that each goes by afterwards.
+/// The paths of a `use` declaration, each with the name it introduces.
 fn leaves(tree: &UseTree) -> Vec<(Segments, String)> {
     match tree {
         UseTree::Path(path) => prefixed(&path.ident.to_string(), leaves(&path.tree)),
@@ -269,7 +267,7 @@ fn prefixed(first: &str, leaves: Vec<(Segments, String)>) -> Vec<(Segments, Stri
         .collect()
 }
 
-/// A path as it is seen from the crate's root; `None` for paths of other crates and of locals.
+/// A path from the crate's root; `None` for other crates and locals.
 fn absolute(path: &[String], module: &[String], modules: &BTreeMap<Segments, usize>) -> Option<Segments> {
     let mut at = module.to_vec();
     let mut rest = path;

@@ -1,8 +1,8 @@
-//! A data directory that nobody may write to any more, under way and at a start.
+//! A data directory that becomes read-only, while serving and at startup.
 
 use super::{PERSISTENT, Server, Setup, disks::SmallDisk, read_all, support::until};
 
-/// A stream that others look at while the disk is broken.
+/// A stream that is read while the disk is broken.
 struct Kept(String);
 
 impl Kept {
@@ -33,7 +33,7 @@ impl Kept {
     }
 }
 
-/// Every way to write is refused with a problem that says why, and nothing of it is done.
+/// Every write is refused with a problem that gives the reason, and changes nothing.
 #[track_caller]
 fn refuses_writes(server: &Server) {
     let appended = server.post("s").text("x").send();
@@ -50,7 +50,6 @@ fn refuses_writes(server: &Server) {
     server.raw("GET", "/up").send().expect(200);
 }
 
-/// Permissions are taken away and given back; the server stays.
 fn frozen(mode: &str) {
     let disk = SmallDisk::ext4(24);
     let setup = disk.setup(mode);
@@ -76,12 +75,12 @@ fn frozen(mode: &str) {
 }
 
 #[test]
-fn a_frozen_directory_is_read_and_written_again_when_it_may_be() {
+fn a_read_only_directory_stays_readable_and_becomes_writable_again() {
     PERSISTENT.into_iter().for_each(frozen);
 }
 
-/// The file system gives up, as after an error of its disk. The server goes on reading; one that
-/// is started says what is wrong; after a repair everything is there.
+/// ext4 remounts read-only after an error. A running server keeps reading, a new one reports the
+/// error, and after a repair all data is there.
 fn broken(mode: &str) {
     let disk = SmallDisk::ext4(24);
     let setup = disk.setup(mode);
@@ -121,8 +120,8 @@ fn refuses_to_start(setup: &Setup) {
 }
 
 #[test]
-fn a_broken_file_system_is_read_and_good_again_after_a_repair() {
-    // What file-fast acknowledges may be in memory only when the file system gives up.
+fn a_failed_file_system_stays_readable_and_recovers_after_fsck() {
+    // file-fast may lose acknowledged data when the file system fails.
     broken("acid");
     broken("file-durable");
 }

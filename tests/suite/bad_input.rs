@@ -1,4 +1,4 @@
-//! What a client gets wrong is answered with a problem that names it, and stores nothing.
+//! Bad input: a problem names the header or parameter, and nothing is stored.
 
 use super::support::{
     http::{Answer, Request},
@@ -7,7 +7,7 @@ use super::support::{
 
 const SEVENTEEN_DIGITS: &str = "0000000000000000_00000000000000003";
 
-/// A request for the stream `s`, the header or parameter to be named, and what is sent.
+/// A request for the stream `s`, and the header or parameter that the problem must name.
 struct Bad {
     what: &'static str,
     method: &'static str,
@@ -286,17 +286,17 @@ fn check(cases: &[Bad]) {
 }
 
 #[test]
-fn creating_with_something_wrong_creates_nothing() {
+fn an_invalid_create_creates_nothing() {
     check(&creating());
 }
 
 #[test]
-fn appending_with_something_wrong_appends_nothing() {
+fn an_invalid_append_appends_nothing() {
     check(&appending());
 }
 
 #[test]
-fn reading_with_something_wrong_names_it() {
+fn an_invalid_read_names_the_parameter() {
     check(&reading());
 }
 
@@ -311,7 +311,7 @@ fn deep_json_is_refused_and_does_no_harm() {
 }
 
 #[test]
-fn a_value_that_only_counts_when_true_is_never_an_error() {
+fn stream_closed_values_other_than_true_are_ignored() {
     let server = Setup::new().start();
     server.text_stream("s", "");
     for value in ["false", "yes", "1", ""] {
@@ -329,7 +329,7 @@ fn an_unknown_parameter_or_header_is_no_error() {
 }
 
 #[test]
-fn unknown_methods_and_paths_are_answered_with_what_there_is() {
+fn unknown_methods_and_paths_get_405_and_404() {
     let server = Setup::new().start();
     let answer = server.request("PATCH", "s").send();
     answer.problem(405);

@@ -12,7 +12,7 @@ use super::support::{
     until,
 };
 
-/// The command with a umask that takes nothing from anybody.
+/// The server's command under this umask.
 fn generous(setup: &Setup, arguments: &[&str]) -> Command {
     with_umask("000", setup, arguments)
 }
@@ -22,7 +22,7 @@ fn with_umask(umask: &str, setup: &Setup, arguments: &[&str]) -> Command {
     command
         .args(["-c", &format!("umask {umask}; exec \"$0\" \"$@\""), BIN])
         .args(arguments);
-    setup.equip(&mut command);
+    setup.configure(&mut command);
     command
 }
 
@@ -30,7 +30,7 @@ fn mode(path: &Path) -> u32 {
     fs::symlink_metadata(path).unwrap().permissions().mode() & 0o777
 }
 
-/// Everything below a directory, with itself.
+/// A directory and everything below it.
 fn everything(dir: &Path) -> Vec<PathBuf> {
     let mut found = vec![dir.to_owned()];
     for entry in fs::read_dir(dir).unwrap() {
@@ -54,13 +54,13 @@ fn all_private(dir: &Path) {
 }
 
 #[test]
-fn a_data_directory_and_what_is_copied_from_it_are_private() {
-    // A umask may take from the owner too.
+fn data_directories_and_copies_are_private() {
+    // A umask can mask the owner's bits too.
     for (kind, umask) in [("acid", "000"), ("file-durable", "777"), ("file-fast", "000")] {
         let setup = Setup::new().on_disk(kind);
-        let server = setup.launch_by(with_umask(umask, &setup, &[]));
+        let server = setup.spawn_with(with_umask(umask, &setup, &[]));
         server.log.wait_for("serving");
-        // Large enough for a data file of its own.
+        // Large enough for its own data file.
         server.put("a").text(&"x".repeat(300_000)).send().expect(201);
         for _ in 0..20 {
             server.post("a").text(&"x".repeat(300_000)).send().expect(204);
@@ -91,7 +91,7 @@ fn a_data_directory_and_what_is_copied_from_it_are_private() {
 }
 
 #[test]
-fn a_directory_that_others_may_look_into_is_warned_of_and_used() {
+fn a_world_readable_directory_is_used_with_a_warning() {
     let setup = Setup::new().acid();
     let data = setup.data_dir();
     fs::create_dir(&data).unwrap();
@@ -108,7 +108,7 @@ fn a_directory_that_others_may_look_into_is_warned_of_and_used() {
         .log
         .wait_for("has the mode 0755, so other users may look into it: chmod -R go-rwx");
     server.put("a").text("x").send().expect(201);
-    // A process that can open the lock file can keep the server from starting.
+    // A process that can open the lock file can block the server's start.
     assert_eq!(mode(&data.join("LOCK")), 0o600);
     let made = everything(&data);
     assert!(
@@ -169,7 +169,7 @@ fn generated_keys_are_private_whatever_the_umask() {
         (mode(&at("")), mode(&at("signing_key.pem")), mode(&at("verify_key.pem"))),
         (0o755, 0o600, 0o644)
     );
-    // A key that anybody may write to is anybody's.
+    // A world-writable key is replaceable by anybody.
     fs::set_permissions(at("verify_key.pem"), fs::Permissions::from_mode(0o666)).unwrap();
     let setup = setup.clone().with("auth.verify_key", at("verify_key.pem").display());
     let (code, out, _) = setup.run(&["check"]);

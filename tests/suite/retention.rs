@@ -1,4 +1,4 @@
-//! Streams that keep a part of their past: readers are told what is gone, and the space comes back.
+//! Retention: readers learn what was trimmed, and space is reclaimed.
 
 use std::os::unix::fs::MetadataExt;
 
@@ -20,13 +20,13 @@ fn modes() -> [Setup; 3] {
     ]
 }
 
-/// Creates the stream `s` of messages, with a retention.
+/// Creates the JSON stream `s` with a retention.
 #[track_caller]
 fn create(server: &Server, header: &str, limit: &str) {
     server.put("s").json("").header(header, limit).send().expect(201);
 }
 
-/// Appends one message, and returns the offset behind it.
+/// Appends one message; returns the offset after it.
 fn say(server: &Server, name: &str, n: usize, padding: usize) -> String {
     let message = serde_json::json!({ "n": n, "padding": "x".repeat(padding) });
     server
@@ -37,7 +37,7 @@ fn say(server: &Server, name: &str, n: usize, padding: usize) -> String {
         .next_offset()
 }
 
-/// The numbers of the messages from an offset on.
+/// The numbers of the messages after an offset.
 fn numbers(server: &Server, name: &str, offset: &str) -> Vec<u64> {
     let (mut numbers, mut offset) = (Vec::new(), offset.to_owned());
     loop {
@@ -61,7 +61,7 @@ fn given_up(answer: &Answer) -> String {
 }
 
 #[test]
-fn a_stream_keeps_no_more_than_its_size() {
+fn size_retention_bounds_a_stream() {
     for setup in modes() {
         let server = setup.start();
         let put = || server.put("s").json("").header("stream-retention-bytes", "100000");
@@ -74,7 +74,7 @@ fn a_stream_keeps_no_more_than_its_size() {
         let first = *kept.first().unwrap();
         assert_eq!(kept, (first..100).collect::<Vec<_>>(), "a gap");
         assert!((15..=20).contains(&kept.len()), "{}", kept.len());
-        // What is gone is said to be gone, and where to go on.
+        // Reads of trimmed content get 410 and the offset to resume from.
         let earliest = given_up(&server.get(&format!("s?offset={}", offsets[3])).send());
         given_up(&server.get(&format!("s?offset={}", offsets[0])).send());
         given_up(&server.get(&format!("s?live=long-poll&offset={}", offsets[3])).send());
@@ -84,8 +84,7 @@ fn a_stream_keeps_no_more_than_its_size() {
         assert_eq!(head.header("stream-earliest-offset"), Some(earliest.as_str()));
         assert_eq!(head.header("stream-retention-bytes"), Some("100000"));
         assert_eq!(head.next_offset(), offsets[100]);
-        // The same again finds it, also without a retention, of which most clients do not know;
-        // another retention does not.
+        // A repeated PUT succeeds with the same retention or none, and conflicts with another.
         put().send().expect(200);
         server.put("s").json("").send().expect(200);
         assert_eq!(server.head("s").send().header("stream-retention-bytes"), Some("100000"));
@@ -100,7 +99,7 @@ fn a_stream_keeps_no_more_than_its_size() {
 }
 
 #[test]
-fn what_was_given_up_stays_given_up_across_a_restart_and_the_stream_goes_on() {
+fn trimmed_content_stays_trimmed_after_a_restart() {
     for setup in modes().into_iter().skip(1) {
         let server = setup.start();
         create(&server, "stream-retention-bytes", "100000");
@@ -126,7 +125,7 @@ fn what_was_given_up_stays_given_up_across_a_restart_and_the_stream_goes_on() {
 }
 
 #[test]
-fn what_is_too_old_is_given_up_without_a_request_coming_by() {
+fn age_retention_trims_without_any_request() {
     for setup in modes() {
         let server = setup.start();
         create(&server, "stream-retention-age", "1");
@@ -137,7 +136,7 @@ fn what_is_too_old_is_given_up_without_a_request_coming_by() {
         let head = server.head("s").send().expect(200);
         assert_eq!(head.header("stream-earliest-offset"), Some(tail.as_str()));
         assert_eq!(head.header("stream-retention-age"), Some("1"));
-        // There is a stream all the same, and it goes on.
+        // The stream still exists and accepts appends.
         assert_eq!(server.content("s"), "[]");
         say(&server, "s", 2, 10);
         assert_eq!(numbers(&server, "s", "-1"), [2]);
@@ -146,7 +145,7 @@ fn what_is_too_old_is_given_up_without_a_request_coming_by() {
 }
 
 #[test]
-fn a_reader_at_the_edge_misses_nothing_and_one_left_behind_is_told() {
+fn a_live_reader_misses_nothing_and_a_trimmed_one_gets_410() {
     let server = Setup::new().acid().start();
     create(&server, "stream-retention-bytes", "20000");
     let start = say(&server, "s", 0, 10);
@@ -156,14 +155,13 @@ fn a_reader_at_the_edge_misses_nothing_and_one_left_behind_is_told() {
         let messages: Vec<Value> = serde_json::from_str(&edge.data()).unwrap();
         assert_eq!(messages[0]["n"], n);
     }
-    // It resumes from where it was.
     given_up(&server.get(&format!("s?live=sse&offset={start}")).send());
     let from_now: Sse = server.sse("s", "now");
     drop(from_now);
 }
 
 #[test]
-fn rules_hold_for_names_that_match_also_for_streams_that_are_there() {
+fn rules_apply_to_matching_names_including_existing_streams() {
     let rules = r#"[{ streams = "logs/*", max_bytes = 20000 }, { streams = "*", max_age_secs = 1 }]"#;
     let setup = Setup::new().acid();
     let server = setup.start();
@@ -195,7 +193,7 @@ fn rules_hold_for_names_that_match_also_for_streams_that_are_there() {
 }
 
 #[test]
-fn a_fork_keeps_what_it_inherited() {
+fn a_fork_keeps_inherited_content() {
     for setup in modes() {
         let server = setup.start();
         create(&server, "stream-retention-bytes", "20000");
@@ -214,7 +212,7 @@ fn a_fork_keeps_what_it_inherited() {
         assert_eq!(numbers(&server, "f", "-1"), [0, 1, 2, 3, 4]);
         say(&server, "f", 100, 10);
         assert_eq!(numbers(&server, "f", "-1"), [0, 1, 2, 3, 4, 100]);
-        // One that begins where something was given up has what was there then.
+        // A fork at a trimmed position keeps the content it forked from.
         let kept = numbers(&server, "s", "-1");
         server.fork("g", "s").send().expect(201);
         assert_eq!(numbers(&server, "g", "-1"), kept);
@@ -230,7 +228,7 @@ fn a_fork_keeps_what_it_inherited() {
         until("what only forks read to go", || {
             server.metric("ds_stored_bytes") < 21_000.0
         });
-        // Before the beginning there is nothing to fork.
+        // Forks before the earliest offset are refused.
         let gone = at_position(&server.head("s").send().next_offset(), 10);
         server
             .fork("h", "s")
@@ -276,7 +274,7 @@ fn one_message_larger_than_the_limit_is_kept_until_the_next() {
 }
 
 #[test]
-fn a_limit_on_streams_counts_what_is_kept() {
+fn max_stream_bytes_counts_retained_content_only() {
     let server = Setup::new().with("limits.max_stream_bytes", 50_000).start();
     create(&server, "stream-retention-bytes", "20000");
     for n in 0..100 {
@@ -285,21 +283,21 @@ fn a_limit_on_streams_counts_what_is_kept() {
 }
 
 #[test]
-fn a_stream_with_the_same_limit_and_retention_goes_on() {
+fn a_stream_whose_retention_equals_the_limit_accepts_appends() {
     let server = Setup::new().acid().with("limits.max_stream_bytes", 50_000).start();
     let put = server.put("s").json("").header("stream-retention-bytes", "50000");
     put.send().expect(201);
     for n in 0..100 {
         say(&server, "s", n, 2_000);
     }
-    // What no retention makes room for is still too large.
+    // A body larger than the limit is refused whatever the retention.
     let large = serde_json::json!("x".repeat(50_000)).to_string();
     server.post("s").json(&large).send().problem(413);
     assert_eq!(numbers(&server, "s", "-1").last(), Some(&99));
 }
 
 #[test]
-fn a_rule_that_was_made_stricter_holds_from_the_next_start_on() {
+fn a_stricter_rule_applies_from_the_next_start() {
     let setup = Setup::new().acid();
     let year = r#"[{ streams = "*", max_age_secs = 31536000, max_bytes = 1000000 }]"#;
     let server = setup.clone().with("retention.rules", year).start();
@@ -319,7 +317,7 @@ fn a_rule_that_was_made_stricter_holds_from_the_next_start_on() {
 }
 
 #[test]
-fn the_blocks_of_a_large_stream_come_back_to_the_disk() {
+fn trimming_a_large_stream_frees_disk_blocks() {
     let setup = Setup::new().acid().with("storage.mode", "file-fast");
     let server = setup.start();
     create(&server, "stream-retention-bytes", "1000000");
@@ -334,7 +332,7 @@ fn the_blocks_of_a_large_stream_come_back_to_the_disk() {
     assert!((18..=20).contains(&kept.len()), "{}", kept.len());
 }
 
-/// How much of the disk is used by what is in a directory.
+/// The disk space used by a directory.
 fn used(dir: &std::path::Path) -> u64 {
     let entries = std::fs::read_dir(dir).unwrap().map(Result::unwrap);
     let sizes = entries.map(|entry| {
@@ -349,7 +347,7 @@ fn used(dir: &std::path::Path) -> u64 {
 }
 
 #[test]
-fn a_retention_that_is_none_is_refused_by_name() {
+fn an_invalid_retention_header_is_named() {
     let server = Setup::new().start();
     for (header, value) in [
         ("stream-retention-age", "0"),
@@ -367,7 +365,7 @@ fn a_retention_that_is_none_is_refused_by_name() {
 }
 
 #[test]
-fn a_rule_that_is_none_stops_the_start_and_says_why() {
+fn an_invalid_retention_rule_fails_the_start() {
     for (rules, why) in [
         (r#"[{ max_bytes = 1 }]"#, "a rule needs `streams`"),
         (r#"[{ streams = "a" }]"#, "`max_age_secs`, `max_bytes` or both"),

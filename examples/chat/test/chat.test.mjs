@@ -21,7 +21,7 @@ const TOKEN_SECONDS = 6
 
 // How long a condition may take on a busy machine. A job that fails while the
 // server is down is tried again after about 3, 21 and 104 seconds.
-const PATIENCE = 60_000
+const TIMEOUT = 60_000
 const RETRIES = 180_000
 
 let env, web, streams, network, browser, ada, bob
@@ -87,7 +87,7 @@ function finished(child, name) {
 }
 
 async function waitFor(url, name) {
-  for (const deadline = Date.now() + PATIENCE; Date.now() < deadline;) {
+  for (const deadline = Date.now() + TIMEOUT; Date.now() < deadline;) {
     const ok = await fetch(url).then((response) => response.ok, () => false)
     if (ok) return
     await pause(100)
@@ -104,7 +104,7 @@ async function open(name) {
   const context = await browser.newContext({ viewport: { width: 640, height: 720 } })
   await context.addCookies([{ name: "name", value: name, url: `http://localhost:${env.PORT}` }])
   const page = await context.newPage()
-  page.setDefaultTimeout(PATIENCE)
+  page.setDefaultTimeout(TIMEOUT)
   page.on("pageerror", (error) => assert.fail(error))
   await page.goto(`http://localhost:${env.PORT}/rooms/1`)
   return page
@@ -127,7 +127,7 @@ async function sayElsewhere(text) {
 
 const list = (page) => page.locator("#messages li span").allTextContents()
 
-async function shows(page, texts, timeout = PATIENCE) {
+async function shows(page, texts, timeout = TIMEOUT) {
   const deadline = Date.now() + timeout
   let seen
   do {
@@ -163,7 +163,7 @@ before(async () => {
   await waitFor(`http://127.0.0.1:${port}/up`, "web")
   browser = await chromium.launch({
     executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium",
-    timeout: PATIENCE,
+    timeout: TIMEOUT,
     args: ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"]
   })
   ada = await open("Ada")
