@@ -1,9 +1,9 @@
-// The chat page in two browsers, while everything that can end a read ends it.
+// The chat page in two browsers, through everything that can end a read.
 //
 //   bin/test                                  (in examples/chat)
 //   CHROMIUM=/usr/bin/chromium SCREENSHOTS=dir bin/test
 //
-// Starts the app and the server itself, on ports of its own.
+// Starts the app and the server on free ports.
 import assert from "node:assert/strict"
 import { spawn } from "node:child_process"
 import { mkdirSync, mkdtempSync, openSync, readFileSync } from "node:fs"
@@ -19,8 +19,8 @@ const directory = mkdtempSync(path.join(os.tmpdir(), "chat-"))
 const screenshots = process.env.SCREENSHOTS ?? path.join(root, "tmp/screenshots")
 const TOKEN_SECONDS = 6
 
-// How long a condition may take on a busy machine. A job that fails while the
-// server is down is tried again after about 3, 21 and 104 seconds.
+// Generous for a busy machine. A job that fails while the server is down is retried
+// after about 3, 21 and 104 seconds.
 const TIMEOUT = 60_000
 const RETRIES = 180_000
 
@@ -37,7 +37,7 @@ function freePort() {
   })
 }
 
-// What lies between the browsers and the server: it can be cut.
+// A proxy between the browsers and the server, whose connections can be cut.
 class Network {
   constructor(port) {
     this.sockets = new Set()
@@ -116,7 +116,7 @@ async function say(page, text) {
   await page.waitForFunction(() => document.querySelector("[name=body]").value === "")
 }
 
-// Straight to the app, as another client would.
+// Calls the app directly, like another client.
 async function sayElsewhere(text) {
   const request = await browser.newContext().then((context) => context.request)
   const rendered = await request.get(`http://localhost:${env.PORT}/rooms/1`)
@@ -245,7 +245,7 @@ test("a page that is loaded in between misses nothing, and all end with the same
   await shot(bob, "4-complete-bob")
 })
 
-// The two readers that the gem's README gives to applications, as they stand there.
+// The two readers of the gem's README, verbatim.
 const readme = readFileSync(path.resolve(root, "../../gem/README.md"), "utf8")
 const readers = [...readme.matchAll(/```js\n(\/\/ durable_stream\.js\n.*?)```/gs)].map(([, code]) => code)
 
