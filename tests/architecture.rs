@@ -43,7 +43,7 @@ struct Tree {
 fn imports_follow_the_layers_of_the_architecture() {
     let (tree, layers) = (Tree::read(), layers());
     let mut wrong = Vec::new();
-    for (from, to) in tree.arrows() {
+    for (from, to) in tree.imports() {
         let (from_root, to_root) = (tree.root(from), tree.root(to));
         if from_root == to_root {
             continue;
@@ -64,7 +64,7 @@ fn imports_follow_the_layers_of_the_architecture() {
 fn no_files_import_each_other_in_a_circle() {
     let tree = Tree::read();
     let mut arrows: BTreeMap<usize, BTreeSet<usize>> = BTreeMap::new();
-    for (from, to) in tree.arrows() {
+    for (from, to) in tree.imports() {
         arrows.entry(from).or_default().insert(to);
     }
     let reaches = |start: usize| {
@@ -147,7 +147,7 @@ impl Tree {
                 if matches!(vis, Visibility::Inherited) {
                     continue;
                 }
-                for (path, name) in leaves(tree) {
+                for (path, name) in used_paths(tree) {
                     if let Some(target) = absolute(&path, &source.module, &modules) {
                         exports.insert((source.module.clone(), name), target);
                     }
@@ -162,7 +162,7 @@ impl Tree {
     }
 
     /// The files that each file uses, without itself.
-    fn arrows(&self) -> BTreeSet<(usize, usize)> {
+    fn imports(&self) -> BTreeSet<(usize, usize)> {
         let mut arrows = BTreeSet::new();
         for (from, source) in self.sources.iter().enumerate() {
             let mut names = Names {
@@ -245,14 +245,14 @@ fn source(path: PathBuf) -> Option<Source> {
 }
 
 /// The paths of a `use` declaration, each with the name it introduces.
-fn leaves(tree: &UseTree) -> Vec<(Segments, String)> {
+fn used_paths(tree: &UseTree) -> Vec<(Segments, String)> {
     match tree {
-        UseTree::Path(path) => prefixed(&path.ident.to_string(), leaves(&path.tree)),
+        UseTree::Path(path) => prefixed(&path.ident.to_string(), used_paths(&path.tree)),
         UseTree::Name(name) if name.ident == "self" => vec![(vec![], String::new())],
         UseTree::Name(name) => vec![(vec![name.ident.to_string()], name.ident.to_string())],
         UseTree::Rename(rename) => vec![(vec![rename.ident.to_string()], rename.rename.to_string())],
         UseTree::Glob(_) => vec![(vec![], String::new())],
-        UseTree::Group(group) => group.items.iter().flat_map(leaves).collect(),
+        UseTree::Group(group) => group.items.iter().flat_map(used_paths).collect(),
     }
 }
 
@@ -323,7 +323,7 @@ impl<'ast> Visit<'ast> for Names {
     }
 
     fn visit_item_use(&mut self, item: &'ast ItemUse) {
-        for (path, _) in leaves(&item.tree) {
+        for (path, _) in used_paths(&item.tree) {
             self.paths.push((self.inner.clone(), path));
         }
     }

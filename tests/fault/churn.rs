@@ -52,7 +52,7 @@ impl Usage {
 
     /// True if usage has not grown, except for the allocator's pages, closing connections, free
     /// space in the index, and the journal, which keeps its peak size of up to 4 MiB.
-    fn is_like(&self, first: &Self) -> bool {
+    fn matches_baseline(&self, first: &Self) -> bool {
         self.is_idle()
             && self.descriptors <= first.descriptors + 2
             && self.memory_kib <= first.memory_kib + first.memory_kib / 2 + 8 * 1024
@@ -139,7 +139,7 @@ fn round(server: &Server, round: u64, streams: usize) {
 }
 
 /// Waits until usage is back to the baseline; returns what remains.
-fn settle(server: &Server, data_dir: &Path, gone: impl Fn(&Usage) -> bool) -> Usage {
+fn wait_for_baseline(server: &Server, data_dir: &Path, gone: impl Fn(&Usage) -> bool) -> Usage {
     let start = Instant::now();
     loop {
         let usage = Usage::of(server, data_dir);
@@ -151,7 +151,7 @@ fn settle(server: &Server, data_dir: &Path, gone: impl Fn(&Usage) -> bool) -> Us
 }
 
 /// Runs rounds for the given time, each compared with the usage after the warm-up.
-fn comes_back(mode: &str) {
+fn returns_to_baseline(mode: &str) {
     let streams = usize::try_from(amount("DS_TEST_CHURN_STREAMS", STREAMS)).unwrap();
     let time = Duration::from_secs(amount("DS_TEST_CHURN_SECONDS", 0));
     // The cache keeps content, also of deleted streams, until it is full.
@@ -159,17 +159,17 @@ fn comes_back(mode: &str) {
     let (server, data_dir) = (setup.start(), setup.data_dir());
     let begun = Instant::now();
     (0..WARM_UP).for_each(|number| round(&server, number, streams));
-    let first = settle(&server, &data_dir, Usage::is_idle);
+    let first = wait_for_baseline(&server, &data_dir, Usage::is_idle);
     println!("{mode}: {WARM_UP} rounds of {streams} streams leave {first:?}");
     for number in WARM_UP.. {
         if number >= 2 * WARM_UP && begun.elapsed() >= time {
             break;
         }
         round(&server, number, streams);
-        let last = settle(&server, &data_dir, |usage| usage.is_like(&first));
+        let last = wait_for_baseline(&server, &data_dir, |usage| usage.matches_baseline(&first));
         println!("{mode}: round {number}, {} s: {last:?}", begun.elapsed().as_secs());
         assert!(
-            last.is_like(&first),
+            last.matches_baseline(&first),
             "{mode}: round {number} leaves {last:?}, the warm-up left {first:?}"
         );
     }
@@ -177,10 +177,10 @@ fn comes_back(mode: &str) {
 
 #[test]
 fn persistent_modes_free_deleted_streams() {
-    PERSISTENT.into_iter().for_each(comes_back);
+    PERSISTENT.into_iter().for_each(returns_to_baseline);
 }
 
 #[test]
 fn memory_mode_frees_deleted_streams() {
-    comes_back("memory");
+    returns_to_baseline("memory");
 }

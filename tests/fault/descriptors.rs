@@ -14,7 +14,7 @@ fn content(number: usize) -> String {
 }
 
 /// More streams with data files than descriptors, then more connections.
-fn serves_what_it_can(mode: &str) {
+fn serves_within_the_limit(mode: &str) {
     let setup = Setup::new().on_disk(mode).descriptors(MOST);
     let server = setup.start();
     let mut connection = Connection::open(server.public);
@@ -63,10 +63,10 @@ fn serves_what_it_can(mode: &str) {
 
 #[test]
 fn file_durable_with_few_descriptors() {
-    serves_what_it_can("file-durable");
+    serves_within_the_limit("file-durable");
 }
 
 #[test]
 fn acid_with_few_descriptors() {
-    serves_what_it_can("acid");
+    serves_within_the_limit("acid");
 }

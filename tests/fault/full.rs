@@ -90,14 +90,14 @@ fn make_room(server: &Server, streams: &mut [Kept], at: usize) {
     let name = streams[at].name.clone();
     server.delete(&name).send().expect(204);
     server.get(&name).send().problem(404);
-    until("room for a stream again", || match create(server, &name) {
+    until("space for a stream again", || match create(server, &name) {
         Some(stream) => {
             streams[at] = stream;
             true
         }
         None => false,
     });
-    until("room for content again", || streams[at].append(server, 20_000));
+    until("space for content again", || streams[at].append(server, 20_000));
 }
 
 /// Concurrent writers on a full disk, until the server is killed.
@@ -138,7 +138,7 @@ fn write_until_killed(server: &Server, stream: &mut Kept, refused: &AtomicUsize)
 }
 
 /// An unanswered append is stored completely or not at all.
-fn settle(server: &Server, streams: &mut [Kept], unanswered: Vec<Option<String>>) {
+fn adopt_unanswered(server: &Server, streams: &mut [Kept], unanswered: Vec<Option<String>>) {
     for (stream, text) in streams.iter_mut().zip(unanswered) {
         let (content, _) = read_all(server, &stream.name);
         if let Some(text) = text
@@ -150,7 +150,7 @@ fn settle(server: &Server, streams: &mut [Kept], unanswered: Vec<Option<String>>
     check(server, streams);
 }
 
-fn fills_up(mode: &str) {
+fn fills_and_recovers(mode: &str) {
     let disk = SmallDisk::new(12);
     let setup = disk.setup(mode).with("limits.max_stream_bytes", 0);
     let mut server = setup.start();
@@ -172,17 +172,17 @@ fn fills_up(mode: &str) {
             _ => {
                 let unanswered = kill_while_full(server, &mut streams);
                 let server = setup.start();
-                settle(&server, &mut streams, unanswered);
+                adopt_unanswered(&server, &mut streams, unanswered);
                 server
             }
         };
         check(&server, &streams);
-        assert!(!streams[0].append(&server, 2_000_000), "there is room after a restart");
+        assert!(!streams[0].append(&server, 2_000_000), "there is space after a restart");
         make_room(&server, &mut streams, round);
         server.kill();
         server = setup.start();
         check(&server, &streams);
-        until("room after a restart", || streams[round].append(&server, 20_000));
+        until("space after a restart", || streams[round].append(&server, 20_000));
     }
     server.stop();
     check(&setup.start(), &streams);
@@ -190,15 +190,15 @@ fn fills_up(mode: &str) {
 
 #[test]
 fn acid_on_a_full_disk() {
-    fills_up("acid");
+    fills_and_recovers("acid");
 }
 
 #[test]
 fn file_durable_on_a_full_disk() {
-    fills_up("file-durable");
+    fills_and_recovers("file-durable");
 }
 
 #[test]
 fn file_fast_on_a_full_disk() {
-    fills_up("file-fast");
+    fills_and_recovers("file-fast");
 }

@@ -71,7 +71,7 @@ impl Drop for Seed {
     }
 }
 
-fn killed_again_and_again(mode: &str) {
+fn survives_kills(mode: &str) {
     let seed = Seed(super::seed());
     let mut left = amount("DS_TEST_KILLS", KILLS);
     for life in 0.. {
@@ -94,11 +94,11 @@ fn live(mode: &str, seed: u64, kills: u64) {
     server.kill();
     for _ in 0..kills {
         if rng.one_in(5) {
-            kill_while_it_starts(&setup, &mut rng);
+            kill_while_starting(&setup, &mut rng);
         }
         let server = setup.start();
         verify(&server, &mut writers);
-        kill_while_it_writes(&server, &mut writers, &mut rng);
+        kill_while_writing(&server, &mut writers, &mut rng);
     }
     let server = setup.start();
     verify(&server, &mut writers);
@@ -115,7 +115,7 @@ fn verify(server: &Server, writers: &mut [Writer]) {
 }
 
 /// Kills the server shortly after a number of acknowledgements.
-fn kill_while_it_writes(server: &Server, writers: &mut [Writer], rng: &mut TestRng) {
+fn kill_while_writing(server: &Server, writers: &mut [Writer], rng: &mut TestRng) {
     let (enough, moment) = (1 + rng.below(400), Duration::from_micros(rng.below(4_000)));
     let acknowledged = AtomicU64::new(0);
     let pid = Pid::from_raw(i32::try_from(server.pid()).unwrap());
@@ -135,7 +135,7 @@ fn kill_while_it_writes(server: &Server, writers: &mut [Writer], rng: &mut TestR
 }
 
 /// Kills the server somewhere between its start and its first response.
-fn kill_while_it_starts(setup: &Setup, rng: &mut TestRng) {
+fn kill_while_starting(setup: &Setup, rng: &mut TestRng) {
     let mut child = setup.command().spawn().unwrap();
     std::thread::sleep(Duration::from_micros(rng.below(60_000)));
     child.kill().unwrap();
@@ -144,15 +144,15 @@ fn kill_while_it_starts(setup: &Setup, rng: &mut TestRng) {
 
 #[test]
 fn acid_loses_nothing_acknowledged() {
-    killed_again_and_again("acid");
+    survives_kills("acid");
 }
 
 #[test]
 fn file_durable_loses_nothing_acknowledged() {
-    killed_again_and_again("file-durable");
+    survives_kills("file-durable");
 }
 
 #[test]
 fn file_fast_loses_nothing_acknowledged() {
-    killed_again_and_again("file-fast");
+    survives_kills("file-fast");
 }

@@ -25,7 +25,7 @@ const PERSISTENT: [&str; 3] = ["acid", "file-fast", "file-durable"];
 fn amount(variable: &str, usual: u64) -> u64 {
     std::env::var(variable).map_or(usual, |text| {
         text.parse()
-            .unwrap_or_else(|_| panic!("{variable}: {text:?} is no number"))
+            .unwrap_or_else(|_| panic!("{variable}: {text:?} is not a number"))
     })
 }
 

@@ -206,7 +206,7 @@ impl Owned {
         }
         for stream in &self.streams {
             if let Err(reason) = stream.check(server) {
-                panic!("{reason}; it should be {:.300}", format!("{stream:?}"));
+                panic!("{reason}; expected {:.300}", format!("{stream:?}"));
             }
         }
     }
@@ -225,7 +225,7 @@ impl Owned {
         match (with, without) {
             (Ok(()), _) => self.streams[at].learn(server),
             (Err(_), Ok(())) => self.streams = before,
-            (Err(with), Err(without)) => panic!("{:.300} is there in part: {with}; {without}", format!("{step:?}")),
+            (Err(with), Err(without)) => panic!("{:.300} is partially stored: {with}; {without}", format!("{step:?}")),
         }
     }
 }

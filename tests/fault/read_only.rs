@@ -35,7 +35,7 @@ impl Kept {
 
 /// Every write is refused with a problem that gives the reason, and changes nothing.
 #[track_caller]
-fn refuses_writes(server: &Server) {
+fn assert_refuses_writes(server: &Server) {
     let appended = server.post("s").text("x").send();
     let created = server.put("new").text("x").send();
     let forked = server.fork("fork", "s").send();
@@ -50,7 +50,7 @@ fn refuses_writes(server: &Server) {
     server.raw("GET", "/up").send().expect(200);
 }
 
-fn frozen(mode: &str) {
+fn read_only_directory(mode: &str) {
     let disk = SmallDisk::ext4(24);
     let setup = disk.setup(mode);
     let server = setup.start();
@@ -58,11 +58,11 @@ fn frozen(mode: &str) {
     for round in 0..3 {
         kept.append(&server);
         disk.freeze(true);
-        refuses_writes(&server);
+        assert_refuses_writes(&server);
         kept.check(&server);
         let mut sse = server.sse("other", "-1");
         assert_eq!(sse.data(), "abc");
-        refuses_writes(&server);
+        assert_refuses_writes(&server);
         disk.freeze(false);
         kept.append(&server);
         kept.check(&server);
@@ -76,12 +76,12 @@ fn frozen(mode: &str) {
 
 #[test]
 fn a_read_only_directory_stays_readable_and_becomes_writable_again() {
-    PERSISTENT.into_iter().for_each(frozen);
+    PERSISTENT.into_iter().for_each(read_only_directory);
 }
 
 /// ext4 remounts read-only after an error. A running server keeps reading, a new one reports the
 /// error, and after a repair all data is there.
-fn broken(mode: &str) {
+fn failed_file_system(mode: &str) {
     let disk = SmallDisk::ext4(24);
     let setup = disk.setup(mode);
     let server = setup.start();
@@ -91,15 +91,15 @@ fn broken(mode: &str) {
     until("the file system to be read-only", || {
         server.put("probe").send().status == 503
     });
-    refuses_writes(&server);
+    assert_refuses_writes(&server);
     kept.check(&server);
     server.kill();
 
-    refuses_to_start(&setup);
+    assert_refuses_to_start(&setup);
     disk.unmount();
     disk.repair();
     disk.mount("ro").unwrap();
-    refuses_to_start(&setup);
+    assert_refuses_to_start(&setup);
     disk.unmount();
     disk.mount("rw").unwrap();
     let server = setup.start();
@@ -110,7 +110,7 @@ fn broken(mode: &str) {
 }
 
 #[track_caller]
-fn refuses_to_start(setup: &Setup) {
+fn assert_refuses_to_start(setup: &Setup) {
     let (code, _, said) = setup.run(&[]);
     assert_eq!(code, 1, "{said}");
     let errors: Vec<_> = said.lines().filter(|line| line.contains("[start_server]")).collect();
@@ -122,6 +122,6 @@ fn refuses_to_start(setup: &Setup) {
 #[test]
 fn a_failed_file_system_stays_readable_and_recovers_after_fsck() {
     // file-fast may lose acknowledged data when the file system fails.
-    broken("acid");
-    broken("file-durable");
+    failed_file_system("acid");
+    failed_file_system("file-durable");
 }

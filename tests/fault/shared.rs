@@ -205,7 +205,7 @@ fn difference(found: &[String], expected: &[String]) -> Option<String> {
 /// Checks every stream: each line's messages are there, complete, once and in order.
 pub fn verify<'l>(server: &Server, lines: impl Iterator<Item = &'l mut Line>) {
     let mut found: Vec<HashMap<(usize, bool), Vec<String>>> =
-        STREAMS.iter().map(|stream| sort_out(server, *stream)).collect();
+        STREAMS.iter().map(|stream| by_writer(server, *stream)).collect();
     for line in lines {
         let messages = found[line.stream]
             .remove(&(line.writer, line.producer))
@@ -216,7 +216,7 @@ pub fn verify<'l>(server: &Server, lines: impl Iterator<Item = &'l mut Line>) {
 }
 
 /// A stream's messages by writer.
-fn sort_out(server: &Server, (name, content_type): (&str, &str)) -> HashMap<(usize, bool), Vec<String>> {
+fn by_writer(server: &Server, (name, content_type): (&str, &str)) -> HashMap<(usize, bool), Vec<String>> {
     let (content, _) = read_all(server, name);
     let messages: Vec<String> = if content_type == "application/json" {
         let array = [b"[".as_slice(), &content, b"]"].concat();

@@ -78,16 +78,16 @@ impl Acme {
 }
 
 /// The certificate presented for the domain, if any.
-fn shown(server: &Server) -> Option<String> {
+fn presented_certificate(server: &Server) -> Option<String> {
     let (_, said) = openssl(server.public, &["-servername", DOMAIN]);
     let (_, behind) = said.split_once("BEGIN CERTIFICATE-----")?;
     Some(behind.split_once("-----END")?.0.to_owned())
 }
 
-fn wait_for_another(server: &Server, old: Option<&str>) -> String {
+fn wait_for_new_certificate(server: &Server, old: Option<&str>) -> String {
     let mut found = None;
     until("another certificate", || {
-        found = shown(server).filter(|shown| Some(shown.as_str()) != old);
+        found = presented_certificate(server).filter(|shown| Some(shown.as_str()) != old);
         found.is_some()
     });
     found.unwrap()
@@ -117,14 +117,14 @@ fn a_domain_gets_renews_and_keeps_a_certificate_while_a_reader_stays() {
     let public = server.public.port();
 
     // The internal listener works while the ACME server is unreachable.
-    assert_eq!(shown(&server), None);
+    assert_eq!(presented_certificate(&server), None);
     Request::new(server.internal(), "GET", "/up").send().expect(200);
     let path = format!("/v1/streams/{}", escape(STREAM));
     let inside = |method: &str| Request::new(server.internal(), method, &path).token(&server.server_token());
     inside("PUT").text("early").send().expect(201);
 
     let pebble = acme.start(&certs, public);
-    let first = wait_for_another(&server, None);
+    let first = wait_for_new_certificate(&server, None);
     let roots = format!("https://localhost:{}/roots/0", acme.management);
     let root = Curl::to(&certs, &roots).send().expect(200).text();
     certs.write("root.pem", &root);
@@ -139,7 +139,7 @@ fn a_domain_gets_renews_and_keeps_a_certificate_while_a_reader_stays() {
 
     let mut reader = client("offset=-1&live=sse&").follow();
     reader.lines.wait_for("data:early");
-    wait_for_another(&server, Some(&first));
+    wait_for_new_certificate(&server, Some(&first));
     inside("POST").text("later").send().expect(204);
     reader.lines.wait_for("data:later");
     assert!(reader.goes_on());
@@ -149,7 +149,7 @@ fn a_domain_gets_renews_and_keeps_a_certificate_while_a_reader_stays() {
     drop(pebble);
     server.stop();
     let server = setup.start();
-    wait_for_another(&server, None);
+    wait_for_new_certificate(&server, None);
 }
 
 /// ACME servers rate-limit failures, so a restart must not reset the backoff.
@@ -174,7 +174,7 @@ fn a_failed_validation_is_not_repeated_at_once_nor_by_a_restart() {
     server.stop();
 
     let server = setup.start();
-    let waiting = server.log.wait_for("automatic HTTPS waits before it asks again");
+    let waiting = server.log.wait_for("automatic HTTPS: waiting before the next attempt");
     assert!(waiting.contains("failures=1"), "{waiting}");
     assert!(server.log.find("no certificate").is_none());
     Request::new(server.internal(), "GET", "/up").send().expect(200);

@@ -51,7 +51,7 @@ fn write(server: &Server, writer: usize, acknowledged: &AtomicUsize, stop: &Atom
 
 /// The number of messages per writer; fails unless each is there once and in order.
 #[track_caller]
-fn written(server: &Server) -> [usize; WRITERS] {
+fn count_messages(server: &Server) -> [usize; WRITERS] {
     let mut seen = [0; WRITERS];
     for stream in 0..STREAMS {
         let mut offset = "-1".to_owned();
@@ -107,13 +107,13 @@ fn a_backup_under_load_has_everything_acknowledged_before_it() {
             stop.store(true, Ordering::SeqCst);
             before
         });
-        let after = written(&server);
+        let after = count_messages(&server);
         server.stop();
         let copy = on_copy(&setup, &to);
         let (code, out, _) = copy.run(&["storage", "check"]);
         assert_eq!(code, 0, "{out}");
         let server = copy.start();
-        let kept = written(&server);
+        let kept = count_messages(&server);
         for writer in 0..WRITERS {
             assert!(
                 (before[writer]..=after[writer]).contains(&kept[writer]),
@@ -189,7 +189,7 @@ fn a_stop_ends_a_backup() {
     assert!(error.contains("the server is stopping"), "{error}");
     assert_eq!(server.wait().code(), Some(0));
     assert!(!to.exists() && !to.with_extension("partial").exists());
-    assert!(!socket(&setup).exists(), "the socket is left behind");
+    assert!(!socket(&setup).exists(), "the socket still exists");
     server.log.wait_for("stopped");
 }
 

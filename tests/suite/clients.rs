@@ -18,9 +18,9 @@ pub(super) fn start(setup: Setup) -> Server {
 }
 
 /// How long the server kept the connection open after this input.
-fn cut_after(server: &Server, said: &str, then_every_100_ms: &str) -> (Duration, String) {
+fn time_to_disconnect(server: &Server, input: &str, then_every_100_ms: &str) -> (Duration, String) {
     let mut connection = Connection::open(server.public);
-    connection.say(said);
+    connection.write(input);
     let started = Instant::now();
     let mut trickle = connection.stream.get_ref().try_clone().unwrap();
     let more = then_every_100_ms.to_owned();
@@ -39,11 +39,11 @@ fn a_body_announced_as_too_large_is_refused_before_it_is_read() {
     let server = start(Setup::new().with("limits.max_body_bytes", 1000));
     let mut connection = Connection::open(server.public);
     // The client sends no body, and the server sends no `100 Continue`.
-    connection.say(&format!("{POST}expect: 100-continue\r\ncontent-length: 1001\r\n\r\n"));
+    connection.write(&format!("{POST}expect: 100-continue\r\ncontent-length: 1001\r\n\r\n"));
     connection.answer().problem(413);
     for length in ["1001", "99999999999", "9223372036854775807"] {
         let mut connection = Connection::open(server.public);
-        connection.say(&format!("{POST}content-length: {length}\r\n\r\n"));
+        connection.write(&format!("{POST}content-length: {length}\r\n\r\n"));
         connection.answer().problem(413);
     }
     server.post("s").text(&"x".repeat(1000)).send().expect(204);
@@ -55,7 +55,7 @@ fn an_unannounced_oversized_body_is_refused() {
     let server = start(Setup::new().with("limits.max_body_bytes", 1000));
     let mut connection = Connection::open(server.public);
     let chunk = format!("190\r\n{}\r\n", "x".repeat(400));
-    connection.say(&format!(
+    connection.write(&format!(
         "{POST}transfer-encoding: chunked\r\n\r\n{chunk}{chunk}{chunk}"
     ));
     connection.answer().problem(413);
@@ -73,7 +73,7 @@ fn all_bodies_together_are_bounded() {
         // A new request each time: if both arrive together, the server may refuse this one instead.
         let other = Connection::try_open(server.public, Some([127, 0, 0, 2].into()));
         let first = held.insert(other.unwrap());
-        first.say(&format!("{POST}content-length: 6000\r\n\r\n{}", "x".repeat(5000)));
+        first.write(&format!("{POST}content-length: 6000\r\n\r\n{}", "x".repeat(5000)));
         let answer = server.post("s").text(&"y".repeat(4000)).send();
         if answer.status == 503 {
             assert!(answer.header("retry-after").is_some());
@@ -96,7 +96,7 @@ fn an_oversized_request_head_is_refused() {
     ];
     for bomb in bombs {
         let mut connection = Connection::open(server.public);
-        connection.write(bomb.as_bytes()).unwrap();
+        connection.try_write(bomb.as_bytes()).unwrap();
         let rest = connection.rest();
         assert!(!rest.contains(" 200 "), "{rest}");
         let refused = ["", "HTTP/1.1 400", "HTTP/1.1 414", "HTTP/1.1 431"];
@@ -115,10 +115,10 @@ fn a_slow_request_head_times_out() {
         ("trickled headers", "GET /up HTTP/1.1\r\nhost: x\r\n", "x: y\r\n"),
     ];
     std::thread::scope(|scope| {
-        for (what, said, more) in cases {
+        for (what, input, more) in cases {
             let server = &server;
             scope.spawn(move || {
-                let (lived, answer) = cut_after(server, said, more);
+                let (lived, answer) = time_to_disconnect(server, input, more);
                 assert!(lived < Duration::from_secs(10), "{what} lived for {lived:?}");
                 assert!(!answer.contains(" 200 "), "{what}: {answer}");
             });
@@ -129,7 +129,7 @@ fn a_slow_request_head_times_out() {
 #[test]
 fn an_idle_connection_is_closed() {
     let server = start(Setup::new().with("transport.connection.idle_timeout_secs", 1));
-    let (lived, answer) = cut_after(&server, "GET /up HTTP/1.1\r\nhost: x\r\n\r\n", "");
+    let (lived, answer) = time_to_disconnect(&server, "GET /up HTTP/1.1\r\nhost: x\r\n\r\n", "");
     assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
     assert!(lived < Duration::from_secs(10), "lived for {lived:?}");
 }
@@ -153,7 +153,7 @@ fn a_slow_body_times_out() {
         for (what, framing, more) in cases {
             let server = &server;
             scope.spawn(move || {
-                let (lived, answer) = cut_after(server, &format!("{POST}{framing}"), more);
+                let (lived, answer) = time_to_disconnect(server, &format!("{POST}{framing}"), more);
                 let least = if more.is_empty() { 1 } else { 3 };
                 assert!(lived >= Duration::from_secs(least), "{what} lived for {lived:?}");
                 assert!(lived < Duration::from_secs(10), "{what} lived for {lived:?}");
@@ -172,12 +172,12 @@ fn a_slow_body_times_out() {
 fn a_steady_body_may_take_longer_than_the_pause_timeout() {
     let server = start(Setup::new().with("transport.connection.body_timeout_secs", 1));
     let mut connection = Connection::open(server.public);
-    connection.say(&format!("{POST}transfer-encoding: chunked\r\n\r\n"));
+    connection.write(&format!("{POST}transfer-encoding: chunked\r\n\r\n"));
     for _ in 0..10 {
         std::thread::sleep(Duration::from_millis(250));
-        connection.say("1\r\nx\r\n");
+        connection.write("1\r\nx\r\n");
     }
-    connection.say("0\r\n\r\n");
+    connection.write("0\r\n\r\n");
     connection.answer().expect(204);
     assert_eq!(server.content("s"), "x".repeat(10));
 }
@@ -190,7 +190,7 @@ fn an_incomplete_body_is_not_appended() {
         "transfer-encoding: chunked\r\n\r\n3\r\nabc\r\n",
     ] {
         let mut connection = Connection::open(server.public);
-        connection.say(&format!("{POST}{framing}"));
+        connection.write(&format!("{POST}{framing}"));
         connection.stream.get_ref().shutdown(std::net::Shutdown::Write).unwrap();
         let answer = connection.rest();
         assert!(!answer.contains(" 204 "), "{answer}");
@@ -222,7 +222,7 @@ fn a_stalled_reader_is_dropped_and_delays_nobody() {
     }
     let grown = server.memory_kib().saturating_sub(before);
     assert!(grown < 40 * 500 + 100_000, "grew by {grown} KiB for 20 MB");
-    until("the stalled to be dropped", || readers() == 1.0);
+    until("stalled readers to be dropped", || readers() == 1.0);
     server.post("s").text("end").send().expect(204);
     assert_eq!(well.data(), "end");
     drop(stalled);
@@ -238,7 +238,7 @@ fn connections_are_capped_with_a_reserve_for_the_internal_listener() {
     let mut held: Vec<_> = (0..40).map(|_| Connection::open(server.public)).collect();
     let mut answered = 0;
     for connection in &mut held {
-        connection.write(b"GET /up HTTP/1.1\r\nhost: x\r\n\r\n").unwrap();
+        connection.try_write(b"GET /up HTTP/1.1\r\nhost: x\r\n\r\n").unwrap();
         answered += usize::from(connection.read(false).is_ok_and(|answer| answer.status == 200));
     }
     assert!((16..=32).contains(&answered), "{answered} of 40 were served");

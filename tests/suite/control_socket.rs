@@ -34,7 +34,9 @@ fn a_server_without_a_control_socket_still_serves() {
     let setup = on_disk("acid");
     fs::create_dir_all(socket(&setup)).unwrap();
     let server = setup.start();
-    let warning = server.log.wait_for("no control socket in the data directory");
+    let warning = server
+        .log
+        .wait_for("cannot open the control socket in the data directory");
     assert!(warning.contains("WARN"), "{warning}");
     server.text_stream("s", "x");
     server.stop();
@@ -81,11 +83,11 @@ fn invalid_requests_on_the_socket_are_refused() {
         (b"GET / HTTP/1.1\r\n\r\n", "unknown request"),
         (&long, "longer than 16384 bytes"),
     ] {
-        let error = Talk::open(&setup).say(said).error();
+        let error = Talk::open(&setup).write(said).error();
         assert!(error.contains(part), "{error}");
     }
     // A client that disconnects midway, and more idle clients than there are slots.
-    Talk::open(&setup).say(b"{\"backup\"");
+    Talk::open(&setup).write(b"{\"backup\"");
     let silent: Vec<Talk> = (0..12).map(|_| Talk::open(&setup)).collect();
     let mut waiting = Talk::open(&setup);
     waiting.ask(&to);

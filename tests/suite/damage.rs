@@ -22,7 +22,7 @@ fn relative(dir: &PathBuf, path: PathBuf) -> PathBuf {
 
 /// Appends to the stream fail; other streams are unaffected.
 #[track_caller]
-fn assert_takes_nothing(server: &Server) {
+fn assert_refuses_appends(server: &Server) {
     for _ in 0..3 {
         let answer = server.post("large").text("more").send();
         answer.problem(500);
@@ -61,7 +61,7 @@ fn a_stream_with_lost_bytes_refuses_appends() {
             // The same after a restart and after a crash.
             for round in 0..3 {
                 let server = setup.start();
-                assert_takes_nothing(&server);
+                assert_refuses_appends(&server);
                 server.log.wait_for("stream is damaged");
                 if round == 1 {
                     server.kill();

@@ -26,7 +26,7 @@ fn close(server: &Server, name: &str) {
     server.post(name).header("stream-closed", "true").send().expect(204);
 }
 
-fn normal(text: &[u8]) -> String {
+fn with_line_feeds(text: &[u8]) -> String {
     let text = String::from_utf8_lossy(text);
     text.replace("\r\n", "\n").replace('\r', "\n")
 }
@@ -61,7 +61,7 @@ fn live_and_late_readers_get_identical_text() {
             }
             let late = server.sse(&name, "-1");
             close(&server, &name);
-            let expected = normal(&parts.concat());
+            let expected = with_line_feeds(&parts.concat());
             for (reader, sse) in [("live", live), ("late", late), ("last", server.sse(&name, "-1"))] {
                 assert_eq!(text(sse), expected, "{mode}: {reader} reader of {parts:?}");
             }
@@ -86,7 +86,7 @@ fn a_split_character_waits_with_the_offset_before_it() {
         let socket = sse.connection.stream.get_ref();
         socket.set_read_timeout(Some(Duration::from_millis(300))).unwrap();
         assert!(sse.try_next().is_err(), "half a character was sent");
-        socket_patience(sse);
+        set_read_timeout(sse);
     }
     let tail = append(&server, "s", b"\xa9c");
     for mut sse in [live, late, again] {
@@ -163,7 +163,7 @@ fn large_appends_ending_inside_a_character_are_sent_with_the_next() {
     }
 }
 
-fn socket_patience(sse: &Sse) {
+fn set_read_timeout(sse: &Sse) {
     let socket = sse.connection.stream.get_ref();
     socket.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
 }

@@ -13,7 +13,7 @@ fn streams(server: &Server) -> f64 {
 }
 
 /// A time this many seconds from now.
-fn moment(secs: u64) -> String {
+fn timestamp(secs: u64) -> String {
     let at = i64::try_from(now() + secs).unwrap();
     jiff::Timestamp::from_second(at).unwrap().to_string()
 }
@@ -26,7 +26,7 @@ fn a_stream_expires_without_any_request() {
         server
             .put("at")
             .text("x")
-            .header("stream-expires-at", &moment(2))
+            .header("stream-expires-at", &timestamp(2))
             .send()
             .expect(201);
         server.text_stream("kept", "");
@@ -67,7 +67,7 @@ fn reads_and_writes_extend_a_sliding_lifetime_and_metadata_does_not() {
         looked_at = server.head("looked-at").send().status == 200;
         std::thread::sleep(Duration::from_millis(100));
     }
-    until("the others to end", || streams(&server) == 0.0);
+    until("the others to exit", || streams(&server) == 0.0);
 }
 
 #[test]
@@ -82,13 +82,13 @@ fn a_live_reader_extends_a_sliding_lifetime_until_it_leaves() {
         .expect(201);
     let mut reader = server.sse("s", "-1");
     assert_eq!(reader.data(), "x");
-    until("the other to end", || server.head("other").send().status == 404);
+    until("the other server to exit", || server.head("other").send().status == 404);
     // It expired at the same moment.
     server.head("s").send().expect(200);
     server.post("s").text("y").send().expect(204);
     assert_eq!(reader.data(), "y");
     drop(reader);
-    until("it to end", || streams(&server) == 0.0);
+    until("the process to exit", || streams(&server) == 0.0);
 }
 
 #[test]
@@ -97,7 +97,7 @@ fn a_live_reader_does_not_extend_expires_at() {
     server
         .put("s")
         .text("x")
-        .header("stream-expires-at", &moment(2))
+        .header("stream-expires-at", &timestamp(2))
         .send()
         .expect(201);
     let mut reader = server.sse("s", "-1");
@@ -148,7 +148,9 @@ fn reads_before_a_stop_extend_the_lifetime_after_it() {
     server.get("s").send().expect(200);
     server.stop();
     let server = setup.start();
-    until("the other to end", || server.head("unread").send().status == 404);
+    until("the other server to exit", || {
+        server.head("unread").send().status == 404
+    });
     server.get("s").send().expect(200);
 }
 
@@ -157,7 +159,7 @@ fn an_expired_source_is_kept_for_its_forks() {
     let server = Setup::new().acid().start();
     server.put("s").text("abc").header("stream-ttl", "1").send().expect(201);
     server.fork("f", "s").header("stream-ttl", "3600").send().expect(201);
-    until("it to end", || server.head("s").send().status == 410);
+    until("the process to exit", || server.head("s").send().status == 410);
     for method in ["GET", "POST", "DELETE"] {
         server.request(method, "s").text("x").send().problem(410);
     }

@@ -5,14 +5,14 @@ use super::support::{
     server::{BASE, Server, Setup},
 };
 
-fn on_disk_and_in_memory(test: impl Fn(&Server)) {
+fn in_memory_and_on_disk(test: impl Fn(&Server)) {
     test(&Setup::new().start());
     test(&Setup::new().acid().start());
 }
 
 #[test]
 fn a_fork_inherits_content_up_to_its_offset() {
-    on_disk_and_in_memory(|server| {
+    in_memory_and_on_disk(|server| {
         server.text_stream("s", "abc");
         let middle = server.post("s").text("def").send().expect(204).next_offset();
         server.post("s").text("ghi").send().expect(204);
@@ -41,7 +41,7 @@ fn a_fork_inherits_content_up_to_its_offset() {
 
 #[test]
 fn a_sub_offset_counts_bytes_or_messages() {
-    on_disk_and_in_memory(|server| {
+    in_memory_and_on_disk(|server| {
         let first = server.text_stream("s", "abc");
         server.post("s").text("def").send().expect(204);
         server.put("j").json(r#"[{"n":1},{"n":2}]"#).send().expect(201);
@@ -73,7 +73,7 @@ fn a_sub_offset_counts_bytes_or_messages() {
 
 #[test]
 fn a_chain_of_forks_reads_through_all_of_them() {
-    on_disk_and_in_memory(|server| {
+    in_memory_and_on_disk(|server| {
         server.text_stream("f0", "0;");
         let mut expected = "0;".to_owned();
         for n in 1..=40 {
@@ -97,7 +97,7 @@ fn a_chain_of_forks_reads_through_all_of_them() {
 
 #[test]
 fn a_deleted_source_is_visible_only_to_its_forks() {
-    on_disk_and_in_memory(|server| {
+    in_memory_and_on_disk(|server| {
         server.text_stream("s", "abc");
         server.fork("f", "s").send().expect(201);
         server.fork("g", "s").send().expect(201);
@@ -125,7 +125,7 @@ fn a_deleted_source_is_visible_only_to_its_forks() {
 
 #[test]
 fn repeating_a_fork_finds_it_after_its_source_is_deleted() {
-    on_disk_and_in_memory(|server| {
+    in_memory_and_on_disk(|server| {
         let offset = server.text_stream("s", "abc");
         let fork = || server.fork("f", "s").header("stream-fork-offset", &offset);
         fork().send().expect(201);

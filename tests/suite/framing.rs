@@ -17,7 +17,7 @@ fn smuggle(framing: &str, behind: &str) -> (String, String) {
     let mut connection = Connection::open(server.public);
     let hidden = format!("DELETE {BASE}/victim HTTP/1.1\r\nhost: streams.test\r\n\r\n");
     connection
-        .write(format!("{POST}{framing}\r\n\r\n{behind}{hidden}").as_bytes())
+        .try_write(format!("{POST}{framing}\r\n\r\n{behind}{hidden}").as_bytes())
         .unwrap();
     connection.stream.get_ref().shutdown(std::net::Shutdown::Write).unwrap();
     let answers = connection.rest();
@@ -60,7 +60,7 @@ fn nothing_after_an_ambiguous_length_is_a_request() {
 fn a_chunked_append_is_stored_whole() {
     let server = start(Setup::new());
     let mut connection = Connection::open(server.public);
-    connection.say(&format!(
+    connection.write(&format!(
         "{POST}transfer-encoding: chunked\r\n\r\n3\r\nabc\r\n2;x=y\r\nde\r\n0\r\n\r\n"
     ));
     connection.answer().expect(204);
@@ -77,7 +77,7 @@ fn a_broken_chunk_stores_nothing() {
     ] {
         let server = start(Setup::new());
         let mut connection = Connection::open(server.public);
-        connection.say(&format!("{POST}transfer-encoding: chunked\r\n\r\n{chunks}"));
+        connection.write(&format!("{POST}transfer-encoding: chunked\r\n\r\n{chunks}"));
         connection.stream.get_ref().shutdown(std::net::Shutdown::Write).unwrap();
         let answer = connection.rest();
         assert!(!answer.contains(" 204 "), "{chunks:?}: {answer}");
@@ -91,15 +91,15 @@ fn expect_100_continue_is_answered_after_the_gate() {
     server.put("s").text("").send().expect(201);
     let head = format!("{POST}expect: 100-continue\r\ncontent-length: 3\r\n");
     let mut stranger = Connection::open(server.public);
-    stranger.say(&format!("{head}\r\n"));
+    stranger.write(&format!("{head}\r\n"));
     stranger.answer().problem(401);
     let mut connection = Connection::open(server.public);
-    connection.say(&format!(
+    connection.write(&format!(
         "{head}authorization: Bearer {}\r\n\r\n",
         server.server_token()
     ));
     assert_eq!(connection.answer().status, 100);
-    connection.say("abc");
+    connection.write("abc");
     connection.answer().expect(204);
 }
 
@@ -109,7 +109,7 @@ fn pipelined_requests_are_answered_in_order() {
     let mut connection = Connection::open(server.public);
     let append = |text: &str| format!("{POST}content-length: {}\r\n\r\n{text}", text.len());
     let read = "GET /v1/stream/s HTTP/1.1\r\nhost: x\r\n\r\n";
-    connection.say(&format!("{}{}{read}{}{read}", append("a"), append("b"), append("c")));
+    connection.write(&format!("{}{}{read}{}{read}", append("a"), append("b"), append("c")));
     let statuses_and_bodies: Vec<_> = (0..5)
         .map(|_| connection.answer())
         .map(|answer| (answer.status, answer.text()))
@@ -132,7 +132,7 @@ fn non_http_input_gets_no_success_response() {
         "\r\n\r\n\r\nxyz\r\n\r\n",
     ] {
         let mut connection = Connection::open(server.public);
-        connection.say(said);
+        connection.write(said);
         connection.stream.get_ref().shutdown(std::net::Shutdown::Write).unwrap();
         let mut answer = String::new();
         let _ = connection.stream.read_to_string(&mut answer);

@@ -24,7 +24,7 @@ fn send(server: &Server, case: &Case, internal: bool) -> Answer {
     request.send()
 }
 
-fn is_as_expected(case: &Case, status: u16) -> bool {
+fn matches_expectation(case: &Case, status: u16) -> bool {
     match case.expect {
         Expect::Passes => status != 401 && status != 403,
         Expect::BadRequest => status == 400,
@@ -60,7 +60,7 @@ fn secrets(cases: &[Case]) -> BTreeSet<String> {
 }
 
 /// Sends the whole table to a server that logs at the lowest level; no token may appear in the log.
-fn put_table(format: &str, internal: bool) {
+fn send_table(format: &str, internal: bool) {
     let server = gated().logging("trace", format).start();
     let cases: Vec<Case> = Table::new(BASE, &server.issuer, now())
         .cases()
@@ -74,7 +74,7 @@ fn put_table(format: &str, internal: bool) {
     let (mut wrong, mut said) = (Vec::new(), String::new());
     for case in &cases {
         let answer = send(&server, case, internal);
-        if !is_as_expected(case, answer.status) {
+        if !matches_expectation(case, answer.status) {
             wrong.push(format!(
                 "{} ({} {}): {}",
                 case.why, case.method, case.target, answer.status
@@ -90,24 +90,24 @@ fn put_table(format: &str, internal: bool) {
         wrong.join("\n")
     );
     let metrics = server.metrics();
-    assert!(metrics.contains("ds_streams 0\n"), "something was stored:\n{metrics}");
-    until("the log to hold the refusals", || {
+    assert!(metrics.contains("ds_streams 0\n"), "data was stored:\n{metrics}");
+    until("the refusals to be logged", || {
         server.log.text().matches("401").count() > 200
     });
     for (place, text) in [("log", server.log.text()), ("answers", said), ("metrics", metrics)] {
         let leaked = secrets.iter().find(|secret| text.contains(*secret));
-        assert_eq!(leaked, None, "a token stands in the {place}");
+        assert_eq!(leaked, None, "a token is in the {place}");
     }
 }
 
 #[test]
 fn every_hostile_token_gets_its_status_on_the_public_listener() {
-    put_table("console", false);
+    send_table("console", false);
 }
 
 #[test]
 fn every_hostile_token_gets_its_status_on_the_internal_listener() {
-    put_table("json", true);
+    send_table("json", true);
 }
 
 #[test]

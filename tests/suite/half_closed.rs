@@ -24,14 +24,14 @@ fn every_append_is_stored_and_answered() {
         server.text_stream("s", "");
         for _ in 0..50 {
             let mut connection = Connection::open(server.public);
-            connection.say(&post("x"));
+            connection.write(&post("x"));
             half_close(&connection);
             connection.answer().expect(204);
             assert_eq!(connection.rest(), "");
         }
         // Pipelined requests.
         let mut connection = Connection::open(server.public);
-        connection.say(&format!("{}{}{}", post("a"), post("b"), post("c")));
+        connection.write(&format!("{}{}{}", post("a"), post("b"), post("c")));
         half_close(&connection);
         for _ in 0..3 {
             connection.answer().expect(204);
@@ -59,5 +59,5 @@ fn live_reads_survive_a_half_close_and_end_with_the_client() {
     assert_eq!(sse.data(), "more");
     // A client that is really gone is detected without traffic on the stream.
     drop(sse);
-    until("the place to be free", || readers("sse") == 0.0);
+    until("a slot to be free", || readers("sse") == 0.0);
 }

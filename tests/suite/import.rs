@@ -7,12 +7,12 @@ use serde_json::{Value, json};
 use super::{
     streams_cli::Shell,
     support::{server::Setup, until},
-    transfer::{bytes, everything, generous, messages},
+    transfer::{bytes, messages, read_pages, unlimited},
 };
 
 /// Exports of a stopped server: a large JSON stream, then a small one.
 fn large_export() -> (String, Vec<Value>) {
-    let server = generous(Setup::new()).start();
+    let server = unlimited(Setup::new()).start();
     let many: Vec<Value> = (0..40_000)
         .map(|index| json!({"index": index, "text": "x".repeat(60)}))
         .collect();
@@ -29,14 +29,14 @@ fn large_export() -> (String, Vec<Value>) {
 #[test]
 fn a_killed_import_resumes_without_duplicates() {
     let (exported, many) = large_export();
-    let server = generous(Setup::new()).acid().start();
+    let server = unlimited(Setup::new()).acid().start();
     let shell = Shell::to(&server);
     // Send a part and stop: the importer waits until it is killed.
     let mut killed = shell.spawn(&["import"]);
     let mut input = killed.stdin.take().unwrap();
     let (part, _) = exported.split_at(exported.len() / 2);
     input.write_all(part.as_bytes()).unwrap();
-    until("some of it to be there", || {
+    until("a part to be imported", || {
         server
             .head("many")
             .send()
@@ -57,7 +57,7 @@ fn a_killed_import_resumes_without_duplicates() {
         "{out}"
     );
     assert_eq!(messages(&server, "many"), many);
-    assert!(everything(&server, "many").1, "it was closed");
+    assert!(read_pages(&server, "many").1, "not closed");
 
     // A complete stream is left alone even after further appends.
     server.post("small").text("d").send().expect(204);
@@ -73,14 +73,14 @@ fn a_killed_import_resumes_without_duplicates() {
 #[test]
 fn an_import_survives_a_killed_server() {
     let (exported, many) = large_export();
-    let setup = generous(Setup::new()).acid();
+    let setup = unlimited(Setup::new()).acid();
     let server = setup.start();
     let shell = Shell::to(&server);
     let mut cut = shell.spawn(&["import"]);
     let mut input = cut.stdin.take().unwrap();
     let (part, rest) = exported.split_at(exported.len() / 2);
     input.write_all(part.as_bytes()).unwrap();
-    until("some of it to be there", || !messages(&server, "many").is_empty());
+    until("a part to be imported", || !messages(&server, "many").is_empty());
     server.kill();
     // It may have exited already.
     let _ = input.write_all(rest.as_bytes());
@@ -97,7 +97,7 @@ fn an_import_survives_a_killed_server() {
 #[test]
 fn an_unrelated_existing_stream_needs_replace() {
     let (exported, many) = large_export();
-    let server = generous(Setup::new()).start();
+    let server = unlimited(Setup::new()).start();
     let shell = Shell::to(&server);
     let file = shell.file("export.jsonl");
     fs::write(&file, &exported).unwrap();
@@ -121,7 +121,7 @@ fn an_unrelated_existing_stream_needs_replace() {
             error.contains("\"many\" already exists") && error.contains("--replace"),
             "{error}"
         );
-        assert!(bytes(&server, "many").len() <= 3, "it was written to");
+        assert!(bytes(&server, "many").len() <= 3, "unexpected content");
         server.delete("many").send().expect(204);
     }
     server.text_stream("small", "other");

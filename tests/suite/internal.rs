@@ -65,7 +65,7 @@ fn a_refused_peer_gets_a_problem_and_is_disconnected() {
     let answer = ask(&server, OUTSIDE, "GET").send();
     assert!(answer.problem(403).contains("allowed_ips"));
     let mut connection = Connection::try_open(server.internal(), Some(OUTSIDE.into())).unwrap();
-    connection.say("GET /up HTTP/1.1\r\nhost: x\r\n\r\nGET /up HTTP/1.1\r\nhost: x\r\n\r\n");
+    connection.write("GET /up HTTP/1.1\r\nhost: x\r\n\r\nGET /up HTTP/1.1\r\nhost: x\r\n\r\n");
     assert_eq!(connection.rest().matches("HTTP/1.1").count(), 1);
 }
 

@@ -21,14 +21,14 @@ fn an_idle_connection_outlives_the_header_timeout() {
     for to in [server.public, server.internal()] {
         let mut connection = Connection::open(to);
         for _ in 0..2 {
-            connection.say("GET /up HTTP/1.1\r\nhost: x\r\n\r\n");
+            connection.write("GET /up HTTP/1.1\r\nhost: x\r\n\r\n");
             connection.answer().expect(200);
             std::thread::sleep(Duration::from_millis(1500));
         }
-        connection.say("GET /up HTTP/1.1\r\nhost: x\r\n\r\n");
+        connection.write("GET /up HTTP/1.1\r\nhost: x\r\n\r\n");
         connection.answer().expect(200);
         // A partial request head still times out.
-        connection.say("GET /up HTT");
+        connection.write("GET /up HTT");
         assert_eq!(connection.rest(), "");
     }
 }

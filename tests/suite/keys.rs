@@ -36,7 +36,7 @@ fn a_rotated_key_works_without_a_restart() {
     server.log.wait_for("the new keys are in force");
     assert_eq!((status(&server, &old), status(&server, &new)), (200, 200));
     fs::write(setup.key_file(), new.public_pem()).unwrap();
-    until("the old key to be out", || status(&server, &old) == 401);
+    until("the old key to be withdrawn", || status(&server, &old) == 401);
     assert_eq!(status(&server, &new), 200);
 }
 
@@ -102,7 +102,7 @@ fn a_jwks_file_is_selected_from_by_kid() {
 }
 
 /// A short-lived token. The leeway of 5 s applies only to the start of a read.
-fn short_token(server: &Server, secs: u64) -> String {
+fn short_lived_token(server: &Server, secs: u64) -> String {
     let claims = with(client(now(), STREAM, &["read"]), "exp", serde_json::json!(now() + secs));
     server.issuer.token(&claims)
 }
@@ -111,7 +111,10 @@ fn short_token(server: &Server, secs: u64) -> String {
 fn an_sse_read_ends_with_its_token() {
     let server = Setup::new().gated().start();
     server.put(STREAM).text("a").send().expect(201);
-    let target = format!("{BASE}/{STREAM}?live=sse&offset=-1&token={}", short_token(&server, 2));
+    let target = format!(
+        "{BASE}/{STREAM}?live=sse&offset=-1&token={}",
+        short_lived_token(&server, 2)
+    );
     let mut sse = Sse::open(&server.raw("GET", &target));
     assert_eq!(sse.data(), "a");
     let started = std::time::Instant::now();
@@ -128,7 +131,10 @@ fn an_sse_read_ends_with_its_token() {
 fn a_read_of_a_busy_stream_ends_with_its_token() {
     let server = Setup::new().gated().start();
     server.put(STREAM).text("a").send().expect(201);
-    let target = format!("{BASE}/{STREAM}?live=sse&offset=-1&token={}", short_token(&server, 1));
+    let target = format!(
+        "{BASE}/{STREAM}?live=sse&offset=-1&token={}",
+        short_lived_token(&server, 1)
+    );
     let mut sse = Sse::open(&server.raw("GET", &target));
     let writing = std::sync::atomic::AtomicBool::new(true);
     std::thread::scope(|scope| {
@@ -146,7 +152,7 @@ fn a_read_of_a_busy_stream_ends_with_its_token() {
 fn a_long_poll_ends_with_its_token() {
     let server = Setup::new().gated().start();
     let offset = server.put(STREAM).text("a").send().expect(201).next_offset();
-    let token = short_token(&server, 2);
+    let token = short_lived_token(&server, 2);
     let target = format!("{BASE}/{STREAM}?live=long-poll&offset={offset}&token={token}");
     let started = std::time::Instant::now();
     server.raw("GET", &target).send().expect(204);
@@ -204,7 +210,7 @@ fn an_empty_key_directory_refuses_every_token_and_reports_not_ready() {
     let ask = || server.raw("HEAD", &format!("{BASE}/s")).token(&token).send();
     ask().expect(404);
     fs::remove_file(keys.join("one.pem")).unwrap();
-    server.log.wait_for("every token is refused until one is put there");
+    server.log.wait_for("every token is refused until a key is added");
     let refused = server.raw("GET", &format!("{BASE}/s")).token(&token).send();
     assert!(
         refused
@@ -215,7 +221,7 @@ fn an_empty_key_directory_refuses_every_token_and_reports_not_ready() {
     assert!(ready.problem(503).contains("auth.verify_key holds no key"));
     server.raw("GET", "/up").send().expect(200);
     fs::write(keys.join("one.pem"), Issuer::new(1).public_pem()).unwrap();
-    until("the key to be back", || ask().status == 404);
+    until("the key to be reloaded", || ask().status == 404);
     server.raw("GET", "/readyz").send().expect(200);
 }
 

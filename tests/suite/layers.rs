@@ -23,7 +23,10 @@ fn seven_sources_override_each_other_in_order() {
         let put = |base: &str| server.raw("PUT", &format!("{base}/a")).text("x").send().status;
         assert_eq!(put(base), 201, "{base}");
         for other in ["/v1/stream", "/three", "/four", "/five", "/six", "/seven"] {
-            assert!(other == base || put(other) == 404, "{other} is served beside {base}");
+            assert!(
+                other == base || put(other) == 404,
+                "{other} is served as well as {base}"
+            );
         }
         server.stop();
     };

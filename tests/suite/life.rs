@@ -58,7 +58,7 @@ fn a_stop_under_load_loses_nothing_acknowledged() {
     let all = stored.len();
     stored.sort_unstable();
     stored.dedup();
-    assert_eq!(stored.len(), all, "something is there twice");
+    assert_eq!(stored.len(), all, "a message is stored twice");
 }
 
 #[test]
@@ -94,7 +94,7 @@ fn a_stop_does_not_wait_forever_for_an_endless_request() {
     let mut server = Setup::new().with("server.drain_timeout_secs", 1).start();
     server.text_stream("s", "");
     let mut open = Connection::open(server.public);
-    open.say("POST /v1/stream/s HTTP/1.1\r\nhost: x\r\ncontent-type: text/plain\r\ncontent-length: 9\r\n\r\nabc");
+    open.write("POST /v1/stream/s HTTP/1.1\r\nhost: x\r\ncontent-type: text/plain\r\ncontent-length: 9\r\n\r\nabc");
     server.raw("GET", "/up").send().expect(200);
     server.signal("TERM");
     assert_eq!(server.wait().code(), Some(0));
@@ -210,8 +210,8 @@ fn a_second_signal_skips_the_drain() {
     let mut server = Setup::new().acid().start();
     server.text_stream("s", "kept");
     let mut stuck = Connection::open(server.public);
-    stuck.say("POST /v1/stream/s HTTP/1.1\r\nhost: x\r\ncontent-type: text/plain\r\ncontent-length: 9\r\n\r\nabc");
-    until("the request to be under way", || {
+    stuck.write("POST /v1/stream/s HTTP/1.1\r\nhost: x\r\ncontent-type: text/plain\r\ncontent-length: 9\r\n\r\nabc");
+    until("the request to be in flight", || {
         server.metric("ds_requests_total{operation=\"create\",status=\"201\"}") == 1.0
     });
     server.signal("TERM");

@@ -99,7 +99,7 @@ fn a_full_store_is_logged_at_a_limited_rate() {
         server.post("s").text(&"x".repeat(20_000)).send().problem(507);
     }
     let log = server.log.text();
-    assert_eq!(log.matches("no room left for this").count(), 1, "{log}");
+    assert_eq!(log.matches("storage is full").count(), 1, "{log}");
     assert_eq!(log.matches("could not commit a batch").count(), 1, "{log}");
 }
 

@@ -46,9 +46,9 @@ fn a_body_of_tiny_chunks_uses_memory_in_proportion_to_its_content() {
                 for _ in 0..4 {
                     scope.spawn(|| {
                         let mut connection = Connection::open(server.public);
-                        connection.say(&head);
-                        connection.write(chunk.repeat(count).as_bytes()).unwrap();
-                        connection.say("0\r\n\r\n");
+                        connection.write(&head);
+                        connection.try_write(chunk.repeat(count).as_bytes()).unwrap();
+                        connection.write("0\r\n\r\n");
                         connection.answer().expect(204);
                     });
                 }

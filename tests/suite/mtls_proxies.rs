@@ -1,7 +1,7 @@
 //! nginx and HAProxy that authenticate to the server with a client certificate.
 
 use super::{
-    proxies::{CLIENT, X_FORWARDED, answered, behind_mtls, location, nginx, through},
+    proxies::{CLIENT, X_FORWARDED, access_log_line, location, mtls_backend, nginx, via},
     support::{
         certs::Certs,
         curl::Curl,
@@ -11,7 +11,7 @@ use super::{
 };
 
 /// nginx with a client certificate towards the backend, and these headers.
-fn mtls_behind(server: &Server, certs: &Certs, headers: &str) -> String {
+fn mtls_upstream(server: &Server, certs: &Certs, headers: &str) -> String {
     format!(
         "{headers}
     location / {{
@@ -36,7 +36,7 @@ const FORWARDED: &str = "
 #[test]
 fn edge_tls_to_mtls_forwards_origin_and_identity() {
     for (kind, headers) in [("x-forwarded", X_FORWARDED), ("forwarded", FORWARDED)] {
-        let (setup, certs) = behind_mtls(kind);
+        let (setup, certs) = mtls_backend(kind);
         let server = setup.start();
         // nginx verifies client certificates and forwards the subject.
         let headers = format!(
@@ -44,9 +44,9 @@ fn edge_tls_to_mtls_forwards_origin_and_identity() {
              proxy_set_header X-Client-Identity $ssl_client_s_dn;{headers}",
             certs.text("client-ca.pem")
         );
-        let nginx = nginx(&server, &certs, "nginx", &mtls_behind(&server, &certs, &headers));
+        let nginx = nginx(&server, &certs, "nginx", &mtls_upstream(&server, &certs, &headers));
         let path = format!("{BASE}/a");
-        let put = through(&nginx, &certs, &path)
+        let put = via(&nginx, &certs, &path)
             .certificate(&certs, "client")
             .header("X-Client-Identity", "CN=admin")
             .method("PUT")
@@ -54,7 +54,7 @@ fn edge_tls_to_mtls_forwards_origin_and_identity() {
         let answer = put.send().expect(201);
         let public = format!("https://localhost:{}{path}", nginx.address.port());
         assert_eq!(location(&answer), public, "{kind}");
-        let line = answered(&server, &path);
+        let line = access_log_line(&server, &path);
         assert_eq!(line["client.address"], CLIENT, "{kind}");
         let identity = line["enduser.id"].as_str().unwrap_or_default();
         assert!(identity.contains("CN=client") && !identity.contains("admin"), "{line}");
@@ -74,7 +74,7 @@ fn edge_tls_to_mtls_forwards_origin_and_identity() {
             .expect(201);
         let own = format!("https://localhost:{}{path}", server.public.port());
         assert_eq!(location(&direct), own, "{kind}");
-        let line = answered(&server, &path);
+        let line = access_log_line(&server, &path);
         assert_eq!(line["client.address"], CLIENT, "{kind}");
         assert!(line.get("enduser.id").is_none(), "{line}");
         assert!(!server.log.text().contains("admin"));
@@ -83,14 +83,14 @@ fn edge_tls_to_mtls_forwards_origin_and_identity() {
 
 #[test]
 fn a_proxy_without_a_certificate_gets_nothing_from_an_mtls_server() {
-    let (setup, certs) = behind_mtls("x-forwarded");
+    let (setup, certs) = mtls_backend("x-forwarded");
     let server = setup.start();
     let lines = format!(
         "{X_FORWARDED}\n    location / {{ proxy_pass https://{}; }}",
         server.public
     );
     let nginx = nginx(&server, &certs, "nginx", &lines);
-    let status = through(&nginx, &certs, &format!("{BASE}/a")).send().status;
+    let status = via(&nginx, &certs, &format!("{BASE}/a")).send().status;
     assert!(matches!(status, 400 | 502), "{status}: {}", nginx.log());
     assert!(!server.log.text().contains("\"answered\""));
 }
@@ -98,7 +98,7 @@ fn a_proxy_without_a_certificate_gets_nothing_from_an_mtls_server() {
 /// HAProxy speaks HTTP/2 to the backend; nginx cannot.
 #[test]
 fn haproxy_to_mtls_over_http2() {
-    let (setup, certs) = behind_mtls("forwarded");
+    let (setup, certs) = mtls_backend("forwarded");
     let server = setup.start();
     let pair = |name: &str| {
         let both = ["pem", "key"].map(|end| std::fs::read_to_string(certs.path(&format!("{name}.{end}"))).unwrap());
@@ -119,7 +119,7 @@ fn haproxy_to_mtls_over_http2() {
         ),
     );
     let path = format!("{BASE}/a");
-    let put = through(&haproxy, &certs, &path)
+    let put = via(&haproxy, &certs, &path)
         .with(&["--http2"])
         .header("Forwarded", "for=203.0.113.66;proto=http;host=evil.test")
         .method("PUT")
@@ -127,7 +127,7 @@ fn haproxy_to_mtls_over_http2() {
     let (version, answer) = put.try_send().unwrap();
     assert_eq!((version.as_str(), answer.status), ("HTTP/2", 201), "{}", haproxy.log());
     assert_eq!(location(&answer), format!("https://public.test:8443{path}"));
-    let line = answered(&server, &path);
+    let line = access_log_line(&server, &path);
     for (field, value) in [
         ("client.address", CLIENT),
         ("enduser.id", "edge"),
@@ -136,12 +136,12 @@ fn haproxy_to_mtls_over_http2() {
         assert_eq!(line[field], value, "{line}");
     }
 
-    let sse = through(&haproxy, &certs, &format!("{path}?offset=now&live=sse"))
+    let sse = via(&haproxy, &certs, &format!("{path}?offset=now&live=sse"))
         .with(&["--http2"])
         .follow();
     sse.lines.wait_for("event: control");
     let post = |text: &str| {
-        through(&haproxy, &certs, &path)
+        via(&haproxy, &certs, &path)
             .method("POST")
             .text(text)
             .send()

@@ -49,7 +49,7 @@ fn assert_other_life(server: &Server, name: &str, offset: &str) {
     let fork = server.fork("never", name).header("stream-fork-offset", offset).send();
     let detail = fork.problem(400);
     assert!(
-        detail.starts_with("Stream-Fork-Offset: is not of the stream"),
+        detail.starts_with("Stream-Fork-Offset: belongs to another stream"),
         "{detail}"
     );
     server.get("never").send().expect(404);

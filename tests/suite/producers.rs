@@ -10,7 +10,7 @@ use super::support::{
 };
 
 /// Sends one request on several connections at once; returns the number of 200s.
-fn at_once(server: &Server, epoch: u64, seq: u64, text: &str) -> usize {
+fn concurrently(server: &Server, epoch: u64, seq: u64, text: &str) -> usize {
     let statuses: Vec<u16> = std::thread::scope(|scope| {
         let senders: Vec<_> = (0..8)
             .map(|_| scope.spawn(move || server.post("s").text(text).producer("p", epoch, seq).send().status))
@@ -30,7 +30,7 @@ fn concurrent_duplicates_are_stored_once() {
         let server = setup.start();
         server.text_stream("s", "");
         for seq in 0..10 {
-            assert_eq!(at_once(&server, 0, seq, &format!("{seq};")), 1);
+            assert_eq!(concurrently(&server, 0, seq, &format!("{seq};")), 1);
         }
         assert_eq!(server.content("s"), "0;1;2;3;4;5;6;7;8;9;");
     }
@@ -203,7 +203,7 @@ fn age_retention_evicts_unused_producers() {
             .expect(201);
         let old = server.post("s").text("old").producer("p", 0, 0).send().expect(200);
         server.post("s").text("old").producer("p", 0, 0).send().expect(204);
-        until("the past to be given up", || {
+        until("old messages to be trimmed", || {
             server.head("s").send().header("stream-earliest-offset") == Some(&old.next_offset())
         });
         server.post("s").text("new").producer("p", 0, 0).send().expect(200);

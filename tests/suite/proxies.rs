@@ -14,7 +14,7 @@ use super::support::{
 pub(super) const CLIENT: &str = "127.0.0.9";
 
 /// A server that trusts a proxy at 127.0.0.1 and logs client addresses.
-pub(super) fn believing(setup: Setup, headers: &str) -> Setup {
+pub(super) fn trusting_proxy(setup: Setup, headers: &str) -> Setup {
     setup
         .logging("info,durable_streams_server::access=debug", "json")
         .with("proxy.enabled", true)
@@ -22,15 +22,15 @@ pub(super) fn believing(setup: Setup, headers: &str) -> Setup {
         .with("proxy.trusted_proxies", "127.0.0.1")
 }
 
-pub(super) fn behind(setup: Setup, headers: &str) -> (Setup, Certs) {
+pub(super) fn tls_backend(setup: Setup, headers: &str) -> (Setup, Certs) {
     let certs = Certs::new(setup.dir.path());
-    (believing(setup, headers), certs)
+    (trusting_proxy(setup, headers), certs)
 }
 
 /// mTLS to the backend, with identities in a header.
-pub(super) fn behind_mtls(headers: &str) -> (Setup, Certs) {
+pub(super) fn mtls_backend(headers: &str) -> (Setup, Certs) {
     let (setup, certs) = super::tls::setup("mtls");
-    let setup = believing(setup, headers)
+    let setup = trusting_proxy(setup, headers)
         .with("proxy.identity.mode", "header")
         .with("proxy.identity.header_name", "x-client-identity");
     (setup, certs)
@@ -52,7 +52,7 @@ pub(super) const X_FORWARDED: &str = "
     proxy_set_header X-Forwarded-Proto $scheme;
     proxy_set_header X-Forwarded-Host $http_host;";
 
-fn plain_behind(server: &Server) -> String {
+fn plain_upstream(server: &Server) -> String {
     format!(
         "{X_FORWARDED}\n    location / {{ proxy_pass http://{}; }}",
         server.public
@@ -60,12 +60,12 @@ fn plain_behind(server: &Server) -> String {
 }
 
 /// A request through the proxy.
-pub(super) fn through(proxy: &Proxy, certs: &Certs, target: &str) -> Curl {
+pub(super) fn via(proxy: &Proxy, certs: &Certs, target: &str) -> Curl {
     Curl::new(certs, proxy.address, target).with(&["--interface", CLIENT])
 }
 
 /// The access log line for this path.
-pub(super) fn answered(server: &Server, path: &str) -> serde_json::Value {
+pub(super) fn access_log_line(server: &Server, path: &str) -> serde_json::Value {
     json_line(&server.log.wait_for(&format!("\"url.path\":\"{path}\"")))
 }
 
@@ -75,20 +75,16 @@ pub(super) fn location(answer: &Answer) -> &str {
 
 #[test]
 fn edge_tls_to_plain_http_forwards_the_public_origin() {
-    let (setup, certs) = behind(Setup::new(), "x-forwarded");
+    let (setup, certs) = tls_backend(Setup::new(), "x-forwarded");
     let server = setup.start();
-    let nginx = nginx(&server, &certs, "nginx", &plain_behind(&server));
-    let put = |name: &str| {
-        through(&nginx, &certs, &format!("{BASE}/{name}"))
-            .method("PUT")
-            .text("x")
-    };
+    let nginx = nginx(&server, &certs, "nginx", &plain_upstream(&server));
+    let put = |name: &str| via(&nginx, &certs, &format!("{BASE}/{name}")).method("PUT").text("x");
 
     let (version, answer) = put("a").with(&["--http2"]).try_send().unwrap();
     assert_eq!((version.as_str(), answer.status), ("HTTP/2", 201));
     let public = format!("https://localhost:{}{BASE}", nginx.address.port());
     assert_eq!(location(&answer), format!("{public}/a"));
-    assert_eq!(answered(&server, &format!("{BASE}/a"))["client.address"], CLIENT);
+    assert_eq!(access_log_line(&server, &format!("{BASE}/a"))["client.address"], CLIENT);
 
     // Headers that the client forges: the proxy appends to one, replaces two, and passes the last
     // on.
@@ -100,14 +96,14 @@ fn edge_tls_to_plain_http_forwards_the_public_origin() {
         .send()
         .expect(201);
     assert_eq!(location(&spoofed), format!("{public}/b"));
-    assert_eq!(answered(&server, &format!("{BASE}/b"))["client.address"], CLIENT);
+    assert_eq!(access_log_line(&server, &format!("{BASE}/b"))["client.address"], CLIENT);
     assert!(!server.log.text().contains("203.0.113.66"));
 }
 
 /// With a proxy that passes these headers on, only its own addition is trusted.
 #[test]
 fn forwarding_headers_are_read_from_the_right() {
-    let (setup, certs) = behind(Setup::new(), "x-forwarded");
+    let (setup, certs) = tls_backend(Setup::new(), "x-forwarded");
     let server = setup.start();
     let lines = format!(
         "    proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;\n    \
@@ -121,16 +117,16 @@ fn forwarding_headers_are_read_from_the_right() {
         ("c", "127.0.0.1, 127.0.0.1, 203.0.113.66"),
     ] {
         let path = format!("{BASE}/{name}");
-        let put = through(&nginx, &certs, &path).method("PUT").text("x");
+        let put = via(&nginx, &certs, &path).method("PUT").text("x");
         put.header("X-Forwarded-For", chain).send().expect(201);
-        assert_eq!(answered(&server, &path)["client.address"], CLIENT, "{chain}");
+        assert_eq!(access_log_line(&server, &path)["client.address"], CLIENT, "{chain}");
     }
 }
 
 #[test]
 fn an_untrusted_peers_forwarding_headers_are_ignored() {
     for kind in ["x-forwarded", "forwarded"] {
-        let server = believing(Setup::new(), kind).start();
+        let server = trusting_proxy(Setup::new(), kind).start();
         let put = |name: &str, from: [u8; 4]| {
             let answer = Request::new(server.public, "PUT", &format!("{BASE}/{name}"))
                 .from(from)
@@ -144,11 +140,11 @@ fn an_untrusted_peers_forwarding_headers_are_ignored() {
             location(&answer).to_owned()
         };
         assert_eq!(put("a", [127, 0, 0, 9]), format!("{BASE}/a"));
-        let line = answered(&server, &format!("{BASE}/a"));
+        let line = access_log_line(&server, &format!("{BASE}/a"));
         assert_eq!(line["client.address"], CLIENT);
         // The same headers from the proxy's address.
         assert_eq!(put("b", [127, 0, 0, 1]), format!("https://front.test{BASE}/b"));
-        let line = answered(&server, &format!("{BASE}/b"));
+        let line = access_log_line(&server, &format!("{BASE}/b"));
         assert_eq!(line["client.address"], "203.0.113.66");
     }
 }
@@ -157,7 +153,7 @@ fn an_untrusted_peers_forwarding_headers_are_ignored() {
 /// and `gid:%2F%2Fapp` both become `gid:/app`.
 #[test]
 fn a_signed_url_works_with_merged_slashes() {
-    let (setup, certs) = behind(Setup::new().gated(), "x-forwarded");
+    let (setup, certs) = tls_backend(Setup::new().gated(), "x-forwarded");
     let server = setup.start();
     let token = server.client_token(STREAM, &["read"]);
     server
@@ -185,12 +181,12 @@ fn a_signed_url_works_with_merged_slashes() {
         for spelling in [STREAM.to_owned(), STREAM.replace("//", "%2F%2F"), escape(STREAM)] {
             let target = |query: &str| format!("{BASE}/{spelling}?{query}");
             let url = target(&format!("token={token}"));
-            let answer = through(&nginx, &certs, &url).send();
+            let answer = via(&nginx, &certs, &url).send();
             assert_eq!((answer.status, answer.text().as_str()), (200, "hello"), "{name}: {url}");
-            through(&nginx, &certs, &target("offset=-1")).send().problem(401);
+            via(&nginx, &certs, &target("offset=-1")).send().problem(401);
         }
         // An app server that bypasses the proxy creates no second stream.
-        let twice = through(&nginx, &certs, &format!("{BASE}/{STREAM}"))
+        let twice = via(&nginx, &certs, &format!("{BASE}/{STREAM}"))
             .header("authorization", &format!("Bearer {}", server.server_token()))
             .method("PUT")
             .text("hello");
@@ -198,7 +194,7 @@ fn a_signed_url_works_with_merged_slashes() {
         assert_eq!(server.metric("ds_streams"), 1.0, "{name}");
         // Merging never reaches another stream.
         let other = format!("{BASE}/gid://app/Room/2/messages?token={token}");
-        assert_eq!(through(&nginx, &certs, &other).send().status, 403, "{name}");
+        assert_eq!(via(&nginx, &certs, &other).send().status, 403, "{name}");
     }
     let merged = server.log.text();
     assert!(
@@ -211,18 +207,18 @@ fn a_signed_url_works_with_merged_slashes() {
 /// recommends for live connections.
 #[test]
 fn events_pass_nginx_without_delay() {
-    let (setup, certs) = behind(Setup::new(), "x-forwarded");
+    let (setup, certs) = tls_backend(Setup::new(), "x-forwarded");
     let server = setup.start();
     server.text_stream("a", "");
     let modern = format!(
         "    proxy_http_version 1.1;\n    proxy_set_header Connection \"\";\n{}",
-        plain_behind(&server)
+        plain_upstream(&server)
     );
-    for (name, lines) in [("defaults", plain_behind(&server)), ("modern", modern)] {
+    for (name, lines) in [("defaults", plain_upstream(&server)), ("modern", modern)] {
         let nginx = nginx(&server, &certs, name, &lines);
         for flag in ["--http1.1", "--http2"] {
             let target = format!("{BASE}/a?offset=now&live=sse");
-            let mut sse = through(&nginx, &certs, &target).with(&[flag]).follow();
+            let mut sse = via(&nginx, &certs, &target).with(&[flag]).follow();
             sse.lines.wait_for("event: control");
             for round in 0..3 {
                 let word = format!("{name}{flag}{round}");
@@ -237,12 +233,12 @@ fn events_pass_nginx_without_delay() {
 
 #[test]
 fn a_stop_ends_live_reads_through_nginx() {
-    let (setup, certs) = behind(Setup::new(), "x-forwarded");
+    let (setup, certs) = tls_backend(Setup::new(), "x-forwarded");
     let server = setup.start();
     server.text_stream("a", "");
-    let nginx = nginx(&server, &certs, "nginx", &plain_behind(&server));
+    let nginx = nginx(&server, &certs, "nginx", &plain_upstream(&server));
     let target = format!("{BASE}/a?offset=now&live=sse");
-    let mut sse = through(&nginx, &certs, &target).with(&["--http1.1"]).follow();
+    let mut sse = via(&nginx, &certs, &target).with(&["--http1.1"]).follow();
     sse.lines.wait_for("event: control");
     server.stop();
     until("the end of the live read", || !sse.goes_on());
@@ -264,7 +260,7 @@ fn haproxy_that_merges_slashes_reaches_the_same_streams() {
     let path = format!("{BASE}/{name}");
     let bearer = format!("Bearer {}", server.server_token());
     let put = |through_proxy: bool| match through_proxy {
-        true => through(&haproxy, &certs, &path)
+        true => via(&haproxy, &certs, &path)
             .header("authorization", &bearer)
             .method("PUT")
             .text("hello")
@@ -281,6 +277,6 @@ fn haproxy_that_merges_slashes_reaches_the_same_streams() {
     assert_eq!(server.metric("ds_streams"), 1.0);
     let token = server.client_token(name, &["read"]);
     let read = format!("{path}?token={token}");
-    assert_eq!(through(&haproxy, &certs, &read).send().expect(200).text(), "hello");
+    assert_eq!(via(&haproxy, &certs, &read).send().expect(200).text(), "hello");
     assert_eq!(server.raw("GET", &read).send().expect(200).text(), "hello");
 }

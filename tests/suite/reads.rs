@@ -55,7 +55,7 @@ fn messages(server: &Server, name: &str, count: usize) -> Vec<String> {
 }
 
 #[track_caller]
-fn is_everything(server: &Server, name: &str, answer: &Answer) {
+fn assert_complete(server: &Server, name: &str, answer: &Answer) {
     assert_eq!(answer.next_offset(), server.head(name).send().next_offset());
     assert_eq!(answer.header("stream-up-to-date"), Some("true"));
     assert_eq!(answer.header("stream-closed"), None);
@@ -75,14 +75,14 @@ fn one_read_returns_everything() {
         let check = |server: &Server| {
             let answer = server.get("b").send().expect(200);
             assert!(answer.body == content, "{mode}: {} bytes", answer.body.len());
-            is_everything(server, "b", &answer);
+            assert_complete(server, "b", &answer);
             let answer = server.get("j?offset=-1").send().expect(200);
             assert!(answer.text() == format!("[{}]", messages.join(",\n")), "{mode}");
             assert_eq!(
                 answer.header("content-length"),
                 Some(answer.body.len().to_string().as_str())
             );
-            is_everything(server, "j", &answer);
+            assert_complete(server, "j", &answer);
             assert!(server.get("t").send().expect(200).text() == text, "{mode}");
         };
         check(&server);
@@ -116,7 +116,7 @@ fn http_1_0_and_http_2_reads_return_everything() {
     let messages = messages(&server, "j", 3000);
     let expected = format!("[{}]", messages.join(",\n"));
     let mut connection = Connection::open(server.public);
-    connection.say("GET /v1/stream/j HTTP/1.0\r\n\r\n");
+    connection.write("GET /v1/stream/j HTTP/1.0\r\n\r\n");
     let answer = connection.answer().expect(200);
     assert!(answer.text() == expected);
     let length = expected.len().to_string();
@@ -126,7 +126,7 @@ fn http_1_0_and_http_2_reads_return_everything() {
     let content = noise(3_000_000);
     binary_stream(&server, "b", &content);
     let mut connection = Connection::open(server.public);
-    connection.say("GET /v1/stream/b HTTP/1.0\r\n\r\n");
+    connection.write("GET /v1/stream/b HTTP/1.0\r\n\r\n");
     let answer = connection.answer().expect(200);
     assert!(answer.body == content);
     assert_eq!(answer.header("content-length"), Some("3000000"));
@@ -228,7 +228,7 @@ fn a_stream_deleted_during_an_http_2_read_resets_the_response() {
     let target = format!("{BASE}/b");
     let slow = Curl::new(&certs, server.public, &target).with(&["--http2", "--limit-rate", "2M"]);
     let reader = std::thread::spawn(move || slow.try_send());
-    until("the reader to have begun", || {
+    until("the reader to start", || {
         server.metric("ds_requests_total{operation=\"read\",status=\"200\"}") == 1.0
     });
     Request::new(server.internal(), "DELETE", &target).send().expect(204);
@@ -334,7 +334,7 @@ fn a_starting_server_answers_preflights() {
     assert_eq!(answer.header("access-control-allow-origin"), Some("*"));
     waiting.get("s").send().problem(503);
     holder.stop();
-    until("the waiting server to serve", || waiting.get("s").send().status == 404);
+    until("the second server to serve", || waiting.get("s").send().status == 404);
     preflight().expect(204);
 }
 

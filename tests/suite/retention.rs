@@ -27,7 +27,7 @@ fn create(server: &Server, header: &str, limit: &str) {
 }
 
 /// Appends one message; returns the offset after it.
-fn say(server: &Server, name: &str, n: usize, padding: usize) -> String {
+fn append(server: &Server, name: &str, n: usize, padding: usize) -> String {
     let message = serde_json::json!({ "n": n, "padding": "x".repeat(padding) });
     server
         .post(name)
@@ -51,7 +51,7 @@ fn numbers(server: &Server, name: &str, offset: &str) -> Vec<u64> {
     }
 }
 
-fn given_up(answer: &Answer) -> String {
+fn assert_trimmed(answer: &Answer) -> String {
     assert!(
         answer.problem(410).contains("removed by retention"),
         "{}",
@@ -68,17 +68,17 @@ fn size_retention_bounds_a_stream() {
         put().send().expect(201);
         let mut offsets = vec![server.head("s").send().expect(200).next_offset()];
         for n in 0..100 {
-            offsets.push(say(&server, "s", n, 5_000));
+            offsets.push(append(&server, "s", n, 5_000));
         }
         let kept = numbers(&server, "s", "-1");
         let first = *kept.first().unwrap();
         assert_eq!(kept, (first..100).collect::<Vec<_>>(), "a gap");
         assert!((15..=20).contains(&kept.len()), "{}", kept.len());
         // Reads of trimmed content get 410 and the offset to resume from.
-        let earliest = given_up(&server.get(&format!("s?offset={}", offsets[3])).send());
-        given_up(&server.get(&format!("s?offset={}", offsets[0])).send());
-        given_up(&server.get(&format!("s?live=long-poll&offset={}", offsets[3])).send());
-        given_up(&server.get(&format!("s?live=sse&offset={}", offsets[3])).send());
+        let earliest = assert_trimmed(&server.get(&format!("s?offset={}", offsets[3])).send());
+        assert_trimmed(&server.get(&format!("s?offset={}", offsets[0])).send());
+        assert_trimmed(&server.get(&format!("s?live=long-poll&offset={}", offsets[3])).send());
+        assert_trimmed(&server.get(&format!("s?live=sse&offset={}", offsets[3])).send());
         assert_eq!(numbers(&server, "s", &earliest), kept);
         let head = server.head("s").send().expect(200);
         assert_eq!(head.header("stream-earliest-offset"), Some(earliest.as_str()));
@@ -103,17 +103,17 @@ fn trimmed_content_stays_trimmed_after_a_restart() {
     for setup in modes().into_iter().skip(1) {
         let server = setup.start();
         create(&server, "stream-retention-bytes", "100000");
-        let first = say(&server, "s", 0, 5_000);
+        let first = append(&server, "s", 0, 5_000);
         for n in 1..60 {
-            say(&server, "s", n, 5_000);
+            append(&server, "s", n, 5_000);
         }
         let kept = numbers(&server, "s", "-1");
         server.kill();
         let server = setup.start();
         assert_eq!(numbers(&server, "s", "-1"), kept);
-        given_up(&server.get(&format!("s?offset={first}")).send());
+        assert_trimmed(&server.get(&format!("s?offset={first}")).send());
         for n in 60..120 {
-            say(&server, "s", n, 5_000);
+            append(&server, "s", n, 5_000);
         }
         let kept = numbers(&server, "s", "-1");
         assert_eq!(kept.last(), Some(&119));
@@ -129,16 +129,16 @@ fn age_retention_trims_without_any_request() {
     for setup in modes() {
         let server = setup.start();
         create(&server, "stream-retention-age", "1");
-        let behind = say(&server, "s", 0, 10);
-        let tail = say(&server, "s", 1, 10);
+        let behind = append(&server, "s", 0, 10);
+        let tail = append(&server, "s", 1, 10);
         until("both to be given up", || server.metric("ds_stored_bytes") == 0.0);
-        given_up(&server.get(&format!("s?offset={behind}")).send());
+        assert_trimmed(&server.get(&format!("s?offset={behind}")).send());
         let head = server.head("s").send().expect(200);
         assert_eq!(head.header("stream-earliest-offset"), Some(tail.as_str()));
         assert_eq!(head.header("stream-retention-age"), Some("1"));
         // The stream still exists and accepts appends.
         assert_eq!(server.content("s"), "[]");
-        say(&server, "s", 2, 10);
+        append(&server, "s", 2, 10);
         assert_eq!(numbers(&server, "s", "-1"), [2]);
         assert_eq!(numbers(&server, "s", &tail), [2]);
     }
@@ -148,14 +148,14 @@ fn age_retention_trims_without_any_request() {
 fn a_live_reader_misses_nothing_and_a_trimmed_one_gets_410() {
     let server = Setup::new().acid().start();
     create(&server, "stream-retention-bytes", "20000");
-    let start = say(&server, "s", 0, 10);
+    let start = append(&server, "s", 0, 10);
     let mut edge = server.sse("s", &start);
     for n in 1..50 {
-        say(&server, "s", n, 2_000);
+        append(&server, "s", n, 2_000);
         let messages: Vec<Value> = serde_json::from_str(&edge.data()).unwrap();
         assert_eq!(messages[0]["n"], n);
     }
-    given_up(&server.get(&format!("s?live=sse&offset={start}")).send());
+    assert_trimmed(&server.get(&format!("s?live=sse&offset={start}")).send());
     let from_now: Sse = server.sse("s", "now");
     drop(from_now);
 }
@@ -174,17 +174,17 @@ fn rules_apply_to_matching_names_including_existing_streams() {
         };
         put.send().expect(201);
         for n in 0..30 {
-            say(&server, name, n, 2_000);
+            append(&server, name, n, 2_000);
         }
     }
     server.stop();
     let server = setup.with("retention.rules", rules).start();
-    until("the rule to be applied to what is there", || {
+    until("the rule to apply to existing streams", || {
         numbers(&server, "other", "-1").is_empty() && numbers(&server, "logs/a", "-1").len() <= 10
     });
     assert_eq!(numbers(&server, "own", "-1").len(), 30, "its own retention comes first");
     for n in 30..60 {
-        say(&server, "logs/a", n, 2_000);
+        append(&server, "logs/a", n, 2_000);
         assert!(numbers(&server, "logs/a", "-1").len() <= 10);
     }
     let head = server.head("logs/a").send().expect(200);
@@ -198,7 +198,7 @@ fn a_fork_keeps_inherited_content() {
         let server = setup.start();
         create(&server, "stream-retention-bytes", "20000");
         for n in 0..5 {
-            say(&server, "s", n, 2_000);
+            append(&server, "s", n, 2_000);
         }
         server
             .fork("f", "s")
@@ -206,26 +206,26 @@ fn a_fork_keeps_inherited_content() {
             .send()
             .expect(201);
         for n in 5..50 {
-            say(&server, "s", n, 2_000);
+            append(&server, "s", n, 2_000);
         }
         assert!(numbers(&server, "s", "-1").len() <= 10);
         assert_eq!(numbers(&server, "f", "-1"), [0, 1, 2, 3, 4]);
-        say(&server, "f", 100, 10);
+        append(&server, "f", 100, 10);
         assert_eq!(numbers(&server, "f", "-1"), [0, 1, 2, 3, 4, 100]);
         // A fork at a trimmed position keeps the content it forked from.
         let kept = numbers(&server, "s", "-1");
         server.fork("g", "s").send().expect(201);
         assert_eq!(numbers(&server, "g", "-1"), kept);
         for n in 50..80 {
-            say(&server, "s", n, 2_000);
-            say(&server, "g", n, 2_000);
+            append(&server, "s", n, 2_000);
+            append(&server, "g", n, 2_000);
         }
         assert_eq!(numbers(&server, "s", "-1"), numbers(&server, "g", "-1"));
         for name in ["f", "g"] {
             server.delete(name).send().expect(204);
         }
-        say(&server, "s", 80, 2_000);
-        until("what only forks read to go", || {
+        append(&server, "s", 80, 2_000);
+        until("data read only by forks to be removed", || {
             server.metric("ds_stored_bytes") < 21_000.0
         });
         // Forks before the earliest offset are refused.
@@ -266,10 +266,10 @@ fn text_is_cut_between_characters_and_bytes_anywhere() {
 fn one_message_larger_than_the_limit_is_kept_until_the_next() {
     let server = Setup::new().start();
     create(&server, "stream-retention-bytes", "100");
-    say(&server, "s", 0, 10);
-    say(&server, "s", 1, 5_000);
+    append(&server, "s", 0, 10);
+    append(&server, "s", 1, 5_000);
     assert_eq!(numbers(&server, "s", "-1"), [1]);
-    say(&server, "s", 2, 10);
+    append(&server, "s", 2, 10);
     assert_eq!(numbers(&server, "s", "-1"), [2]);
 }
 
@@ -278,7 +278,7 @@ fn max_stream_bytes_counts_retained_content_only() {
     let server = Setup::new().with("limits.max_stream_bytes", 50_000).start();
     create(&server, "stream-retention-bytes", "20000");
     for n in 0..100 {
-        say(&server, "s", n, 2_000);
+        append(&server, "s", n, 2_000);
     }
 }
 
@@ -288,7 +288,7 @@ fn a_stream_whose_retention_equals_the_limit_accepts_appends() {
     let put = server.put("s").json("").header("stream-retention-bytes", "50000");
     put.send().expect(201);
     for n in 0..100 {
-        say(&server, "s", n, 2_000);
+        append(&server, "s", n, 2_000);
     }
     // A body larger than the limit is refused whatever the retention.
     let large = serde_json::json!("x".repeat(50_000)).to_string();
@@ -304,14 +304,14 @@ fn a_stricter_rule_applies_from_the_next_start() {
     for name in ["age", "size"] {
         server.put(name).json("").send().expect(201);
         for n in 0..10 {
-            say(&server, name, n, 2_000);
+            append(&server, name, n, 2_000);
         }
     }
     server.stop();
     let stricter =
         r#"[{ streams = "age", max_age_secs = 1 }, { streams = "*", max_age_secs = 31536000, max_bytes = 9000 }]"#;
     let server = setup.with("retention.rules", stricter).start();
-    until("what is too old and too much now to be given up", || {
+    until("the stricter rule to trim", || {
         numbers(&server, "age", "-1").is_empty() && numbers(&server, "size", "-1").len() <= 4
     });
 }
@@ -322,10 +322,10 @@ fn trimming_a_large_stream_frees_disk_blocks() {
     let server = setup.start();
     create(&server, "stream-retention-bytes", "1000000");
     for n in 0..400 {
-        say(&server, "s", n, 50_000);
+        append(&server, "s", n, 50_000);
     }
-    until("the space of what is gone", || {
-        used(&setup.data_dir().join("data")) < 8_000_000
+    until("disk space to be freed", || {
+        disk_usage(&setup.data_dir().join("data")) < 8_000_000
     });
     let kept = numbers(&server, "s", "-1");
     assert_eq!(kept.last(), Some(&399));
@@ -333,12 +333,12 @@ fn trimming_a_large_stream_frees_disk_blocks() {
 }
 
 /// The disk space used by a directory.
-fn used(dir: &std::path::Path) -> u64 {
+fn disk_usage(dir: &std::path::Path) -> u64 {
     let entries = std::fs::read_dir(dir).unwrap().map(Result::unwrap);
     let sizes = entries.map(|entry| {
         let metadata = entry.metadata().unwrap();
         if metadata.is_dir() {
-            used(&entry.path())
+            disk_usage(&entry.path())
         } else {
             512 * metadata.blocks()
         }

@@ -69,10 +69,10 @@ fn a_principal_has_a_limited_share_of_live_reads() {
     let catch_up = server.raw("GET", &format!("{BASE}/{STREAM}")).token(&one);
     catch_up.send().expect(200);
     held.clear();
-    until("the share to be free", || live_is_served(&server, &one));
+    until("the share to be available", || accepts_live_read(&server, &one));
 }
 
-fn live_is_served(server: &Server, token: &str) -> bool {
+fn accepts_live_read(server: &Server, token: &str) -> bool {
     let mut connection = live(server, "sse", token).open();
     connection.head().unwrap().is_some_and(|answer| answer.status == 200)
 }
@@ -153,10 +153,10 @@ fn an_address_may_use_half_of_the_body_memory() {
     server.text_stream("s", "");
     let slow = |address: [u8; 4]| {
         let mut connection = Connection::try_open(server.public, Some(address.into())).unwrap();
-        connection.say(&format!(
+        connection.write(&format!(
             "POST {BASE}/s HTTP/1.1\r\nhost: x\r\ncontent-type: text/plain\r\ncontent-length: {BODY}\r\n\r\n"
         ));
-        connection.write(&[b'x'; BODY - 1]).unwrap();
+        connection.try_write(&[b'x'; BODY - 1]).unwrap();
         connection
     };
     let post = |address: [u8; 4]| {
@@ -176,7 +176,7 @@ fn an_address_may_use_half_of_the_body_memory() {
     let internal = Request::new(server.internal(), "POST", &format!("{BASE}/s"));
     internal.text(&"x".repeat(30_000)).send().expect(204);
     for connection in held.iter_mut().flatten() {
-        connection.say("x");
+        connection.write("x");
         connection.answer().expect(204);
     }
     post(address).expect(204);

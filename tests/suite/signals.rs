@@ -61,14 +61,14 @@ fn every_signal_that_stops_drains() {
         server.text_stream("s", "");
         // The append in flight completes.
         let mut append = Connection::open(server.public);
-        append.say(&format!(
+        append.write(&format!(
             "POST {BASE}/s HTTP/1.1\r\nhost: x\r\ncontent-type: text/plain\r\ncontent-length: 4\r\n\r\nha"
         ));
         until("it to be under way", || server.metric("ds_connections") >= 1.0);
         std::thread::sleep(std::time::Duration::from_millis(100));
         server.signal(signal);
         server.log.wait_for("stopping");
-        append.say("lf");
+        append.write("lf");
         assert_eq!(append.answer().status, 204, "{signal}");
         assert_eq!(server.wait().code(), Some(0), "{signal}");
     }

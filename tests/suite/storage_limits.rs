@@ -13,7 +13,7 @@ use super::support::{
 };
 
 /// A data directory with content and no server.
-fn some(mode: &str) -> Setup {
+fn data_directory(mode: &str) -> Setup {
     let setup = on_disk(mode);
     let server = setup.start();
     server.text_stream("large", &"0123456789".repeat(40_000));
@@ -23,7 +23,7 @@ fn some(mode: &str) -> Setup {
 
 #[test]
 fn a_copy_needs_an_empty_target() {
-    let setup = some("acid");
+    let setup = data_directory("acid");
     let dir = setup.dir.path();
     fs::create_dir(dir.join("full")).unwrap();
     fs::write(dir.join("full/file"), "x").unwrap();
@@ -73,7 +73,7 @@ fn a_directory_without_a_store_is_reported_and_unchanged() {
 
 #[test]
 fn a_full_disk_fails_a_copy_and_leaves_no_partial_files() {
-    let setup = some("file-durable");
+    let setup = data_directory("file-durable");
     // `RLIMIT_FSIZE` works on every system.
     let to = path(&setup, "copy");
     for command in ["backup", "repair", "migrate --mode acid"] {
@@ -113,7 +113,7 @@ fn many_data_files_need_few_descriptors() {
 
 #[test]
 fn a_missing_permission_is_reported() {
-    let setup = some("acid");
+    let setup = data_directory("acid");
     let root = fs::metadata("/proc/self").unwrap().uid() == 0;
     let asked = |to: &str, directory: &Path| {
         let mut command = unprivileged::command(&setup, Net::Shared);

@@ -293,7 +293,7 @@ fn a_tls_server_is_trusted_only_by_the_given_ca() {
 }
 
 /// A server that sends this response to every request.
-fn liar(answer: &'static str) -> (Shell, std::sync::mpsc::Receiver<String>) {
+fn server_answering(answer: &'static str) -> (Shell, std::sync::mpsc::Receiver<String>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}/v1/stream", listener.local_addr().unwrap());
     let (said, heard) = std::sync::mpsc::channel();
@@ -311,7 +311,7 @@ fn liar(answer: &'static str) -> (Shell, std::sync::mpsc::Receiver<String>) {
 
 #[test]
 fn unexpected_responses_are_rejected() {
-    let (shell, _) = liar(
+    let (shell, _) = server_answering(
         "HTTP/1.1 400 Bad Request\r\ncontent-length: 32\r\nconnection: close\r\n\r\n{\"detail\":\"\\u001b[31mred\\u0007\"}  ",
     );
     let error = shell.fails(&["streams", "list"]);
@@ -332,7 +332,7 @@ fn unexpected_responses_are_rejected() {
             "HTTP/1.1 200 OK\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}",
             body.len()
         );
-        let (shell, _) = liar(answer.leak());
+        let (shell, _) = server_answering(answer.leak());
         let error = shell.fails(&["streams", "list"]);
         assert!(error.contains(complaint), "{error}");
     }
@@ -345,7 +345,7 @@ fn a_token_is_not_sent_to_a_redirect_target() {
         "HTTP/1.1 307 Temporary Redirect\r\nlocation: http://{}{BASE}/__ds/streams\r\ncontent-length: 0\r\nconnection: close\r\n\r\n",
         server.public
     );
-    let (shell, heard) = liar(answer.leak());
+    let (shell, heard) = server_answering(answer.leak());
     let error = shell.by("a.b.c").fails(&["streams", "list"]);
     assert!(error.contains("307"), "{error}");
     assert!(heard.recv().unwrap().contains("Bearer a.b.c"));
@@ -364,7 +364,7 @@ fn a_closed_pipe_is_no_error() {
     assert!(first.starts_with("{\"stream\":\"large\""), "{first}");
     drop(out);
     let mut status = None;
-    until("the export to end", || {
+    until("the export to exit", || {
         status = child.try_wait().unwrap();
         status.is_some()
     });

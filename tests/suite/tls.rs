@@ -198,7 +198,7 @@ fn new_certificates_keep_live_readers_and_broken_ones_are_ignored() {
     }
 
     certs.write("server.pem", "no certificate at all");
-    let line = server.log.wait_for("the old ones stay");
+    let line = server.log.wait_for("the old certificate stays in use");
     assert!(line.contains("ERROR") && line.contains("server.pem"), "{line}");
     assert_eq!(shown(server.public), first);
     to(&certs, &server, "a").send().expect(200);

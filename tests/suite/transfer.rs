@@ -18,14 +18,14 @@ pub(super) fn noise() -> Vec<u8> {
     TestRng::new(7).bytes(2_500_000)
 }
 
-pub(super) fn generous(setup: Setup) -> Setup {
+pub(super) fn unlimited(setup: Setup) -> Setup {
     setup
         .with("limits.max_stream_bytes", 0)
         .with("limits.max_memory_bytes", 0)
 }
 
 /// The whole stream, one element per page; each page of a JSON stream is an array.
-pub(super) fn everything(server: &Server, name: &str) -> (Vec<Vec<u8>>, bool) {
+pub(super) fn read_pages(server: &Server, name: &str) -> (Vec<Vec<u8>>, bool) {
     let (mut pages, mut offset) = (Vec::new(), "-1".to_owned());
     loop {
         let answer = server.get(&format!("{name}?offset={offset}")).send().expect(200);
@@ -38,11 +38,11 @@ pub(super) fn everything(server: &Server, name: &str) -> (Vec<Vec<u8>>, bool) {
 }
 
 pub(super) fn bytes(server: &Server, name: &str) -> Vec<u8> {
-    everything(server, name).0.concat()
+    read_pages(server, name).0.concat()
 }
 
 pub(super) fn messages(server: &Server, name: &str) -> Vec<Value> {
-    let pages = everything(server, name).0;
+    let pages = read_pages(server, name).0;
     pages
         .iter()
         .flat_map(|page| serde_json::from_slice::<Vec<Value>>(page).unwrap())
@@ -51,7 +51,7 @@ pub(super) fn messages(server: &Server, name: &str) -> Vec<Value> {
 
 #[test]
 fn export_and_import_preserve_streams_across_modes() {
-    let server = generous(Setup::new()).acid().gated().start();
+    let server = unlimited(Setup::new()).acid().gated().start();
     let hostile = ["gid://app/Room/1", "100% \"sure\"", "ümläut/日本語", "a\\b", "//"];
     for name in hostile {
         let body = json!([name, null, [1, [2]], {"n": 1.5e300}, "\u{2028}\n\u{0}"]).to_string();
@@ -105,8 +105,8 @@ fn export_and_import_preserve_streams_across_modes() {
     assert_eq!(fs::read_to_string(&file).unwrap().len(), exported.len());
 
     for target in [
-        generous(Setup::new()),
-        generous(Setup::new()).acid().with("storage.mode", "file-durable"),
+        unlimited(Setup::new()),
+        unlimited(Setup::new()).acid().with("storage.mode", "file-durable"),
     ] {
         let target = target.start();
         let shell = Shell::to(&target);
@@ -122,7 +122,7 @@ fn export_and_import_preserve_streams_across_modes() {
         }
         assert_eq!(messages(&target, "many"), many);
         for name in ["text", "latin1", "long", "noise", "empty", "no-messages"] {
-            assert_eq!(everything(&target, name).1, everything(&server, name).1, "{name}");
+            assert_eq!(read_pages(&target, name).1, read_pages(&server, name).1, "{name}");
             assert_eq!(bytes(&target, name), bytes(&server, name), "{name}");
             let (there, here) = (target.head(name).send(), server.head(name).send());
             for header in [
@@ -143,7 +143,7 @@ fn export_and_import_preserve_streams_across_modes() {
 
 #[test]
 fn offsets_and_appends_survive_export_and_import() {
-    let server = generous(Setup::new()).acid().start();
+    let server = unlimited(Setup::new()).acid().start();
     let mut offsets = vec![server.text_stream("s", "one")];
     for append in ["two", "", "three"].into_iter().filter(|append| !append.is_empty()) {
         offsets.push(server.post("s").text(append).send().expect(204).next_offset());
@@ -166,7 +166,7 @@ fn offsets_and_appends_survive_export_and_import() {
     // Appends after the export are not imported.
     let late = server.post("s").text("late").send().expect(204).next_offset();
 
-    for target in [generous(Setup::new()), generous(Setup::new()).acid()] {
+    for target in [unlimited(Setup::new()), unlimited(Setup::new()).acid()] {
         let target = target.start();
         let shell = Shell::to(&target);
         shell.ok(&["import", file.to_str().unwrap()]);

@@ -168,7 +168,7 @@ pub fn shown(to: SocketAddr) -> String {
 /// Sends plain HTTP to a TLS port; fails if there is an HTTP response.
 pub fn plain(to: SocketAddr, text: &str) -> String {
     let mut connection = Connection::open(to);
-    connection.say(text);
+    connection.write(text);
     let mut rest = Vec::new();
     let _ = connection.stream.read_to_end(&mut rest);
     String::from_utf8_lossy(&rest).into_owned()

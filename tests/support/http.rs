@@ -154,7 +154,7 @@ impl Request {
 
     pub fn try_send(&self) -> io::Result<Answer> {
         let mut connection = Connection::try_open(self.to, self.from)?;
-        connection.write(&self.bytes(true))?;
+        connection.try_write(&self.bytes(true))?;
         connection.read(self.method == "HEAD")
     }
 
@@ -166,14 +166,14 @@ impl Request {
 
     /// Sends it and returns the open connection.
     pub fn send_on(&self, connection: &mut Connection) -> io::Result<Answer> {
-        connection.write(&self.bytes(false))?;
+        connection.try_write(&self.bytes(false))?;
         connection.read(self.method == "HEAD")
     }
 
     /// Sends it without reading the response.
     pub fn open(&self) -> Connection {
         let mut connection = Connection::try_open(self.to, self.from).unwrap();
-        connection.write(&self.bytes(false)).unwrap();
+        connection.try_write(&self.bytes(false)).unwrap();
         connection
     }
 }
@@ -204,7 +204,7 @@ impl Connection {
         })
     }
 
-    pub fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+    pub fn try_write(&mut self, bytes: &[u8]) -> io::Result<()> {
         match self.stream.get_mut().write_all(bytes) {
             // The server may respond before the request is complete.
             Err(error) if matches!(error.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset) => Ok(()),
@@ -212,8 +212,8 @@ impl Connection {
         }
     }
 
-    pub fn say(&mut self, text: &str) {
-        self.write(text.as_bytes()).unwrap();
+    pub fn write(&mut self, text: &str) {
+        self.try_write(text.as_bytes()).unwrap();
     }
 
     /// Status and headers; `None` at the end of the connection.

@@ -182,7 +182,7 @@ pub fn run(mut command: Command) -> (i32, String, String) {
     let mut child = command.spawn().unwrap();
     let (out, error) = (text_of(child.stdout.take()), text_of(child.stderr.take()));
     let mut status = None;
-    until("the command to end", || {
+    until("the command to exit", || {
         status = child.try_wait().unwrap();
         status.is_some()
     });
@@ -333,7 +333,7 @@ impl Server {
     #[track_caller]
     pub fn wait(&mut self) -> ExitStatus {
         let mut status = None;
-        until("the server to end", || {
+        until("the server to exit", || {
             status = self.child.try_wait().unwrap();
             status.is_some()
         });

@@ -122,7 +122,7 @@ impl Talk {
         Self(BufReader::new(stream))
     }
 
-    pub fn say(&mut self, text: &[u8]) -> &mut Self {
+    pub fn write(&mut self, text: &[u8]) -> &mut Self {
         // The server may answer and close before reading everything.
         let _ = self.0.get_mut().write_all(text);
         self
@@ -130,7 +130,7 @@ impl Talk {
 
     pub fn ask(&mut self, to: &Path) -> &mut Self {
         let request = json!({"backup": {"to": to}});
-        self.say(format!("{request}\n").as_bytes())
+        self.write(format!("{request}\n").as_bytes())
     }
 
     /// The next response; `None` at the end.
