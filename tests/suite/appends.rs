@@ -4,7 +4,7 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 
 use super::{
     offsets::{poll, read, setups},
-    support::{at_position, live::Event, position, server::Setup},
+    support::{at_position, live::Event, position, rng::TestRng, server::Setup},
 };
 
 #[test]
@@ -18,15 +18,8 @@ fn live_readers_get_whole_appends() {
             .send()
             .expect(201);
         let sizes = [700_000, 700_000, 10, 3_000_000, 1, 2, 300_000, 200_000, 900_000];
-        let appends: Vec<Vec<u8>> = sizes
-            .iter()
-            .enumerate()
-            .map(|(index, size)| {
-                (0..*size)
-                    .map(|at: u32| (at.wrapping_mul(31) >> 3) as u8 ^ index as u8)
-                    .collect()
-            })
-            .collect();
+        let mut rng = TestRng::new(7);
+        let appends = sizes.map(|size| rng.bytes(size));
         let mut ends = vec![0];
         for append in &appends {
             let post = server.post("s").header("content-type", "application/octet-stream");

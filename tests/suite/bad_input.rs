@@ -52,7 +52,7 @@ const ID: (&str, &str) = ("producer-id", "p");
 const EPOCH: (&str, &str) = ("producer-epoch", "0");
 const SEQ: (&str, &str) = ("producer-seq", "0");
 
-fn creating() -> Vec<Bad> {
+fn lifetimes() -> Vec<Bad> {
     let mut cases = Vec::new();
     for value in [
         "",
@@ -101,6 +101,11 @@ fn creating() -> Vec<Bad> {
         "PUT",
         &[TEXT, ("stream-ttl", "60"), ("stream-ttl", "60")],
     ));
+    cases
+}
+
+fn content_types() -> Vec<Bad> {
+    let mut cases = Vec::new();
     for value in [
         "text",
         "text/",
@@ -114,6 +119,11 @@ fn creating() -> Vec<Bad> {
         cases.push(bad("Content-Type", "PUT", &[("content-type", value)]));
     }
     cases.push(bad("Content-Type", "PUT", &[TEXT, TEXT]));
+    cases
+}
+
+fn forks() -> Vec<Bad> {
+    let mut cases = Vec::new();
     for from in [
         "",
         "s",
@@ -161,6 +171,11 @@ fn creating() -> Vec<Bad> {
         "PUT",
         &[FORK, ("stream-fork-sub-offset", "1")],
     ));
+    cases
+}
+
+fn contents() -> Vec<Bad> {
+    let mut cases = Vec::new();
     for content in [
         "{",
         "[1,]",
@@ -287,7 +302,9 @@ fn check(cases: &[Bad]) {
 
 #[test]
 fn an_invalid_create_creates_nothing() {
-    check(&creating());
+    for cases in [lifetimes(), content_types(), forks(), contents()] {
+        check(&cases);
+    }
 }
 
 #[test]

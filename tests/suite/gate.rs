@@ -265,7 +265,7 @@ fn preflights_need_no_token_and_allow_client_headers() {
 }
 
 #[test]
-fn gated_responses_are_private() {
+fn what_passes_the_gate_is_private() {
     let server = gated().start();
     let path = format!("{BASE}/{STREAM}");
     server
