@@ -35,7 +35,8 @@ impl Kept {
             self.content += &text;
             return true;
         }
-        assert!(answer.problem(507).contains("no room"), "{answer:?}");
+        answer.problem(507);
+        assert_eq!(answer.json()["type"], "urn:durable-streams:problem:full");
         false
     }
 
