@@ -134,7 +134,7 @@ fn run(label: &str, store: &dyn Storage, batches: u64) {
     println!();
 }
 
-/// Whether shards would pay: the gain of concurrent syncs, and their cost.
+/// The gain and the cost of concurrent syncs, as shards would have them.
 fn run_sharded(dir: &std::path::Path, shards: u64, batches: u64) {
     let stores: Vec<AcidStorage> = (0..shards)
         .map(|shard| AcidStorage::open(&dir.join(shard.to_string()), 64 << 20).unwrap())
@@ -225,7 +225,7 @@ fn open_many(label: &str, open: impl Fn(&str) -> Box<dyn Storage>) {
 
 fn cpu_seconds() -> f64 {
     let stat = std::fs::read_to_string("/proc/self/schedstat").unwrap_or_default();
-    // The files of the threads have nanoseconds; the ticks of `stat` are too coarse.
+    // Per-thread files have nanoseconds; the ticks of `stat` are too coarse.
     let tasks = std::fs::read_dir("/proc/self/task").into_iter().flatten().flatten();
     let sum: f64 = tasks
         .filter_map(|task| std::fs::read_to_string(task.path().join("schedstat")).ok())

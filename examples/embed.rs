@@ -46,13 +46,13 @@ pub async fn serve(
     let (ready, stopping) = (Arc::new(AtomicBool::new(true)), CancellationToken::new());
     let streams = build_router_with_ready(storage(config)?, config, Arc::clone(&ready), stopping.clone())?;
 
-    // The application's own routes, with the streams beside them.
+    // The application's own routes and the streams.
     let application = Router::new().route("/rooms/{id}", get(room)).merge(streams);
 
     let stop = async move {
         stop.await;
-        // The load balancer stops sending requests, and live reads end. axum waits for every open
-        // request, and a live read would never end by itself.
+        // Readiness fails, and live reads end. axum waits for open requests, and a live read would
+        // never end on its own.
         ready.store(false, Ordering::Relaxed);
         stopping.cancel();
     };

@@ -87,6 +87,7 @@ mod storage;
 mod telemetry;
 
 #[cfg(test)]
+#[path = "../tests/support/shared/mod.rs"]
 mod test_support;
 
 pub use auth::KeysError;

@@ -1,11 +1,9 @@
-//! Imports follow the layers of `ARCHITECTURE.md`, and no two files import each other.
-//!
-//! The layers are read from the block in that page which is marked `layers`, so the page and the
-//! code cannot disagree. A path counts for the file that defines what it names: a name that a
-//! folder's `mod.rs` only re-exports belongs to the file behind it. A folder's root module composes the folder,
-//! so what it takes from the files in the folder is no arrow.
+//! Imports follow the layers of `ARCHITECTURE.md`, and no two files import each other. The layers
+//! are the `layers` block of that page. A path counts for the file that defines the name: a name
+//! re-exported by a folder's `mod.rs` belongs to the file it comes from. A folder's root module
+//! composes the folder, so its imports from files in the folder do not count.
 
-#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, clippy::expect_used)]
+#![cfg(test)]
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -17,17 +15,17 @@ use syn::{Item, ItemUse, UseTree, Visibility, visit::Visit};
 
 type Segments = Vec<String>;
 
-/// A source file: its module path and what it says.
+/// A source file: its module path and its syntax.
 struct Source {
     file: PathBuf,
     module: Segments,
     syntax: syn::File,
 }
 
-/// What a file names in `use` declarations and in paths.
+/// The names that a file uses in `use` declarations and paths.
 #[derive(Default)]
 struct Names {
-    /// The modules within the file that enclose what is being visited.
+    /// The inline modules that enclose the item being visited.
     inner: Segments,
     paths: Vec<(Segments, Segments)>,
 }
@@ -45,7 +43,7 @@ struct Tree {
 fn imports_follow_the_layers_of_the_architecture() {
     let (tree, layers) = (Tree::read(), layers());
     let mut wrong = Vec::new();
-    for (from, to) in tree.arrows() {
+    for (from, to) in tree.imports() {
         let (from_root, to_root) = (tree.root(from), tree.root(to));
         if from_root == to_root {
             continue;
@@ -66,7 +64,7 @@ fn imports_follow_the_layers_of_the_architecture() {
 fn no_files_import_each_other_in_a_circle() {
     let tree = Tree::read();
     let mut arrows: BTreeMap<usize, BTreeSet<usize>> = BTreeMap::new();
-    for (from, to) in tree.arrows() {
+    for (from, to) in tree.imports() {
         arrows.entry(from).or_default().insert(to);
     }
     let reaches = |start: usize| {
@@ -149,7 +147,7 @@ impl Tree {
                 if matches!(vis, Visibility::Inherited) {
                     continue;
                 }
-                for (path, name) in leaves(tree) {
+                for (path, name) in used_paths(tree) {
                     if let Some(target) = absolute(&path, &source.module, &modules) {
                         exports.insert((source.module.clone(), name), target);
                     }
@@ -163,8 +161,8 @@ impl Tree {
         }
     }
 
-    /// Who names something of whom; no file names itself.
-    fn arrows(&self) -> BTreeSet<(usize, usize)> {
+    /// The files that each file uses, without itself.
+    fn imports(&self) -> BTreeSet<(usize, usize)> {
         let mut arrows = BTreeSet::new();
         for (from, source) in self.sources.iter().enumerate() {
             let mut names = Names {
@@ -186,7 +184,7 @@ impl Tree {
         arrows
     }
 
-    /// The file that defines what a path from the crate's root names.
+    /// The file that defines the name of an absolute path.
     fn file_of(&self, path: &[String]) -> Option<usize> {
         let mut path = path.to_vec();
         for _ in 0..16 {
@@ -226,7 +224,7 @@ fn collect(folder: &Path, files: &mut Vec<PathBuf>) {
     files.sort();
 }
 
-/// Reads a file; `None` for what only tests and fuzz targets compile.
+/// Reads a file; `None` for files that only tests and fuzz targets compile.
 fn source(path: PathBuf) -> Option<Source> {
     let file = path.strip_prefix(root()).unwrap().to_owned();
     let mut module: Segments = file
@@ -246,15 +244,15 @@ fn source(path: PathBuf) -> Option<Source> {
     Some(Source { file, module, syntax })
 }
 
-/// The paths of a `use` declaration, and the name that each goes by afterwards.
-fn leaves(tree: &UseTree) -> Vec<(Segments, String)> {
+/// The paths of a `use` declaration, each with the name it introduces.
+fn used_paths(tree: &UseTree) -> Vec<(Segments, String)> {
     match tree {
-        UseTree::Path(path) => prefixed(&path.ident.to_string(), leaves(&path.tree)),
+        UseTree::Path(path) => prefixed(&path.ident.to_string(), used_paths(&path.tree)),
         UseTree::Name(name) if name.ident == "self" => vec![(vec![], String::new())],
         UseTree::Name(name) => vec![(vec![name.ident.to_string()], name.ident.to_string())],
         UseTree::Rename(rename) => vec![(vec![rename.ident.to_string()], rename.rename.to_string())],
         UseTree::Glob(_) => vec![(vec![], String::new())],
-        UseTree::Group(group) => group.items.iter().flat_map(leaves).collect(),
+        UseTree::Group(group) => group.items.iter().flat_map(used_paths).collect(),
     }
 }
 
@@ -269,7 +267,7 @@ fn prefixed(first: &str, leaves: Vec<(Segments, String)>) -> Vec<(Segments, Stri
         .collect()
 }
 
-/// A path as it is seen from the crate's root; `None` for paths of other crates and of locals.
+/// A path from the crate's root; `None` for other crates and locals.
 fn absolute(path: &[String], module: &[String], modules: &BTreeMap<Segments, usize>) -> Option<Segments> {
     let mut at = module.to_vec();
     let mut rest = path;
@@ -325,7 +323,7 @@ impl<'ast> Visit<'ast> for Names {
     }
 
     fn visit_item_use(&mut self, item: &'ast ItemUse) {
-        for (path, _) in leaves(&item.tree) {
+        for (path, _) in used_paths(&item.tree) {
             self.paths.push((self.inner.clone(), path));
         }
     }

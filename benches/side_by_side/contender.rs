@@ -1,4 +1,4 @@
-//! The servers that are measured, how each is started, and the requests that each understands.
+//! The measured servers, their start commands and their requests.
 
 use std::{
     net::SocketAddr,
@@ -28,11 +28,11 @@ pub struct Contender {
 
 #[derive(Clone)]
 pub enum Kind {
-    /// This project's server on a storage backend, its gate on.
+    /// This project's server on a storage backend, with the gate on.
     Ours { mode: String, url: Option<String> },
-    /// The crate `durable-streams` with its own defaults, which are durable and without tokens.
+    /// The crate `durable-streams` with its defaults: durable, without tokens.
     Official,
-    /// A bare hyper server with canned answers: what reads and SSE cost without a store. With
+    /// A bare hyper server with canned responses: the cost of reads and SSE without a store. With
     /// credentials it verifies each token.
     Hyper,
     /// nginx with a static file of 1 KiB at this path.
@@ -65,7 +65,6 @@ impl Contender {
         self
     }
 
-    /// Whether it keeps streams.
     pub fn is_store(&self) -> bool {
         matches!(self.kind, Kind::Ours { .. } | Kind::Official)
     }
@@ -74,7 +73,7 @@ impl Contender {
         matches!(self.kind, Kind::Ours { .. })
     }
 
-    /// Whether its streams are in its data directory and there after a restart.
+    /// Whether its streams are in its data directory and survive a restart.
     pub fn is_on_disk(&self) -> bool {
         match &self.kind {
             Kind::Ours { mode, url } => mode != "memory" && url.is_none(),
@@ -162,7 +161,7 @@ impl Contender {
         Ok(())
     }
 
-    /// One process, so that its CPU clock covers all of its work.
+    /// A single process, so that its CPU clock covers all work.
     fn nginx_configuration(&self, address: SocketAddr) -> String {
         let tls = self.tls.as_ref().map_or_else(
             || ("", String::new()),
@@ -254,7 +253,7 @@ impl Contender {
         self.request("POST", path, self.token(), &[("Content-Type", content_type)], body)
     }
 
-    /// An append of a producer, see section 5.2.1 of the protocol.
+    /// An append by a producer (protocol section 5.2.1).
     pub fn append_as_producer(&self, path: &str, content_type: &str, sequence: u64, body: &[u8]) -> Request {
         let headers = [
             ("Content-Type", content_type),

@@ -25,7 +25,7 @@ pub struct Lineup {
     official: Contender,
     hyper: Contender,
     nginx: Option<Contender>,
-    /// By backend: this build, and the one before where there is one.
+    /// By backend: this build and, if given, the previous one.
     ours: Vec<Vec<Contender>>,
     credentials: Arc<Credentials>,
     tls: Arc<TlsFiles>,
@@ -101,8 +101,8 @@ impl Lineup {
         Ok(())
     }
 
-    /// The contenders of a row. The first is the base of the ratios, the second is the first again:
-    /// how far these two differ is how far two measurements of one thing differ on this machine.
+    /// The contenders of a row. The first is the base of the ratios. The second is the first again:
+    /// their difference is the noise of the machine.
     pub fn of(&self, field: Field) -> Vec<Contender> {
         let all_of_ours = || self.ours.concat();
         let first_of_ours = || self.ours.first().cloned().unwrap_or_default();
@@ -137,7 +137,7 @@ impl Lineup {
         contenders
     }
 
-    /// The programs that are measured.
+    /// The measured programs.
     pub fn describe(&self) -> Vec<String> {
         let ours = self.ours.iter().flatten();
         let programs = std::iter::once(&self.official).chain(ours).chain(&self.nginx);
@@ -147,7 +147,7 @@ impl Lineup {
     }
 }
 
-/// A program by its absolute path: servers start in directories of their own.
+/// Makes a path absolute, because servers run in their own directories.
 fn existing(path: &Path) -> Outcome<PathBuf> {
     std::path::absolute(path)
         .ok()
@@ -155,7 +155,7 @@ fn existing(path: &Path) -> Outcome<PathBuf> {
         .ok_or_else(|| format!("there is no file {}", path.display()))
 }
 
-/// Asks a build, by its `check` command, if it has this mode and takes the URL.
+/// Runs `check` to find out if a build supports this mode and URL.
 fn accepts_postgres(binary: &Path, url: &str) -> Outcome {
     let mut command = Command::new(binary);
     remove_settings(&mut command);
@@ -171,12 +171,12 @@ fn accepts_postgres(binary: &Path, url: &str) -> Outcome {
     }
     let said = String::from_utf8_lossy(&checked.stderr).into_owned() + &String::from_utf8_lossy(&checked.stdout);
     let reason = said.lines().find(|line| line.contains("STORAGE__")).unwrap_or_default();
-    // The URL may hold a password.
+    // The URL may contain a password.
     let reason = reason.replace(url, "URL");
     Err(format!("its build refuses the mode or the URL: {}", reason.trim()))
 }
 
-/// The official server, built from the registry once.
+/// The official server, installed from the registry once.
 fn install_official() -> Outcome<PathBuf> {
     let root = manifest_dir().join("target/peer");
     let binary = root.join("bin/durable-streams-server");

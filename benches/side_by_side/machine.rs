@@ -89,7 +89,8 @@ fn parse_times(text: &str) -> Option<Times> {
     })
 }
 
-/// The parent and the ticks of a process, from `/proc/PID/stat`. Its name may hold anything.
+/// The parent and CPU ticks of a process, from `/proc/PID/stat`. The process name may contain any
+/// character.
 fn parse_process(text: &str) -> Option<(u32, u64)> {
     let fields: Vec<&str> = text.rsplit_once(')')?.1.split_whitespace().collect();
     let ticks = |index: usize| fields.get(index)?.parse::<u64>().ok();
@@ -139,8 +140,8 @@ impl Snapshot {
     }
 }
 
-/// CPU time of all cores in a round or in all rounds of a row, in ticks. The kernel samples it, so
-/// that the others' may be a little below zero in a short round.
+/// CPU ticks of all cores in a round or a row. The kernel samples them, so the others' share of a
+/// short round can be slightly negative.
 #[derive(Debug, Clone, Copy, Default, Serialize)]
 pub struct Usage {
     all: f64,
@@ -224,7 +225,7 @@ pub fn objections(load_at_start: f64, rows: &[Disturbance]) -> Vec<String> {
     objections
 }
 
-/// One line that can stand alone.
+/// A one-line summary.
 pub fn verdict(load_at_start: f64, objections: &[String], wide_rows: &[&str], failures: usize) -> String {
     let mut verdict = match objections {
         [] => format!("VALID: load average {load_at_start:.2} at the start"),

@@ -1,7 +1,6 @@
-//! This project's server beside the official Rust server (crate `durable-streams`) in one run on
-//! one machine. `docs/benchmarks.md` says what a row is and how to read it.
-//!
-//! `cargo bench --bench side_by_side -- --help`
+//! Compares this project's server with the official Rust server (crate `durable-streams`) in one
+//! run on one machine. `docs/benchmarks.md` describes the rows. Usage: `cargo bench --bench
+//! side_by_side -- --help`
 
 #![allow(missing_docs, unreachable_pub)]
 #![allow(
@@ -48,54 +47,54 @@ use crate::{
 };
 
 pub const MIB: usize = 1024 * 1024;
-/// Descriptors that a server and this program need besides their readers' connections.
+/// Descriptors needed besides the readers' connections.
 const SPARE_DESCRIPTORS: u64 = 1000;
 
-/// Server CPU, latency and memory beside the official Rust server. See docs/benchmarks.md.
+/// Compares server CPU, latency and memory with the official Rust server. See docs/benchmarks.md.
 #[derive(Parser)]
 pub struct Options {
-    /// Rows to run; all by default.
+    /// Rows to run (default: all).
     #[arg(value_parser = clap::builder::PossibleValuesParser::new(ROWS.iter().map(|row| row.name)))]
     rows: Vec<String>,
-    /// Rounds that each row has at least.
+    /// Minimum number of rounds per row.
     #[arg(long, default_value_t = 5)]
     rounds: usize,
-    /// Rounds after which a row ends although its spread is not small.
+    /// Maximum number of rounds per row.
     #[arg(long, default_value_t = 7)]
     max_rounds: usize,
-    /// The spread of the ratios (interquartile range over median) that is small, in percent.
+    /// Spread of the ratios (interquartile range over median, in percent) at which a row ends.
     #[arg(long, default_value_t = 5.0)]
     spread: f64,
-    /// Backends of ours. Rows with one contender of ours take the first.
+    /// Our backends. Rows with a single contender of ours use the first.
     #[arg(long, value_delimiter = ',', default_value = "memory,acid,file-durable")]
     backends: Vec<String>,
-    /// A database of its own for the postgres backend. What is written stays in it.
+    /// A dedicated database for the postgres backend. Its streams are not deleted.
     #[arg(long, env = "BENCH_POSTGRES_URL", hide_env_values = true)]
     postgres: Option<String>,
-    /// Another build of ours, such as the one before a change, to compare with in the same run.
+    /// Another build of ours to compare with in the same run, such as an earlier one.
     #[arg(long)]
     against: Option<PathBuf>,
-    /// Another build of ours in place of the one just made.
+    /// Another build of ours instead of the current one.
     #[arg(long)]
     ours: Option<PathBuf>,
-    /// The official server's binary; installed to target/peer when not given.
+    /// The official server's binary (default: installed to target/peer).
     #[arg(long)]
     peer: Option<PathBuf>,
-    /// SSE readers of sse15k.
+    /// Number of SSE readers in sse15k.
     #[arg(long, default_value_t = 15_000)]
     readers: usize,
-    /// Idle streams to create (or as many as are made in 10 s).
+    /// Number of idle streams to create, within 10 s.
     #[arg(long, default_value_t = 100_000)]
     streams: usize,
-    /// Seconds to wait at most for the load average to fall, after a build for example.
+    /// Maximum wait in seconds for the load average to fall.
     #[arg(long, default_value_t = 180)]
     wait: u64,
-    /// JSON file for all samples; benches/results/ by default.
+    /// JSON file for all samples (default: in benches/results/).
     #[arg(long)]
     output: Option<PathBuf>,
     #[command(flatten)]
     reference: ReferenceOptions,
-    /// Given by `cargo bench`.
+    /// Passed by `cargo bench`.
     #[arg(long, hide = true)]
     bench: bool,
 }
@@ -130,7 +129,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// Returns true if the figures are valid and nothing of ours failed.
+/// Returns true if the figures are valid and ours did not fail.
 async fn run(options: Options) -> Outcome<bool> {
     let rows: Vec<&'static Row> = if options.rows.is_empty() {
         ROWS.iter().collect()
@@ -190,12 +189,12 @@ fn manifest_dir() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// Raises the limit of file descriptors, which servers inherit, and returns how many of the
-/// readers fit into it.
+/// Raises the limit of file descriptors, which servers inherit; returns the number of readers that
+/// fit.
 fn possible_readers(wanted: usize) -> usize {
     let needed = wanted as u64 + SPARE_DESCRIPTORS;
     if let Ok((_, hard)) = getrlimit(Resource::RLIMIT_NOFILE) {
-        // Only root may raise the hard limit; others get as far as it.
+        // Only root may raise the hard limit; others stop there.
         let raised = needed > hard && setrlimit(Resource::RLIMIT_NOFILE, needed, needed).is_ok();
         if !raised {
             let _ = setrlimit(Resource::RLIMIT_NOFILE, hard, hard);

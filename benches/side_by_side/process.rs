@@ -104,14 +104,14 @@ impl Server {
         Pid::from_raw(self.child.id().cast_signed())
     }
 
-    /// The CPU time that it has used, user and system, of all its threads, ended ones too.
+    /// CPU time, user and system, of all threads including ended ones.
     pub fn cpu(&self) -> Result<Duration, String> {
         let time = clock_getcpuclockid(self.pid()).and_then(clock_gettime);
         time.map(Duration::from)
             .map_err(|e| format!("cannot read the server's CPU clock, has it died? ({e})"))
     }
 
-    /// The same once it is idle again, or after a second: work that it has put off is its cost too.
+    /// The same once the server is idle, or after a second, so that deferred work counts.
     pub async fn cpu_when_idle(&self) -> Result<Duration, String> {
         let deadline = Instant::now() + MAX_SETTLING;
         let mut before = self.cpu()?;
@@ -125,7 +125,7 @@ impl Server {
         }
     }
 
-    /// Memory that is its own: resident pages without those of files.
+    /// Resident memory without file pages.
     pub fn memory(&self) -> Result<u64, String> {
         let path = format!("/proc/{}/status", self.child.id());
         let status = std::fs::read_to_string(&path).map_err(|e| format!("{path}: {e}"))?;
@@ -139,12 +139,11 @@ impl Server {
         }
     }
 
-    /// The number of its open file descriptors.
     pub fn descriptors(&self) -> u64 {
         std::fs::read_dir(format!("/proc/{}/fd", self.child.id())).map_or(0, |entries| entries.count() as u64)
     }
 
-    /// Asks it to stop, and kills it when it does not.
+    /// Stops it, and kills it if that fails.
     pub async fn stop(mut self) {
         let _ = kill(self.pid(), Signal::SIGTERM);
         let deadline = Instant::now() + MAX_STOP;
@@ -164,7 +163,7 @@ impl Drop for Server {
     }
 }
 
-/// A server's settings are the benchmark's alone.
+/// Removes inherited settings from the environment.
 pub fn remove_settings(command: &mut Command) {
     for (name, _) in std::env::vars_os() {
         let text = name.to_string_lossy();
@@ -174,7 +173,7 @@ pub fn remove_settings(command: &mut Command) {
     }
 }
 
-/// CPU time of this program and of all servers that it started. `servers` are those still running.
+/// CPU time of this program and all servers it started; `servers` are those still running.
 pub fn cpu_of_all<'a>(servers: impl IntoIterator<Item = &'a Server>) -> Duration {
     let of = |who| {
         getrusage(who).map_or(Duration::ZERO, |usage| {

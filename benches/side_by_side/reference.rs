@@ -1,5 +1,4 @@
-//! A bare hyper server that answers what the workloads ask without storing anything: the floor
-//! below which a server on hyper cannot get.
+//! A bare hyper server with canned responses: the lower bound for a server on hyper.
 
 use std::{convert::Infallible, io, net::Ipv4Addr, path::PathBuf, sync::Arc};
 
@@ -37,7 +36,7 @@ pub struct ReferenceOptions {
     reference_cert: Option<PathBuf>,
     #[arg(long, hide = true)]
     reference_key: Option<PathBuf>,
-    /// Verifies the token of each request by this key.
+    /// Verifies each request's token with this key.
     #[arg(long, hide = true)]
     reference_verify: Option<PathBuf>,
 }

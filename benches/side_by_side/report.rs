@@ -26,7 +26,7 @@ struct Sample {
 pub struct Report {
     pub machine: Machine,
     pub load_at_start: f64,
-    /// A ratio whose rounds spread more than this is called wide.
+    /// A ratio with a larger spread is called wide.
     pub small_spread: f64,
     pub programs: Vec<String>,
     pub disturbances: Vec<Disturbance>,
@@ -37,7 +37,7 @@ pub struct Report {
     problems: Vec<String>,
     /// Failures of other contenders, and limits of the machine.
     remarks: Vec<String>,
-    /// Reasons why the load of the machine is not known.
+    /// Reasons why the machine's load is unknown.
     unknown: Vec<String>,
 }
 
@@ -102,7 +102,7 @@ impl Report {
         all
     }
 
-    /// In the order of their first turn, which is that of the line-up.
+    /// In the order of the line-up.
     pub fn contenders(&self, row: &Row, measure: Measure) -> Vec<&str> {
         let mut contenders: Vec<&str> = Vec::new();
         for sample in &self.samples {
@@ -135,7 +135,7 @@ impl Report {
         })
     }
 
-    /// A contender beside another, round by round.
+    /// The ratio of two contenders, round by round.
     pub fn ratio(&self, row: &Row, measure: Measure, contender: &str, base: &str) -> Option<Ratio> {
         let base = self.by_round(row, measure, base);
         paired_ratio(&self.by_round(row, measure, contender), &base)
@@ -155,8 +155,8 @@ impl Report {
         spreads.into_iter().max_by(f64::total_cmp)
     }
 
-    /// The target of a figure, and whether the figure reaches it. `None` in place of the latter: the
-    /// figure is closer to the target than two measurements of one thing are to each other.
+    /// The target of a figure, and whether it is met; `None` if the figure is closer to the target
+    /// than the noise.
     pub fn target(&self, row: &Row, measure: Measure, contender: &str) -> Option<(f64, Option<bool>)> {
         let target = row
             .targets

@@ -1,4 +1,4 @@
-//! The rows of the report: what is done, by which contenders, and the goals.
+//! The rows of the report: workloads, contenders and targets.
 
 use std::time::Duration;
 
@@ -59,13 +59,13 @@ pub enum Field {
     Tokens,
     /// The official server, ours on the first backend, and bare hyper.
     Crowd,
-    /// Bare hyper, ours on the first backend, and nginx where it has the file: the official server
-    /// has no TLS.
+    /// Bare hyper, ours on the first backend, and nginx if available. The official server has no
+    /// TLS.
     Tls { nginx: bool },
 }
 
 impl Field {
-    /// The contender that the others are measured against.
+    /// The base of the ratios.
     pub fn base(self) -> &'static str {
         match self {
             Self::Tls { .. } => "hyper",
@@ -74,7 +74,7 @@ impl Field {
     }
 }
 
-/// A goal of this project.
+/// A target of this project.
 #[derive(Clone, Copy)]
 pub struct Target {
     pub measure: Measure,
@@ -91,7 +91,7 @@ pub enum Bound {
 
 /// Counts that the command line may change.
 pub struct Settings {
-    /// Part of all stream names, so that a database can be used again.
+    /// Part of all stream names, so that a database can be reused.
     pub tag: String,
     pub readers: usize,
 }
@@ -106,14 +106,14 @@ pub struct Row {
     pub name: &'static str,
     pub title: &'static str,
     pub field: Field,
-    /// The spread of the first decides how many rounds there are.
+    /// The spread of the first measure decides the number of rounds.
     pub measures: &'static [Measure],
     pub targets: &'static [Target],
-    /// The duration of a turn, where the work has no end of its own.
+    /// The duration of a turn, unless the work has a natural end.
     pub turn: Duration,
-    /// Starts servers for each turn: memory that earlier turns left would hide what this one takes.
+    /// Restarts servers for each turn, because memory left by earlier turns would hide the growth.
     pub starts_servers_each_turn: bool,
-    /// `None`: the row has a procedure of its own.
+    /// `None` if the row has its own procedure.
     pub work: Option<fn(&Settings) -> Work>,
 }
 

@@ -1,4 +1,4 @@
-//! Runs the rows: all contenders of a row in turn, round after round.
+//! Runs the rows: the contenders of a row take turns, round after round.
 
 use std::{path::PathBuf, time::Duration};
 
@@ -15,7 +15,7 @@ use crate::{
     work::{Figures, Idle, Outcome, Work},
 };
 
-/// The bounds on the rounds of a row, and the spread that ends it between them.
+/// The minimum and maximum number of rounds, and the spread that ends a row in between.
 pub struct Rounds {
     pub min: usize,
     pub max: usize,
@@ -60,7 +60,7 @@ impl Entrant {
         Ok(figures)
     }
 
-    /// Checks what the turns have left, and stops the server.
+    /// Checks the streams' content and stops the server.
     async fn finish(self) -> Outcome {
         let Some(server) = self.server else { return Ok(()) };
         let checked = self.work.check(&self.contender, &server).await;
@@ -124,7 +124,7 @@ impl Bench {
         }
     }
 
-    /// Gives each contender a turn. A contender that fails is left out of later rounds.
+    /// Gives each contender a turn. A failed contender is skipped in later rounds.
     async fn round(&mut self, row: &'static Row, entrants: &mut Vec<Entrant>, round: Option<usize>) -> Usage {
         let length = match round {
             Some(_) => row.turn,
@@ -201,8 +201,8 @@ impl Bench {
     }
 }
 
-/// The contender of a turn. Each round begins with another one, and every other round goes
-/// backwards, so that no contender always follows the same one.
+/// The contender of a turn. Each round starts with another one and every other round is reversed,
+/// so that no contender always follows the same one.
 fn place(turn: usize, count: usize, round: usize) -> usize {
     let place = (turn + round) % count;
     if round.is_multiple_of(2) {

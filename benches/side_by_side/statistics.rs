@@ -43,7 +43,7 @@ pub fn percentile(sorted: &[u32], q: f64) -> Option<u32> {
     sorted.get(rank.max(1) - 1).copied()
 }
 
-/// One contender beside another.
+/// One contender compared with another.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Ratio {
     /// The median of the rounds' ratios.

@@ -119,7 +119,7 @@ impl Report {
         }
     }
 
-    /// A run that is not valid meets and misses nothing.
+    /// An invalid run neither meets nor misses targets.
     fn shown_target(&self, row: &Row, measure: Measure, contender: &str) -> String {
         let Some((goal, reached)) = self.target(row, measure, contender) else {
             return String::new();

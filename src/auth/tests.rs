@@ -4,7 +4,7 @@ use super::*;
 use crate::{
     auth::AuthConfig,
     clock::Clock,
-    test_support::tokens::{STREAM, Signatory, client},
+    test_support::tokens::{Issuer, STREAM, client},
 };
 
 /// The wall time at which each test begins, in seconds.
@@ -14,10 +14,10 @@ fn clock() -> Clock {
     Clock::manual(NOW * 1000)
 }
 
-fn authenticator(signatory: &Signatory, cache_size: usize, clock: &Clock) -> Arc<Authenticator> {
+fn authenticator(issuer: &Issuer, cache_size: usize, clock: &Clock) -> Arc<Authenticator> {
     let directory = tempfile::tempdir().unwrap();
     let verify_key = directory.path().join("verify_key.pem");
-    std::fs::write(&verify_key, signatory.public_pem()).unwrap();
+    std::fs::write(&verify_key, issuer.public_pem()).unwrap();
     let config = AuthConfig {
         verify_key,
         cache_size,
@@ -28,9 +28,9 @@ fn authenticator(signatory: &Signatory, cache_size: usize, clock: &Clock) -> Arc
 
 #[test]
 fn a_cached_token_is_the_same_and_ends_when_it_expires() {
-    let (signatory, clock) = (Signatory::new(1), clock());
-    let authenticator = authenticator(&signatory, 10, &clock);
-    let token = signatory.token(&client(NOW, STREAM, &["read"]));
+    let (issuer, clock) = (Issuer::new(1), clock());
+    let authenticator = authenticator(&issuer, 10, &clock);
+    let token = issuer.token(&client(NOW, STREAM, &["read"]));
     let first = authenticator.verify(&token).unwrap();
     clock.advance(Duration::from_secs(904));
     let second = authenticator.verify(&token).unwrap();
@@ -43,18 +43,18 @@ fn a_cached_token_is_the_same_and_ends_when_it_expires() {
 
 #[test]
 fn a_token_that_does_not_verify_is_not_cached() {
-    let authenticator = authenticator(&Signatory::new(1), 10, &clock());
-    let token = Signatory::new(2).token(&client(NOW, STREAM, &["read"]));
+    let authenticator = authenticator(&Issuer::new(1), 10, &clock());
+    let token = Issuer::new(2).token(&client(NOW, STREAM, &["read"]));
     assert_eq!(authenticator.verify(&token), Err(TokenError::Signature));
     assert_eq!(authenticator.remembered(), 0);
 }
 
 #[test]
 fn the_first_token_that_verifies_counts() {
-    let signatory = Signatory::new(1);
-    let authenticator = authenticator(&signatory, 10, &clock());
-    let good = signatory.token(&client(NOW, STREAM, &["read"]));
-    let old = signatory.token(&client(NOW - 950, STREAM, &["read"]));
+    let issuer = Issuer::new(1);
+    let authenticator = authenticator(&issuer, 10, &clock());
+    let good = issuer.token(&client(NOW, STREAM, &["read"]));
+    let old = issuer.token(&client(NOW - 950, STREAM, &["read"]));
     assert!(authenticator.verify_first(&[&old, &good], None).is_ok());
     assert_eq!(
         authenticator.verify_first(&[old.as_str(), "x"], None),
@@ -65,13 +65,13 @@ fn the_first_token_that_verifies_counts() {
 
 #[test]
 fn an_address_whose_tokens_fail_is_throttled_and_its_remembered_are_accepted() {
-    let signatory = Signatory::new(1);
-    let (authenticator, claims) = (authenticator(&signatory, 10, &clock()), client(NOW, STREAM, &["read"]));
-    let stranger = Signatory::new(2);
+    let issuer = Issuer::new(1);
+    let (authenticator, claims) = (authenticator(&issuer, 10, &clock()), client(NOW, STREAM, &["read"]));
+    let stranger = Issuer::new(2);
     let ask = |token: &str, client: &str| authenticator.verify_first(&[token], Some(client.parse().unwrap()));
     let forged = |number: u32| stranger.token_with_kid(&number.to_string(), &claims);
     let throttled = |result| matches!(result, Err(Unverified::Throttled(_)));
-    let good = signatory.token(&claims);
+    let good = issuer.token(&claims);
     assert!(ask(&good, "192.0.2.1").is_ok());
     // Repeating the same token costs nothing.
     for _ in 0..1000 {
@@ -85,7 +85,7 @@ fn an_address_whose_tokens_fail_is_throttled_and_its_remembered_are_accepted() {
         .count();
     assert_eq!(refused, 239);
     assert!(ask(&good, "192.0.2.1").is_ok());
-    let fresh = signatory.token_with_kid("fresh", &claims);
+    let fresh = issuer.token_with_kid("fresh", &claims);
     assert!(throttled(ask(&fresh, "192.0.2.1")));
     assert!(ask(&fresh, "192.0.2.2").is_ok());
     // A token that needs no signature check is answered as before.
@@ -104,11 +104,11 @@ fn an_address_whose_tokens_fail_is_throttled_and_its_remembered_are_accepted() {
 
 #[test]
 fn good_tokens_are_never_throttled() {
-    let signatory = Signatory::new(1);
-    let authenticator = authenticator(&signatory, 0, &clock());
+    let issuer = Issuer::new(1);
+    let authenticator = authenticator(&issuer, 0, &clock());
     let claims = client(NOW, STREAM, &["read"]);
     for number in 0..300 {
-        let token = signatory.token_with_kid(&number.to_string(), &claims);
+        let token = issuer.token_with_kid(&number.to_string(), &claims);
         assert!(
             authenticator
                 .verify_first(&[token], Some("192.0.2.1".parse().unwrap()))
@@ -139,9 +139,9 @@ fn an_empty_issuer_or_audience_is_refused() {
 
 #[test]
 fn a_token_that_is_not_valid_yet_is_checked_again() {
-    let (signatory, clock) = (Signatory::new(1), clock());
-    let authenticator = authenticator(&signatory, 10, &clock);
-    let token = signatory.token(&client(NOW + 100, STREAM, &["read"]));
+    let (issuer, clock) = (Issuer::new(1), clock());
+    let authenticator = authenticator(&issuer, 10, &clock);
+    let token = issuer.token(&client(NOW + 100, STREAM, &["read"]));
     assert_eq!(authenticator.verify(&token), Err(TokenError::IssuedInFuture));
     clock.advance(Duration::from_secs(100));
     assert!(authenticator.verify(&token).is_ok());
@@ -149,10 +149,10 @@ fn a_token_that_is_not_valid_yet_is_checked_again() {
 
 #[test]
 fn a_token_that_is_refused_again_and_again_is_throttled() {
-    let signatory = Signatory::new(1);
-    let authenticator = authenticator(&signatory, 10, &clock());
+    let issuer = Issuer::new(1);
+    let authenticator = authenticator(&issuer, 10, &clock());
     let holder = |stream: &str| {
-        let token = signatory.token(&client(NOW, stream, &["read"]));
+        let token = issuer.token(&client(NOW, stream, &["read"]));
         authenticator.verify(&token).unwrap()
     };
     let (one, other) = (holder("a"), holder("b"));
@@ -166,15 +166,15 @@ fn a_token_that_is_refused_again_and_again_is_throttled() {
 #[test]
 fn jsonwebtoken_signs_what_we_verify_and_verifies_what_others_sign() {
     use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation, decode, encode};
-    let (signatory, clock) = (Signatory::new(1), Clock::system());
+    let (issuer, clock) = (Issuer::new(1), Clock::system());
     let claims = client(clock.secs(), STREAM, &["read"]);
-    let key = EncodingKey::from_ec_pem(signatory.private_pem().as_bytes()).unwrap();
+    let key = EncodingKey::from_ec_pem(issuer.private_pem().as_bytes()).unwrap();
     let token = encode(&Header::new(Algorithm::ES256), &claims, &key).unwrap();
-    assert!(authenticator(&signatory, 10, &clock).verify(&token).is_ok());
+    assert!(authenticator(&issuer, 10, &clock).verify(&token).is_ok());
 
-    let key = DecodingKey::from_ec_pem(signatory.public_pem().as_bytes()).unwrap();
+    let key = DecodingKey::from_ec_pem(issuer.public_pem().as_bytes()).unwrap();
     let mut validation = Validation::new(Algorithm::ES256);
     validation.validate_aud = false;
-    let decoded = decode::<serde_json::Value>(signatory.token(&claims).as_str(), &key, &validation).unwrap();
+    let decoded = decode::<serde_json::Value>(issuer.token(&claims).as_str(), &key, &validation).unwrap();
     assert_eq!(decoded.claims, claims);
 }

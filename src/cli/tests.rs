@@ -10,7 +10,7 @@ use crate::{
     auth::{Authenticator, Principal},
     cli::explain::Verdict,
     clock::Clock,
-    test_support::tokens::{Signatory, client, with},
+    test_support::tokens::{Issuer, client, with},
 };
 
 #[derive(Parser)]
@@ -256,8 +256,8 @@ fn explain_names_the_rule_that_refuses() {
     let token = pair.token(&["--stream", STREAM]).unwrap();
     let other = pair.token(&["--stream", STREAM, "--issuer", "x"]).unwrap();
     let now = Clock::system().secs();
-    let forged = Signatory::new(9).token(&client(now, STREAM, &["read"]));
-    let spoilt = Signatory::new(9).token(&with(client(now - 9000, STREAM, &[]), "stream", None));
+    let forged = Issuer::new(9).token(&client(now, STREAM, &["read"]));
+    let spoilt = Issuer::new(9).token(&with(client(now - 9000, STREAM, &[]), "stream", None));
     for (args, expected) in [
         (
             [token.as_str(), "GET", "gid://app/Room/2"],

@@ -7,16 +7,16 @@ use crate::{
     routes::{Access, Operation, Path, ROUTES, Route},
     test_support::{
         hostile::{Case, Expect, Table},
-        tokens::{AUDIENCE, ISSUER, STREAM, Signatory, client, server},
+        tokens::{AUDIENCE, ISSUER, Issuer, STREAM, client, server},
     },
 };
 
 const BASE: &str = "/v1/stream";
 
-fn gate(signatory: &Signatory) -> Gate {
+fn gate(issuer: &Issuer) -> Gate {
     let directory = tempfile::tempdir().unwrap();
     let verify_key = directory.path().join("verify_key.pem");
-    std::fs::write(&verify_key, signatory.public_pem()).unwrap();
+    std::fs::write(&verify_key, issuer.public_pem()).unwrap();
     let auth = AuthConfig {
         verify_key,
         issuer: vec![ISSUER.into()],
@@ -56,9 +56,9 @@ fn outcome(gate: &Gate, case: &Case) -> Expect {
 
 #[test]
 fn every_hostile_request_gets_the_expected_answer() {
-    let signatory = Signatory::new(1);
-    let gate = gate(&signatory);
-    let cases = Table::new(BASE, &signatory, Clock::system().secs()).cases();
+    let issuer = Issuer::new(1);
+    let gate = gate(&issuer);
+    let cases = Table::new(BASE, &issuer, Clock::system().secs()).cases();
     assert!(cases.len() > 250, "{}", cases.len());
     // Twice: the second time the good tokens are cached.
     for round in ["fresh", "cached"] {
@@ -73,9 +73,9 @@ fn every_hostile_request_gets_the_expected_answer() {
 
 #[test]
 fn a_refusal_never_echoes_the_token() {
-    let signatory = Signatory::new(1);
-    let gate = gate(&signatory);
-    for case in Table::new(BASE, &signatory, Clock::system().secs()).cases() {
+    let issuer = Issuer::new(1);
+    let gate = gate(&issuer);
+    for case in Table::new(BASE, &issuer, Clock::system().secs()).cases() {
         let headers: Vec<_> = case.headers.iter().map(|(n, v)| (*n, v.as_str())).collect();
         let Err(refusal) = admit(&gate, case.method, &case.target, &headers) else {
             continue;
@@ -92,20 +92,20 @@ fn a_refusal_never_echoes_the_token() {
 
 #[test]
 fn a_401_says_how_to_authenticate_and_why_not() {
-    let signatory = Signatory::new(1);
-    let gate = gate(&signatory);
+    let issuer = Issuer::new(1);
+    let gate = gate(&issuer);
     let target = format!("{BASE}/{STREAM}");
     let refusal = admit(&gate, "GET", &target, &[]).unwrap_err();
     assert_eq!(refusal.www_authenticate().unwrap(), "Bearer");
 
-    let old = signatory.token(&client(Clock::system().secs() - 5000, STREAM, &["read"]));
+    let old = issuer.token(&client(Clock::system().secs() - 5000, STREAM, &["read"]));
     let refusal = admit(&gate, "GET", &format!("{target}?token={old}"), &[]).unwrap_err();
     assert_eq!(
         refusal.www_authenticate().unwrap(),
         r#"Bearer error="invalid_token", error_description="the token has expired", error_reason="expired""#
     );
 
-    let reader = signatory.token(&client(Clock::system().secs(), STREAM, &["read"]));
+    let reader = issuer.token(&client(Clock::system().secs(), STREAM, &["read"]));
     let refusal = admit(&gate, "DELETE", &format!("{target}?token={reader}"), &[]).unwrap_err();
     assert_eq!(refusal.status(), StatusCode::FORBIDDEN);
     assert_eq!(refusal.to_string(), "delete needs a server token");
@@ -113,10 +113,10 @@ fn a_401_says_how_to_authenticate_and_why_not() {
 
 #[test]
 fn a_permit_carries_what_was_decided() {
-    let signatory = Signatory::new(1);
-    let gate = gate(&signatory);
+    let issuer = Issuer::new(1);
+    let gate = gate(&issuer);
     let now = Clock::system().secs();
-    let token = signatory.token(&client(now, STREAM, &["read"]));
+    let token = issuer.token(&client(now, STREAM, &["read"]));
     let Ok(Admission::Granted(permit)) = admit(&gate, "GET", &format!("{BASE}/{STREAM}?token={token}"), &[]) else {
         panic!("not granted");
     };
@@ -149,15 +149,15 @@ fn an_open_gate_grants_everything_without_a_token() {
 
 #[test]
 fn metrics_are_for_the_internal_listener_or_a_server() {
-    let signatory = Signatory::new(1);
-    let gate = gate(&signatory);
+    let issuer = Issuer::new(1);
+    let gate = gate(&issuer);
     let (get, uri, none) = (Method::GET, Uri::from_static("/metrics"), HeaderMap::new());
     let refused = gate.admit(&get, &uri, &none, ListenerKind::Public, None);
     assert_eq!(refused.unwrap_err(), Refusal::NoToken);
     let inside = gate.admit(&get, &uri, &none, ListenerKind::Internal, None);
     assert!(matches!(inside, Ok(Admission::Granted(permit)) if permit.principal().is_none()));
 
-    let token = signatory.token(&server(Clock::system().secs()));
+    let token = issuer.token(&server(Clock::system().secs()));
     let Ok(Admission::Granted(permit)) = admit(&gate, "GET", &format!("/metrics?token={token}"), &[]) else {
         panic!("not granted");
     };
@@ -172,13 +172,13 @@ fn metrics_are_for_the_internal_listener_or_a_server() {
 /// Every row of the route table, tried with every kind of token.
 #[test]
 fn every_operation_is_refused_to_those_whom_the_table_excludes() {
-    let signatory = Signatory::new(1);
-    let gate = gate(&signatory);
+    let issuer = Issuer::new(1);
+    let gate = gate(&issuer);
     let now = Clock::system().secs();
     let tokens = [
-        ("reader", signatory.token(&client(now, STREAM, &["read"]))),
-        ("writer", signatory.token(&client(now, STREAM, &["write"]))),
-        ("server", signatory.token(&server(now))),
+        ("reader", issuer.token(&client(now, STREAM, &["read"]))),
+        ("writer", issuer.token(&client(now, STREAM, &["write"]))),
+        ("server", issuer.token(&server(now))),
     ];
     for route in ROUTES {
         let headers = example_headers(route);
@@ -233,8 +233,8 @@ fn example_headers(route: &Route) -> Vec<(&'static str, &'static str)> {
 /// The suite puts the hostile table to a running server; a new operation must be in it.
 #[test]
 fn the_hostile_table_tries_every_operation_with_and_without_tokens() {
-    let signatory = Signatory::new(1);
-    let cases = Table::new(BASE, &signatory, Clock::system().secs()).cases();
+    let issuer = Issuer::new(1);
+    let cases = Table::new(BASE, &issuer, Clock::system().secs()).cases();
     // A close differs from an append and close only by its length, which the client adds; metrics
     // are for everyone on one of the listeners.
     let is_tried = |route: &&Route| {

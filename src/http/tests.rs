@@ -18,7 +18,7 @@ use crate::{
     random::Random,
     routes,
     telemetry::Metrics,
-    test_support::tokens::{AUDIENCE, ISSUER, STREAM, Signatory, client, server},
+    test_support::tokens::{AUDIENCE, ISSUER, Issuer, STREAM, client, server},
 };
 
 struct Server {
@@ -105,10 +105,10 @@ async fn text(response: Response<Body>) -> String {
 
 #[tokio::test]
 async fn a_live_read_ends_with_its_token() {
-    let signatory = Signatory::new(1);
+    let issuer = Issuer::new(1);
     let directory = tempfile::tempdir().unwrap();
     let verify_key = directory.path().join("verify_key.pem");
-    std::fs::write(&verify_key, signatory.public_pem()).unwrap();
+    std::fs::write(&verify_key, issuer.public_pem()).unwrap();
     let server_of_tokens = Server::start(&Config {
         auth: Some(AuthConfig {
             verify_key,
@@ -120,7 +120,7 @@ async fn a_live_read_ends_with_its_token() {
     });
     let clock = &server_of_tokens.clock;
     let now = clock.secs();
-    let bearer = |claims| format!("Bearer {}", signatory.token(&claims));
+    let bearer = |claims| format!("Bearer {}", issuer.token(&claims));
     let (app, reader) = (bearer(server(now)), bearer(client(now, STREAM, &["read"])));
     server_of_tokens.create(STREAM, &[("authorization", &app)]).await;
 

@@ -39,7 +39,7 @@ if (unknown) {
   process.exit(2)
 }
 
-/** An environment with the Python client, made once. */
+/** A virtual environment with the Python client, created once. */
 function python() {
   const environment = join(import.meta.dirname, "node_modules/.python")
   const executable = join(environment, "bin/python")
@@ -58,7 +58,7 @@ function python() {
   return executable
 }
 
-// Rather a failed run than one that hangs.
+// Fail rather than hang.
 const timeout = 15 * 60 * 1000
 const { status, signal } = spawnSync(process.execPath, ["--test", "--test-reporter=spec", ...parts.map((part) => `clients/${part}.test.mjs`)], {
   cwd: import.meta.dirname,

@@ -1,6 +1,6 @@
 #!/usr/bin/env node
 // Runs the official conformance suite against the server: on every storage backend, with the
-// gate off and on, and once over TLS with HTTP/2. Each run has a server of its own.
+// gate off and on, and once over TLS with HTTP/2. Each run has its own server.
 
 import { spawn } from "node:child_process"
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs"
@@ -13,8 +13,8 @@ import { LONG_POLL_TIMEOUT_SECS, Server, findBinary } from "./lib/server.mjs"
 import { serverToken } from "./lib/tokens.mjs"
 
 const BACKENDS = ["memory", "acid", "file-fast", "file-durable"]
-// Without its subscription tests the suite has about 300. Far fewer means that something
-// was not run, and that must not pass for success.
+// The suite has about 300 tests without subscriptions. Far fewer means that some did not run,
+// which must not count as success.
 const FEWEST_TESTS = 250
 
 const HELP = `usage: node run.mjs [options] [backend ...]
@@ -100,7 +100,7 @@ function runVitest(env, args) {
   })
 }
 
-/** What the server says about the requests of a run over TLS, where it is not what it should be. */
+/** Unexpected entries in the server's log of a run over TLS. */
 function protocolProblems(server) {
   const problems = []
   const outside = server.accessLog().filter((line) => line["client.address"] !== AppServer.ADDRESS)
@@ -110,7 +110,7 @@ function protocolProblems(server) {
   return problems
 }
 
-/** One backend with the gate on or off: its counts, and what went wrong. */
+/** Runs one backend with the gate on or off; returns its counts and failures. */
 async function runOne(backend, gate, tls) {
   const name = `${backend}, gate ${gate ? "on" : "off"}${tls ? ", TLS, h2" : ""}`
   const started = Date.now()
@@ -168,7 +168,7 @@ async function runOne(backend, gate, tls) {
   }
   if (result.problems.length > 0) {
     result.log = server.logTail()
-    // A run that never got to a test counts as one failure.
+    // A run without any test counts as one failure.
     if (result.failed === 0) result.failed = 1
   }
   result.seconds = (Date.now() - started) / 1000

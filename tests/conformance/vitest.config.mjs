@@ -4,7 +4,7 @@ export default defineConfig({
   test: {
     include: ["suite/**/*.test.mjs"],
     setupFiles: ["suite/setup.mjs"],
-    // Several runs share few cores; what a test asserts of time, it measures itself.
+    // Several runs share few cores; tests that assert times measure them themselves.
     testTimeout: 30_000,
     hookTimeout: 30_000,
     fileParallelism: false,

@@ -1,4 +1,4 @@
-//! Streams that come and go: nothing of them stays, in memory, on disk, or open.
+//! Short-lived streams leave no memory, disk space or descriptors in use.
 
 use std::{
     fs, io,
@@ -11,18 +11,18 @@ use std::{
 use super::{
     PERSISTENT, Server, Setup, amount,
     owned::{now_millis, timestamp},
-    support::{PATIENCE, http::Connection},
+    support::{TIMEOUT, http::Connection},
 };
 
 const CLIENTS: usize = 6;
 
-/// Rounds before the first look: allocator, caches and files are as large as they get.
+/// Warm-up rounds: allocator, caches and files reach their full size.
 const WARM_UP: u64 = 3;
 
-/// Streams in one round, unless `DS_TEST_CHURN_STREAMS` says how many.
+/// Streams per round; `DS_TEST_CHURN_STREAMS` overrides it.
 const STREAMS: u64 = 150;
 
-/// What a server takes when nobody asks anything of it.
+/// The resource usage of an idle server.
 #[derive(Debug, Clone, Copy)]
 struct Usage {
     memory_kib: u64,
@@ -50,10 +50,9 @@ impl Usage {
         self.streams == 0.0 && self.in_memory == 0.0
     }
 
-    /// Whether it is no more than it was before, but for what varies anyway: the allocator's
-    /// pages, connections that are being closed, the index's free space, and the journal, which
-    /// stays as large as it ever was: up to the 4 MiB of a checkpoint.
-    fn is_like(&self, first: &Self) -> bool {
+    /// True if usage has not grown, except for the allocator's pages, closing connections, free
+    /// space in the index, and the journal, which keeps its peak size of up to 4 MiB.
+    fn matches_baseline(&self, first: &Self) -> bool {
         self.is_idle()
             && self.descriptors <= first.descriptors + 2
             && self.memory_kib <= first.memory_kib + first.memory_kib / 2 + 8 * 1024
@@ -61,7 +60,7 @@ impl Usage {
     }
 }
 
-/// What a directory takes on disk, in blocks of 512 bytes. Files may go meanwhile.
+/// Disk usage of a directory, in blocks of 512 bytes. Files may disappear meanwhile.
 fn blocks(path: &Path) -> u64 {
     let Ok(entries) = fs::read_dir(path) else { return 0 };
     let sizes = entries.flatten().map(|entry| match entry.metadata() {
@@ -72,7 +71,7 @@ fn blocks(path: &Path) -> u64 {
     sizes.sum()
 }
 
-/// The life of one stream, which ends by deleting or by itself.
+/// The life of one stream, which is deleted or expires.
 fn live(server: &Server, connection: &mut Connection, name: &str, number: usize) -> io::Result<()> {
     let size = if number.is_multiple_of(25) { 90_000 } else { 300 };
     let message = format!(r#"{{"number":{number},"padding":"{}"}}"#, "x".repeat(size));
@@ -109,7 +108,7 @@ fn live(server: &Server, connection: &mut Connection, name: &str, number: usize)
     Ok(())
 }
 
-/// By SSE from the start, and by long-poll at the tail until something comes.
+/// Reads by SSE from the start, and by long-poll at the tail.
 fn read_live(server: &Server, connection: &mut Connection, name: &str, [start, tail]: [&str; 2]) -> io::Result<()> {
     assert!(
         server.sse(name, start).data().contains("padding"),
@@ -139,49 +138,49 @@ fn round(server: &Server, round: u64, streams: usize) {
     });
 }
 
-/// Waits until a round's traces are gone, and says what is left.
-fn settle(server: &Server, data_dir: &Path, gone: impl Fn(&Usage) -> bool) -> Usage {
+/// Waits until usage is back to the baseline; returns what remains.
+fn wait_for_baseline(server: &Server, data_dir: &Path, gone: impl Fn(&Usage) -> bool) -> Usage {
     let start = Instant::now();
     loop {
         let usage = Usage::of(server, data_dir);
-        if gone(&usage) || start.elapsed() > PATIENCE {
+        if gone(&usage) || start.elapsed() > TIMEOUT {
             return usage;
         }
         std::thread::sleep(Duration::from_millis(50));
     }
 }
 
-/// Rounds until the time is over, each compared with what was left after the warm-up.
-fn comes_back(mode: &str) {
+/// Runs rounds for the given time, each compared with the usage after the warm-up.
+fn returns_to_baseline(mode: &str) {
     let streams = usize::try_from(amount("DS_TEST_CHURN_STREAMS", STREAMS)).unwrap();
     let time = Duration::from_secs(amount("DS_TEST_CHURN_SECONDS", 0));
-    // What was read is kept until the cache is full, of streams that are gone too.
+    // The cache keeps content, also of deleted streams, until it is full.
     let setup = Setup::new().on_disk(mode).with("storage.cache_bytes", 1 << 20);
     let (server, data_dir) = (setup.start(), setup.data_dir());
     let begun = Instant::now();
     (0..WARM_UP).for_each(|number| round(&server, number, streams));
-    let first = settle(&server, &data_dir, Usage::is_idle);
+    let first = wait_for_baseline(&server, &data_dir, Usage::is_idle);
     println!("{mode}: {WARM_UP} rounds of {streams} streams leave {first:?}");
     for number in WARM_UP.. {
         if number >= 2 * WARM_UP && begun.elapsed() >= time {
             break;
         }
         round(&server, number, streams);
-        let last = settle(&server, &data_dir, |usage| usage.is_like(&first));
+        let last = wait_for_baseline(&server, &data_dir, |usage| usage.matches_baseline(&first));
         println!("{mode}: round {number}, {} s: {last:?}", begun.elapsed().as_secs());
         assert!(
-            last.is_like(&first),
+            last.matches_baseline(&first),
             "{mode}: round {number} leaves {last:?}, the warm-up left {first:?}"
         );
     }
 }
 
 #[test]
-fn persistent_stores_keep_nothing_of_what_is_gone() {
-    PERSISTENT.into_iter().for_each(comes_back);
+fn persistent_modes_free_deleted_streams() {
+    PERSISTENT.into_iter().for_each(returns_to_baseline);
 }
 
 #[test]
-fn memory_keeps_nothing_of_what_is_gone() {
-    comes_back("memory");
+fn memory_mode_frees_deleted_streams() {
+    returns_to_baseline("memory");
 }

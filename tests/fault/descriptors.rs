@@ -1,4 +1,4 @@
-//! A server that may open few files.
+//! A server with few file descriptors.
 
 use super::{
     Setup, read_all,
@@ -13,8 +13,8 @@ fn content(number: usize) -> String {
     format!("{number:9};").repeat(LARGE / 10)
 }
 
-/// More streams with data files than the process may open, and then more connections.
-fn serves_what_it_can(mode: &str) {
+/// More streams with data files than descriptors, then more connections.
+fn serves_within_the_limit(mode: &str) {
     let setup = Setup::new().on_disk(mode).descriptors(MOST);
     let server = setup.start();
     let mut connection = Connection::open(server.public);
@@ -22,7 +22,7 @@ fn serves_what_it_can(mode: &str) {
         let created = server.put(&format!("s/{number}")).text(&content(number));
         created.send_on(&mut connection).unwrap().expect(201);
     }
-    // The large ones are in files of their own now, and these are open.
+    // The large streams now have open data files of their own.
     server.stop();
     let server = setup.start();
     let mut connection = Connection::open(server.public);
@@ -63,10 +63,10 @@ fn serves_what_it_can(mode: &str) {
 
 #[test]
 fn file_durable_with_few_descriptors() {
-    serves_what_it_can("file-durable");
+    serves_within_the_limit("file-durable");
 }
 
 #[test]
 fn acid_with_few_descriptors() {
-    serves_what_it_can("acid");
+    serves_within_the_limit("acid");
 }

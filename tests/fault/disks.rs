@@ -1,4 +1,4 @@
-//! Small file systems of their own, to be filled and broken.
+//! Small file systems to fill and break.
 
 use std::{
     fs,
@@ -10,13 +10,13 @@ use tempfile::TempDir;
 
 use super::Setup;
 
-/// A mounted file system. Unmounted when dropped.
+/// A mounted file system, unmounted on drop.
 pub struct SmallDisk {
     dir: TempDir,
 }
 
 impl SmallDisk {
-    /// An ext4 in a file; a tmpfs where loop devices are not to be had.
+    /// ext4 in a file, or tmpfs where loop devices are unavailable.
     #[track_caller]
     pub fn new(mib: u64) -> Self {
         let disk = Self::unmounted();
@@ -33,7 +33,7 @@ impl SmallDisk {
         disk
     }
 
-    /// An ext4, for what only that can do.
+    /// ext4, for tests that need its features.
     #[track_caller]
     pub fn ext4(mib: u64) -> Self {
         let disk = Self::unmounted();
@@ -61,7 +61,6 @@ impl SmallDisk {
         self.dir.path().join("image")
     }
 
-    /// Where it is mounted.
     pub fn path(&self) -> PathBuf {
         self.dir.path().join("mounted")
     }
@@ -70,17 +69,12 @@ impl SmallDisk {
         self.path().join("data")
     }
 
-    /// A server that keeps its streams here.
     pub fn setup(&self, mode: &str) -> Setup {
         Setup::new()
             .on_disk(mode)
             .with("storage.data_dir", self.data_dir().display())
     }
 
-    /// Mounts it.
-    ///
-    /// # Errors
-    /// What the command said.
     pub fn mount(&self, how: &str) -> Result<(), String> {
         let options = format!("loop,errors=remount-ro,{how}");
         let (image, point) = (self.image(), self.path());
@@ -92,14 +86,14 @@ impl SmallDisk {
         run("umount", &[text(&self.path())]).unwrap();
     }
 
-    /// Lets nobody write to what is there, not even who has it open.
+    /// Makes it read-only, even for open files.
     #[track_caller]
     pub fn freeze(&self, frozen: bool) {
         let how = if frozen { "+i" } else { "-i" };
         chattr(how, &self.data_dir()).unwrap();
     }
 
-    /// What ext4 does when it finds itself damaged: nothing is written to it any more.
+    /// The reaction of ext4 to corruption: it becomes read-only.
     #[track_caller]
     pub fn break_down(&self) {
         let mounts = fs::read_to_string("/proc/mounts").unwrap();
@@ -109,11 +103,11 @@ impl SmallDisk {
         fs::write(format!("/sys/fs/ext4/{device}/trigger_fs_error"), "1").unwrap();
     }
 
-    /// As an operator does after that.
+    /// Repairs it with fsck.
     #[track_caller]
     pub fn repair(&self) {
         let image = self.image();
-        // 1: errors were corrected.
+        // Exit code 1: errors were corrected.
         let status = Command::new(find("e2fsck"))
             .args(["-fy", text(&image)])
             .output()
@@ -132,7 +126,7 @@ impl Drop for SmallDisk {
     }
 }
 
-/// Changes the flags of a directory and of everything in it that has flags, which sockets have not.
+/// Changes the flags of a directory and its files; sockets have none.
 fn chattr(how: &str, path: &Path) -> Result<(), String> {
     run("chattr", &[how, text(path)])?;
     for entry in fs::read_dir(path).map_err(|error| error.to_string())?.flatten() {
@@ -150,7 +144,7 @@ fn text(path: &Path) -> &str {
     path.to_str().unwrap()
 }
 
-/// Some keep them out of the PATH of users.
+/// Some systems keep them out of users' `PATH`.
 fn find(program: &str) -> PathBuf {
     let places = ["/usr/sbin", "/sbin", "/usr/bin", "/bin"];
     let found = places.map(|place| Path::new(place).join(program));

@@ -1,4 +1,4 @@
-//! A disk that fills up.
+//! Full disks.
 
 use std::{
     io,
@@ -14,20 +14,20 @@ use super::{
 
 const STREAMS: usize = 4;
 
-/// A stream and what was acknowledged of it.
+/// A stream and its acknowledged content.
 struct Kept {
     name: String,
     content: String,
 }
 
 impl Kept {
-    /// What comes next: numbered, so that nothing can be taken for something else.
+    /// The next content; numbered, so that no piece equals another.
     fn next(&self, len: usize) -> String {
         let line = format!("{}@{};", self.name, self.content.len());
         line.repeat(len / line.len() + 1)
     }
 
-    /// Appends; whether there was room.
+    /// Appends; returns false if the disk is full.
     fn append(&mut self, server: &Server, len: usize) -> bool {
         let text = self.next(len);
         let answer = server.post(&self.name).text(&text).send();
@@ -35,7 +35,8 @@ impl Kept {
             self.content += &text;
             return true;
         }
-        assert!(answer.problem(507).contains("no room"), "{answer:?}");
+        answer.problem(507);
+        assert_eq!(answer.json()["type"], "urn:durable-streams:problem:full");
         false
     }
 
@@ -64,7 +65,7 @@ fn create(server: &Server, name: &str) -> Option<Kept> {
     })
 }
 
-/// Appends pieces of several sizes until none of them fits.
+/// Appends pieces of several sizes until even the smallest does not fit.
 fn fill(server: &Server, streams: &mut [Kept]) {
     for len in [150_000, 20_000, 1_500, 100] {
         let mut refused = 0;
@@ -85,22 +86,22 @@ fn check(server: &Server, streams: &[Kept]) {
     streams.iter().for_each(|stream| stream.check(server));
 }
 
-/// Deletes a stream, and waits until its room can be used.
+/// Deletes a stream and waits until its space is free.
 fn make_room(server: &Server, streams: &mut [Kept], at: usize) {
     let name = streams[at].name.clone();
     server.delete(&name).send().expect(204);
     server.get(&name).send().problem(404);
-    until("room for a stream again", || match create(server, &name) {
+    until("space for a stream again", || match create(server, &name) {
         Some(stream) => {
             streams[at] = stream;
             true
         }
         None => false,
     });
-    until("room for content again", || streams[at].append(server, 20_000));
+    until("space for content again", || streams[at].append(server, 20_000));
 }
 
-/// All write at once while there is no room, until the server is killed.
+/// Concurrent writers on a full disk, until the server is killed.
 fn kill_while_full(server: Server, streams: &mut [Kept]) -> Vec<Option<String>> {
     let refused = AtomicUsize::new(0);
     let unanswered = std::thread::scope(|scope| {
@@ -119,7 +120,7 @@ fn kill_while_full(server: Server, streams: &mut [Kept]) -> Vec<Option<String>> 
     unanswered
 }
 
-/// Returns what was sent last, and not answered.
+/// Returns the last append, which was not answered.
 fn write_until_killed(server: &Server, stream: &mut Kept, refused: &AtomicUsize) -> Option<String> {
     let mut connection = Connection::try_open(server.public, None).ok()?;
     for len in [9_000, 100, 70_000].into_iter().cycle() {
@@ -137,8 +138,8 @@ fn write_until_killed(server: &Server, stream: &mut Kept, refused: &AtomicUsize)
     None
 }
 
-/// What was not answered is there wholly or not at all.
-fn settle(server: &Server, streams: &mut [Kept], unanswered: Vec<Option<String>>) {
+/// An unanswered append is stored completely or not at all.
+fn adopt_unanswered(server: &Server, streams: &mut [Kept], unanswered: Vec<Option<String>>) {
     for (stream, text) in streams.iter_mut().zip(unanswered) {
         let (content, _) = read_all(server, &stream.name);
         if let Some(text) = text
@@ -150,7 +151,7 @@ fn settle(server: &Server, streams: &mut [Kept], unanswered: Vec<Option<String>>
     check(server, streams);
 }
 
-fn fills_up(mode: &str) {
+fn fills_and_recovers(mode: &str) {
     let disk = SmallDisk::new(12);
     let setup = disk.setup(mode).with("limits.max_stream_bytes", 0);
     let mut server = setup.start();
@@ -172,17 +173,17 @@ fn fills_up(mode: &str) {
             _ => {
                 let unanswered = kill_while_full(server, &mut streams);
                 let server = setup.start();
-                settle(&server, &mut streams, unanswered);
+                adopt_unanswered(&server, &mut streams, unanswered);
                 server
             }
         };
         check(&server, &streams);
-        assert!(!streams[0].append(&server, 2_000_000), "there is room after a restart");
+        assert!(!streams[0].append(&server, 2_000_000), "there is space after a restart");
         make_room(&server, &mut streams, round);
         server.kill();
         server = setup.start();
         check(&server, &streams);
-        until("room after a restart", || streams[round].append(&server, 20_000));
+        until("space after a restart", || streams[round].append(&server, 20_000));
     }
     server.stop();
     check(&setup.start(), &streams);
@@ -190,15 +191,15 @@ fn fills_up(mode: &str) {
 
 #[test]
 fn acid_on_a_full_disk() {
-    fills_up("acid");
+    fills_and_recovers("acid");
 }
 
 #[test]
 fn file_durable_on_a_full_disk() {
-    fills_up("file-durable");
+    fills_and_recovers("file-durable");
 }
 
 #[test]
 fn file_fast_on_a_full_disk() {
-    fills_up("file-fast");
+    fills_and_recovers("file-fast");
 }

@@ -1,4 +1,4 @@
-//! SIGKILL at any moment: what was acknowledged is there, whole, once and in order.
+//! SIGKILL at any moment: acknowledged data is there, complete, once and in order.
 
 use std::{
     sync::atomic::{AtomicU64, Ordering},
@@ -13,17 +13,17 @@ use nix::{
 use super::{
     Server, Setup, amount,
     owned::Owned,
-    rng::TestRng,
     shared::{self, Line},
     support::http::Connection,
+    support::rng::TestRng,
 };
 
 const WRITERS: usize = 4;
 
-/// How many kills one directory sees, before another one begins anew.
+/// Kills before a directory is replaced by a new one.
 const LIFE: u64 = 12;
 
-/// Kills for each mode, unless `DS_TEST_KILLS` says how many.
+/// Kills for each mode; `DS_TEST_KILLS` overrides it.
 const KILLS: u64 = 12;
 
 struct Writer {
@@ -41,7 +41,6 @@ impl Writer {
         }
     }
 
-    /// Writes until the server is gone.
     fn write(&mut self, server: &Server, acknowledged: impl Fn()) {
         let Ok(mut connection) = Connection::try_open(server.public, None) else {
             return;
@@ -61,7 +60,7 @@ impl Writer {
     }
 }
 
-/// Says how to see a failure again.
+/// Prints the seed on failure.
 struct Seed(u64);
 
 impl Drop for Seed {
@@ -72,8 +71,8 @@ impl Drop for Seed {
     }
 }
 
-fn killed_again_and_again(mode: &str) {
-    let seed = Seed(TestRng::seed());
+fn survives_kills(mode: &str) {
+    let seed = Seed(super::seed());
     let mut left = amount("DS_TEST_KILLS", KILLS);
     for life in 0.. {
         let kills = left.min(LIFE);
@@ -85,7 +84,7 @@ fn killed_again_and_again(mode: &str) {
     }
 }
 
-/// One directory, from its first start on.
+/// The life of one directory.
 fn live(mode: &str, seed: u64, kills: u64) {
     let setup = Setup::new().on_disk(mode).with("limits.max_stream_bytes", 0);
     let mut rng = TestRng::new(seed);
@@ -95,11 +94,11 @@ fn live(mode: &str, seed: u64, kills: u64) {
     server.kill();
     for _ in 0..kills {
         if rng.one_in(5) {
-            kill_while_it_starts(&setup, &mut rng);
+            kill_while_starting(&setup, &mut rng);
         }
         let server = setup.start();
         verify(&server, &mut writers);
-        kill_while_it_writes(&server, &mut writers, &mut rng);
+        kill_while_writing(&server, &mut writers, &mut rng);
     }
     let server = setup.start();
     verify(&server, &mut writers);
@@ -115,8 +114,8 @@ fn verify(server: &Server, writers: &mut [Writer]) {
     }
 }
 
-/// Ends it after a number of acknowledgements, a moment later.
-fn kill_while_it_writes(server: &Server, writers: &mut [Writer], rng: &mut TestRng) {
+/// Kills the server shortly after a number of acknowledgements.
+fn kill_while_writing(server: &Server, writers: &mut [Writer], rng: &mut TestRng) {
     let (enough, moment) = (1 + rng.below(400), Duration::from_micros(rng.below(4_000)));
     let acknowledged = AtomicU64::new(0);
     let pid = Pid::from_raw(i32::try_from(server.pid()).unwrap());
@@ -135,8 +134,8 @@ fn kill_while_it_writes(server: &Server, writers: &mut [Writer], rng: &mut TestR
     });
 }
 
-/// Ends it somewhere between its first step and its first answer.
-fn kill_while_it_starts(setup: &Setup, rng: &mut TestRng) {
+/// Kills the server somewhere between its start and its first response.
+fn kill_while_starting(setup: &Setup, rng: &mut TestRng) {
     let mut child = setup.command().spawn().unwrap();
     std::thread::sleep(Duration::from_micros(rng.below(60_000)));
     child.kill().unwrap();
@@ -144,16 +143,16 @@ fn kill_while_it_starts(setup: &Setup, rng: &mut TestRng) {
 }
 
 #[test]
-fn acid_loses_nothing_that_it_acknowledged() {
-    killed_again_and_again("acid");
+fn acid_loses_nothing_acknowledged() {
+    survives_kills("acid");
 }
 
 #[test]
-fn file_durable_loses_nothing_that_it_acknowledged() {
-    killed_again_and_again("file-durable");
+fn file_durable_loses_nothing_acknowledged() {
+    survives_kills("file-durable");
 }
 
 #[test]
-fn file_fast_loses_nothing_that_it_acknowledged() {
-    killed_again_and_again("file-fast");
+fn file_fast_loses_nothing_acknowledged() {
+    survives_kills("file-fast");
 }

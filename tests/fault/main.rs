@@ -1,19 +1,10 @@
-//! Storage under fire: the built server, killed, without room, without permission, without
-//! descriptors, and worn out. `bin/torture` runs the same for longer.
+//! Fault injection: the built server, killed, on full or read-only disks, and without descriptors.
+//! `bin/torture` runs the same for longer.
 
-#![allow(
-    missing_docs,
-    unreachable_pub,
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::print_stdout,
-    clippy::print_stderr,
-    clippy::indexing_slicing,
-    clippy::disallowed_methods
-)]
+#![cfg(test)]
+#![allow(clippy::disallowed_methods)]
 
-#[path = "../suite/support/mod.rs"]
+#[path = "../support/mod.rs"]
 mod support;
 
 mod churn;
@@ -23,23 +14,27 @@ mod full;
 mod kills;
 mod owned;
 mod read_only;
-mod rng;
 mod shared;
 
 use support::server::{Server, Setup};
 
-/// The modes that keep what they acknowledged.
+/// The persistent modes.
 const PERSISTENT: [&str; 3] = ["acid", "file-fast", "file-durable"];
 
-/// How much is to be done, where the environment says so.
+/// An amount of work, from the environment or the default.
 fn amount(variable: &str, usual: u64) -> u64 {
     std::env::var(variable).map_or(usual, |text| {
         text.parse()
-            .unwrap_or_else(|_| panic!("{variable}: {text:?} is no number"))
+            .unwrap_or_else(|_| panic!("{variable}: {text:?} is not a number"))
     })
 }
 
-/// All of a stream, however many answers it takes, and the offset behind it.
+/// `DS_TEST_SEED`, or one from the clock.
+fn seed() -> u64 {
+    amount("DS_TEST_SEED", support::now() * 1_000_003)
+}
+
+/// The whole stream, and the offset after it.
 #[track_caller]
 fn read_all(server: &Server, name: &str) -> (Vec<u8>, String) {
     let (mut content, mut offset) = (Vec::new(), "-1".to_owned());

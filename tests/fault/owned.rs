@@ -1,4 +1,4 @@
-//! Streams that one writer makes, changes and ends, and what must be left of them.
+//! Streams with a single writer, and the checks of their state.
 
 use std::{
     io,
@@ -7,11 +7,11 @@ use std::{
 
 use super::{
     Server, read_all,
-    rng::TestRng,
     support::http::{Answer, Connection, Request},
+    support::rng::TestRng,
 };
 
-/// What is known of a stream.
+/// The known state of a stream.
 #[derive(Debug, Clone, Default)]
 struct Stream {
     name: String,
@@ -21,13 +21,12 @@ struct Stream {
     forked: bool,
     /// Milliseconds since 1970.
     expires_at: Option<u64>,
-    /// Offsets that were given out, and how much lies before each.
+    /// Issued offsets and the content length before each.
     offsets: Vec<(String, usize)>,
-    /// The entity tag of a stream of this name that was deleted.
+    /// The ETag of a deleted stream of this name.
     earlier: Option<String>,
 }
 
-/// A request that may change something.
 #[derive(Debug, Clone)]
 enum Step {
     Create(Stream),
@@ -38,7 +37,6 @@ enum Step {
     Recreate(usize, Stream),
 }
 
-/// One writer's streams.
 #[derive(Debug, Default)]
 pub struct Owned {
     writer: usize,
@@ -59,11 +57,11 @@ impl Owned {
         }
     }
 
-    /// Does something. An error is a lost connection.
+    /// Performs a random step. An error is a lost connection.
     pub fn act(&mut self, server: &Server, connection: &mut Connection, rng: &mut TestRng) -> io::Result<()> {
         let mut step = self.choose(rng);
         let deleted = match &mut step {
-            // What was there before is told from what comes.
+            // Distinguishes a new stream from an earlier one of the name.
             Step::Delete(at) => {
                 let answer = server.get(&self.streams[*at].name).send_on(connection)?.expect(200);
                 answer.header("etag").map(str::to_owned)
@@ -171,7 +169,7 @@ impl Owned {
         }
     }
 
-    /// Notes that a step was taken; returns whose it was.
+    /// Records that a step was applied; returns the stream it applies to.
     fn apply(&mut self, step: Step) -> usize {
         match step {
             Step::Create(stream) => self.streams.push(stream),
@@ -200,15 +198,15 @@ impl Owned {
         self.streams.len() - 1
     }
 
-    /// Looks at every stream: it is as it was acknowledged, and what was not answered is there
-    /// wholly or not at all.
+    /// Checks every stream: acknowledged steps are applied, and an unanswered one completely or not
+    /// at all.
     pub fn verify(&mut self, server: &Server) {
         if let Some(step) = self.unanswered.take() {
             self.settle(server, step);
         }
         for stream in &self.streams {
             if let Err(reason) = stream.check(server) {
-                panic!("{reason}; it should be {:.300}", format!("{stream:?}"));
+                panic!("{reason}; expected {:.300}", format!("{stream:?}"));
             }
         }
     }
@@ -227,7 +225,7 @@ impl Owned {
         match (with, without) {
             (Ok(()), _) => self.streams[at].learn(server),
             (Err(_), Ok(())) => self.streams = before,
-            (Err(with), Err(without)) => panic!("{:.300} is there in part: {with}; {without}", format!("{step:?}")),
+            (Err(with), Err(without)) => panic!("{:.300} is partially stored: {with}; {without}", format!("{step:?}")),
         }
     }
 }
@@ -264,7 +262,7 @@ impl Stream {
             };
         }
         if let Some(at) = self.expires_at {
-            // One answer is all that can be asked of what may end at any moment.
+            // A stream that may expire at any moment is checked with a single response.
             let there = answer.status == 200 && answer.body == self.content.as_bytes();
             return if there || at <= now_millis() {
                 Ok(())
@@ -297,7 +295,7 @@ impl Stream {
         self.check_identity(server, &answer)
     }
 
-    /// A reader goes on where it was.
+    /// Readers can resume.
     fn check_reads(&self, server: &Server) -> Result<(), String> {
         let Some((offset, len)) = self.offsets.get(self.offsets.len() / 2) else {
             return Ok(());
@@ -309,7 +307,7 @@ impl Stream {
         Ok(())
     }
 
-    /// A stream that was deleted and made again is another one, with a higher id.
+    /// A recreated stream has a later incarnation.
     fn check_identity(&self, server: &Server, answer: &Answer) -> Result<(), String> {
         let Some(earlier) = &self.earlier else { return Ok(()) };
         let fresh = server.get(&self.name).header("if-none-match", earlier).send();

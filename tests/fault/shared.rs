@@ -1,4 +1,4 @@
-//! Streams that all writers append to, and what must be in them.
+//! Streams that all writers append to, and the checks of their content.
 
 use std::{collections::HashMap, io};
 
@@ -7,8 +7,8 @@ use serde_json::value::RawValue;
 
 use super::{
     Server, read_all,
-    rng::TestRng,
     support::http::{Answer, Connection, Request},
+    support::rng::TestRng,
 };
 
 /// Names and content types.
@@ -26,14 +26,14 @@ pub fn create(server: &Server) {
     }
 }
 
-/// One message. What it says of itself, its padding included, can be checked wherever it is found.
+/// One message. It identifies itself, so it can be checked wherever it is found.
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
 struct Message {
     writer: usize,
     producer: bool,
     epoch: u64,
     number: u64,
-    /// Its place in its append, and how many that has.
+    /// Its index in its append, and the append's length.
     place: usize,
     of: usize,
     padding: String,
@@ -48,20 +48,19 @@ struct Append {
     size: usize,
 }
 
-/// What one writer appends to one stream, either as an idempotent producer or without.
+/// One writer's appends to one stream, as an idempotent producer or without.
 #[derive(Debug, Clone)]
 pub struct Line {
     writer: usize,
     stream: usize,
     producer: bool,
     acknowledged: Vec<Append>,
-    /// Sent and not answered: there or not.
+    /// Sent but not answered: may be stored or not.
     unanswered: Option<Append>,
     next: (u64, u64),
 }
 
 impl Line {
-    /// Those of one writer.
     pub fn all(writer: usize) -> Vec<Self> {
         let line = |stream, producer| Self {
             writer,
@@ -76,7 +75,7 @@ impl Line {
             .collect()
     }
 
-    /// Appends something. An error is a lost connection.
+    /// Makes a random append. An error is a lost connection.
     pub fn append(&mut self, server: &Server, connection: &mut Connection, rng: &mut TestRng) -> io::Result<()> {
         if self.producer && self.next.1 > 0 && rng.one_in(60) {
             self.next = (self.next.0 + 1, 0);
@@ -125,7 +124,7 @@ impl Line {
         serde_json::to_string(&message).unwrap()
     }
 
-    /// Takes what is there as a fact, if it is what may be there.
+    /// Adopts the stored content if it is a possible outcome.
     fn settle(&mut self, found: &[String]) {
         let expected = |appends: &[Append]| -> Vec<String> {
             let messages = |append: &Append| {
@@ -153,7 +152,7 @@ impl Line {
         }
     }
 
-    /// Sends the last request again: it is a duplicate if and only if it is there.
+    /// Repeats the last request: it is a duplicate exactly if it was stored.
     pub fn retry(&mut self, server: &Server) {
         let unanswered = self.unanswered.take();
         if !self.producer {
@@ -190,7 +189,7 @@ fn same(found: &[String], expected: &[String]) -> bool {
     difference(found, expected).is_none()
 }
 
-/// Where two lists differ, in a few words.
+/// A short description of where two lists differ.
 fn difference(found: &[String], expected: &[String]) -> Option<String> {
     let short = |text: Option<&String>| text.map(|text| text.chars().take(100).collect::<String>());
     let at = (0..found.len().max(expected.len())).find(|at| found.get(*at) != expected.get(*at))?;
@@ -203,10 +202,10 @@ fn difference(found: &[String], expected: &[String]) -> Option<String> {
     ))
 }
 
-/// Looks at every stream: each line's messages are there, whole, once and in order.
+/// Checks every stream: each line's messages are there, complete, once and in order.
 pub fn verify<'l>(server: &Server, lines: impl Iterator<Item = &'l mut Line>) {
     let mut found: Vec<HashMap<(usize, bool), Vec<String>>> =
-        STREAMS.iter().map(|stream| sort_out(server, *stream)).collect();
+        STREAMS.iter().map(|stream| by_writer(server, *stream)).collect();
     for line in lines {
         let messages = found[line.stream]
             .remove(&(line.writer, line.producer))
@@ -216,8 +215,8 @@ pub fn verify<'l>(server: &Server, lines: impl Iterator<Item = &'l mut Line>) {
     assert!(found.iter().all(HashMap::is_empty), "messages of nobody");
 }
 
-/// A stream's messages by who wrote them.
-fn sort_out(server: &Server, (name, content_type): (&str, &str)) -> HashMap<(usize, bool), Vec<String>> {
+/// A stream's messages by writer.
+fn by_writer(server: &Server, (name, content_type): (&str, &str)) -> HashMap<(usize, bool), Vec<String>> {
     let (content, _) = read_all(server, name);
     let messages: Vec<String> = if content_type == "application/json" {
         let array = [b"[".as_slice(), &content, b"]"].concat();
@@ -233,7 +232,7 @@ fn sort_out(server: &Server, (name, content_type): (&str, &str)) -> HashMap<(usi
     for text in messages {
         let message: Message =
             serde_json::from_str(&text).unwrap_or_else(|error| panic!("{name}: {error}: {text:.100}"));
-        // An append stands in one piece.
+        // An append is contiguous.
         let begins = match &open {
             Some(before) if before.place + 1 < before.of => {
                 assert_eq!(

@@ -1,5 +1,4 @@
-//! Automatic HTTPS by the built server, on the Rails form's `domain`, against pebble, the ACME
-//! server for tests.
+//! Automatic HTTPS with the Rails form's `domain`, against pebble, an ACME test server.
 
 use std::{
     fs,
@@ -18,7 +17,6 @@ use super::support::{
 
 const DOMAIN: &str = "streams.example.test";
 
-/// Ended when dropped, by its process id.
 struct Running(Child);
 
 impl Drop for Running {
@@ -31,12 +29,12 @@ impl Drop for Running {
 fn spawn(name: &str, arguments: &[&str]) -> Running {
     let mut command = peers::command(name);
     command.args(arguments).stdout(Stdio::null()).stderr(Stdio::null());
-    // It sleeps and refuses at random otherwise, to try its clients.
+    // By default pebble sleeps and rejects nonces at random.
     command.env("PEBBLE_VA_NOSLEEP", "1").env("PEBBLE_WFE_NONCEREJECT", "0");
     Running(command.spawn().unwrap())
 }
 
-/// Where pebble is to be: `directory` is what the server asks.
+/// The port for pebble; the server reads `directory`.
 struct Acme {
     directory: u16,
     management: u16,
@@ -54,7 +52,7 @@ impl Acme {
         }
     }
 
-    /// Issues certificates for a few seconds each, after a look at the server's own port.
+    /// Issues short-lived certificates, after validation on the server's own port.
     fn start(&self, certs: &Certs, public: u16) -> [Running; 2] {
         let config = serde_json::json!({"pebble": {
             "listenAddress": format!("127.0.0.1:{}", self.directory),
@@ -79,17 +77,17 @@ impl Acme {
     }
 }
 
-/// The certificate that is shown for the domain, if there is one.
-fn shown(server: &Server) -> Option<String> {
+/// The certificate presented for the domain, if any.
+fn presented_certificate(server: &Server) -> Option<String> {
     let (_, said) = openssl(server.public, &["-servername", DOMAIN]);
     let (_, behind) = said.split_once("BEGIN CERTIFICATE-----")?;
     Some(behind.split_once("-----END")?.0.to_owned())
 }
 
-fn wait_for_another(server: &Server, old: Option<&str>) -> String {
+fn wait_for_new_certificate(server: &Server, old: Option<&str>) -> String {
     let mut found = None;
     until("another certificate", || {
-        found = shown(server).filter(|shown| Some(shown.as_str()) != old);
+        found = presented_certificate(server).filter(|shown| Some(shown.as_str()) != old);
         found.is_some()
     });
     found.unwrap()
@@ -118,15 +116,15 @@ fn a_domain_gets_renews_and_keeps_a_certificate_while_a_reader_stays() {
     let server = setup.start();
     let public = server.public.port();
 
-    // Nobody answers for certificates yet: the app server finds everything in order all the same.
-    assert_eq!(shown(&server), None);
+    // The internal listener works while the ACME server is unreachable.
+    assert_eq!(presented_certificate(&server), None);
     Request::new(server.internal(), "GET", "/up").send().expect(200);
     let path = format!("/v1/streams/{}", escape(STREAM));
     let inside = |method: &str| Request::new(server.internal(), method, &path).token(&server.server_token());
     inside("PUT").text("early").send().expect(201);
 
     let pebble = acme.start(&certs, public);
-    let first = wait_for_another(&server, None);
+    let first = wait_for_new_certificate(&server, None);
     let roots = format!("https://localhost:{}/roots/0", acme.management);
     let root = Curl::to(&certs, &roots).send().expect(200).text();
     certs.write("root.pem", &root);
@@ -141,26 +139,26 @@ fn a_domain_gets_renews_and_keeps_a_certificate_while_a_reader_stays() {
 
     let mut reader = client("offset=-1&live=sse&").follow();
     reader.lines.wait_for("data:early");
-    wait_for_another(&server, Some(&first));
+    wait_for_new_certificate(&server, Some(&first));
     inside("POST").text("later").send().expect(204);
     reader.lines.wait_for("data:later");
     assert!(reader.goes_on());
     drop(reader);
 
-    // Without an ACME server a certificate can only be one that was kept.
+    // No ACME server is running, so this certificate comes from the cache.
     drop(pebble);
     server.stop();
     let server = setup.start();
-    wait_for_another(&server, None);
+    wait_for_new_certificate(&server, None);
 }
 
-/// The ACME server counts failures, and forgets them slower than servers are started again.
+/// ACME servers rate-limit failures, so a restart must not reset the backoff.
 #[test]
 fn a_failed_validation_is_not_repeated_at_once_nor_by_a_restart() {
     let acme = Acme::new();
     let setup = setup(&acme, free_address().port());
     let certs = Certs::new(setup.dir.path());
-    // Whatever the domain leads to, it is not this server.
+    // The domain resolves to another server.
     let _pebble = acme.start(&certs, free_address().port());
     let server = setup.start();
     let failed = server.log.wait_for("automatic HTTPS: no certificate");
@@ -176,14 +174,14 @@ fn a_failed_validation_is_not_repeated_at_once_nor_by_a_restart() {
     server.stop();
 
     let server = setup.start();
-    let waiting = server.log.wait_for("automatic HTTPS waits before it asks again");
+    let waiting = server.log.wait_for("automatic HTTPS: waiting before the next attempt");
     assert!(waiting.contains("failures=1"), "{waiting}");
     assert!(server.log.find("no certificate").is_none());
     Request::new(server.internal(), "GET", "/up").send().expect(200);
 }
 
 #[test]
-fn a_root_that_is_not_there_or_is_none_is_said_at_once() {
+fn a_missing_or_invalid_root_directory_is_reported_at_once() {
     let setup = setup(&Acme::new(), free_address().port());
     let root = setup.dir.path().join("ca.pem");
     let last = |error: &str| error.lines().last().unwrap_or_default().to_owned();
@@ -200,7 +198,7 @@ fn a_root_that_is_not_there_or_is_none_is_said_at_once() {
         root.display()
     );
     assert_eq!((code, last(&error)), (1, message));
-    // In place of a directory for what is issued there is a file.
+    // A file blocks the certificate cache directory.
     fs::write(&root, Ca::new("directory").pem()).unwrap();
     fs::remove_dir_all(setup.data_dir().join("acme")).unwrap();
     fs::write(setup.data_dir().join("acme"), "").unwrap();

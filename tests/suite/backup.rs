@@ -1,4 +1,4 @@
-//! `storage backup`, of a running server above all.
+//! `storage backup`, mostly of a running server.
 
 use std::{
     fs,
@@ -20,7 +20,7 @@ fn on_disk(mode: &str) -> Setup {
     storage::on_disk(mode).with("limits.max_stream_bytes", 0)
 }
 
-/// So much that a copy of it takes a while.
+/// Large enough that the copy takes a while.
 fn fill(server: &Server, mebibytes: usize) {
     let body = vec![b'x'; 1 << 20];
     server.text_stream("large", "");
@@ -32,7 +32,6 @@ fn fill(server: &Server, mebibytes: usize) {
     }
 }
 
-/// Appends numbered messages to one of the streams until told to stop.
 fn write(server: &Server, writer: usize, acknowledged: &AtomicUsize, stop: &AtomicBool) {
     let stream = format!("s{}", writer % STREAMS);
     let mut connection = Connection::open(server.public);
@@ -50,9 +49,9 @@ fn write(server: &Server, writer: usize, acknowledged: &AtomicUsize, stop: &Atom
     }
 }
 
-/// How many messages of each writer a server has: each once and in order.
+/// The number of messages per writer; fails unless each is there once and in order.
 #[track_caller]
-fn written(server: &Server) -> [usize; WRITERS] {
+fn count_messages(server: &Server) -> [usize; WRITERS] {
     let mut seen = [0; WRITERS];
     for stream in 0..STREAMS {
         let mut offset = "-1".to_owned();
@@ -74,7 +73,7 @@ fn written(server: &Server) -> [usize; WRITERS] {
 }
 
 #[test]
-fn a_backup_under_load_has_all_that_was_acknowledged_before() {
+fn a_backup_under_load_has_everything_acknowledged_before_it() {
     for mode in ["acid", "file-durable", "file-fast"] {
         let setup = on_disk(mode);
         let server = setup.start();
@@ -97,7 +96,7 @@ fn a_backup_under_load_has_all_that_was_acknowledged_before() {
             talk.ask(&to);
             let asked = talk.hear().expect("an answer");
             assert!(asked["progress"]["bytes"].is_u64(), "{asked}");
-            // Everybody is served meanwhile.
+            // The server serves requests during the backup.
             let during = counts();
             until("writes during the backup", || {
                 let now = counts();
@@ -108,13 +107,13 @@ fn a_backup_under_load_has_all_that_was_acknowledged_before() {
             stop.store(true, Ordering::SeqCst);
             before
         });
-        let after = written(&server);
+        let after = count_messages(&server);
         server.stop();
         let copy = on_copy(&setup, &to);
         let (code, out, _) = copy.run(&["storage", "check"]);
         assert_eq!(code, 0, "{out}");
         let server = copy.start();
-        let kept = written(&server);
+        let kept = count_messages(&server);
         for writer in 0..WRITERS {
             assert!(
                 (before[writer]..=after[writer]).contains(&kept[writer]),
@@ -129,7 +128,6 @@ fn a_backup_under_load_has_all_that_was_acknowledged_before() {
             request.send().expect(204);
         }
         let tail = server.head("large").send().expect(200).next_offset();
-        // Each append has a frame header of three bytes.
         assert_eq!(position(&tail), 24 * ((1 << 20) + 3), "{tail}");
     }
 }
@@ -170,7 +168,7 @@ fn there_is_one_backup_at_a_time_and_none_without_a_listener() {
     let refusal = Talk::open(&setup).ask(&second).error();
     assert!(refusal.contains("another backup is being made"), "{refusal}");
     assert!(!second.exists());
-    // Who asked is gone: nobody would know that it is complete.
+    // The client is gone, so the copy is abandoned.
     drop(talk);
     server.log.wait_for("backup failed");
     until("the rest to be removed", || !first.with_extension("partial").exists());
@@ -191,12 +189,12 @@ fn a_stop_ends_a_backup() {
     assert!(error.contains("the server is stopping"), "{error}");
     assert_eq!(server.wait().code(), Some(0));
     assert!(!to.exists() && !to.with_extension("partial").exists());
-    assert!(!socket(&setup).exists(), "the socket is left behind");
+    assert!(!socket(&setup).exists(), "the socket still exists");
     server.log.wait_for("stopped");
 }
 
 #[test]
-fn a_killed_backup_is_not_taken_for_one() {
+fn a_killed_backup_is_not_accepted_as_complete() {
     let setup = on_disk("file-durable");
     let server = setup.start();
     fill(&server, 32);
@@ -207,7 +205,7 @@ fn a_killed_backup_is_not_taken_for_one() {
     assert_eq!(talk.hear(), None);
     assert!(!to.exists() && to.with_extension("partial").exists());
     let server = setup.start();
-    // The socket of the one that was killed has been replaced.
+    // The new server replaced the killed server's socket.
     let (code, _, error) = backup(&setup, &to);
     assert_eq!(code, 1);
     assert!(
@@ -220,7 +218,7 @@ fn a_killed_backup_is_not_taken_for_one() {
 }
 
 #[test]
-fn the_server_says_why_it_cannot() {
+fn the_server_reports_why_a_backup_failed() {
     let setup = on_disk("acid");
     let server = setup.start();
     server.text_stream("s", "x");
@@ -237,7 +235,6 @@ fn the_server_says_why_it_cannot() {
         assert!(error.contains(part), "{error}");
     }
     server.text_stream("t", "unharmed");
-    // Without its socket it cannot be asked.
     fs::remove_file(socket(&setup)).unwrap();
     let (code, _, error) = backup(&setup, &dir.join("backup"));
     assert_eq!(code, 1);
@@ -249,15 +246,15 @@ fn the_server_says_why_it_cannot() {
 }
 
 #[test]
-fn a_full_disk_under_a_backup_says_so_and_harms_nobody() {
+fn a_full_disk_fails_a_backup_with_a_clear_error() {
     let setup = on_disk("file-durable");
     let disk = setup.dir.path().join("disk");
     fs::create_dir(&disk).unwrap();
     let mount = format!("mount -t tmpfs -o size=4m none {}", disk.display());
-    let server = setup.launch_by(namespaces::command(&setup, "-m", &mount));
+    let server = setup.spawn_with(namespaces::command(&setup, "-m", &mount));
     server.log.wait_for("serving");
     fill(&server, 8);
-    // The server sees another disk there than whoever asks.
+    // In the server's mount namespace this path is another disk.
     let (code, out, error) = backup(&setup, &disk.join("backup"));
     assert_eq!((code, out.as_str()), (1, ""), "{error}");
     assert!(
@@ -267,7 +264,7 @@ fn a_full_disk_under_a_backup_says_so_and_harms_nobody() {
     server.post("large").text("goes on").send().expect(204);
     let (_, _, error) = backup(&setup, &disk);
     assert!(error.contains("disk: is a mount point"), "{error}");
-    // All of it was removed: a smaller one fits.
+    // The failed copy was removed, so a smaller one fits.
     server.delete("large").send().expect(204);
     server.text_stream("small", "x");
     backs_up(&setup, &disk.join("backup"));

@@ -1,4 +1,4 @@
-//! What a client gets wrong is answered with a problem that names it, and stores nothing.
+//! Bad input: a problem names the header or parameter, and nothing is stored.
 
 use super::support::{
     http::{Answer, Request},
@@ -7,7 +7,7 @@ use super::support::{
 
 const SEVENTEEN_DIGITS: &str = "0000000000000000_00000000000000003";
 
-/// A request for the stream `s`, the header or parameter to be named, and what is sent.
+/// A request for the stream `s`, and the header or parameter that the problem must name.
 struct Bad {
     what: &'static str,
     method: &'static str,
@@ -52,7 +52,7 @@ const ID: (&str, &str) = ("producer-id", "p");
 const EPOCH: (&str, &str) = ("producer-epoch", "0");
 const SEQ: (&str, &str) = ("producer-seq", "0");
 
-fn creating() -> Vec<Bad> {
+fn lifetimes() -> Vec<Bad> {
     let mut cases = Vec::new();
     for value in [
         "",
@@ -101,6 +101,11 @@ fn creating() -> Vec<Bad> {
         "PUT",
         &[TEXT, ("stream-ttl", "60"), ("stream-ttl", "60")],
     ));
+    cases
+}
+
+fn content_types() -> Vec<Bad> {
+    let mut cases = Vec::new();
     for value in [
         "text",
         "text/",
@@ -114,6 +119,11 @@ fn creating() -> Vec<Bad> {
         cases.push(bad("Content-Type", "PUT", &[("content-type", value)]));
     }
     cases.push(bad("Content-Type", "PUT", &[TEXT, TEXT]));
+    cases
+}
+
+fn forks() -> Vec<Bad> {
+    let mut cases = Vec::new();
     for from in [
         "",
         "s",
@@ -161,6 +171,11 @@ fn creating() -> Vec<Bad> {
         "PUT",
         &[FORK, ("stream-fork-sub-offset", "1")],
     ));
+    cases
+}
+
+fn contents() -> Vec<Bad> {
+    let mut cases = Vec::new();
     for content in [
         "{",
         "[1,]",
@@ -286,17 +301,19 @@ fn check(cases: &[Bad]) {
 }
 
 #[test]
-fn creating_with_something_wrong_creates_nothing() {
-    check(&creating());
+fn an_invalid_create_creates_nothing() {
+    for cases in [lifetimes(), content_types(), forks(), contents()] {
+        check(&cases);
+    }
 }
 
 #[test]
-fn appending_with_something_wrong_appends_nothing() {
+fn an_invalid_append_appends_nothing() {
     check(&appending());
 }
 
 #[test]
-fn reading_with_something_wrong_names_it() {
+fn an_invalid_read_names_the_parameter() {
     check(&reading());
 }
 
@@ -311,7 +328,7 @@ fn deep_json_is_refused_and_does_no_harm() {
 }
 
 #[test]
-fn a_value_that_only_counts_when_true_is_never_an_error() {
+fn stream_closed_values_other_than_true_are_ignored() {
     let server = Setup::new().start();
     server.text_stream("s", "");
     for value in ["false", "yes", "1", ""] {
@@ -329,7 +346,7 @@ fn an_unknown_parameter_or_header_is_no_error() {
 }
 
 #[test]
-fn unknown_methods_and_paths_are_answered_with_what_there_is() {
+fn unknown_methods_and_paths_get_405_and_404() {
     let server = Setup::new().start();
     let answer = server.request("PATCH", "s").send();
     answer.problem(405);

@@ -1,4 +1,4 @@
-//! Caching: which responses caches may store, and for how long.
+//! Which responses caches may store, and for how long.
 
 use super::support::{
     http::Request,
@@ -11,7 +11,6 @@ fn cache_control(request: &Request) -> String {
     request.send().expect(200).header("cache-control").unwrap().to_owned()
 }
 
-/// A stream with content, created with this header.
 fn stream(server: &Server, name: &str, header: Option<(&str, &str)>) {
     let mut create = server.put(name).text("abc");
     if let Some((name, value)) = header {
@@ -21,7 +20,7 @@ fn stream(server: &Server, name: &str, header: Option<(&str, &str)>) {
 }
 
 #[test]
-fn content_is_asked_for_again_unless_the_operator_says_otherwise() {
+fn content_is_revalidated_by_default() {
     for (policy, expected) in [(None, "public, no-cache"), (Some("private"), "private, no-cache")] {
         let mut setup = Setup::new();
         if let Some(policy) = policy {
@@ -32,7 +31,7 @@ fn content_is_asked_for_again_unless_the_operator_says_otherwise() {
         for target in ["s", "s?live=long-poll&offset=-1"] {
             assert_eq!(cache_control(&server.get(target)), expected, "{target}");
         }
-        // Nothing of the old stream is shown after it is replaced.
+        // A recreated stream invalidates cached responses.
         let tag = server.get("s").send().header("etag").unwrap().to_owned();
         server.delete("s").send().expect(204);
         let ask = || server.get("s").header("if-none-match", &tag).send();
@@ -43,7 +42,7 @@ fn content_is_asked_for_again_unless_the_operator_says_otherwise() {
 }
 
 #[test]
-fn public_content_is_kept_no_longer_than_its_stream_lives() {
+fn public_max_age_never_outlives_the_stream() {
     let server = Setup::new().with("http.cache", "public").start();
     let in_secs = |secs: u64| {
         let at = now() + secs;
@@ -79,12 +78,12 @@ fn public_content_is_kept_no_longer_than_its_stream_lives() {
 }
 
 #[test]
-fn shared_caches_keep_what_a_signed_url_answers_and_nothing_else() {
+fn shared_caches_may_store_responses_to_signed_urls_only() {
     let server = Setup::new().gated().with("http.cache", "public").start();
     stream(&server, "s", None);
     let token = |secs: u64| {
         let claims = with(client(now(), "s", &["read"]), "exp", serde_json::json!(now() + secs));
-        server.signatory.token(&claims)
+        server.issuer.token(&claims)
     };
     let path = format!("{BASE}/s");
     let signed = |secs: u64| server.raw("GET", &format!("{path}?token={}", token(secs)));
@@ -97,7 +96,7 @@ fn shared_caches_keep_what_a_signed_url_answers_and_nothing_else() {
         cache_control(&server.raw("GET", &path).token(&token(3600))),
         "private, no-cache"
     );
-    // Which of the two tokens counted is not what a cache would see.
+    // A cache cannot tell which of the two tokens was used.
     assert_eq!(cache_control(&signed(3600).token(&token(3600))), "private, no-cache");
     let short = cache_control(&signed(20));
     let max_age = short.strip_prefix("public, max-age=").unwrap();
@@ -113,7 +112,7 @@ fn shared_caches_keep_what_a_signed_url_answers_and_nothing_else() {
 }
 
 #[test]
-fn what_changes_is_not_kept() {
+fn mutable_responses_are_no_store() {
     let server = Setup::new().with("http.cache", "public").start();
     stream(&server, "s", None);
     let tail = server.head("s").send().expect(200).next_offset();
@@ -128,7 +127,7 @@ fn what_changes_is_not_kept() {
 }
 
 #[test]
-fn tags_are_looked_for_in_all_lines_of_if_none_match() {
+fn every_if_none_match_line_is_checked() {
     let server = Setup::new().start();
     stream(&server, "s", None);
     for target in ["s", "s?live=long-poll&offset=-1"] {

@@ -73,7 +73,7 @@ fn the_version_is_the_crates() {
 }
 
 #[test]
-fn options_may_stand_before_or_behind_the_command() {
+fn options_may_precede_or_follow_the_command() {
     let setup = app();
     for arguments in [
         ["--config", "durable_streams.yml", "--env", "test", "check"],
@@ -90,7 +90,7 @@ fn options_may_stand_before_or_behind_the_command() {
 }
 
 #[test]
-fn what_is_no_command_is_said_and_not_served() {
+fn an_unknown_command_is_an_error() {
     for arguments in [
         &["srve"][..],
         &["--prot", "1"],
@@ -144,7 +144,7 @@ fn generated_keys_are_private_and_never_overwritten() {
 }
 
 #[test]
-fn what_token_makes_the_server_takes_and_explain_says_so() {
+fn tokens_from_the_token_command_are_accepted() {
     let setup = app();
     let (reader, server_token) = (
         token(&setup, &["--stream", STREAM]),
@@ -195,7 +195,7 @@ fn explain_names_the_rule_that_refuses() {
 }
 
 #[test]
-fn check_says_what_is_there_or_everything_that_is_wrong() {
+fn check_describes_the_store_or_reports_every_problem() {
     let setup = app();
     let (code, out, error) = setup.run(&["check"]);
     assert_eq!(code, 0, "{error}");
@@ -267,7 +267,7 @@ fn a_healthcheck_asks_the_running_server() {
 }
 
 #[test]
-fn an_open_server_says_so_in_one_warning() {
+fn an_open_server_logs_one_warning() {
     let server = Setup::new().start();
     let warnings = server.log.text().matches("WARN").count();
     assert_eq!(warnings, 1, "{}", server.log.text());
@@ -275,9 +275,8 @@ fn an_open_server_says_so_in_one_warning() {
     server.raw("PUT", &format!("{BASE}/s")).text("x").send().expect(201);
 }
 
-/// At the start, by `check`, by `config`, and by `/readyz`.
 #[test]
-fn an_open_server_is_warned_of_wherever_one_looks() {
+fn an_open_server_is_reported_by_every_command() {
     let setup = Setup::new();
     for command in ["check", "config"] {
         let (code, out, _) = setup.run(&[command]);
@@ -303,7 +302,7 @@ fn an_open_server_is_warned_of_wherever_one_looks() {
 }
 
 #[test]
-fn production_does_not_start_open_by_oversight() {
+fn production_profiles_require_auth() {
     let (code, _, error) = Setup::new().run(&["--profile", "prod"]);
     assert_eq!(code, 78, "{error}");
     assert!(error.contains("auth.verify_key"), "{error}");

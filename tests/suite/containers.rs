@@ -1,20 +1,20 @@
-//! Two containers that share a mounted directory.
+//! Two containers sharing a mounted directory.
 
 use super::support::{namespaces, server::Setup};
 
-/// Process ids, mounts and host names of its own.
+/// Separate PID, mount and UTS namespaces.
 const CONTAINER: &str = "-mpu";
 
 #[test]
 fn the_second_waits_for_the_first_and_takes_over_when_it_is_killed() {
     let setup = Setup::new().acid();
     let named = |name: &str| namespaces::command(&setup, CONTAINER, &format!("hostname {name}"));
-    let mut first = setup.launch_by(named("first"));
+    let mut first = setup.spawn_with(named("first"));
     first.log.wait_for("serving");
     first.text_stream("s", "hello");
-    let second = setup.launch_by(named("second"));
+    let second = setup.spawn_with(named("second"));
     let waiting = second.log.wait_for("waiting for the data directory");
-    // Each is process 1 where it is; the host tells them apart.
+    // Each is process 1 in its namespace; host names tell them apart.
     assert!(waiting.contains("process 1 on first"), "{waiting}");
     second.raw("GET", "/up").send().expect(200);
     assert!(second.get("s").send().expect(503).header("retry-after").is_some());
@@ -25,7 +25,7 @@ fn the_second_waits_for_the_first_and_takes_over_when_it_is_killed() {
     second.log.wait_for("serving");
     assert_eq!(second.content("s"), "hello, world");
     second.post("s").text("!").send().expect(204);
-    let third = setup.launch_by(named("third"));
+    let third = setup.spawn_with(named("third"));
     let waiting = third.log.wait_for("waiting for the data directory");
     assert!(waiting.contains("process 1 on second"), "{waiting}");
 }

@@ -1,4 +1,4 @@
-//! The socket by which a server is asked for a backup.
+//! The control socket.
 
 use std::{
     fs,
@@ -11,7 +11,7 @@ use super::support::{
 };
 
 #[test]
-fn the_socket_is_its_owners_and_comes_and_goes_with_the_server() {
+fn the_socket_is_private_and_exists_while_the_server_runs() {
     let setup = on_disk("acid");
     let server = setup.start();
     let metadata = fs::symlink_metadata(socket(&setup)).unwrap();
@@ -19,7 +19,7 @@ fn the_socket_is_its_owners_and_comes_and_goes_with_the_server() {
     assert_eq!(metadata.permissions().mode() & 0o777, 0o600);
     server.stop();
     assert!(!socket(&setup).exists());
-    // Whatever is in its place was left behind; a link is not followed.
+    // A stale file in its place is replaced; a symbolic link is not followed.
     let elsewhere = setup.dir.path().join("elsewhere");
     fs::write(&elsewhere, "x").unwrap();
     symlink(&elsewhere, socket(&setup)).unwrap();
@@ -30,11 +30,13 @@ fn the_socket_is_its_owners_and_comes_and_goes_with_the_server() {
 }
 
 #[test]
-fn without_a_socket_it_serves_all_the_same() {
+fn a_server_without_a_control_socket_still_serves() {
     let setup = on_disk("acid");
     fs::create_dir_all(socket(&setup)).unwrap();
     let server = setup.start();
-    let warning = server.log.wait_for("no control socket in the data directory");
+    let warning = server
+        .log
+        .wait_for("cannot open the control socket in the data directory");
     assert!(warning.contains("WARN"), "{warning}");
     server.text_stream("s", "x");
     server.stop();
@@ -44,7 +46,7 @@ fn without_a_socket_it_serves_all_the_same() {
 }
 
 #[test]
-fn a_long_path_is_no_hindrance() {
+fn a_long_data_directory_path_works() {
     let setup = on_disk("acid");
     let deep = setup.dir.path().join("d".repeat(120)).join("e".repeat(120));
     let setup = setup.with("storage.data_dir", deep.display());
@@ -59,7 +61,7 @@ fn a_long_path_is_no_hindrance() {
 }
 
 #[test]
-fn nonsense_on_the_socket_is_refused() {
+fn invalid_requests_on_the_socket_are_refused() {
     let setup = on_disk("acid");
     let server = setup.start();
     server.text_stream("s", "x");
@@ -81,11 +83,11 @@ fn nonsense_on_the_socket_is_refused() {
         (b"GET / HTTP/1.1\r\n\r\n", "unknown request"),
         (&long, "longer than 16384 bytes"),
     ] {
-        let error = Talk::open(&setup).say(said).error();
+        let error = Talk::open(&setup).write(said).error();
         assert!(error.contains(part), "{error}");
     }
-    // Who goes away in the middle, and more of those who say nothing than there is room for.
-    Talk::open(&setup).say(b"{\"backup\"");
+    // A client that disconnects midway, and more idle clients than there are slots.
+    Talk::open(&setup).write(b"{\"backup\"");
     let silent: Vec<Talk> = (0..12).map(|_| Talk::open(&setup)).collect();
     let mut waiting = Talk::open(&setup);
     waiting.ask(&to);

@@ -1,4 +1,4 @@
-//! Data files that are not what was acknowledged.
+//! Data files that lost acknowledged bytes.
 
 use std::{fs, path::PathBuf};
 
@@ -7,7 +7,6 @@ use super::support::{
     storage::{files, on_disk, storage},
 };
 
-/// The data file of the only large stream.
 fn data_file(setup: &Setup) -> PathBuf {
     let dir = setup.data_dir();
     let is_data = |path: &PathBuf| path.starts_with("data");
@@ -21,9 +20,9 @@ fn relative(dir: &PathBuf, path: PathBuf) -> PathBuf {
     path.strip_prefix(dir).map(PathBuf::from).unwrap_or(path)
 }
 
-/// Nothing is appended to the stream, and nothing else is disturbed.
+/// Appends to the stream fail; other streams are unaffected.
 #[track_caller]
-fn assert_takes_nothing(server: &Server) {
+fn assert_refuses_appends(server: &Server) {
     for _ in 0..3 {
         let answer = server.post("large").text("more").send();
         answer.problem(500);
@@ -37,7 +36,7 @@ fn assert_takes_nothing(server: &Server) {
 }
 
 #[test]
-fn a_stream_that_has_lost_bytes_takes_no_more() {
+fn a_stream_with_lost_bytes_refuses_appends() {
     let cut: fn(&PathBuf) = |file| {
         let len = fs::metadata(file).unwrap().len();
         fs::OpenOptions::new()
@@ -59,10 +58,10 @@ fn a_stream_that_has_lost_bytes_takes_no_more() {
             let file = data_file(&setup);
             damage(&file);
             let left = fs::metadata(&file).ok().map(|metadata| metadata.len());
-            // Also when it is found again after a restart, and after a crash.
+            // The same after a restart and after a crash.
             for round in 0..3 {
                 let server = setup.start();
-                assert_takes_nothing(&server);
+                assert_refuses_appends(&server);
                 server.log.wait_for("stream is damaged");
                 if round == 1 {
                     server.kill();

@@ -1,4 +1,4 @@
-//! The example of an application with streams in it: the very file, served on a socket.
+//! `examples/embed.rs`, served on a real socket.
 
 use std::{collections::BTreeMap, net::SocketAddr, path::Path};
 
@@ -9,10 +9,10 @@ use super::support::{
     http::Request,
     live::Sse,
     now,
-    tokens::{AUDIENCE, ISSUER, STREAM, Signatory, client, server},
+    tokens::{AUDIENCE, ISSUER, Issuer, STREAM, client, server},
 };
 
-// Its `main` is not called here.
+// The example's `main` is unused.
 #[allow(dead_code)]
 #[path = "../../examples/embed.rs"]
 mod example;
@@ -55,7 +55,6 @@ impl Running {
         Request::new(self.address, method, target)
     }
 
-    /// Asks it to stop, and waits until it has.
     fn stop(self) {
         self.stop.send(()).unwrap();
         self.thread.join().unwrap();
@@ -73,7 +72,7 @@ fn the_applications_routes_and_the_streams_are_served_together() {
     assert_eq!(app.ask("GET", "/v1/stream/a").send().expect(200).text(), "hello");
     app.ask("GET", "/readyz").send().expect(200);
 
-    // A stop ends live reads, and is not held up by them.
+    // Shutdown ends live reads instead of waiting for them.
     let mut sse = Sse::open(&app.ask("GET", "/v1/stream/a?offset=-1&live=sse"));
     assert_eq!(sse.data(), "hello");
     app.ask("POST", "/v1/stream/a").text(" again").send().expect(204);
@@ -83,10 +82,10 @@ fn the_applications_routes_and_the_streams_are_served_together() {
 }
 
 #[test]
-fn the_gate_the_files_and_the_proxies_of_the_configuration_hold() {
+fn embedding_applies_auth_storage_and_proxy_configuration() {
     let dir = tempfile::tempdir().unwrap();
-    let (signatory, key) = (Signatory::new(7), dir.path().join("key.pem"));
-    std::fs::write(&key, signatory.public_pem()).unwrap();
+    let (issuer, key) = (Issuer::new(7), dir.path().join("key.pem"));
+    std::fs::write(&key, issuer.public_pem()).unwrap();
     let (key, data) = (key.display().to_string(), dir.path().join("data").display().to_string());
     let variables = [
         ("DS_AUTH__VERIFY_KEY", key.as_str()),
@@ -99,14 +98,14 @@ fn the_gate_the_files_and_the_proxies_of_the_configuration_hold() {
         ("DS_PROXY__TRUSTED_PROXIES", "127.0.0.2"),
     ];
     let path = format!("/v1/stream/{STREAM}");
-    let reader = signatory.token(&client(now(), STREAM, &["read"]));
+    let reader = issuer.token(&client(now(), STREAM, &["read"]));
 
     let app = start(dir.path(), &variables);
     app.ask("PUT", &path).text("kept").send().problem(401);
     let put = |name: &str, from: [u8; 4]| {
         let created = app.ask("PUT", name).from(from).header("x-forwarded-host", "front.test");
         let created = created
-            .token(&signatory.token(&server(now())))
+            .token(&issuer.token(&server(now())))
             .text("kept")
             .send()
             .expect(201);
@@ -114,7 +113,7 @@ fn the_gate_the_files_and_the_proxies_of_the_configuration_hold() {
     };
     assert!(put(&path, [127, 0, 0, 2]).starts_with("http://front.test/v1/stream/"));
     assert_eq!(put("/v1/stream/b", [127, 0, 0, 3]), "/v1/stream/b");
-    // Its own routes are its own business.
+    // The gate does not cover the application's own routes.
     assert_eq!(app.ask("GET", "/rooms/7").send().expect(200).text(), "room 7");
     app.stop();
 

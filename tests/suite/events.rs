@@ -1,4 +1,4 @@
-//! Text by server-sent events is the text of `GET`.
+//! Server-sent events carry the same text as `GET`.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use super::support::{
     server::{Server, Setup},
 };
 
-/// The text of a live read up to the end of its stream.
+/// The text of a live read until the stream closes.
 fn text(mut sse: Sse) -> String {
     let events = sse.remainder().into_iter();
     let data = events.filter_map(|event| match event {
@@ -26,13 +26,13 @@ fn close(server: &Server, name: &str) {
     server.post(name).header("stream-closed", "true").send().expect(204);
 }
 
-fn normal(text: &[u8]) -> String {
+fn with_line_feeds(text: &[u8]) -> String {
     let text = String::from_utf8_lossy(text);
     text.replace("\r\n", "\n").replace('\r', "\n")
 }
 
 #[test]
-fn live_and_late_readers_get_the_text_as_it_is() {
+fn live_and_late_readers_get_identical_text() {
     let euro = "\u{20ac}".as_bytes();
     let cases: [&[&[u8]]; 9] = [
         &[b"hello", b" world\n  two"],
@@ -61,7 +61,7 @@ fn live_and_late_readers_get_the_text_as_it_is() {
             }
             let late = server.sse(&name, "-1");
             close(&server, &name);
-            let expected = normal(&parts.concat());
+            let expected = with_line_feeds(&parts.concat());
             for (reader, sse) in [("live", live), ("late", late), ("last", server.sse(&name, "-1"))] {
                 assert_eq!(text(sse), expected, "{mode}: {reader} reader of {parts:?}");
             }
@@ -70,7 +70,7 @@ fn live_and_late_readers_get_the_text_as_it_is() {
 }
 
 #[test]
-fn half_a_character_waits_for_the_other_half_and_the_offset_before_it() {
+fn a_split_character_waits_with_the_offset_before_it() {
     let server = Setup::new().start();
     let before = server.text_stream("s", "ab");
     let mut live = server.sse("s", "-1");
@@ -86,7 +86,7 @@ fn half_a_character_waits_for_the_other_half_and_the_offset_before_it() {
         let socket = sse.connection.stream.get_ref();
         socket.set_read_timeout(Some(Duration::from_millis(300))).unwrap();
         assert!(sse.try_next().is_err(), "half a character was sent");
-        socket_patience(sse);
+        set_read_timeout(sse);
     }
     let tail = append(&server, "s", b"\xa9c");
     for mut sse in [live, late, again] {
@@ -102,7 +102,7 @@ fn half_a_character_waits_for_the_other_half_and_the_offset_before_it() {
 }
 
 #[test]
-fn a_reader_from_whom_everything_is_held_back_is_told_once_that_it_is_up_to_date() {
+fn a_reader_waiting_for_a_partial_character_gets_up_to_date_once() {
     let server = Setup::new().start();
     let beginning = server.text_stream("s", "");
     append(&server, "s", b"a\xf0");
@@ -121,7 +121,7 @@ fn a_reader_from_whom_everything_is_held_back_is_told_once_that_it_is_up_to_date
 }
 
 #[test]
-fn a_long_poll_answers_bytes_as_they_are() {
+fn a_long_poll_answers_raw_bytes() {
     let server = Setup::new().start();
     let beginning = server.text_stream("s", "");
     let end = append(&server, "s", b"caf\xe9");
@@ -141,7 +141,7 @@ fn a_long_poll_answers_bytes_as_they_are() {
 }
 
 #[test]
-fn large_appends_that_end_inside_of_a_character_come_with_the_next() {
+fn large_appends_ending_inside_a_character_are_sent_with_the_next() {
     let text = "\u{6f22}".repeat(900_000);
     for mode in ["memory", "acid"] {
         let server = match mode {
@@ -149,7 +149,6 @@ fn large_appends_that_end_inside_of_a_character_come_with_the_next() {
             mode => Setup::new().on_disk(mode).start(),
         };
         server.text_stream("s", "");
-        // Each reader finds the stream longer by one append.
         let mut readers = vec![server.sse("s", "-1")];
         for part in text.as_bytes().chunks(640_000) {
             append(&server, "s", part);
@@ -158,19 +157,19 @@ fn large_appends_that_end_inside_of_a_character_come_with_the_next() {
         close(&server, "s");
         readers.push(server.sse("s", "-1"));
         for sse in readers {
-            // The reader itself refuses what is no UTF-8.
+            // The test client rejects invalid UTF-8.
             assert!(self::text(sse) == text, "{mode}");
         }
     }
 }
 
-fn socket_patience(sse: &Sse) {
+fn set_read_timeout(sse: &Sse) {
     let socket = sse.connection.stream.get_ref();
     socket.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
 }
 
 #[test]
-fn a_closed_stream_gives_out_what_was_held_back() {
+fn closing_a_stream_releases_held_back_bytes() {
     let server = Setup::new().start();
     server.text_stream("s", "ab");
     append(&server, "s", b"c\xc3");
@@ -183,7 +182,7 @@ fn a_closed_stream_gives_out_what_was_held_back() {
 }
 
 #[test]
-fn text_of_another_charset_is_sent_as_bytes() {
+fn text_in_other_charsets_is_sent_as_base64() {
     let server = Setup::new().start();
     for (content_type, encoding, data) in [
         ("text/plain; charset=iso-8859-1", Some("base64"), "6Q=="),
@@ -213,7 +212,7 @@ fn text_of_another_charset_is_sent_as_bytes() {
 }
 
 #[test]
-fn messages_arrive_as_they_were_written() {
+fn live_messages_equal_those_of_a_read() {
     let server = Setup::new().start();
     server.put("j").json("[]").send().expect(201);
     let live = server.sse("j", "-1");

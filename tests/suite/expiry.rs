@@ -1,4 +1,4 @@
-//! Lifetimes end by themselves, slide with use, and go on across a restart.
+//! Lifetimes: expiry, sliding and restarts.
 
 use std::time::{Duration, Instant};
 
@@ -12,21 +12,21 @@ fn streams(server: &Server) -> f64 {
     server.metric("ds_streams")
 }
 
-/// A moment so many seconds from now.
-fn moment(secs: u64) -> String {
+/// A time this many seconds from now.
+fn timestamp(secs: u64) -> String {
     let at = i64::try_from(now() + secs).unwrap();
     jiff::Timestamp::from_second(at).unwrap().to_string()
 }
 
 #[test]
-fn a_lifetime_ends_without_a_request_coming_by() {
+fn a_stream_expires_without_any_request() {
     for setup in [Setup::new(), Setup::new().acid()] {
         let server = setup.start();
         server.put("ttl").text("x").header("stream-ttl", "1").send().expect(201);
         server
             .put("at")
             .text("x")
-            .header("stream-expires-at", &moment(2))
+            .header("stream-expires-at", &timestamp(2))
             .send()
             .expect(201);
         server.text_stream("kept", "");
@@ -40,7 +40,7 @@ fn a_lifetime_ends_without_a_request_coming_by() {
 }
 
 #[test]
-fn a_moment_that_has_passed_ends_the_stream_at_once() {
+fn an_expires_at_in_the_past_expires_the_stream_at_once() {
     let server = Setup::new().start();
     let answer = server
         .put("s")
@@ -67,11 +67,11 @@ fn reads_and_writes_extend_a_sliding_lifetime_and_metadata_does_not() {
         looked_at = server.head("looked-at").send().status == 200;
         std::thread::sleep(Duration::from_millis(100));
     }
-    until("the others to end", || streams(&server) == 0.0);
+    until("the others to exit", || streams(&server) == 0.0);
 }
 
 #[test]
-fn a_live_reader_keeps_a_sliding_lifetime_going_until_it_leaves() {
+fn a_live_reader_extends_a_sliding_lifetime_until_it_leaves() {
     let server = Setup::new().acid().start();
     server.put("s").text("x").header("stream-ttl", "1").send().expect(201);
     server
@@ -82,22 +82,22 @@ fn a_live_reader_keeps_a_sliding_lifetime_going_until_it_leaves() {
         .expect(201);
     let mut reader = server.sse("s", "-1");
     assert_eq!(reader.data(), "x");
-    until("the other to end", || server.head("other").send().status == 404);
-    // Its time was over at the same moment.
+    until("the other server to exit", || server.head("other").send().status == 404);
+    // It expired at the same moment.
     server.head("s").send().expect(200);
     server.post("s").text("y").send().expect(204);
     assert_eq!(reader.data(), "y");
     drop(reader);
-    until("it to end", || streams(&server) == 0.0);
+    until("the process to exit", || streams(&server) == 0.0);
 }
 
 #[test]
-fn a_live_reader_does_not_keep_a_stream_beyond_its_moment() {
+fn a_live_reader_does_not_extend_expires_at() {
     let server = Setup::new().start();
     server
         .put("s")
         .text("x")
-        .header("stream-expires-at", &moment(2))
+        .header("stream-expires-at", &timestamp(2))
         .send()
         .expect(201);
     let mut reader = server.sse("s", "-1");
@@ -109,7 +109,7 @@ fn a_live_reader_does_not_keep_a_stream_beyond_its_moment() {
 }
 
 #[test]
-fn a_lifetime_goes_on_while_the_server_is_down() {
+fn a_lifetime_continues_while_the_server_is_down() {
     let setup = Setup::new().acid();
     let server = setup.start();
     server
@@ -134,7 +134,7 @@ fn a_lifetime_goes_on_while_the_server_is_down() {
 }
 
 #[test]
-fn reads_before_a_stop_count_after_it() {
+fn reads_before_a_stop_extend_the_lifetime_after_it() {
     let setup = Setup::new().acid();
     let server = setup.start();
     server.put("s").text("x").header("stream-ttl", "4").send().expect(201);
@@ -148,7 +148,9 @@ fn reads_before_a_stop_count_after_it() {
     server.get("s").send().expect(200);
     server.stop();
     let server = setup.start();
-    until("the other to end", || server.head("unread").send().status == 404);
+    until("the other server to exit", || {
+        server.head("unread").send().status == 404
+    });
     server.get("s").send().expect(200);
 }
 
@@ -157,7 +159,7 @@ fn an_expired_source_is_kept_for_its_forks() {
     let server = Setup::new().acid().start();
     server.put("s").text("abc").header("stream-ttl", "1").send().expect(201);
     server.fork("f", "s").header("stream-ttl", "3600").send().expect(201);
-    until("it to end", || server.head("s").send().status == 410);
+    until("the process to exit", || server.head("s").send().status == 410);
     for method in ["GET", "POST", "DELETE"] {
         server.request(method, "s").text("x").send().problem(410);
     }
@@ -168,7 +170,7 @@ fn an_expired_source_is_kept_for_its_forks() {
 }
 
 #[test]
-fn a_deleted_source_stays_gone_when_its_lifetime_is_over() {
+fn a_deleted_source_stays_deleted_after_it_expires() {
     let server = Setup::new().start();
     server.put("s").text("abc").header("stream-ttl", "1").send().expect(201);
     server

@@ -1,18 +1,18 @@
-//! Forks: what they inherit, and how they and their sources end.
+//! Forks: inheritance, and the lifetimes of forks and sources.
 
 use super::support::{
     http::Request,
     server::{BASE, Server, Setup},
 };
 
-fn on_disk_and_in_memory(test: impl Fn(&Server)) {
+fn in_memory_and_on_disk(test: impl Fn(&Server)) {
     test(&Setup::new().start());
     test(&Setup::new().acid().start());
 }
 
 #[test]
-fn a_fork_has_what_its_source_had_up_to_its_offset() {
-    on_disk_and_in_memory(|server| {
+fn a_fork_inherits_content_up_to_its_offset() {
+    in_memory_and_on_disk(|server| {
         server.text_stream("s", "abc");
         let middle = server.post("s").text("def").send().expect(204).next_offset();
         server.post("s").text("ghi").send().expect(204);
@@ -41,7 +41,7 @@ fn a_fork_has_what_its_source_had_up_to_its_offset() {
 
 #[test]
 fn a_sub_offset_counts_bytes_or_messages() {
-    on_disk_and_in_memory(|server| {
+    in_memory_and_on_disk(|server| {
         let first = server.text_stream("s", "abc");
         server.post("s").text("def").send().expect(204);
         server.put("j").json(r#"[{"n":1},{"n":2}]"#).send().expect(201);
@@ -73,7 +73,7 @@ fn a_sub_offset_counts_bytes_or_messages() {
 
 #[test]
 fn a_chain_of_forks_reads_through_all_of_them() {
-    on_disk_and_in_memory(|server| {
+    in_memory_and_on_disk(|server| {
         server.text_stream("f0", "0;");
         let mut expected = "0;".to_owned();
         for n in 1..=40 {
@@ -83,7 +83,7 @@ fn a_chain_of_forks_reads_through_all_of_them() {
             expected.push_str(&own);
         }
         assert_eq!(server.content("f40"), expected);
-        // Each is kept for the next one only, so the end takes all of them along.
+        // Each source is kept only for its fork, so deleting the last fork deletes all.
         for n in 0..40 {
             server.delete(&format!("f{n}")).send().expect(204);
         }
@@ -96,8 +96,8 @@ fn a_chain_of_forks_reads_through_all_of_them() {
 }
 
 #[test]
-fn a_deleted_source_is_gone_for_all_but_its_forks() {
-    on_disk_and_in_memory(|server| {
+fn a_deleted_source_is_visible_only_to_its_forks() {
+    in_memory_and_on_disk(|server| {
         server.text_stream("s", "abc");
         server.fork("f", "s").send().expect(201);
         server.fork("g", "s").send().expect(201);
@@ -124,8 +124,8 @@ fn a_deleted_source_is_gone_for_all_but_its_forks() {
 }
 
 #[test]
-fn asking_again_for_a_fork_finds_it_even_without_its_source() {
-    on_disk_and_in_memory(|server| {
+fn repeating_a_fork_finds_it_after_its_source_is_deleted() {
+    in_memory_and_on_disk(|server| {
         let offset = server.text_stream("s", "abc");
         let fork = || server.fork("f", "s").header("stream-fork-offset", &offset);
         fork().send().expect(201);
@@ -148,7 +148,7 @@ fn asking_again_for_a_fork_finds_it_even_without_its_source() {
 }
 
 #[test]
-fn asking_again_for_a_fork_with_another_lifetime_is_a_conflict() {
+fn repeating_a_fork_with_another_lifetime_conflicts() {
     const TTL: (&str, &str) = ("stream-ttl", "100");
     const OTHER: (&str, &str) = ("stream-ttl", "200");
     const AT: (&str, &str) = ("stream-expires-at", "2099-01-01T00:00:00Z");
@@ -164,7 +164,7 @@ fn asking_again_for_a_fork_with_another_lifetime_is_a_conflict() {
             let fork = |lifetime| with(server.fork(&format!("f{n}{m}"), &format!("s{n}")), lifetime).send();
             fork(first).expect(201);
             for again in lifetimes {
-                // Without one, it is the source's.
+                // The default is the source's lifetime.
                 let same = again.or(source) == first.or(source);
                 assert_eq!(
                     fork(again).status,
@@ -173,7 +173,7 @@ fn asking_again_for_a_fork_with_another_lifetime_is_a_conflict() {
                 );
             }
         }
-        // Nor after the source was deleted.
+        // The same holds after the source is deleted.
         server.delete(&format!("s{n}")).send().expect(204);
         for (m, first) in lifetimes.into_iter().enumerate() {
             let again = server.fork(&format!("f{n}{m}"), &format!("s{n}")).send().status;
@@ -187,7 +187,7 @@ fn asking_again_for_a_fork_with_another_lifetime_is_a_conflict() {
 }
 
 #[test]
-fn a_fork_takes_over_type_and_lifetime_unless_it_has_its_own() {
+fn a_fork_inherits_type_and_lifetime_by_default() {
     let server = Setup::new().start();
     let at = "2099-01-01T00:00:00.000Z";
     server

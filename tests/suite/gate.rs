@@ -1,13 +1,13 @@
-//! The gate, asked over real connections.
+//! The gate, over real connections.
 
 use std::collections::BTreeSet;
 
 use super::support::{
-    hostile::{Case, Expect, Table},
     http::{Answer, Request},
     now,
     server::{BASE, Server, Setup},
-    tokens::{STREAM, Signatory, client, server as server_claims, with},
+    shared::hostile::{Case, Expect, Table},
+    tokens::{Issuer, STREAM, client, server as server_claims, with},
     until,
 };
 
@@ -24,7 +24,7 @@ fn send(server: &Server, case: &Case, internal: bool) -> Answer {
     request.send()
 }
 
-fn is_as_expected(case: &Case, status: u16) -> bool {
+fn matches_expectation(case: &Case, status: u16) -> bool {
     match case.expect {
         Expect::Passes => status != 401 && status != 403,
         Expect::BadRequest => status == 400,
@@ -33,7 +33,7 @@ fn is_as_expected(case: &Case, status: u16) -> bool {
     }
 }
 
-/// Every token of the table, as it would stand in a log line, and its signature alone.
+/// Every token of the table and its signature, as they would appear in a log.
 fn secrets(cases: &[Case]) -> BTreeSet<String> {
     let mut secrets = BTreeSet::new();
     for case in cases {
@@ -59,13 +59,13 @@ fn secrets(cases: &[Case]) -> BTreeSet<String> {
     secrets
 }
 
-/// Puts the whole table to a server that logs everything; what it says must hold no token.
-fn put_table(format: &str, internal: bool) {
+/// Sends the whole table to a server that logs at the lowest level; no token may appear in the log.
+fn send_table(format: &str, internal: bool) {
     let server = gated().logging("trace", format).start();
-    let cases: Vec<Case> = Table::new(BASE, &server.signatory, now())
+    let cases: Vec<Case> = Table::new(BASE, &server.issuer, now())
         .cases()
         .into_iter()
-        // These pass the gate, and would make or remove the stream between the other cases.
+        // These pass the gate and would create or delete the stream between other cases.
         .filter(|case| !(case.expect == Expect::Passes && matches!(case.method, "PUT" | "DELETE")))
         .collect();
     assert!(cases.len() > 400, "the table has shrunk to {}", cases.len());
@@ -74,7 +74,7 @@ fn put_table(format: &str, internal: bool) {
     let (mut wrong, mut said) = (Vec::new(), String::new());
     for case in &cases {
         let answer = send(&server, case, internal);
-        if !is_as_expected(case, answer.status) {
+        if !matches_expectation(case, answer.status) {
             wrong.push(format!(
                 "{} ({} {}): {}",
                 case.why, case.method, case.target, answer.status
@@ -90,28 +90,28 @@ fn put_table(format: &str, internal: bool) {
         wrong.join("\n")
     );
     let metrics = server.metrics();
-    assert!(metrics.contains("ds_streams 0\n"), "something was stored:\n{metrics}");
-    until("the log to hold the refusals", || {
+    assert!(metrics.contains("ds_streams 0\n"), "data was stored:\n{metrics}");
+    until("the refusals to be logged", || {
         server.log.text().matches("401").count() > 200
     });
     for (place, text) in [("log", server.log.text()), ("answers", said), ("metrics", metrics)] {
         let leaked = secrets.iter().find(|secret| text.contains(*secret));
-        assert_eq!(leaked, None, "a token stands in the {place}");
+        assert_eq!(leaked, None, "a token is in the {place}");
     }
 }
 
 #[test]
 fn every_hostile_token_gets_its_status_on_the_public_listener() {
-    put_table("console", false);
+    send_table("console", false);
 }
 
 #[test]
 fn every_hostile_token_gets_its_status_on_the_internal_listener() {
-    put_table("json", true);
+    send_table("json", true);
 }
 
 #[test]
-fn the_rules_that_let_a_server_write_let_it_write() {
+fn tokens_do_what_their_permissions_say() {
     let server = gated().start();
     let path = format!("{BASE}/{STREAM}");
     let ask = |method: &str| server.raw(method, &path).token(&server.server_token());
@@ -136,7 +136,7 @@ fn a_refused_append_or_close_or_delete_changes_nothing() {
     let reader = server.client_token(STREAM, &["read"]);
     let writer = server.client_token(STREAM, &["write"]);
     let other = server.client_token("other", &["read", "write"]);
-    let stranger = Signatory::new(9).token(&server_claims(now()));
+    let stranger = Issuer::new(9).token(&server_claims(now()));
     for (token, status) in [(&reader, 403), (&other, 403), (&stranger, 401)] {
         server.raw("POST", &path).token(token).text("x").send().expect(status);
         server.raw("DELETE", &path).token(token).send().expect(status);
@@ -148,7 +148,7 @@ fn a_refused_append_or_close_or_delete_changes_nothing() {
             .header("stream-closed", closing);
         request.text("x").send().expect(403);
     }
-    // Whatever two headers are taken for, a writer does not close.
+    // A writer cannot close with two headers either.
     for (values, status) in [
         (["true", "true"], 403),
         (["false", "true"], 400),
@@ -165,7 +165,7 @@ fn a_refused_append_or_close_or_delete_changes_nothing() {
 }
 
 #[test]
-fn no_refusal_tells_whether_a_stream_exists() {
+fn refusals_do_not_reveal_whether_a_stream_exists() {
     let server = gated().start();
     let there = |name: &str| server.put(name).text("secret").send().expect(201);
     there("there");
@@ -173,7 +173,7 @@ fn no_refusal_tells_whether_a_stream_exists() {
     server.fork("fork", "forked").send().expect(201);
     server.delete("forked").send().expect(204);
     let expired = server
-        .signatory
+        .issuer
         .token(&with(server_claims(now()), "exp", serde_json::json!(now() - 60)));
     let other = server.client_token("another", &["read", "write"]);
     let requests: [(&str, &str, Option<&str>); 4] = [
@@ -202,7 +202,7 @@ fn no_refusal_tells_whether_a_stream_exists() {
 }
 
 #[test]
-fn a_browser_can_read_why_it_was_refused() {
+fn a_browser_can_read_the_reason_of_a_refusal() {
     let server = gated().with("http.cors_origins", "https://app.test").start();
     let path = format!("{BASE}/{STREAM}");
     let other = server.client_token("another", &["read"]);
@@ -223,12 +223,12 @@ fn a_browser_can_read_why_it_was_refused() {
 }
 
 #[test]
-fn a_401_says_what_is_wrong_with_the_token() {
+fn a_401_gives_the_reason() {
     let server = gated().start();
     let path = format!("{BASE}/{STREAM}");
     let ask = |claim: &str, value: serde_json::Value| {
         let token = server
-            .signatory
+            .issuer
             .token(&with(client(now(), STREAM, &["read"]), claim, value));
         let answer = server.raw("GET", &path).token(&token).send().expect(401);
         answer.header("www-authenticate").unwrap().to_owned()
@@ -243,7 +243,7 @@ fn a_401_says_what_is_wrong_with_the_token() {
 }
 
 #[test]
-fn a_preflight_needs_no_token_and_allows_what_clients_send() {
+fn preflights_need_no_token_and_allow_client_headers() {
     let server = gated().start();
     let request = server
         .raw("OPTIONS", &format!("{BASE}/{STREAM}"))
@@ -300,16 +300,16 @@ fn what_passes_the_gate_is_private() {
     assert_eq!(answer.header("x-content-type-options"), Some("nosniff"));
 }
 
-/// Each costs a signature check, unless the address has had too many.
+/// Each token costs a signature check until the address is throttled.
 #[test]
-fn forged_tokens_are_answered_429_after_a_while_and_good_ones_go_on() {
+fn forged_tokens_are_throttled_and_valid_ones_keep_working() {
     let server = gated().with("auth.max_failures_per_minute", 20).start();
     server.put(STREAM).text("a").send().expect(201);
     let path = format!("{BASE}/{STREAM}");
     let reader = server.client_token(STREAM, &["read"]);
     let read = |token: &str| server.raw("GET", &path).token(token).send();
     read(&reader).expect(200);
-    let stranger = Signatory::new(9);
+    let stranger = Issuer::new(9);
     let forged = |number: u32| stranger.token_with_kid(&number.to_string(), &server_claims(now()));
     let mut statuses: Vec<u16> = (0..30).map(|number| read(&forged(number)).status).collect();
     let first = statuses.iter().position(|status| *status == 429).unwrap();
@@ -321,7 +321,7 @@ fn forged_tokens_are_answered_429_after_a_while_and_good_ones_go_on() {
     let wait: u64 = refused.header("retry-after").unwrap().parse().unwrap();
     assert!((1..=60).contains(&wait), "{wait}");
     assert_eq!(refused.header("access-control-allow-origin"), Some("*"));
-    // A second candidate is not free either.
+    // A second candidate token counts too.
     let both = server
         .raw("GET", &format!("{path}?token={}", forged(100)))
         .token(&forged(101));
@@ -334,16 +334,16 @@ fn forged_tokens_are_answered_429_after_a_while_and_good_ones_go_on() {
         .token(&server.client_token(STREAM, &["read"]))
         .send()
         .expect(200);
-    // App servers chose each other.
+    // Peers of the internal listener are not throttled.
     for number in 0..30 {
         let inside = Request::new(server.internal(), "GET", &path).token(&forged(200 + number));
         inside.send().problem(401);
     }
 }
 
-/// A client that is refused may ask again at once, for ever.
+/// Some clients retry a 403 at once and forever.
 #[test]
-fn a_token_that_is_refused_over_and_over_is_slowed_down() {
+fn a_token_refused_repeatedly_is_throttled() {
     let server = gated().with("auth.max_failures_per_minute", 20).start();
     let path = format!("{BASE}/{STREAM}");
     let writer = server.client_token("another", &["write"]);
@@ -354,7 +354,6 @@ fn a_token_that_is_refused_over_and_over_is_slowed_down() {
     let refused = post(&writer);
     assert!(refused.problem(429).contains("refused too often") && refused.header("retry-after").is_some());
     post(&server.client_token("yet another", &["write"])).problem(403);
-    // Permitted requests of the token still work.
     server.put("another").text("x").send().expect(201);
     server
         .raw("POST", &format!("{BASE}/another"))

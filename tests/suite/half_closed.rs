@@ -1,5 +1,4 @@
-//! Clients that end their side of the connection once they have sent their request, as
-//! `printf … | nc -N` does.
+//! Clients that half-close the connection after their request, as `printf … | nc -N` does.
 
 use std::net::Shutdown;
 
@@ -25,14 +24,14 @@ fn every_append_is_stored_and_answered() {
         server.text_stream("s", "");
         for _ in 0..50 {
             let mut connection = Connection::open(server.public);
-            connection.say(&post("x"));
+            connection.write(&post("x"));
             half_close(&connection);
             connection.answer().expect(204);
             assert_eq!(connection.rest(), "");
         }
-        // Several in one go.
+        // Pipelined requests.
         let mut connection = Connection::open(server.public);
-        connection.say(&format!("{}{}{}", post("a"), post("b"), post("c")));
+        connection.write(&format!("{}{}{}", post("a"), post("b"), post("c")));
         half_close(&connection);
         for _ in 0..3 {
             connection.answer().expect(204);
@@ -42,7 +41,7 @@ fn every_append_is_stored_and_answered() {
 }
 
 #[test]
-fn live_reads_go_on_and_end_when_the_client_has_left() {
+fn live_reads_survive_a_half_close_and_end_with_the_client() {
     let server = Setup::new().with("transport.connection.sse_heartbeat_secs", 1).start();
     server.text_stream("s", "");
     let mut sse = server.sse("s", "-1");
@@ -54,11 +53,11 @@ fn live_reads_go_on_and_end_when_the_client_has_left() {
     server.post("s").text("news").send().expect(204);
     assert_eq!(sse.data(), "news");
     assert_eq!(poll.answer().expect(200).text(), "news");
-    // Neither probes nor anything else ends it.
+    // Probes do not end the read.
     std::thread::sleep(std::time::Duration::from_millis(1500));
     server.post("s").text("more").send().expect(204);
     assert_eq!(sse.data(), "more");
-    // One that has really left is found out without a message.
+    // A client that is really gone is detected without traffic on the stream.
     drop(sse);
-    until("the place to be free", || readers("sse") == 0.0);
+    until("a slot to be free", || readers("sse") == 0.0);
 }

@@ -1,4 +1,4 @@
-//! The internal listener: who may connect, and that it is no way round the gate.
+//! The internal listener: its allow-list and its gate.
 
 use super::support::{
     http::{Connection, Request},
@@ -23,7 +23,7 @@ fn ask(server: &Server, from: [u8; 4], method: &str) -> Request {
 }
 
 #[test]
-fn a_peer_outside_is_refused_whatever_it_says() {
+fn a_peer_outside_allowed_ips_is_refused_with_any_token() {
     let server = start();
     ask(&server, INSIDE, "PUT").text("a").send().expect(201);
     let spoofs: [&[(&str, &str)]; 6] = [
@@ -60,24 +60,24 @@ fn a_peer_outside_is_refused_whatever_it_says() {
 }
 
 #[test]
-fn a_refusal_is_a_problem_and_ends_the_connection() {
+fn a_refused_peer_gets_a_problem_and_is_disconnected() {
     let server = start();
     let answer = ask(&server, OUTSIDE, "GET").send();
     assert!(answer.problem(403).contains("allowed_ips"));
     let mut connection = Connection::try_open(server.internal(), Some(OUTSIDE.into())).unwrap();
-    connection.say("GET /up HTTP/1.1\r\nhost: x\r\n\r\nGET /up HTTP/1.1\r\nhost: x\r\n\r\n");
+    connection.write("GET /up HTTP/1.1\r\nhost: x\r\n\r\nGET /up HTTP/1.1\r\nhost: x\r\n\r\n");
     assert_eq!(connection.rest().matches("HTTP/1.1").count(), 1);
 }
 
 #[test]
-fn a_silent_peer_outside_is_let_go() {
+fn a_silent_peer_outside_allowed_ips_is_disconnected() {
     let server = start();
     let mut connection = Connection::try_open(server.internal(), Some(OUTSIDE.into())).unwrap();
     assert!(connection.rest().starts_with("HTTP/1.1 403"));
 }
 
 #[test]
-fn addresses_and_blocks_admit_who_is_in_them() {
+fn addresses_and_cidrs_admit_matching_peers() {
     let server = start();
     for (from, status) in [
         ([127, 0, 0, 1], 404),
@@ -104,7 +104,7 @@ fn an_ipv4_peer_of_an_ipv6_listener_counts_as_ipv4() {
 }
 
 #[test]
-fn what_is_written_inside_is_read_outside_at_once() {
+fn internal_writes_are_publicly_readable_at_once() {
     let server = start();
     ask(&server, INSIDE, "PUT").text("a").send().expect(201);
     let path = format!("{BASE}/{STREAM}");
@@ -116,7 +116,7 @@ fn what_is_written_inside_is_read_outside_at_once() {
 }
 
 #[test]
-fn the_gate_holds_inside_too() {
+fn the_gate_covers_the_internal_listener() {
     let server = start();
     let path = format!("{BASE}/{STREAM}");
     let inside = |method: &str| Request::new(server.internal(), method, &path).from(INSIDE).text("x");
@@ -129,7 +129,7 @@ fn the_gate_holds_inside_too() {
 }
 
 #[test]
-fn the_public_listener_asks_nobody_where_they_come_from() {
+fn the_public_listener_accepts_any_address() {
     let server = start();
     server.raw("GET", "/up").from(OUTSIDE).send().expect(200);
 }

@@ -1,4 +1,4 @@
-//! Connections that are kept for the next request, as proxies do.
+//! Keep-alive connections, as proxies use them.
 
 use std::time::Duration;
 
@@ -16,19 +16,19 @@ fn setup() -> Setup {
 }
 
 #[test]
-fn a_connection_is_kept_longer_than_a_head_may_take() {
+fn an_idle_connection_outlives_the_header_timeout() {
     let server = setup().start();
     for to in [server.public, server.internal()] {
         let mut connection = Connection::open(to);
         for _ in 0..2 {
-            connection.say("GET /up HTTP/1.1\r\nhost: x\r\n\r\n");
+            connection.write("GET /up HTTP/1.1\r\nhost: x\r\n\r\n");
             connection.answer().expect(200);
             std::thread::sleep(Duration::from_millis(1500));
         }
-        connection.say("GET /up HTTP/1.1\r\nhost: x\r\n\r\n");
+        connection.write("GET /up HTTP/1.1\r\nhost: x\r\n\r\n");
         connection.answer().expect(200);
-        // But a head that has begun is cut as always.
-        connection.say("GET /up HTT");
+        // A partial request head still times out.
+        connection.write("GET /up HTT");
         assert_eq!(connection.rest(), "");
     }
 }
@@ -37,14 +37,14 @@ fn a_connection_is_kept_longer_than_a_head_may_take() {
 fn appends_by_way_of_nginx_find_their_connection_open() {
     let server = setup().start();
     server.text_stream("s", "");
-    // Ends in a block of nginx's own, so that the file's last brackets close that one.
+    // The block left open is closed by the closing brackets of the harness's file.
     let lines = format!(
         "    location / {{ proxy_pass http://streams; proxy_http_version 1.1; proxy_set_header Connection \"\"; }}\n  }}\n  \
          upstream streams {{ server {}; keepalive 1; keepalive_timeout 20s;",
         server.public
     );
     let nginx = Proxy::nginx(server.dir(), "nginx", "", &lines);
-    // About the time at which the head's timeout would have ended the connection.
+    // Pauses around the header timeout.
     for pause in [0, 990, 995, 1000, 1005, 1010] {
         std::thread::sleep(Duration::from_millis(pause));
         let append = Request::new(nginx.address, "POST", &format!("{BASE}/s"));

@@ -1,4 +1,4 @@
-//! Keys that change under a running server, and live reads that end with their token.
+//! Key rotation on a running server, and live reads that end with their token.
 
 use std::fs;
 
@@ -6,7 +6,7 @@ use super::support::{
     live::{Event, Sse},
     now,
     server::{BASE, Server, Setup},
-    tokens::{STREAM, Signatory, client, server as server_claims, with},
+    tokens::{Issuer, STREAM, client, server as server_claims, with},
     until,
 };
 
@@ -17,8 +17,8 @@ fn start() -> (Setup, Server) {
     (setup, server)
 }
 
-fn status(server: &Server, signatory: &Signatory) -> u16 {
-    let token = signatory.token(&server_claims(now()));
+fn status(server: &Server, issuer: &Issuer) -> u16 {
+    let token = issuer.token(&server_claims(now()));
     server
         .raw("HEAD", &format!("{BASE}/{STREAM}"))
         .token(&token)
@@ -27,33 +27,33 @@ fn status(server: &Server, signatory: &Signatory) -> u16 {
 }
 
 #[test]
-fn a_rotated_key_takes_over_without_a_restart() {
+fn a_rotated_key_works_without_a_restart() {
     let (setup, server) = start();
-    let (old, new) = (setup.signatory.clone(), Signatory::new(8));
+    let (old, new) = (setup.issuer.clone(), Issuer::new(8));
     assert_eq!((status(&server, &old), status(&server, &new)), (200, 401));
-    // Both, while the app's servers change over.
+    // Both keys are valid during the rotation.
     fs::write(setup.key_file(), format!("{}{}", old.public_pem(), new.public_pem())).unwrap();
     server.log.wait_for("the new keys are in force");
     assert_eq!((status(&server, &old), status(&server, &new)), (200, 200));
     fs::write(setup.key_file(), new.public_pem()).unwrap();
-    until("the old key to be out", || status(&server, &old) == 401);
+    until("the old key to be withdrawn", || status(&server, &old) == 401);
     assert_eq!(status(&server, &new), 200);
 }
 
 #[test]
-fn a_broken_key_file_keeps_the_old_keys_and_says_so() {
+fn a_broken_key_file_keeps_the_old_keys_and_logs_a_warning() {
     let (setup, server) = start();
     fs::write(setup.key_file(), "-----BEGIN PUBLIC KEY-----\nAAAA\n").unwrap();
     server.log.wait_for("the old keys stay in force");
-    assert_eq!(status(&server, &setup.signatory), 200);
+    assert_eq!(status(&server, &setup.issuer), 200);
     fs::remove_file(setup.key_file()).unwrap();
-    assert_eq!(status(&server, &setup.signatory), 200);
+    assert_eq!(status(&server, &setup.issuer), 200);
 }
 
 #[test]
-fn a_remembered_token_is_forgotten_with_its_key() {
+fn cached_tokens_are_dropped_with_their_key() {
     let (setup, server) = start();
-    let token = setup.signatory.token(&server_claims(now()));
+    let token = setup.issuer.token(&server_claims(now()));
     let ask = || {
         server
             .raw("HEAD", &format!("{BASE}/{STREAM}"))
@@ -62,22 +62,22 @@ fn a_remembered_token_is_forgotten_with_its_key() {
             .status
     };
     assert_eq!((ask(), ask()), (200, 200));
-    fs::write(setup.key_file(), Signatory::new(8).public_pem()).unwrap();
+    fs::write(setup.key_file(), Issuer::new(8).public_pem()).unwrap();
     server.log.wait_for("the new keys are in force");
     assert_eq!(ask(), 401);
 }
 
 #[test]
-fn a_directory_of_keys_goes_by_kid() {
+fn a_directory_of_keys_is_selected_from_by_kid() {
     let setup = Setup::new().gated();
     let keys = setup.dir.path().join("keys");
     fs::create_dir(&keys).unwrap();
-    let (one, two) = (Signatory::new(1), Signatory::new(2));
+    let (one, two) = (Issuer::new(1), Issuer::new(2));
     fs::write(keys.join("one.pem"), one.public_pem()).unwrap();
     fs::write(keys.join("two.pem"), two.public_pem()).unwrap();
     let server = setup.with("auth.verify_key", keys.display()).start();
-    let ask = |signatory: &Signatory, kid: &str| {
-        let token = signatory.token_with_kid(kid, &server_claims(now()));
+    let ask = |issuer: &Issuer, kid: &str| {
+        let token = issuer.token_with_kid(kid, &server_claims(now()));
         server.raw("HEAD", &format!("{BASE}/s")).token(&token).send().status
     };
     assert_eq!((ask(&one, "one"), ask(&two, "two")), (404, 404));
@@ -85,14 +85,14 @@ fn a_directory_of_keys_goes_by_kid() {
 }
 
 #[test]
-fn a_jwks_file_goes_by_kid() {
+fn a_jwks_file_is_selected_from_by_kid() {
     let setup = Setup::new().gated();
     let file = setup.dir.path().join("jwks.json");
-    let mut jwk = setup.signatory.jwk();
+    let mut jwk = setup.issuer.jwk();
     jwk["kid"] = "main".into();
     fs::write(&file, serde_json::json!({"keys": [jwk]}).to_string()).unwrap();
     let server = setup.clone().with("auth.verify_key", file.display()).start();
-    let token = setup.signatory.token_with_kid("main", &server_claims(now()));
+    let token = setup.issuer.token_with_kid("main", &server_claims(now()));
     server
         .raw("HEAD", &format!("{BASE}/s"))
         .token(&token)
@@ -101,17 +101,20 @@ fn a_jwks_file_goes_by_kid() {
     server.raw("HEAD", &format!("{BASE}/s")).send().expect(401);
 }
 
-/// A reader's token that ends soon: the leeway of 5 s holds for the start of a read only.
-fn short_token(server: &Server, secs: u64) -> String {
+/// A short-lived token. The leeway of 5 s applies only to the start of a read.
+fn short_lived_token(server: &Server, secs: u64) -> String {
     let claims = with(client(now(), STREAM, &["read"]), "exp", serde_json::json!(now() + secs));
-    server.signatory.token(&claims)
+    server.issuer.token(&claims)
 }
 
 #[test]
 fn an_sse_read_ends_with_its_token() {
     let server = Setup::new().gated().start();
     server.put(STREAM).text("a").send().expect(201);
-    let target = format!("{BASE}/{STREAM}?live=sse&offset=-1&token={}", short_token(&server, 2));
+    let target = format!(
+        "{BASE}/{STREAM}?live=sse&offset=-1&token={}",
+        short_lived_token(&server, 2)
+    );
     let mut sse = Sse::open(&server.raw("GET", &target));
     assert_eq!(sse.data(), "a");
     let started = std::time::Instant::now();
@@ -125,10 +128,13 @@ fn an_sse_read_ends_with_its_token() {
 }
 
 #[test]
-fn a_stream_that_never_rests_does_not_outlive_the_readers_token() {
+fn a_read_of_a_busy_stream_ends_with_its_token() {
     let server = Setup::new().gated().start();
     server.put(STREAM).text("a").send().expect(201);
-    let target = format!("{BASE}/{STREAM}?live=sse&offset=-1&token={}", short_token(&server, 1));
+    let target = format!(
+        "{BASE}/{STREAM}?live=sse&offset=-1&token={}",
+        short_lived_token(&server, 1)
+    );
     let mut sse = Sse::open(&server.raw("GET", &target));
     let writing = std::sync::atomic::AtomicBool::new(true);
     std::thread::scope(|scope| {
@@ -146,20 +152,19 @@ fn a_stream_that_never_rests_does_not_outlive_the_readers_token() {
 fn a_long_poll_ends_with_its_token() {
     let server = Setup::new().gated().start();
     let offset = server.put(STREAM).text("a").send().expect(201).next_offset();
-    let token = short_token(&server, 2);
+    let token = short_lived_token(&server, 2);
     let target = format!("{BASE}/{STREAM}?live=long-poll&offset={offset}&token={token}");
     let started = std::time::Instant::now();
     server.raw("GET", &target).send().expect(204);
     assert!(started.elapsed().as_secs() < 12, "went on for {:?}", started.elapsed());
 }
 
-/// Keys in a directory, by kid.
 fn with_directory(kids: &[(&str, u8)]) -> (Setup, std::path::PathBuf) {
     let setup = Setup::new().gated().with("auth.reload_secs", 1);
     let keys = setup.dir.path().join("keys");
     fs::create_dir(&keys).unwrap();
     for (kid, seed) in kids {
-        fs::write(keys.join(format!("{kid}.pem")), Signatory::new(*seed).public_pem()).unwrap();
+        fs::write(keys.join(format!("{kid}.pem")), Issuer::new(*seed).public_pem()).unwrap();
     }
     let setup = setup.with("auth.verify_key", keys.display());
     (setup, keys)
@@ -169,11 +174,11 @@ fn with_directory(kids: &[(&str, u8)]) -> (Setup, std::path::PathBuf) {
 fn a_withdrawn_key_ends_the_live_reads_that_were_opened_with_it() {
     let (setup, keys) = with_directory(&[("one", 1), ("two", 2)]);
     let server = setup.start();
-    let (one, two) = (Signatory::new(1), Signatory::new(2));
+    let (one, two) = (Issuer::new(1), Issuer::new(2));
     let path = format!("{BASE}/{STREAM}");
     let admin = one.token_with_kid("one", &server_claims(now()));
     let put = server.raw("PUT", &path).token(&admin).text("a").send().expect(201);
-    let reader = |signatory: &Signatory, kid: &str| signatory.token_with_kid(kid, &client(now(), STREAM, &["read"]));
+    let reader = |issuer: &Issuer, kid: &str| issuer.token_with_kid(kid, &client(now(), STREAM, &["read"]));
     let open = |token: &str| {
         let mut sse = Sse::open(&server.raw("GET", &format!("{path}?live=sse&offset=-1&token={token}")));
         assert_eq!(sse.data(), "a");
@@ -188,7 +193,7 @@ fn a_withdrawn_key_ends_the_live_reads_that_were_opened_with_it() {
         let started = std::time::Instant::now();
         let rest = old.remainder();
         assert!(!rest.iter().any(|event| matches!(event, Event::Data(_))), "{rest:?}");
-        // A poll that came after the change is refused.
+        // A poll that started after the change is refused.
         assert!(matches!(polled.join().unwrap().status, 204 | 401));
         assert!(started.elapsed().as_secs() < 12, "after {:?}", started.elapsed());
     });
@@ -198,14 +203,14 @@ fn a_withdrawn_key_ends_the_live_reads_that_were_opened_with_it() {
 }
 
 #[test]
-fn a_directory_without_keys_refuses_everybody_and_says_so() {
+fn an_empty_key_directory_refuses_every_token_and_reports_not_ready() {
     let (setup, keys) = with_directory(&[("one", 1)]);
     let server = setup.start();
-    let token = Signatory::new(1).token_with_kid("one", &server_claims(now()));
+    let token = Issuer::new(1).token_with_kid("one", &server_claims(now()));
     let ask = || server.raw("HEAD", &format!("{BASE}/s")).token(&token).send();
     ask().expect(404);
     fs::remove_file(keys.join("one.pem")).unwrap();
-    server.log.wait_for("every token is refused until one is put there");
+    server.log.wait_for("every token is refused until a key is added");
     let refused = server.raw("GET", &format!("{BASE}/s")).token(&token).send();
     assert!(
         refused
@@ -215,15 +220,15 @@ fn a_directory_without_keys_refuses_everybody_and_says_so() {
     let ready = server.raw("GET", "/readyz").send();
     assert!(ready.problem(503).contains("auth.verify_key holds no key"));
     server.raw("GET", "/up").send().expect(200);
-    fs::write(keys.join("one.pem"), Signatory::new(1).public_pem()).unwrap();
-    until("the key to be back", || ask().status == 404);
+    fs::write(keys.join("one.pem"), Issuer::new(1).public_pem()).unwrap();
+    until("the key to be reloaded", || ask().status == 404);
     server.raw("GET", "/readyz").send().expect(200);
 }
 
 #[test]
-fn keys_that_cannot_be_used_are_left_out_with_a_warning_and_check_says_so() {
+fn unusable_keys_are_skipped_with_a_warning_and_reported_by_check() {
     let (setup, keys) = with_directory(&[("one", 1)]);
-    let private = Signatory::new(3).private_pem();
+    let private = Issuer::new(3).private_pem();
     fs::write(keys.join("private.pem"), &private).unwrap();
     fs::write(keys.join("broken.pem"), "broken").unwrap();
     let (code, out, _) = setup.run(&["check"]);
@@ -239,7 +244,7 @@ fn keys_that_cannot_be_used_are_left_out_with_a_warning_and_check_says_so() {
     assert!(!out.contains(secret) && !server.log.text().contains(secret));
 
     let file = setup.dir.path().join("jwks.json");
-    let members = serde_json::json!({"keys": [Signatory::new(1).jwk(), {"kid": "x"}]});
+    let members = serde_json::json!({"keys": [Issuer::new(1).jwk(), {"kid": "x"}]});
     fs::write(&file, members.to_string()).unwrap();
     let setup = setup.clone().with("auth.verify_key", file.display());
     let (code, out, _) = setup.run(&["check"]);

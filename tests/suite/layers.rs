@@ -1,14 +1,12 @@
-//! The sources of the configuration, end to end: what is in the files and variables is what is
-//! served.
+//! Configuration sources, end to end.
 
 use std::fs;
 
 use super::support::{certs::Certs, peers::free_address, server::Setup};
 
-/// Each of the seven sources sets the same key, later ones over earlier ones, and the server
-/// serves at what came out.
+/// Each of the seven sources overrides the previous one.
 #[test]
-fn seven_sources_in_their_order_down_to_what_is_served() {
+fn seven_sources_override_each_other_in_order() {
     let setup = Setup::new();
     let directory = setup.dir.path().join("config");
     fs::create_dir(&directory).unwrap();
@@ -20,19 +18,20 @@ fn seven_sources_in_their_order_down_to_what_is_served() {
         .unwrap();
     };
     let mut setup = setup.clone();
-    // The variable of the layer before must not hide this one.
     let serves = |setup: &Setup, base: &str| {
         let server = setup.start();
         let put = |base: &str| server.raw("PUT", &format!("{base}/a")).text("x").send().status;
         assert_eq!(put(base), 201, "{base}");
         for other in ["/v1/stream", "/three", "/four", "/five", "/six", "/seven"] {
-            assert!(other == base || put(other) == 404, "{other} is served beside {base}");
+            assert!(
+                other == base || put(other) == 404,
+                "{other} is served as well as {base}"
+            );
         }
         server.stop();
     };
     serves(&setup, "/v1/stream");
-    // The profile's own defaults are the second layer: its storage needs a directory and its
-    // gate a key, which the first layer's does not.
+    // Second source: the profile's defaults, which require a data directory and a key.
     setup.arguments = ["--profile", "prod"].map(str::to_owned).into();
     let (code, _, error) = setup.run(&["check"]);
     assert_eq!(code, 78, "{error}");
@@ -53,7 +52,7 @@ fn seven_sources_in_their_order_down_to_what_is_served() {
     serves(&setup, "/seven");
 }
 
-/// The fields that went away still work, and say what came instead of them.
+/// Removed fields still work and name their replacements.
 #[test]
 fn legacy_fields_serve_and_warn() {
     let mut setup = Setup::new();

@@ -1,4 +1,4 @@
-//! Starts, stops, deploys.
+//! Starting, stopping and deploying.
 
 use std::{
     net::TcpListener,
@@ -16,7 +16,7 @@ use super::support::{
 };
 
 #[test]
-fn a_stop_under_load_loses_nothing_that_was_acknowledged() {
+fn a_stop_under_load_loses_nothing_acknowledged() {
     let setup = Setup::new().acid();
     let mut server = setup.start();
     server.text_stream("s", "");
@@ -32,7 +32,8 @@ fn a_stop_under_load_loses_nothing_that_was_acknowledged() {
                         match server.post("s").text(&line).try_send() {
                             Ok(answer) if answer.status == 204 => done.push(line),
                             Ok(answer) => assert_eq!(answer.status, 503, "{}", answer.text()),
-                            // Nobody listens any more, or the connection was closed unanswered.
+                            // The listener is closed, or the connection was closed without a
+                            // response.
                             Err(_) => {
                                 assert!(stopping.load(Ordering::SeqCst), "a connection broke before the stop");
                                 break;
@@ -57,11 +58,11 @@ fn a_stop_under_load_loses_nothing_that_was_acknowledged() {
     let all = stored.len();
     stored.sort_unstable();
     stored.dedup();
-    assert_eq!(stored.len(), all, "something is there twice");
+    assert_eq!(stored.len(), all, "a message is stored twice");
 }
 
 #[test]
-fn a_stop_tells_live_readers_when_to_come_back() {
+fn a_stop_sends_live_readers_a_retry_hint() {
     let mut server = Setup::new().start();
     let tail = server.text_stream("s", "a");
     let mut sse = server.sse("s", &tail);
@@ -89,11 +90,11 @@ fn a_stop_tells_live_readers_when_to_come_back() {
 }
 
 #[test]
-fn a_stop_does_not_wait_for_ever_for_a_request_that_never_ends() {
+fn a_stop_does_not_wait_forever_for_an_endless_request() {
     let mut server = Setup::new().with("server.drain_timeout_secs", 1).start();
     server.text_stream("s", "");
     let mut open = Connection::open(server.public);
-    open.say("POST /v1/stream/s HTTP/1.1\r\nhost: x\r\ncontent-type: text/plain\r\ncontent-length: 9\r\n\r\nabc");
+    open.write("POST /v1/stream/s HTTP/1.1\r\nhost: x\r\ncontent-type: text/plain\r\ncontent-length: 9\r\n\r\nabc");
     server.raw("GET", "/up").send().expect(200);
     server.signal("TERM");
     assert_eq!(server.wait().code(), Some(0));
@@ -139,7 +140,6 @@ fn everything_is_there_after_a_restart() {
     assert_eq!(all(&server), before);
 }
 
-/// A second server on the same directory waits, says so and takes over.
 fn takes_over(end: impl FnOnce(Server)) {
     let setup = Setup::new().acid();
     let first = setup.start();
@@ -185,7 +185,7 @@ fn a_waiting_server_can_be_stopped() {
 }
 
 #[test]
-fn without_patience_a_held_directory_is_refused_with_its_holder() {
+fn without_lock_wait_a_locked_directory_is_refused_naming_the_holder() {
     let setup = Setup::new().acid();
     let first = setup.start();
     let (code, _, error) = setup.clone().with("storage.lock_wait_secs", 0).run(&[]);
@@ -195,7 +195,7 @@ fn without_patience_a_held_directory_is_refused_with_its_holder() {
 }
 
 #[test]
-fn patience_with_a_held_directory_ends() {
+fn lock_wait_limits_the_wait_for_a_locked_directory() {
     let setup = Setup::new().acid();
     let first = setup.start();
     let (code, _, error) = setup.clone().with("storage.lock_wait_secs", 1).run(&[]);
@@ -206,12 +206,12 @@ fn patience_with_a_held_directory_ends() {
 }
 
 #[test]
-fn a_second_signal_does_not_wait_for_the_drain() {
+fn a_second_signal_skips_the_drain() {
     let mut server = Setup::new().acid().start();
     server.text_stream("s", "kept");
     let mut stuck = Connection::open(server.public);
-    stuck.say("POST /v1/stream/s HTTP/1.1\r\nhost: x\r\ncontent-type: text/plain\r\ncontent-length: 9\r\n\r\nabc");
-    until("the request to be under way", || {
+    stuck.write("POST /v1/stream/s HTTP/1.1\r\nhost: x\r\ncontent-type: text/plain\r\ncontent-length: 9\r\n\r\nabc");
+    until("the request to be in flight", || {
         server.metric("ds_requests_total{operation=\"create\",status=\"201\"}") == 1.0
     });
     server.signal("TERM");
@@ -226,7 +226,7 @@ fn a_second_signal_does_not_wait_for_the_drain() {
     );
 }
 
-/// The failure's only line.
+/// The error message, which must be a single line.
 fn one_line(error: &str, phase: &str) -> String {
     let lines: Vec<&str> = error.lines().filter(|line| line.contains(phase)).collect();
     assert_eq!(lines.len(), 1, "{error}");
@@ -237,7 +237,7 @@ fn one_line(error: &str, phase: &str) -> String {
 }
 
 #[test]
-fn a_port_in_use_is_said_in_one_line() {
+fn a_port_in_use_is_reported_in_one_line() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap();
     let (code, _, error) = Setup::new().with("server.bind_address", address).run(&[]);
@@ -247,7 +247,7 @@ fn a_port_in_use_is_said_in_one_line() {
 }
 
 #[test]
-fn an_unreadable_key_is_said_in_one_line() {
+fn an_unreadable_key_is_reported_in_one_line() {
     let setup = Setup::new().gated();
     for content in [
         None,
@@ -269,7 +269,7 @@ fn an_unreadable_key_is_said_in_one_line() {
 #[test]
 fn a_private_key_in_the_place_of_the_public_one_is_never_shown() {
     let setup = Setup::new().gated();
-    let private = setup.signatory.private_pem();
+    let private = setup.issuer.private_pem();
     std::fs::write(setup.key_file(), &private).unwrap();
     let (code, out, error) = setup.run(&[]);
     assert_eq!(code, 78);
@@ -278,7 +278,7 @@ fn a_private_key_in_the_place_of_the_public_one_is_never_shown() {
 }
 
 #[test]
-fn a_data_directory_that_is_none_is_said_in_one_line() {
+fn a_data_directory_that_is_a_file_is_reported_in_one_line() {
     let setup = Setup::new().acid();
     std::fs::write(setup.data_dir(), "a file").unwrap();
     let (code, _, error) = setup.run(&[]);
@@ -288,7 +288,7 @@ fn a_data_directory_that_is_none_is_said_in_one_line() {
 }
 
 #[test]
-fn a_data_directory_without_the_right_to_write_is_said_in_one_line() {
+fn an_unwritable_data_directory_is_reported_in_one_line() {
     use std::os::unix::fs::PermissionsExt as _;
     let setup = Setup::new().acid();
     std::fs::create_dir(setup.data_dir()).unwrap();
@@ -304,7 +304,7 @@ fn a_data_directory_without_the_right_to_write_is_said_in_one_line() {
 }
 
 #[test]
-fn a_bad_configuration_is_said_whole() {
+fn all_configuration_errors_are_reported_at_once() {
     let setup = Setup::new()
         .with("storage.mode", "tape")
         .with("limits.max_strems", 3)
@@ -352,7 +352,7 @@ fn takes_as_many_descriptors_as_the_system_grants() {
 }
 
 #[test]
-fn a_reader_goes_on_from_its_offset_after_a_kill() {
+fn a_reader_resumes_from_its_offset_after_a_kill() {
     let setup = Setup::new().acid();
     let server = setup.start();
     server.text_stream("s", "abc");

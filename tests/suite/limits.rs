@@ -1,11 +1,11 @@
-//! What is full says so and stays usable.
+//! A full stream or store refuses writes and stays usable.
 
 use super::support::server::Setup;
 
 #[test]
-fn a_full_stream_says_so_and_stays_readable() {
+fn a_full_stream_answers_413_and_stays_readable() {
     for setup in [Setup::new(), Setup::new().acid()] {
-        // An append counts for its content, and those before it for a byte more.
+        // An append counts its content, plus one byte per earlier append.
         let server = setup.with("limits.max_stream_bytes", 11).start();
         server.text_stream("s", "12345");
         server.post("s").text("678901").send().problem(413);
@@ -16,7 +16,7 @@ fn a_full_stream_says_so_and_stays_readable() {
         server.get("new").send().problem(404);
         server.put("exact").text("12345678901").send().expect(201);
         server.post("s").header("stream-closed", "true").send().expect(204);
-        // What a fork inherits is not its own.
+        // Inherited content does not count.
         server.fork("f", "s").send().expect(201);
         server.post("f").text("12345678901").send().expect(204);
         server.post("f").text("x").send().problem(413);
@@ -24,19 +24,19 @@ fn a_full_stream_says_so_and_stays_readable() {
 }
 
 #[test]
-fn a_producer_refused_for_room_may_try_again() {
+fn a_producer_can_retry_after_a_413() {
     let server = Setup::new().with("limits.max_stream_bytes", 1000).start();
     server.text_stream("s", "");
     let send = |len: usize| server.post("s").text(&"x".repeat(len)).producer("p", 0, 0).send();
     send(1001).problem(413);
-    // The producer's state counts as well.
+    // Producer state counts too.
     send(1000).problem(413);
     send(800).expect(200);
     send(800).expect(204);
 }
 
 #[test]
-fn full_memory_says_so_and_takes_more_once_there_is_room() {
+fn full_memory_answers_507_and_accepts_writes_after_deletions() {
     let server = Setup::new().with("limits.max_memory_bytes", 200_000).start();
     let block = "x".repeat(50_000);
     server.text_stream("a", "");
@@ -61,7 +61,7 @@ fn full_memory_says_so_and_takes_more_once_there_is_room() {
 }
 
 #[test]
-fn only_so_many_streams_and_the_others_stay_usable() {
+fn max_streams_refuses_new_streams_and_existing_ones_stay_usable() {
     for setup in [Setup::new(), Setup::new().acid()] {
         let server = setup.with("limits.max_streams", 2).start();
         server.text_stream("a", "x");
@@ -77,7 +77,7 @@ fn only_so_many_streams_and_the_others_stay_usable() {
 }
 
 #[test]
-fn many_creations_at_once_keep_to_the_limit() {
+fn concurrent_creations_respect_the_limit() {
     let server = Setup::new().with("limits.max_streams", 5).start();
     let created: usize = std::thread::scope(|scope| {
         let creators: Vec<_> = (0..20)
@@ -92,19 +92,19 @@ fn many_creations_at_once_keep_to_the_limit() {
 }
 
 #[test]
-fn a_full_store_says_so_and_does_not_fill_the_log_with_it() {
+fn a_full_store_is_logged_at_a_limited_rate() {
     let server = Setup::new().with("limits.max_memory_bytes", 10_000).start();
     server.text_stream("s", "");
     for _ in 0..50 {
         server.post("s").text(&"x".repeat(20_000)).send().problem(507);
     }
     let log = server.log.text();
-    assert_eq!(log.matches("no room left for this").count(), 1, "{log}");
+    assert_eq!(log.matches("storage is full").count(), 1, "{log}");
     assert_eq!(log.matches("could not commit a batch").count(), 1, "{log}");
 }
 
 #[test]
-fn bodies_take_memory_of_about_their_size() {
+fn bodies_use_memory_in_proportion_to_their_size() {
     const LEN: usize = 10 * 1000 * 1000;
     let pair = |piece: &str| format!("[{}1]", piece.repeat((LEN - 3) / piece.len()));
     let bodies = [
@@ -134,7 +134,8 @@ fn bodies_take_memory_of_about_their_size() {
                 matches!((what, status), ("too deep", 400) | (_, 201 | 204)),
                 "{what}: {status}"
             );
-            // The body as it comes, the body in one piece, and what is stored: up to 1.5 times that.
+            // The received chunks, the joined body, and the stored form of up to 1.5 times its
+            // size.
             let taken = (server.peak_memory_kib() - before) * 1024 / LEN as u64;
             assert!(taken < 5, "{what}: takes {taken} times its size");
         }

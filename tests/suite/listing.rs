@@ -1,11 +1,11 @@
-//! The list of streams below `__ds`.
+//! The list of streams, `__ds/streams`.
 
 use serde_json::Value;
 
 use super::support::{
     http::{Answer, Connection, Request, escape},
     server::{BASE, Server, Setup},
-    tokens::Signatory,
+    tokens::Issuer,
     until,
 };
 
@@ -26,7 +26,7 @@ fn names(page: &Value) -> Vec<String> {
         .collect()
 }
 
-/// All names that begin with `prefix`, so many at a time, and how many pages that took.
+/// All names with this prefix, in pages of this size, and the number of pages.
 #[track_caller]
 fn all(server: &Server, prefix: &str, limit: usize) -> (Vec<String>, usize) {
     let (mut found, mut pages, mut after) = (Vec::new(), 0, None::<String>);
@@ -47,7 +47,7 @@ fn all(server: &Server, prefix: &str, limit: usize) -> (Vec<String>, usize) {
 }
 
 #[test]
-fn pages_follow_one_another_in_the_order_of_names() {
+fn pages_are_in_the_order_of_names() {
     for setup in [Setup::new(), Setup::new().acid()] {
         let server = setup.start();
         let mut names = [
@@ -84,7 +84,7 @@ fn pages_follow_one_another_in_the_order_of_names() {
 }
 
 #[test]
-fn a_stream_is_listed_as_head_describes_it() {
+fn a_listed_stream_matches_its_head_response() {
     for setup in [Setup::new(), Setup::new().acid()] {
         let server = setup.start();
         server.put("json").json("[1]").send().expect(201);
@@ -143,7 +143,7 @@ fn a_stream_is_listed_as_head_describes_it() {
 }
 
 #[test]
-fn what_answers_to_nobody_is_not_listed() {
+fn deleted_and_expired_streams_are_not_listed() {
     for setup in [Setup::new(), Setup::new().acid()] {
         let server = setup.start();
         for name in ["a", "b", "c", "d"] {
@@ -154,7 +154,7 @@ fn what_answers_to_nobody_is_not_listed() {
         server.delete("c").send().expect(204);
         server.get("b").send().problem(410);
         assert_eq!(names(&list(&server, "")), ["a", "b-fork", "d"]);
-        // The ones between do not count.
+        // Streams in between do not count.
         assert_eq!(all(&server, "", 1).0, ["a", "b-fork", "d"]);
         server.put("e").text("").header("stream-ttl", "1").send().expect(201);
         until("e to be over", || !names(&list(&server, "")).contains(&"e".to_owned()));
@@ -165,12 +165,12 @@ fn what_answers_to_nobody_is_not_listed() {
 }
 
 #[test]
-fn only_server_tokens_list_and_nobody_else_learns_anything() {
+fn only_server_tokens_may_list() {
     let server = Setup::new().gated().internal("127.0.0.1").start();
     server.text_stream("secret", "x");
     let target = format!("{BASE}/__ds/streams");
     let client = server.client_token("secret", &["read", "write"]);
-    let stranger = Signatory::new(9).token(&super::support::tokens::server(super::support::now()));
+    let stranger = Issuer::new(9).token(&super::support::tokens::server(super::support::now()));
     for to in [server.public, server.internal()] {
         for query in ["", "?limit=0", "?prefix=secret", "?after=%00"] {
             let ask = |method: &str| Request::new(to, method, &format!("{target}{query}"));
@@ -189,7 +189,7 @@ fn only_server_tokens_list_and_nobody_else_learns_anything() {
             .expect(200);
         assert_eq!(names(&listed.json()), ["secret"]);
         assert_eq!(listed.header("cache-control"), Some("no-store"));
-        // By query too, as a signed URL carries it.
+        // The token may be in the query.
         let by_query = Request::new(to, "GET", &format!("{target}?token={}", server.server_token()));
         by_query.send().expect(200);
     }
@@ -197,7 +197,7 @@ fn only_server_tokens_list_and_nobody_else_learns_anything() {
 }
 
 #[test]
-fn a_parameter_that_cannot_be_meant_is_named() {
+fn an_invalid_parameter_is_named() {
     let server = Setup::new().start();
     let long = "a".repeat(1025);
     for (query, name) in [
@@ -249,7 +249,6 @@ fn it_is_read_only_and_has_a_head() {
     assert!(metrics.contains("operation=\"list\""), "{metrics}");
 }
 
-/// Creates streams on one connection.
 fn fill(server: &Server, count: usize) {
     let mut connection = Connection::open(server.public);
     for index in 0..count {
@@ -260,7 +259,7 @@ fn fill(server: &Server, count: usize) {
 }
 
 #[test]
-fn ten_thousand_streams_are_listed_in_bounded_pieces_and_stay_idle() {
+fn ten_thousand_streams_are_listed_in_bounded_pages_and_stay_idle() {
     let server = Setup::new().start();
     fill(&server, 10_000);
     let (found, pages) = all(&server, "gid://", 1000);
@@ -278,7 +277,7 @@ fn ten_thousand_streams_are_listed_in_bounded_pieces_and_stay_idle() {
 }
 
 #[test]
-fn a_list_after_a_restart_takes_no_stream_into_memory() {
+fn listing_after_a_restart_loads_no_streams() {
     let setup = Setup::new().acid();
     let server = setup.start();
     fill(&server, 1500);

@@ -1,20 +1,13 @@
-//! The suite: the built server, real sockets, real files. One binary, a file for each topic.
+//! End-to-end tests of the built server over real sockets and files, in one binary.
 
-#![allow(
-    missing_docs,
-    unreachable_pub,
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::print_stdout,
-    clippy::print_stderr,
-    clippy::indexing_slicing,
-    clippy::disallowed_methods
-)]
+#![cfg(test)]
+#![allow(clippy::disallowed_methods)]
 
+#[path = "../support/mod.rs"]
 mod support;
 
 mod acme;
+mod appends;
 mod backup;
 mod bad_input;
 mod caching;
@@ -28,8 +21,10 @@ mod events;
 mod expected_offset;
 mod expiry;
 mod forks;
+mod framing;
 mod gate;
 mod half_closed;
+mod import;
 mod internal;
 mod kept;
 mod keys;
@@ -37,9 +32,11 @@ mod layers;
 mod life;
 mod limits;
 mod listing;
+mod long_polls;
 mod memory;
 mod metrics;
 mod modes;
+mod mtls_proxies;
 mod names;
 mod offsets;
 mod producers;

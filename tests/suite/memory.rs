@@ -1,4 +1,4 @@
-//! The memory that one client can make a server occupy.
+//! Bounds on the memory that clients can make the server use.
 
 use super::support::{
     http::Connection,
@@ -9,12 +9,12 @@ use super::support::{
 
 const MIB: usize = 1024 * 1024;
 
-/// Adds `more` connections at a time until they make no difference, and returns the growth in MiB.
+/// Opens connections in steps of `more` until memory stops growing; returns the growth in MiB.
 fn growth(server: &Server, before: u64) -> u64 {
     server.memory_kib().saturating_sub(before) / 1024
 }
 
-/// The most memory that the server occupies while `work` runs, beyond what it occupied before.
+/// The peak growth of the server's memory while `work` runs.
 fn peak(server: &Server, work: impl FnOnce()) -> u64 {
     let before = server.memory_kib();
     let done = std::sync::atomic::AtomicBool::new(false);
@@ -34,7 +34,7 @@ fn peak(server: &Server, work: impl FnOnce()) -> u64 {
 }
 
 #[test]
-fn a_body_of_tiny_chunks_costs_what_it_holds() {
+fn a_body_of_tiny_chunks_uses_memory_in_proportion_to_its_content() {
     let server = Setup::new().with("limits.max_stream_bytes", 0).start();
     server.text_stream("s", "");
     let head =
@@ -46,28 +46,28 @@ fn a_body_of_tiny_chunks_costs_what_it_holds() {
                 for _ in 0..4 {
                     scope.spawn(|| {
                         let mut connection = Connection::open(server.public);
-                        connection.say(&head);
-                        connection.write(chunk.repeat(count).as_bytes()).unwrap();
-                        connection.say("0\r\n\r\n");
+                        connection.write(&head);
+                        connection.try_write(chunk.repeat(count).as_bytes()).unwrap();
+                        connection.write("0\r\n\r\n");
                         connection.answer().expect(204);
                     });
                 }
             });
         });
-        // 4 bodies of 2 MiB, in up to twice their size, copied once, and stored.
+        // 4 bodies of 2 MiB: buffers of up to twice their size, one copy, and the stored data.
         assert!(grown < 64, "{grown} MiB for {chunk:?}");
     }
 }
 
 #[test]
-fn readers_that_take_nothing_hold_no_more_than_the_budget() {
+fn stalled_readers_hold_at_most_the_budget() {
     let server = Setup::new()
         .with("limits.max_stream_bytes", 0)
         .with("limits.max_memory_bytes", 0)
         .with("limits.max_response_bytes", 32 * MIB)
         .with("limits.max_response_bytes_per_address", 0)
         .start();
-    // Larger than what the server keeps of streams for their readers.
+    // Larger than the server's chunk cache.
     let message = "x".repeat(4 * MIB);
     for stream in 0..10 {
         server.text_stream(&format!("s{stream}"), &message);
@@ -89,7 +89,7 @@ fn readers_that_take_nothing_hold_no_more_than_the_budget() {
     assert_eq!(server.content("small"), "a word");
     let grown = growth(&server, before);
     assert!(grown < 32 + 48, "{grown} MiB");
-    // The others get what they ask for soon.
+    // Other clients are served promptly.
     until("a large read", || {
         let answer = server.get("s3").send();
         if answer.status == 503 {
@@ -101,7 +101,7 @@ fn readers_that_take_nothing_hold_no_more_than_the_budget() {
 }
 
 #[test]
-fn live_readers_that_take_nothing_hold_no_more_than_the_budget() {
+fn stalled_live_readers_hold_at_most_the_budget() {
     let server = Setup::new()
         .with("limits.max_stream_bytes", 0)
         .with("limits.max_response_bytes", 32 * MIB)
@@ -109,7 +109,7 @@ fn live_readers_that_take_nothing_hold_no_more_than_the_budget() {
         .with("storage.cache_bytes", 0)
         .start();
     server.text_stream("s", "");
-    // Readers that begin at different places do not share what they read.
+    // Readers at different positions share nothing.
     let append = "x".repeat(16 * 1024);
     let offsets: Vec<_> = (0..200)
         .map(|_| server.post("s").text(&append).send().expect(204).next_offset())
@@ -122,9 +122,9 @@ fn live_readers_that_take_nothing_hold_no_more_than_the_budget() {
         .collect();
     std::thread::sleep(std::time::Duration::from_secs(1));
     let grown = growth(&server, before);
-    // An event is held together with the piece that it was made of.
+    // An event holds the chunk it was encoded from.
     assert!(grown < 2 * 32 + 32, "{grown} MiB");
-    // Those at the tail wait for nobody.
+    // Readers at the tail are not delayed.
     let mut tail = server.sse("s", "now");
     tail.next();
     server.post("s").text("news").send().expect(204);

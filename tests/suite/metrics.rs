@@ -1,4 +1,4 @@
-//! Metrics and health: who may see them, and that they move.
+//! Metrics and health: access and values.
 
 use super::support::{
     http::{Connection, Request},
@@ -7,7 +7,7 @@ use super::support::{
 };
 
 #[test]
-fn metrics_are_for_the_inside_and_for_servers() {
+fn metrics_need_the_internal_listener_or_a_server_token() {
     let server = Setup::new().gated().internal("127.0.0.1").start();
     server.raw("GET", "/metrics").send().expect(401);
     let client = server.client_token("s", &["read", "write"]);
@@ -62,7 +62,7 @@ fn counters_and_gauges_move() {
 }
 
 #[test]
-fn live_readers_are_counted_while_they_are_there() {
+fn live_readers_are_counted_while_connected() {
     let server = Setup::new()
         .with("transport.connection.long_poll_timeout_secs", 5)
         .start();
@@ -72,7 +72,7 @@ fn live_readers_are_counted_while_they_are_there() {
     let poll = server.get(&format!("s?live=long-poll&offset={tail}")).open();
     until("all of them", || (gauge("sse"), gauge("long-poll")) == (3.0, 1.0));
     drop((readers, poll));
-    // Over HTTP/1.1 a poll whose client has left is found out when it is answered.
+    // Over HTTP/1.1 a disconnected poll is noticed only when it is answered.
     until("none of them", || (gauge("sse"), gauge("long-poll")) == (0.0, 0.0));
 }
 
@@ -84,7 +84,7 @@ fn connections_are_counted_served_and_refused() {
         .internal("127.0.0.1")
         .start();
     let held: Vec<_> = (0..5).map(|_| Connection::open(server.public)).collect();
-    // The one that asks counts itself.
+    // The metrics request counts itself.
     until("all of them", || server.metric("ds_connections") == 6.0);
     drop(held);
     until("none of them", || server.metric("ds_connections") == 1.0);
@@ -114,7 +114,7 @@ fn no_label_grows_with_streams_or_clients() {
         server.delete(&name).send().expect(204);
     };
     everything(0);
-    // The first look at the metrics counts itself.
+    // The first metrics request counts itself.
     series();
     let before = series();
     (1..20).for_each(everything);
@@ -126,7 +126,7 @@ fn no_label_grows_with_streams_or_clients() {
 }
 
 #[test]
-fn health_is_for_everybody() {
+fn health_needs_no_token() {
     let server = Setup::new().gated().start();
     for path in ["/up", "/healthz", "/readyz"] {
         server.raw("GET", path).send().expect(200);

@@ -12,8 +12,8 @@ use super::support::{
     until,
 };
 
-/// The command with a umask that takes nothing from anybody.
-fn generous(setup: &Setup, arguments: &[&str]) -> Command {
+/// The server's command under this umask.
+fn world_accessible(setup: &Setup, arguments: &[&str]) -> Command {
     with_umask("000", setup, arguments)
 }
 
@@ -22,7 +22,7 @@ fn with_umask(umask: &str, setup: &Setup, arguments: &[&str]) -> Command {
     command
         .args(["-c", &format!("umask {umask}; exec \"$0\" \"$@\""), BIN])
         .args(arguments);
-    setup.equip(&mut command);
+    setup.configure(&mut command);
     command
 }
 
@@ -30,13 +30,13 @@ fn mode(path: &Path) -> u32 {
     fs::symlink_metadata(path).unwrap().permissions().mode() & 0o777
 }
 
-/// Everything below a directory, with itself.
-fn everything(dir: &Path) -> Vec<PathBuf> {
+/// A directory and everything below it.
+fn all_paths(dir: &Path) -> Vec<PathBuf> {
     let mut found = vec![dir.to_owned()];
     for entry in fs::read_dir(dir).unwrap() {
         let path = entry.unwrap().path();
         match path.is_dir() {
-            true => found.extend(everything(&path)),
+            true => found.extend(all_paths(&path)),
             false => found.push(path),
         }
     }
@@ -44,8 +44,8 @@ fn everything(dir: &Path) -> Vec<PathBuf> {
 }
 
 #[track_caller]
-fn all_private(dir: &Path) {
-    let wide: Vec<_> = everything(dir)
+fn assert_private(dir: &Path) {
+    let wide: Vec<_> = all_paths(dir)
         .into_iter()
         .filter(|path| mode(path) != if path.is_dir() { 0o700 } else { 0o600 })
         .map(|path| format!("{} {:o}", path.display(), mode(&path)))
@@ -54,19 +54,19 @@ fn all_private(dir: &Path) {
 }
 
 #[test]
-fn a_data_directory_and_what_is_copied_from_it_are_private() {
-    // A umask may take from the owner too.
+fn data_directories_and_copies_are_private() {
+    // A umask can mask the owner's bits too.
     for (kind, umask) in [("acid", "000"), ("file-durable", "777"), ("file-fast", "000")] {
         let setup = Setup::new().on_disk(kind);
-        let server = setup.launch_by(with_umask(umask, &setup, &[]));
+        let server = setup.spawn_with(with_umask(umask, &setup, &[]));
         server.log.wait_for("serving");
-        // Large enough for a data file of its own.
+        // Large enough for its own data file.
         server.put("a").text(&"x".repeat(300_000)).send().expect(201);
         for _ in 0..20 {
             server.post("a").text(&"x".repeat(300_000)).send().expect(204);
         }
         until("the control socket", || setup.data_dir().join("control.sock").exists());
-        all_private(&setup.data_dir());
+        assert_private(&setup.data_dir());
 
         let backup = setup.dir.path().join("backup");
         let (code, _, error) = run(with_umask(
@@ -75,9 +75,9 @@ fn a_data_directory_and_what_is_copied_from_it_are_private() {
             &["storage", "backup", "--to", &backup.display().to_string()],
         ));
         assert_eq!(code, 0, "{error}");
-        all_private(&backup);
+        assert_private(&backup);
         server.stop();
-        all_private(&setup.data_dir());
+        assert_private(&setup.data_dir());
         let migrated = setup.dir.path().join("migrated");
         let to = migrated.display().to_string();
         let (code, _, error) = run(with_umask(
@@ -86,12 +86,12 @@ fn a_data_directory_and_what_is_copied_from_it_are_private() {
             &["storage", "migrate", "--to", &to, "--mode", "acid"],
         ));
         assert_eq!(code, 0, "{error}");
-        all_private(&migrated);
+        assert_private(&migrated);
     }
 }
 
 #[test]
-fn a_directory_that_others_may_look_into_is_warned_of_and_used() {
+fn a_world_readable_directory_is_used_with_a_warning() {
     let setup = Setup::new().acid();
     let data = setup.data_dir();
     fs::create_dir(&data).unwrap();
@@ -100,17 +100,17 @@ fn a_directory_that_others_may_look_into_is_warned_of_and_used() {
     fs::set_permissions(data.join("LOCK"), fs::Permissions::from_mode(0o666)).unwrap();
     let (code, out, _) = setup.run(&["check"]);
     assert!(
-        code == 0 && out.contains("has the mode 0755, so other users may look into it"),
+        code == 0 && out.contains("has the mode 0755, so other users can read it"),
         "{out}"
     );
     let server = setup.start();
     server
         .log
-        .wait_for("has the mode 0755, so other users may look into it: chmod -R go-rwx");
+        .wait_for("has the mode 0755, so other users can read it: chmod -R go-rwx");
     server.put("a").text("x").send().expect(201);
-    // A process that can open the lock file can keep the server from starting.
+    // A process that can open the lock file can block the server's start.
     assert_eq!(mode(&data.join("LOCK")), 0o600);
-    let made = everything(&data);
+    let made = all_paths(&data);
     assert!(
         made.iter()
             .filter(|path| path.is_file())
@@ -131,7 +131,7 @@ fn an_export_is_private_and_follows_no_link() {
     }
     let url = format!("http://{}{BASE}", server.public);
     let arguments = ["export", "--url", &url, "--output", "out.jsonl"];
-    let (code, _, error) = run(generous(&setup, &arguments));
+    let (code, _, error) = run(world_accessible(&setup, &arguments));
     assert_eq!(code, 0, "{error}");
     assert_eq!(fs::read_to_string(at("victim")).unwrap(), "untouched");
     assert_eq!(mode(&at("out.jsonl")), 0o600);
@@ -162,19 +162,16 @@ fn an_export_replaces_regular_files_only() {
 #[test]
 fn generated_keys_are_private_whatever_the_umask() {
     let setup = Setup::new();
-    let (code, _, error) = run(generous(&setup, &["keys", "generate", "--out", "keys"]));
+    let (code, _, error) = run(world_accessible(&setup, &["keys", "generate", "--out", "keys"]));
     assert_eq!(code, 0, "{error}");
     let at = |name: &str| setup.dir.path().join("keys").join(name);
     assert_eq!(
         (mode(&at("")), mode(&at("signing_key.pem")), mode(&at("verify_key.pem"))),
         (0o755, 0o600, 0o644)
     );
-    // A key that anybody may write to is anybody's.
+    // A world-writable key is replaceable by anybody.
     fs::set_permissions(at("verify_key.pem"), fs::Permissions::from_mode(0o666)).unwrap();
     let setup = setup.clone().with("auth.verify_key", at("verify_key.pem").display());
     let (code, out, _) = setup.run(&["check"]);
-    assert!(
-        code == 0 && out.contains("any user may add a key of their own"),
-        "{out}"
-    );
+    assert!(code == 0 && out.contains("so any user can add a key"), "{out}");
 }

@@ -1,4 +1,4 @@
-//! Which paths are stream names, and which are the same one.
+//! Valid stream names, and names that are equal.
 
 use super::support::{
     http::Request,
@@ -55,7 +55,7 @@ fn names_that_look_alike_are_different_streams() {
 }
 
 #[test]
-fn what_is_no_name_is_a_problem_for_every_method() {
+fn an_invalid_name_is_a_problem_for_every_method() {
     let server = Setup::new().start();
     for name in [
         "",
@@ -114,7 +114,7 @@ fn the_reserved_segment_is_never_a_stream() {
 }
 
 #[test]
-fn a_name_has_1024_bytes_at_most_however_it_is_written() {
+fn a_name_has_at_most_1024_decoded_bytes() {
     let server = Setup::new().start();
     for (byte, count) in [("a", 1024), ("%61", 1024), ("%C3%BC", 512)] {
         let longest = byte.repeat(count);
@@ -124,12 +124,12 @@ fn a_name_has_1024_bytes_at_most_however_it_is_written() {
         let longer = format!("{longest}a");
         assert!(server.put(&longer).text("x").send().problem(400).contains("1024"));
     }
-    // The slash that is put back counts.
+    // The restored slash counts.
     let repaired = format!("gid:/{}", "a".repeat(1019));
     server.put(&repaired).text("x").send().problem(400);
 }
 
-/// Nobody vouches for a Host that leads away from the client's own machine or network.
+/// An untrusted public `Host` never reaches `Location`.
 #[test]
 fn the_location_of_a_new_stream_is_its_path_unless_the_host_is_known() {
     let server = Setup::new().start();
@@ -172,7 +172,7 @@ fn the_location_of_a_new_stream_is_its_path_unless_the_host_is_known() {
 }
 
 #[test]
-fn a_method_that_a_stream_does_not_have_is_405_under_names_like_the_reserved_one() {
+fn an_unsupported_method_is_405_for_names_like_the_reserved_one() {
     let server = Setup::new().start();
     for (name, status) in [
         ("__dsfoo", 405),
@@ -193,7 +193,7 @@ fn a_method_that_a_stream_does_not_have_is_405_under_names_like_the_reserved_one
 }
 
 #[test]
-fn the_creators_spelling_is_shown_and_any_other_reaches_it() {
+fn the_creators_spelling_is_shown_and_every_spelling_works() {
     for mode in ["memory", "acid", "file-durable", "file-fast"] {
         let setup = Setup::new().on_disk(mode);
         let mut server = setup.start();
@@ -229,7 +229,7 @@ fn the_creators_spelling_is_shown_and_any_other_reaches_it() {
             server = setup.start();
             assert_eq!(server.content("a/b"), "a//b!");
         }
-        // Somebody else creates it anew, and spells it otherwise.
+        // Another client recreates it with another spelling.
         server.delete("a/b").send().expect(204);
         server.text_stream("a/b", "x");
         assert_eq!(server.metric("ds_streams"), 3.0);
@@ -252,9 +252,9 @@ fn the_base_path_is_as_configured() {
     }
 }
 
-/// Wherever a name is written: in a claim, as a fork's source, in a rule, on the command line.
+/// Equality holds in claims, fork sources, retention rules and on the command line.
 #[test]
-fn a_merged_name_is_the_same_one_wherever_it_is_written() {
+fn merged_names_are_equal_everywhere() {
     let rules = r#"[{ streams = "gid:/app/Kept/*", max_bytes = 1000 }]"#;
     let setup = Setup::new().gated().with("retention.rules", rules);
     let server = setup.start();

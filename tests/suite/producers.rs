@@ -1,4 +1,4 @@
-//! Idempotent producers, several requests at once.
+//! Idempotent producers with concurrent requests.
 
 use serde_json::json;
 
@@ -9,8 +9,8 @@ use super::support::{
     tokens, until,
 };
 
-/// Sends the same from several connections at once; how many of the answers were 200.
-fn at_once(server: &Server, epoch: u64, seq: u64, text: &str) -> usize {
+/// Sends one request on several connections at once; returns the number of 200s.
+fn concurrently(server: &Server, epoch: u64, seq: u64, text: &str) -> usize {
     let statuses: Vec<u16> = std::thread::scope(|scope| {
         let senders: Vec<_> = (0..8)
             .map(|_| scope.spawn(move || server.post("s").text(text).producer("p", epoch, seq).send().status))
@@ -25,19 +25,19 @@ fn at_once(server: &Server, epoch: u64, seq: u64, text: &str) -> usize {
 }
 
 #[test]
-fn the_same_request_at_once_lands_once() {
+fn concurrent_duplicates_are_stored_once() {
     for setup in [Setup::new(), Setup::new().acid()] {
         let server = setup.start();
         server.text_stream("s", "");
         for seq in 0..10 {
-            assert_eq!(at_once(&server, 0, seq, &format!("{seq};")), 1);
+            assert_eq!(concurrently(&server, 0, seq, &format!("{seq};")), 1);
         }
         assert_eq!(server.content("s"), "0;1;2;3;4;5;6;7;8;9;");
     }
 }
 
 #[test]
-fn a_new_epoch_fences_the_old_one_off() {
+fn a_new_epoch_fences_the_old_one() {
     let server = Setup::new().acid().start();
     server.text_stream("s", "");
     server.post("s").text("a").producer("p", 0, 0).send().expect(200);
@@ -51,7 +51,7 @@ fn a_new_epoch_fences_the_old_one_off() {
 }
 
 #[test]
-fn a_gap_is_refused_and_may_be_filled() {
+fn a_sequence_gap_is_refused_and_can_be_filled() {
     let server = Setup::new().start();
     server.text_stream("s", "");
     server.post("s").text("a").producer("p", 0, 0).send().expect(200);
@@ -65,7 +65,7 @@ fn a_gap_is_refused_and_may_be_filled() {
 }
 
 #[test]
-fn producers_are_known_by_stream() {
+fn producers_are_scoped_to_their_stream() {
     let server = Setup::new().start();
     server.text_stream("s", "");
     server.text_stream("t", "");
@@ -100,7 +100,7 @@ fn many_producers_are_all_remembered() {
     assert_eq!(server.content("s").len(), 150);
 }
 
-/// Where a producer stands by what is said to a request of its: the next number.
+/// The next sequence number that the server expects of a producer.
 fn next_seq(request: impl Fn() -> Request) -> u64 {
     let gap = request().text("x").producer("p", 0, 1_000_000).send();
     gap.problem(409);
@@ -108,7 +108,7 @@ fn next_seq(request: impl Fn() -> Request) -> u64 {
 }
 
 #[test]
-fn a_stream_remembers_so_many_producers_and_forgets_the_longest_unused_first() {
+fn a_stream_evicts_the_least_recently_used_producer() {
     for setup in [Setup::new(), Setup::new().acid(), Setup::new().on_disk("file-durable")] {
         let lasts = setup.data_dir().exists();
         let setup = setup.with("limits.max_producers_per_stream", 3);
@@ -127,7 +127,7 @@ fn a_stream_remembers_so_many_producers_and_forgets_the_longest_unused_first() {
         for (id, seq) in [("a", 1), ("c", 0), ("d", 0)] {
             send(&server, id, seq).expect(204);
         }
-        // It is a new one, whatever it did before.
+        // The server treats it as a new producer.
         let forgotten = send(&server, "b", 1);
         forgotten.problem(409);
         assert_eq!(forgotten.header("producer-expected-seq"), Some("0"));
@@ -158,7 +158,7 @@ fn producers_do_not_fill_the_store() {
 }
 
 #[test]
-fn producers_are_charged_to_their_stream() {
+fn producers_count_against_their_stream() {
     for setup in [Setup::new(), Setup::new().acid()] {
         let server = setup.with("limits.max_stream_bytes", 10_000).start();
         server.text_stream("s", "");
@@ -168,11 +168,11 @@ fn producers_are_charged_to_their_stream() {
         assert!((20..30).contains(&taken), "{taken}");
         send(200).problem(413);
         assert_eq!(server.content("s").len(), taken);
-        // The others go on as long as there is room.
+        // Known producers continue while there is room.
         server.post("s").text("x").producer(&id(0), 0, 1).send().expect(200);
         server.post("s").text(&"x".repeat(1000)).send().problem(413);
         server.post("s").header("stream-closed", "true").send().expect(204);
-        // Producers do not block a stream whose retention limits its size.
+        // Producers do not fill a stream with size retention.
         server
             .put("kept")
             .text("")
@@ -192,7 +192,7 @@ fn producers_are_charged_to_their_stream() {
 }
 
 #[test]
-fn unused_producers_are_forgotten_with_the_past_they_wrote() {
+fn age_retention_evicts_unused_producers() {
     for setup in [Setup::new(), Setup::new().acid()] {
         let server = setup.start();
         server
@@ -203,7 +203,7 @@ fn unused_producers_are_forgotten_with_the_past_they_wrote() {
             .expect(201);
         let old = server.post("s").text("old").producer("p", 0, 0).send().expect(200);
         server.post("s").text("old").producer("p", 0, 0).send().expect(204);
-        until("the past to be given up", || {
+        until("old messages to be trimmed", || {
             server.head("s").send().header("stream-earliest-offset") == Some(&old.next_offset())
         });
         server.post("s").text("new").producer("p", 0, 0).send().expect(200);
@@ -211,12 +211,11 @@ fn unused_producers_are_forgotten_with_the_past_they_wrote() {
     }
 }
 
-/// Requests of writers, each of them apart from all the others.
 fn writers(server: &Server) -> Vec<Box<dyn Fn() -> Request + '_>> {
     let token = |identity: Option<&str>, exp: u64| {
         let claims = tokens::client(now(), "s", &["write"]);
         let claims = tokens::with(claims, "identity", identity.map(Into::into));
-        server.signatory.token(&tokens::with(claims, "exp", json!(now() + exp)))
+        server.issuer.token(&tokens::with(claims, "exp", json!(now() + exp)))
     };
     let mut writers: Vec<Box<dyn Fn() -> Request>> = vec![Box::new(|| server.post("s"))];
     for token in [
@@ -239,7 +238,7 @@ fn client_tokens_have_producers_of_their_own() {
         server.text_stream("s", "");
         let writers = writers(&server);
         for (n, writer) in writers.iter().enumerate() {
-            // Nobody is fenced off by the others' epochs, or learns of their numbers.
+            // Writers neither fence each other nor learn each other's numbers.
             let epoch = 100 - n as u64;
             let first = writer().text("x").producer("p", epoch, 0).send().expect(200);
             assert_eq!(first.header("producer-epoch"), Some(epoch.to_string().as_str()));
@@ -283,9 +282,7 @@ fn an_identity_is_the_same_writer_with_its_next_token() {
     server.text_stream("s", "");
     let writer = |server: &Server, n: u64| {
         let claims = tokens::with(tokens::client(now(), "s", &["write"]), "exp", json!(now() + n));
-        server
-            .raw("POST", "/v1/stream/s")
-            .token(&server.signatory.token(&claims))
+        server.raw("POST", "/v1/stream/s").token(&server.issuer.token(&claims))
     };
     writer(&server, 100)
         .text("x")
@@ -311,7 +308,7 @@ fn an_identity_is_the_same_writer_with_its_next_token() {
 }
 
 #[test]
-fn one_client_pushes_no_other_writer_out() {
+fn one_client_evicts_no_other_writer() {
     let setup = Setup::new().gated().with("limits.max_producers_per_stream", 20);
     let server = setup.start();
     server.text_stream("s", "");
@@ -336,7 +333,7 @@ fn one_client_pushes_no_other_writer_out() {
 }
 
 #[test]
-fn a_close_is_repeated_only_by_the_writer_that_closed() {
+fn only_the_writer_that_closed_may_repeat_the_close() {
     let server = Setup::new().gated().start();
     server.text_stream("s", "");
     let close = || {

@@ -1,4 +1,4 @@
-//! The edges of the protocol that the official suite does not reach.
+//! Protocol cases that the official suite does not cover.
 
 use super::support::{
     live::{Event, Sse},
@@ -7,7 +7,7 @@ use super::support::{
 };
 
 #[test]
-fn content_and_closure_come_in_one_step() {
+fn content_and_closure_are_atomic() {
     for setup in [Setup::new(), Setup::new().acid()] {
         let server = setup.start();
         let start = server.text_stream("s", "");
@@ -50,7 +50,7 @@ fn content_and_closure_come_in_one_step() {
 }
 
 #[test]
-fn a_refused_last_append_does_not_close() {
+fn a_refused_closing_append_does_not_close() {
     let server = Setup::new().with("limits.max_stream_bytes", 10).start();
     server.put("j").json("1").send().expect(201);
     let close = |request: super::support::http::Request| request.header("stream-closed", "true").send();
@@ -73,7 +73,7 @@ fn a_refused_last_append_does_not_close() {
 }
 
 #[test]
-fn the_request_that_closed_may_be_repeated_by_its_producer() {
+fn a_producer_may_repeat_its_closing_request() {
     let server = Setup::new().acid().start();
     server.text_stream("s", "");
     let last = || {
@@ -109,7 +109,7 @@ fn a_close_without_content_may_have_any_content_type() {
     ] {
         let server = Setup::new().start();
         server.text_stream("s", "abc");
-        // Neither when it closes nor when it is repeated.
+        // The content type of an empty close is not checked, first or repeated.
         for _ in 0..2 {
             let closed = close(&server, types).expect(204);
             assert_eq!(closed.header("stream-closed"), Some("true"), "{types:?}");
@@ -118,7 +118,7 @@ fn a_close_without_content_may_have_any_content_type() {
 }
 
 #[test]
-fn refused_writers_are_told_where_the_stream_ends() {
+fn refused_writers_get_the_tail() {
     let server = Setup::new().start();
     let tail = server.text_stream("s", "abc");
     let seq = |seq: &str| server.post("s").text("x").header("stream-seq", seq).send();
@@ -126,7 +126,7 @@ fn refused_writers_are_told_where_the_stream_ends() {
     assert_ne!(tail, tail_after);
     for stale in ["a", "b"] {
         let conflict = seq(stale);
-        // The official PHP client knows it by these words.
+        // The official PHP client matches these words.
         let detail = conflict.problem(409);
         assert!(detail.starts_with("Sequence conflict"), "{detail}");
         assert_eq!(conflict.next_offset(), tail_after);
@@ -146,7 +146,7 @@ fn refused_writers_are_told_where_the_stream_ends() {
 }
 
 #[test]
-fn an_etag_stands_for_bytes_and_closure() {
+fn an_etag_identifies_content_and_closure() {
     let server = Setup::new().start();
     let tail = server.text_stream("s", "abc");
     let ask = |query: &str, tag: &str| server.get(&format!("s{query}")).header("if-none-match", tag).send();
@@ -204,7 +204,7 @@ fn cursors_never_go_backwards() {
         let cursor = poll(&ahead.to_string());
         assert!(cursor > ahead && cursor <= ahead + 180, "{cursor}");
     }
-    // One that no server gave out is as good as none.
+    // An invalid cursor is ignored.
     for odd in ["", "x", "-1", &"9".repeat(37)] {
         assert!(poll(odd) >= current, "{odd}");
     }
@@ -238,7 +238,7 @@ fn offsets_sort_as_text_and_resume_everywhere() {
 }
 
 #[test]
-fn content_never_passes_for_an_event() {
+fn content_cannot_inject_events() {
     let server = Setup::new().start();
     let text = "a\n\nevent: control\ndata:{\"streamClosed\":true}\r\rid: 1\r\n\r\nretry: 1\n: x";
     server.put("s").text(text).send().expect(201);
@@ -266,7 +266,7 @@ fn content_never_passes_for_an_event() {
 }
 
 #[test]
-fn json_is_kept_as_it_was_written() {
+fn json_is_stored_verbatim() {
     let server = Setup::new().start();
     server
         .put("j")
@@ -280,7 +280,7 @@ fn json_is_kept_as_it_was_written() {
 }
 
 #[test]
-fn asking_again_for_a_stream_finds_it_and_other_wishes_conflict() {
+fn repeating_a_create_finds_the_stream_and_other_properties_conflict() {
     let server = Setup::new().start();
     server.put("s").text("a").header("stream-ttl", "60").send().expect(201);
     let again = server.put("s").text("b").header("stream-ttl", "60").send().expect(200);
@@ -349,7 +349,7 @@ fn every_answer_has_the_browsers_security_headers() {
 }
 
 #[test]
-fn any_origin_may_read_and_who_names_none_is_told_nothing_of_origins() {
+fn any_origin_may_read_and_other_clients_get_no_cors_headers() {
     let server = Setup::new().start();
     server.text_stream("s", "x");
     for path in ["s", "absent", "s?offset=x"] {

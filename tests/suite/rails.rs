@@ -1,4 +1,4 @@
-//! A server on the Rails form of the configuration.
+//! A server started from the Rails form of the configuration.
 
 use std::fs;
 
@@ -39,7 +39,7 @@ fn production() -> Setup {
     let key = setup.key_file().display().to_string();
     setup.variables.retain(|name, _| !name.starts_with("DS_"));
     setup.variable("VERIFY_KEY", &key).variable("PORT", "0");
-    // Tells the support code that there is an internal listener; it overrides with the same.
+    // The harness needs to know about the internal listener; the values are those of the file.
     setup.variable("DS_INTERNAL__PORT", "0");
     setup.arguments = ["--config", "durable_streams.yml", "--env", "production"]
         .map(String::from)
@@ -48,7 +48,7 @@ fn production() -> Setup {
 }
 
 #[test]
-fn the_rails_form_starts_both_listeners_on_a_store_that_lasts() {
+fn the_rails_form_starts_both_listeners_on_a_persistent_store() {
     let setup = production();
     let path = format!("/v1/streams/{STREAM}");
     let server = setup.start();
@@ -70,7 +70,7 @@ fn the_rails_form_starts_both_listeners_on_a_store_that_lasts() {
 }
 
 #[test]
-fn a_variable_goes_before_the_file() {
+fn variables_override_files() {
     let mut setup = production();
     setup
         .variable("DS_HTTP__STREAM_BASE_PATH", "/live")

@@ -1,14 +1,15 @@
-//! Catch-up reads answer everything up to the tail, and cost what their reader has not taken.
+//! Catch-up reads: complete responses, streamed with bounded memory.
 
 use std::{
     io::{self, Read as _},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use super::support::{
     certs::Certs,
     curl::Curl,
     http::{Answer, Connection, Request},
+    rng::TestRng,
     server::{BASE, Server, Setup},
     until,
 };
@@ -24,14 +25,9 @@ fn in_mode(mode: &str) -> Setup {
     }
 }
 
-/// Bytes that no shift or swap leaves as they are.
+/// Content in which a shifted or swapped chunk is always visible.
 fn noise(len: usize) -> Vec<u8> {
-    let mut state = 7u32;
-    let mut next = || {
-        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-        (state >> 24) as u8
-    };
-    (0..len).map(|_| next()).collect()
+    TestRng::new(7).bytes(len)
 }
 
 fn binary_stream(server: &Server, name: &str, content: &[u8]) {
@@ -43,7 +39,6 @@ fn binary_stream(server: &Server, name: &str, content: &[u8]) {
     }
 }
 
-/// Messages of about a kilobyte, as an array and one by one.
 fn messages(server: &Server, name: &str, count: usize) -> Vec<String> {
     let messages: Vec<_> = (0..count)
         .map(|n| format!("{{\"n\":{n},\"pad\":\"{}\"}}", "x".repeat(900 + n % 200)))
@@ -60,7 +55,7 @@ fn messages(server: &Server, name: &str, count: usize) -> Vec<String> {
 }
 
 #[track_caller]
-fn is_everything(server: &Server, name: &str, answer: &Answer) {
+fn assert_complete(server: &Server, name: &str, answer: &Answer) {
     assert_eq!(answer.next_offset(), server.head(name).send().next_offset());
     assert_eq!(answer.header("stream-up-to-date"), Some("true"));
     assert_eq!(answer.header("stream-closed"), None);
@@ -68,7 +63,7 @@ fn is_everything(server: &Server, name: &str, answer: &Answer) {
 }
 
 #[test]
-fn one_read_answers_everything() {
+fn one_read_returns_everything() {
     for mode in MODES {
         let setup = in_mode(mode);
         let server = setup.start();
@@ -80,14 +75,14 @@ fn one_read_answers_everything() {
         let check = |server: &Server| {
             let answer = server.get("b").send().expect(200);
             assert!(answer.body == content, "{mode}: {} bytes", answer.body.len());
-            is_everything(server, "b", &answer);
+            assert_complete(server, "b", &answer);
             let answer = server.get("j?offset=-1").send().expect(200);
             assert!(answer.text() == format!("[{}]", messages.join(",\n")), "{mode}");
             assert_eq!(
                 answer.header("content-length"),
                 Some(answer.body.len().to_string().as_str())
             );
-            is_everything(server, "j", &answer);
+            assert_complete(server, "j", &answer);
             assert!(server.get("t").send().expect(200).text() == text, "{mode}");
         };
         check(&server);
@@ -99,7 +94,7 @@ fn one_read_answers_everything() {
 }
 
 #[test]
-fn a_read_from_the_middle_answers_the_rest() {
+fn a_read_from_the_middle_returns_the_rest() {
     let server = in_mode("acid").start();
     let messages = messages(&server, "j", 1500);
     let middle = server.head("j").send().next_offset();
@@ -115,23 +110,23 @@ fn a_read_from_the_middle_answers_the_rest() {
 }
 
 #[test]
-fn http_1_0_and_http_2_answer_everything_too() {
+fn http_1_0_and_http_2_reads_return_everything() {
     let setup = in_mode("file-durable");
     let server = setup.start();
     let messages = messages(&server, "j", 3000);
     let expected = format!("[{}]", messages.join(",\n"));
     let mut connection = Connection::open(server.public);
-    connection.say("GET /v1/stream/j HTTP/1.0\r\n\r\n");
+    connection.write("GET /v1/stream/j HTTP/1.0\r\n\r\n");
     let answer = connection.answer().expect(200);
     assert!(answer.text() == expected);
     let length = expected.len().to_string();
     assert_eq!(answer.header("content-length"), Some(length.as_str()));
     let tail = answer.next_offset();
-    // Where the length is not known from the positions, it is counted for a client of HTTP/1.0.
+    // HTTP/1.0 clients get a `Content-Length` even where positions do not give it.
     let content = noise(3_000_000);
     binary_stream(&server, "b", &content);
     let mut connection = Connection::open(server.public);
-    connection.say("GET /v1/stream/b HTTP/1.0\r\n\r\n");
+    connection.write("GET /v1/stream/b HTTP/1.0\r\n\r\n");
     let answer = connection.answer().expect(200);
     assert!(answer.body == content);
     assert_eq!(answer.header("content-length"), Some("3000000"));
@@ -153,7 +148,7 @@ fn http_1_0_and_http_2_answer_everything_too() {
 }
 
 #[test]
-fn a_capped_read_ends_with_a_message_and_says_that_there_is_more() {
+fn a_capped_read_ends_at_a_message_boundary_without_up_to_date() {
     let server = in_mode("acid").with("limits.max_read_bytes", 100_000).start();
     let messages = messages(&server, "j", 500);
     let (mut offset, mut found, mut pages) = ("-1".to_owned(), Vec::new(), 0);
@@ -176,7 +171,6 @@ fn a_capped_read_ends_with_a_message_and_says_that_there_is_more() {
     assert!(pages >= 5, "{pages}");
 }
 
-/// Reads until the connection ends or breaks, and says how much came and how it ended.
 fn drain(connection: &mut Connection) -> (usize, Vec<u8>) {
     let (mut taken, mut space, mut end) = (0, vec![0; 1 << 16], Vec::new());
     loop {
@@ -194,10 +188,10 @@ fn drain(connection: &mut Connection) -> (usize, Vec<u8>) {
 }
 
 #[test]
-fn a_stream_deleted_under_a_reader_breaks_the_answer_off() {
+fn a_stream_deleted_during_a_read_aborts_the_response() {
     const LEN: usize = 60_000_000;
     for mode in ["memory", "file-durable"] {
-        // Nothing of it may be in the cache when it is gone.
+        // Keep the content out of the cache, so that reads go to the file.
         let server = in_mode(mode).with("storage.cache_bytes", 0).start();
         let block = noise(4_000_000);
         binary_stream(&server, "b", &block.repeat(LEN / block.len()));
@@ -215,7 +209,7 @@ fn a_stream_deleted_under_a_reader_breaks_the_answer_off() {
 }
 
 #[test]
-fn a_stream_deleted_under_a_reader_resets_an_http_2_answer() {
+fn a_stream_deleted_during_an_http_2_read_resets_the_response() {
     let setup = in_mode("file-durable");
     let server = setup.start();
     let block = noise(400_000);
@@ -234,7 +228,7 @@ fn a_stream_deleted_under_a_reader_resets_an_http_2_answer() {
     let target = format!("{BASE}/b");
     let slow = Curl::new(&certs, server.public, &target).with(&["--http2", "--limit-rate", "2M"]);
     let reader = std::thread::spawn(move || slow.try_send());
-    until("the reader to have begun", || {
+    until("the reader to start", || {
         server.metric("ds_requests_total{operation=\"read\",status=\"200\"}") == 1.0
     });
     Request::new(server.internal(), "DELETE", &target).send().expect(204);
@@ -243,7 +237,7 @@ fn a_stream_deleted_under_a_reader_resets_an_http_2_answer() {
 }
 
 #[test]
-fn slow_readers_of_a_large_stream_cost_what_they_hold() {
+fn slow_readers_of_a_large_stream_use_bounded_memory() {
     const READERS: usize = 30;
     const LEN: usize = 60_000_000;
     for mode in ["memory", "file-durable"] {
@@ -256,7 +250,7 @@ fn slow_readers_of_a_large_stream_cost_what_they_hold() {
         let mut readers: Vec<_> = (0..READERS).map(|_| server.get("b").open()).collect();
         for (n, reader) in readers.iter_mut().enumerate() {
             reader.head().unwrap().unwrap().expect(200);
-            // Each is somewhere else.
+            // Each reader is at a different position.
             let mut taken = vec![0; n * 1_500_000];
             reader.stream.read_exact(&mut taken).unwrap();
         }
@@ -315,80 +309,6 @@ fn readers_of_one_large_message_share_it() {
 }
 
 #[test]
-fn a_long_poll_ends_before_its_timeout() {
-    let server = Setup::new()
-        .with("transport.connection.long_poll_timeout_secs", 2)
-        .start();
-    server.text_stream("s", "");
-    let began = Instant::now();
-    let polls: Vec<_> = (0..8)
-        .map(|_| server.get("s?live=long-poll&offset=now").open())
-        .collect();
-    let ends: Vec<_> = polls
-        .into_iter()
-        .map(|mut poll| {
-            poll.answer().expect(204);
-            began.elapsed()
-        })
-        .collect();
-    assert!(ends[0] >= Duration::from_millis(1690), "{ends:?}");
-    assert!(ends[7] < Duration::from_millis(2000), "{ends:?}");
-}
-
-#[test]
-fn a_long_poll_answers_304_to_who_has_it() {
-    let server = Setup::new().start();
-    server.text_stream("s", "abc");
-    let poll = |tag: &str| {
-        let request = server.get("s?live=long-poll&offset=-1");
-        request.header("if-none-match", tag).send()
-    };
-    let answer = poll("\"other\"").expect(200);
-    let tag = answer.header("etag").unwrap();
-    let unchanged = poll(tag).expect(304);
-    for name in ["etag", "stream-next-offset", "stream-up-to-date", "cache-control"] {
-        assert_eq!(unchanged.header(name), answer.header(name), "{name}");
-    }
-    assert!(unchanged.header("stream-cursor").is_some());
-    server.post("s").header("stream-closed", "true").send().expect(204);
-    assert_eq!(poll(tag).expect(200).header("stream-closed"), Some("true"));
-    // The content after `now` differs each time.
-    let mut now = server
-        .get("s?live=long-poll&offset=now")
-        .header("if-none-match", "*")
-        .open();
-    now.answer().expect(204);
-}
-
-#[test]
-fn a_live_read_at_the_end_of_a_closed_stream_says_so_in_its_headers() {
-    let server = Setup::new().start();
-    server.text_stream("s", "abc");
-    let tail = server
-        .post("s")
-        .header("stream-closed", "true")
-        .send()
-        .expect(204)
-        .next_offset();
-    for offset in ["now", &tail] {
-        for (live, status) in [("sse", 200), ("long-poll", 204)] {
-            let answer = server
-                .get(&format!("s?live={live}&offset={offset}"))
-                .send()
-                .expect(status);
-            assert_eq!(answer.header("stream-closed"), Some("true"), "{live} {offset}");
-            assert_eq!(answer.header("stream-up-to-date"), Some("true"), "{live} {offset}");
-            assert_eq!(answer.next_offset(), tail, "{live} {offset}");
-        }
-    }
-    // Data comes first here, and the end after it.
-    let answer = server.get("s?live=sse&offset=-1").send().expect(200);
-    assert_eq!(answer.header("stream-closed"), None);
-    server.text_stream("open", "abc");
-    assert_eq!(server.sse("open", "now").answer.header("stream-closed"), None);
-}
-
-#[test]
 fn a_starting_server_answers_preflights() {
     let setup = Setup::new().acid();
     let holder = setup.start();
@@ -414,12 +334,12 @@ fn a_starting_server_answers_preflights() {
     assert_eq!(answer.header("access-control-allow-origin"), Some("*"));
     waiting.get("s").send().problem(503);
     holder.stop();
-    until("the waiting server to serve", || waiting.get("s").send().status == 404);
+    until("the second server to serve", || waiting.get("s").send().status == 404);
     preflight().expect(204);
 }
 
 #[test]
-fn content_is_shown_without_running_it() {
+fn content_opened_as_a_page_is_sandboxed() {
     let server = Setup::new().start();
     let page = "<script>alert(1)</script>";
     server

@@ -1,4 +1,4 @@
-//! Streams that keep a part of their past: readers are told what is gone, and the space comes back.
+//! Retention: readers learn what was trimmed, and space is reclaimed.
 
 use std::os::unix::fs::MetadataExt;
 
@@ -20,14 +20,14 @@ fn modes() -> [Setup; 3] {
     ]
 }
 
-/// Creates the stream `s` of messages, with a retention.
+/// Creates the JSON stream `s` with a retention.
 #[track_caller]
 fn create(server: &Server, header: &str, limit: &str) {
     server.put("s").json("").header(header, limit).send().expect(201);
 }
 
-/// Appends one message, and returns the offset behind it.
-fn say(server: &Server, name: &str, n: usize, padding: usize) -> String {
+/// Appends one message; returns the offset after it.
+fn append(server: &Server, name: &str, n: usize, padding: usize) -> String {
     let message = serde_json::json!({ "n": n, "padding": "x".repeat(padding) });
     server
         .post(name)
@@ -37,7 +37,7 @@ fn say(server: &Server, name: &str, n: usize, padding: usize) -> String {
         .next_offset()
 }
 
-/// The numbers of the messages from an offset on.
+/// The numbers of the messages after an offset.
 fn numbers(server: &Server, name: &str, offset: &str) -> Vec<u64> {
     let (mut numbers, mut offset) = (Vec::new(), offset.to_owned());
     loop {
@@ -51,7 +51,7 @@ fn numbers(server: &Server, name: &str, offset: &str) -> Vec<u64> {
     }
 }
 
-fn given_up(answer: &Answer) -> String {
+fn assert_trimmed(answer: &Answer) -> String {
     assert!(
         answer.problem(410).contains("removed by retention"),
         "{}",
@@ -61,31 +61,30 @@ fn given_up(answer: &Answer) -> String {
 }
 
 #[test]
-fn a_stream_keeps_no_more_than_its_size() {
+fn size_retention_bounds_a_stream() {
     for setup in modes() {
         let server = setup.start();
         let put = || server.put("s").json("").header("stream-retention-bytes", "100000");
         put().send().expect(201);
         let mut offsets = vec![server.head("s").send().expect(200).next_offset()];
         for n in 0..100 {
-            offsets.push(say(&server, "s", n, 5_000));
+            offsets.push(append(&server, "s", n, 5_000));
         }
         let kept = numbers(&server, "s", "-1");
         let first = *kept.first().unwrap();
         assert_eq!(kept, (first..100).collect::<Vec<_>>(), "a gap");
         assert!((15..=20).contains(&kept.len()), "{}", kept.len());
-        // What is gone is said to be gone, and where to go on.
-        let earliest = given_up(&server.get(&format!("s?offset={}", offsets[3])).send());
-        given_up(&server.get(&format!("s?offset={}", offsets[0])).send());
-        given_up(&server.get(&format!("s?live=long-poll&offset={}", offsets[3])).send());
-        given_up(&server.get(&format!("s?live=sse&offset={}", offsets[3])).send());
+        // Reads of trimmed content get 410 and the offset to resume from.
+        let earliest = assert_trimmed(&server.get(&format!("s?offset={}", offsets[3])).send());
+        assert_trimmed(&server.get(&format!("s?offset={}", offsets[0])).send());
+        assert_trimmed(&server.get(&format!("s?live=long-poll&offset={}", offsets[3])).send());
+        assert_trimmed(&server.get(&format!("s?live=sse&offset={}", offsets[3])).send());
         assert_eq!(numbers(&server, "s", &earliest), kept);
         let head = server.head("s").send().expect(200);
         assert_eq!(head.header("stream-earliest-offset"), Some(earliest.as_str()));
         assert_eq!(head.header("stream-retention-bytes"), Some("100000"));
         assert_eq!(head.next_offset(), offsets[100]);
-        // The same again finds it, also without a retention, of which most clients do not know;
-        // another retention does not.
+        // A repeated PUT succeeds with the same retention or none, and conflicts with another.
         put().send().expect(200);
         server.put("s").json("").send().expect(200);
         assert_eq!(server.head("s").send().header("stream-retention-bytes"), Some("100000"));
@@ -100,21 +99,21 @@ fn a_stream_keeps_no_more_than_its_size() {
 }
 
 #[test]
-fn what_was_given_up_stays_given_up_across_a_restart_and_the_stream_goes_on() {
+fn trimmed_content_stays_trimmed_after_a_restart() {
     for setup in modes().into_iter().skip(1) {
         let server = setup.start();
         create(&server, "stream-retention-bytes", "100000");
-        let first = say(&server, "s", 0, 5_000);
+        let first = append(&server, "s", 0, 5_000);
         for n in 1..60 {
-            say(&server, "s", n, 5_000);
+            append(&server, "s", n, 5_000);
         }
         let kept = numbers(&server, "s", "-1");
         server.kill();
         let server = setup.start();
         assert_eq!(numbers(&server, "s", "-1"), kept);
-        given_up(&server.get(&format!("s?offset={first}")).send());
+        assert_trimmed(&server.get(&format!("s?offset={first}")).send());
         for n in 60..120 {
-            say(&server, "s", n, 5_000);
+            append(&server, "s", n, 5_000);
         }
         let kept = numbers(&server, "s", "-1");
         assert_eq!(kept.last(), Some(&119));
@@ -126,44 +125,43 @@ fn what_was_given_up_stays_given_up_across_a_restart_and_the_stream_goes_on() {
 }
 
 #[test]
-fn what_is_too_old_is_given_up_without_a_request_coming_by() {
+fn age_retention_trims_without_any_request() {
     for setup in modes() {
         let server = setup.start();
         create(&server, "stream-retention-age", "1");
-        let behind = say(&server, "s", 0, 10);
-        let tail = say(&server, "s", 1, 10);
+        let behind = append(&server, "s", 0, 10);
+        let tail = append(&server, "s", 1, 10);
         until("both to be given up", || server.metric("ds_stored_bytes") == 0.0);
-        given_up(&server.get(&format!("s?offset={behind}")).send());
+        assert_trimmed(&server.get(&format!("s?offset={behind}")).send());
         let head = server.head("s").send().expect(200);
         assert_eq!(head.header("stream-earliest-offset"), Some(tail.as_str()));
         assert_eq!(head.header("stream-retention-age"), Some("1"));
-        // There is a stream all the same, and it goes on.
+        // The stream still exists and accepts appends.
         assert_eq!(server.content("s"), "[]");
-        say(&server, "s", 2, 10);
+        append(&server, "s", 2, 10);
         assert_eq!(numbers(&server, "s", "-1"), [2]);
         assert_eq!(numbers(&server, "s", &tail), [2]);
     }
 }
 
 #[test]
-fn a_reader_at_the_edge_misses_nothing_and_one_left_behind_is_told() {
+fn a_live_reader_misses_nothing_and_a_trimmed_one_gets_410() {
     let server = Setup::new().acid().start();
     create(&server, "stream-retention-bytes", "20000");
-    let start = say(&server, "s", 0, 10);
+    let start = append(&server, "s", 0, 10);
     let mut edge = server.sse("s", &start);
     for n in 1..50 {
-        say(&server, "s", n, 2_000);
+        append(&server, "s", n, 2_000);
         let messages: Vec<Value> = serde_json::from_str(&edge.data()).unwrap();
         assert_eq!(messages[0]["n"], n);
     }
-    // It resumes from where it was.
-    given_up(&server.get(&format!("s?live=sse&offset={start}")).send());
+    assert_trimmed(&server.get(&format!("s?live=sse&offset={start}")).send());
     let from_now: Sse = server.sse("s", "now");
     drop(from_now);
 }
 
 #[test]
-fn rules_hold_for_names_that_match_also_for_streams_that_are_there() {
+fn rules_apply_to_matching_names_including_existing_streams() {
     let rules = r#"[{ streams = "logs/*", max_bytes = 20000 }, { streams = "*", max_age_secs = 1 }]"#;
     let setup = Setup::new().acid();
     let server = setup.start();
@@ -176,17 +174,17 @@ fn rules_hold_for_names_that_match_also_for_streams_that_are_there() {
         };
         put.send().expect(201);
         for n in 0..30 {
-            say(&server, name, n, 2_000);
+            append(&server, name, n, 2_000);
         }
     }
     server.stop();
     let server = setup.with("retention.rules", rules).start();
-    until("the rule to be applied to what is there", || {
+    until("the rule to apply to existing streams", || {
         numbers(&server, "other", "-1").is_empty() && numbers(&server, "logs/a", "-1").len() <= 10
     });
     assert_eq!(numbers(&server, "own", "-1").len(), 30, "its own retention comes first");
     for n in 30..60 {
-        say(&server, "logs/a", n, 2_000);
+        append(&server, "logs/a", n, 2_000);
         assert!(numbers(&server, "logs/a", "-1").len() <= 10);
     }
     let head = server.head("logs/a").send().expect(200);
@@ -195,12 +193,12 @@ fn rules_hold_for_names_that_match_also_for_streams_that_are_there() {
 }
 
 #[test]
-fn a_fork_keeps_what_it_inherited() {
+fn a_fork_keeps_inherited_content() {
     for setup in modes() {
         let server = setup.start();
         create(&server, "stream-retention-bytes", "20000");
         for n in 0..5 {
-            say(&server, "s", n, 2_000);
+            append(&server, "s", n, 2_000);
         }
         server
             .fork("f", "s")
@@ -208,29 +206,29 @@ fn a_fork_keeps_what_it_inherited() {
             .send()
             .expect(201);
         for n in 5..50 {
-            say(&server, "s", n, 2_000);
+            append(&server, "s", n, 2_000);
         }
         assert!(numbers(&server, "s", "-1").len() <= 10);
         assert_eq!(numbers(&server, "f", "-1"), [0, 1, 2, 3, 4]);
-        say(&server, "f", 100, 10);
+        append(&server, "f", 100, 10);
         assert_eq!(numbers(&server, "f", "-1"), [0, 1, 2, 3, 4, 100]);
-        // One that begins where something was given up has what was there then.
+        // A fork at a trimmed position keeps the content it forked from.
         let kept = numbers(&server, "s", "-1");
         server.fork("g", "s").send().expect(201);
         assert_eq!(numbers(&server, "g", "-1"), kept);
         for n in 50..80 {
-            say(&server, "s", n, 2_000);
-            say(&server, "g", n, 2_000);
+            append(&server, "s", n, 2_000);
+            append(&server, "g", n, 2_000);
         }
         assert_eq!(numbers(&server, "s", "-1"), numbers(&server, "g", "-1"));
         for name in ["f", "g"] {
             server.delete(name).send().expect(204);
         }
-        say(&server, "s", 80, 2_000);
-        until("what only forks read to go", || {
+        append(&server, "s", 80, 2_000);
+        until("data read only by forks to be removed", || {
             server.metric("ds_stored_bytes") < 21_000.0
         });
-        // Before the beginning there is nothing to fork.
+        // Forks before the earliest offset are refused.
         let gone = at_position(&server.head("s").send().next_offset(), 10);
         server
             .fork("h", "s")
@@ -268,79 +266,79 @@ fn text_is_cut_between_characters_and_bytes_anywhere() {
 fn one_message_larger_than_the_limit_is_kept_until_the_next() {
     let server = Setup::new().start();
     create(&server, "stream-retention-bytes", "100");
-    say(&server, "s", 0, 10);
-    say(&server, "s", 1, 5_000);
+    append(&server, "s", 0, 10);
+    append(&server, "s", 1, 5_000);
     assert_eq!(numbers(&server, "s", "-1"), [1]);
-    say(&server, "s", 2, 10);
+    append(&server, "s", 2, 10);
     assert_eq!(numbers(&server, "s", "-1"), [2]);
 }
 
 #[test]
-fn a_limit_on_streams_counts_what_is_kept() {
+fn max_stream_bytes_counts_retained_content_only() {
     let server = Setup::new().with("limits.max_stream_bytes", 50_000).start();
     create(&server, "stream-retention-bytes", "20000");
     for n in 0..100 {
-        say(&server, "s", n, 2_000);
+        append(&server, "s", n, 2_000);
     }
 }
 
 #[test]
-fn a_stream_with_the_same_limit_and_retention_goes_on() {
+fn a_stream_whose_retention_equals_the_limit_accepts_appends() {
     let server = Setup::new().acid().with("limits.max_stream_bytes", 50_000).start();
     let put = server.put("s").json("").header("stream-retention-bytes", "50000");
     put.send().expect(201);
     for n in 0..100 {
-        say(&server, "s", n, 2_000);
+        append(&server, "s", n, 2_000);
     }
-    // What no retention makes room for is still too large.
+    // A body larger than the limit is refused whatever the retention.
     let large = serde_json::json!("x".repeat(50_000)).to_string();
     server.post("s").json(&large).send().problem(413);
     assert_eq!(numbers(&server, "s", "-1").last(), Some(&99));
 }
 
 #[test]
-fn a_rule_that_was_made_stricter_holds_from_the_next_start_on() {
+fn a_stricter_rule_applies_from_the_next_start() {
     let setup = Setup::new().acid();
     let year = r#"[{ streams = "*", max_age_secs = 31536000, max_bytes = 1000000 }]"#;
     let server = setup.clone().with("retention.rules", year).start();
     for name in ["age", "size"] {
         server.put(name).json("").send().expect(201);
         for n in 0..10 {
-            say(&server, name, n, 2_000);
+            append(&server, name, n, 2_000);
         }
     }
     server.stop();
     let stricter =
         r#"[{ streams = "age", max_age_secs = 1 }, { streams = "*", max_age_secs = 31536000, max_bytes = 9000 }]"#;
     let server = setup.with("retention.rules", stricter).start();
-    until("what is too old and too much now to be given up", || {
+    until("the stricter rule to trim", || {
         numbers(&server, "age", "-1").is_empty() && numbers(&server, "size", "-1").len() <= 4
     });
 }
 
 #[test]
-fn the_blocks_of_a_large_stream_come_back_to_the_disk() {
+fn trimming_a_large_stream_frees_disk_blocks() {
     let setup = Setup::new().acid().with("storage.mode", "file-fast");
     let server = setup.start();
     create(&server, "stream-retention-bytes", "1000000");
     for n in 0..400 {
-        say(&server, "s", n, 50_000);
+        append(&server, "s", n, 50_000);
     }
-    until("the space of what is gone", || {
-        used(&setup.data_dir().join("data")) < 8_000_000
+    until("disk space to be freed", || {
+        disk_usage(&setup.data_dir().join("data")) < 8_000_000
     });
     let kept = numbers(&server, "s", "-1");
     assert_eq!(kept.last(), Some(&399));
     assert!((18..=20).contains(&kept.len()), "{}", kept.len());
 }
 
-/// How much of the disk is used by what is in a directory.
-fn used(dir: &std::path::Path) -> u64 {
+/// The disk space used by a directory.
+fn disk_usage(dir: &std::path::Path) -> u64 {
     let entries = std::fs::read_dir(dir).unwrap().map(Result::unwrap);
     let sizes = entries.map(|entry| {
         let metadata = entry.metadata().unwrap();
         if metadata.is_dir() {
-            used(&entry.path())
+            disk_usage(&entry.path())
         } else {
             512 * metadata.blocks()
         }
@@ -349,7 +347,7 @@ fn used(dir: &std::path::Path) -> u64 {
 }
 
 #[test]
-fn a_retention_that_is_none_is_refused_by_name() {
+fn an_invalid_retention_header_is_named() {
     let server = Setup::new().start();
     for (header, value) in [
         ("stream-retention-age", "0"),
@@ -367,7 +365,7 @@ fn a_retention_that_is_none_is_refused_by_name() {
 }
 
 #[test]
-fn a_rule_that_is_none_stops_the_start_and_says_why() {
+fn an_invalid_retention_rule_fails_the_start() {
     for (rules, why) in [
         (r#"[{ max_bytes = 1 }]"#, "a rule needs `streams`"),
         (r#"[{ streams = "a" }]"#, "`max_age_secs`, `max_bytes` or both"),

@@ -1,4 +1,4 @@
-//! What one client may have of the live reads, connections and memory that all share.
+//! Per-client shares of live reads, connections and memory.
 
 use super::support::{
     http::{Answer, Connection, Request},
@@ -26,7 +26,7 @@ fn live(server: &Server, mode: &str, token: &str) -> Request {
 fn token(server: &Server, identity: impl Into<Option<Value>>, extra: u64) -> String {
     let claims = with(client(now(), STREAM, &["read"]), "identity", identity);
     let exp = claims["exp"].as_u64().unwrap() + extra;
-    server.signatory.token(&with(claims, "exp", json!(exp)))
+    server.issuer.token(&with(claims, "exp", json!(exp)))
 }
 
 fn refused(answer: &Answer) {
@@ -41,12 +41,12 @@ fn refused_as(answer: &Answer, code: &str) {
 }
 
 #[test]
-fn a_principal_has_a_share_of_the_live_reads() {
+fn a_principal_has_a_limited_share_of_live_reads() {
     let server = gated(Setup::new().with("limits.max_live_readers_per_principal", 3));
     let (one, same) = (token(&server, json!("7"), 0), token(&server, json!("7"), 1));
     let (other, bare) = (token(&server, json!("8"), 0), token(&server, None, 0));
     let another_bare = token(&server, None, 1);
-    // The share is that of the identity, whatever its tokens; without one, that of the token.
+    // The share belongs to the identity, across tokens; without an identity, to the token.
     let mut held = vec![
         Sse::open(&live(&server, "sse", &one)),
         Sse::open(&live(&server, "sse", &same)),
@@ -63,22 +63,22 @@ fn a_principal_has_a_share_of_the_live_reads() {
         }
     }
     refused(&live(&server, "sse", &bare).send());
-    // A server has no share of its own.
+    // Server tokens are exempt.
     held.push(Sse::open(&live(&server, "sse", &server.server_token())));
-    // Other reads are not counted.
+    // Only live reads count.
     let catch_up = server.raw("GET", &format!("{BASE}/{STREAM}")).token(&one);
     catch_up.send().expect(200);
     held.clear();
-    until("the share to be free", || live_is_served(&server, &one));
+    until("the share to be available", || accepts_live_read(&server, &one));
 }
 
-fn live_is_served(server: &Server, token: &str) -> bool {
+fn accepts_live_read(server: &Server, token: &str) -> bool {
     let mut connection = live(server, "sse", token).open();
     connection.head().unwrap().is_some_and(|answer| answer.status == 200)
 }
 
 #[test]
-fn an_address_has_a_share_of_the_live_reads() {
+fn an_address_has_a_limited_share_of_live_reads() {
     let setup = Setup::new()
         .with("limits.max_live_readers_per_address", 2)
         .with("proxy.enabled", true)
@@ -106,7 +106,7 @@ fn an_address_has_a_share_of_the_live_reads() {
     for client in ["203.0.113.8", "2001:db8:0:1::1"] {
         held.push(Sse::open(&from(client)));
     }
-    // A client's own header is not believed.
+    // A forwarding header from a client is ignored.
     let direct = server
         .raw("GET", &target)
         .header("x-forwarded-for", "192.0.2.1")
@@ -115,7 +115,7 @@ fn an_address_has_a_share_of_the_live_reads() {
     held.push(Sse::open(&direct));
     held.push(Sse::open(&direct));
     refused(&direct.send());
-    // The proxy itself and the internal listener stand for many.
+    // The proxy itself and the internal listener are exempt.
     for to in [server.public, server.internal()] {
         for _ in 0..4 {
             held.push(Sse::open(&Request::new(to, "GET", &target)));
@@ -124,7 +124,7 @@ fn an_address_has_a_share_of_the_live_reads() {
 }
 
 #[test]
-fn the_default_shares_are_parts_of_the_whole() {
+fn default_shares_are_fractions_of_the_total() {
     let server = gated(Setup::new().with("limits.max_live_readers", 100));
     let (one, other) = (token(&server, json!("7"), 0), token(&server, json!("8"), 0));
     let open = |token: &str| live(&server, "sse", token).open();
@@ -143,7 +143,7 @@ fn the_default_shares_are_parts_of_the_whole() {
 }
 
 #[test]
-fn an_address_has_a_half_of_the_memory_for_bodies() {
+fn an_address_may_use_half_of_the_body_memory() {
     const BODY: usize = 40_000;
     let setup = Setup::new()
         .with("limits.max_inflight_bytes", 200_000)
@@ -153,10 +153,10 @@ fn an_address_has_a_half_of_the_memory_for_bodies() {
     server.text_stream("s", "");
     let slow = |address: [u8; 4]| {
         let mut connection = Connection::try_open(server.public, Some(address.into())).unwrap();
-        connection.say(&format!(
+        connection.write(&format!(
             "POST {BASE}/s HTTP/1.1\r\nhost: x\r\ncontent-type: text/plain\r\ncontent-length: {BODY}\r\n\r\n"
         ));
-        connection.write(&[b'x'; BODY - 1]).unwrap();
+        connection.try_write(&[b'x'; BODY - 1]).unwrap();
         connection
     };
     let post = |address: [u8; 4]| {
@@ -165,7 +165,8 @@ fn an_address_has_a_half_of_the_memory_for_bodies() {
     };
     let (mut address, mut held) = ([127, 0, 1, 0], None);
     until("an address to have its share", || {
-        // Another one each time: where all arrive at once, a slow one may be refused.
+        // A new request each time: if all arrive together, the server may refuse a slow one
+        // instead.
         address[3] += 1;
         held = Some([slow(address), slow(address)]);
         post(address).status == 429
@@ -175,7 +176,7 @@ fn an_address_has_a_half_of_the_memory_for_bodies() {
     let internal = Request::new(server.internal(), "POST", &format!("{BASE}/s"));
     internal.text(&"x".repeat(30_000)).send().expect(204);
     for connection in held.iter_mut().flatten() {
-        connection.say("x");
+        connection.write("x");
         connection.answer().expect(204);
     }
     post(address).expect(204);

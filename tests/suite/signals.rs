@@ -1,4 +1,4 @@
-//! Signals. None of them ends a server without a drain.
+//! Signal handling: no signal ends a server without a drain.
 
 use std::fs;
 
@@ -6,12 +6,12 @@ use super::support::{
     http::Connection,
     now,
     server::{BASE, Setup},
-    tokens::{STREAM, Signatory, server as server_claims},
+    tokens::{Issuer, STREAM, server as server_claims},
     until,
 };
 
 #[test]
-fn a_hangup_reads_keys_and_certificates_at_once() {
+fn sighup_reloads_keys_and_certificates_at_once() {
     let (setup, certs) = super::tls::setup("tls");
     let setup = setup
         .gated()
@@ -23,18 +23,18 @@ fn a_hangup_reads_keys_and_certificates_at_once() {
     server.log.wait_for("the key files have not changed");
     server.log.wait_for("the TLS files have not changed");
 
-    let new = Signatory::new(8);
+    let new = Issuer::new(8);
     fs::write(setup.key_file(), new.public_pem()).unwrap();
     certs.renew();
     server.signal("HUP");
     server.log.wait_for("the new keys are in force");
     server.log.wait_for("TLS files changed");
     let request = super::support::http::Request::new(server.internal(), "PUT", &format!("{BASE}/{STREAM}"));
-    let status = |signatory: &Signatory| {
-        let token = signatory.token(&server_claims(now()));
+    let status = |issuer: &Issuer| {
+        let token = issuer.token(&server_claims(now()));
         request.clone().text("x").token(&token).send().status
     };
-    assert_eq!((status(&new), status(&setup.signatory)), (201, 401));
+    assert_eq!((status(&new), status(&setup.issuer)), (201, 401));
     server.stop();
 }
 
@@ -59,16 +59,16 @@ fn every_signal_that_stops_drains() {
     for signal in ["TERM", "INT", "QUIT"] {
         let mut server = Setup::new().start();
         server.text_stream("s", "");
-        // An append that is half sent is finished.
+        // The append in flight completes.
         let mut append = Connection::open(server.public);
-        append.say(&format!(
+        append.write(&format!(
             "POST {BASE}/s HTTP/1.1\r\nhost: x\r\ncontent-type: text/plain\r\ncontent-length: 4\r\n\r\nha"
         ));
         until("it to be under way", || server.metric("ds_connections") >= 1.0);
         std::thread::sleep(std::time::Duration::from_millis(100));
         server.signal(signal);
         server.log.wait_for("stopping");
-        append.say("lf");
+        append.write("lf");
         assert_eq!(append.answer().status, 204, "{signal}");
         assert_eq!(server.wait().code(), Some(0), "{signal}");
     }

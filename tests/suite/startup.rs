@@ -1,6 +1,5 @@
-//! Each phase of the start, made to fail by what the documentation says makes it fail: with real
-//! files, real sockets, and the built server. The message is one, names its phase, and comes
-//! last; the exit code tells a supervisor whether trying again is of use.
+//! Failures of each start-up phase. The message names the phase, appears once and comes last; the
+//! exit code says whether a retry can help.
 
 use std::{
     fs,
@@ -14,7 +13,7 @@ use super::support::{
     unprivileged::{self, Net},
 };
 
-/// What the server says last, from the phase's name on: it must be said once.
+/// The final error message, from the phase on; it must appear once.
 #[track_caller]
 fn failure(error: &str) -> String {
     let phases: Vec<_> = error.match_indices("\n[").map(|(at, _)| at + 1).collect();
@@ -37,7 +36,7 @@ fn fails(setup: &Setup, arguments: &[&str], code: i32, message: &str) {
     assert_eq!(out, "");
 }
 
-/// As [`fails`], where the words in the middle are a library's or the system's.
+/// As [`fails`], for messages that quote a library or the system.
 #[track_caller]
 fn fails_with(setup: &Setup, code: i32, begin: &str, within: &str) {
     let (exit, _, error) = setup.run(&[]);
@@ -85,7 +84,7 @@ fn load_config_toml_syntax_in_any_of_the_files() {
 }
 
 #[test]
-fn load_config_a_file_that_was_asked_for_and_is_not_there() {
+fn load_config_a_missing_file() {
     let setup = Setup::new();
     fails(
         &setup,
@@ -108,7 +107,7 @@ fn load_config_a_file_that_was_asked_for_and_is_not_there() {
 }
 
 #[test]
-fn load_config_variables_that_say_nothing_known() {
+fn load_config_unknown_variables() {
     let setup = Setup::new().with("transport.mode", "quic");
     let message = "[load_config] DS_TRANSPORT__MODE: transport.mode: \"quic\" is not one of http, tls, mtls";
     fails(&setup, &[], 78, message);
@@ -119,7 +118,7 @@ fn load_config_variables_that_say_nothing_known() {
 }
 
 #[test]
-fn load_config_says_everything_at_once_with_file_and_key() {
+fn load_config_reports_all_problems_with_file_and_key() {
     let setup = Setup::new().with("limits.max_streams", "many");
     fs::write(
         setup.dir.path().join("my.toml"),
@@ -216,7 +215,7 @@ fn check_tls_files_missing() {
         fails(&setup, &[], 78, &message);
         fs::rename(&aside, &path).unwrap();
     }
-    // A link to nothing, as a half-done deploy leaves it behind.
+    // A dangling symbolic link, as an interrupted deployment leaves.
     fs::remove_file(certs.path("server.key")).unwrap();
     symlink("gone.key", certs.path("server.key")).unwrap();
     let message = format!(
@@ -268,7 +267,7 @@ fn build_tls_context_malformed_pem() {
         certs.text("server.pem")
     );
     fails_with(&setup, 1, &begin, "base64");
-    // Well-made PEM around what is no certificate.
+    // Valid PEM around an invalid certificate.
     certs.write("server.pem", &garbled.replace("!!!!", "AAAA"));
     fails_with(&setup, 1, &begin, "");
     certs.renew();
@@ -297,7 +296,7 @@ fn build_tls_context_an_empty_chain() {
 }
 
 #[test]
-fn build_tls_context_a_key_that_is_not_there_or_another_certificates() {
+fn build_tls_context_a_missing_or_mismatched_key() {
     let (setup, certs) = tls("tls");
     certs.write("server.key", &Ca::new("another").issue("localhost").1);
     let message = format!(
@@ -322,7 +321,6 @@ fn build_tls_context_a_bad_ca_bundle() {
     let message = format!("[build_tls_context] transport.tls.client_ca_path: {path} contains no certificate");
     fails(&setup, &[], 1, &message);
     let begin = format!("[build_tls_context] transport.tls.client_ca_path: {path} is not a usable CA bundle: ");
-    // One good certificate does not make up for a bad one.
     let bad = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
     certs.write("client-ca.pem", &(Ca::new("good").pem() + bad));
     fails_with(&setup, 1, &begin, "");
@@ -339,7 +337,7 @@ fn bind_listener_an_address_in_use_public_or_internal() {
     fails(&public, &[], 1, &message);
     let internal = Setup::new().internal("127.0.0.1").with("internal.port", address.port());
     fails(&internal, &[], 1, &message);
-    // Nothing is left behind by the failure: the port is the server's once it is free.
+    // The failed start leaves nothing: once the port is free, the server starts.
     drop(taken);
     public.start().stop();
 }
@@ -347,13 +345,12 @@ fn bind_listener_an_address_in_use_public_or_internal() {
 #[test]
 fn bind_listener_a_port_that_needs_privileges() {
     if unprivileged::first_open_port() <= 443 {
-        // Docker gives every process of a container every port: there is no such failure in it.
+        // Docker allows every port in a container, so this failure cannot happen there.
         eprintln!("no port needs privileges here, so nothing was tested");
         return;
     }
     let setup = Setup::new().with("server.bind_address", "0.0.0.0:443");
-    // A network of its own has no port that somebody else holds, and the default for which of
-    // them need privileges.
+    // A new network namespace has no other listeners and the default privileged ports.
     let (code, _, error) = run(unprivileged::command(&setup, Net::Own));
     let message = "[bind_listener] cannot listen on 0.0.0.0:443: no permission for this port \
                    (ports below 1024 need root or CAP_NET_BIND_SERVICE)";
@@ -381,7 +378,7 @@ fn start_server_a_store_that_cannot_be_opened() {
 }
 
 #[test]
-fn start_server_a_damaged_store_is_not_served_and_not_replaced() {
+fn start_server_a_damaged_store_is_neither_served_nor_replaced() {
     let setup = Setup::new().acid();
     let server = setup.start();
     server.text_stream("a", "hello");

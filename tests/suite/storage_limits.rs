@@ -1,4 +1,4 @@
-//! What the `storage` commands refuse, and what they do where there is little of something.
+//! Inputs that the `storage` commands refuse, and behaviour when resources run out.
 
 use std::{
     fs,
@@ -12,8 +12,8 @@ use super::support::{
     unprivileged::{self, Net},
 };
 
-/// A directory with something in it, and no server.
-fn some(mode: &str) -> Setup {
+/// A data directory with content and no server.
+fn data_directory(mode: &str) -> Setup {
     let setup = on_disk(mode);
     let server = setup.start();
     server.text_stream("large", &"0123456789".repeat(40_000));
@@ -22,8 +22,8 @@ fn some(mode: &str) -> Setup {
 }
 
 #[test]
-fn a_copy_goes_where_nothing_is() {
-    let setup = some("acid");
+fn a_copy_needs_an_empty_target() {
+    let setup = data_directory("acid");
     let dir = setup.dir.path();
     fs::create_dir(dir.join("full")).unwrap();
     fs::write(dir.join("full/file"), "x").unwrap();
@@ -53,7 +53,7 @@ fn a_copy_goes_where_nothing_is() {
 }
 
 #[test]
-fn what_is_no_store_is_said_and_stays_as_it_is() {
+fn a_directory_without_a_store_is_reported_and_unchanged() {
     let memory = Setup::new();
     for command in [&["check"][..], &["backup", "--to", "x"]] {
         refused(&memory, command, "storage.mode is memory");
@@ -63,7 +63,7 @@ fn what_is_no_store_is_said_and_stays_as_it_is() {
     fs::create_dir(setup.data_dir()).unwrap();
     refused(&setup, &["check"], "data holds no streams");
     assert_eq!(fs::read_dir(setup.data_dir()).unwrap().count(), 0);
-    // A directory can be named whatever the configuration says.
+    // An explicit directory needs no valid configuration.
     setup.start().stop();
     let data = path(&setup, "data");
     let mut memory = memory;
@@ -72,9 +72,9 @@ fn what_is_no_store_is_said_and_stays_as_it_is() {
 }
 
 #[test]
-fn a_full_disk_under_a_copy_says_so_and_leaves_nothing() {
-    let setup = some("file-durable");
-    // A limit on the size of files is what every system has.
+fn a_full_disk_fails_a_copy_and_leaves_no_partial_files() {
+    let setup = data_directory("file-durable");
+    // `RLIMIT_FSIZE` works on every system.
     let to = path(&setup, "copy");
     for command in ["backup", "repair", "migrate --mode acid"] {
         let arguments = format!("{command} --to {to}");
@@ -96,7 +96,7 @@ fn many_data_files_need_few_descriptors() {
         server.text_stream(&format!("s{n}"), &large);
     }
     server.stop();
-    // With something for each of them in the journal.
+    // Each stream has data in the journal.
     let server = setup.start();
     for n in 0..STREAMS {
         server.post(&format!("s{n}")).text("y").send().expect(204);
@@ -112,8 +112,8 @@ fn many_data_files_need_few_descriptors() {
 }
 
 #[test]
-fn without_permission_it_says_so() {
-    let setup = some("acid");
+fn a_missing_permission_is_reported() {
+    let setup = data_directory("acid");
     let root = fs::metadata("/proc/self").unwrap().uid() == 0;
     let asked = |to: &str, directory: &Path| {
         let mut command = unprivileged::command(&setup, Net::Shared);
@@ -127,7 +127,7 @@ fn without_permission_it_says_so() {
         assert_eq!(code, 1, "{error}");
         error
     };
-    // Somebody else's data directory.
+    // A data directory of another user.
     if root {
         let error = asked(&path(&setup, "copy"), setup.dir.path());
         assert!(error.contains("run this as the server's user"), "{error}");

@@ -1,16 +1,17 @@
-//! `storage check`, `repair` and `migrate`, on directories that no server holds.
+//! `storage check`, `repair` and `migrate` on directories without a running server.
 
 use std::{fs, path::Path};
 
 use super::support::{
     http::Answer,
+    rng::TestRng,
     server::Server,
     storage::{MODES, files, find, flip, moved, on_disk, path, refused, storage, succeeds},
 };
 
 const STREAMS: [&str; 7] = ["json", "large", "closed", "ttl", "fork", "p", "kept"];
 
-/// One of each.
+/// One stream of each kind.
 fn fill(server: &Server) {
     server.put("json").json(r#"[{"a":1},{"a":2}]"#).send().expect(201);
     server.text_stream("large", &"0123456789".repeat(20_000));
@@ -35,7 +36,7 @@ fn fill(server: &Server) {
     server.delete("deleted").send().expect(204);
 }
 
-/// What a client sees of all of it.
+/// Everything that a client can observe.
 fn seen(server: &Server) -> Vec<(Answer, String)> {
     let of = |name: &str| {
         let mut head = server.head(name).send().expect(200);
@@ -53,7 +54,7 @@ fn assert_same(server: &Server, before: &[(Answer, String)]) {
         assert!(now.1 == before.1, "the content of {name} is another");
     }
     server.get("deleted").send().expect(404);
-    // Offsets that clients hold are good, and producers go on where they were.
+    // Offsets stay valid and producers continue.
     let large = server.get("large").send().expect(200);
     let tail = large.next_offset();
     server.post("large").text("!").send().expect(204);
@@ -62,19 +63,19 @@ fn assert_same(server: &Server, before: &[(Answer, String)]) {
     server.post("p").producer("p", 2, 0).text("a").send().expect(403);
     server.post("p").producer("p", 3, 2).text("c").send().expect(200);
     server.post("closed").text("more").send().expect(409);
-    // Ids are not given out again.
+    // Ids are not reused.
     server.text_stream("new", "of its own");
     assert_eq!(server.content("new"), "of its own");
     assert_eq!(server.content("p"), "abc");
 }
 
 #[test]
-fn a_whole_directory_is_found_whole_and_left_alone() {
+fn an_intact_directory_passes_and_is_unchanged() {
     for mode in MODES {
         let setup = on_disk(mode);
         let server = setup.start();
         fill(&server);
-        // With everything still in the journal.
+        // All data is still in the journal.
         server.kill();
         for _ in 0..2 {
             let before = files(&setup.data_dir());
@@ -83,14 +84,14 @@ fn a_whole_directory_is_found_whole_and_left_alone() {
             assert!(out.starts_with(&format!("data_dir   {}\n", dir.display())), "{out}");
             assert!(out.contains("streams    7\n") && out.ends_with("\nok\n"), "{out}");
             assert!(files(&dir) == before, "{mode}: a file was changed");
-            // Now with everything in the index.
+            // All data is now in the index.
             setup.start().stop();
         }
     }
 }
 
 #[test]
-fn a_held_directory_is_left_to_its_server_and_named_as_at_a_start() {
+fn the_tools_refuse_a_locked_directory_and_name_the_holder() {
     let setup = on_disk("acid");
     let server = setup.start();
     let (_, _, error) = setup.clone().with("storage.lock_wait_secs", 0).run(&[]);
@@ -139,7 +140,7 @@ fn every_mode_migrates_to_every_other() {
 }
 
 #[test]
-fn a_flipped_bit_in_the_index_is_found_and_the_rest_is_saved() {
+fn a_flipped_bit_in_the_index_is_found_and_the_rest_is_repaired() {
     for mode in MODES {
         let setup = on_disk(mode);
         let server = setup.start();
@@ -156,7 +157,7 @@ fn a_flipped_bit_in_the_index_is_found_and_the_rest_is_saved() {
             "{out}"
         );
         let to = path(&setup, "repaired");
-        // What is damaged is not made to look whole.
+        // Damage is not masked.
         refused(&setup, &["migrate", "--to", &to, "--mode", "acid"], "checksums");
         refused(&setup, &["backup", "--to", &to], "checksums");
         let out = succeeds(&setup, &["repair", "--to", &to]);
@@ -171,7 +172,7 @@ fn a_flipped_bit_in_the_index_is_found_and_the_rest_is_saved() {
 }
 
 #[test]
-fn a_damaged_journal_does_not_take_the_index_along() {
+fn a_damaged_journal_leaves_the_index_usable() {
     let setup = on_disk("file-durable");
     let server = setup.start();
     server.text_stream("before", "in the index");
@@ -186,7 +187,7 @@ fn a_damaged_journal_does_not_take_the_index_along() {
     }
     server.kill();
     let journal = setup.data_dir().join("journal");
-    // A record in the middle; then the header, without which none can be read.
+    // First a record in the middle, then the header, without which no record is readable.
     for (at, problem, kept) in [
         (find(&journal, "second text"), "of the journal is damaged, record", true),
         (3, "the header of the journal", false),
@@ -233,9 +234,8 @@ fn a_missing_data_file_is_named() {
     assert_eq!(server.content("closed"), "abc");
 }
 
-/// Whatever is damaged, the tools end and say something.
 #[test]
-fn no_flipped_bit_makes_a_tool_stumble() {
+fn no_flipped_bit_crashes_the_tools() {
     let setup = on_disk("acid");
     let server = setup.start();
     fill(&server);
@@ -244,18 +244,15 @@ fn no_flipped_bit_makes_a_tool_stumble() {
     server.post("json").json("[3]").send().expect(204);
     server.kill();
     let whole = files(&setup.data_dir());
-    let mut random = 7u64;
+    let mut rng = TestRng::new(7);
     for round in 0..24 {
         for (path, content) in &whole {
             fs::write(path, content).unwrap();
         }
         let (path, content) = whole.iter().nth(round % 2).unwrap();
-        // Where there is something: most of the index's file is free.
+        // Most of the index file is free space, which nothing reads.
         let written: Vec<usize> = (0..content.len()).filter(|at| content[*at] != 0).collect();
-        random = random
-            .wrapping_mul(6_364_136_223_846_793_005)
-            .wrapping_add(1_442_695_040_888_963_407);
-        let at = written[usize::try_from(random >> 33).unwrap() % written.len()];
+        let at = *rng.pick(&written).unwrap();
         flip(path, at as u64);
         let said = format!("a bit at {at} of {}", path.display());
         let (code, out, error) = storage(&setup, &["check"]);

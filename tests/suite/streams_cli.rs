@@ -1,4 +1,4 @@
-//! `streams`: what an operator sees and does from a shell.
+//! The `streams` commands.
 
 use std::{
     io::{BufRead as _, BufReader, Read as _, Write as _},
@@ -15,7 +15,7 @@ use super::support::{
     until,
 };
 
-/// What runs commands against one server.
+/// Runs commands against one server.
 pub struct Shell {
     setup: Setup,
     url: String,
@@ -33,7 +33,6 @@ impl Shell {
         }
     }
 
-    /// With a server token.
     pub fn by(mut self, token: &str) -> Self {
         self.setup.variable("DS_TOKEN", token);
         self
@@ -147,7 +146,7 @@ fn list_goes_through_all_pages() {
 }
 
 #[test]
-fn show_says_what_is_known_of_a_stream() {
+fn show_describes_a_stream() {
     let server = Setup::new().gated().start();
     server
         .put("a%20b")
@@ -175,7 +174,7 @@ fn show_says_what_is_known_of_a_stream() {
             .fails(&["streams", "show", "nope"])
             .contains("there is no stream \"nope\"")
     );
-    // A client sees its own stream, and that it may not list.
+    // A client token reads its own stream and may not list.
     let client = Shell::to(&server).by(&server.client_token("twig", &["read"]));
     assert!(client.ok(&["streams", "show", "twig"]).contains("text/plain"));
     assert!(client.fails(&["streams", "list"]).contains("list needs a server token"));
@@ -184,7 +183,7 @@ fn show_says_what_is_known_of_a_stream() {
 }
 
 #[test]
-fn delete_says_what_it_deleted_and_what_not() {
+fn delete_reports_deleted_and_remaining_streams() {
     let server = with_streams(Setup::new());
     let shell = Shell::to(&server);
     let (code, out, error) = shell.run(&["streams", "delete", "100% sure", "nope", "a\"b'c"]);
@@ -213,18 +212,18 @@ fn delete_says_what_it_deleted_and_what_not() {
 }
 
 #[test]
-fn a_private_key_signs_what_the_server_takes() {
+fn a_private_key_signs_tokens_that_the_server_accepts() {
     let mut setup = Setup::new().gated();
     let server = setup.start();
     server.text_stream("s", "x");
     let key = setup.dir.path().join("signing_key.pem");
-    std::fs::write(&key, setup.signatory.private_pem()).unwrap();
+    std::fs::write(&key, setup.issuer.private_pem()).unwrap();
     let url = format!("http://{}{BASE}", server.public);
     let arguments = ["streams", "list", "--url", &url, "--key", key.to_str().unwrap()];
     let (code, out, error) = setup.run(&arguments);
     assert_eq!((code, error.as_str()), (0, ""));
     assert!(out.ends_with("  s\n"), "{out}");
-    // The address is the configuration's, too.
+    // The URL defaults to the configuration's.
     setup.variable("DS_SERVER__BIND_ADDRESS", &server.public.to_string());
     let (code, out, error) = setup.run(&["streams", "list", "--key", key.to_str().unwrap()]);
     assert_eq!((code, error.as_str()), (0, ""), "{out}");
@@ -233,7 +232,7 @@ fn a_private_key_signs_what_the_server_takes() {
 }
 
 #[test]
-fn a_refusal_says_what_to_do_and_shows_no_token() {
+fn refusals_give_advice_and_no_token() {
     let server = Setup::new().gated().start();
     for command in [
         &["streams", "list"][..],
@@ -244,7 +243,7 @@ fn a_refusal_says_what_to_do_and_shows_no_token() {
         let error = Shell::to(&server).fails(command);
         assert!(error.contains("401") && error.contains("DS_TOKEN"), "{error}");
     }
-    let stranger = super::support::tokens::Signatory::new(9);
+    let stranger = super::support::tokens::Issuer::new(9);
     let token = stranger.token(&super::support::tokens::server(super::support::now()));
     let error = Shell::to(&server).by(&token).fails(&["streams", "list"]);
     assert!(error.contains("401") && error.contains("explain"), "{error}");
@@ -256,7 +255,7 @@ fn a_refusal_says_what_to_do_and_shows_no_token() {
 }
 
 #[test]
-fn a_server_that_is_not_there_is_said_to_be_so() {
+fn an_unreachable_server_is_reported() {
     let gone = {
         let server = Setup::new().start();
         let shell = Shell::to(&server);
@@ -282,7 +281,7 @@ fn a_server_that_is_not_there_is_said_to_be_so() {
 }
 
 #[test]
-fn a_tls_server_is_trusted_by_the_given_ca_only() {
+fn a_tls_server_is_trusted_only_by_the_given_ca() {
     let (setup, certs) = super::tls::setup("tls");
     let server = setup.start();
     let shell = Shell::at(&format!("https://localhost:{}{BASE}", server.public.port()));
@@ -293,8 +292,8 @@ fn a_tls_server_is_trusted_by_the_given_ca_only() {
     assert!(error.contains("holds no PEM certificate"), "{error}");
 }
 
-/// A server that answers every request like this.
-fn liar(answer: &'static str) -> (Shell, std::sync::mpsc::Receiver<String>) {
+/// A server that sends this response to every request.
+fn server_answering(answer: &'static str) -> (Shell, std::sync::mpsc::Receiver<String>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}/v1/stream", listener.local_addr().unwrap());
     let (said, heard) = std::sync::mpsc::channel();
@@ -311,8 +310,8 @@ fn liar(answer: &'static str) -> (Shell, std::sync::mpsc::Receiver<String>) {
 }
 
 #[test]
-fn a_server_that_lies_is_not_believed() {
-    let (shell, _) = liar(
+fn unexpected_responses_are_rejected() {
+    let (shell, _) = server_answering(
         "HTTP/1.1 400 Bad Request\r\ncontent-length: 32\r\nconnection: close\r\n\r\n{\"detail\":\"\\u001b[31mred\\u0007\"}  ",
     );
     let error = shell.fails(&["streams", "list"]);
@@ -333,20 +332,20 @@ fn a_server_that_lies_is_not_believed() {
             "HTTP/1.1 200 OK\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}",
             body.len()
         );
-        let (shell, _) = liar(answer.leak());
+        let (shell, _) = server_answering(answer.leak());
         let error = shell.fails(&["streams", "list"]);
         assert!(error.contains(complaint), "{error}");
     }
 }
 
 #[test]
-fn a_token_is_not_carried_to_where_a_server_points() {
+fn a_token_is_not_sent_to_a_redirect_target() {
     let server = Setup::new().start();
     let answer = format!(
         "HTTP/1.1 307 Temporary Redirect\r\nlocation: http://{}{BASE}/__ds/streams\r\ncontent-length: 0\r\nconnection: close\r\n\r\n",
         server.public
     );
-    let (shell, heard) = liar(answer.leak());
+    let (shell, heard) = server_answering(answer.leak());
     let error = shell.by("a.b.c").fails(&["streams", "list"]);
     assert!(error.contains("307"), "{error}");
     assert!(heard.recv().unwrap().contains("Bearer a.b.c"));
@@ -354,7 +353,7 @@ fn a_token_is_not_carried_to_where_a_server_points() {
 }
 
 #[test]
-fn who_reads_no_further_is_not_complained_to() {
+fn a_closed_pipe_is_no_error() {
     let server = Setup::new().start();
     server.put("large").body(vec![7; 8 << 20]).send().expect(201);
     let shell = Shell::to(&server);
@@ -365,7 +364,7 @@ fn who_reads_no_further_is_not_complained_to() {
     assert!(first.starts_with("{\"stream\":\"large\""), "{first}");
     drop(out);
     let mut status = None;
-    until("the export to end", || {
+    until("the export to exit", || {
         status = child.try_wait().unwrap();
         status.is_some()
     });

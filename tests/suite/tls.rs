@@ -1,4 +1,4 @@
-//! TLS and mTLS by the built server, with curl and openssl as peers.
+//! TLS and mTLS, with curl and openssl as peers.
 
 use std::fs;
 
@@ -12,7 +12,7 @@ use super::support::{
 
 const VERSIONS: [(&str, &str); 2] = [("--http1.1", "HTTP/1.1"), ("--http2", "HTTP/2")];
 
-/// A server with these files, in `tls` or `mtls`, that speaks both versions of HTTP.
+/// A server in `tls` or `mtls` mode with these files, HTTP/1.1 and HTTP/2.
 pub fn setup(mode: &str) -> (Setup, Certs) {
     let setup = Setup::new();
     let certs = Certs::new(setup.dir.path());
@@ -59,7 +59,7 @@ fn streams_are_created_written_and_read_in_both_versions() {
 }
 
 #[test]
-fn long_polls_and_events_come_at_once_in_both_versions() {
+fn long_polls_and_events_arrive_at_once_over_both_http_versions() {
     let (setup, certs) = setup("tls");
     let server = setup.start();
     for (flag, version) in VERSIONS {
@@ -77,7 +77,7 @@ fn long_polls_and_events_come_at_once_in_both_versions() {
         assert!(poll.goes_on());
         curl().method("POST").text("news").send().expect(204);
         sse.lines.wait_for("data:news");
-        // The poll may have begun after the message: then the next one brings it.
+        // If the poll started after the message, the next one returns it.
         if poll.lines.find("news").is_none() {
             until("the poll", || {
                 if poll.lines.find("news").is_some() {
@@ -92,13 +92,13 @@ fn long_polls_and_events_come_at_once_in_both_versions() {
 }
 
 #[test]
-fn what_both_sides_speak_is_agreed_on_and_nothing_else() {
+fn alpn_selects_a_common_protocol_or_fails() {
     let (both, _certs) = setup("tls");
     let server = both.start();
     for (offer, agreed) in [
         ("h2", "ALPN protocol: h2"),
         ("http/1.1", "ALPN protocol: http/1.1"),
-        // Whatever order the two sides have them in: HTTP/2 carries any number of live reads.
+        // The order of preference does not matter. HTTP/2 carries any number of live reads.
         ("http/1.1,h2", "ALPN protocol: h2"),
     ] {
         let (_, said) = openssl(server.public, &["-alpn", offer]);
@@ -106,7 +106,7 @@ fn what_both_sides_speak_is_agreed_on_and_nothing_else() {
     }
     let (_, said) = openssl(server.public, &[]);
     assert!(said.contains("No ALPN negotiated"), "{said}");
-    // RFC 7301, section 3.2: nothing in common is an alert, not a guess.
+    // RFC 7301, section 3.2: without a common protocol the server sends an alert.
     let (agreed, said) = openssl(server.public, &["-alpn", "spdy/3"]);
     assert!(!agreed && said.contains("no application protocol"), "{said}");
 
@@ -132,12 +132,12 @@ fn old_versions_of_tls_are_refused() {
             .with("transport.tls.min_version", min)
             .with("transport.tls.max_version", max)
             .start();
-        // The old versions need what no client of today does by itself.
+        // Current clients disable the old versions.
         for (versions, expected) in [(refused, false), (taken, true)] {
             for version in versions {
                 let (done, said) = openssl(server.public, &[version, "-cipher", "ALL:@SECLEVEL=0"]);
                 assert_eq!(done, expected, "{min} to {max}, {version}: {said}");
-                // Refused by the server and not by the client's own policy.
+                // Refused by the server, not by the client's own policy.
                 assert!(expected || said.contains("SSL alert number"), "{version}: {said}");
             }
         }
@@ -145,7 +145,7 @@ fn old_versions_of_tls_are_refused() {
 }
 
 #[test]
-fn a_server_of_another_ca_is_not_believed() {
+fn a_server_certificate_from_an_unknown_ca_is_rejected() {
     let (setup, certs) = setup("tls");
     let server = setup.start();
     certs.write("ca.pem", &fs::read_to_string(certs.path("client-ca.pem")).unwrap());
@@ -154,7 +154,7 @@ fn a_server_of_another_ca_is_not_believed() {
 }
 
 #[test]
-fn plain_http_gets_no_answer_and_does_no_harm() {
+fn plain_http_on_a_tls_port_gets_no_response() {
     let (setup, certs) = setup("tls");
     let server = setup.start();
     let request = format!("PUT {BASE}/a HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n");
@@ -164,20 +164,19 @@ fn plain_http_gets_no_answer_and_does_no_harm() {
 }
 
 #[test]
-fn a_client_without_the_right_certificate_never_gets_to_http() {
+fn a_client_without_the_right_certificate_fails_the_handshake() {
     let (setup, certs) = setup("mtls");
     let server = setup.internal("127.0.0.1").start();
     for (flag, version) in VERSIONS {
         let put = |name: &str| to(&certs, &server, name).with(&[flag]).method("PUT").text("x");
         put("none").refused();
-        // Signed by a CA that is not the clients'; and by the server's, which is not either.
+        // Signed by an unknown CA, and by the server CA, which does not sign clients.
         put("stranger").certificate(&certs, "stranger").refused();
         put("server").certificate(&certs, "server").refused();
         let name = version.replace(['/', '.'], "");
         let (spoken, answer) = put(&name).certificate(&certs, "client").try_send().unwrap();
         assert_eq!((spoken.as_str(), answer.status), (version, 201));
     }
-    // By its own side: nothing of theirs was done.
     for name in ["none", "stranger", "server"] {
         let path = format!("{BASE}/{name}");
         super::support::http::Request::new(server.internal(), "GET", &path)
@@ -187,7 +186,7 @@ fn a_client_without_the_right_certificate_never_gets_to_http() {
 }
 
 #[test]
-fn new_files_are_shown_without_dropping_a_live_reader_and_broken_ones_are_not() {
+fn new_certificates_keep_live_readers_and_broken_ones_are_ignored() {
     let (setup, certs) = setup("tls");
     let server = setup.start();
     let first = shown(server.public);
@@ -199,12 +198,12 @@ fn new_files_are_shown_without_dropping_a_live_reader_and_broken_ones_are_not() 
     }
 
     certs.write("server.pem", "no certificate at all");
-    let line = server.log.wait_for("the old ones stay");
+    let line = server.log.wait_for("the old certificate stays in use");
     assert!(line.contains("ERROR") && line.contains("server.pem"), "{line}");
     assert_eq!(shown(server.public), first);
     to(&certs, &server, "a").send().expect(200);
 
-    // A key alone, as when a deploy is half through: it belongs to no certificate that is there.
+    // A new key without its certificate, as midway through a deployment.
     let old_key = fs::read_to_string(certs.path("server.key")).unwrap();
     certs.renew();
     server.log.wait_for("new connections use them");
@@ -222,7 +221,7 @@ fn new_files_are_shown_without_dropping_a_live_reader_and_broken_ones_are_not() 
 }
 
 #[test]
-fn a_client_ca_is_exchanged_too() {
+fn a_client_ca_is_reloaded_too() {
     let (setup, certs) = setup("mtls");
     let server = setup.start();
     let status = |name: &str| {
@@ -235,9 +234,8 @@ fn a_client_ca_is_exchanged_too() {
     assert_eq!((status("client"), status("server")), (None, Some(404)));
 }
 
-/// Clients over TLS on the public listener, the app server over plain HTTP on the internal one.
 #[test]
-fn a_plain_internal_listener_stands_beside_on_the_same_store() {
+fn a_plain_internal_listener_shares_the_store() {
     let (setup, certs) = setup("tls");
     let server = setup.gated().internal("127.0.0.1").start();
     let stream = super::support::tokens::STREAM;
@@ -255,13 +253,13 @@ fn a_plain_internal_listener_stands_beside_on_the_same_store() {
     reader.lines.wait_for("event: control");
     inside("POST").text("from inside").send().expect(204);
     reader.lines.wait_for("data:from inside");
-    // The gate is the same outside and inside.
+    // The gate covers both listeners.
     to(&certs, &server, &name).send().problem(401);
 }
 
-/// The shipped profiles as they are, with nothing but their paths filled in.
+/// The shipped profiles, with only paths filled in.
 #[test]
-fn the_production_profiles_serve_with_their_files_given() {
+fn the_production_profiles_start_with_their_files() {
     for profile in ["prod-tls", "prod-mtls"] {
         let mut plain = Setup::new().gated();
         let certs = Certs::new(plain.dir.path());
@@ -287,7 +285,7 @@ fn the_production_profiles_serve_with_their_files_given() {
     }
 }
 
-/// `domain` with a certificate, and a certificate alone: the Rails form asks for nothing more.
+/// The Rails form needs only `domain` with a certificate, or a certificate alone.
 #[test]
 fn the_rails_form_serves_tls_with_http2() {
     for with_domain in [true, false] {

@@ -1,6 +1,6 @@
 //! `export` and `import`.
 
-use std::{fs, io::Write as _};
+use std::fs;
 
 use serde_json::{Value, json};
 
@@ -8,26 +8,24 @@ use super::{
     streams_cli::Shell,
     support::{
         http::escape,
+        rng::TestRng,
         server::{Server, Setup},
-        until,
     },
 };
 
-/// A few megabytes that are no text.
-fn noise() -> Vec<u8> {
-    (0..2_500_000u32)
-        .map(|index| (index.wrapping_mul(2_654_435_761) >> 13) as u8)
-        .collect()
+/// A few megabytes of binary data.
+pub(super) fn noise() -> Vec<u8> {
+    TestRng::new(7).bytes(2_500_000)
 }
 
-fn generous(setup: Setup) -> Setup {
+pub(super) fn unlimited(setup: Setup) -> Setup {
     setup
         .with("limits.max_stream_bytes", 0)
         .with("limits.max_memory_bytes", 0)
 }
 
-/// All bytes of a stream as its readers get them, page by page: of JSON each page an array.
-fn everything(server: &Server, name: &str) -> (Vec<Vec<u8>>, bool) {
+/// The whole stream, one element per page; each page of a JSON stream is an array.
+pub(super) fn read_pages(server: &Server, name: &str) -> (Vec<Vec<u8>>, bool) {
     let (mut pages, mut offset) = (Vec::new(), "-1".to_owned());
     loop {
         let answer = server.get(&format!("{name}?offset={offset}")).send().expect(200);
@@ -39,23 +37,23 @@ fn everything(server: &Server, name: &str) -> (Vec<Vec<u8>>, bool) {
     }
 }
 
-fn bytes(server: &Server, name: &str) -> Vec<u8> {
-    everything(server, name).0.concat()
+pub(super) fn bytes(server: &Server, name: &str) -> Vec<u8> {
+    read_pages(server, name).0.concat()
 }
 
-fn messages(server: &Server, name: &str) -> Vec<Value> {
-    let pages = everything(server, name).0;
+pub(super) fn messages(server: &Server, name: &str) -> Vec<Value> {
+    let pages = read_pages(server, name).0;
     pages
         .iter()
         .flat_map(|page| serde_json::from_slice::<Vec<Value>>(page).unwrap())
         .collect()
 }
 
-#[test]
-fn what_is_exported_is_imported_the_same_by_another_kind_of_store() {
-    let server = generous(Setup::new()).acid().gated().start();
-    let hostile = ["gid://app/Room/1", "100% \"sure\"", "ümläut/日本語", "a\\b", "//"];
-    for name in hostile {
+const UNUSUAL_NAMES: [&str; 5] = ["gid://app/Room/1", "100% \"sure\"", "ümläut/日本語", "a\\b", "//"];
+
+/// Creates 13 streams of every kind; returns the messages of the stream `many`.
+fn fill(server: &Server) -> Vec<Value> {
+    for name in UNUSUAL_NAMES {
         let body = json!([name, null, [1, [2]], {"n": 1.5e300}, "\u{2028}\n\u{0}"]).to_string();
         server.put(&escape(name)).json(&body).send().expect(201);
         server.post(&escape(name)).json("[[[]]]").send().expect(204);
@@ -94,7 +92,13 @@ fn what_is_exported_is_imported_the_same_by_another_kind_of_store() {
         .map(|index| json!({"index": index, "text": "x".repeat(40)}))
         .collect();
     server.put("many").json(&json!(many).to_string()).send().expect(201);
+    many
+}
 
+#[test]
+fn export_and_import_preserve_streams_across_modes() {
+    let server = unlimited(Setup::new()).acid().gated().start();
+    let many = fill(&server);
     let shell = Shell::to(&server).by(&server.server_token());
     let exported = shell.ok(&["export"]);
     for line in exported.lines() {
@@ -103,18 +107,18 @@ fn what_is_exported_is_imported_the_same_by_another_kind_of_store() {
     let file = shell.file("all.jsonl");
     let out = shell.ok(&["export", "--output", file.to_str().unwrap()]);
     assert!(out.contains("13 streams exported"), "{out}");
-    // But for its own name each export is the same.
+    // Exports differ only in their id.
     assert_eq!(fs::read_to_string(&file).unwrap().len(), exported.len());
 
     for target in [
-        generous(Setup::new()),
-        generous(Setup::new()).acid().with("storage.mode", "file-durable"),
+        unlimited(Setup::new()),
+        unlimited(Setup::new()).acid().with("storage.mode", "file-durable"),
     ] {
         let target = target.start();
         let shell = Shell::to(&target);
         let out = shell.ok(&["import", file.to_str().unwrap()]);
         assert!(out.contains("13 streams imported"), "{out}");
-        for name in hostile {
+        for name in UNUSUAL_NAMES {
             assert_eq!(
                 messages(&target, &escape(name)),
                 messages(&server, &escape(name)),
@@ -124,7 +128,7 @@ fn what_is_exported_is_imported_the_same_by_another_kind_of_store() {
         }
         assert_eq!(messages(&target, "many"), many);
         for name in ["text", "latin1", "long", "noise", "empty", "no-messages"] {
-            assert_eq!(everything(&target, name).1, everything(&server, name).1, "{name}");
+            assert_eq!(read_pages(&target, name).1, read_pages(&server, name).1, "{name}");
             assert_eq!(bytes(&target, name), bytes(&server, name), "{name}");
             let (there, here) = (target.head(name).send(), server.head(name).send());
             for header in [
@@ -137,17 +141,17 @@ fn what_is_exported_is_imported_the_same_by_another_kind_of_store() {
                 assert_eq!(there.header(header), here.header(header), "{name} {header}");
             }
         }
-        // What was given up is not there, and what is kept is kept in the same way.
+        // Trimmed content is not exported, and the retention is preserved.
         assert_eq!(bytes(&target, "kept"), bytes(&server, "kept"));
         assert_eq!(target.head("kept").send().header("stream-retention-bytes"), Some("10"));
     }
 }
 
 #[test]
-fn offsets_and_appends_outlive_an_export() {
-    let server = generous(Setup::new()).acid().start();
+fn offsets_and_appends_survive_export_and_import() {
+    let server = unlimited(Setup::new()).acid().start();
     let mut offsets = vec![server.text_stream("s", "one")];
-    for append in ["two", "", "three"].into_iter().filter(|append| !append.is_empty()) {
+    for append in ["two", "three"] {
         offsets.push(server.post("s").text(append).send().expect(204).next_offset());
     }
     let fork = server.fork("fork", "s").header("stream-fork-offset", &offsets[1]);
@@ -168,7 +172,7 @@ fn offsets_and_appends_outlive_an_export() {
     // Appends after the export are not imported.
     let late = server.post("s").text("late").send().expect(204).next_offset();
 
-    for target in [generous(Setup::new()), generous(Setup::new()).acid()] {
+    for target in [unlimited(Setup::new()), unlimited(Setup::new()).acid()] {
         let target = target.start();
         let shell = Shell::to(&target);
         shell.ok(&["import", file.to_str().unwrap()]);
@@ -184,35 +188,34 @@ fn offsets_and_appends_outlive_an_export() {
             same(name, offset);
         }
         same("json", "-1");
-        let earliest = server.head("kept").send();
-        let earliest = earliest.header("stream-earliest-offset").unwrap();
-        assert_eq!(
-            target.head("kept").send().header("stream-earliest-offset"),
-            Some(earliest)
-        );
-        same("kept", earliest);
+        let earliest = |server: &Server| {
+            let head = server.head("kept").send();
+            head.header("stream-earliest-offset").unwrap().to_owned()
+        };
+        assert_eq!(earliest(&target), earliest(&server));
+        same("kept", &earliest(&server));
         for (offset, content) in offsets.iter().zip(["twothree", "three", ""]) {
             assert_eq!(target.content(&format!("s?offset={offset}")), content);
         }
-        // Appends are the same ones.
+        // Append boundaries are preserved.
         let sub = |sub: &str| {
             let fork = target.fork("f", "s").header("stream-fork-offset", "-1");
             fork.header("stream-fork-sub-offset", sub).send().status
         };
         assert_eq!((sub("4"), sub("2")), (400, 201));
-        // The import goes on in a life of its own.
+        // Later appends belong to a new incarnation.
         let next = target.post("s").text("other").send().expect(204).next_offset();
         assert!(next > offsets[2] && next != late);
         target.get(&format!("s?offset={late}")).send().problem(410);
         assert_eq!(target.content(&format!("s?offset={}", offsets[2])), "other");
-        // It is found again as it is, and not with another past.
+        // A repeated PUT matches only the same lineage.
         let put = |lives: &str| target.put("s").text("").header("stream-lives", lives).send().status;
         assert_eq!((put(&offsets[2]), put(&offsets[1])), (200, 409));
     }
 }
 
 #[test]
-fn a_server_that_runs_for_long_takes_what_another_has_created_since() {
+fn a_long_running_server_imports_streams_created_later_elsewhere() {
     let target = Setup::new().start();
     target.text_stream("first", "");
     let server = Setup::new().start();
@@ -227,7 +230,7 @@ fn a_server_that_runs_for_long_takes_what_another_has_created_since() {
 }
 
 #[test]
-fn a_past_that_cannot_be_is_refused() {
+fn an_invalid_stream_lives_is_refused() {
     let server = Setup::new().start();
     let (one, two) = ("0000000000000007_0000000000000100", "0000000000000009_0000000000000200");
     let both = format!("{one},{two}");
@@ -277,7 +280,7 @@ fn a_past_that_cannot_be_is_refused() {
 }
 
 #[test]
-fn an_export_is_of_what_was_asked_for_and_names_what_is_missing() {
+fn an_export_has_the_requested_streams_and_names_missing_ones() {
     let server = Setup::new().start();
     for name in ["a/1", "a/2", "b"] {
         server.text_stream(name, name);
@@ -305,234 +308,11 @@ fn an_export_is_of_what_was_asked_for_and_names_what_is_missing() {
         [json!({"text": "b"}), json!({"end": true, "bytes": 1, "closed": false})]
     );
 
-    // A failed export leaves an earlier one alone, and nothing half done.
+    // A failed export leaves the earlier file and no partial one.
     let file = shell.file("out.jsonl");
     fs::write(&file, "earlier").unwrap();
     let error = shell.fails(&["export", "b", "nope", "--output", file.to_str().unwrap()]);
     assert!(error.contains("there is no stream \"nope\""), "{error}");
     assert_eq!(fs::read_to_string(&file).unwrap(), "earlier");
     assert!(!shell.file("out.jsonl.part").exists());
-}
-
-/// Exports of a server that is gone by now: a large stream of messages, and a small one behind it.
-fn large_export() -> (String, Vec<Value>) {
-    let server = generous(Setup::new()).start();
-    let many: Vec<Value> = (0..40_000)
-        .map(|index| json!({"index": index, "text": "x".repeat(60)}))
-        .collect();
-    server
-        .put("many")
-        .json(&json!(many).to_string())
-        .header("stream-closed", "true")
-        .send()
-        .expect(201);
-    server.text_stream("small", "abc");
-    (Shell::to(&server).ok(&["export"]), many)
-}
-
-#[test]
-fn an_import_that_was_killed_is_continued_without_repeating_anything() {
-    let (exported, many) = large_export();
-    let server = generous(Setup::new()).acid().start();
-    let shell = Shell::to(&server);
-    // Part of it comes in, and then no more: the importer waits, until it is killed.
-    let mut killed = shell.spawn(&["import"]);
-    let mut input = killed.stdin.take().unwrap();
-    let (part, _) = exported.split_at(exported.len() / 2);
-    input.write_all(part.as_bytes()).unwrap();
-    until("some of it to be there", || {
-        server
-            .head("many")
-            .send()
-            .header("stream-next-offset")
-            .is_some_and(|offset| !offset.ends_with("_0000000000000000"))
-    });
-    killed.kill().unwrap();
-    killed.wait().unwrap();
-    let there = messages(&server, "many");
-    assert!(!there.is_empty() && there.len() < many.len() && many.starts_with(&there));
-
-    let file = shell.file("export.jsonl");
-    fs::write(&file, &exported).unwrap();
-    let file = file.to_str().unwrap();
-    let out = shell.ok(&["import", file]);
-    assert!(
-        out.contains("imported the rest of many") && out.contains("imported small"),
-        "{out}"
-    );
-    assert_eq!(messages(&server, "many"), many);
-    assert!(everything(&server, "many").1, "it was closed");
-
-    // What is complete is left alone, also when an application has gone on from there.
-    server.post("small").text("d").send().expect(204);
-    let out = shell.ok(&["import", file]);
-    assert!(
-        out.contains("already present: many") && out.contains("already present: small"),
-        "{out}"
-    );
-    assert_eq!(messages(&server, "many").len(), many.len());
-    assert_eq!(bytes(&server, "small"), b"abcd");
-}
-
-#[test]
-fn an_import_goes_on_over_a_server_that_was_killed() {
-    let (exported, many) = large_export();
-    let setup = generous(Setup::new()).acid();
-    let server = setup.start();
-    let shell = Shell::to(&server);
-    let mut cut = shell.spawn(&["import"]);
-    let mut input = cut.stdin.take().unwrap();
-    let (part, rest) = exported.split_at(exported.len() / 2);
-    input.write_all(part.as_bytes()).unwrap();
-    until("some of it to be there", || !messages(&server, "many").is_empty());
-    server.kill();
-    // It may have ended by itself already.
-    let _ = input.write_all(rest.as_bytes());
-    drop(input);
-    assert_eq!(cut.wait().unwrap().code(), Some(1));
-    let server = setup.start();
-    let shell = Shell::to(&server);
-    let file = shell.file("export.jsonl");
-    fs::write(&file, &exported).unwrap();
-    shell.ok(&["import", file.to_str().unwrap()]);
-    assert_eq!(messages(&server, "many"), many);
-}
-
-#[test]
-fn an_existing_foreign_stream_is_refused_without_replace() {
-    let (exported, many) = large_export();
-    let server = generous(Setup::new()).start();
-    let shell = Shell::to(&server);
-    let file = shell.file("export.jsonl");
-    fs::write(&file, &exported).unwrap();
-    let import = ["import", file.to_str().unwrap()];
-    // With content, closed, of another type, with another lifetime.
-    let others: [(&str, &[(&str, &str)]); 4] = [
-        ("application/json", &[]),
-        ("application/json", &[("stream-closed", "true")]),
-        ("text/plain", &[]),
-        ("application/json", &[("stream-ttl", "60")]),
-    ];
-    for (content_type, headers) in others {
-        let put = server.put("many").header("content-type", content_type).body("7");
-        headers
-            .iter()
-            .fold(put, |put, (name, value)| put.header(name, value))
-            .send()
-            .expect(201);
-        let error = shell.fails(&import);
-        assert!(
-            error.contains("\"many\" already exists") && error.contains("--replace"),
-            "{error}"
-        );
-        assert!(bytes(&server, "many").len() <= 3, "it was written to");
-        server.delete("many").send().expect(204);
-    }
-    server.text_stream("small", "other");
-    shell.fails(&import);
-    assert_eq!(bytes(&server, "small"), b"other");
-    let out = shell.ok(&[&import[..], &["--replace"]].concat());
-    assert!(out.contains("2 streams imported"), "{out}");
-    assert_eq!(messages(&server, "many"), many);
-    assert_eq!(bytes(&server, "small"), b"abc");
-    // An empty stream as described is as good as none.
-    server.delete("small").send().expect(204);
-    server.text_stream("small", "");
-    shell.ok(&import);
-    assert_eq!(bytes(&server, "small"), b"abc");
-}
-
-#[test]
-fn a_truncated_or_damaged_file_changes_nothing_and_the_fault_is_located() {
-    let server = Setup::new().start();
-    let shell = Shell::to(&server);
-    let header = |name: &str| format!("{{\"stream\":\"{name}\",\"content_type\":\"application/json\"}}\n");
-    let whole = format!(
-        "{}{{\"json\":1}}\n{{\"end\":true,\"messages\":1,\"closed\":false}}\n",
-        header("a")
-    );
-    server.put("a").json("[7]").send().expect(201);
-    for (text, complaint) in [
-        (
-            format!("{whole}{}{{\"json\":1}}\n", header("b")),
-            "line 6: the input ends within the stream \"b\"",
-        ),
-        (
-            format!("{whole}{}{{\"js", header("b")),
-            "line 5: the input ends within this line",
-        ),
-        (
-            format!("{whole}{}{{\"text\":\"x\"}}\n", header("b")),
-            "line 5: expected {\"json\":...}",
-        ),
-        (
-            format!("{whole}nonsense\n"),
-            "line 4: is not a JSON object; expected the first line of a stream",
-        ),
-        (
-            whole.replace("\"messages\":1", "\"messages\":2"),
-            "line 3: counts 2 messages",
-        ),
-        (String::new(), "is empty"),
-    ] {
-        let file = shell.file("damaged.jsonl");
-        fs::write(&file, &text).unwrap();
-        let error = shell.fails(&["import", file.to_str().unwrap(), "--replace"]);
-        assert!(error.contains(complaint) && error.contains("damaged.jsonl"), "{error}");
-        assert_eq!(messages(&server, "a"), [json!(7)]);
-        assert_eq!(server.metric("ds_streams"), 1.0);
-    }
-    let error = shell.fails(&["import", "nowhere.jsonl"]);
-    assert!(error.contains("nowhere.jsonl"), "{error}");
-    let error = shell.fails(&["import", "/"]);
-    assert!(error.contains("directory"), "{error}");
-}
-
-#[test]
-fn only_selected_streams_are_imported_and_expired_ones_are_skipped() {
-    let server = Setup::new().start();
-    let shell = Shell::to(&server);
-    let stream = |name: &str, more: &str| {
-        format!(
-            "{{\"stream\":\"{name}\",\"content_type\":\"text/plain\"{more}}}\n{{\"text\":\"{name}\"}}\n{{\"end\":true,\"bytes\":1}}\n"
-        )
-    };
-    let over = stream("o", ",\"expires_at\":\"2020-01-01T00:00:00Z\"");
-    let file = shell.file("export.jsonl");
-    fs::write(
-        &file,
-        format!("{}{}{}{over}", stream("a", ""), stream("b", ""), stream("c", "")),
-    )
-    .unwrap();
-    let file = file.to_str().unwrap();
-    shell.ok(&["import", file, "--only", "a", "c"]);
-    assert_eq!(
-        (bytes(&server, "a"), bytes(&server, "c")),
-        (b"a".to_vec(), b"c".to_vec())
-    );
-    server.get("b").send().problem(404);
-    let error = shell.fails(&["import", file, "--only", "b", "nope"]);
-    assert!(error.contains("\"nope\" is not in"), "{error}");
-    assert_eq!(bytes(&server, "b"), b"b");
-    let out = shell.ok(&["import", file]);
-    assert!(
-        out.contains("already expired: o") && out.contains("3 streams imported"),
-        "{out}"
-    );
-    server.get("o").send().problem(404);
-}
-
-#[test]
-fn an_import_without_leave_or_room_says_so() {
-    let (exported, _) = large_export();
-    let server = Setup::new().gated().with("limits.max_stream_bytes", 1000).start();
-    let shell = Shell::to(&server);
-    let file = shell.file("export.jsonl");
-    fs::write(&file, &exported).unwrap();
-    let file = file.to_str().unwrap();
-    assert!(shell.fails(&["import", file]).contains("401"));
-    let client = Shell::to(&server).by(&server.client_token("many", &["read", "write"]));
-    assert!(client.fails(&["import", file]).contains("create needs a server token"));
-    let error = Shell::to(&server).by(&server.server_token()).fails(&["import", file]);
-    assert!(error.contains("413") && error.contains("1000 bytes"), "{error}");
 }

@@ -1,4 +1,4 @@
-//! HTTP/1.1: requests are bytes written beforehand, answers are read as far as needed to check them.
+//! HTTP/1.1 with pre-encoded requests and minimal response parsing.
 
 use std::{
     io::{self, ErrorKind},
@@ -12,7 +12,7 @@ use tokio::{
 
 use super::{Response, bad};
 
-/// One kept-alive connection.
+/// One keep-alive connection.
 pub struct Http1 {
     stream: TcpStream,
     buffer: Vec<u8>,
@@ -37,7 +37,7 @@ impl Http1 {
         })
     }
 
-    /// Sends a request and reads the whole answer; the body goes to `keep`, or is only counted.
+    /// Sends a request and reads the whole response; the body goes to `keep`, or is only counted.
     pub async fn call(&mut self, request: &[u8], mut keep: Option<&mut Vec<u8>>) -> io::Result<Response> {
         self.stream.write_all(request).await?;
         let (mut response, framing) = self.head().await?;
@@ -62,13 +62,13 @@ impl Http1 {
         Ok(response)
     }
 
-    /// Sends a request and reads the answer's head; `read` yields what follows.
+    /// Sends a request and reads the response head; `read` yields the rest.
     pub async fn open_stream(&mut self, request: &[u8]) -> io::Result<Response> {
         self.stream.write_all(request).await?;
         Ok(self.head().await?.0)
     }
 
-    /// The next bytes as they come, framing included.
+    /// The next bytes as received, including framing.
     pub async fn read(&mut self) -> io::Result<&[u8]> {
         if self.start == self.end {
             self.fill().await?;
@@ -113,7 +113,7 @@ impl Http1 {
     }
 
     async fn head(&mut self) -> io::Result<(Response, Framing)> {
-        // One pass over the whole head where it is there in one piece, which is nearly always.
+        // Usually the whole head is in one buffer and needs one pass.
         let mut seen = 0;
         let length = loop {
             let waiting = &self.buffer[self.start..self.end];

@@ -1,4 +1,4 @@
-//! HTTP/2 over TLS, by hyper and rustls.
+//! HTTP/2 over TLS with hyper and rustls.
 
 use std::{
     io::{self, ErrorKind},
@@ -40,7 +40,7 @@ impl TlsClient {
     }
 }
 
-/// One connection. Its task ends with it.
+/// One connection; its task ends with it.
 pub struct Http2 {
     sender: SendRequest<Full<Bytes>>,
     task: JoinHandle<()>,

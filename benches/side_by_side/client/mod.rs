@@ -1,5 +1,5 @@
-//! The load generator's HTTP. Its own cost is not on the server's account, but it shares the
-//! machine, so it does as little as possible.
+//! The load generator's HTTP clients. Their cost does not count, but they share the machine, so
+//! they do as little as possible.
 
 mod http1;
 mod http2;
@@ -15,13 +15,13 @@ use http_body_util::Full;
 pub use self::http2::TlsClient;
 use self::{http1::Http1, http2::Http2};
 
-/// A request, encoded as far as possible beforehand.
+/// A pre-encoded request.
 pub enum Request {
     Http1(Vec<u8>),
     Http2(Box<http::Request<Full<Bytes>>>),
 }
 
-/// The parts of an answer that are checked.
+/// The checked parts of a response.
 #[derive(Debug, Default)]
 pub struct Response {
     pub status: u16,
@@ -34,19 +34,19 @@ fn bad(what: impl Into<String>) -> io::Error {
     io::Error::new(ErrorKind::InvalidData, what.into())
 }
 
-/// One kept-alive connection with one request at a time.
+/// One keep-alive connection with one request at a time.
 pub enum Connection {
     Http1(Http1),
     Http2(Http2),
 }
 
 impl Connection {
-    /// Connects by HTTP/2 over TLS where a TLS client is given, else by plain HTTP/1.1.
+    /// Connects by HTTP/2 over TLS if a TLS client is given, otherwise by plain HTTP/1.1.
     pub async fn open(address: SocketAddr, tls: Option<&TlsClient>) -> io::Result<Self> {
         Self::with_buffer(address, tls, 256 * 1024).await
     }
 
-    /// The same with a read buffer of a given size, which HTTP/2 does without.
+    /// The same with a read buffer of this size (HTTP/1.1 only).
     pub async fn with_buffer(address: SocketAddr, tls: Option<&TlsClient>, size: usize) -> io::Result<Self> {
         Ok(match tls {
             Some(tls) => Self::Http2(Http2::open(address, tls).await?),
@@ -54,7 +54,7 @@ impl Connection {
         })
     }
 
-    /// Sends a request and reads the whole answer; the body goes to `keep`, or is only counted.
+    /// Sends a request and reads the whole response; the body goes to `keep`, or is only counted.
     pub async fn call(&mut self, request: &Request, keep: Option<&mut Vec<u8>>) -> io::Result<Response> {
         match (self, request) {
             (Self::Http1(connection), Request::Http1(request)) => connection.call(request, keep).await,
@@ -63,7 +63,7 @@ impl Connection {
         }
     }
 
-    /// Sends a request and reads the answer's head; `count` sees what follows.
+    /// Sends a request and reads the response head; `count` sees the rest.
     pub async fn open_stream(&mut self, request: &Request) -> io::Result<Response> {
         match (self, request) {
             (Self::Http1(connection), Request::Http1(request)) => connection.open_stream(request).await,

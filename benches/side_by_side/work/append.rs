@@ -48,7 +48,7 @@ impl Append {
         Self::new(settings, "json", JSON, body, 32, false)
     }
 
-    /// One producer for a stream, so that its sequence numbers arrive in order.
+    /// One producer per stream, so that its sequence numbers arrive in order.
     pub fn by_producers(settings: &Settings) -> Self {
         Self::new(settings, "producer", BINARY, vec![b'x'; BODY], 32, true)
     }
@@ -119,7 +119,7 @@ impl Append {
         ])
     }
 
-    /// Every acknowledged append is there.
+    /// Checks that every acknowledged append is stored.
     pub async fn check(&self, contender: &Contender, server: &Server) -> Outcome {
         let mut connection = contender.connect(server.address).await?;
         for (stream, written) in self.plan.streams.iter().zip(&self.plan.written) {
@@ -138,7 +138,7 @@ impl Append {
 }
 
 impl Plan {
-    /// Each connection walks through the streams from a place of its own. Returns the latencies in
+    /// Each connection cycles through the streams from its own start. Returns the latencies in
     /// nanoseconds.
     async fn append(
         &self,
@@ -158,7 +158,7 @@ impl Plan {
         Ok(latencies)
     }
 
-    /// Each connection has two streams to itself.
+    /// Each connection has two streams of its own.
     async fn append_as_producers(
         &self,
         mut connection: Connection,
@@ -181,7 +181,7 @@ impl Plan {
     }
 }
 
-/// The next request goes out when the last one was answered.
+/// Sends each request after the previous response.
 fn record(latencies: &mut Vec<u32>, sent: Instant) -> Instant {
     let now = Instant::now();
     latencies.push(u32::try_from((now - sent).as_nanos()).unwrap_or(u32::MAX));

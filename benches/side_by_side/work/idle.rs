@@ -1,4 +1,4 @@
-//! Many unused streams, and a restart with them on disk.
+//! Many idle streams, and a restart with them on disk.
 
 use std::{
     path::Path,
@@ -30,13 +30,13 @@ pub struct Idle<'a> {
 }
 
 impl Idle<'_> {
-    /// Creates them, stops the server and starts it again. A server that fails on the way is
-    /// measured with the streams that it has; the failure is the second result.
+    /// Creates the streams and restarts the server. If the server fails on the way, the streams
+    /// created so far are measured, and the failure is the second result.
     pub async fn run(&self, contender: &Contender, dir: &Path) -> Outcome<(Figures, Option<String>)> {
         let server = Server::start(contender, dir).await?;
         let first = self.settings.path("idle-0");
         let mut connections = connections(contender, &server, CONNECTIONS).await?;
-        // The first few pay for what all share.
+        // The first few streams include one-time allocations.
         for (index, connection) in connections.iter_mut().enumerate() {
             let path = self.settings.path(&format!("idle-{index}"));
             send(connection, "create", &contender.create(&path, JSON)).await?;
@@ -73,7 +73,7 @@ impl Idle<'_> {
         let shortfall = results.into_iter().find_map(|(_, shortfall)| shortfall);
         let shortfall = shortfall.map(|error| format!("after {count} streams: {error}"));
         expect("idle streams", count > 0, &shortfall)?;
-        // Batches under way and their buffers are not the streams' memory.
+        // Batches in flight and their buffers are not the streams' memory.
         server.cpu_when_idle().await?;
         sleep(Duration::from_millis(500)).await;
         let memory = server.memory()?.saturating_sub(memory_before);

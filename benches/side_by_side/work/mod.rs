@@ -1,4 +1,4 @@
-//! The workloads. Each checks what the server answers, so that a broken server cannot look fast.
+//! The workloads. Each checks the responses, so that a broken server cannot look fast.
 
 mod append;
 mod idle;
@@ -32,7 +32,7 @@ pub enum Work {
 }
 
 impl Work {
-    /// Makes the streams.
+    /// Creates the streams.
     pub async fn prepare(&self, contender: &Contender, server: &Server) -> Outcome {
         match self {
             Self::Append(work) => work.prepare(contender, server).await,
@@ -73,7 +73,7 @@ impl Meter {
         })
     }
 
-    /// Server CPU of each of `count` in microseconds, and how many there were in a second.
+    /// Server CPU per operation in microseconds, and operations per second.
     async fn stop(self, server: &Server, count: u64) -> Outcome<(f64, f64)> {
         let elapsed = self.started.elapsed();
         if count == 0 {

@@ -1,4 +1,4 @@
-//! Reads a stream from its start, over and over.
+//! Reads a stream from its start, repeatedly.
 
 use std::{
     sync::{
@@ -29,7 +29,7 @@ pub struct Read {
     turns: AtomicUsize,
 }
 
-/// A read: a server may hand a large stream out in pages.
+/// A read; a server may return a large stream in pages.
 type Pages = Vec<(Request, usize)>;
 
 impl Read {

@@ -21,11 +21,11 @@ use crate::{
     row::{Measure, Settings},
 };
 
-/// Stands in every event exactly once and nowhere else in an SSE response.
+/// Occurs exactly once in every event and nowhere else in an SSE response.
 const MARK: u8 = b'~';
 /// Tasks that open the connections.
 const OPENERS: usize = 32;
-/// Longer than an event; of 15,000 readers it takes 30 MB.
+/// Larger than an event; 30 MB for 15,000 readers.
 const BUFFER: usize = 2048;
 
 pub struct Sse {

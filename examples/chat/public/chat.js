@@ -1,5 +1,5 @@
-// Reads the room's streams with @durable-streams/client. The page was rendered
-// with the messages up to an offset; from there the stream goes on.
+// Reads the room's streams with @durable-streams/client, starting at the offset up
+// to which the page was rendered.
 import { stream } from "/vendor/durable-streams-client.js"
 
 const { room, streams } = JSON.parse(document.getElementById("feed").textContent)
@@ -12,8 +12,8 @@ function show(state) {
   status.textContent = state
 }
 
-// Tokens run out. A new one is fetched a little before that, and at once when
-// the server refuses the old one.
+// Fetches a new token shortly before the old one expires, and at once if the server
+// refuses it.
 class Feed {
   constructor(streams) {
     this.streams = streams
@@ -37,8 +37,8 @@ class Feed {
 const feed = new Feed(streams)
 const pause = (milliseconds) => new Promise((resolve) => setTimeout(resolve, milliseconds))
 
-// Reads a stream for as long as the page is open, and goes on where it was
-// after whatever ended it.
+// Reads a stream while the page is open, and resumes from its offset after any
+// interruption.
 async function follow(name, offset, apply) {
   for (;;) {
     try {
@@ -61,15 +61,15 @@ async function follow(name, offset, apply) {
     } catch (error) {
       if (name === "messages") show("reconnecting")
       if (error.status === 401) await feed.renew().catch(() => {})
-      // The stream, or the part of it that this page has not seen, is gone.
+      // The stream, or unread content of it, has been removed.
       if (error.status === 410) return location.reload()
     }
     await pause(300 + Math.random() * 300)
   }
 }
 
-// Messages: an event that the page has already been rendered with names the
-// same key, and changes nothing.
+// Messages: an event that is already on the page has the same key and changes
+// nothing.
 const messages = document.getElementById("messages")
 
 function applyMessage({ key, value, headers }) {
@@ -87,8 +87,8 @@ function applyMessage({ key, value, headers }) {
   item.querySelector("span").textContent = value.body
 }
 
-// Presence: each tab says every few seconds that it is here. Who has not said
-// so for a while is gone.
+// Presence: each tab sends a heartbeat every few seconds. People without a recent
+// heartbeat are removed.
 const people = new Map()
 const list = document.getElementById("people")
 

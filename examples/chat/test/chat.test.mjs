@@ -1,9 +1,9 @@
-// The chat page in two browsers, while everything that can end a read ends it.
+// The chat page in two browsers, through everything that can end a read.
 //
 //   bin/test                                  (in examples/chat)
 //   CHROMIUM=/usr/bin/chromium SCREENSHOTS=dir bin/test
 //
-// Starts the app and the server itself, on ports of its own.
+// Starts the app and the server on free ports.
 import assert from "node:assert/strict"
 import { spawn } from "node:child_process"
 import { mkdirSync, mkdtempSync, openSync, readFileSync } from "node:fs"
@@ -19,9 +19,9 @@ const directory = mkdtempSync(path.join(os.tmpdir(), "chat-"))
 const screenshots = process.env.SCREENSHOTS ?? path.join(root, "tmp/screenshots")
 const TOKEN_SECONDS = 6
 
-// How long a condition may take on a busy machine. A job that fails while the
-// server is down is tried again after about 3, 21 and 104 seconds.
-const PATIENCE = 60_000
+// Generous for a busy machine. A job that fails while the server is down is retried
+// after about 3, 21 and 104 seconds.
+const TIMEOUT = 60_000
 const RETRIES = 180_000
 
 let env, web, streams, network, browser, ada, bob
@@ -37,7 +37,7 @@ function freePort() {
   })
 }
 
-// What lies between the browsers and the server: it can be cut.
+// A proxy between the browsers and the server, whose connections can be cut.
 class Network {
   constructor(port) {
     this.sockets = new Set()
@@ -87,7 +87,7 @@ function finished(child, name) {
 }
 
 async function waitFor(url, name) {
-  for (const deadline = Date.now() + PATIENCE; Date.now() < deadline;) {
+  for (const deadline = Date.now() + TIMEOUT; Date.now() < deadline;) {
     const ok = await fetch(url).then((response) => response.ok, () => false)
     if (ok) return
     await pause(100)
@@ -104,7 +104,7 @@ async function open(name) {
   const context = await browser.newContext({ viewport: { width: 640, height: 720 } })
   await context.addCookies([{ name: "name", value: name, url: `http://localhost:${env.PORT}` }])
   const page = await context.newPage()
-  page.setDefaultTimeout(PATIENCE)
+  page.setDefaultTimeout(TIMEOUT)
   page.on("pageerror", (error) => assert.fail(error))
   await page.goto(`http://localhost:${env.PORT}/rooms/1`)
   return page
@@ -116,7 +116,7 @@ async function say(page, text) {
   await page.waitForFunction(() => document.querySelector("[name=body]").value === "")
 }
 
-// Straight to the app, as another client would.
+// Calls the app directly, like another client.
 async function sayElsewhere(text) {
   const request = await browser.newContext().then((context) => context.request)
   const rendered = await request.get(`http://localhost:${env.PORT}/rooms/1`)
@@ -127,7 +127,7 @@ async function sayElsewhere(text) {
 
 const list = (page) => page.locator("#messages li span").allTextContents()
 
-async function shows(page, texts, timeout = PATIENCE) {
+async function shows(page, texts, timeout = TIMEOUT) {
   const deadline = Date.now() + timeout
   let seen
   do {
@@ -163,7 +163,7 @@ before(async () => {
   await waitFor(`http://127.0.0.1:${port}/up`, "web")
   browser = await chromium.launch({
     executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium",
-    timeout: PATIENCE,
+    timeout: TIMEOUT,
     args: ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"]
   })
   ada = await open("Ada")
@@ -245,7 +245,7 @@ test("a page that is loaded in between misses nothing, and all end with the same
   await shot(bob, "4-complete-bob")
 })
 
-// The two readers that the gem's README gives to applications, as they stand there.
+// The two readers of the gem's README, verbatim.
 const readme = readFileSync(path.resolve(root, "../../gem/README.md"), "utf8")
 const readers = [...readme.matchAll(/```js\n(\/\/ durable_stream\.js\n.*?)```/gs)].map(([, code]) => code)
 

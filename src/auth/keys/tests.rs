@@ -10,7 +10,7 @@ use tempfile::TempDir;
 
 use super::{key_set::KeySet, verify_key::VerifyKey};
 use crate::auth::token::{Token, TokenError};
-use crate::test_support::tokens::{STREAM, Signatory, client};
+use crate::test_support::tokens::{Issuer, STREAM, client};
 
 fn write(directory: &TempDir, name: &str, content: impl AsRef<[u8]>) -> PathBuf {
     let path = directory.path().join(name);
@@ -71,7 +71,7 @@ fn the_thumbprint_is_that_of_rfc_7638() {
 
 #[test]
 fn a_pem_file_may_hold_several_keys_and_text_around_them() {
-    let (one, two) = (Signatory::new(1), Signatory::new(2));
+    let (one, two) = (Issuer::new(1), Issuer::new(2));
     let text = format!(
         "\u{feff}old key\r\n{}\r\n\r\nnew key\r\n{}trailer",
         one.public_pem().replace('\n', "\r\n"),
@@ -87,9 +87,9 @@ fn a_pem_file_may_hold_several_keys_and_text_around_them() {
 #[test]
 fn a_directory_names_its_keys_by_file() {
     let directory = tempfile::tempdir().unwrap();
-    write(&directory, "2024.pem", Signatory::new(1).public_pem());
-    write(&directory, "2025.01.pem", Signatory::new(2).public_pem());
-    write(&directory, "2025.key", Signatory::new(2).private_pem());
+    write(&directory, "2024.pem", Issuer::new(1).public_pem());
+    write(&directory, "2025.01.pem", Issuer::new(2).public_pem());
+    write(&directory, "2025.key", Issuer::new(2).private_pem());
     write(&directory, ".2026.pem", "not looked at");
     write(&directory, "README", "not looked at");
     fs::create_dir(directory.path().join("old.pem")).unwrap();
@@ -99,8 +99,8 @@ fn a_directory_names_its_keys_by_file() {
 
 #[test]
 fn a_jwks_gives_its_usable_keys() {
-    let with = |signatory: u8, extra: Value| {
-        let mut jwk = Signatory::new(signatory).jwk();
+    let with = |issuer: u8, extra: Value| {
+        let mut jwk = Issuer::new(issuer).jwk();
         jwk.as_object_mut().unwrap().extend(extra.as_object().unwrap().clone());
         jwk
     };
@@ -128,7 +128,7 @@ fn a_jwks_gives_its_usable_keys() {
 fn an_unusable_file_is_named_with_the_remedy() {
     let p384 = EcdsaKeyPair::generate(&ECDSA_P384_SHA384_FIXED_SIGNING).unwrap();
     let ed = Ed25519KeyPair::generate().unwrap();
-    let good = Signatory::new(1);
+    let good = Issuer::new(1);
     let mut private_jwk = good.jwk();
     private_jwk["d"] = json!("AAAA");
     let mut off_curve = good.jwk();
@@ -195,14 +195,14 @@ fn missing_files_are_named() {
     assert!(error(directory.path()).contains("holds no *.pem file"));
     let large = write(&directory, "large", vec![b'\n'; 1024 * 1024 + 1]);
     assert!(error(&large).contains("larger than 1 MiB"));
-    write(&directory, "bad.pem", Signatory::new(1).private_pem());
+    write(&directory, "bad.pem", Issuer::new(1).private_pem());
     assert!(error(directory.path()).contains("bad.pem: this is a private key"));
 }
 
 #[test]
 fn kid_selects_among_several_keys() {
     let directory = tempfile::tempdir().unwrap();
-    let (one, two) = (Signatory::new(1), Signatory::new(2));
+    let (one, two) = (Issuer::new(1), Issuer::new(2));
     write(&directory, "one.pem", one.public_pem());
     write(&directory, "two.pem", two.public_pem());
     let set = KeySet::load(directory.path()).unwrap();
@@ -222,37 +222,34 @@ fn kid_selects_among_several_keys() {
     assert_eq!(verify(one.token_with_kid("", &claims)), Err(TokenError::UnknownKey));
     // Without a kid every key is tried.
     assert_eq!(verify(two.token(&claims)), Ok(()));
-    assert_eq!(verify(Signatory::new(3).token(&claims)), Err(TokenError::Signature));
+    assert_eq!(verify(Issuer::new(3).token(&claims)), Err(TokenError::Signature));
 }
 
 #[test]
 fn a_token_is_checked_against_a_few_keys_at_most() {
     let claims = client(100, STREAM, &["read"]);
     let pems =
-        |seeds: std::ops::RangeInclusive<u8>| seeds.map(|seed| Signatory::new(seed).public_pem()).collect::<String>();
+        |seeds: std::ops::RangeInclusive<u8>| seeds.map(|seed| Issuer::new(seed).public_pem()).collect::<String>();
     let checks = |set: &KeySet, token: String| Token::parse(&token).unwrap().signer(set).map(|_| ());
     let tried = |set: &KeySet, kid: Option<&str>| set.for_kid(kid).map(|keys| keys.len());
 
     let four = load(pems(1..=4)).unwrap();
     assert_eq!(tried(&four, None), Ok(4));
-    assert_eq!(checks(&four, Signatory::new(4).token(&claims)), Ok(()));
+    assert_eq!(checks(&four, Issuer::new(4).token(&claims)), Ok(()));
     assert_eq!(tried(&four, Some("unknown")), Err(TokenError::UnknownKey));
 
     let twenty = load(pems(1..=20)).unwrap();
     assert_eq!(
-        checks(&twenty, Signatory::new(1).token(&claims)),
+        checks(&twenty, Issuer::new(1).token(&claims)),
         Err(TokenError::KidMissing)
     );
     let kid = twenty.keys[19].kid().to_owned();
     assert_eq!(tried(&twenty, Some(&kid)), Ok(1));
-    assert_eq!(
-        checks(&twenty, Signatory::new(20).token_with_kid(&kid, &claims)),
-        Ok(())
-    );
+    assert_eq!(checks(&twenty, Issuer::new(20).token_with_kid(&kid, &claims)), Ok(()));
 
     // Keys of one kid: at most as many as are tried, and each key once.
     let jwk = |seed: u8| {
-        let mut jwk = Signatory::new(seed).jwk();
+        let mut jwk = Issuer::new(seed).jwk();
         jwk["kid"] = json!("same");
         jwk
     };
@@ -268,8 +265,8 @@ fn a_token_is_checked_against_a_few_keys_at_most() {
 
 #[test]
 fn an_unusable_member_is_left_out_and_the_others_count() {
-    let good = Signatory::new(1);
-    let mut private = Signatory::new(2).jwk();
+    let good = Issuer::new(1);
+    let mut private = Issuer::new(2).jwk();
     private["d"] = json!("c2VjcmV0");
     let mut off_curve = good.jwk();
     off_curve["y"] = off_curve["x"].clone();
@@ -299,8 +296,8 @@ fn an_unusable_member_is_left_out_and_the_others_count() {
 #[test]
 fn an_unusable_file_of_a_directory_is_left_out() {
     let directory = tempfile::tempdir().unwrap();
-    write(&directory, "good.pem", Signatory::new(1).public_pem());
-    write(&directory, "private.pem", Signatory::new(2).private_pem());
+    write(&directory, "good.pem", Issuer::new(1).public_pem());
+    write(&directory, "private.pem", Issuer::new(2).private_pem());
     write(&directory, "garbage.pem", "garbage");
     write(&directory, "large.pem", vec![b'\n'; 1024 * 1024 + 1]);
     write(&directory, "rsa.pem", spki(RSA, b"x"));
@@ -310,7 +307,7 @@ fn an_unusable_file_of_a_directory_is_left_out() {
     assert_eq!(kids(&set), ["good"]);
     let notes: Vec<_> = set.notes().collect();
     assert_eq!(notes.len(), 6, "{notes:?}");
-    let private = Signatory::new(2).private_pem();
+    let private = Issuer::new(2).private_pem();
     let secret = private.lines().nth(1).unwrap();
     assert!(notes.iter().all(|note| !note.contains(secret)));
 }

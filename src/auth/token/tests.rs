@@ -2,19 +2,19 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::protocol::NameError;
-use crate::test_support::tokens::{AUDIENCE, ISSUER, STREAM, Signatory, client, server, with};
+use crate::test_support::tokens::{AUDIENCE, ISSUER, Issuer, STREAM, client, server, with};
 
 const NOW: u64 = 1_800_000_000;
 
 fn keys() -> KeySet {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("verify_key.pem");
-    std::fs::write(&path, Signatory::new(1).public_pem()).unwrap();
+    std::fs::write(&path, Issuer::new(1).public_pem()).unwrap();
     KeySet::load(&path).unwrap()
 }
 
 fn check(claims: &Value, config: &AuthConfig) -> Result<u64, TokenError> {
-    let token = Signatory::new(1).token(claims);
+    let token = Issuer::new(1).token(claims);
     Token::parse(&token)?
         .verify(&keys(), config, NOW)
         .map(|verified| verified.expires_at())
@@ -100,7 +100,7 @@ fn issuer_and_audience_count_only_when_configured() {
 
 #[test]
 fn unsigned_claims_are_not_judged() {
-    let token = Signatory::new(2).token(&json!({"exp": "nonsense"}));
+    let token = Issuer::new(2).token(&json!({"exp": "nonsense"}));
     let token = Token::parse(&token).unwrap();
     assert_eq!(token.verify(&keys(), &strict(), NOW), Err(TokenError::Signature));
 }

@@ -10,7 +10,7 @@ use crate::{
     auth::TokenError,
     clock::Clock,
     file_watcher::Check,
-    test_support::tokens::{STREAM, Signatory, client},
+    test_support::tokens::{Issuer, STREAM, client},
 };
 
 struct Setup {
@@ -20,10 +20,10 @@ struct Setup {
 }
 
 impl Setup {
-    fn new(signatory: &Signatory) -> Self {
+    fn new(issuer: &Issuer) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("verify_key.pem");
-        fs::write(&path, signatory.public_pem()).unwrap();
+        fs::write(&path, issuer.public_pem()).unwrap();
         let authenticator = Authenticator::load(
             &AuthConfig {
                 verify_key: path.clone(),
@@ -39,15 +39,15 @@ impl Setup {
         }
     }
 
-    fn holds(&self, signatory: &Signatory) -> bool {
-        let token = signatory.token(&client(Clock::system().secs(), STREAM, &["read"]));
+    fn holds(&self, issuer: &Issuer) -> bool {
+        let token = issuer.token(&client(Clock::system().secs(), STREAM, &["read"]));
         self.authenticator.verify(&token).is_ok()
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn new_keys_replace_old_ones_and_what_they_had_verified() {
-    let (old, new) = (Signatory::new(1), Signatory::new(2));
+    let (old, new) = (Issuer::new(1), Issuer::new(2));
     let setup = Setup::new(&old);
     let mut watcher = KeyReloader::watcher(&setup.authenticator);
     let token = old.token(&client(Clock::system().secs(), STREAM, &["read"]));
@@ -64,7 +64,7 @@ async fn new_keys_replace_old_ones_and_what_they_had_verified() {
 
 #[tokio::test(start_paused = true)]
 async fn a_token_verified_while_the_keys_change_is_not_remembered_under_the_new_ones() {
-    let (old, new) = (Signatory::new(1), Signatory::new(2));
+    let (old, new) = (Issuer::new(1), Issuer::new(2));
     let setup = Setup::new(&old);
     let mut watcher = KeyReloader::watcher(&setup.authenticator);
     // What `verify_at` holds on to between checking and remembering.
@@ -79,7 +79,7 @@ async fn a_token_verified_while_the_keys_change_is_not_remembered_under_the_new_
 
 #[tokio::test(start_paused = true)]
 async fn a_broken_file_keeps_the_old_keys_and_is_reported_once() {
-    let old = Signatory::new(1);
+    let old = Issuer::new(1);
     let setup = Setup::new(&old);
     let mut watcher = KeyReloader::watcher(&setup.authenticator);
     for broken in ["", "garbage", &old.private_pem()] {
@@ -98,7 +98,7 @@ async fn a_broken_file_keeps_the_old_keys_and_is_reported_once() {
 
 #[tokio::test(start_paused = true)]
 async fn the_watch_picks_up_changes_and_ends_with_the_authenticator() {
-    let (old, new) = (Signatory::new(1), Signatory::new(2));
+    let (old, new) = (Issuer::new(1), Issuer::new(2));
     let setup = Setup::new(&old);
     let watch = tokio::spawn(Arc::clone(&setup.authenticator).watch());
     fs::write(&setup.path, old.public_pem() + &new.public_pem()).unwrap();
@@ -120,7 +120,7 @@ async fn a_directory_keeps_what_is_there_and_withdraws_what_is_gone() {
     let directory = tempfile::tempdir().unwrap();
     let write = |name: &str, content: &str| fs::write(directory.path().join(name), content).unwrap();
     let remove = |name: &str| fs::remove_file(directory.path().join(name)).unwrap();
-    let (one, two) = (Signatory::new(1), Signatory::new(2));
+    let (one, two) = (Issuer::new(1), Issuer::new(2));
     write("one.pem", &one.public_pem());
     write("two.pem", &two.public_pem());
     let authenticator = Authenticator::load(
@@ -141,7 +141,7 @@ async fn a_directory_keeps_what_is_there_and_withdraws_what_is_gone() {
     assert_eq!(watcher.check().await, Check::Changed(Change::Kept));
     assert_eq!(kids().len(), 2);
     // A private key by mistake: no new key, and the other one is still withdrawn.
-    write("three.pem", &Signatory::new(3).private_pem());
+    write("three.pem", &Issuer::new(3).private_pem());
     remove("two.pem");
     assert_eq!(watcher.check().await, Check::Changed(Change::Replaced));
     assert_eq!(kids(), ["one"]);
@@ -150,7 +150,7 @@ async fn a_directory_keeps_what_is_there_and_withdraws_what_is_gone() {
     write("one.pem", &one.public_pem());
     assert_eq!(watcher.check().await, Check::Changed(Change::Kept));
     assert!(!kept.key_withdrawn().is_cancelled());
-    write("one.pem", &Signatory::new(4).public_pem());
+    write("one.pem", &Issuer::new(4).public_pem());
     assert_eq!(watcher.check().await, Check::Changed(Change::Replaced));
     assert!(kept.key_withdrawn().is_cancelled());
 
@@ -169,7 +169,7 @@ async fn a_directory_keeps_what_is_there_and_withdraws_what_is_gone() {
 async fn a_jwks_withdraws_what_it_no_longer_holds() {
     let jwks = |members: &[serde_json::Value]| serde_json::json!({"keys": members}).to_string();
     let member = |seed: u8| {
-        let mut jwk = Signatory::new(seed).jwk();
+        let mut jwk = Issuer::new(seed).jwk();
         jwk["kid"] = seed.to_string().into();
         jwk
     };
@@ -204,10 +204,10 @@ async fn a_jwks_withdraws_what_it_no_longer_holds() {
 async fn a_mounted_secret_is_swapped_by_its_symlink() {
     let directory = tempfile::tempdir().unwrap();
     let at = |name: &str| directory.path().join(name);
-    let (old, new) = (Signatory::new(1), Signatory::new(2));
-    for (data, signatory) in [("..1", &old), ("..2", &new)] {
+    let (old, new) = (Issuer::new(1), Issuer::new(2));
+    for (data, issuer) in [("..1", &old), ("..2", &new)] {
         fs::create_dir(at(data)).unwrap();
-        fs::write(at(data).join("main.pem"), signatory.public_pem()).unwrap();
+        fs::write(at(data).join("main.pem"), issuer.public_pem()).unwrap();
     }
     std::os::unix::fs::symlink("..1", at("..data")).unwrap();
     std::os::unix::fs::symlink("..data/main.pem", at("main.pem")).unwrap();
@@ -223,8 +223,8 @@ async fn a_mounted_secret_is_swapped_by_its_symlink() {
     std::os::unix::fs::symlink("..2", at("..new")).unwrap();
     fs::rename(at("..new"), at("..data")).unwrap();
     assert_eq!(watcher.check().await, Check::Changed(Change::Replaced));
-    let holds = |signatory: &Signatory| {
-        let token = signatory.token(&client(Clock::system().secs(), STREAM, &["read"]));
+    let holds = |issuer: &Issuer| {
+        let token = issuer.token(&client(Clock::system().secs(), STREAM, &["read"]));
         authenticator.verify(&token).is_ok()
     };
     assert!(holds(&new) && !holds(&old));

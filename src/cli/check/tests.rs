@@ -3,7 +3,7 @@ use std::{collections::BTreeMap, fs, path::Path};
 use crate::cli::{config_args::ConfigArgs, error::CliError, *};
 use crate::config::*;
 use crate::startup::{Phase, StartupError};
-use crate::test_support::tokens::Signatory;
+use crate::test_support::tokens::Issuer;
 
 fn options(directory: &Path, config: &str) -> ConfigLoadOptions {
     let path = directory.join("server.toml");
@@ -29,7 +29,7 @@ fn check(directory: &Path, config: &str) -> Result<String, StartupError> {
 fn check_says_what_it_found() {
     let directory = tempfile::tempdir().unwrap();
     let key = directory.path().join("key.pem");
-    fs::write(&key, Signatory::new(1).public_pem()).unwrap();
+    fs::write(&key, Issuer::new(1).public_pem()).unwrap();
     let config = format!(
         "[auth]\nverify_key = {key:?}\n[internal]\nport = 1\nbind = \"10.0.0.5\"\nallowed_ips = [\"10.0.0.4\"]\n[storage]\nmode = \"acid\"\n"
     );
@@ -147,7 +147,7 @@ fn check_looks_into_the_keys() {
     assert_eq!(error.exit_code(), 78);
     fs::write(
         &key,
-        serde_json::json!({"keys": [{"kid": "x"}, Signatory::new(1).jwk()]}).to_string(),
+        serde_json::json!({"keys": [{"kid": "x"}, Issuer::new(1).jwk()]}).to_string(),
     )
     .unwrap();
     let text = check(directory.path(), &config).unwrap();

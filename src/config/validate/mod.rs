@@ -176,6 +176,8 @@ impl Checker<'_> {
         const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
         let filter = &self.config.observability.rust_log;
         let keys = ["observability.rust_log"];
+        // Without the feature `cli` nothing here installs a subscriber.
+        #[cfg(feature = "cli")]
         if let Err(error) = tracing_subscriber::EnvFilter::builder().parse(filter) {
             self.fail(&keys, format!("{} is not a log filter: {error}", quote(filter)));
             return;

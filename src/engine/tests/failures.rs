@@ -9,7 +9,7 @@ const NOW: Millis = 1_700_000_000_000;
 
 #[tokio::test]
 async fn a_failed_commit_is_reported_and_leaves_nothing() {
-    let storage = Faulty::new(0);
+    let storage = FailingStore::new(0);
     let engine = start(Arc::clone(&storage) as _);
     let stream = name("a");
     engine.create(&stream, plain()).await.unwrap();
@@ -27,7 +27,7 @@ async fn a_failed_commit_is_reported_and_leaves_nothing() {
 
 #[tokio::test]
 async fn a_change_that_landed_in_spite_of_a_failure_is_published() {
-    let storage = Faulty::new(0);
+    let storage = FailingStore::new(0);
     let engine = start(Arc::clone(&storage) as _);
     let stream = name("a");
     engine.create(&stream, plain()).await.unwrap();
@@ -45,7 +45,7 @@ async fn a_change_that_landed_in_spite_of_a_failure_is_published() {
 
 #[tokio::test]
 async fn a_stream_that_another_writer_moved_does_not_stop_the_others() {
-    let storage = Faulty::new(0);
+    let storage = FailingStore::new(0);
     let (one, two) = (start(Arc::clone(&storage) as _), start(Arc::clone(&storage) as _));
     let (stream, other) = (name("a"), name("b"));
     one.create(&stream, plain()).await.unwrap();
@@ -59,7 +59,7 @@ async fn a_stream_that_another_writer_moved_does_not_stop_the_others() {
 
 #[tokio::test]
 async fn a_command_that_does_not_fit_does_not_fail_its_batch() {
-    let storage = Faulty::new(4096);
+    let storage = FailingStore::new(4096);
     let engine = start(Arc::clone(&storage) as _);
     let stream = name("a");
     engine.create(&stream, plain()).await.unwrap();
@@ -77,7 +77,7 @@ async fn a_command_that_does_not_fit_does_not_fail_its_batch() {
 
 #[tokio::test]
 async fn a_committer_that_panics_keeps_nobody_waiting() {
-    let storage = Faulty::new(0);
+    let storage = FailingStore::new(0);
     let engine = start(Arc::clone(&storage) as _);
     let stream = name("a");
     engine.create(&stream, plain()).await.unwrap();
@@ -91,7 +91,7 @@ async fn a_committer_that_panics_keeps_nobody_waiting() {
 
 #[tokio::test]
 async fn a_delete_that_cannot_read_the_source_changes_nothing() {
-    let storage = Faulty::new(0);
+    let storage = FailingStore::new(0);
     let engine = start(Arc::clone(&storage) as _);
     let (source, fork) = (name("source"), name("fork"));
     engine.create(&source, plain()).await.unwrap();
@@ -109,7 +109,7 @@ async fn a_delete_that_cannot_read_the_source_changes_nothing() {
 
 #[tokio::test]
 async fn a_read_that_a_delete_overtakes_finds_nothing() {
-    let storage = Faulty::new(0);
+    let storage = FailingStore::new(0);
     let engine = start(Arc::clone(&storage) as _);
     let stream = name("a");
     engine.create(&stream, plain()).await.unwrap();
@@ -127,7 +127,7 @@ async fn a_read_that_a_delete_overtakes_finds_nothing() {
 
 #[tokio::test(start_paused = true)]
 async fn streams_that_end_together_share_commits() {
-    let (storage, clock) = (Faulty::new(0), Clock::manual(NOW));
+    let (storage, clock) = (FailingStore::new(0), Clock::manual(NOW));
     let engine = start_at(Arc::clone(&storage) as _, &clock);
 
     for number in 0..100 {
@@ -143,7 +143,7 @@ async fn streams_that_end_together_share_commits() {
 
 #[tokio::test(start_paused = true)]
 async fn a_source_that_ended_is_gone_and_not_unknown() {
-    let (storage, clock) = (Faulty::new(0), Clock::manual(NOW));
+    let (storage, clock) = (FailingStore::new(0), Clock::manual(NOW));
     let engine = start_at(Arc::clone(&storage) as _, &clock);
     let (source, fork) = (name("source"), name("fork"));
     engine.create(&source, expiring(NOW + 200)).await.unwrap();
@@ -159,7 +159,7 @@ async fn a_source_that_ended_is_gone_and_not_unknown() {
 
 #[tokio::test]
 async fn a_stop_stores_when_streams_were_read() {
-    let (storage, clock) = (Faulty::new(0), Clock::manual(NOW));
+    let (storage, clock) = (FailingStore::new(0), Clock::manual(NOW));
     let engine = start_at(Arc::clone(&storage) as _, &clock);
     let stream = name("a");
     let request = CreateRequest {
@@ -191,7 +191,7 @@ async fn produce(engine: &Engine, stream: &StreamName, seq: u64) -> Result<Appen
 
 #[tokio::test]
 async fn a_producer_stands_where_the_store_says_after_a_failed_commit() {
-    let storage = Faulty::new(0);
+    let storage = FailingStore::new(0);
     let engine = start(Arc::clone(&storage) as _);
     let stream = name("a");
     engine.create(&stream, plain()).await.unwrap();
@@ -206,7 +206,7 @@ async fn a_producer_stands_where_the_store_says_after_a_failed_commit() {
 
 #[tokio::test]
 async fn a_stream_created_anew_knows_no_producers() {
-    let storage = Faulty::new(0);
+    let storage = FailingStore::new(0);
     let engine = start(Arc::clone(&storage) as _);
     let stream = name("a");
     for _ in 0..2 {

@@ -62,8 +62,6 @@ pub(super) struct FailingStore {
     swept: Notify,
 }
 
-pub(super) use FailingStore as Faulty;
-
 impl FailingStore {
     pub fn new(max_bytes: u64) -> Arc<Self> {
         Self::over(InMemoryStorage::new(max_bytes))

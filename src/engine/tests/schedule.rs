@@ -82,7 +82,7 @@ impl Subject {
     }
 
     /// After a failure, takes over what the store has.
-    fn reset(&mut self, storage: &Faulty) {
+    fn reset(&mut self, storage: &FailingStore) {
         self.model = storage.inner.get(&self.stream).unwrap().map(|stored| {
             let earliest = stored.record.earliest();
             let bytes = storage.inner.read(stored.record.id, earliest..stored.tail).unwrap();
@@ -166,7 +166,7 @@ async fn perform_together(engine: &Engine, subjects: &[Subject], steps: &[Step])
 /// Runs a schedule. Returns everything that was seen.
 async fn run(seed: u64, faults: bool) -> Vec<(Outcome, Option<String>)> {
     let random = Random::seeded(seed);
-    let storage = Faulty::new(0);
+    let storage = FailingStore::new(0);
     let engine = start_at(Arc::clone(&storage) as _, &Clock::manual(1_000_000));
     let mut subjects: Vec<Subject> = (0..STREAMS).map(Subject::new).collect();
     let mut seen = Vec::new();

@@ -29,7 +29,7 @@ async fn say(engine: &Engine, name: &StreamName, content_type: &str, body: &str)
 }
 
 /// Has `meanwhile` done when the next read has found out where to read, and before it reads.
-fn during_next_read<F>(storage: &Arc<Faulty>, meanwhile: F)
+fn during_next_read<F>(storage: &Arc<FailingStore>, meanwhile: F)
 where
     F: Future<Output = ()> + Send + 'static,
 {
@@ -43,7 +43,7 @@ where
 
 #[tokio::test]
 async fn a_reader_from_the_beginning_finds_the_one_there_is() {
-    let storage = Faulty::new(0);
+    let storage = FailingStore::new(0);
     let engine = start(Arc::clone(&storage) as _);
     let grow = |stream: &StreamName, text: &'static str| {
         let (engine, stream) = (engine.clone(), stream.clone());
@@ -73,7 +73,7 @@ async fn a_reader_from_the_beginning_finds_the_one_there_is() {
 
 #[tokio::test]
 async fn a_reader_at_what_becomes_the_earliest_position_reads_on() {
-    let storage = Faulty::new(0);
+    let storage = FailingStore::new(0);
     let engine = start(Arc::clone(&storage) as _);
     let stream = name("a");
     engine.create(&stream, keeping(8, "application/json")).await.unwrap();
@@ -97,7 +97,7 @@ async fn a_reader_at_what_becomes_the_earliest_position_reads_on() {
 async fn a_reader_of_the_last_fork_is_not_given_the_hole_where_its_bytes_were() {
     const LEN: usize = 200_000;
     let dir = scratch();
-    let storage = Faulty::over(FileStorage::open(dir.path(), false, 4).unwrap());
+    let storage = FailingStore::over(FileStorage::open(dir.path(), false, 4).unwrap());
     let engine = start(Arc::clone(&storage) as _);
     let (source, fork) = (name("source"), name("fork"));
     engine.create(&source, keeping(10, "text/plain")).await.unwrap();

@@ -1,6 +1,5 @@
-// The server is killed without warning while the official client writes and reads, and started
-// again on the same data: nothing that was acknowledged is lost, nothing is there twice, and
-// every reader goes on from its offset.
+// Kills the server while the official client writes and reads, and restarts it on the same data:
+// nothing acknowledged is lost or duplicated, and every reader resumes from its offset.
 
 import assert from "node:assert/strict"
 import { setMaxListeners } from "node:events"
@@ -14,7 +13,7 @@ import { App, BACKENDS, PEER, QUICK_BACKOFF, Reader, readAll } from "./harness.m
 const KILLS = 4
 const CONTENT_TYPE = "application/json"
 
-/** A fetch that notes the items of every append that was answered with success. */
+/** A fetch that records the items of every successful append. */
 function noting(acknowledged, plainFetch) {
   return async (url, init) => {
     const response = await plainFetch(url, init)
@@ -24,8 +23,8 @@ function noting(acknowledged, plainFetch) {
 }
 
 /**
- * A fetch that repeats a request until it is answered, and hands every answer below 500 on:
- * the producer has a use of its own for some of those.
+ * A fetch that retries until a response arrives, and returns every response below 500, because
+ * the producer handles some of them itself.
  */
 function repeating(signal) {
   return async (url, init) => {
@@ -42,7 +41,7 @@ function repeating(signal) {
   }
 }
 
-/** What `promise` yields, or an error that says `what` when it takes too long. */
+/** The value of `promise`, or an error with `what` after a timeout. */
 async function within(milliseconds, promise, what) {
   const cancel = new AbortController()
   const late = sleep(milliseconds, null, { signal: cancel.signal }).then(
@@ -56,7 +55,7 @@ async function within(milliseconds, promise, what) {
   }
 }
 
-/** Writes through the client's idempotent producer, which repeats what was not acknowledged. */
+/** Writes with the client's idempotent producer, which retries unacknowledged appends. */
 async function produce(app, name, { stopped, abandoned }, acknowledged) {
   const handle = new DurableStream({ url: app.internalUrl(name), headers: app.headers, contentType: CONTENT_TYPE })
   const errors = []
@@ -64,7 +63,7 @@ async function produce(app, name, { stopped, abandoned }, acknowledged) {
   const producer = new IdempotentProducer(handle, `producer of ${name}`, {
     lingerMs: 1,
     maxInFlight: 5,
-    // The producer leaves repeating to its fetch.
+    // The producer leaves retries to its fetch.
     fetch: noting(acknowledged, async (url, init) => {
       const response = await repeating(abandoned)(url, init)
       if (!response.ok) {
@@ -86,7 +85,7 @@ async function produce(app, name, { stopped, abandoned }, acknowledged) {
   return n
 }
 
-/** Writes each item once, without repeating: what was not acknowledged may be there or not. */
+/** Writes each item once, without retries: an unacknowledged item may be stored or not. */
 async function appendOnce(app, name, { stopped, abandoned }, acknowledged) {
   const handle = new DurableStream({
     url: app.internalUrl(name),
@@ -110,14 +109,14 @@ for (const backend of BACKENDS.filter((name) => name !== "memory")) {
       const app = await App.start(backend)
       const stop = new AbortController()
       const abandon = new AbortController()
-      // Every request under way listens to it.
+      // Every request in flight listens to it.
       setMaxListeners(0, abandon.signal)
       const signals = { stopped: stop.signal, abandoned: abandon.signal }
       let writing = []
       const readers = []
       try {
         const streams = []
-        // The official server forgets its producers in a crash.
+        // The official server loses its producers in a crash.
         const writers = PEER ? [appendOnce] : [produce, appendOnce]
         for (const [index, write] of [...writers, ...writers, ...writers].entries()) {
           const name = `gid://app/Crash/${index}/events`

@@ -1,5 +1,5 @@
-// What the client tests share: a server, tokens and URLs as an app would hand them out, and
-// readers that go on from their offset the way a browser does.
+// Shared by the client tests: a server, tokens and URLs as an app issues them, and readers that
+// resume from their offset like a browser.
 
 import { mkdtempSync, rmSync } from "node:fs"
 import { tmpdir } from "node:os"
@@ -12,9 +12,9 @@ import { Server, findBinary } from "../lib/server.mjs"
 import { clientToken, serverToken } from "../lib/tokens.mjs"
 
 export const BINARY = findBinary(process.env.CLIENTS_BINARY)
-/** The official Rust server in our place: it has no gate and no internal listener. */
+/** The official Rust server instead of ours; it has no gate and no internal listener. */
 export const PEER = process.env.CLIENTS_PEER === "1"
-/** A Python that has the official client. */
+/** A Python with the official client. */
 export const PYTHON = process.env.CLIENTS_PYTHON ?? "python3"
 export const BACKENDS = (process.env.CLIENTS_BACKENDS ?? "memory acid file-fast file-durable").split(" ")
 export const QUICK_BACKOFF = { initialDelay: 20, maxDelay: 250, multiplier: 1.5 }
@@ -39,17 +39,17 @@ export class App {
     rmSync(this.workDir, { recursive: true, force: true })
   }
 
-  /** Where the app's own servers write. */
+  /** The URL that app servers write to. */
   internalUrl(name) {
     return `${this.server.internalUrl}/v1/stream/${name}`
   }
 
-  /** Where a browser would reach the stream, without a token. */
+  /** The public URL of the stream, without a token. */
   publicUrl(name) {
     return `${this.server.publicUrl}/v1/stream/${name}`
   }
 
-  /** What a browser gets. */
+  /** The signed URL for a browser. */
   signedUrl(name, permissions = ["read"]) {
     const token = PEER ? "none" : clientToken(this.server.privateKey, name, permissions)
     return `${this.publicUrl(name)}?token=${token}`
@@ -60,15 +60,15 @@ export class App {
   }
 }
 
-/** Everything in the stream, read in one go from the start. */
+/** The whole stream, in a single read from the start. */
 export async function readAll(url) {
   const response = await stream({ url, offset: "-1", live: false })
   return response.json()
 }
 
 /**
- * Reads on and on, from its own offset whenever a read ends or breaks, as an app does that
- * keeps the offset of the last batch it has handled.
+ * Reads continuously and resumes from its offset after any interruption, like an app that stores
+ * the offset of the last batch it has handled.
  */
 export class Reader {
   items = []
@@ -101,7 +101,7 @@ export class Reader {
         await response.closed
       } catch (error) {
         if (this.#stop.signal.aborted) return
-        // A refusal would only repeat itself: the reader must not hide it by trying on.
+        // A refusal is permanent, so the reader must not hide it by retrying.
         if (error.status >= 400 && error.status < 500) throw error
       }
       this.reopened++

@@ -29,7 +29,7 @@ async function until(condition, what, timeout = 20_000) {
   }
 }
 
-/** A document that is kept up to date, and its end. */
+/** A synchronized document, and a function that closes it. */
 async function openDocument(baseUrl, docId) {
   const doc = new Y.Doc()
   const errors = []
@@ -100,7 +100,7 @@ for (const backend of BACKENDS) {
         assert.ok(written.length > 2_500_000)
         const index = `${app.server.internalUrl}/v1/stream/yjs/app/docs/book/.index`
         await until(async () => (await fetch(index, { headers: app.headers })).ok, "a compaction")
-        // One that begins with the snapshot, and sees what comes after it.
+        // A client that starts from the snapshot and gets later updates.
         const reader = await openDocument(baseUrl, "book")
         open.push(reader)
         await reader.synced()
@@ -127,7 +127,7 @@ for (const backend of BACKENDS) {
       const target = { writeUrl: app.internalUrl(name), readUrl, headers: app.headers }
       const transport = createDurableChatTransport({
         api: "http://app.test/api/chat",
-        // The app's own endpoints: a new message, and the way back to a reply under way.
+        // The app's own endpoints: a new message, and resuming a reply in progress.
         fetchClient: (_url, { method }) =>
           method === "POST"
             ? toDurableStreamResponse({ source: source(), stream: target })

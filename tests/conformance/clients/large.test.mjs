@@ -1,5 +1,5 @@
-// Streams larger than any page, read by the official clients in one go: without live mode they
-// read once and take what comes for everything.
+// Large streams read by the official clients without live mode: they read once and assume that
+// the response is complete.
 
 import assert from "node:assert/strict"
 import { execFile } from "node:child_process"

@@ -1,5 +1,5 @@
-// The official client as an app uses it: the app's server writes on the internal port, browsers
-// read by signed URL on the public one.
+// The official client in a typical app: the app server writes on the internal port, browsers read
+// by signed URL on the public one.
 
 import assert from "node:assert/strict"
 import { after, before, describe, test } from "node:test"

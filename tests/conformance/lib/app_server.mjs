@@ -1,12 +1,12 @@
-// Plays the app server: creates, writes and reads streams by the internal listener, over and
-// over, for as long as clients are busy on the public one.
+// Simulates the app server: creates, writes and reads streams on the internal listener in a loop
+// while clients use the public one.
 
 import { Agent, request } from "node:http"
 
 import { serverToken } from "./tokens.mjs"
 
 export class AppServer {
-  /** Where it comes from: the server's log tells its requests from the clients' by this. */
+  /** Its source address, which distinguishes its requests from the clients' in the server's log. */
   static ADDRESS = "127.0.0.7"
 
   constructor(server) {
@@ -55,7 +55,7 @@ export class AppServer {
     })
   }
 
-  /** Lets the last round end; what went wrong. */
+  /** Waits for the last round; returns the failures. */
   async stop() {
     this.stopping = true
     await this.done

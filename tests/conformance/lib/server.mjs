@@ -1,5 +1,5 @@
-// Starts and stops the server under test. Everything it needs (ports, data directory, keys,
-// log file) is its own, so that any number of them run beside each other.
+// Starts and stops the server under test. Each has its own ports, data directory, keys and log
+// file, so that several can run at the same time.
 
 import { execFileSync, spawn } from "node:child_process"
 import { closeSync, existsSync, mkdirSync, openSync, readFileSync } from "node:fs"
@@ -12,7 +12,7 @@ import { AUDIENCE, ISSUER, generateKeys } from "./tokens.mjs"
 export const REPOSITORY = resolve(import.meta.dirname, "../../..")
 export const LONG_POLL_TIMEOUT_SECS = 1
 
-/** The server binary: the given one, else the newest build there is. */
+/** The server binary: the given one, or the newest build. */
 export function findBinary(given) {
   const candidates = given
     ? [resolve(given)]
@@ -24,7 +24,7 @@ export function findBinary(given) {
 
 const handedOut = new Set()
 
-/** A port that nobody listens on, below the range that outgoing connections draw theirs from. */
+/** A free port below the ephemeral range. */
 export async function freePort() {
   for (let attempt = 0; attempt < 200; attempt++) {
     const port = 15000 + Math.floor(Math.random() * 15000)
@@ -42,7 +42,7 @@ export async function freePort() {
   throw new Error("found no free port in 200 tries")
 }
 
-/** The caller's environment without its own DS_* settings, which are not the test's business. */
+/** The caller's environment without DS_* settings. */
 function cleanEnvironment(extra) {
   const own = Object.entries(process.env).filter(([name]) => !name.startsWith("DS_") && name !== "RUST_LOG")
   return { ...Object.fromEntries(own), ...extra }
@@ -54,10 +54,10 @@ export class Server {
    * @param {string} options.binary
    * @param {string} options.workDir  for data, keys and log
    * @param {string} options.mode     memory, acid, file-fast or file-durable
-   * @param {boolean} options.gate    whether tokens are asked for
+   * @param {boolean} options.gate    whether tokens are required
    * @param {boolean} [options.internal] whether there is an internal listener
    * @param {boolean} [options.tls]   TLS with HTTP/2 on the public listener; needs an internal one
-   * @param {boolean} [options.peer]  the binary is the official Rust server, which knows other arguments and no gate
+   * @param {boolean} [options.peer]  the binary is the official Rust server, which has other arguments and no gate
    * @param {Record<string, string>} [options.env] further settings
    */
   constructor(options) {
@@ -72,7 +72,7 @@ export class Server {
     if (options.tls) this.#makeCertificate()
   }
 
-  /** A certificate that is its own CA. */
+  /** Creates a self-signed certificate. */
   #makeCertificate() {
     this.certPath = join(this.options.workDir, "server.pem")
     this.tlsKeyPath = join(this.options.workDir, "server.key")
@@ -95,7 +95,7 @@ export class Server {
     return this.internalPort ? `http://127.0.0.1:${this.internalPort}` : this.publicUrl
   }
 
-  /** Starts it and waits until it answers. A second start keeps ports, keys and data. */
+  /** Starts the server and waits until it answers. A restart keeps ports, keys and data. */
   async start() {
     this.port ??= await freePort()
     if (this.options.internal && !this.options.peer) this.internalPort ??= await freePort()
@@ -140,7 +140,7 @@ export class Server {
               DS_TRANSPORT__TLS__ALPN_PROTOCOLS: "http/1.1,h2",
               DS_TRANSPORT__TLS__CERT_PATH: this.certPath,
               DS_TRANSPORT__TLS__KEY_PATH: this.tlsKeyPath,
-              // Says of each request which version of HTTP it came by.
+              // Logs the HTTP version of each request.
               RUST_LOG: "info,durable_streams_server::access=debug",
               DS_OBSERVABILITY__FORMAT: "json",
             }
@@ -174,7 +174,7 @@ export class Server {
       try {
         const response = await fetch(`${this.internalUrl}/readyz`, { signal: AbortSignal.timeout(2000) })
         await response.arrayBuffer()
-        // The official server knows no health checks: any answer means that it listens.
+        // The official server has no health checks: any response means that it listens.
         if (response.ok || this.options.peer) return
       } catch {
         // not listening yet
@@ -184,14 +184,14 @@ export class Server {
     throw new Error(`the server did not answer within 30 s:\n${this.logTail()}`)
   }
 
-  /** Ends it without warning. */
+  /** Kills the server. */
   async kill() {
     if (!this.child) return
     this.child.kill("SIGKILL")
     await this.exited
   }
 
-  /** Asks it to stop; kills it when it does not. Returns how it ended. */
+  /** Stops the server, and kills it if that fails. Returns how it ended. */
   async stop() {
     if (!this.child) return { code: 0, signal: null }
     this.child.kill("SIGTERM")
@@ -201,7 +201,7 @@ export class Server {
     return { code: null, signal: "SIGKILL", error: new Error("did not stop within 30 s of SIGTERM") }
   }
 
-  /** The answered requests, each as the log has it; with `tls` only. */
+  /** The access log entries; only with `tls`. */
   accessLog() {
     const lines = readFileSync(this.logPath, "utf8").split("\n")
     return lines.filter((line) => line.includes('"message":"answered"')).map((line) => JSON.parse(line))

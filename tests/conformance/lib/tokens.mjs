@@ -1,5 +1,5 @@
-// Signs tokens the way the Rails gem does, with nothing but Node's own crypto: a second
-// opinion on the server's verification, independent of the crate that it is built on.
+// Signs tokens like the Rails gem, with Node's own crypto, which is independent of the crate
+// that the server verifies with.
 
 import { generateKeyPairSync, sign } from "node:crypto"
 import { writeFileSync } from "node:fs"
@@ -16,7 +16,7 @@ export function generateKeys(verifyKeyPath) {
   return privateKey
 }
 
-/** Signs `claims` as they are. */
+/** Signs `claims` unchanged. */
 export function signToken(privateKey, claims) {
   const head = base64url(JSON.stringify({ alg: "ES256", typ: "JWT" }))
   const body = base64url(JSON.stringify(claims))
@@ -29,12 +29,12 @@ function times(expiresIn) {
   return { iss: ISSUER, aud: AUDIENCE, iat: now, exp: now + expiresIn }
 }
 
-/** What an app server carries: everything is allowed. */
+/** An app server's token, which allows everything. */
 export function serverToken(privateKey, expiresIn = 3600) {
   return signToken(privateKey, { server: "rails", ...times(expiresIn) })
 }
 
-/** What a browser carries: one stream, some permissions. */
+/** A browser's token: one stream and some permissions. */
 export function clientToken(privateKey, stream, permissions = ["read"], expiresIn = 900) {
   return signToken(privateKey, { stream, permissions, ...times(expiresIn) })
 }

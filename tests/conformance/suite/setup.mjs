@@ -1,9 +1,9 @@
-// Over TLS the suite's fetch is undici's own, which speaks HTTP/2 where Node's does not unless
-// told, and trusts the CA of the server under test and no other.
+// Over TLS the suite uses undici's fetch, because Node's does not use HTTP/2 by default. It trusts
+// only the CA of the server under test.
 //
-// With the gate on, every request of the suite carries a server token: the suite and the
-// client that it brings make all of theirs with the global fetch. A request that has a token
-// of its own (a subscription's) keeps it, and so do requests to other servers.
+// With the gate on, every request of the suite gets a server token: the suite and its client use
+// the global fetch. A request with its own token (a subscription's) keeps it, and requests to other
+// servers are unchanged.
 
 import { readFileSync } from "node:fs"
 
@@ -12,8 +12,8 @@ if (ca) {
   const { Agent, install, setGlobalDispatcher } = await import("undici")
   install()
   setGlobalDispatcher(new Agent({ allowH2: true, connect: { ca: readFileSync(ca, "utf8") } }))
-  // undici 7 never ends the HTTP/2 stream of a body without bytes (the server waits for more of
-  // it, and answers 408). Without a body it does, and that is the same request.
+  // undici 7 never ends the HTTP/2 stream of an empty body, so the server answers 408. Sending no
+  // body is equivalent and works.
   const undiciFetch = globalThis.fetch
   globalThis.fetch = (input, init) => {
     if (init?.body !== "" && init?.body?.byteLength !== 0) return undiciFetch(input, init)

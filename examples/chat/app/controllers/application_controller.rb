@@ -8,7 +8,7 @@ class ApplicationController < ActionController::Base
       @room = Room.find(params[:room_id] || params[:id])
     end
 
-    # Nobody signs in here: whoever comes is given a name.
+    # There is no sign-in: every visitor gets a name.
     def current_name
       cookies[:name] ||= "Guest #{rand(1_000)}"
     end

@@ -1,6 +1,6 @@
 # frozen_string_literal: true
 
-# New tokens, before the old ones run out.
+# Issues new tokens before the old ones expire.
 class FeedsController < ApplicationController
   before_action :set_room
 

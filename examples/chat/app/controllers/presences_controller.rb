@@ -1,6 +1,6 @@
 # frozen_string_literal: true
 
-# Who is here is no record: it goes to the stream and nowhere else.
+# Presence is not stored in the database, only in the stream.
 class PresencesController < ApplicationController
   before_action :set_room
   skip_forgery_protection only: :destroy # Sent as the page is left, when only a beacon gets through.

@@ -3,9 +3,8 @@
 class RoomsController < ApplicationController
   before_action :set_room
 
-  # The feed with its offset first, the messages after it: what is created in
-  # between is in both, and what is created later is in the stream, so nothing is
-  # missed.
+  # Load the feed's offset before the messages: a message created in between is in
+  # both, and a later one is in the stream, so none is missed.
   def show
     @feed     = feed
     @messages = @room.messages.order(:id).to_a

@@ -5,10 +5,10 @@ class Message < ApplicationRecord
 
   validates :author, :body, presence: true, length: { maximum: 2_000 }
 
-  # Creates, updates and destroys go to the room's stream of messages.
+  # Creates, updates and destroys are broadcast to the room's stream of messages.
   streams_to ->(message) { [ message.room, :messages ] }
 
-  # Everyone in the room sees this, and only this.
+  # The public attributes: everyone in the room sees these.
   def to_stream_value
     as_json(only: %i[ id author body ])
   end

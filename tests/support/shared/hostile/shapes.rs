@@ -15,11 +15,11 @@ impl Table {
     }
 
     fn malformed_parts(&mut self) {
-        let sign = self.signatory.clone();
+        let sign = self.issuer.clone();
         let good = sign.token(&self.reader());
         let parts: Vec<_> = good.split('.').map(str::to_owned).collect();
         let [header, claims, signature] = [&parts[0], &parts[1], &parts[2]];
-        // The last character of 64 bytes in base64url has four unused bits.
+        // The last base64url character of 64 bytes has four unused bits.
         let last = signature.chars().last().unwrap();
         let twin = char::from(last as u8 + 1);
         for token in [
@@ -59,7 +59,7 @@ impl Table {
     }
 
     fn malformed_headers(&mut self) {
-        let (sign, text) = (self.signatory.clone(), self.reader().to_string());
+        let (sign, text) = (self.issuer.clone(), self.reader().to_string());
         for header in [
             "",
             "{}",
@@ -84,7 +84,7 @@ impl Table {
     }
 
     fn malformed_claims(&mut self) {
-        let (sign, text) = (self.signatory.clone(), self.reader().to_string());
+        let (sign, text) = (self.issuer.clone(), self.reader().to_string());
         let inside = text.trim_start_matches('{').trim_end_matches('}').to_owned();
         for claims in [
             String::new(),

@@ -1,11 +1,11 @@
-//! Good tokens, and what they may do.
+//! Valid tokens and their permissions.
 
 use super::{
-    super::tokens::{STREAM, Signatory, client, server},
+    super::tokens::{Issuer, STREAM, client, server},
     Expect, Table, bearer,
 };
 
-/// Spellings of the claimed stream.
+/// Spellings of the name in the claim.
 const OWN: &[&str] = &[
     "gid://app/Room/1/messages",
     "gid:%2F%2Fapp%2fRoom/1/messages",
@@ -16,7 +16,7 @@ const OWN: &[&str] = &[
     "gid://app//Room/1/messages",
 ];
 
-/// Names of other streams, however similar.
+/// Similar names of other streams.
 const OTHERS: &[&str] = &[
     "gid://app/room/1/messages",
     "GID://app/Room/1/messages",
@@ -38,7 +38,7 @@ const OTHERS: &[&str] = &[
     "gid://app%5CRoom/1/messages",
 ];
 
-/// Paths that name no stream.
+/// Invalid stream names.
 const INVALID: &[&str] = &[
     "",
     "gid://app/Room/2/../1/messages",
@@ -54,8 +54,8 @@ const INVALID: &[&str] = &[
 
 impl Table {
     pub(super) fn names(&mut self) {
-        let reader = self.signatory.token(&self.reader());
-        let server = self.signatory.token(&server(self.now));
+        let reader = self.issuer.token(&self.reader());
+        let server = self.issuer.token(&server(self.now));
         use Expect::{BadRequest, Forbidden, Passes, Unauthorized};
         let groups = [
             (OWN, Passes, Passes),
@@ -76,7 +76,7 @@ impl Table {
 
     pub(super) fn rules(&mut self) {
         use Expect::{Forbidden, Passes, Unauthorized};
-        let (now, sign) = (self.now, self.signatory.clone());
+        let (now, sign) = (self.now, self.issuer.clone());
         let tokens = [
             sign.token(&client(now, STREAM, &["read"])),
             sign.token(&client(now, STREAM, &["write"])),
@@ -86,7 +86,7 @@ impl Table {
         let closing = |value: &str| Some(("stream-closed", value.to_owned()));
         let fork = Some(("stream-forked-from", format!("{}/{STREAM}", self.base)));
         let (no, yes) = (Forbidden, Passes);
-        // Read, write, both, server.
+        // Columns: read, write, both, server.
         let table = [
             ("PUT", None, [no, no, no, yes]),
             ("PUT", fork, [no, no, no, yes]),
@@ -153,8 +153,8 @@ impl Table {
     }
 
     pub(super) fn places(&mut self) {
-        let good = self.signatory.token(&self.reader());
-        let bad = Signatory::new(99).token(&self.reader());
+        let good = self.issuer.token(&self.reader());
+        let bad = Issuer::new(99).token(&self.reader());
         self.tokens_in_the_query(&good, &bad);
         self.tokens_in_headers(&good, &bad);
     }

@@ -1,18 +1,15 @@
-//! Servers in namespaces of their own, as containers have them.
+//! Servers in Linux namespaces, as in containers.
 
 use std::{os::unix::fs::MetadataExt as _, process::Command};
 
 use super::server::{BIN, Setup};
 
-/// A command that becomes the server in namespaces of its own, named by `unshare`'s flags, after
-/// the lines of `script` have run there. Ends with whoever started it.
-///
-/// # Panics
-/// Where namespaces may not be made, saying so.
+/// A command that runs the lines of `script` and then the server in new namespaces, named by
+/// `unshare`'s flags. It ends with its parent.
 #[track_caller]
 pub fn command(setup: &Setup, flags: &str, script: &str) -> Command {
     let root = std::fs::metadata("/proc/self").is_ok_and(|me| me.uid() == 0);
-    // Others become root in a namespace of their own first, where the system lets them.
+    // Non-root users first become root in a user namespace, where the system allows it.
     let flags = [flags, "--fork", "--kill-child=KILL", "--map-root-user"];
     let flags = if root { &flags[..3] } else { &flags[..] };
     let tried = Command::new("unshare").args(flags).arg("true").output();
@@ -32,7 +29,7 @@ pub fn command(setup: &Setup, flags: &str, script: &str) -> Command {
     command
         .args(flags)
         .args(["sh", "-c", &format!("set -e\n{script}\nexec \"$0\"\n"), BIN]);
-    setup.equip(&mut command);
+    setup.configure(&mut command);
     command.env("PATH", std::env::var("PATH").unwrap());
     command
 }

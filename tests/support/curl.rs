@@ -1,4 +1,4 @@
-//! curl as a client: TLS and HTTP/2 by somebody else's code.
+//! curl as an independent TLS and HTTP/2 client.
 
 use std::{
     io::Read as _,
@@ -22,7 +22,7 @@ pub struct Curl {
 }
 
 impl Curl {
-    /// Trusts the server CA, and nobody else.
+    /// Trusts only the server CA.
     pub fn new(certs: &Certs, to: SocketAddr, target: &str) -> Self {
         Self::to(certs, &format!("https://localhost:{}{target}", to.port()))
     }
@@ -32,7 +32,7 @@ impl Curl {
             arguments: Vec::new(),
             url: url.to_owned(),
         };
-        // Whatever `localhost` is here, the servers listen on 127.0.0.1.
+        // The servers listen on 127.0.0.1, whatever `localhost` resolves to.
         curl.with(&["-sS", "--noproxy", "*", "--max-time", "30", "-4"]).with(&[
             "--path-as-is",
             "--cacert",
@@ -61,7 +61,7 @@ impl Curl {
         self.header("content-type", "text/plain").with(&["--data-binary", body])
     }
 
-    /// Shows the certificate of this name.
+    /// Presents this client certificate.
     pub fn certificate(self, certs: &Certs, name: &str) -> Self {
         let file = |end: &str| certs.text(&format!("{name}.{end}"));
         self.with(&["--cert", &file("pem"), "--key", &file("key")])
@@ -77,7 +77,7 @@ impl Curl {
         command
     }
 
-    /// The answer, with the version of HTTP that it came by; or curl's complaint.
+    /// The response and its HTTP version, or curl's error.
     pub fn try_send(&self) -> Result<(String, Answer), String> {
         let output = self.clone().with(&["-i"]).command().output().unwrap();
         if !output.status.success() {
@@ -106,7 +106,7 @@ impl Curl {
             .1
     }
 
-    /// curl's complaint: there must be no answer at all.
+    /// curl's error; fails if there is a response.
     #[track_caller]
     pub fn refused(&self) -> String {
         match self.try_send() {
@@ -115,7 +115,7 @@ impl Curl {
         }
     }
 
-    /// Leaves it running; what comes is in the log, line by line.
+    /// Runs in the background; output goes to the log, line by line.
     pub fn follow(&self) -> Following {
         let mut command = self
             .clone()
@@ -127,14 +127,13 @@ impl Curl {
     }
 }
 
-/// A curl that reads on. Ended when dropped.
+/// A running curl, killed on drop.
 pub struct Following {
     child: Child,
     pub lines: Log,
 }
 
 impl Following {
-    /// Whether it is still connected.
     pub fn goes_on(&mut self) -> bool {
         self.child.try_wait().unwrap().is_none()
     }
@@ -147,7 +146,7 @@ impl Drop for Following {
     }
 }
 
-/// What `openssl s_client` sees of a server, having sent nothing.
+/// The output of `openssl s_client` without a request.
 pub fn openssl(to: SocketAddr, arguments: &[&str]) -> (bool, String) {
     let mut command = peers::command("openssl");
     command.args(["s_client", "-connect", &to.to_string(), "-servername", "localhost"]);
@@ -157,7 +156,7 @@ pub fn openssl(to: SocketAddr, arguments: &[&str]) -> (bool, String) {
     (output.status.success(), said)
 }
 
-/// The certificate that is shown to new connections.
+/// The certificate presented to new connections.
 pub fn shown(to: SocketAddr) -> String {
     let (_, said) = openssl(to, &["-showcerts"]);
     let (_, behind) = said
@@ -166,10 +165,10 @@ pub fn shown(to: SocketAddr) -> String {
     behind.split_once("-----END").unwrap().0.to_owned()
 }
 
-/// Plain HTTP to where TLS is spoken: whatever comes, it is no answer.
+/// Sends plain HTTP to a TLS port; fails if there is an HTTP response.
 pub fn plain(to: SocketAddr, text: &str) -> String {
     let mut connection = Connection::open(to);
-    connection.say(text);
+    connection.write(text);
     let mut rest = Vec::new();
     let _ = connection.stream.read_to_end(&mut rest);
     String::from_utf8_lossy(&rest).into_owned()

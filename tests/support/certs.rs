@@ -1,4 +1,4 @@
-//! A server CA, a client CA, a CA that nobody knows, and what they sign, on disk.
+//! A server CA, a client CA, an unknown CA, and certificates signed by them, on disk.
 
 use std::path::{Path, PathBuf};
 
@@ -18,7 +18,7 @@ impl Ca {
         self.0.pem()
     }
 
-    /// A certificate for this name and for 127.0.0.1, and its key.
+    /// A certificate for this name and 127.0.0.1, and its key.
     pub fn issue(&self, name: &str) -> (String, String) {
         let key = KeyPair::generate().unwrap();
         let mut params = CertificateParams::new(vec![name.to_owned(), "127.0.0.1".to_owned()]).unwrap();
@@ -27,7 +27,7 @@ impl Ca {
     }
 }
 
-/// The files of a server at `localhost` and of its clients.
+/// The files of a server on `localhost` and its clients.
 pub struct Certs {
     dir: PathBuf,
     ca: Ca,
@@ -51,7 +51,6 @@ impl Certs {
         certs
     }
 
-    /// Replaces the server's certificate and key.
     pub fn renew(&self) {
         let (cert, key) = self.ca.issue("localhost");
         self.write("server.pem", &cert);

@@ -1,4 +1,4 @@
-//! A server without privileges, also where the tests have all of them.
+//! An unprivileged server, even if the tests run as root.
 
 use std::{
     fs,
@@ -8,16 +8,16 @@ use std::{
 
 use super::server::{BIN, Setup};
 
-/// The network that it sees.
+/// The network namespace of the server.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Net {
     Shared,
-    /// One of its own, with nothing in it.
+    /// A new, empty one.
     Own,
 }
 
-/// The superuser may read and write everything and take every port, so the server runs as
-/// somebody else when the tests are run by the superuser.
+/// Root can read and write everything and bind every port, so the server runs as another user if
+/// the tests run as root.
 pub fn command(setup: &Setup, net: Net) -> Command {
     let root = fs::metadata("/proc/self").is_ok_and(|me| me.uid() == 0);
     if !root {
@@ -32,12 +32,12 @@ pub fn command(setup: &Setup, net: Net) -> Command {
     }
     let mut command = Command::new(words[0]);
     command.args(&words[1..]).arg(program);
-    setup.equip(&mut command);
+    setup.configure(&mut command);
     command.env("PATH", std::env::var("PATH").unwrap());
     command
 }
 
-/// Containers may be kept from it.
+/// Containers may lack the permission for this.
 fn may_make_networks() -> bool {
     let made = Command::new("unshare")
         .args(["--net", "true"])
@@ -46,7 +46,7 @@ fn may_make_networks() -> bool {
     made.is_ok_and(|status| status.success())
 }
 
-/// The first port that everybody may take, in a network as [`Net::Own`] gives it.
+/// The first unprivileged port in a network namespace as [`Net::Own`] creates it.
 pub fn first_open_port() -> u32 {
     let mut words = vec!["cat", "/proc/sys/net/ipv4/ip_unprivileged_port_start"];
     if may_make_networks() {

@@ -1,6 +1,4 @@
-//! Key pairs and tokens for tests. Not part of the library: it signs whatever it is told to.
-
-#![allow(dead_code, missing_docs, unreachable_pub, clippy::unwrap_used, clippy::expect_used)]
+//! Key pairs and tokens for tests; it signs any input, valid or not.
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use p256::{
@@ -13,13 +11,13 @@ pub const ISSUER: &str = "https://app.test";
 pub const AUDIENCE: &str = "https://streams.test/v1/streams";
 pub const STREAM: &str = "gid://app/Room/1/messages";
 
-/// Someone who signs tokens; the same seed gives the same key pair.
+/// A token issuer. The same seed gives the same key pair.
 #[derive(Clone)]
-pub struct Signatory {
+pub struct Issuer {
     key: SigningKey,
 }
 
-impl Signatory {
+impl Issuer {
     pub fn new(seed: u8) -> Self {
         let key = SigningKey::from_slice(&[seed; 32]).expect("a seed from 1 to 254");
         Self { key }
@@ -43,26 +41,24 @@ impl Signatory {
         json!({"kty": "EC", "crv": "P-256", "x": encode(&point[1..33]), "y": encode(&point[33..65])})
     }
 
-    /// A token with this header and these claims, each a text of its own so that it can be anything.
+    /// A token with this header and these claims, which need not be valid JSON.
     pub fn sign(&self, header: &str, claims: &str) -> String {
         let signed = format!("{}.{}", encode(header), encode(claims));
         let signature: Signature = self.key.sign(signed.as_bytes());
         format!("{signed}.{}", encode(signature.to_bytes()))
     }
 
-    /// As [`Signatory::sign`] with the signature in DER, as `OpenSSL` makes it and JWS forbids it.
+    /// As [`Issuer::sign`] with a DER signature, which `OpenSSL` produces and JWS forbids.
     pub fn sign_in_der(&self, header: &str, claims: &str) -> String {
         let signed = format!("{}.{}", encode(header), encode(claims));
         let signature: Signature = self.key.sign(signed.as_bytes());
         format!("{signed}.{}", encode(signature.to_der().as_bytes()))
     }
 
-    /// A well-made token.
     pub fn token(&self, claims: &Value) -> String {
         self.sign(r#"{"alg":"ES256","typ":"JWT"}"#, &claims.to_string())
     }
 
-    /// A well-made token with a `kid`.
     pub fn token_with_kid(&self, kid: &str, claims: &Value) -> String {
         self.sign(&json!({"alg": "ES256", "kid": kid}).to_string(), &claims.to_string())
     }
@@ -72,7 +68,7 @@ pub fn encode(bytes: impl AsRef<[u8]>) -> String {
     URL_SAFE_NO_PAD.encode(bytes)
 }
 
-/// The claims of a client's token that is good at `now` and for 15 minutes more.
+/// The claims of a client token, valid for 15 minutes from `now`.
 pub fn client(now: u64, stream: &str, permissions: &[&str]) -> Value {
     json!({
         "stream": stream, "permissions": permissions, "identity": "7",
@@ -80,12 +76,12 @@ pub fn client(now: u64, stream: &str, permissions: &[&str]) -> Value {
     })
 }
 
-/// The claims of a server's token that is good at `now` and for 2 minutes more.
+/// The claims of a server token, valid for 2 minutes from `now`.
 pub fn server(now: u64) -> Value {
     json!({"server": "rails", "iss": ISSUER, "aud": AUDIENCE, "iat": now, "exp": now + 120})
 }
 
-/// `claims` with one of them set, or with it taken out for `None`.
+/// `claims` with one of them set, or removed for `None`.
 pub fn with(mut claims: Value, name: &str, value: impl Into<Option<Value>>) -> Value {
     let map = claims.as_object_mut().expect("claims are an object");
     match value.into() {

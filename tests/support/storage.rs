@@ -1,4 +1,4 @@
-//! The `storage` commands, and the socket by which a server is asked for a backup.
+//! The `storage` commands and the control socket.
 
 use std::{
     collections::BTreeMap,
@@ -12,7 +12,7 @@ use std::{
 use serde_json::{Value, json};
 
 use super::{
-    PATIENCE,
+    TIMEOUT,
     server::{BIN, Setup, run},
 };
 
@@ -33,7 +33,7 @@ pub fn succeeds(setup: &Setup, arguments: &[&str]) -> String {
     out
 }
 
-/// The command says this and does nothing.
+/// The command must fail with this message and change nothing.
 #[track_caller]
 pub fn refused(setup: &Setup, arguments: &[&str], part: &str) {
     let (code, out, error) = storage(setup, arguments);
@@ -43,7 +43,7 @@ pub fn refused(setup: &Setup, arguments: &[&str], part: &str) {
     assert_eq!(error.lines().count(), 1, "{error}");
 }
 
-/// Runs a command under a limit that a shell sets.
+/// Runs a command in a shell that sets a limit first.
 pub fn limited(setup: &Setup, limit: &str, arguments: &str) -> (i32, String, String) {
     let mut shell = Command::new("/bin/sh");
     shell
@@ -59,12 +59,12 @@ pub fn path(setup: &Setup, name: &str) -> String {
     setup.dir.path().join(name).to_str().unwrap().to_owned()
 }
 
-/// The same server on another directory.
+/// The same setup on another directory.
 pub fn moved(setup: &Setup, to: &str, mode: &str) -> Setup {
     setup.clone().with("storage.data_dir", to).with("storage.mode", mode)
 }
 
-/// Everything in a directory but who holds it.
+/// All files in a directory except the lock.
 pub fn files(dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     let mut found = BTreeMap::new();
     for entry in fs::read_dir(dir).unwrap() {
@@ -85,7 +85,7 @@ pub fn flip(file: &Path, at: u64) {
     file.write_all_at(&[byte[0] ^ 0x10], at).unwrap();
 }
 
-/// Where a text stands in a file.
+/// The position of a text in a file.
 pub fn find(file: &Path, text: &str) -> u64 {
     let content = fs::read(file).unwrap();
     let at = content.windows(text.len()).position(|window| window == text.as_bytes());
@@ -103,7 +103,7 @@ pub fn backs_up(setup: &Setup, to: &Path) -> String {
     out
 }
 
-/// A server on a copy.
+/// A server on a copied directory.
 pub fn on_copy(setup: &Setup, to: &Path) -> Setup {
     setup.clone().with("storage.data_dir", to.display())
 }
@@ -112,28 +112,28 @@ pub fn socket(setup: &Setup) -> PathBuf {
     setup.data_dir().join("control.sock")
 }
 
-/// A conversation by hand.
+/// A raw connection to the control socket.
 pub struct Talk(BufReader<UnixStream>);
 
 impl Talk {
     pub fn open(setup: &Setup) -> Self {
         let stream = UnixStream::connect(socket(setup)).unwrap();
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.set_read_timeout(Some(TIMEOUT)).unwrap();
         Self(BufReader::new(stream))
     }
 
-    pub fn say(&mut self, text: &[u8]) -> &mut Self {
-        // The answer may come before all is said.
+    pub fn write(&mut self, text: &[u8]) -> &mut Self {
+        // The server may answer and close before reading everything.
         let _ = self.0.get_mut().write_all(text);
         self
     }
 
     pub fn ask(&mut self, to: &Path) -> &mut Self {
         let request = json!({"backup": {"to": to}});
-        self.say(format!("{request}\n").as_bytes())
+        self.write(format!("{request}\n").as_bytes())
     }
 
-    /// The next answer; `None` at the end.
+    /// The next response; `None` at the end.
     pub fn hear(&mut self) -> Option<Value> {
         let mut line = String::new();
         match self.0.read_line(&mut line) {
@@ -142,7 +142,7 @@ impl Talk {
         }
     }
 
-    /// What comes last.
+    /// The last response.
     #[track_caller]
     pub fn end(&mut self) -> Value {
         let mut last = None;

@@ -4,7 +4,7 @@ use aws_lc_rs::hmac;
 use serde_json::json;
 
 use super::{
-    super::tokens::{Signatory, encode, server},
+    super::tokens::{Issuer, encode, server},
     Expect, Table,
 };
 
@@ -17,7 +17,7 @@ impl Table {
     }
 
     fn other_keys(&mut self) {
-        let (sign, stranger) = (self.signatory.clone(), Signatory::new(99));
+        let (sign, stranger) = (self.issuer.clone(), Issuer::new(99));
         let claims = self.reader();
         let text = claims.to_string();
         let good = sign.token(&claims);
@@ -39,7 +39,7 @@ impl Table {
     }
 
     fn other_algorithms(&mut self) {
-        let (sign, text) = (self.signatory.clone(), self.reader().to_string());
+        let (sign, text) = (self.issuer.clone(), self.reader().to_string());
         for alg in [
             "none", "None", "NONE", "", "HS256", "HS512", "RS256", "PS256", "ES384", "ES512", "ES256K", "EdDSA",
             "es256", "ES256 ",
@@ -68,7 +68,7 @@ impl Table {
     }
 
     fn keys_in_the_header(&mut self) {
-        let (sign, stranger) = (self.signatory.clone(), Signatory::new(99));
+        let (sign, stranger) = (self.issuer.clone(), Issuer::new(99));
         let text = self.reader().to_string();
         let injected = json!({"alg": "ES256", "jwk": stranger.jwk(), "kid": "mine"});
         self.refuse(
@@ -100,7 +100,7 @@ impl Table {
     }
 
     fn invalid_signatures(&mut self) {
-        let (sign, text) = (self.signatory.clone(), self.reader().to_string());
+        let (sign, text) = (self.issuer.clone(), self.reader().to_string());
         let good = sign.token(&self.reader());
         let (signed, _) = good.rsplit_once('.').unwrap();
         for (why, bytes) in [

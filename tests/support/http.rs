@@ -1,4 +1,4 @@
-//! HTTP/1.1 by hand, so that a test can say anything and sees everything.
+//! A raw HTTP/1.1 client: tests can send anything and see every byte.
 
 use std::{
     fmt::Write as _,
@@ -9,9 +9,8 @@ use std::{
 use serde_json::Value;
 use socket2::{Domain, Socket, Type};
 
-use super::PATIENCE;
+use super::TIMEOUT;
 
-/// An answer.
 #[derive(Debug, Clone)]
 pub struct Answer {
     pub status: u16,
@@ -20,7 +19,7 @@ pub struct Answer {
 }
 
 impl Answer {
-    /// A header's value, if it is there once.
+    /// A header's value, if it occurs once.
     pub fn header(&self, name: &str) -> Option<&str> {
         let mut values = self.headers.iter().filter(|(known, _)| known == name);
         let value = values.next().map(|(_, value)| value.as_str());
@@ -47,7 +46,7 @@ impl Answer {
         self
     }
 
-    /// The `detail` of a well-formed problem of this status.
+    /// Checks that this is a well-formed problem of this status; returns its `detail`.
     #[track_caller]
     pub fn problem(&self, status: u16) -> String {
         assert_eq!(self.status, status, "{:?} {}", self.headers, self.text());
@@ -64,7 +63,7 @@ impl Answer {
         problem["detail"].as_str().unwrap().to_owned()
     }
 
-    /// Status and headers, without those that differ from answer to answer.
+    /// Status and headers, except headers that differ between responses.
     pub fn shape(&self) -> (u16, Vec<(String, String)>) {
         let mut headers = self.headers.clone();
         headers.retain(|(name, _)| name != "date" && name != "x-request-id");
@@ -73,7 +72,7 @@ impl Answer {
     }
 }
 
-/// A request to be sent on a connection of its own.
+/// A request on its own connection.
 #[derive(Debug, Clone)]
 #[must_use]
 pub struct Request {
@@ -97,7 +96,7 @@ impl Request {
         }
     }
 
-    /// Comes from this address of the machine.
+    /// Sends from this local address.
     pub fn from(mut self, address: [u8; 4]) -> Self {
         self.from = Some(address.into());
         self
@@ -155,7 +154,7 @@ impl Request {
 
     pub fn try_send(&self) -> io::Result<Answer> {
         let mut connection = Connection::try_open(self.to, self.from)?;
-        connection.write(&self.bytes(true))?;
+        connection.try_write(&self.bytes(true))?;
         connection.read(self.method == "HEAD")
     }
 
@@ -165,21 +164,21 @@ impl Request {
             .unwrap_or_else(|error| panic!("{} {}: {error}", self.method, self.target))
     }
 
-    /// Sends it on a connection that stays open.
+    /// Sends it and returns the open connection.
     pub fn send_on(&self, connection: &mut Connection) -> io::Result<Answer> {
-        connection.write(&self.bytes(false))?;
+        connection.try_write(&self.bytes(false))?;
         connection.read(self.method == "HEAD")
     }
 
-    /// Sends it, and leaves the answer to the caller.
+    /// Sends it without reading the response.
     pub fn open(&self) -> Connection {
         let mut connection = Connection::try_open(self.to, self.from).unwrap();
-        connection.write(&self.bytes(false)).unwrap();
+        connection.try_write(&self.bytes(false)).unwrap();
         connection
     }
 }
 
-/// A connection to say anything on.
+/// A raw connection.
 #[derive(Debug)]
 pub struct Connection {
     pub stream: BufReader<TcpStream>,
@@ -195,26 +194,26 @@ impl Connection {
         if let Some(from) = from {
             socket.bind(&SocketAddr::from((from, 0)).into())?;
         }
-        socket.connect_timeout(&to.into(), PATIENCE)?;
+        socket.connect_timeout(&to.into(), TIMEOUT)?;
         let stream = TcpStream::from(socket);
-        stream.set_read_timeout(Some(PATIENCE))?;
-        stream.set_write_timeout(Some(PATIENCE))?;
+        stream.set_read_timeout(Some(TIMEOUT))?;
+        stream.set_write_timeout(Some(TIMEOUT))?;
         stream.set_nodelay(true)?;
         Ok(Self {
             stream: BufReader::new(stream),
         })
     }
 
-    pub fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+    pub fn try_write(&mut self, bytes: &[u8]) -> io::Result<()> {
         match self.stream.get_mut().write_all(bytes) {
-            // An answer may come before the request is through.
+            // The server may respond before the request is complete.
             Err(error) if matches!(error.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset) => Ok(()),
             written => written,
         }
     }
 
-    pub fn say(&mut self, text: &str) {
-        self.write(text.as_bytes()).unwrap();
+    pub fn write(&mut self, text: &str) {
+        self.try_write(text.as_bytes()).unwrap();
     }
 
     /// Status and headers; `None` at the end of the connection.
@@ -264,7 +263,7 @@ impl Connection {
         self.read(false).unwrap()
     }
 
-    /// The next chunk of a body; `None` at its end.
+    /// The next chunk of a body; `None` after the last.
     pub fn chunk(&mut self) -> io::Result<Option<Vec<u8>>> {
         let mut line = String::new();
         if self.stream.read_line(&mut line)? == 0 {
@@ -277,7 +276,7 @@ impl Connection {
         Ok((size > 0).then_some(chunk))
     }
 
-    /// Reads until the server ends the connection, and says what came.
+    /// Reads until the server closes the connection.
     pub fn rest(&mut self) -> String {
         let mut rest = Vec::new();
         match self.stream.read_to_end(&mut rest) {
@@ -289,7 +288,7 @@ impl Connection {
     }
 }
 
-/// Text as a path segment.
+/// Percent-encodes a path segment.
 pub fn escape(text: &str) -> String {
     percent_encoding::utf8_percent_encode(text, percent_encoding::NON_ALPHANUMERIC).to_string()
 }

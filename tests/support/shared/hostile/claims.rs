@@ -1,4 +1,4 @@
-//! Signed tokens, with good and with invalid claims.
+//! Signed tokens with valid and invalid claims.
 
 use serde_json::{Value, json};
 
@@ -9,7 +9,7 @@ use super::{
 
 impl Table {
     pub(super) fn good(&mut self) {
-        let (now, sign) = (self.now, self.signatory.clone());
+        let (now, sign) = (self.now, self.issuer.clone());
         let good: [(&str, Value); 10] = [
             ("a reader", self.reader()),
             ("a server", server(now)),
@@ -126,10 +126,10 @@ impl Table {
             "x".repeat(1025)
         ]);
         self.refuse_claims("stream", stream);
-        // Beside the claim `stream`.
+        // Together with the claim `stream`.
         self.refuse_claims("server", json!([true, "rails", false, null, ""]));
         self.refuse_claims("identity", json!([7, null, ["7"]]));
-        let (now, sign) = (self.now, self.signatory.clone());
+        let (now, sign) = (self.now, self.issuer.clone());
         for (value, expect) in [
             (json!(false), Expect::Unauthorized),
             (json!(null), Expect::Unauthorized),
@@ -146,7 +146,7 @@ impl Table {
 
     fn permissions(&mut self) {
         self.refuse_claims("permissions", json!(["read", null, ["read", 1], {"read": true}]));
-        let sign = self.signatory.clone();
+        let sign = self.issuer.clone();
         for value in [
             None,
             Some(json!([])),
@@ -157,7 +157,7 @@ impl Table {
         }
     }
 
-    /// A reader's token with each of these values in place of the claim.
+    /// Reader tokens with each of these values for the claim.
     fn refuse_claims(&mut self, claim: &str, values: Value) {
         for value in values.as_array().unwrap() {
             self.refuse_claim(claim, Some(value.clone()));
@@ -166,7 +166,7 @@ impl Table {
 
     fn refuse_claim(&mut self, claim: &str, value: Option<Value>) {
         let shown = value.as_ref().map_or("absent".into(), Value::to_string);
-        let token = self.signatory.token(&with(self.reader(), claim, value));
+        let token = self.issuer.token(&with(self.reader(), claim, value));
         self.refuse(&format!("{claim}: {shown:.60}"), &token);
     }
 }

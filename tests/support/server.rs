@@ -1,4 +1,4 @@
-//! Servers: the built binary, in a directory of its own.
+//! Servers: the built binary in a temporary directory.
 
 use std::{
     collections::BTreeMap,
@@ -17,32 +17,32 @@ use super::{
     live::Sse,
     log::Log,
     now,
-    tokens::{AUDIENCE, ISSUER, Signatory, client, server},
+    tokens::{AUDIENCE, ISSUER, Issuer, client, server},
     until,
 };
 
 pub const BIN: &str = env!("CARGO_BIN_EXE_durable-streams-server");
 pub const BASE: &str = "/v1/stream";
 
-/// How a server is to be started. May be started several times.
+/// How to start a server; reusable.
 #[derive(Clone)]
 pub struct Setup {
     pub dir: Arc<TempDir>,
     pub variables: BTreeMap<String, String>,
     pub arguments: Vec<String>,
-    pub signatory: Signatory,
+    pub issuer: Issuer,
     gated: bool,
     descriptors: Option<u32>,
 }
 
 impl Setup {
-    /// In memory and open to everybody.
+    /// A memory store without authentication.
     pub fn new() -> Self {
         let mut setup = Self {
             dir: Arc::new(tempfile::tempdir().unwrap()),
             variables: BTreeMap::new(),
             arguments: Vec::new(),
-            signatory: Signatory::new(7),
+            issuer: Issuer::new(7),
             gated: false,
             descriptors: None,
         };
@@ -56,41 +56,39 @@ impl Setup {
         self
     }
 
-    /// Sets a key of the configuration, such as `limits.max_streams`.
+    /// Sets a configuration key, such as `limits.max_streams`.
     pub fn with(mut self, key: &str, value: impl ToString) -> Self {
         let name = format!("DS_{}", key.replace('.', "__").to_uppercase());
         self.variable(&name, &value.to_string());
         self
     }
 
-    /// On disk.
     pub fn acid(self) -> Self {
         self.on_disk("acid")
     }
 
-    /// In a mode of the storage, such as `file-durable`.
+    /// Sets the storage mode, such as `file-durable`.
     pub fn on_disk(self, mode: &str) -> Self {
         let data = self.data_dir();
         self.with("storage.mode", mode).with("storage.data_dir", data.display())
     }
 
-    /// Allowed to open so many files, connections among them, and no more.
+    /// Limits open files, which include connections.
     pub fn descriptors(mut self, most: u32) -> Self {
         self.descriptors = Some(most);
         self
     }
 
-    /// Behind the gate.
+    /// With authentication.
     pub fn gated(mut self) -> Self {
         self.gated = true;
-        std::fs::write(self.key_file(), self.signatory.public_pem()).unwrap();
+        std::fs::write(self.key_file(), self.issuer.public_pem()).unwrap();
         let key = self.key_file();
         self.with("auth.verify_key", key.display())
             .with("auth.issuer", ISSUER)
             .with("auth.audience", AUDIENCE)
     }
 
-    /// With an internal listener for these peers.
     pub fn internal(self, allowed: &str) -> Self {
         self.with("internal.bind", "127.0.0.1")
             .with("internal.port", 0)
@@ -121,13 +119,12 @@ impl Setup {
             }
         };
         command.args(&self.arguments);
-        self.equip(&mut command);
+        self.configure(&mut command);
         command
     }
 
-    /// Gives a process what a server has, however it becomes one: directory, variables, and
-    /// pipes that somebody reads.
-    pub fn equip(&self, command: &mut Command) {
+    /// Sets up a command that will become the server: directory, environment and pipes.
+    pub fn configure(&self, command: &mut Command) {
         command
             .current_dir(self.dir.path())
             .env_clear()
@@ -137,7 +134,6 @@ impl Setup {
             .stderr(Stdio::piped());
     }
 
-    /// Starts it and waits until it serves.
     #[track_caller]
     pub fn start(&self) -> Server {
         let server = self.launch();
@@ -145,15 +141,14 @@ impl Setup {
         server
     }
 
-    /// Starts it and waits until it listens.
     #[track_caller]
     pub fn launch(&self) -> Server {
-        self.launch_by(self.command())
+        self.spawn_with(self.command())
     }
 
-    /// Starts it by a command that becomes it, and waits until it listens.
+    /// Starts it by this command and waits until it listens.
     #[track_caller]
-    pub fn launch_by(&self, mut command: Command) -> Server {
+    pub fn spawn_with(&self, mut command: Command) -> Server {
         let mut child = command.spawn().unwrap();
         let log = Log::of(child.stderr.take().unwrap());
         let public = log.address("public");
@@ -166,13 +161,13 @@ impl Setup {
             log,
             public,
             internal,
-            signatory: self.signatory.clone(),
+            issuer: self.issuer.clone(),
             gated: self.gated,
             dir: Arc::clone(&self.dir),
         }
     }
 
-    /// Runs it to its end, which must come by itself: exit code, standard output and error.
+    /// Runs it until it exits by itself; returns the exit code, standard output and standard error.
     #[track_caller]
     pub fn run(&self, arguments: &[&str]) -> (i32, String, String) {
         let mut command = self.command();
@@ -181,13 +176,13 @@ impl Setup {
     }
 }
 
-/// Runs a command that must end by itself.
+/// Runs a command that must exit by itself.
 #[track_caller]
 pub fn run(mut command: Command) -> (i32, String, String) {
     let mut child = command.spawn().unwrap();
     let (out, error) = (text_of(child.stdout.take()), text_of(child.stderr.take()));
     let mut status = None;
-    until("the command to end", || {
+    until("the command to exit", || {
         status = child.try_wait().unwrap();
         status.is_some()
     });
@@ -198,7 +193,7 @@ pub fn run(mut command: Command) -> (i32, String, String) {
     )
 }
 
-/// Reads along, so that nobody waits for room in a pipe.
+/// Reads the pipe concurrently, so that the writer never blocks.
 fn text_of(pipe: Option<impl Read + Send + 'static>) -> std::thread::JoinHandle<String> {
     let mut pipe = pipe.unwrap();
     std::thread::spawn(move || {
@@ -208,13 +203,13 @@ fn text_of(pipe: Option<impl Read + Send + 'static>) -> std::thread::JoinHandle<
     })
 }
 
-/// A running server. Killed when dropped.
+/// A running server, killed on drop.
 pub struct Server {
     child: Child,
     pub log: Log,
     pub public: SocketAddr,
     internal: Option<SocketAddr>,
-    pub signatory: Signatory,
+    pub issuer: Issuer,
     gated: bool,
     dir: Arc<TempDir>,
 }
@@ -245,22 +240,22 @@ impl Server {
         self.dir.path()
     }
 
-    /// A token for everything.
+    /// A server token.
     pub fn server_token(&self) -> String {
-        self.signatory.token(&server(now()))
+        self.issuer.token(&server(now()))
     }
 
     pub fn client_token(&self, stream: &str, permissions: &[&str]) -> String {
-        self.signatory.token(&client(now(), stream, permissions))
+        self.issuer.token(&client(now(), stream, permissions))
     }
 
-    /// A request for a path as it stands, without a token.
+    /// A request for this exact path, without a token.
     pub fn raw(&self, method: &str, target: &str) -> Request {
         Request::new(self.public, method, target)
     }
 
-    /// A request for a stream, `name` as it stands in the path (with its query); with a server
-    /// token where one is needed.
+    /// A request for a stream, with a server token if the gate is on. `name` is used as it is and
+    /// may contain a query.
     pub fn request(&self, method: &str, name: &str) -> Request {
         let request = self.raw(method, &format!("{BASE}/{name}"));
         if self.gated {
@@ -294,13 +289,11 @@ impl Server {
         self.put(name).header("stream-forked-from", &format!("{BASE}/{source}"))
     }
 
-    /// A new text stream with this content.
     #[track_caller]
     pub fn text_stream(&self, name: &str, content: &str) -> String {
         self.put(name).text(content).send().expect(201).next_offset()
     }
 
-    /// All of a stream from an offset on.
     #[track_caller]
     pub fn content(&self, name: &str) -> String {
         self.get(name).send().expect(200).text()
@@ -322,7 +315,7 @@ impl Server {
         answer.expect(200).text()
     }
 
-    /// A metric's value; 0 when it is not there yet.
+    /// A metric's value; 0 if absent.
     pub fn metric(&self, name: &str) -> f64 {
         let metrics = self.metrics();
         let line = metrics
@@ -337,36 +330,35 @@ impl Server {
         assert!(Command::new("kill").args(arguments).status().unwrap().success());
     }
 
-    /// Waits for its end.
     #[track_caller]
     pub fn wait(&mut self) -> ExitStatus {
         let mut status = None;
-        until("the server to end", || {
+        until("the server to exit", || {
             status = self.child.try_wait().unwrap();
             status.is_some()
         });
         status.unwrap()
     }
 
-    /// Asks it to stop, and waits until it has.
+    /// Sends SIGTERM and waits for the exit.
     #[track_caller]
     pub fn stop(mut self) {
         self.signal("TERM");
         assert_eq!(self.wait().code(), Some(0), "{}", self.log.text());
     }
 
-    /// Ends it without asking.
+    /// Sends SIGKILL.
     pub fn kill(mut self) {
         self.child.kill().unwrap();
         self.wait();
     }
 
-    /// Its resident memory, in KiB.
+    /// Resident memory in KiB.
     pub fn memory_kib(&self) -> u64 {
         self.status_kib("VmRSS:")
     }
 
-    /// The most resident memory that it has had, in KiB.
+    /// Peak resident memory in KiB.
     pub fn peak_memory_kib(&self) -> u64 {
         self.status_kib("VmHWM:")
     }
@@ -378,7 +370,7 @@ impl Server {
     }
 }
 
-/// A log line in the JSON format.
+/// A log line in JSON format.
 pub fn json_line(line: &str) -> Value {
     serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"))
 }

@@ -1,7 +1,5 @@
-//! Requests with good and bad tokens, each with the expected answer. The unit tests send them to the
-//! gate, and compare them with the route table; the suite sends them to a server.
-
-#![allow(dead_code, missing_docs, unreachable_pub, clippy::unwrap_used, clippy::expect_used)]
+//! Requests with valid and invalid tokens, each with the expected response. Unit tests send them to
+//! the gate and compare them with the route table; the suite sends them to a server.
 
 mod claims;
 mod reach;
@@ -10,12 +8,12 @@ mod signatures;
 
 use serde_json::Value;
 
-use super::tokens::{STREAM, Signatory, client};
+use super::tokens::{Issuer, STREAM, client};
 
-/// The expected answer.
+/// The expected response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Expect {
-    /// The gate lets it pass: neither 401 nor 403.
+    /// Passes the gate: neither 401 nor 403.
     Passes,
     /// 400
     BadRequest,
@@ -25,7 +23,7 @@ pub enum Expect {
     Forbidden,
 }
 
-/// One request: a method, a target as in the request line, headers.
+/// One request; the target is that of the request line.
 #[derive(Debug, Clone)]
 pub struct Case {
     pub why: String,
@@ -35,26 +33,25 @@ pub struct Case {
     pub expect: Expect,
 }
 
-/// Builds the cases for a server that has only `signatory`'s public key, checks `ISSUER` and
-/// `AUDIENCE`, has a leeway of 5 s and its streams below `base`.
+/// Builds the cases for a server that knows only `issuer`'s public key, checks `ISSUER` and
+/// `AUDIENCE`, allows a leeway of 5 s and serves its streams below `base`.
 pub struct Table {
     pub base: String,
-    pub signatory: Signatory,
+    pub issuer: Issuer,
     pub now: u64,
     cases: Vec<Case>,
 }
 
 impl Table {
-    pub fn new(base: &str, signatory: &Signatory, now: u64) -> Self {
+    pub fn new(base: &str, issuer: &Issuer, now: u64) -> Self {
         Self {
             base: base.to_owned(),
-            signatory: signatory.clone(),
+            issuer: issuer.clone(),
             now,
             cases: Vec::new(),
         }
     }
 
-    /// Every case.
     pub fn cases(mut self) -> Vec<Case> {
         self.good();
         self.forged();
@@ -84,7 +81,7 @@ impl Table {
         });
     }
 
-    /// GET of the stream with this token in the header.
+    /// A GET of the stream with this token in the header.
     fn read(&mut self, why: &str, token: &str, expect: Expect) {
         let target = format!("{}/{STREAM}", self.base);
         self.push(why, "GET", target, vec![bearer(token)], expect);

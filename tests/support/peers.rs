@@ -1,4 +1,4 @@
-//! Other people's programs, as Debian packages them.
+//! Third-party programs from Debian packages.
 
 use std::{
     net::{SocketAddr, TcpListener, TcpStream},
@@ -9,12 +9,12 @@ use std::{
 
 use super::until;
 
-/// The command of a Debian package. Without it the test fails: a test that passes where nothing
-/// was tested would say that it works.
+/// The command of a Debian package. If it is missing the test fails, because skipping would look
+/// like success.
 #[track_caller]
 pub fn command(name: &str) -> Command {
     let path = std::env::var("PATH").unwrap_or_default();
-    // Debian keeps servers out of users' PATH.
+    // Debian keeps servers out of users' `PATH`.
     let places = path.split(':').chain(["/usr/sbin", "/usr/local/sbin"]);
     let found = places
         .map(|place| Path::new(place).join(name))
@@ -28,12 +28,12 @@ pub fn command(name: &str) -> Command {
     command
 }
 
-/// A port that nobody has: below those that the system hands out by itself, so that no test with
-/// port 0 takes it in the meantime, and never the same one twice.
+/// A free port below the ephemeral range, so that no test with port 0 takes it meanwhile; never the
+/// same one twice.
 pub fn free_address() -> SocketAddr {
     const PORTS: std::ops::Range<u32> = 10_000..15_000;
     static NEXT: AtomicU32 = AtomicU32::new(0);
-    // Test runs beside this one begin elsewhere.
+    // Concurrent test runs start elsewhere.
     let begin = std::process::id().wrapping_mul(97);
     loop {
         let place = begin.wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed)) % u32::try_from(PORTS.len()).unwrap();
@@ -44,7 +44,7 @@ pub fn free_address() -> SocketAddr {
     }
 }
 
-/// A running proxy. Ended when dropped, by its process id.
+/// A running proxy, stopped on drop.
 pub struct Proxy {
     child: Child,
     pub address: SocketAddr,
@@ -52,14 +52,14 @@ pub struct Proxy {
 }
 
 impl Proxy {
-    /// nginx, with this `server` block behind its `listen`.
+    /// nginx with this content of its `server` block after `listen`.
     #[track_caller]
     pub fn nginx(dir: &Path, name: &str, listen: &str, server: &str) -> Self {
         let home = dir.join(name);
         std::fs::create_dir(&home).unwrap();
         let address = free_address();
         let at = home.display();
-        // One process, in the foreground, which keeps everything in its own directory.
+        // A single foreground process that keeps all files in its directory.
         let text = format!(
             "daemon off;\nmaster_process off;\npid {at}/pid;\nerror_log {at}/log info;\n\
              events {{ worker_connections 256; }}\n\
@@ -80,7 +80,7 @@ impl Proxy {
         Self::start(command, address, home.join("log"))
     }
 
-    /// HAProxy, with this `backend` behind a frontend whose `bind` line ends in `bind`.
+    /// HAProxy with this `backend`, and a frontend whose `bind` line ends in `bind`.
     #[track_caller]
     pub fn haproxy(dir: &Path, bind: &str, frontend: &str, backend: &str) -> Self {
         let home = dir.join("haproxy");

@@ -1,5 +1,3 @@
-//! Lines that a process writes while it runs.
-
 use std::{
     io::{BufRead, BufReader, Read},
     net::SocketAddr,
@@ -7,9 +5,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::PATIENCE;
+use super::TIMEOUT;
 
-/// What a server has logged, or any other process has written.
+/// The output of a server or another process so far.
 #[derive(Clone, Default)]
 pub struct Log(Arc<Mutex<Vec<String>>>);
 
@@ -44,12 +42,12 @@ impl Log {
             if let Some(line) = self.find(text) {
                 return line;
             }
-            assert!(start.elapsed() < PATIENCE, "no {text:?} in the log:\n{}", self.text());
+            assert!(start.elapsed() < TIMEOUT, "no {text:?} in the log:\n{}", self.text());
             std::thread::sleep(Duration::from_millis(5));
         }
     }
 
-    /// The address that a listener got.
+    /// The address of a listener.
     #[track_caller]
     pub fn address(&self, listener: &str) -> SocketAddr {
         let start = Instant::now();
@@ -66,7 +64,7 @@ impl Log {
             if let Some(address) = found {
                 return address;
             }
-            assert!(start.elapsed() < PATIENCE, "does not listen:\n{}", self.text());
+            assert!(start.elapsed() < TIMEOUT, "does not listen:\n{}", self.text());
             std::thread::sleep(Duration::from_millis(5));
         }
     }

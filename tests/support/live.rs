@@ -1,4 +1,4 @@
-//! A reader of server-sent events.
+//! An SSE client.
 
 use std::io;
 
@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::http::{Answer, Connection, Request};
 
-/// An event, or what stands between events.
+/// An event or a comment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Event {
     Data(String),
@@ -23,7 +23,6 @@ pub struct Sse {
 }
 
 impl Sse {
-    /// Opens the request's target.
     #[track_caller]
     pub fn open(request: &Request) -> Self {
         let mut connection = request.open();
@@ -59,7 +58,7 @@ impl Sse {
         self.try_next().unwrap()
     }
 
-    /// The next data, with everything else passed over.
+    /// The next data event.
     #[track_caller]
     pub fn data(&mut self) -> String {
         loop {
@@ -71,7 +70,7 @@ impl Sse {
         }
     }
 
-    /// The next control event, with everything else passed over.
+    /// The next control event.
     #[track_caller]
     pub fn control(&mut self) -> Value {
         loop {
@@ -83,7 +82,7 @@ impl Sse {
         }
     }
 
-    /// Everything until the response ends.
+    /// All data until the response ends.
     pub fn remainder(&mut self) -> Vec<Event> {
         let mut events = Vec::new();
         while let Some(event) = self.next() {
