@@ -7,7 +7,7 @@ use std::{
 };
 
 use socket2::{Domain, Protocol, Socket, Type};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 
 /// Connections that the kernel may complete before they are accepted; it caps this at
 /// `net.core.somaxconn`. After a deploy or a network hiccup all readers reconnect at once.
@@ -64,6 +64,18 @@ impl Listener {
                 Ok(Self { socket, address })
             })
             .map_err(|source| BindError::new(address, source))
+    }
+
+    /// Stops listening. Returns the connections that wait to be accepted, no more than
+    /// [`BACKLOG`] of them.
+    pub(super) fn into_backlog(self) -> impl Iterator<Item = (TcpStream, SocketAddr)> {
+        let socket = self.socket.into_std().ok();
+        let accept = move || {
+            let (socket, peer) = socket.as_ref()?.accept().ok()?;
+            socket.set_nonblocking(true).ok()?;
+            Some((TcpStream::from_std(socket).ok()?, peer))
+        };
+        std::iter::from_fn(accept).take(BACKLOG.unsigned_abs() as usize)
     }
 
     /// The bound address, with the real port.

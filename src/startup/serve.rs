@@ -79,6 +79,7 @@ pub async fn serve(loaded: Loaded) -> Result<(), StartupError> {
     signals.stop(&reload).await;
     tracing::info!(
         timeout_secs = drain.as_secs(),
+        live_reads = app.live_reads(),
         "stopping: finishing requests, ending live reads"
     );
     let drained = tokio::select! {
