@@ -36,7 +36,7 @@ section! {
         retention: RetentionConfig,
         /// Proxies whose forwarding headers are trusted.
         proxy: ProxyConfig,
-        /// How live reads end when the server stops.
+        /// The beginning of a stop, and the end of live reads.
         shutdown: ShutdownConfig,
         /// The log.
         observability: ObservabilityConfig,

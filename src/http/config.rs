@@ -49,18 +49,21 @@ impl HttpConfig {
 }
 
 section! {
-    /// How live reads end when the server stops.
+    /// The beginning of a stop, and the end of live reads.
     pub struct ShutdownConfig {
         /// Live reads end at random moments within this time, so that readers do not return
         /// together. The time is shorter if there are few reads (100 end each second), and at most
         /// four fifths of `server.drain_timeout_secs`. Keep it below the drain timeout of a proxy
         /// in front (kamal-proxy: 30). 0: all at once.
-        spread_secs: u64 = 20, { max: MAX_SPREAD_SECS };
+        spread_secs: u64 = 20, { max: MAX_SECS };
+        /// How long a stop goes on as before except that `/readyz` answers 503, so that load
+        /// balancers notice before connections are refused.
+        delay_secs: u64 = 0, { max: MAX_SECS };
     }
 }
 
 /// More seconds than this are likely to be milliseconds.
-const MAX_SPREAD_SECS: u64 = 3_600;
+const MAX_SECS: u64 = 3_600;
 
 impl ShutdownConfig {
     /// The time that live reads have at most. Appends and other requests keep a fifth of `drain`.

@@ -150,6 +150,11 @@ impl App {
         let _ = self.inner.engine.set(engine);
     }
 
+    /// `/readyz` answers 503 from now on; everything else is served.
+    pub fn not_ready(&self) {
+        self.inner.ready.store(false, Relaxed);
+    }
+
     pub(super) fn engine(&self) -> Option<&Engine> {
         self.inner.engine.get()
     }

@@ -1,6 +1,6 @@
 //! Starts a server from a configuration, serves, and stops.
 
-use std::{sync::Arc, time::Duration};
+use std::{future::Future, sync::Arc, time::Duration};
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -62,14 +62,12 @@ pub async fn serve(loaded: Loaded) -> Result<(), StartupError> {
     );
     listeners.serve(&server, transport, &app, &config);
 
-    let drain = Duration::from_secs(config.server.drain_timeout_secs);
     service_manager::starting(Duration::from_secs(config.storage.lock_wait_secs));
     let storage = tokio::select! {
         opened = storage::open(&config) => opened?,
         () = signals.stop(&reload) => {
             tracing::info!("stopping before the store is open");
-            service_manager::stopping(drain);
-            server.drain(drain).await;
+            server.drain(Duration::from_secs(config.server.drain_timeout_secs)).await;
             return Ok(());
         }
     };
@@ -82,17 +80,8 @@ pub async fn serve(loaded: Loaded) -> Result<(), StartupError> {
     tracing::info!(storage = ?config.storage.mode, streams = engine.usage().streams, "serving");
 
     signals.stop(&reload).await;
-    service_manager::stopping(drain);
     reload.is_ready = false;
-    tracing::info!(
-        timeout_secs = drain.as_secs(),
-        live_reads = app.live_reads(),
-        "stopping: finishing requests, ending live reads"
-    );
-    let drained = tokio::select! {
-        drained = server.drain(drain) => Some(drained.cut),
-        () = signals.stop(&reload) => None,
-    };
+    let drained = drain(&config, &server, &app, signals.stop(&reload)).await;
     engine.stop().await;
     if let Some(control) = control {
         control.ended().await;
@@ -100,6 +89,29 @@ pub async fn serve(loaded: Loaded) -> Result<(), StartupError> {
     drop((engine, app, server, reload));
     log_stop(drained);
     Ok(())
+}
+
+/// Lets load balancers notice the stop, and then requests and live reads end. Returns the number
+/// of connections that were cut; `None` after a second signal.
+async fn drain(config: &Config, server: &Server, app: &App, second_signal: impl Future<Output = ()>) -> Option<usize> {
+    let delay = Duration::from_secs(config.shutdown.delay_secs);
+    let timeout = Duration::from_secs(config.server.drain_timeout_secs);
+    service_manager::stopping(delay.saturating_add(timeout));
+    app.not_ready();
+    tracing::info!(
+        delay_secs = delay.as_secs(),
+        timeout_secs = timeout.as_secs(),
+        live_reads = app.live_reads(),
+        "stopping: finishing requests, ending live reads"
+    );
+    let drained = async {
+        tokio::time::sleep(delay).await;
+        server.drain(timeout).await
+    };
+    tokio::select! {
+        drained = drained => Some(drained.cut),
+        () = second_signal => None,
+    }
 }
 
 /// `cut`: the connections that were closed before they ended; `None` after a second signal.

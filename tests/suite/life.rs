@@ -140,6 +140,19 @@ fn everything_is_there_after_a_restart() {
     assert_eq!(all(&server), before);
 }
 
+#[test]
+fn load_balancers_are_given_time_to_notice_a_stop() {
+    let mut server = Setup::new().with("shutdown.delay_secs", 1).start();
+    server.text_stream("s", "a");
+    server.raw("GET", "/readyz").send().expect(200);
+    server.signal("TERM");
+    server.log.wait_for("stopping");
+    server.raw("GET", "/readyz").send().problem(503);
+    server.raw("GET", "/up").send().expect(200);
+    server.post("s").text("b").send().expect(204);
+    assert_eq!(server.wait().code(), Some(0));
+}
+
 /// A second server on the same directory waits, says so and takes over.
 fn takes_over(end: impl FnOnce(Server)) {
     let setup = Setup::new().acid();
