@@ -1,9 +1,11 @@
 //! [`Config`]: all sections together.
 
+use std::time::Duration;
+
 use crate::{
     auth::AuthConfig,
     engine::{EngineConfig, LimitsConfig, RetentionConfig},
-    http::{self, HttpConfig},
+    http::{self, HttpConfig, ShutdownConfig},
     listener::{InternalConfig, ServerConfig, TransportConfig},
     proxy::ProxyConfig,
     settings::section,
@@ -34,6 +36,8 @@ section! {
         retention: RetentionConfig,
         /// Proxies whose forwarding headers are trusted.
         proxy: ProxyConfig,
+        /// The beginning of a stop, and the end of live reads.
+        shutdown: ShutdownConfig,
         /// The log.
         observability: ObservabilityConfig,
     }
@@ -57,6 +61,9 @@ impl Config {
             limits: self.limits.clone(),
             connection: self.transport.connection.clone(),
             proxy: self.proxy.clone(),
+            spread: self
+                .shutdown
+                .spread(Duration::from_secs(self.server.drain_timeout_secs)),
             origin: self.http.origin(domain, self.server.bind_address.port()),
         }
     }

@@ -1,5 +1,7 @@
 //! `[http]`: paths, CORS and caching.
 
+use std::time::Duration;
+
 use crate::settings::{choices, section};
 
 choices! {
@@ -46,5 +48,29 @@ impl HttpConfig {
             (domain, port) => Some(format!("https://{domain}:{port}")),
         };
         self.public_url.clone().or_else(automatic)
+    }
+}
+
+section! {
+    /// The beginning of a stop, and the end of live reads.
+    pub struct ShutdownConfig {
+        /// Live reads end at random moments within this time, so that readers do not return
+        /// together. The time is shorter if there are few reads (100 end each second), and at most
+        /// four fifths of `server.drain_timeout_secs`. Keep it below the drain timeout of a proxy
+        /// in front (kamal-proxy: 30). 0: all at once.
+        spread_secs: u64 = 20, { max: MAX_SECS };
+        /// How long a stop goes on as before except that `/readyz` answers 503, so that load
+        /// balancers notice before connections are refused.
+        delay_secs: u64 = 0, { max: MAX_SECS };
+    }
+}
+
+/// More seconds than this are likely to be milliseconds.
+const MAX_SECS: u64 = 3_600;
+
+impl ShutdownConfig {
+    /// The time that live reads have at most. Appends and other requests keep a fifth of `drain`.
+    pub(crate) fn spread(&self, drain: Duration) -> Duration {
+        Duration::from_secs(self.spread_secs).min(drain * 4 / 5)
     }
 }

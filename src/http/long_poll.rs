@@ -15,7 +15,6 @@ use super::{
 use crate::{
     auth::Permit,
     engine::{Chunk, Event, Follower, ReadError},
-    problems,
     protocol::{
         ReadFrom,
         cursor::{self, Cursor},
@@ -35,7 +34,6 @@ enum Outcome {
     Event(Event),
     /// The wait is over, or the client's key was withdrawn: its next request gets the status.
     Idle,
-    Stopping,
 }
 
 /// New content of the stream.
@@ -69,10 +67,6 @@ pub(super) async fn handle(
         Outcome::Event(Event::HeldBack | Event::Closed) | Outcome::Idle => Ok(no_content(app, &follower, query.cursor)),
         Outcome::Event(Event::Gone { softly: true }) => Err(ReadError::Gone.into()),
         Outcome::Event(Event::Gone { softly: false }) => Err(ReadError::NotFound.into()),
-        Outcome::Stopping => {
-            let detail = "the server is stopping; read on from the same offset";
-            Err(Problem::new(&problems::STOPPING, detail))
-        }
     }
 }
 
@@ -84,7 +78,7 @@ async fn wait(app: &App, permit: &Permit, follower: &mut Follower) -> Result<Out
         () = live::key_withdrawn(permit) => Ok(Outcome::Idle),
         event = follower.next() => event.map(Outcome::Event),
         () = tokio::time::sleep_until(end) => Ok(Outcome::Idle),
-        () = app.stopping().cancelled() => Ok(Outcome::Stopping),
+        () = app.turn_to_leave() => Ok(Outcome::Idle),
     }
 }
 

@@ -11,6 +11,7 @@ mod content;
 mod cors;
 mod create;
 mod delete;
+mod departures;
 mod head;
 mod health;
 mod list;
@@ -30,7 +31,7 @@ use std::convert::Infallible;
 use axum::{Router, body::Body};
 use http::{Method, Request, Response, Version, header, request::Parts};
 
-pub use config::{CachePolicy, HttpConfig};
+pub use config::{CachePolicy, HttpConfig, ShutdownConfig};
 pub use problem::Problem;
 pub use state::{App, Settings};
 

@@ -1,15 +1,20 @@
 //! State shared by all handlers, and the settings that they need.
 
-use std::sync::{
-    Arc, OnceLock,
-    atomic::{AtomicBool, Ordering::Relaxed},
+use std::{
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+    time::Duration,
 };
 
 use http::HeaderName;
-use tokio::sync::Semaphore;
+use tokio::{sync::Semaphore, time::Instant};
 use tokio_util::sync::CancellationToken;
 
-use super::{CachePolicy, HttpConfig, Problem, caching::Caching, cors::Cors, live_shares::LiveShares};
+use super::{
+    CachePolicy, HttpConfig, Problem, caching::Caching, cors::Cors, departures::Departures, live_shares::LiveShares,
+};
 use crate::{
     clock::Clock,
     engine::{Engine, LimitsConfig},
@@ -43,6 +48,7 @@ struct Inner {
     clock: Clock,
     random: Random,
     stopping: CancellationToken,
+    departures: Departures,
     /// Set by the host of an embedded router.
     ready: Arc<AtomicBool>,
 }
@@ -58,6 +64,8 @@ pub struct Settings {
     pub connection: ConnectionConfig,
     /// `[proxy]`, whose addresses stand for many clients.
     pub proxy: ProxyConfig,
+    /// How long live reads take to end when the server stops, at most.
+    pub spread: Duration,
     /// The origin for `Location`, if configured.
     pub origin: Option<String>,
 }
@@ -74,6 +82,10 @@ impl Settings {
 
     fn identity_header(&self) -> Option<HeaderName> {
         self.proxy.identity.header_name.as_deref()?.parse().ok()
+    }
+
+    fn max_live_readers(&self) -> usize {
+        self.limits.max_live_readers.min(Semaphore::MAX_PERMITS)
     }
 
     /// The memory of all request bodies, as a number of permits.
@@ -109,9 +121,7 @@ impl App {
             cors: Cors::new(&settings.http, settings.identity_header()),
             body_bytes: Arc::new(Semaphore::new(settings.max_inflight_bytes())),
             body_shares: KeyedLimit::new(settings.max_body_bytes_per_address()),
-            live_readers: Arc::new(Semaphore::new(
-                settings.limits.max_live_readers.min(Semaphore::MAX_PERMITS),
-            )),
+            live_readers: Arc::new(Semaphore::new(settings.max_live_readers())),
             live_shares: LiveShares::new(
                 settings.limits.live_readers_per_principal(),
                 settings.limits.live_readers_per_address(),
@@ -120,6 +130,7 @@ impl App {
             clock,
             random,
             stopping,
+            departures: Departures::default(),
             ready: Arc::new(AtomicBool::new(true)),
         };
         Self { inner: Arc::new(inner) }
@@ -137,6 +148,11 @@ impl App {
     /// Starts serving with this engine. Only the first call counts.
     pub fn ready(&self, engine: Engine) {
         let _ = self.inner.engine.set(engine);
+    }
+
+    /// `/readyz` answers 503 from now on; everything else is served.
+    pub fn not_ready(&self) {
+        self.inner.ready.store(false, Relaxed);
     }
 
     pub(super) fn engine(&self) -> Option<&Engine> {
@@ -210,5 +226,25 @@ impl App {
 
     pub(super) fn stopping(&self) -> &CancellationToken {
         &self.inner.stopping
+    }
+
+    /// The number of live reads.
+    #[must_use]
+    pub fn live_reads(&self) -> usize {
+        let free = self.inner.live_readers.available_permits();
+        self.inner.settings.max_live_readers().saturating_sub(free)
+    }
+
+    /// When a live read of a stopping server has to end: each at a random moment, so that readers
+    /// do not return together.
+    pub(super) fn leave_at(&self) -> Instant {
+        let spread = self.inner.settings.spread;
+        self.inner.departures.draw(spread, || self.live_reads(), self.random())
+    }
+
+    /// Resolves at that moment.
+    pub(super) async fn turn_to_leave(&self) {
+        self.stopping().cancelled().await;
+        tokio::time::sleep_until(self.leave_at()).await;
     }
 }

@@ -181,13 +181,45 @@ async fn a_stopping_server_tells_live_readers_when_to_return() {
     let server = Server::open();
     server.create("s", &[]).await;
     let events = server.ask("GET", "s?offset=now&live=sse", &[]).await;
+    let tail = server.ask("HEAD", "s", &[]).await;
+    let tail = value(&tail, "stream-next-offset").to_owned();
     server.stopping.cancel();
     let poll = server.ask("GET", "s?offset=now&live=long-poll", &[]).await;
-    assert_eq!(poll.status(), StatusCode::SERVICE_UNAVAILABLE);
-    let delay: u64 = value(&poll, header::RETRY_AFTER).parse().unwrap();
-    assert!((1..=4).contains(&delay));
-    assert!(text(poll).await.contains("urn:durable-streams:problem:stopping"));
-    assert_eq!(text(events).await.matches("retry: ").count(), 2);
+    assert_eq!(poll.status(), StatusCode::NO_CONTENT);
+    assert_eq!(value(&poll, "stream-next-offset"), tail);
+    let events = text(events).await;
+    let (_, retry) = events.rsplit_once("retry: ").unwrap();
+    assert!((1_000..=3_000).contains(&retry.trim().parse::<u64>().unwrap()));
+    assert_eq!(events.matches("retry: ").count(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn live_readers_of_a_stopping_server_end_one_after_another_and_get_all_events_until_then() {
+    let server = Server::open();
+    server.create("s", &[]).await;
+    let mut readers = tokio::task::JoinSet::new();
+    for _ in 0..1000 {
+        let events = server.ask("GET", "s?offset=now&live=sse", &[]).await;
+        readers.spawn(async move { (text(events).await, tokio::time::Instant::now()) });
+    }
+    tokio::time::sleep(Duration::from_millis(1)).await;
+    let start = tokio::time::Instant::now();
+    server.stopping.cancel();
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    server
+        .send("POST", "s", &[("content-type", "text/plain")], "late")
+        .await;
+    let ends: Vec<_> = readers.join_all().await;
+    // 100 for each second: a thousand need ten.
+    for second in 0..10 {
+        let ended = |end: &tokio::time::Instant| (*end - start).as_secs() == second;
+        let count = ends.iter().filter(|(_, end)| ended(end)).count();
+        assert!((60..140).contains(&count), "{count} ended in second {second}");
+    }
+    for (events, end) in &ends {
+        let late = *end - start > Duration::from_secs(5);
+        assert_eq!(events.contains("data:late"), late, "{events}");
+    }
 }
 
 /// Browsers see only the headers in the table; [`Server::send`] compares each response with its row.

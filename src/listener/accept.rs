@@ -74,7 +74,8 @@ impl AcceptPolicy {
     }
 }
 
-/// Accepts connections until the server stops; each runs in a task of its own.
+/// Accepts connections until the server stops; each runs in a task of its own. Those that clients
+/// have opened by then are still served, because closing the socket would reset them.
 pub(super) async fn accept_connections<S: HttpService>(
     listener: Listener,
     policy: AcceptPolicy,
@@ -85,12 +86,15 @@ pub(super) async fn accept_connections<S: HttpService>(
     loop {
         let accepted = match select(pin!(listener.socket.accept()), stop.as_mut()).await {
             Either::Left((accepted, _)) => accepted,
-            Either::Right(_) => return,
+            Either::Right(_) => break,
         };
         match accepted {
             Ok((socket, peer)) => start_connection(socket, canonical(peer), &policy, &app, &shared),
             Err(error) => recover(&error, &listener, &shared).await,
         }
+    }
+    for (socket, peer) in listener.into_backlog() {
+        start_connection(socket, canonical(peer), &policy, &app, &shared);
     }
 }
 

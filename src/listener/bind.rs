@@ -7,7 +7,7 @@ use std::{
 };
 
 use socket2::{Domain, Protocol, Socket, Type};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 
 /// Connections that the kernel may complete before they are accepted; it caps this at
 /// `net.core.somaxconn`. After a deploy or a network hiccup all readers reconnect at once.
@@ -26,6 +26,8 @@ pub enum BindError {
     NotAvailable { address: SocketAddr, source: io::Error },
     #[error("cannot listen on {address}: {source}")]
     Other { address: SocketAddr, source: io::Error },
+    #[error("cannot listen on the inherited socket: {source}")]
+    Inherited { source: io::Error },
 }
 
 impl BindError {
@@ -66,6 +68,33 @@ impl Listener {
             .map_err(|source| BindError::new(address, source))
     }
 
+    /// Listens on a socket that another process has bound.
+    ///
+    /// Must be called inside a tokio runtime.
+    ///
+    /// # Errors
+    /// [`BindError::Inherited`]
+    pub fn inherit(socket: std::net::TcpListener, user_timeout: Duration) -> Result<Self, BindError> {
+        adopt(socket, user_timeout)
+            .and_then(|socket| {
+                let address = socket.local_addr()?;
+                Ok(Self { socket, address })
+            })
+            .map_err(|source| BindError::Inherited { source })
+    }
+
+    /// Stops listening. Returns the connections that wait to be accepted, no more than
+    /// [`BACKLOG`] of them.
+    pub(super) fn into_backlog(self) -> impl Iterator<Item = (TcpStream, SocketAddr)> {
+        let socket = self.socket.into_std().ok();
+        let accept = move || {
+            let (socket, peer) = socket.as_ref()?.accept().ok()?;
+            socket.set_nonblocking(true).ok()?;
+            Some((TcpStream::from_std(socket).ok()?, peer))
+        };
+        std::iter::from_fn(accept).take(BACKLOG.unsigned_abs() as usize)
+    }
+
     /// The bound address, with the real port.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
@@ -82,14 +111,27 @@ fn open(address: SocketAddr, user_timeout: Duration) -> io::Result<TcpListener> 
     // A restart must not wait for old connections in TIME_WAIT.
     #[cfg(not(windows))]
     socket.set_reuse_address(true)?;
+    prepare(&socket, user_timeout)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    TcpListener::from_std(socket.into())
+}
+
+fn adopt(socket: std::net::TcpListener, user_timeout: Duration) -> io::Result<TcpListener> {
+    let socket = Socket::from(socket);
+    if !socket.is_listener()? {
+        return Err(io::Error::new(ErrorKind::InvalidInput, "it does not listen"));
+    }
+    prepare(&socket, user_timeout)?;
+    TcpListener::from_std(socket.into())
+}
+
+fn prepare(socket: &Socket, user_timeout: Duration) -> io::Result<()> {
     // Accepted sockets inherit both on Linux: no system call per connection.
     socket.set_tcp_nodelay(true)?;
     #[cfg(target_os = "linux")]
     socket.set_tcp_user_timeout(Some(user_timeout))?;
     #[cfg(not(target_os = "linux"))]
     let _ = user_timeout;
-    socket.set_nonblocking(true)?;
-    socket.bind(&address.into())?;
-    socket.listen(BACKLOG)?;
-    TcpListener::from_std(socket.into())
+    socket.set_nonblocking(true)
 }

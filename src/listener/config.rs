@@ -19,7 +19,7 @@ section! {
         /// Address of the public listener. The port is that of section 13.1 of the protocol.
         bind_address: SocketAddr = SocketAddr::from(([0, 0, 0, 0], 4437));
         /// How long a stop waits for requests in flight.
-        drain_timeout_secs: u64 = 20, { max: MAX_TIMEOUT_SECS };
+        drain_timeout_secs: u64 = 25, { max: MAX_TIMEOUT_SECS };
     }
 }
 

@@ -104,7 +104,7 @@ impl Server {
         self.shared.responses.charged()
     }
 
-    /// Stops accepting, lets every connection finish the request that it is serving, and cuts
+    /// Stops accepting, lets every connection finish the requests that have reached it, and cuts
     /// those that are still open after `grace_period`.
     pub async fn drain(&self, grace_period: Duration) -> Drained {
         self.shared.stop.send();

@@ -3,7 +3,9 @@
 mod descriptors;
 mod error;
 mod exposure;
+mod inherited_sockets;
 mod serve;
+mod service_manager;
 mod storage;
 
 pub use error::{Phase, StartupError};

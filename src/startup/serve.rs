@@ -1,10 +1,10 @@
 //! Starts a server from a configuration, serves, and stops.
 
-use std::{sync::Arc, time::Duration};
+use std::{future::Future, sync::Arc, time::Duration};
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use super::{Phase, StartupError, descriptors, storage};
+use super::{Phase, StartupError, descriptors, inherited_sockets::InheritedSockets, service_manager, storage};
 use crate::{
     auth::Authenticator,
     clock::Clock,
@@ -47,9 +47,10 @@ pub async fn serve(loaded: Loaded) -> Result<(), StartupError> {
     let server = Server::new(&config.limits, &config.transport.connection, Clock::system())
         .with_metrics(Arc::clone(&metrics))
         .with_trusted_proxies(config.proxy.trusted());
-    let reload = Reload {
+    let mut reload = Reload {
         authenticator: gate.authenticator().cloned(),
         server: server.clone(),
+        is_ready: false,
     };
     let app = App::new(
         config.http_settings(),
@@ -61,12 +62,12 @@ pub async fn serve(loaded: Loaded) -> Result<(), StartupError> {
     );
     listeners.serve(&server, transport, &app, &config);
 
-    let drain = Duration::from_secs(config.server.drain_timeout_secs);
+    service_manager::starting(Duration::from_secs(config.storage.lock_wait_secs));
     let storage = tokio::select! {
         opened = storage::open(&config) => opened?,
         () = signals.stop(&reload) => {
             tracing::info!("stopping before the store is open");
-            server.drain(drain).await;
+            server.drain(Duration::from_secs(config.server.drain_timeout_secs)).await;
             return Ok(());
         }
     };
@@ -74,17 +75,13 @@ pub async fn serve(loaded: Loaded) -> Result<(), StartupError> {
         .map_err(|error| StartupError::with_source(Phase::StartServer, "cannot start the committer", error))?;
     let control = control(&config.storage, storage, &server);
     app.ready(engine.clone());
+    reload.is_ready = true;
+    service_manager::ready();
     tracing::info!(storage = ?config.storage.mode, streams = engine.usage().streams, "serving");
 
     signals.stop(&reload).await;
-    tracing::info!(
-        timeout_secs = drain.as_secs(),
-        "stopping: finishing requests, ending live reads"
-    );
-    let drained = tokio::select! {
-        drained = server.drain(drain) => Some(drained.cut),
-        () = signals.stop(&reload) => None,
-    };
+    reload.is_ready = false;
+    let drained = drain(&config, &server, &app, signals.stop(&reload)).await;
     engine.stop().await;
     if let Some(control) = control {
         control.ended().await;
@@ -92,6 +89,29 @@ pub async fn serve(loaded: Loaded) -> Result<(), StartupError> {
     drop((engine, app, server, reload));
     log_stop(drained);
     Ok(())
+}
+
+/// Lets load balancers notice the stop, and then requests and live reads end. Returns the number
+/// of connections that were cut; `None` after a second signal.
+async fn drain(config: &Config, server: &Server, app: &App, second_signal: impl Future<Output = ()>) -> Option<usize> {
+    let delay = Duration::from_secs(config.shutdown.delay_secs);
+    let timeout = Duration::from_secs(config.server.drain_timeout_secs);
+    service_manager::stopping(delay.saturating_add(timeout));
+    app.not_ready();
+    tracing::info!(
+        delay_secs = delay.as_secs(),
+        timeout_secs = timeout.as_secs(),
+        live_reads = app.live_reads(),
+        "stopping: finishing requests, ending live reads"
+    );
+    let drained = async {
+        tokio::time::sleep(delay).await;
+        server.drain(timeout).await
+    };
+    tokio::select! {
+        drained = drained => Some(drained.cut),
+        () = second_signal => None,
+    }
 }
 
 /// `cut`: the connections that were closed before they ended; `None` after a second signal.
@@ -172,6 +192,10 @@ impl PublicTransport {
     }
 }
 
+fn bind_error(error: impl std::error::Error) -> StartupError {
+    StartupError::new(Phase::BindListener, error.to_string())
+}
+
 /// Bound addresses, before anything slow.
 struct Listeners {
     public: Listener,
@@ -181,18 +205,23 @@ struct Listeners {
 impl Listeners {
     fn bind(config: &Config) -> Result<Self, StartupError> {
         let write_timeout = config.transport.connection.write_timeout();
-        let bind = |address| {
-            Listener::bind(address, write_timeout)
-                .map_err(|error| StartupError::new(Phase::BindListener, error.to_string()))
+        let mut inherited = InheritedSockets::from_env().map_err(bind_error)?;
+        let mut open = |name, address| {
+            match inherited.take(name) {
+                Some(socket) => Listener::inherit(socket, write_timeout),
+                None => Listener::bind(address, write_timeout),
+            }
+            .map_err(bind_error)
         };
-        Ok(Self {
-            public: bind(config.server.bind_address)?,
-            internal: config
-                .internal
-                .as_ref()
-                .map(|internal| bind(internal.address()))
+        let internal = config.internal.as_ref();
+        let listeners = Self {
+            public: open("public", config.server.bind_address)?,
+            internal: internal
+                .map(|internal| open("internal", internal.address()))
                 .transpose()?,
-        })
+        };
+        inherited.finish().map_err(bind_error)?;
+        Ok(listeners)
     }
 
     fn serve(self, server: &Server, transport: PublicTransport, app: &App, config: &Config) {
@@ -226,15 +255,23 @@ impl Listeners {
 struct Reload {
     authenticator: Option<Arc<Authenticator>>,
     server: Server,
+    /// systemd has been told so; a reload at another time is none of its states.
+    is_ready: bool,
 }
 
 impl Reload {
     fn run(&self) {
         tracing::info!("SIGHUP: reloading keys and certificates");
+        if self.is_ready {
+            service_manager::reloading();
+        }
         if let Some(authenticator) = &self.authenticator {
             authenticator.reload();
         }
         self.server.reload_certificates();
+        if self.is_ready {
+            service_manager::ready();
+        }
     }
 }
 

@@ -51,5 +51,6 @@ mod startup;
 mod storage_limits;
 mod storage_tools;
 mod streams_cli;
+mod systemd;
 mod tls;
 mod transfer;

@@ -46,6 +46,7 @@ module DurableStreams
       autoload :Broadcasts
       autoload :ChangeTracking
       autoload :CircuitBreaker
+      autoload :Outage
       autoload :Client
       autoload :Events
       autoload :HttpTransport

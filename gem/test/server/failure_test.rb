@@ -8,6 +8,7 @@ class FailureTest < RealServerTestCase
 
   test "a record is saved while the server is down, and its event arrives once" do
     start_server
+    configure(retry_timeout: 0)
     post = Post.create!(title: "Post")
     perform_enqueued_jobs { post.comments.create!(body: "before") }
     @server.stop :KILL
@@ -46,6 +47,22 @@ class FailureTest < RealServerTestCase
 
     assert_operator sent.size, :>=, 30
     assert_equal sent, keys_of
+  end
+
+  test "a server that is away for two seconds fails no request" do
+    start_server
+    broadcast(key: "0")
+    @server.stop
+    back = Thread.new do
+      sleep 2 # The gap itself.
+      @server.start
+    end
+    assert_match "?token=", DurableStreams.signed_stream_url("notes")
+    assert_nothing_raised { DurableStreams.stream_offset("notes") }
+    3.times.map { |at| Thread.new { broadcast(key: (at + 1).to_s) } }.each(&:join)
+    back.join
+
+    assert_equal %w[ 0 1 2 3 ], keys_of.sort
   end
 
   test "a stream that a memory server lost with its restart is created again" do

@@ -51,6 +51,12 @@ class StubServer
     @thread.kill
   end
 
+  # Listens on the same port again.
+  def restart
+    @server = TCPServer.new("127.0.0.1", @port)
+    @thread = Thread.new { accept }
+  end
+
   private
     def accept
       loop do

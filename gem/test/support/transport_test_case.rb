@@ -31,7 +31,7 @@ class StubServerTestCase < TransportTestCase
   setup do
     @server = StubServer.new
     @retry_delay, DurableStreams::Rails::HttpTransport.retry_delay = DurableStreams::Rails::HttpTransport.retry_delay, 0
-    configure(server_url: @server.url)
+    configure(server_url: @server.url, retry_timeout: 0)
   end
 
   teardown do

@@ -33,7 +33,7 @@ class SettingsTest < ActiveSupport::TestCase
   end
 
   test "an invalid number raises when it is set" do
-    %i[ token_expiry open_timeout read_timeout write_timeout max_retries page_timeout page_retry_interval ].each do |name|
+    %i[ token_expiry open_timeout read_timeout write_timeout max_retries retry_timeout page_timeout page_retry_interval ].each do |name|
       [ "5", nil, -1, :a ].each do |value|
         error = assert_raises(DurableStreams::ConfigurationError, "#{name} #{value.inspect}") { @settings[name] = value }
         assert_equal "config.durable_streams.#{name} must be a number, not #{value.inspect}", error.message

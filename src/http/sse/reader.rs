@@ -13,18 +13,21 @@ use tokio_util::sync::WaitForCancellationFutureOwned;
 use super::encode::{self, Connection, Progress};
 use crate::{
     auth::Permit,
-    clock::Clock,
     engine::{Backlog, Event, Follower, ReadError, ReadState},
     http::{
         App,
         live::{self, LiveSlot},
     },
     protocol::cursor::Cursor,
-    random::Random,
 };
 
 /// The reconnection delay that clients are told, before jitter.
 const RETRY: Duration = Duration::from_secs(2);
+
+/// The reconnection delays, in milliseconds, of readers that a stop ends: around [`RETRY`], and
+/// further apart, because readers that end together would otherwise return together.
+const MIN_RETRY_AFTER_STOP: u64 = 1_000;
+const MAX_RETRY_AFTER_STOP: u64 = 3_000;
 
 /// A reader that never has to wait looks for an interruption after this many events. The others
 /// look whenever they wait.
@@ -45,8 +48,7 @@ pin_project_lite::pin_project! {
         events_in_a_row: u8,
         deadline: Option<Instant>,
         heartbeat: Duration,
-        clock: Clock,
-        random: Random,
+        app: App,
         #[pin]
         timer: Sleep,
         #[pin]
@@ -61,6 +63,8 @@ pin_project_lite::pin_project! {
 enum Phase {
     Opening,
     Open,
+    /// The server is stopping; the read goes on until the deadline.
+    Leaving,
     Over,
 }
 
@@ -80,19 +84,17 @@ impl Reader {
         follower: Follower,
         slot: LiveSlot,
     ) -> Self {
-        let (clock, random) = (app.clock().clone(), app.random().clone());
         Self {
             backlog: follower.backlog(),
             follower,
-            connection: Connection::new(client_cursor, clock.millis(), &random),
+            connection: Connection::new(client_cursor, app.clock().millis(), app.random()),
             pending_control: None,
             phase: Phase::Opening,
             told_up_to_date: false,
             events_in_a_row: 0,
-            deadline: live::end(permit, &clock, app.settings().connection.sse_reconnect_interval()),
+            deadline: live::end(permit, app.clock(), app.settings().connection.sse_reconnect_interval()),
             heartbeat: app.settings().connection.sse_heartbeat(),
-            clock,
-            random,
+            app: app.clone(),
             timer: tokio::time::sleep(Duration::ZERO),
             stopping: app.stopping().clone().cancelled_owned(),
             key_withdrawn: live::key_withdrawn(permit),
@@ -115,22 +117,27 @@ impl Reader {
         if let Some(control) = self.as_mut().project().pending_control.take() {
             return Some(control);
         }
-        match self.phase {
-            Phase::Opening => Some(self.open()),
-            // A stream that always has more must not outlive the token.
-            Phase::Open if self.is_past_deadline() => None,
-            Phase::Open => match self.as_mut().wait().await {
-                Wake::Event(Ok(event)) => self.encode(event),
-                Wake::Event(Err(error)) => {
-                    log_failure(&error);
-                    None
-                }
-                Wake::Timer => self.beat(),
-                Wake::Stopping => Some(self.say_goodbye()),
-                // The client gets the status when it reconnects.
-                Wake::KeyWithdrawn => None,
-            },
-            Phase::Over => None,
+        loop {
+            return match self.phase {
+                Phase::Opening => Some(self.open()),
+                // A stream that always has more must not outlive the token.
+                Phase::Open | Phase::Leaving if self.is_past_deadline() => self.end(),
+                Phase::Open | Phase::Leaving => match self.as_mut().wait().await {
+                    Wake::Event(Ok(event)) => self.encode(event),
+                    Wake::Event(Err(error)) => {
+                        log_failure(&error);
+                        None
+                    }
+                    Wake::Timer => self.beat(),
+                    Wake::Stopping => {
+                        self.as_mut().leave();
+                        continue;
+                    }
+                    // The client gets the status when it reconnects.
+                    Wake::KeyWithdrawn => None,
+                },
+                Phase::Over => None,
+            };
         }
     }
 
@@ -140,10 +147,10 @@ impl Reader {
         let ReadState { up_to_date, closed } = this.follower.state();
         *this.phase = if closed { Phase::Over } else { Phase::Open };
         *this.told_up_to_date = up_to_date;
-        let mut text = encode::retry(this.random.jittered(RETRY));
+        let mut text = encode::retry(this.app.random().jittered(RETRY));
         if up_to_date {
             let progress = if closed { Progress::Closed } else { Progress::UpToDate };
-            let cursor = this.connection.cursor(this.clock.millis());
+            let cursor = this.connection.cursor(this.app.clock().millis());
             text.push_str(&encode::control(this.follower.position(), cursor, progress));
         }
         text.into()
@@ -151,7 +158,7 @@ impl Reader {
 
     async fn wait(self: Pin<&mut Self>) -> Wake {
         let this = self.project();
-        let mut interruption = pin!(interruption(this.stopping, this.key_withdrawn, this.timer));
+        let mut interruption = pin!(interruption(*this.phase, this.stopping, this.key_withdrawn, this.timer));
         *this.events_in_a_row += 1;
         if *this.events_in_a_row > MAX_EVENTS_IN_A_ROW {
             *this.events_in_a_row = 0;
@@ -168,7 +175,7 @@ impl Reader {
 
     fn encode(self: Pin<&mut Self>, event: Event) -> Option<Bytes> {
         let this = self.project();
-        let now = this.clock.millis();
+        let now = this.app.clock().millis();
         let progress = match event {
             Event::Chunk {
                 up_to_date: false,
@@ -196,7 +203,7 @@ impl Reader {
     /// The timer has run out: for a heartbeat, or because the deadline has come.
     fn beat(self: Pin<&mut Self>) -> Option<Bytes> {
         if self.is_past_deadline() {
-            return None;
+            return self.end();
         }
         let this = self.project();
         // Events do not reset the timer; an extra heartbeat is harmless.
@@ -204,10 +211,25 @@ impl Reader {
         Some(Bytes::from_static(encode::HEARTBEAT))
     }
 
-    fn say_goodbye(self: Pin<&mut Self>) -> Bytes {
+    /// The server is stopping: the deadline moves to this reader's turn.
+    fn leave(self: Pin<&mut Self>) {
+        let mut this = self.project();
+        let turn = this.app.leave_at();
+        let deadline = this.deadline.map_or(turn, |deadline| deadline.min(turn));
+        *this.phase = Phase::Leaving;
+        *this.deadline = Some(deadline);
+        this.timer.as_mut().reset(next_beat(*this.deadline, *this.heartbeat));
+    }
+
+    /// The deadline has come. A reader of a stopping server is told when to return.
+    fn end(self: Pin<&mut Self>) -> Option<Bytes> {
         let this = self.project();
+        let is_leaving = *this.phase == Phase::Leaving;
         *this.phase = Phase::Over;
-        encode::retry(this.random.jittered(RETRY)).into()
+        is_leaving.then(|| {
+            let retry = this.app.random().between(MIN_RETRY_AFTER_STOP, MAX_RETRY_AFTER_STOP);
+            encode::retry(Duration::from_millis(retry)).into()
+        })
     }
 
     fn is_past_deadline(&self) -> bool {
@@ -216,13 +238,14 @@ impl Reader {
 }
 
 async fn interruption(
+    phase: Phase,
     stopping: Pin<&mut WaitForCancellationFutureOwned>,
     key_withdrawn: Pin<&mut WaitForCancellationFutureOwned>,
     timer: Pin<&mut Sleep>,
 ) -> Wake {
     tokio::select! {
         biased;
-        () = stopping => Wake::Stopping,
+        () = stopping, if phase != Phase::Leaving => Wake::Stopping,
         () = key_withdrawn => Wake::KeyWithdrawn,
         () = timer => Wake::Timer,
     }

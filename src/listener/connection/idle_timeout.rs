@@ -16,6 +16,10 @@ use crate::listener::ConnectionConfig;
 /// How long an HTTP/2 connection may stay open after our GOAWAY with nothing in flight.
 const GOAWAY_GRACE: Duration = Duration::from_secs(5);
 
+/// How long a connection without requests in flight may stay open when the server stops: what its
+/// client has just sent is still answered.
+pub(super) const LAST_CALL: Duration = Duration::from_secs(2);
+
 /// Ends a connection when the next request does not arrive in time. hyper's own header timeout
 /// cannot tell a slow request head from a kept-alive connection, and HTTP/2 has none at all.
 pub(super) struct IdleTimeout<C> {
@@ -170,6 +174,12 @@ where
         if self.is_http2 {
             // Starts the grace period, so that an unresponsive peer cannot delay a shutdown.
             self.goaway_sent = true;
+        } else if self.state.started() == 0 {
+            // hyper would close the connection, though its first request may be under way.
+            self.state.expect_last_request();
+            self.header_timeout = self.header_timeout.min(LAST_CALL);
+            self.phase_started = Instant::now();
+            return;
         }
         Pin::new(&mut self.connection).start_shutdown();
     }

@@ -15,7 +15,10 @@ pub(super) mod service;
 pub(super) mod state;
 pub(super) mod write_timeout;
 
-use self::{http1::serve_http1, http2::serve_http2, service::ConnectionService, write_timeout::WriteTimeout};
+use self::{
+    http1::serve_http1, http2::serve_http2, idle_timeout::LAST_CALL, service::ConnectionService,
+    write_timeout::WriteTimeout,
+};
 use super::{
     http_service::HttpService,
     shared::Shared,
@@ -41,6 +44,13 @@ pub(super) fn spawn<S: HttpService>(
     };
 }
 
+/// Resolves when a connection without a request has to end because the server stops.
+async fn last_call(shared: &Shared) {
+    shared.stop.token().cancelled().await;
+    // Either way it is over.
+    let _ = timeout(LAST_CALL, shared.cut.token().cancelled()).await;
+}
+
 /// Completes the handshake and serves the protocol that it has negotiated.
 async fn serve_tls<S: HttpService>(
     io: WriteTimeout<TcpStream>,
@@ -51,7 +61,7 @@ async fn serve_tls<S: HttpService>(
     let peer = service.peer.0;
     // Boxed, because its memory would otherwise be reserved for the connection's whole life.
     let handshake = Box::pin(timeout(shared.timeouts.handshake_timeout(), handshake(io, &context)));
-    let outcome = match select(handshake, pin!(shared.stop.token().cancelled())).await {
+    let outcome = match select(handshake, pin!(last_call(&shared))).await {
         Either::Left((outcome, _)) => outcome,
         Either::Right(_) => return,
     };

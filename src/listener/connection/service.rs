@@ -93,7 +93,7 @@ where
         Either::Right(ResponseFuture {
             app: self.app.clone().oneshot(request),
             live,
-            close: framing == Framing::Last,
+            close: framing == Framing::Last || self.state.is_last_request(),
             budget: Arc::clone(&self.budget),
             progress,
             in_flight: Some(in_flight),

@@ -29,6 +29,8 @@ pub(in crate::listener) struct ConnectionState {
     /// [`InFlight`] values.
     in_flight: AtomicUsize,
     too_many_cancellations: AtomicBool,
+    /// The server is stopping, and the connection serves one more request.
+    last_request: AtomicBool,
     /// Woken when `in_flight` falls to zero, and by too many cancellations.
     changed: AtomicWaker,
 }
@@ -63,6 +65,7 @@ impl ConnectionState {
             started: AtomicUsize::default(),
             in_flight: AtomicUsize::default(),
             too_many_cancellations: AtomicBool::default(),
+            last_request: AtomicBool::default(),
             changed: AtomicWaker::default(),
         }
     }
@@ -115,6 +118,14 @@ impl ConnectionState {
 
     pub(super) fn has_too_many_cancellations(&self) -> bool {
         self.too_many_cancellations.load(Ordering::Acquire)
+    }
+
+    pub(super) fn expect_last_request(&self) {
+        self.last_request.store(true, Ordering::Release);
+    }
+
+    pub(super) fn is_last_request(&self) -> bool {
+        self.last_request.load(Ordering::Acquire)
     }
 
     pub(super) fn register(&self, waker: &Waker) {

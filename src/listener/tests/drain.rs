@@ -5,8 +5,8 @@ use std::time::Duration;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 
-use super::support::{TIMEOUT, read_all, read_until, start_default, until};
-use crate::listener::shutdown::Drained;
+use super::support::{TIMEOUT, app, connect_http1, read_all, read_until, start_default, until};
+use crate::listener::{ConnectionConfig, shutdown::Drained};
 
 #[tokio::test]
 async fn idle_connections_do_not_delay_a_stop() {
@@ -59,4 +59,40 @@ async fn connections_that_do_not_end_are_cut() {
     until("both connections to be accepted", || server.open_connections() == 3).await;
     assert_eq!(server.drain(Duration::from_millis(50)).await, Drained { cut: 2 });
     assert_eq!(read_all(&mut hanging).await, "");
+}
+
+#[tokio::test]
+async fn a_connection_that_was_not_yet_accepted_is_served() {
+    let (server, address) = start_default();
+    // The kernel completes it, and nothing has run that could accept it.
+    let mut early = std::net::TcpStream::connect(address).unwrap();
+    std::io::Write::write_all(&mut early, b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
+    assert_eq!(server.drain(TIMEOUT).await, Drained { cut: 0 });
+    let mut answer = String::new();
+    std::io::Read::read_to_string(&mut early, &mut answer).unwrap();
+    assert!(
+        answer.contains("Public") && answer.contains("connection: close"),
+        "{answer}"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_without_a_request_is_given_two_seconds() {
+    let start = tokio::time::Instant::now();
+    let timeouts = ConnectionConfig {
+        header_timeout_secs: 30,
+        ..ConnectionConfig::default()
+    };
+    let (mut silent, served) = connect_http1(app(), &timeouts);
+    let (mut late, other) = connect_http1(app(), &timeouts);
+    tokio::task::yield_now().await;
+    served.shared.stop.send();
+    other.shared.stop.send();
+    tokio::task::yield_now().await;
+    late.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
+    let answer = read_all(&mut late).await;
+    assert!(answer.contains("connection: close"), "{answer}");
+    assert_eq!(read_all(&mut silent).await, "");
+    served.task.await.unwrap();
+    assert_eq!(start.elapsed().as_secs(), 2);
 }

@@ -24,23 +24,27 @@ module DurableStreams
         Net::HTTPBadResponse, Net::HTTPHeaderSyntaxError, OpenSSL::SSL::SSLError
       ].freeze
 
-      # The longest Retry-After, in seconds, that a request waits for. With a longer
-      # one the request fails, and the job is retried later.
+      # The longest Retry-After, in seconds, that one of +max_retries+ waits for. With a
+      # longer one the request fails, and the job is retried later.
       MAX_RETRY_DELAY = 2
+
+      # The longest pause between retries, in seconds, when the server asks for none.
+      MAX_PAUSE = 0.5
 
       # Set here because every header that a library adds by itself costs
       # microseconds.
       HEADERS = { "Connection" => "keep-alive", "Accept-Encoding" => "identity" }.freeze # :nodoc:
       JSON_TYPE = { "Content-Type" => "application/json" }.freeze # :nodoc:
 
-      Limits = Struct.new(:open_timeout, :read_timeout, :write_timeout, :max_retries) do # :nodoc:
+      Limits = Struct.new(:open_timeout, :read_timeout, :write_timeout, :max_retries, :retry_timeout) do # :nodoc:
         # A slow connect and a slow response together take less than twice the time.
         def self.brief(seconds)
-          new(seconds * 0.8, seconds, seconds, 0)
+          new(seconds * 0.8, seconds, seconds, 0, 0)
         end
       end
 
-      # Seconds before the first retry. Each further delay is four times as long.
+      # Seconds before the first retry. Each further delay is four times as long, up to
+      # MAX_PAUSE.
       class_attribute :retry_delay, default: 0.05, instance_writer: false # :nodoc:
 
       # The server's address with the route.
@@ -53,6 +57,7 @@ module DurableStreams
         @config = config
         @limits = limits
         @producers = Producers.new
+        @outage = Outage.new(patience: limits.retry_timeout)
         @breaker = CircuitBreaker.new(pause: config.page_retry_interval)
         @connections = build_connections
         @mutex = Mutex.new
@@ -158,14 +163,16 @@ module DurableStreams
         def request(verb, name, query: nil, body: nil, headers: {})
           path = "#{@uri.path}/#{StreamName.to_path(name)}#{"?#{query}" if query}"
           attempt = 0
+          started_at = @outage.now
           begin
             response = perform_authorized(verb, path, body, headers)
             raise failure(response, name).connection_error if Failure.temporary?(response)
+            @outage.over
             response
           rescue ConnectionError, *NETWORK_ERRORS => error
             attempt += 1
-            if retry?(error, attempt)
-              sleep delay_before_retry(attempt, error)
+            if (delay = delay_before_retry(error, attempt, @outage.time_left(started_at)))
+              sleep delay
               retry
             end
             raise error.is_a?(ConnectionError) ? error : unreachable(error)
@@ -191,10 +198,22 @@ module DurableStreams
           response.body && response.content_length && response.body.bytesize < response.content_length
         end
 
-        def retry?(error, attempt)
-          return attempt == 1 && stale?(error) if @limits.max_retries.zero?
+        # Returns nil if the request has failed for good. Repeating it is safe: appends
+        # carry a producer's number, and all other requests are idempotent.
+        def delay_before_retry(error, attempt, time_left)
+          return (0 if attempt == 1 && stale?(error)) if @limits.max_retries.zero?
 
-          attempt <= @limits.max_retries && !(error.respond_to?(:retry_after) && error.retry_after.to_f > MAX_RETRY_DELAY)
+          wanted = error.respond_to?(:retry_after) && error.retry_after.to_f || 0
+          delay = [ pause(attempt), wanted ].max
+          if time_left.positive? && wanted <= @limits.retry_timeout
+            [ delay, time_left ].min
+          elsif attempt <= @limits.max_retries && wanted <= MAX_RETRY_DELAY
+            delay
+          end
+        end
+
+        def pause(attempt)
+          [ retry_delay * 4**[ attempt - 1, 8 ].min, MAX_PAUSE ].min * rand(0.75..1.25)
         end
 
         # Whether the server had closed an idle connection, which is no failure. The
@@ -202,13 +221,6 @@ module DurableStreams
         def stale?(error)
           cause = error.cause || error
           (cause.is_a?(EOFError) || cause.is_a?(Errno::ECONNRESET) || cause.is_a?(Errno::EPIPE)).tap { |stale| @connections.reconnect if stale }
-        end
-
-        def delay_before_retry(attempt, error)
-          return 0 if @limits.max_retries.zero?
-
-          delay = retry_delay * 4**(attempt - 1) * rand(0.75..1.25)
-          error.respond_to?(:retry_after) ? [ delay, error.retry_after.to_f ].max : delay
         end
 
         # Net::HTTP::Persistent's message names the wrong port; its cause has the right one.

@@ -23,7 +23,10 @@ module DurableStreams
     #   returns it, such as the tenant's slug
     # * <tt>queue</tt>: the queue of DurableStreams::Rails::BroadcastJob
     # * <tt>open_timeout</tt>, <tt>read_timeout</tt>, <tt>write_timeout</tt>: in seconds
-    # * <tt>max_retries</tt>: immediate retries of a failed request
+    # * <tt>max_retries</tt>: immediate retries of a failed request; with 0,
+    #   +retry_timeout+ does not count either
+    # * <tt>retry_timeout</tt>: seconds for which requests are retried when the server
+    #   becomes unavailable, as during a deploy
     # * <tt>page_timeout</tt>: seconds that a signed URL or an offset may wait for
     #   the server, in a single attempt
     # * <tt>page_retry_interval</tt>: seconds without such attempts after a failure
@@ -47,13 +50,14 @@ module DurableStreams
         read_timeout: 5,
         write_timeout: 5,
         max_retries: 2,
+        retry_timeout: 5,
         page_timeout: 0.5,
         page_retry_interval: 5
       }.freeze
 
       URLS = %i[ client_url server_url ].freeze
       SECRETS = %i[ signing_key ].freeze
-      NUMBERS = %i[ token_expiry open_timeout read_timeout write_timeout max_retries page_timeout page_retry_interval ].freeze
+      NUMBERS = %i[ token_expiry open_timeout read_timeout write_timeout max_retries retry_timeout page_timeout page_retry_interval ].freeze
       private_constant :URLS, :SECRETS, :NUMBERS
 
       def initialize
