@@ -14,6 +14,7 @@ mod limits;
 mod live;
 mod memory;
 mod responses;
+mod stalls;
 mod support;
 mod timeouts;
 mod tls;

@@ -16,8 +16,8 @@ use tokio::net::TcpStream;
 
 use super::{
     certs::Files,
-    frames::{DATA, END_STREAM, Peer, RST_STREAM, WINDOW_UPDATE, initial_window},
-    support::{bind, connect_from, connect_http1, connect_http2, exchange, read_until, until},
+    frames::{DATA, END_STREAM, Peer, RST_STREAM, WINDOW_UPDATE},
+    support::{bind, connect_from, connect_http1, exchange, read_until, until},
 };
 use crate::{
     clock::Clock,
@@ -30,8 +30,8 @@ const MIB: usize = 1024 * 1024;
 
 /// `/shared`: the same 10 MiB for all. `/own`: 10 MiB for each request. `/medium`: 1 MiB for each.
 /// `/frames`: endless frames of 1 MiB. `/sized`: 100 MiB of known length in such frames. `/events`:
-/// endless events of 1 MiB. `/small`: a word. `/problem`: a 409.
-fn app() -> Router {
+/// endless events of 1 MiB. `/small`: a word. `/problem`: a 409. `/empty`: a 204.
+pub(super) fn app() -> Router {
     let shared = Bytes::from(vec![b'x'; 10 * MIB]);
     let frames = || {
         let make = futures_util::stream::repeat(()).map(|()| Ok::<_, Infallible>(Bytes::from(vec![b'x'; MIB])));
@@ -49,6 +49,7 @@ fn app() -> Router {
         )
         .route("/small", any(|| async { "a word" }))
         .route("/problem", any(|| async { (StatusCode::CONFLICT, "a problem") }))
+        .route("/empty", any(|| async { StatusCode::NO_CONTENT }))
 }
 
 /// A body of known length that is produced 1 MiB at a time.
@@ -157,40 +158,6 @@ async fn a_stream_waits_for_room_on_its_connection_and_goes_on() {
         }
     }
     until("all of it to be released", || server.charged_response_bytes() == 0).await;
-}
-
-#[tokio::test(start_paused = true)]
-async fn the_last_chunk_has_the_write_timeout_too() {
-    let connection = ConnectionConfig::default();
-    for (path, window) in [
-        ("/small", 1),
-        ("/problem", 0),
-        ("/medium", 1),
-        ("/own", 65_535),
-        ("/shared", 1),
-    ] {
-        let (client, served) = connect_http2(app(), &connection);
-        let mut peer = Peer::over(client, &initial_window(window)).await;
-        for stream in [1, 3, 5] {
-            peer.get(stream, path).await.unwrap();
-        }
-        let mut reset = 0;
-        while reset < 3 {
-            let frame = peer.frame().await.expect("the connection should stay open");
-            assert!(frame.kind != DATA || frame.flags & END_STREAM == 0, "{path}");
-            reset += usize::from(frame.kind == RST_STREAM);
-        }
-        assert_eq!(served.shared.responses.charged(), 0, "{path}");
-    }
-    // The stream has a window, but its connection has none left.
-    let (client, served) = connect_http2(app(), &connection);
-    let mut peer = Peer::over(client, &initial_window(0x0100_0000)).await;
-    peer.get(1, "/medium").await.unwrap();
-    peer.get(3, "/small").await.unwrap();
-    for _ in 0..2 {
-        while peer.frame().await.expect("the connection should stay open").kind != RST_STREAM {}
-    }
-    assert_eq!(served.shared.responses.charged(), 0);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -167,6 +167,15 @@ async fn a_live_response_keeps_an_http2_connection_open() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_live_http2_client_that_answers_no_ping_is_cut() {
+    let (mut peer, served) = http2().await;
+    peer.get(1, "/ticks").await.unwrap();
+    peer.until(DATA, 1).await;
+    let cut = seconds(timeout(Duration::from_secs(3600), served.task)).await;
+    assert!((HEADER + WRITE..=HEADER + WRITE + GRACE).contains(&cut), "{cut}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_stream_that_is_not_read_is_reset_and_its_neighbour_stays() {
     let (mut peer, _served) = http2().await;
     peer.get(1, "/ticks").await.unwrap();
