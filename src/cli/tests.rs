@@ -315,14 +315,14 @@ fn explain_judges_each_part_of_a_token_alone() {
         let labels = lines.filter_map(|line| line.split_whitespace().nth(1).map(str::to_owned));
         labels.collect::<Vec<_>>()
     };
-    let signatory = Signatory::new(9);
+    let issuer = Issuer::new(9);
     let claims = with(client(now, STREAM, &["read"]), "aud", json!("other"));
     let unsigned = claims.to_string();
     let claims = with(claims, "exp", json!(now - 60));
-    assert_eq!(refused(&signatory.token(&claims)), ["signature", "exp"]);
+    assert_eq!(refused(&issuer.token(&claims)), ["signature", "exp"]);
     let claims = with(with(claims, "iat", json!(now + 900)), "iss", json!("x"));
-    assert_eq!(refused(&signatory.token(&claims)), ["signature", "exp", "iat", "iss"]);
-    assert_eq!(refused(&signatory.sign(r#"{"alg":"none"}"#, &unsigned)), ["header"]);
+    assert_eq!(refused(&issuer.token(&claims)), ["signature", "exp", "iat", "iss"]);
+    assert_eq!(refused(&issuer.sign(r#"{"alg":"none"}"#, &unsigned)), ["header"]);
 }
 
 #[test]

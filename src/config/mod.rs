@@ -32,4 +32,4 @@ pub use sections::Config;
 
 #[cfg(test)]
 pub use crate::settings::Origin;
-pub use crate::{auth::AuthConfig, settings::Stage, storage::StorageMode};
+pub use crate::{settings::Stage, storage::StorageMode};

@@ -282,7 +282,7 @@ fn browsers_may_remember_a_preflight_for_the_configured_time() {
 }
 
 #[test]
-fn what_passes_the_gate_is_private() {
+fn gated_responses_are_private() {
     let server = gated().start();
     let path = format!("{BASE}/{STREAM}");
     server

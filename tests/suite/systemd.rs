@@ -7,7 +7,7 @@ use std::{
 };
 
 use super::support::{
-    PATIENCE,
+    TIMEOUT,
     http::Request,
     server::{BASE, BIN, Setup, run},
 };
@@ -21,7 +21,7 @@ fn activated(setup: &Setup, names: &str, listeners: &[&TcpListener]) -> Command 
         if listeners.len() > 1 { "4>&1" } else { "" }
     );
     command.args(["-c", &script, BIN]);
-    setup.equip(&mut command);
+    setup.configure(&mut command);
     command
         .env("LISTEN_FDS", listeners.len().to_string())
         .env("LISTEN_FDNAMES", names)
@@ -40,7 +40,7 @@ fn listener() -> TcpListener {
 fn a_socket_from_systemd_outlives_the_server() {
     let (setup, socket) = (Setup::new().acid(), listener());
     let address = socket.local_addr().unwrap();
-    let first = setup.launch_by(activated(&setup, "durable-streams.socket", &[&socket]));
+    let first = setup.spawn_with(activated(&setup, "durable-streams.socket", &[&socket]));
     assert_eq!(first.public, address);
     first.log.wait_for("serving");
     first.text_stream("s", "kept");
@@ -48,7 +48,7 @@ fn a_socket_from_systemd_outlives_the_server() {
 
     // The kernel takes the request in while there is no server.
     let mut early = Request::new(address, "GET", &format!("{BASE}/s")).open();
-    let second = setup.launch_by(activated(&setup, "durable-streams.socket", &[&socket]));
+    let second = setup.spawn_with(activated(&setup, "durable-streams.socket", &[&socket]));
     second.log.wait_for("serving");
     let answer = early.answer();
     // 503 if it is read before the store is open.
@@ -61,7 +61,7 @@ fn a_socket_from_systemd_outlives_the_server() {
 fn both_listeners_can_come_from_systemd() {
     let setup = Setup::new().internal("127.0.0.1");
     let (public, internal) = (listener(), listener());
-    let server = setup.launch_by(activated(&setup, "internal:public", &[&internal, &public]));
+    let server = setup.spawn_with(activated(&setup, "internal:public", &[&internal, &public]));
     assert_eq!(server.public, public.local_addr().unwrap());
     assert_eq!(server.internal(), internal.local_addr().unwrap());
     server.log.wait_for("serving");
@@ -89,7 +89,7 @@ fn sockets_for_another_process_are_ignored() {
         .env("LISTEN_FDS", "1")
         .env("LISTEN_PID", "1")
         .env("LISTEN_FDNAMES", "public");
-    let server = setup.launch_by(command);
+    let server = setup.spawn_with(command);
     assert_ne!(server.public, socket.local_addr().unwrap());
     server.log.wait_for("serving");
     server.stop();
@@ -103,7 +103,7 @@ impl Manager {
         let path = setup.dir.path().join("notify");
         let _ = std::fs::remove_file(&path);
         let socket = UnixDatagram::bind(&path).unwrap();
-        socket.set_read_timeout(Some(PATIENCE)).unwrap();
+        socket.set_read_timeout(Some(TIMEOUT)).unwrap();
         setup.variable("NOTIFY_SOCKET", path.to_str().unwrap());
         Self(socket)
     }
