@@ -7,7 +7,7 @@ use http::{HeaderMap, HeaderValue, Response, StatusCode, header, request::Parts}
 use tokio::time::Instant;
 
 use super::{
-    App, Problem, caching, content,
+    App, Problem, caching, content, forward,
     live::{self, LiveSlot},
     query::{Live, ReadQuery},
     respond, stream,
@@ -36,6 +36,7 @@ enum Outcome {
     /// The wait is over, or the client's key was withdrawn: its next request gets the status.
     Idle,
     Stopping,
+    Moved,
 }
 
 /// New content of the stream.
@@ -73,6 +74,8 @@ pub(super) async fn handle(
             let detail = "the server is stopping; read on from the same offset";
             Err(Problem::new(&problems::STOPPING, detail))
         }
+        // Nothing was read, so the request is as good as new.
+        Outcome::Moved => forward::forward(app, parts, Body::empty()).await,
     }
 }
 
@@ -84,7 +87,10 @@ async fn wait(app: &App, permit: &Permit, follower: &mut Follower) -> Result<Out
         () = live::key_withdrawn(permit) => Ok(Outcome::Idle),
         event = follower.next() => event.map(Outcome::Event),
         () = tokio::time::sleep_until(end) => Ok(Outcome::Idle),
-        () = app.stopping().cancelled() => Ok(Outcome::Stopping),
+        () = app.phase().interrupted().cancelled() => Ok(match app.stopping().is_cancelled() {
+            true => Outcome::Stopping,
+            false => Outcome::Moved,
+        }),
     }
 }
 

@@ -1,21 +1,29 @@
 //! State shared by all handlers, and the settings that they need.
 
-use std::sync::{
-    Arc, OnceLock,
-    atomic::{AtomicBool, Ordering::Relaxed},
+use std::{
+    path::PathBuf,
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
 };
 
 use http::HeaderName;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
-use super::{CachePolicy, HttpConfig, Problem, caching::Caching, cors::Cors, live_shares::LiveShares};
+use super::{
+    CachePolicy, HttpConfig, Problem,
+    caching::Caching,
+    cors::Cors,
+    live_shares::LiveShares,
+    phase::{HolderState, Phase, Running},
+};
 use crate::{
     clock::Clock,
     engine::{Engine, LimitsConfig},
     gate::Gate,
     listener::{ConnectionConfig, KeyedLimit},
-    problems,
     proxy::ProxyConfig,
     random::Random,
     telemetry::Metrics,
@@ -43,6 +51,7 @@ struct Inner {
     clock: Clock,
     random: Random,
     stopping: CancellationToken,
+    phase: Phase,
     /// Set by the host of an embedded router.
     ready: Arc<AtomicBool>,
 }
@@ -119,6 +128,7 @@ impl App {
             settings,
             clock,
             random,
+            phase: Phase::new(&stopping),
             stopping,
             ready: Arc::new(AtomicBool::new(true)),
         };
@@ -136,17 +146,50 @@ impl App {
 
     /// Starts serving with this engine. Only the first call counts.
     pub fn ready(&self, engine: Engine) {
-        let _ = self.inner.engine.set(engine);
+        if self.inner.engine.set(engine).is_ok() {
+            self.phase().serve();
+        }
+    }
+
+    /// Allows the store in `dir` to be handed over.
+    pub fn hands_over(&self, dir: PathBuf) {
+        self.phase().set_dir(dir);
+    }
+
+    /// Says whether the holder of the data directory can be asked for it.
+    pub fn holder_is(&self, state: HolderState) {
+        self.phase().set_holder(state);
+    }
+
+    /// Cancelled when a request needs the store that another process holds.
+    #[must_use]
+    pub fn wanted(&self) -> &CancellationToken {
+        self.phase().wanted()
+    }
+
+    /// Keeps new requests waiting until [`App::moved`], and waits for those that have begun to have
+    /// had their changes committed.
+    pub async fn leave(&self) {
+        self.phase().leave().await;
+    }
+
+    /// Has the next holder of the data directory answer everything from now on.
+    pub fn moved(&self) {
+        self.phase().set_moved();
+    }
+
+    pub(super) fn phase(&self) -> &Phase {
+        &self.inner.phase
     }
 
     pub(super) fn engine(&self) -> Option<&Engine> {
         self.inner.engine.get()
     }
 
-    /// The engine, or the refusal while there is none.
-    pub(super) fn running(&self) -> Result<&Engine, Problem> {
-        self.engine()
-            .ok_or_else(|| Problem::new(&problems::STARTING, "the server is starting; try again"))
+    /// The engine, or the refusal while there is none or it is being handed over.
+    pub(super) fn running(&self) -> Result<Running<'_>, Problem> {
+        let running = self.engine().and_then(|engine| Running::new(self.phase(), engine));
+        running.ok_or_else(Problem::starting)
     }
 
     pub(super) fn clock(&self) -> &Clock {

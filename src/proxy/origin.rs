@@ -107,6 +107,16 @@ pub struct Origin {
 }
 
 impl Origin {
+    /// An origin that another server of ours has found out.
+    #[must_use]
+    pub fn told(https: bool, host: Option<&str>, client_ip: Option<IpAddr>) -> Self {
+        Self {
+            scheme: if https { Scheme::Https } else { Scheme::Http },
+            host: host.and_then(|host| Host::parse(host).ok()),
+            client_ip,
+        }
+    }
+
     /// `https://host`, or an empty string without a host, which makes a relative reference.
     #[must_use]
     pub fn base_url(&self) -> String {

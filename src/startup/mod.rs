@@ -3,6 +3,7 @@
 mod descriptors;
 mod error;
 mod exposure;
+mod handover;
 mod serve;
 mod storage;
 

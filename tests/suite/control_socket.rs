@@ -34,7 +34,9 @@ fn without_a_socket_it_serves_all_the_same() {
     let setup = on_disk("acid");
     fs::create_dir_all(socket(&setup)).unwrap();
     let server = setup.start();
-    let warning = server.log.wait_for("no control socket in the data directory");
+    let warning = server
+        .log
+        .wait_for("cannot open the control socket in the data directory");
     assert!(warning.contains("WARN"), "{warning}");
     server.text_stream("s", "x");
     server.stop();
@@ -70,6 +72,7 @@ fn nonsense_on_the_socket_is_refused() {
         (b"{\n", "unknown request"),
         (b"\xff\xfe\0\n", "unknown request"),
         (b"{\"erase\":{}}\n", "unknown request"),
+        (b"{\"successor\":{}}\n", "unknown request"),
         (b"{\"backup\":{}}\n", "unknown request"),
         (b"{\"backup\":{\"to\":\"/x\",\"force\":true}}\n", "unknown request"),
         (

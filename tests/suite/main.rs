@@ -29,6 +29,7 @@ mod expiry;
 mod forks;
 mod gate;
 mod half_closed;
+mod handover;
 mod internal;
 mod kept;
 mod keys;

@@ -5,8 +5,10 @@ use std::{
     time::Duration,
 };
 
+use axum::body::Body;
 use bytes::Bytes;
 use futures_util::future::poll_immediate;
+use http_body_util::BodyExt as _;
 use tokio::time::{Instant, Sleep};
 use tokio_util::sync::WaitForCancellationFutureOwned;
 
@@ -17,6 +19,7 @@ use crate::{
     engine::{Backlog, Event, Follower, ReadError, ReadState},
     http::{
         App,
+        forward::Continuation,
         live::{self, LiveSlot},
     },
     protocol::cursor::Cursor,
@@ -50,24 +53,35 @@ pin_project_lite::pin_project! {
         #[pin]
         timer: Sleep,
         #[pin]
-        stopping: WaitForCancellationFutureOwned,
+        interrupted: WaitForCancellationFutureOwned,
         #[pin]
         key_withdrawn: WaitForCancellationFutureOwned,
+        app: App,
+        // How the read goes on once the store has been handed over.
+        continuation: Option<Box<Continuation>>,
+        relay: Option<Relay>,
         _slot: LiveSlot,
     }
+}
+
+/// The rest of the read, from the next holder of the store.
+struct Relay {
+    body: Body,
+    stopping: Pin<Box<WaitForCancellationFutureOwned>>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
     Opening,
     Open,
+    Relayed,
     Over,
 }
 
 /// The end of a wait.
 enum Wake {
     Event(Result<Event, ReadError>),
-    Stopping,
+    Interrupted,
     KeyWithdrawn,
     Timer,
 }
@@ -79,6 +93,7 @@ impl Reader {
         client_cursor: Option<Cursor>,
         follower: Follower,
         slot: LiveSlot,
+        continuation: Option<Box<Continuation>>,
     ) -> Self {
         let (clock, random) = (app.clock().clone(), app.random().clone());
         Self {
@@ -94,7 +109,10 @@ impl Reader {
             clock,
             random,
             timer: tokio::time::sleep(Duration::ZERO),
-            stopping: app.stopping().clone().cancelled_owned(),
+            interrupted: app.phase().interrupted().clone().cancelled_owned(),
+            app: app.clone(),
+            continuation,
+            relay: None,
             key_withdrawn: live::key_withdrawn(permit),
             _slot: slot,
         }
@@ -126,10 +144,12 @@ impl Reader {
                     None
                 }
                 Wake::Timer => self.beat(),
-                Wake::Stopping => Some(self.say_goodbye()),
+                Wake::Interrupted if self.app.stopping().is_cancelled() => Some(self.say_goodbye()),
+                Wake::Interrupted => self.relay().await,
                 // The client gets the status when it reconnects.
                 Wake::KeyWithdrawn => None,
             },
+            Phase::Relayed => self.relayed().await,
             Phase::Over => None,
         }
     }
@@ -151,7 +171,7 @@ impl Reader {
 
     async fn wait(self: Pin<&mut Self>) -> Wake {
         let this = self.project();
-        let mut interruption = pin!(interruption(this.stopping, this.key_withdrawn, this.timer));
+        let mut interruption = pin!(interruption(this.interrupted, this.key_withdrawn, this.timer));
         *this.events_in_a_row += 1;
         if *this.events_in_a_row > MAX_EVENTS_IN_A_ROW {
             *this.events_in_a_row = 0;
@@ -204,6 +224,31 @@ impl Reader {
         Some(Bytes::from_static(encode::HEARTBEAT))
     }
 
+    /// Goes on with the same read at the next holder of the store.
+    async fn relay(mut self: Pin<&mut Self>) -> Option<Bytes> {
+        let this = self.as_mut().project();
+        let continuation = this.continuation.take()?;
+        let body = continuation.follow(this.app, this.follower.position()).await?;
+        let stopping = Box::pin(this.app.stopping().clone().cancelled_owned());
+        (*this.phase, *this.relay) = (Phase::Relayed, Some(Relay { body, stopping }));
+        self.relayed().await
+    }
+
+    async fn relayed(self: Pin<&mut Self>) -> Option<Bytes> {
+        let this = self.project();
+        let Relay { body, stopping } = this.relay.as_mut()?;
+        loop {
+            tokio::select! {
+                biased;
+                () = stopping.as_mut() => return None,
+                frame = body.frame() => match frame?.ok()?.into_data() {
+                    Ok(data) => return Some(data),
+                    Err(_) => continue,
+                },
+            }
+        }
+    }
+
     fn say_goodbye(self: Pin<&mut Self>) -> Bytes {
         let this = self.project();
         *this.phase = Phase::Over;
@@ -216,13 +261,13 @@ impl Reader {
 }
 
 async fn interruption(
-    stopping: Pin<&mut WaitForCancellationFutureOwned>,
+    interrupted: Pin<&mut WaitForCancellationFutureOwned>,
     key_withdrawn: Pin<&mut WaitForCancellationFutureOwned>,
     timer: Pin<&mut Sleep>,
 ) -> Wake {
     tokio::select! {
         biased;
-        () = stopping => Wake::Stopping,
+        () = interrupted => Wake::Interrupted,
         () = key_withdrawn => Wake::KeyWithdrawn,
         () = timer => Wake::Timer,
     }
