@@ -22,7 +22,7 @@ use crate::{
 };
 
 /// Appends to a stream, closes it, or both in one step.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct AppendRequest {
     /// The body's content type; may be missing if the body is empty.
     pub content_type: Option<ContentType>,
@@ -34,6 +34,8 @@ pub struct AppendRequest {
     pub producer: Option<ProducerStamp>,
     /// `Stream-Seq`
     pub stream_seq: Option<String>,
+    /// Appends only if this is the stream's tail.
+    pub expected_tail: Option<Offset>,
     /// The scope of the producer and of `Stream-Seq`; `None`: the shared scope.
     pub writer: Option<WriterScope>,
 }
@@ -83,6 +85,12 @@ pub enum AppendError {
         /// Where the stream ends.
         tail: Offset,
     },
+    /// The tail is not the expected one: read what was appended since, and decide again.
+    #[error("the stream's tail is not the expected offset")]
+    UnexpectedTail {
+        /// Where the stream ends.
+        tail: Offset,
+    },
     /// A producer of a later epoch has taken over.
     #[error("the producer's current epoch is {current}")]
     StaleEpoch {
@@ -122,6 +130,7 @@ struct Append {
     /// With its key in the place of its id.
     producer: Option<ProducerStamp>,
     stream_seq: Option<String>,
+    expected_tail: Option<Offset>,
     writer: Option<WriterScope>,
 }
 
@@ -165,6 +174,7 @@ impl Engine {
             close,
             producer,
             stream_seq,
+            expected_tail,
             writer,
         } = request;
         let content_type_matches = match content_type {
@@ -189,6 +199,7 @@ impl Engine {
             close,
             producer,
             stream_seq,
+            expected_tail,
             writer,
         })
     }
@@ -227,6 +238,7 @@ impl Command for Append {
             },
             None => None,
         };
+        self.check_expected_tail(tx, slot)?;
         self.check_stream_seq(tx, slot)?;
         self.check_size(tx, slot)?;
 
@@ -242,7 +254,9 @@ impl Command for Append {
     }
 
     fn landed(&self, reply: &mut Self::Reply, landings: &Landings) {
-        if let Ok(Appended { tail, .. }) | Err(AppendError::SeqRegression { tail, .. }) = reply {
+        if let Ok(Appended { tail, .. })
+        | Err(AppendError::SeqRegression { tail, .. } | AppendError::UnexpectedTail { tail }) = reply
+        {
             tail.position += landings.shift(self.stream.id);
         }
     }
@@ -292,6 +306,19 @@ impl Append {
         Err(AppendError::Closed {
             tail: tx.get(slot).offset(),
         })
+    }
+
+    fn check_expected_tail(&self, tx: &mut Transaction<'_>, slot: Slot) -> Result<(), AppendError> {
+        let Some(expected) = self.expected_tail else {
+            return Ok(());
+        };
+        let tail = tx.get(slot).offset();
+        if tail != expected {
+            return Err(AppendError::UnexpectedTail { tail });
+        }
+        // The append must not land after another server's.
+        tx.get_mut(slot).limit_headroom(0);
+        Ok(())
     }
 
     fn check_stream_seq(&self, tx: &mut Transaction<'_>, slot: Slot) -> Result<(), AppendError> {

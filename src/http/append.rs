@@ -16,6 +16,7 @@ pub(super) async fn handle(app: &App, permit: &Permit, parts: &Parts, body: Body
     let close = permit.operation().closes();
     let producer = headers::producer(&parts.headers)?;
     let stream_seq = headers::stream_seq(&parts.headers)?;
+    let expected_tail = headers::expected_offset(&parts.headers)?;
     // A request without content is a close, whatever its content type (section 5.2).
     let content_type = if close { content_type } else { Ok(content_type?) };
     let received = body::receive(app, permit, parts, body).await?;
@@ -32,6 +33,7 @@ pub(super) async fn handle(app: &App, permit: &Permit, parts: &Parts, body: Body
         close,
         producer,
         stream_seq,
+        expected_tail,
         writer: permit.writer().map(WriterScope::new),
     };
     let appended = engine.append(name, request).await?;

@@ -23,6 +23,9 @@ section! {
     pub struct HttpConfig {
         /// Origins of the pages that may call the server: "*", or a comma-separated list.
         cors_origins: String = "*".into(), { never_empty: true };
+        /// How long browsers may remember a preflight's answer. Chromium remembers it for at most two
+        /// hours.
+        cors_max_age_secs: u32 = 86_400;
         /// Path of the protocol. The Rails form's default is `/v1/streams`.
         stream_base_path: String = "/v1/stream".into(), { rails: "route" };
         /// Scheme, host and port by which clients reach the server, for `Location`. Without it, a

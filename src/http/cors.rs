@@ -5,7 +5,7 @@ use std::{collections::HashSet, sync::LazyLock};
 use axum::body::Body;
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
 
-use super::respond;
+use super::{HttpConfig, respond};
 use crate::{
     protocol::headers::label,
     proxy::is_forwarding,
@@ -19,6 +19,7 @@ pub(super) struct Cors {
     /// The header in which a proxy names the user whom it has authenticated.
     identity_header: Option<HeaderName>,
     exposed_headers: HeaderValue,
+    max_age: HeaderValue,
 }
 
 #[derive(Debug, Clone)]
@@ -41,8 +42,6 @@ static RESPONSE_HEADERS: LazyLock<String> = LazyLock::new(|| {
     join(own.chain(&COMMON_RESPONSE_HEADERS))
 });
 
-const MAX_AGE: HeaderValue = HeaderValue::from_static("86400");
-
 /// The most bytes of other headers' names that a preflight allows.
 const MAX_REQUESTED_BYTES: usize = 4096;
 
@@ -58,9 +57,10 @@ fn join(names: impl Iterator<Item = &'static HeaderName>) -> String {
 }
 
 impl Cors {
-    /// `origins` is `*` or a list separated by commas; only a proxy may set `identity_header`.
-    pub(super) fn new(origins: &str, identity_header: Option<HeaderName>) -> Self {
-        let listed: HashSet<String> = origins
+    /// Only a proxy may set `identity_header`.
+    pub(super) fn new(config: &HttpConfig, identity_header: Option<HeaderName>) -> Self {
+        let listed: HashSet<String> = config
+            .cors_origins
             .split(',')
             .map(|origin| origin.trim().to_owned())
             .filter(|origin| !origin.is_empty())
@@ -74,6 +74,7 @@ impl Cors {
             origins,
             identity_header,
             exposed_headers: HeaderValue::from_static(&RESPONSE_HEADERS),
+            max_age: config.cors_max_age_secs.into(),
         }
     }
 
@@ -99,7 +100,7 @@ impl Cors {
         let headers = response.headers_mut();
         headers.insert(header::ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static(&METHODS));
         headers.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, self.request_headers(request));
-        headers.insert(header::ACCESS_CONTROL_MAX_AGE, MAX_AGE);
+        headers.insert(header::ACCESS_CONTROL_MAX_AGE, self.max_age.clone());
         response
     }
 
@@ -143,7 +144,10 @@ mod tests {
     }
 
     fn allowed(asked: &[&'static str]) -> Vec<String> {
-        let cors = Cors::new("*", Some(HeaderName::from_static("x-client-identity")));
+        let cors = Cors::new(
+            &HttpConfig::default(),
+            Some(HeaderName::from_static("x-client-identity")),
+        );
         let asked = asked.iter().map(|line| {
             let name = header::ACCESS_CONTROL_REQUEST_HEADERS;
             (name, HeaderValue::from_static(line))

@@ -115,7 +115,7 @@ impl App {
             caching: settings.caching(gate.is_open()),
             gate,
             metrics,
-            cors: Cors::new(&settings.http.cors_origins, settings.identity_header()),
+            cors: Cors::new(&settings.http, settings.identity_header()),
             body_bytes: Arc::new(Semaphore::new(settings.max_inflight_bytes())),
             body_shares: KeyedLimit::new(settings.max_body_bytes_per_address()),
             live_readers: Arc::new(Semaphore::new(

@@ -84,6 +84,8 @@ kinds! {
         "Requests of this producer are missing. `Producer-Expected-Seq` has the next sequence number.";
     SEQUENCE = CONFLICT "sequence", No,
         "`Stream-Seq` is not greater than the last one. `Stream-Next-Offset` has the stream's tail.";
+    UNEXPECTED_TAIL = CONFLICT "unexpected-tail", No,
+        "`Stream-Expected-Offset` is not the stream's tail, which `Stream-Next-Offset` has.";
     SOURCE_DELETED = CONFLICT "source-deleted", No,
         "The stream to fork was deleted and can only be read through its existing forks.";
     GIVEN_UP = GONE "given-up", No,

@@ -265,6 +265,23 @@ fn a_preflight_needs_no_token_and_allows_what_clients_send() {
 }
 
 #[test]
+fn browsers_may_remember_a_preflight_for_the_configured_time() {
+    for (setup, expected) in [
+        (Setup::new(), "86400"),
+        (Setup::new().with("http.cors_max_age_secs", 600), "600"),
+    ] {
+        let server = setup.start();
+        let answer = server
+            .raw("OPTIONS", &format!("{BASE}/s"))
+            .header("origin", "https://app.test");
+        assert_eq!(
+            answer.send().expect(204).header("access-control-max-age"),
+            Some(expected)
+        );
+    }
+}
+
+#[test]
 fn what_passes_the_gate_is_private() {
     let server = gated().start();
     let path = format!("{BASE}/{STREAM}");

@@ -25,6 +25,7 @@ mod control_socket;
 mod damage;
 mod embed;
 mod events;
+mod expected_offset;
 mod expiry;
 mod forks;
 mod gate;

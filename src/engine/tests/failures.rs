@@ -179,14 +179,12 @@ async fn produce(engine: &Engine, stream: &StreamName, seq: u64) -> Result<Appen
     let request = AppendRequest {
         content_type: Some(ContentType::parse("text/plain").unwrap()),
         body: Bytes::from_static(b"x"),
-        close: false,
         producer: Some(ProducerStamp {
             id: "p".into(),
             epoch: 0,
             seq,
         }),
-        stream_seq: None,
-        writer: None,
+        ..AppendRequest::default()
     };
     engine.append(stream, request).await
 }

@@ -63,12 +63,9 @@ async fn followers_see_each_byte_once() {
         writer.await.unwrap();
     }
     let close = AppendRequest {
-        content_type: None,
         body: Bytes::new(),
         close: true,
-        producer: None,
-        stream_seq: None,
-        writer: None,
+        ..AppendRequest::default()
     };
     engine.append(&stream, close).await.unwrap();
     let whole = content(&engine, &stream).await.unwrap();
@@ -120,9 +117,7 @@ async fn bytes(engine: &Engine, stream: &StreamName, bytes: &[u8], close: bool) 
         content_type: Some(ContentType::parse("text/plain").unwrap()),
         body: Bytes::copy_from_slice(bytes),
         close,
-        producer: None,
-        writer: None,
-        stream_seq: None,
+        ..AppendRequest::default()
     };
     engine.append(stream, request).await.unwrap();
 }

@@ -225,10 +225,7 @@ pub(super) async fn append(engine: &Engine, name: &StreamName, text: &str) -> Re
     let request = AppendRequest {
         content_type: Some(ContentType::parse("text/plain").unwrap()),
         body: Bytes::copy_from_slice(text.as_bytes()),
-        close: false,
-        producer: None,
-        stream_seq: None,
-        writer: None,
+        ..AppendRequest::default()
     };
     engine.append(name, request).await
 }

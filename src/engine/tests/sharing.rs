@@ -82,10 +82,7 @@ fn appending(text: &str) -> AppendRequest {
     AppendRequest {
         content_type: Some(ContentType::parse("text/plain").unwrap()),
         body: Bytes::copy_from_slice(text.as_bytes()),
-        close: false,
-        producer: None,
-        stream_seq: None,
-        writer: None,
+        ..AppendRequest::default()
     }
 }
 

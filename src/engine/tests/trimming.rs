@@ -23,9 +23,7 @@ async fn say(engine: &Engine, name: &StreamName, content_type: &str, body: &str)
         content_type: Some(ContentType::parse(content_type).unwrap()),
         body: Bytes::copy_from_slice(body.as_bytes()),
         close: false,
-        producer: None,
-        stream_seq: None,
-        writer: None,
+        ..AppendRequest::default()
     };
     engine.append(name, request).await.unwrap();
 }

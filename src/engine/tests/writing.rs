@@ -18,8 +18,8 @@ async fn write(
             epoch: 0,
             seq,
         }),
-        stream_seq: None,
         writer,
+        ..AppendRequest::default()
     };
     engine.append(stream, request).await
 }

@@ -126,6 +126,9 @@ impl From<AppendError> for Problem {
                 let detail = format!("Sequence conflict: Stream-Seq is not greater than the last one, {last:?}");
                 because(&problems::SEQUENCE, &detail).with(headers::STREAM_NEXT_OFFSET, offset(tail))
             }
+            AppendError::UnexpectedTail { tail } => {
+                because(&problems::UNEXPECTED_TAIL, &error).with(headers::STREAM_NEXT_OFFSET, offset(tail))
+            }
             AppendError::StaleEpoch { current, closed_at } => {
                 let problem = because(&problems::STALE_EPOCH, &error).with(headers::PRODUCER_EPOCH, number(current));
                 match closed_at {

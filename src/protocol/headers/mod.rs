@@ -24,6 +24,8 @@ names! {
     STREAM_CURSOR = "stream-cursor" "Stream-Cursor";
     /// A writer's own, ever increasing sequence.
     STREAM_SEQ = "stream-seq" "Stream-Seq";
+    /// Appends only at this tail. Not part of the protocol.
+    STREAM_EXPECTED_OFFSET = "stream-expected-offset" "Stream-Expected-Offset";
     /// A sliding lifetime in seconds.
     STREAM_TTL = "stream-ttl" "Stream-TTL";
     /// The time at which a stream expires.
@@ -251,6 +253,16 @@ pub fn stream_seq(headers: &HeaderMap) -> Result<Option<String>, BadInput> {
         }
         seq => Ok(seq.map(str::to_owned)),
     }
+}
+
+/// `Stream-Expected-Offset`
+///
+/// # Errors
+/// Not an offset.
+pub fn expected_offset(headers: &HeaderMap) -> Result<Option<Offset>, BadInput> {
+    single(headers, &STREAM_EXPECTED_OFFSET)?
+        .map(|offset| Offset::parse(label(&STREAM_EXPECTED_OFFSET), offset))
+        .transpose()
 }
 
 /// The fork headers of a `PUT` (section 4.2).

@@ -125,7 +125,7 @@ pub(crate) fn catch_redb_panic<T>(
 
 /// Creates the tables, so that readers can rely on them.
 fn initialize(db: &Database) -> Result<(), redb::Error> {
-    let txn = write::begin(db)?;
+    let txn = schema::begin_write(db)?;
     {
         txn.open_table(META)?.insert(META_FORMAT, FORMAT)?;
         txn.open_table(NAMES)?;

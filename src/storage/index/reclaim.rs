@@ -2,10 +2,7 @@
 
 use redb::{Database, ReadableTable, ReadableTableMetadata, Table};
 
-use super::{
-    schema::{DATA, Data, FILES, GARBAGE, HOLES, META, META_CREDIT, TRIMMED, WRITERS},
-    write::begin,
-};
+use super::schema::{DATA, Data, FILES, GARBAGE, HOLES, META, META_CREDIT, TRIMMED, WRITERS, begin_write};
 use crate::storage::{Position, StreamId, data_files::DataFiles};
 
 /// The most rows that one pass removes.
@@ -25,7 +22,7 @@ struct Pass<'t> {
 /// Removes some unreachable data and adds its size to `credit`. Returns the new credit and whether
 /// more is left.
 pub(crate) fn reclaim(db: &Database, data_files: &DataFiles, credit: u64) -> Result<(u64, bool), redb::Error> {
-    let txn = begin(db)?;
+    let txn = begin_write(db)?;
     let (credit, more) = {
         let mut garbage = txn.open_table(GARBAGE)?;
         let mut writers = txn.open_table(WRITERS)?;

@@ -1,6 +1,6 @@
 //! The tables and the encoding of their rows. `docs/storage.md` is the reference.
 
-use redb::{ReadOnlyTable, Table, TableDefinition};
+use redb::{Database, ReadOnlyTable, Table, TableDefinition, WriteTransaction};
 
 use crate::storage::{
     StorageError, StreamRecord, WriterState,
@@ -116,6 +116,13 @@ pub(super) fn decode_writer(id: u64, bytes: &[u8]) -> Result<WriterState, redb::
     postcard::from_bytes::<StoredWriter<'_>>(bytes)
         .map(Into::into)
         .map_err(|error| redb::Error::Corrupted(format!("a writer of stream {id}: {error}")))
+}
+
+/// Begins a transaction after which a crash needs no full repair.
+pub(super) fn begin_write(db: &Database) -> Result<WriteTransaction, redb::Error> {
+    let mut txn = db.begin_write()?;
+    txn.set_quick_repair(true);
+    Ok(txn)
 }
 
 /// Converts an error of redb.

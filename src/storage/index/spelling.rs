@@ -5,10 +5,7 @@
 
 use redb::{Database, ReadableDatabase, ReadableTable, ReadableTableMetadata, TableDefinition, TableError};
 
-use super::{
-    schema::{DUE, META, NAMES, decode_record},
-    write,
-};
+use super::schema::{DUE, META, NAMES, begin_write, decode_record};
 use crate::{
     protocol::{StreamName, name::canonical},
     storage::StreamId,
@@ -81,7 +78,7 @@ pub(super) fn canonicalize_names(db: &Database) -> Result<(), redb::Error> {
 }
 
 fn rename(db: &Database, names_to_change: &[String]) -> Result<(), redb::Error> {
-    let txn = write::begin(db)?;
+    let txn = begin_write(db)?;
     {
         let mut names = txn.open_table(NAMES)?;
         let mut due = txn.open_table(DUE)?;

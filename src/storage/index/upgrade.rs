@@ -2,10 +2,7 @@
 
 use redb::{Database, ReadableTable as _};
 
-use super::{
-    schema::{FORMAT, HOLES, META, META_FORMAT, PRODUCERS, TRIMMED, WRITERS, encode_writer},
-    write,
-};
+use super::schema::{FORMAT, HOLES, META, META_FORMAT, PRODUCERS, TRIMMED, WRITERS, begin_write, encode_writer};
 use crate::storage::{ProducerState, Progress, StreamId, WriterState};
 
 /// The number of producers kept for each stream. Legacy versions had no limit.
@@ -15,7 +12,7 @@ const MAX_PRODUCERS: usize = 1000;
 /// format has a table of holes, and both have producers instead of writers. Legacy records stay as
 /// they are, since they can still be read.
 pub(super) fn upgrade(db: &Database) -> Result<(), redb::Error> {
-    let txn = write::begin(db)?;
+    let txn = begin_write(db)?;
     txn.open_table(TRIMMED)?;
     txn.open_table(HOLES)?;
     producers_to_writers(&txn)?;

@@ -12,7 +12,7 @@ use super::{
     read::Extent,
     schema::{
         DATA, DUE, Data, FILES, GARBAGE, HOLES, META, META_APPLIED, META_BYTES, META_CREDIT, META_NEXT_ID, NAMES,
-        TRIMMED, WRITERS, decode_record, encode_record, encode_writer,
+        TRIMMED, WRITERS, begin_write, decode_record, encode_record, encode_writer,
     },
     spelling::{self, SPELLINGS},
     totals::Totals,
@@ -37,15 +37,9 @@ pub(crate) struct Checkpoint<'a> {
     pub(crate) totals: Totals,
 }
 
-pub(super) fn begin(db: &Database) -> Result<WriteTransaction, redb::Error> {
-    let mut txn = db.begin_write()?;
-    txn.set_quick_repair(true);
-    Ok(txn)
-}
-
 /// Writes everything in one transaction.
 pub(crate) fn checkpoint(db: &Database, new: &Checkpoint<'_>) -> Result<(), redb::Error> {
-    let txn = begin(db)?;
+    let txn = begin_write(db)?;
     if !new.mem.names.is_empty() {
         write_records(&txn, new.mem)?;
     }
