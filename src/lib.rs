@@ -70,6 +70,7 @@ mod file_watcher;
 #[doc(hidden)]
 pub mod fuzzing;
 mod gate;
+mod handover;
 mod http;
 mod listener;
 mod log_throttle;
@@ -85,6 +86,7 @@ mod settings;
 mod startup;
 mod storage;
 mod telemetry;
+mod unix_socket;
 
 #[cfg(test)]
 #[path = "../tests/support/shared/mod.rs"]

@@ -8,10 +8,10 @@ use std::{
 };
 
 use super::{
+    SOCKET,
     messages::{Answer, MAX_LINE_BYTES, Request},
-    socket,
 };
-use crate::storage::StoreReport;
+use crate::{storage::StoreReport, unix_socket};
 
 /// The read and write timeout. The server reports progress every second.
 const TIMEOUT: Duration = Duration::from_secs(60);
@@ -55,13 +55,16 @@ pub(crate) fn backup(dir: &Path, to: &Path) -> Result<StoreReport, ControlError>
                     problems: Vec::new(),
                 });
             }
+            Answer::Registered | Answer::Released => {
+                return Err(ControlError::Disconnected(io::ErrorKind::InvalidData.into()));
+            }
             Answer::Error(reason) => return Err(ControlError::Refused(reason)),
         }
     }
 }
 
 fn open(dir: &Path) -> io::Result<UnixStream> {
-    let stream = socket::connect(dir)?;
+    let stream = unix_socket::connect(dir, SOCKET)?;
     stream.set_read_timeout(Some(TIMEOUT))?;
     stream.set_write_timeout(Some(TIMEOUT))?;
     Ok(stream)

@@ -11,17 +11,21 @@ use std::{
 use tokio::{
     io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, BufReader},
     net::{UnixListener, UnixStream},
-    sync::{Semaphore, watch},
+    sync::{Semaphore, mpsc, watch},
     task::{JoinError, JoinHandle, JoinSet},
     time::{MissedTickBehavior, interval, sleep, timeout},
 };
 use tokio_util::sync::CancellationToken;
 
 use super::{
+    SOCKET,
     messages::{Answer, MAX_LINE_BYTES, Request},
-    socket,
 };
-use crate::storage::{Storage, StorageError, StoreReport};
+use crate::{
+    handover,
+    storage::{Storage, StorageError, StoreReport},
+    unix_socket,
+};
 
 /// Connections at a time. More wait in the backlog.
 const MAX_CONNECTIONS: usize = 8;
@@ -41,6 +45,28 @@ const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(10);
 pub(crate) struct Control {
     dir: PathBuf,
     task: JoinHandle<()>,
+    closing: CancellationToken,
+    released: CancellationToken,
+    is_removed: bool,
+}
+
+/// The servers that wait for the directory.
+pub(crate) struct Successors {
+    asked: mpsc::Receiver<()>,
+    registered: watch::Receiver<usize>,
+}
+
+impl Successors {
+    /// Waits until one of them needs the directory.
+    pub(crate) async fn ask(&mut self) {
+        if self.asked.recv().await.is_none() {
+            std::future::pending::<()>().await;
+        }
+    }
+
+    pub(crate) fn are_waiting(&self) -> bool {
+        *self.registered.borrow() > 0
+    }
 }
 
 /// Serves the control socket of a data directory, which this process holds, until `shutdown`. Call
@@ -48,27 +74,59 @@ pub(crate) struct Control {
 ///
 /// # Errors
 /// If the socket cannot be created.
-pub(crate) fn serve(dir: &Path, storage: Arc<dyn Storage>, shutdown: CancellationToken) -> io::Result<Control> {
-    let listener = UnixListener::from_std(socket::bind(dir)?)?;
+pub(crate) fn serve(
+    dir: &Path,
+    storage: Arc<dyn Storage>,
+    shutdown: &CancellationToken,
+) -> io::Result<(Control, Successors)> {
+    let listener = UnixListener::from_std(unix_socket::bind(dir, SOCKET)?)?;
+    let (closing, released) = (shutdown.child_token(), CancellationToken::new());
+    let (ask, asked) = mpsc::channel(1);
+    let (registered_tx, registered) = watch::channel(0);
     let server = Arc::new(ControlServer {
         storage,
         backup_slot: Semaphore::new(1),
-        shutdown,
+        shutdown: closing.clone(),
+        ask,
+        registered: registered_tx,
+        released: released.clone(),
     });
-    Ok(Control {
+    let control = Control {
         dir: dir.to_owned(),
         task: tokio::spawn(server.serve(listener)),
-    })
+        closing,
+        released,
+        is_removed: false,
+    };
+    Ok((control, Successors { asked, registered }))
 }
 
 impl Control {
+    /// Ends backups and removes the socket: the next holder of the directory has its own.
+    pub(crate) fn close(&mut self) {
+        self.closing.cancel();
+        self.remove();
+        self.is_removed = true;
+    }
+
+    /// Tells those who wait for the directory that it is free.
+    pub(crate) fn released(&self) {
+        self.released.cancel();
+    }
+
+    fn remove(&self) {
+        if let Err(error) = unix_socket::remove(&self.dir, SOCKET) {
+            tracing::warn!(%error, "the control socket could not be removed");
+        }
+    }
+
     /// Waits for open connections after a shutdown and removes the socket.
-    pub(crate) async fn ended(self) {
-        if timeout(SHUTDOWN_TIMEOUT, self.task).await.is_err() {
+    pub(crate) async fn ended(mut self) {
+        if timeout(SHUTDOWN_TIMEOUT, &mut self.task).await.is_err() {
             tracing::warn!("a backup did not end in time and is left incomplete");
         }
-        if let Err(error) = socket::remove(&self.dir) {
-            tracing::warn!(%error, "the control socket could not be removed");
+        if !self.is_removed {
+            self.remove();
         }
     }
 }
@@ -78,6 +136,10 @@ struct ControlServer {
     /// Permits one backup at a time.
     backup_slot: Semaphore,
     shutdown: CancellationToken,
+    /// Has the directory handed over.
+    ask: mpsc::Sender<()>,
+    registered: watch::Sender<usize>,
+    released: CancellationToken,
 }
 
 /// A backup failed.
@@ -117,10 +179,38 @@ impl ControlServer {
         };
         let answer = match request {
             Ok(Request::Backup { to }) => self.backup(to, &mut stream).await,
+            Ok(Request::Successor { version }) => match self.wait_to_release(version, &mut stream).await {
+                Some(answer) => answer,
+                None => return,
+            },
             Err(reason) => Answer::Error(reason),
         };
         // The client may have disconnected; ignore.
         let _ = send(&mut stream, &answer).await;
+    }
+
+    /// Waits until the directory is free. `None` if the successor goes away.
+    async fn wait_to_release(&self, version: u32, stream: &mut UnixStream) -> Option<Answer> {
+        if version != handover::VERSION {
+            let reason = format!(
+                "this server hands over by version {}, not {version}: wait until it has stopped",
+                handover::VERSION
+            );
+            return Some(Answer::Error(reason));
+        }
+        send(stream, &Answer::Registered).await.ok()?;
+        let _registered = Registered::new(&self.registered);
+        let mut asked = [0; 1];
+        loop {
+            tokio::select! {
+                biased;
+                () = self.released.cancelled() => return Some(Answer::Released),
+                read = stream.read(&mut asked) => match read {
+                    Ok(1..) => drop(self.ask.try_send(())),
+                    Ok(0) | Err(_) => return None,
+                },
+            }
+        }
     }
 
     async fn backup(&self, to: PathBuf, stream: &mut UnixStream) -> Answer {
@@ -179,6 +269,22 @@ impl ControlServer {
                 }
             }
         }
+    }
+}
+
+/// Counts a successor while it is connected.
+struct Registered<'a>(&'a watch::Sender<usize>);
+
+impl<'a> Registered<'a> {
+    fn new(count: &'a watch::Sender<usize>) -> Self {
+        count.send_modify(|count| *count += 1);
+        Self(count)
+    }
+}
+
+impl Drop for Registered<'_> {
+    fn drop(&mut self) {
+        self.0.send_modify(|count| *count -= 1);
     }
 }
 

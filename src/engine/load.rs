@@ -126,6 +126,9 @@ impl<'s> Load<'s> {
     /// trimmed the range's beginning, but not the position at which this read begins.
     fn read_window(&self, record: &StreamRecord, from: Position, end: Position) -> Result<Option<Bytes>, ReadError> {
         let read = read_range(self.storage, record, from, end);
+        if !self.storage.is_current(&self.stream.name, record.id, self.start)? {
+            return Err(ReadError::NotFound);
+        }
         if !self.verify_still_current(from)? {
             return Ok(None);
         }

@@ -3,7 +3,7 @@
 use axum::body::Body;
 use http::{Response, StatusCode, request::Parts};
 
-use super::{App, Problem, body, respond, stream};
+use super::{App, Problem, body, forward, respond, stream};
 use crate::{
     auth::Permit,
     engine::{AppendRequest, WriterScope},
@@ -21,6 +21,9 @@ pub(super) async fn handle(app: &App, permit: &Permit, parts: &Parts, body: Body
     let content_type = if close { content_type } else { Ok(content_type?) };
     let received = body::receive(app, permit, parts, body).await?;
     let content_type = if received.bytes.is_empty() { None } else { content_type? };
+    let Ok(engine) = app.running() else {
+        return forward::forward(app, parts, received.bytes.into()).await;
+    };
     let length = received.bytes.len() as u64;
     let has_producer = producer.is_some();
     let request = AppendRequest {
@@ -33,7 +36,8 @@ pub(super) async fn handle(app: &App, permit: &Permit, parts: &Parts, body: Body
         expected_tail,
         writer: permit.writer().map(WriterScope::new),
     };
-    let appended = app.running()?.append(name, request).await?;
+    let appended = engine.append(name, request).await?;
+    drop(engine);
 
     let new_by_producer = has_producer && !appended.duplicate && length > 0;
     let mut response = respond::empty(if new_by_producer {

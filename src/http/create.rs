@@ -3,7 +3,7 @@
 use axum::body::Body;
 use http::{HeaderValue, Response, StatusCode, header, request::Parts};
 
-use super::{App, Problem, body, respond, stream};
+use super::{App, Problem, body, forward, respond, stream};
 use crate::{
     auth::Permit,
     engine::{CreateRequest, ForkRequest},
@@ -25,6 +25,9 @@ pub(super) async fn handle(app: &App, permit: &Permit, parts: &Parts, body: Body
         None => None,
     };
     let received = body::receive(app, permit, parts, body).await?;
+    let Ok(engine) = app.running() else {
+        return forward::forward(app, parts, received.bytes.into()).await;
+    };
     let request = CreateRequest {
         content_type,
         lifetime,
@@ -34,7 +37,8 @@ pub(super) async fn handle(app: &App, permit: &Permit, parts: &Parts, body: Body
         fork,
         past: history::parse(&parts.headers)?,
     };
-    let created = app.running()?.create(name, request).await?;
+    let created = engine.create(name, request).await?;
+    drop(engine);
 
     let mut response = respond::empty(if created.new {
         StatusCode::CREATED

@@ -42,6 +42,13 @@ pub(super) fn ready(app: &App) -> Result<Response<Body>, Problem> {
     })
 }
 
+/// Whether a probe or a scrape asks, which the process answers for itself.
+pub(super) fn is_asked(parts: &Parts) -> bool {
+    let path = parts.uri.path();
+    let is_here = |route: &&routes::Route| matches!(route.path, routes::Path::Server(server) if server == path);
+    routes::ROUTES.iter().any(|route| is_here(&route))
+}
+
 /// Every response while another process holds the data directory.
 pub(super) fn while_waiting(parts: &Parts) -> Result<Response<Body>, Problem> {
     if parts.uri.path() == routes::UP && matches!(parts.method, Method::GET | Method::HEAD) {
@@ -53,7 +60,7 @@ pub(super) fn while_waiting(parts: &Parts) -> Result<Response<Body>, Problem> {
 
 /// All metrics, in Prometheus' text format.
 pub(super) fn metrics(app: &App) -> Result<Response<Body>, Problem> {
-    let engine = app.running()?;
+    let engine = app.engine().ok_or_else(Problem::starting)?;
     let body = app.metrics().render(engine.usage(), engine.streams_in_memory());
     let body = body.map_err(|error| {
         tracing::error!(%error, "the metrics could not be rendered");

@@ -7,7 +7,7 @@ use http::{HeaderMap, HeaderValue, Response, StatusCode, header, request::Parts}
 use tokio::time::Instant;
 
 use super::{
-    App, Problem, caching, content,
+    App, Problem, caching, content, forward,
     live::{self, LiveSlot},
     query::{Live, ReadQuery},
     respond, stream,
@@ -34,6 +34,8 @@ enum Outcome {
     Event(Event),
     /// The wait is over, or the client's key was withdrawn: its next request gets the status.
     Idle,
+    /// The store has been handed over.
+    Moved,
 }
 
 /// New content of the stream.
@@ -67,6 +69,8 @@ pub(super) async fn handle(
         Outcome::Event(Event::HeldBack | Event::Closed) | Outcome::Idle => Ok(no_content(app, &follower, query.cursor)),
         Outcome::Event(Event::Gone { softly: true }) => Err(ReadError::Gone.into()),
         Outcome::Event(Event::Gone { softly: false }) => Err(ReadError::NotFound.into()),
+        // Nothing was read, so the request is as good as new.
+        Outcome::Moved => forward::forward(app, parts, Body::empty()).await,
     }
 }
 
@@ -78,6 +82,7 @@ async fn wait(app: &App, permit: &Permit, follower: &mut Follower) -> Result<Out
         () = live::key_withdrawn(permit) => Ok(Outcome::Idle),
         event = follower.next() => event.map(Outcome::Event),
         () = tokio::time::sleep_until(end) => Ok(Outcome::Idle),
+        () = app.phase().moved().cancelled() => Ok(Outcome::Moved),
         () = app.turn_to_leave() => Ok(Outcome::Idle),
     }
 }

@@ -12,12 +12,14 @@ mod cors;
 mod create;
 mod delete;
 mod departures;
+mod forward;
 mod head;
 mod health;
 mod list;
 mod live;
 mod live_shares;
 mod long_poll;
+mod phase;
 mod problem;
 pub(crate) mod query;
 mod read;
@@ -32,8 +34,11 @@ use axum::{Router, body::Body};
 use http::{Method, Request, Response, Version, header, request::Parts};
 
 pub use config::{CachePolicy, HttpConfig, ShutdownConfig};
+pub use phase::HolderState;
 pub use problem::Problem;
 pub use state::{App, Settings};
+
+use phase::Place;
 
 use crate::{
     auth::Permit,
@@ -116,8 +121,19 @@ fn version(parts: &Parts) -> &'static str {
 }
 
 async fn answer(app: &App, parts: &Parts, body: Body) -> Answer {
-    if app.engine().is_none() && parts.method != Method::OPTIONS {
-        return Answer::new(labels::WAITING, health::while_waiting(parts));
+    if !app.phase().is_serving() && parts.method != Method::OPTIONS {
+        let place = match health::is_asked(parts) {
+            true if app.engine().is_some() => Place::Here,
+            true => Place::Nowhere,
+            false => app.phase().place().await,
+        };
+        match place {
+            Place::Here => {}
+            Place::Nowhere => return Answer::new(labels::WAITING, health::while_waiting(parts)),
+            Place::Successor => {
+                return Answer::new(labels::FORWARDED, forward::forward(app, parts, body).await);
+            }
+        }
     }
     match app.gate().admit_parts(parts) {
         Ok(Admission::Granted(permit)) => granted(app, parts, body, &permit).await,
@@ -132,6 +148,20 @@ async fn granted(app: &App, parts: &Parts, body: Body, permit: &Permit) -> Answe
     let route = permit.route();
     // A live read must not hold on to a body.
     let body = if route.takes_body { body } else { Body::empty() };
+    let answer = handle(app, parts, body, permit).await;
+    // The store was handed over just before the handler needed it. Those that take a body forward it
+    // themselves.
+    let is_late = |problem: &Problem| !route.takes_body && problem.is_starting() && app.phase().is_leaving();
+    match &answer.result {
+        Err(problem) if is_late(problem) => {
+            Answer::new(labels::FORWARDED, forward::forward(app, parts, Body::empty()).await)
+        }
+        _ => answer,
+    }
+}
+
+async fn handle(app: &App, parts: &Parts, body: Body, permit: &Permit) -> Answer {
+    let route = permit.route();
     let result = match route.operation {
         Operation::Read => return read::handle(app, permit, parts).await,
         Operation::Metadata => head::handle(app, permit).await,

@@ -1,6 +1,7 @@
 //! State shared by all handlers, and the settings that they need.
 
 use std::{
+    path::PathBuf,
     sync::{
         Arc, OnceLock,
         atomic::{AtomicBool, Ordering::Relaxed},
@@ -13,14 +14,18 @@ use tokio::{sync::Semaphore, time::Instant};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    CachePolicy, HttpConfig, Problem, caching::Caching, cors::Cors, departures::Departures, live_shares::LiveShares,
+    CachePolicy, HttpConfig, Problem,
+    caching::Caching,
+    cors::Cors,
+    departures::Departures,
+    live_shares::LiveShares,
+    phase::{HolderState, Phase, Running},
 };
 use crate::{
     clock::Clock,
     engine::{Engine, LimitsConfig},
     gate::Gate,
     listener::{ConnectionConfig, KeyedLimit},
-    problems,
     proxy::ProxyConfig,
     random::Random,
     telemetry::Metrics,
@@ -49,6 +54,7 @@ struct Inner {
     random: Random,
     stopping: CancellationToken,
     departures: Departures,
+    phase: Phase,
     /// Set by the host of an embedded router.
     ready: Arc<AtomicBool>,
 }
@@ -129,6 +135,7 @@ impl App {
             settings,
             clock,
             random,
+            phase: Phase::new(&stopping),
             stopping,
             departures: Departures::default(),
             ready: Arc::new(AtomicBool::new(true)),
@@ -147,7 +154,40 @@ impl App {
 
     /// Starts serving with this engine. Only the first call counts.
     pub fn ready(&self, engine: Engine) {
-        let _ = self.inner.engine.set(engine);
+        if self.inner.engine.set(engine).is_ok() {
+            self.phase().serve();
+        }
+    }
+
+    /// Allows the store in `dir` to be handed over.
+    pub fn hands_over(&self, dir: PathBuf) {
+        self.phase().set_dir(dir);
+    }
+
+    /// Says whether the holder of the data directory can be asked for it.
+    pub fn holder_is(&self, state: HolderState) {
+        self.phase().set_holder(state);
+    }
+
+    /// Cancelled when a request needs the store that another process holds.
+    #[must_use]
+    pub fn wanted(&self) -> &CancellationToken {
+        self.phase().wanted()
+    }
+
+    /// Keeps new requests waiting until [`App::moved`], and waits for those that have begun to have
+    /// had their changes committed.
+    pub async fn leave(&self) {
+        self.phase().leave().await;
+    }
+
+    /// Has the next holder of the data directory answer everything from now on.
+    pub fn moved(&self) {
+        self.phase().set_moved();
+    }
+
+    pub(super) fn phase(&self) -> &Phase {
+        &self.inner.phase
     }
 
     /// `/readyz` answers 503 from now on; everything else is served.
@@ -159,10 +199,10 @@ impl App {
         self.inner.engine.get()
     }
 
-    /// The engine, or the refusal while there is none.
-    pub(super) fn running(&self) -> Result<&Engine, Problem> {
-        self.engine()
-            .ok_or_else(|| Problem::new(&problems::STARTING, "the server is starting; try again"))
+    /// The engine, or the refusal while there is none or it is being handed over.
+    pub(super) fn running(&self) -> Result<Running<'_>, Problem> {
+        let running = self.engine().and_then(|engine| Running::new(self.phase(), engine));
+        running.ok_or_else(Problem::starting)
     }
 
     pub(super) fn clock(&self) -> &Clock {

@@ -47,4 +47,5 @@ pub use http_service::HttpService;
 pub use keyed_limit::{KeyedLimit, KeyedPermit};
 pub use peer::{ListenerKind, PeerAddr, TlsInfo, contains, network};
 pub use server::Server;
+pub use shutdown::Drained;
 pub use tls::{TlsContext, TlsContextError, build_acme_context, build_tls_context, check_tls_files};

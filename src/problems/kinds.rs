@@ -110,6 +110,9 @@ kinds! {
         "The metrics could not be rendered. The server's log has the cause.";
     STORE_FAILED = INTERNAL_SERVER_ERROR "store-failed", Yes,
         "The store failed. The server's log has the cause under the same `request_id`.";
+    SUCCESSOR_LOST = BAD_GATEWAY "successor-lost", Yes,
+        "The server has handed its store over, and the one that took it ended while it had the request. A write may have \
+         been made or not.";
     NO_KEYS = SERVICE_UNAVAILABLE "no-keys", AfterDelay,
         "From `/readyz`: `auth.verify_key` holds no key, so every token is refused.";
     NOT_READY = SERVICE_UNAVAILABLE "not-ready", AfterDelay,

@@ -18,6 +18,6 @@ mod tests;
 
 pub use config::{ForwardedHeaders, IdentityConfig, IdentityMode, ProxyConfig};
 pub use identity::ProxyIdentity;
-pub use origin::Origin;
+pub use origin::{Origin, Scheme};
 pub use trust::ProxyTrust;
 pub(crate) use trust::is_forwarding;

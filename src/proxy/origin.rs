@@ -115,6 +115,16 @@ pub struct Origin {
 }
 
 impl Origin {
+    /// An origin that another server of ours has found out.
+    #[must_use]
+    pub fn told(https: bool, host: Option<&str>, client_ip: Option<IpAddr>) -> Self {
+        Self {
+            scheme: if https { Scheme::Https } else { Scheme::Http },
+            host: host.and_then(|host| Host::parse(host).ok()),
+            client_ip,
+        }
+    }
+
     /// `https://host` for a request with this target and these headers: with the host named by a
     /// trusted proxy, or else by the request if it is local to the client. An empty string without
     /// one that fits in a URL, which makes a relative reference.

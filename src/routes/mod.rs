@@ -11,9 +11,7 @@ mod table;
 mod tests;
 
 pub(crate) use lookup::{Found, Missing, allowed_methods, find, mount_points, server_paths};
-#[cfg(test)]
-pub(crate) use route::Path;
-pub(crate) use route::{Access, Operation, Route};
+pub(crate) use route::{Access, Operation, Path, Route};
 pub(crate) use table::{COMMON_REQUEST_HEADERS, COMMON_RESPONSE_HEADERS, ROUTES, UP};
 
 /// Labels in metrics and the access log of requests that have no row.
@@ -24,4 +22,6 @@ pub(crate) mod labels {
     pub(crate) const REFUSED: &str = "refused";
     /// The data directory is still held by another process.
     pub(crate) const WAITING: &str = "waiting";
+    /// The server that took over the data directory answers.
+    pub(crate) const FORWARDED: &str = "forwarded";
 }

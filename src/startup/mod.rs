@@ -3,6 +3,7 @@
 mod descriptors;
 mod error;
 mod exposure;
+mod handover;
 mod inherited_sockets;
 mod serve;
 mod service_manager;

@@ -4,24 +4,34 @@ use std::{future::Future, sync::Arc, time::Duration};
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use super::{Phase, StartupError, descriptors, inherited_sockets::InheritedSockets, service_manager, storage};
+use super::{
+    Phase, StartupError, descriptors,
+    handover::Holding,
+    inherited_sockets::InheritedSockets,
+    service_manager,
+    storage::{self, Opened},
+};
 use crate::{
     auth::Authenticator,
     clock::Clock,
     config::{Config, Loaded},
-    control::{self, Control},
+    control::{self, Control, Successors},
     engine::Engine,
     gate::Gate,
     http::{self, App},
     listener::{
-        Listener, Server, TlsContext, TlsContextError, TransportMode, build_acme_context, build_tls_context,
+        Drained, Listener, Server, TlsContext, TlsContextError, TransportMode, build_acme_context, build_tls_context,
         check_tls_files,
     },
     proxy::ProxyTrust,
     random::Random,
-    storage::{Storage, StorageConfig, StorageMode},
+    storage::{Storage, StorageConfig},
     telemetry::Metrics,
 };
+
+/// How long a stop waits for requests that predecessors have forwarded. They have seldom more than
+/// live reads left, which end at once.
+const MAX_FORWARDED_DRAIN: Duration = Duration::from_secs(5);
 
 /// Serves until a signal asks for a stop, then stops without losing acknowledged data or requests
 /// in flight. Logging must have been started.
@@ -63,27 +73,25 @@ pub async fn serve(loaded: Loaded) -> Result<(), StartupError> {
     listeners.serve(&server, transport, &app, &config);
 
     service_manager::starting(Duration::from_secs(config.storage.lock_wait_secs));
-    let storage = tokio::select! {
-        opened = storage::open(&config) => opened?,
+    let opened = tokio::select! {
+        opened = storage::open(&config, &app) => opened?,
         () = signals.stop(&reload) => {
             tracing::info!("stopping before the store is open");
             server.drain(Duration::from_secs(config.server.drain_timeout_secs)).await;
             return Ok(());
         }
     };
-    let engine = Engine::start(Arc::clone(&storage), config.engine(), metrics, Clock::system())
-        .map_err(|error| StartupError::with_source(Phase::StartServer, "cannot start the committer", error))?;
-    let control = control(&config.storage, storage, &server);
+    let (engine, mut holding) = start_engine(opened, &config, &app, metrics, &server)?;
     app.ready(engine.clone());
     reload.is_ready = true;
     service_manager::ready();
     tracing::info!(storage = ?config.storage.mode, streams = engine.usage().streams, "serving");
 
-    signals.stop(&reload).await;
+    hold(&mut holding, &mut signals, &reload).await;
     reload.is_ready = false;
-    let drained = drain(&config, &server, &app, signals.stop(&reload)).await;
+    let drained = drain(&config, &server, &app, &mut holding, signals.stop(&reload)).await;
     engine.stop().await;
-    if let Some(control) = control {
+    if let Some((control, _)) = holding.and_then(|holding| holding.control) {
         control.ended().await;
     }
     drop((engine, app, server, reload));
@@ -93,7 +101,13 @@ pub async fn serve(loaded: Loaded) -> Result<(), StartupError> {
 
 /// Lets load balancers notice the stop, and then requests and live reads end. Returns the number
 /// of connections that were cut; `None` after a second signal.
-async fn drain(config: &Config, server: &Server, app: &App, second_signal: impl Future<Output = ()>) -> Option<usize> {
+async fn drain(
+    config: &Config,
+    server: &Server,
+    app: &App,
+    holding: &mut Option<Holding>,
+    second_signal: impl Future<Output = ()>,
+) -> Option<usize> {
     let delay = Duration::from_secs(config.shutdown.delay_secs);
     let timeout = Duration::from_secs(config.server.drain_timeout_secs);
     service_manager::stopping(delay.saturating_add(timeout));
@@ -106,12 +120,62 @@ async fn drain(config: &Config, server: &Server, app: &App, second_signal: impl 
     );
     let drained = async {
         tokio::time::sleep(delay).await;
-        server.drain(timeout).await
+        drain_all(server, holding, timeout).await
     };
     tokio::select! {
         drained = drained => Some(drained.cut),
         () = second_signal => None,
     }
+}
+
+/// Starts the engine on a store, and what a store on disk has besides.
+fn start_engine(
+    opened: Opened,
+    config: &Config,
+    app: &App,
+    metrics: Arc<Metrics>,
+    server: &Server,
+) -> Result<(Engine, Option<Holding>), StartupError> {
+    let start = |storage| {
+        Engine::start(storage, config.engine(), metrics, Clock::system())
+            .map_err(|error| StartupError::with_source(Phase::StartServer, "cannot start the committer", error))
+    };
+    let (storage, takeover) = match opened {
+        Opened::Memory(storage) => return Ok((start(storage)?, None)),
+        Opened::Disk { storage, takeover } => (storage, takeover),
+    };
+    let engine = start(Arc::clone(&storage) as Arc<dyn Storage>)?;
+    let holding = Holding {
+        app: app.clone(),
+        engine: engine.clone(),
+        control: control(&config.storage, Arc::clone(&storage) as Arc<dyn Storage>, server),
+        storage,
+        takeover,
+        is_released: false,
+    };
+    Ok((engine, Some(holding)))
+}
+
+/// Serves until a signal asks for a stop, and hands the data directory over to the next server.
+async fn hold(holding: &mut Option<Holding>, signals: &mut Signals, reload: &Reload) {
+    let Some(holding) = holding else {
+        return signals.stop(reload).await;
+    };
+    loop {
+        tokio::select! {
+            () = signals.stop(reload) => return holding.release_to_waiting().await,
+            () = holding.asked() => holding.release().await,
+        }
+    }
+}
+
+/// Finishes the requests of this server, and then those that its predecessors have forwarded.
+async fn drain_all(server: &Server, holding: &mut Option<Holding>, max_wait: Duration) -> Drained {
+    let drained = server.drain(max_wait).await;
+    if let Some(takeover) = holding.as_mut().and_then(|holding| holding.takeover.take()) {
+        takeover.ended(max_wait.min(MAX_FORWARDED_DRAIN)).await;
+    }
+    drained
 }
 
 /// `cut`: the connections that were closed before they ended; `None` after a second signal.
@@ -128,11 +192,8 @@ fn log_stop(cut: Option<usize>) {
 
 /// Opens the control socket, by which a persistent store takes requests for a backup. The server
 /// works without it.
-fn control(section: &StorageConfig, storage: Arc<dyn Storage>, server: &Server) -> Option<Control> {
-    if section.mode == StorageMode::Memory {
-        return None;
-    }
-    match control::serve(&section.data_dir, storage, server.stopping()) {
+fn control(section: &StorageConfig, storage: Arc<dyn Storage>, server: &Server) -> Option<(Control, Successors)> {
+    match control::serve(&section.data_dir, storage, &server.stopping()) {
         Ok(control) => Some(control),
         Err(error) => {
             tracing::warn!(

@@ -1,17 +1,34 @@
 //! Opening the configured store.
 
-use std::{sync::Arc, time::Duration};
+use std::{path::Path, sync::Arc, time::Duration};
 
-use super::{Phase, StartupError};
+use super::{Phase, StartupError, handover};
 use crate::{
     clock::Clock,
     config::Config,
-    storage::{AcidStorage, FileStorage, InMemoryStorage, Storage, StorageError, lock, locked::LockedStorage},
-    storage::{StorageConfig, StorageMode},
+    control::Takeover,
+    http::{App, HolderState},
+    storage::{
+        AcidStorage, DirLock, FileStorage, InMemoryStorage, LockError, Storage, StorageConfig, StorageError,
+        StorageMode,
+        lock::{self, HolderWatch},
+        locked::LockedStorage,
+    },
 };
 
+/// An open store.
+pub(super) enum Opened {
+    Memory(Arc<dyn Storage>),
+    Disk {
+        storage: Arc<LockedStorage>,
+        takeover: Option<Takeover>,
+    },
+}
+
 /// Opens the store. While another process holds its directory, waits for `storage.lock_wait_secs`.
-pub(super) async fn open(config: &Config) -> Result<Arc<dyn Storage>, StartupError> {
+///
+/// On disk, answers requests by way of `app` for those who held the directory before.
+pub(super) async fn open(config: &Config, app: &App) -> Result<Opened, StartupError> {
     let (section, max_memory_bytes) = (config.storage.clone(), config.limits.max_memory_bytes);
     let in_directory = |error: StorageError| {
         let context = format!("storage.data_dir {}", config.storage.data_dir.display());
@@ -19,17 +36,49 @@ pub(super) async fn open(config: &Config) -> Result<Arc<dyn Storage>, StartupErr
     };
     if section.mode == StorageMode::Memory {
         return open_store(&section, max_memory_bytes)
-            .map(Arc::from)
+            .map(|store| Opened::Memory(Arc::from(store)))
             .map_err(in_directory);
     }
+    app.hands_over(section.data_dir.clone());
     let max_wait = Duration::from_secs(section.lock_wait_secs);
     let failed = |error: &dyn std::fmt::Display| StartupError::new(Phase::StartServer, error.to_string());
-    let lock = lock::wait(&section.data_dir, max_wait, &Clock::system())
+    let lock = lock_directory(&section.data_dir, max_wait, app)
         .await
         .map_err(|error| failed(&error))?;
+    // The store will be open in a moment.
+    app.holder_is(HolderState::Answers);
+    // Before anything that takes time, so that the last holder's requests find somebody.
+    let takeover = open_takeover(&section.data_dir, app, config.limits.max_connections);
     let opened = tokio::task::spawn_blocking(move || open_store(&section, max_memory_bytes)).await;
     let storage = opened.map_err(|error| failed(&error))?.map_err(in_directory)?;
-    Ok(Arc::new(LockedStorage::new(storage, lock)))
+    let storage = Arc::new(LockedStorage::new(storage, lock));
+    if let Some(takeover) = &takeover {
+        takeover.store_is_open(Arc::clone(&storage) as Arc<dyn Storage>);
+    }
+    Ok(Opened::Disk { storage, takeover })
+}
+
+async fn lock_directory(dir: &Path, max_wait: Duration, app: &App) -> Result<DirLock, LockError> {
+    let (clock, watch) = (Clock::system(), HolderWatch::default());
+    if max_wait.is_zero() {
+        return lock::wait(dir, max_wait, &clock, &watch).await;
+    }
+    tokio::select! {
+        biased;
+        locked = lock::wait(dir, max_wait, &clock, &watch) => locked,
+        never = handover::seek(dir, app, &watch) => match never {},
+    }
+}
+
+/// A server works without the socket, but then the last holder has nobody to forward to.
+fn open_takeover(dir: &Path, app: &App, max_connections: usize) -> Option<Takeover> {
+    match Takeover::open(dir, app.clone(), max_connections) {
+        Ok(takeover) => Some(takeover),
+        Err(error) => {
+            tracing::warn!(dir = %dir.display(), %error, "cannot open the handover socket in the data directory");
+            None
+        }
+    }
 }
 
 fn open_store(section: &StorageConfig, max_memory_bytes: u64) -> Result<Box<dyn Storage>, StorageError> {

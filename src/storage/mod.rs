@@ -12,7 +12,7 @@
 //! | [`journal`], [`index`], [`data_files`] | the parts of a data directory, over a [`disk`] |
 //! | [`memtable`] | changes that are in the journal and not yet in the index |
 //! | [`format`](mod@format) | records as they are stored on disk |
-//! | [`lock`], [`locked`] | one holder for a data directory |
+//! | [`lock`], [`locked`], [`successor`] | one holder for a data directory, and the next one |
 //! | [`tools`] | check, repair, migration and backup of a data directory |
 
 mod config;
@@ -35,6 +35,7 @@ mod persistent;
 mod record;
 mod report;
 mod segments;
+mod successor;
 pub(crate) mod tools;
 
 #[cfg(any(test, fuzzing))]
@@ -105,6 +106,15 @@ pub trait Storage: Send + Sync + 'static {
     /// # Errors
     /// If the store cannot be read.
     fn read(&self, id: StreamId, range: Range<Position>) -> Result<Bytes, StorageError>;
+
+    /// Whether a stream still has this id and its bytes from `from` on, where another server may
+    /// have changed that unseen. Asked after a read.
+    ///
+    /// # Errors
+    /// If it cannot be known.
+    fn is_current(&self, _name: &StreamName, _id: StreamId, _from: Position) -> Result<bool, StorageError> {
+        Ok(true)
+    }
 
     /// Writes groups, as durably as this store promises, each of them whole or not at all.
     /// A store that is not shared may write all of them or none.

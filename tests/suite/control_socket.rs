@@ -72,6 +72,7 @@ fn invalid_requests_on_the_socket_are_refused() {
         (b"{\n", "unknown request"),
         (b"\xff\xfe\0\n", "unknown request"),
         (b"{\"erase\":{}}\n", "unknown request"),
+        (b"{\"successor\":{}}\n", "unknown request"),
         (b"{\"backup\":{}}\n", "unknown request"),
         (b"{\"backup\":{\"to\":\"/x\",\"force\":true}}\n", "unknown request"),
         (

@@ -24,6 +24,7 @@ mod forks;
 mod framing;
 mod gate;
 mod half_closed;
+mod handover;
 mod import;
 mod internal;
 mod kept;

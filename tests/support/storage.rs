@@ -71,7 +71,7 @@ pub fn files(dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
         let path = entry.unwrap().path();
         if path.is_dir() {
             found.extend(files(&path));
-        } else if !path.ends_with("LOCK") && !path.ends_with("control.sock") {
+        } else if !path.ends_with("LOCK") && path.extension().is_none_or(|extension| extension != "sock") {
             found.insert(path.clone(), fs::read(path).unwrap());
         }
     }

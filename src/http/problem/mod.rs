@@ -52,6 +52,16 @@ impl Problem {
         Self::new(&problems::BAD_REQUEST, format!("{name}: {reason}"))
     }
 
+    /// There is no store to work on.
+    pub(super) fn starting() -> Self {
+        Self::new(&problems::STARTING, "the server is starting; try again")
+    }
+
+    /// Whether there was no store to work on.
+    pub(super) fn is_starting(&self) -> bool {
+        std::ptr::eq(self.kind, &raw const problems::STARTING)
+    }
+
     pub(super) fn with(mut self, name: HeaderName, value: HeaderValue) -> Self {
         self.headers.push((name, value));
         self

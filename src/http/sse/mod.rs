@@ -16,7 +16,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Response, header, request::Parts}
 use http_body::{Frame, SizeHint};
 
 use super::{
-    App, Problem,
+    App, Problem, forward,
     live::LiveSlot,
     query::{Live, ReadQuery},
     respond, stream as stream_of,
@@ -41,7 +41,14 @@ pub(super) async fn handle(
     let follower = app.running()?.follow(stream_of(permit)?, query.from).await?;
     let follower = follower.in_whole_characters();
     let headers = headers(app, parts, &follower);
-    let reader = Reader::new(app, permit, query.cursor, follower, slot);
+    let reader = Reader::new(
+        app,
+        permit,
+        query.cursor,
+        follower,
+        slot,
+        forward::Continuation::of(app, parts),
+    );
     let mut response = Response::new(Body::new(body(reader)));
     *response.headers_mut() = headers;
     Ok(response)

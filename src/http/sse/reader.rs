@@ -5,8 +5,10 @@ use std::{
     time::Duration,
 };
 
+use axum::body::Body;
 use bytes::Bytes;
 use futures_util::future::poll_immediate;
+use http_body_util::BodyExt as _;
 use tokio::time::{Instant, Sleep};
 use tokio_util::sync::WaitForCancellationFutureOwned;
 
@@ -16,6 +18,7 @@ use crate::{
     engine::{Backlog, Event, Follower, ReadError, ReadState},
     http::{
         App,
+        forward::Continuation,
         live::{self, LiveSlot},
     },
     protocol::cursor::Cursor,
@@ -48,15 +51,25 @@ pin_project_lite::pin_project! {
         events_in_a_row: u8,
         deadline: Option<Instant>,
         heartbeat: Duration,
-        app: App,
         #[pin]
         timer: Sleep,
         #[pin]
-        stopping: WaitForCancellationFutureOwned,
+        interrupted: WaitForCancellationFutureOwned,
         #[pin]
         key_withdrawn: WaitForCancellationFutureOwned,
+        app: App,
+        // How the read goes on once the store has been handed over.
+        continuation: Option<Box<Continuation>>,
+        relay: Option<Relay>,
         _slot: LiveSlot,
     }
+}
+
+/// The rest of the read, from the next holder of the store.
+struct Relay {
+    body: Body,
+    /// The turn of this reader when the server stops.
+    leave: Pin<Box<dyn Future<Output = ()> + Send>>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -65,13 +78,15 @@ enum Phase {
     Open,
     /// The server is stopping; the read goes on until the deadline.
     Leaving,
+    /// The rest comes from the next holder of the store.
+    Relayed,
     Over,
 }
 
 /// The end of a wait.
 enum Wake {
     Event(Result<Event, ReadError>),
-    Stopping,
+    Interrupted,
     KeyWithdrawn,
     Timer,
 }
@@ -83,6 +98,7 @@ impl Reader {
         client_cursor: Option<Cursor>,
         follower: Follower,
         slot: LiveSlot,
+        continuation: Option<Box<Continuation>>,
     ) -> Self {
         Self {
             backlog: follower.backlog(),
@@ -94,9 +110,11 @@ impl Reader {
             events_in_a_row: 0,
             deadline: live::end(permit, app.clock(), app.settings().connection.sse_reconnect_interval()),
             heartbeat: app.settings().connection.sse_heartbeat(),
-            app: app.clone(),
             timer: tokio::time::sleep(Duration::ZERO),
-            stopping: app.stopping().clone().cancelled_owned(),
+            interrupted: app.phase().interrupted().clone().cancelled_owned(),
+            app: app.clone(),
+            continuation,
+            relay: None,
             key_withdrawn: live::key_withdrawn(permit),
             _slot: slot,
         }
@@ -129,13 +147,15 @@ impl Reader {
                         None
                     }
                     Wake::Timer => self.beat(),
-                    Wake::Stopping => {
+                    Wake::Interrupted if self.app.stopping().is_cancelled() => {
                         self.as_mut().leave();
                         continue;
                     }
+                    Wake::Interrupted => self.relay().await,
                     // The client gets the status when it reconnects.
                     Wake::KeyWithdrawn => None,
                 },
+                Phase::Relayed => self.relayed().await,
                 Phase::Over => None,
             };
         }
@@ -158,7 +178,12 @@ impl Reader {
 
     async fn wait(self: Pin<&mut Self>) -> Wake {
         let this = self.project();
-        let mut interruption = pin!(interruption(*this.phase, this.stopping, this.key_withdrawn, this.timer));
+        let mut interruption = pin!(interruption(
+            *this.phase,
+            this.interrupted,
+            this.key_withdrawn,
+            this.timer
+        ));
         *this.events_in_a_row += 1;
         if *this.events_in_a_row > MAX_EVENTS_IN_A_ROW {
             *this.events_in_a_row = 0;
@@ -211,6 +236,34 @@ impl Reader {
         Some(Bytes::from_static(encode::HEARTBEAT))
     }
 
+    /// Goes on with the same read at the next holder of the store.
+    async fn relay(mut self: Pin<&mut Self>) -> Option<Bytes> {
+        let this = self.as_mut().project();
+        let continuation = this.continuation.take()?;
+        let body = continuation.follow(this.app, this.follower.position()).await?;
+        let app = this.app.clone();
+        let leave = Box::pin(async move { app.turn_to_leave().await });
+        (*this.phase, *this.relay) = (Phase::Relayed, Some(Relay { body, leave }));
+        self.relayed().await
+    }
+
+    async fn relayed(mut self: Pin<&mut Self>) -> Option<Bytes> {
+        let this = self.as_mut().project();
+        let Relay { body, leave } = this.relay.as_mut()?;
+        loop {
+            tokio::select! {
+                biased;
+                () = leave.as_mut() => break,
+                frame = body.frame() => match frame?.ok()?.into_data() {
+                    Ok(data) => return Some(data),
+                    Err(_) => continue,
+                },
+            }
+        }
+        *this.phase = Phase::Leaving;
+        self.end()
+    }
+
     /// The server is stopping: the deadline moves to this reader's turn.
     fn leave(self: Pin<&mut Self>) {
         let mut this = self.project();
@@ -239,13 +292,13 @@ impl Reader {
 
 async fn interruption(
     phase: Phase,
-    stopping: Pin<&mut WaitForCancellationFutureOwned>,
+    interrupted: Pin<&mut WaitForCancellationFutureOwned>,
     key_withdrawn: Pin<&mut WaitForCancellationFutureOwned>,
     timer: Pin<&mut Sleep>,
 ) -> Wake {
     tokio::select! {
         biased;
-        () = stopping, if phase != Phase::Leaving => Wake::Stopping,
+        () = interrupted, if phase != Phase::Leaving => Wake::Interrupted,
         () = key_withdrawn => Wake::KeyWithdrawn,
         () = timer => Wake::Timer,
     }

@@ -10,10 +10,12 @@ use std::{
     io::{self, Read, Seek, SeekFrom, Write},
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
+    sync::atomic::{AtomicBool, Ordering},
     time::Duration,
 };
 
 use serde::{Deserialize, Serialize};
+use tokio::sync::Notify;
 
 use crate::{clock::Clock, private_files, protocol::Millis};
 
@@ -168,16 +170,44 @@ pub(crate) fn acquire(dir: &Path, clock: &Clock) -> Result<DirLock, LockError> {
     }
 }
 
+/// What is known about the holder while its directory is waited for.
+#[derive(Debug, Default)]
+pub(crate) struct HolderWatch {
+    answers: AtomicBool,
+    released: Notify,
+}
+
+impl HolderWatch {
+    /// A holder that answers is waited for as long as it likes; the time for another one begins
+    /// when this is said.
+    pub(crate) fn answers(&self, answers: bool) {
+        self.answers.store(answers, Ordering::Release);
+    }
+
+    /// The directory may be free.
+    pub(crate) fn released(&self) {
+        self.released.notify_one();
+    }
+}
+
 /// Locks a data directory, waiting up to `max_wait` while another process holds it. Logs the wait
 /// once.
 ///
 /// # Errors
 /// If it is still held after that time, or cannot be used.
-pub(crate) async fn wait(dir: &Path, max_wait: Duration, clock: &Clock) -> Result<DirLock, LockError> {
-    let started = tokio::time::Instant::now();
-    let mut logged = false;
+pub(crate) async fn wait(
+    dir: &Path,
+    max_wait: Duration,
+    clock: &Clock,
+    watch: &HolderWatch,
+) -> Result<DirLock, LockError> {
+    let begun = tokio::time::Instant::now();
+    let (mut started, mut logged) = (begun, false);
     loop {
         let attempt = acquire_blocking(dir, clock).await;
+        if watch.answers.load(Ordering::Acquire) {
+            started = tokio::time::Instant::now();
+        }
         let left = max_wait.saturating_sub(started.elapsed());
         match attempt {
             Err(LockError::Held { holder, .. }) if !left.is_zero() => {
@@ -190,11 +220,11 @@ pub(crate) async fn wait(dir: &Path, max_wait: Duration, clock: &Clock) -> Resul
                         "waiting for the data directory"
                     );
                 }
-                tokio::time::sleep(POLL_INTERVAL.min(left)).await;
+                let _ = tokio::time::timeout(POLL_INTERVAL.min(left), watch.released.notified()).await;
             }
             done => {
                 if logged && done.is_ok() {
-                    let waited_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
+                    let waited_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
                     tracing::info!(dir = %dir.display(), waited_ms, "took over the data directory");
                 }
                 return done;

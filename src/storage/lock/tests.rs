@@ -68,7 +68,7 @@ async fn waiting_ends_at_its_limit() {
     let _held = lock(dir.path()).unwrap();
     for max_wait in [Duration::ZERO, Duration::from_millis(120)] {
         let started = tokio::time::Instant::now();
-        let waited = wait(dir.path(), max_wait, &clock).await;
+        let waited = wait(dir.path(), max_wait, &clock, &HolderWatch::default()).await;
         assert!(matches!(waited, Err(LockError::Held { .. })));
         assert_eq!(started.elapsed(), max_wait);
     }
@@ -79,7 +79,8 @@ async fn waiting_ends_when_the_holder_releases_the_directory() {
     let (dir, clock) = (tempfile::tempdir().unwrap(), Clock::manual(NOW));
     let held = lock(dir.path()).unwrap();
     let path = dir.path().to_owned();
-    let waiting = tokio::spawn(async move { wait(&path, Duration::from_secs(30), &clock).await });
+    let waiting =
+        tokio::spawn(async move { wait(&path, Duration::from_secs(30), &clock, &HolderWatch::default()).await });
     tokio::time::sleep(Duration::from_millis(120)).await;
     assert!(!waiting.is_finished());
     let released = tokio::time::Instant::now();

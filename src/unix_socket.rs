@@ -1,4 +1,4 @@
-//! The Unix socket in the data directory.
+//! Unix sockets in the data directory, which only its owner can connect to.
 
 use std::{
     fs, io,
@@ -11,19 +11,16 @@ use std::{
 
 use socket2::{Domain, SockAddr, Socket, Type};
 
-/// The socket in the data directory.
-pub(super) const FILE_NAME: &str = "control.sock";
-
 /// The longest path of a socket address on every system. macOS allows 104 bytes including the
 /// terminator.
 const MAX_PATH: usize = 100;
 
 /// Connections that the kernel queues until they are accepted.
-const BACKLOG: i32 = 16;
+const BACKLOG: i32 = 1024;
 
 /// Listens in a directory that this process holds. An existing socket is stale.
-pub(super) fn bind(dir: &Path) -> io::Result<UnixListener> {
-    with_short_path(dir, |path| {
+pub(crate) fn bind(dir: &Path, file: &str) -> io::Result<UnixListener> {
+    with_short_path(dir, file, |path| {
         remove_file(path)?;
         let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
         socket.bind(&SockAddr::unix(path)?)?;
@@ -35,12 +32,24 @@ pub(super) fn bind(dir: &Path) -> io::Result<UnixListener> {
     })
 }
 
-pub(super) fn connect(dir: &Path) -> io::Result<UnixStream> {
-    with_short_path(dir, |path| UnixStream::connect(path))
+/// Connects to a socket in a directory.
+pub(crate) fn connect(dir: &Path, file: &str) -> io::Result<UnixStream> {
+    with_short_path(dir, file, |path| UnixStream::connect(path))
 }
 
-pub(super) fn remove(dir: &Path) -> io::Result<()> {
-    remove_file(&dir.join(FILE_NAME))
+/// Connects without waiting for room in the queue of connections.
+pub(crate) fn connect_nonblocking(dir: &Path, file: &str) -> io::Result<UnixStream> {
+    with_short_path(dir, file, |path| {
+        let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+        socket.set_nonblocking(true)?;
+        socket.connect(&SockAddr::unix(path)?)?;
+        Ok(socket.into())
+    })
+}
+
+/// Removes a socket, if it is there.
+pub(crate) fn remove(dir: &Path, file: &str) -> io::Result<()> {
+    remove_file(&dir.join(file))
 }
 
 fn remove_file(path: &Path) -> io::Result<()> {
@@ -51,25 +60,25 @@ fn remove_file(path: &Path) -> io::Result<()> {
 }
 
 /// Calls `work` with a path to the socket that is short enough for an address.
-fn with_short_path<T>(dir: &Path, work: impl FnOnce(&Path) -> io::Result<T>) -> io::Result<T> {
-    let path = dir.join(FILE_NAME);
+fn with_short_path<T>(dir: &Path, file: &str, work: impl FnOnce(&Path) -> io::Result<T>) -> io::Result<T> {
+    let path = dir.join(file);
     if path.as_os_str().len() <= MAX_PATH {
         return work(&path);
     }
-    through_descriptor(dir, work)
+    through_descriptor(dir, file, work)
 }
 
 /// Linux has a short path for every open directory.
 #[cfg(target_os = "linux")]
-fn through_descriptor<T>(dir: &Path, work: impl FnOnce(&Path) -> io::Result<T>) -> io::Result<T> {
+fn through_descriptor<T>(dir: &Path, file: &str, work: impl FnOnce(&Path) -> io::Result<T>) -> io::Result<T> {
     use std::os::fd::AsRawFd as _;
 
     let dir = fs::File::open(dir)?;
-    work(Path::new(&format!("/proc/self/fd/{}/{FILE_NAME}", dir.as_raw_fd())))
+    work(Path::new(&format!("/proc/self/fd/{}/{file}", dir.as_raw_fd())))
 }
 
 #[cfg(not(target_os = "linux"))]
-fn through_descriptor<T>(dir: &Path, _work: impl FnOnce(&Path) -> io::Result<T>) -> io::Result<T> {
+fn through_descriptor<T>(dir: &Path, _file: &str, _work: impl FnOnce(&Path) -> io::Result<T>) -> io::Result<T> {
     let reason = format!("{} is too long for the address of a socket", dir.display());
     Err(io::Error::new(io::ErrorKind::InvalidInput, reason))
 }

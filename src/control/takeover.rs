@@ -1,0 +1,216 @@
+//! The handover socket of a holder: requests that reached its predecessors, and their reads.
+
+use std::{
+    io,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use axum::body::Body;
+use http::Request;
+use hyper::{body::Incoming, server::conn::http1, service::service_fn};
+use hyper_util::rt::TokioIo;
+use tokio::{
+    io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader},
+    net::{UnixListener, UnixStream},
+    sync::{Semaphore, watch},
+    time::{sleep, timeout},
+};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tower::ServiceExt as _;
+
+use crate::{
+    handover::{Answer, Client, MAX_LINE_BYTES, Opening, SOCKET, line},
+    http::{self as app, App},
+    listener::{ListenerKind, PeerAddr, TlsInfo},
+    protocol::StreamName,
+    proxy::Origin,
+    storage::{Storage, StorageError},
+    unix_socket,
+};
+
+/// The timeout of reading the first line, and of writing an answer.
+const IO_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// The pause after a failed accept, which is mostly for want of descriptors.
+const ACCEPT_BACKOFF: Duration = Duration::from_millis(10);
+
+type Store = Option<Arc<dyn Storage>>;
+
+/// The open handover socket.
+pub(crate) struct Takeover {
+    dir: PathBuf,
+    store: watch::Sender<Store>,
+    tasks: TaskTracker,
+    closing: CancellationToken,
+    is_removed: bool,
+}
+
+struct Context {
+    app: App,
+    store: watch::Receiver<Store>,
+    tasks: TaskTracker,
+    slots: Arc<Semaphore>,
+}
+
+impl Takeover {
+    /// Listens in a directory that this process holds, for at most `max_connections` at a time.
+    ///
+    /// # Errors
+    /// If the socket cannot be created.
+    pub(crate) fn open(dir: &Path, app: App, max_connections: usize) -> io::Result<Self> {
+        let listener = UnixListener::from_std(unix_socket::bind(dir, SOCKET)?)?;
+        let (sender, store) = watch::channel(None);
+        let (tasks, closing) = (TaskTracker::new(), CancellationToken::new());
+        let context = Arc::new(Context {
+            app,
+            store,
+            tasks: tasks.clone(),
+            slots: Arc::new(Semaphore::new(max_connections.min(Semaphore::MAX_PERMITS))),
+        });
+        tokio::spawn(closing.clone().run_until_cancelled_owned(accept(listener, context)));
+        Ok(Self {
+            dir: dir.to_owned(),
+            store: sender,
+            tasks,
+            closing,
+            is_removed: false,
+        })
+    }
+
+    /// Reads for predecessors from this store.
+    pub(crate) fn store_is_open(&self, store: Arc<dyn Storage>) {
+        self.store.send_replace(Some(store));
+    }
+
+    /// Removes the socket: the next holder of the directory has its own. Who has connected is still
+    /// answered.
+    pub(crate) fn remove(&mut self) {
+        if std::mem::replace(&mut self.is_removed, true) {
+            return;
+        }
+        if let Err(error) = unix_socket::remove(&self.dir, SOCKET) {
+            tracing::warn!(%error, "the handover socket could not be removed");
+        }
+    }
+
+    /// Waits for those who have connected, for as long as `max_wait`.
+    pub(crate) async fn ended(mut self, max_wait: Duration) {
+        self.remove();
+        self.tasks.close();
+        let _ = timeout(max_wait, self.tasks.wait()).await;
+        self.closing.cancel();
+    }
+}
+
+async fn accept(listener: UnixListener, context: Arc<Context>) {
+    loop {
+        let Ok(slot) = Arc::clone(&context.slots).acquire_owned().await else {
+            return;
+        };
+        match listener.accept().await {
+            Ok((stream, _)) => {
+                let shared = Arc::clone(&context);
+                context.tasks.spawn(async move {
+                    if let Err(error) = shared.serve(stream).await {
+                        tracing::debug!(%error, "a connection to the handover socket failed");
+                    }
+                    drop(slot);
+                });
+            }
+            Err(error) => {
+                tracing::warn!(%error, "the handover socket cannot accept connections; retrying");
+                sleep(ACCEPT_BACKOFF).await;
+            }
+        }
+    }
+}
+
+impl Context {
+    async fn serve(&self, stream: UnixStream) -> io::Result<()> {
+        let mut stream = BufReader::new(stream);
+        let mut opening = Vec::new();
+        let mut limited = (&mut stream).take(MAX_LINE_BYTES);
+        timeout(IO_TIMEOUT, limited.read_until(b'\n', &mut opening)).await??;
+        match serde_json::from_slice(&opening)? {
+            Opening::Request(client) => self.answer(client, stream).await,
+            Opening::Read { id, start, end } => {
+                let read = self.ask(move |store| store.read(id, start..end)).await;
+                let (answer, bytes) = match read {
+                    Ok(bytes) => (Answer::Bytes(bytes.len() as u64), bytes),
+                    Err(reason) => (Answer::Failed(reason), Default::default()),
+                };
+                send(&mut stream, &answer, &bytes).await
+            }
+            Opening::Current { name, id, from } => {
+                let current = self.ask(move |store| is_current(store, &name, id, from)).await;
+                let answer = current.map_or_else(Answer::Failed, Answer::Current);
+                send(&mut stream, &answer, &[]).await
+            }
+        }
+    }
+
+    /// Reads the store on a blocking thread, once it is open.
+    async fn ask<T: Send + 'static>(
+        &self,
+        read: impl FnOnce(&dyn Storage) -> Result<T, StorageError> + Send + 'static,
+    ) -> Result<T, String> {
+        let mut store = self.store.clone();
+        let opened = timeout(IO_TIMEOUT, store.wait_for(Option::is_some)).await;
+        let Some(store) = opened.ok().and_then(Result::ok).and_then(|store| store.clone()) else {
+            return Err("the store did not open".to_owned());
+        };
+        let done = tokio::task::spawn_blocking(move || read(&*store)).await;
+        done.map_err(|error| error.to_string())?
+            .map_err(|error| error.to_string())
+    }
+
+    /// Serves the request that follows, as if it had come from its client.
+    async fn answer(&self, client: Client, stream: BufReader<UnixStream>) -> io::Result<()> {
+        let origin = Origin::told(client.https, client.host.as_deref(), client.address);
+        let service = service_fn(move |request: Request<Incoming>| {
+            let mut request = request.map(Body::new);
+            let extensions = request.extensions_mut();
+            extensions.insert(origin.clone());
+            extensions.insert(match client.internal {
+                true => ListenerKind::Internal,
+                false => ListenerKind::Public,
+            });
+            if let Some(peer) = client.peer {
+                extensions.insert(PeerAddr(peer));
+            }
+            if let Some(tls) = client.tls {
+                extensions.insert(TlsInfo {
+                    client_cert: tls.client_cert,
+                    http2: tls.http2,
+                });
+            }
+            app::service(self.app.clone()).oneshot(request)
+        });
+        let served = http1::Builder::new()
+            .keep_alive(false)
+            .header_read_timeout(None)
+            .serve_connection(TokioIo::new(stream), service)
+            .await;
+        served.map_err(io::Error::other)
+    }
+}
+
+fn is_current(store: &dyn Storage, name: &str, id: u64, from: u64) -> Result<bool, StorageError> {
+    let Ok(name) = StreamName::new(name) else {
+        return Ok(false);
+    };
+    let stored = store.get(&name)?;
+    Ok(stored.is_some_and(|stored| stored.record.id == id && stored.record.earliest() <= from))
+}
+
+async fn send(stream: &mut BufReader<UnixStream>, answer: &Answer, bytes: &[u8]) -> io::Result<()> {
+    let head = line(answer)?;
+    timeout(IO_TIMEOUT, async {
+        stream.write_all(&head).await?;
+        stream.write_all(bytes).await?;
+        stream.flush().await
+    })
+    .await?
+}

@@ -1,0 +1,62 @@
+//! What is said on the handover socket.
+
+use std::net::{IpAddr, SocketAddr};
+
+use serde::{Deserialize, Serialize};
+
+/// The version of the handover: of the messages here, and of what either side expects of the other.
+/// A server that knows another one refuses, and its successor waits until it has stopped.
+pub(crate) const VERSION: u32 = 1;
+
+/// The longest line.
+pub(crate) const MAX_LINE_BYTES: u64 = 16 * 1024;
+
+/// The first line of a connection.
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Opening {
+    /// A request follows, from this client.
+    Request(Client),
+    /// Reads bytes of the store.
+    Read { id: u64, start: u64, end: u64 },
+    /// Asks whether a stream is still the one with this id and has its bytes from a position on.
+    Current { name: String, id: u64, from: u64 },
+}
+
+/// What the former holder's listener and proxy rules have found out about a request.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Client {
+    /// The TCP peer.
+    pub peer: Option<SocketAddr>,
+    /// The peer came by the internal listener.
+    pub internal: bool,
+    pub tls: Option<Tls>,
+    /// The scheme, the host and the address of the client are the proxy's, if it is trusted.
+    pub https: bool,
+    pub host: Option<String>,
+    pub address: Option<IpAddr>,
+}
+
+/// The result of a TLS handshake.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Tls {
+    pub client_cert: bool,
+    pub http2: bool,
+}
+
+/// The answer to anything but a request.
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Answer {
+    /// So many bytes follow.
+    Bytes(u64),
+    Current(bool),
+    Failed(String),
+}
+
+/// A message as a line.
+pub(crate) fn line(message: &impl Serialize) -> serde_json::Result<Vec<u8>> {
+    let mut line = serde_json::to_vec(message)?;
+    line.push(b'\n');
+    Ok(line)
+}

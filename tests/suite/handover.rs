@@ -1,0 +1,339 @@
+//! A second server on the same directory takes it over while both have clients.
+
+use std::{
+    fs,
+    os::unix::net::UnixListener,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread::{self, JoinHandle},
+    time::Duration,
+};
+
+use super::support::{
+    http::{Connection, Request},
+    live::{Event, Sse},
+    now,
+    server::{BASE, Server},
+    storage::{MODES, Talk, on_disk, socket},
+    until,
+};
+
+const PAUSE: Duration = Duration::from_millis(3);
+
+/// Appends `{prefix}0,`, `{prefix}1,` and so on, on one connection; returns how many.
+fn writes(server: &Server, prefix: &'static str, done: &Arc<AtomicBool>) -> JoinHandle<usize> {
+    let (to, done) = (server.public, Arc::clone(done));
+    thread::spawn(move || {
+        let mut connection = Connection::open(to);
+        for count in 0.. {
+            if done.load(Ordering::Acquire) {
+                return count;
+            }
+            let append = Request::new(to, "POST", &format!("{BASE}/s")).text(&format!("{prefix}{count},"));
+            append.send_on(&mut connection).unwrap().expect(204);
+            thread::sleep(PAUSE);
+        }
+        0
+    })
+}
+
+/// The numbers that a writer has written, in the order of the stream.
+fn written(content: &str, prefix: &str) -> Vec<usize> {
+    let numbers = content.split(',').filter_map(|entry| entry.strip_prefix(prefix));
+    numbers.map(|number| number.parse().unwrap()).collect()
+}
+
+/// All data up to the end of a closed stream.
+fn read_on(mut reader: Sse) -> String {
+    let mut content = String::new();
+    while let Some(event) = reader.next() {
+        if let Event::Data(data) = event {
+            content.push_str(&data);
+        }
+    }
+    content
+}
+
+#[test]
+fn writers_and_readers_of_both_servers_do_not_notice() {
+    for mode in MODES {
+        let setup = on_disk(mode);
+        let first = setup.start();
+        first.text_stream("s", "");
+        let (done, followers) = (Arc::default(), ["-1", "now"].map(|from| first.sse("s", from)));
+        let followers = followers.map(|reader| thread::spawn(move || read_on(reader)));
+        let kept = writes(&first, "a", &done);
+        let second = setup.launch();
+        second.log.wait_for("waiting for the data directory");
+        let switched = writes(&second, "b", &done);
+        first.log.wait_for("handed the data directory over");
+        until("both to have written", || {
+            let content = second.content("s");
+            written(&content, "a").len() > 50 && written(&content, "b").len() > 50
+        });
+        done.store(true, Ordering::Release);
+        let (a, b) = (kept.join().unwrap(), switched.join().unwrap());
+        second.post("s").header("stream-closed", "true").send().expect(204);
+        let content = second.content("s");
+        assert_eq!(written(&content, "a"), Vec::from_iter(0..a), "{mode}");
+        assert_eq!(written(&content, "b"), Vec::from_iter(0..b), "{mode}");
+        assert_eq!(first.content("s"), content, "{mode}");
+        for follower in followers {
+            assert_eq!(follower.join().unwrap(), content, "{mode}");
+        }
+        for (server, part) in [
+            (&second, "asking its holder"),
+            (&first, "handed the data directory over"),
+            (&second, "serving"),
+        ] {
+            println!("{mode}: {}", server.log.wait_for(part));
+        }
+        first.stop();
+        second.stop();
+        assert_eq!(setup.start().content("s"), content, "{mode}");
+    }
+}
+
+#[test]
+fn a_long_poll_at_the_old_server_gets_what_is_written_at_the_new_one() {
+    let setup = on_disk("acid");
+    let first = setup.start();
+    let offset = first.text_stream("s", "abc");
+    let mut poll = first.get(&format!("s?live=long-poll&offset={offset}")).open();
+    until("the poll to wait", || {
+        first.metric("ds_live_readers{mode=\"long-poll\"}") == 1.0
+    });
+    let second = setup.launch();
+    second.post("s").text("def").send().expect(204);
+    let answer = poll.answer().expect(200);
+    assert_eq!(answer.text(), "def");
+    assert_eq!(answer.next_offset(), second.head("s").send().expect(200).next_offset());
+}
+
+#[test]
+fn a_catch_up_read_under_way_is_finished_by_the_new_server() {
+    let setup = on_disk("file-durable")
+        .with("limits.max_stream_bytes", 1 << 30)
+        .with("storage.cache_bytes", 1 << 20);
+    let first = setup.start();
+    first
+        .put("s")
+        .header("content-type", "application/json")
+        .send()
+        .expect(201);
+    let message = format!("\"{}\"", "x".repeat(1 << 20));
+    for _ in 0..40 {
+        first.post("s").json(&message).send().expect(204);
+    }
+    let mut slow = first.get("s").open();
+    let announced: usize = slow
+        .head()
+        .unwrap()
+        .unwrap()
+        .header("content-length")
+        .unwrap()
+        .parse()
+        .unwrap();
+    let second = setup.launch();
+    second.post("s").json("1").send().expect(204);
+    first.log.wait_for("handed the data directory over");
+    let mut body = vec![0; announced];
+    std::io::Read::read_exact(&mut slow.stream, &mut body).unwrap();
+    let messages: Vec<String> = serde_json::from_slice(&body).unwrap();
+    assert!(messages.len() == 40 && messages.iter().all(|found| found.len() == 1 << 20));
+}
+
+#[test]
+fn a_body_that_arrives_during_the_handover_is_appended_once() {
+    let setup = on_disk("acid");
+    let first = setup.start();
+    first.text_stream("s", "a");
+    let mut slow = Connection::open(first.public);
+    slow.say(&format!(
+        "POST {BASE}/s HTTP/1.1\r\nhost: x\r\ncontent-type: text/plain\r\ncontent-length: 2\r\n\r\nb"
+    ));
+    let second = setup.launch();
+    assert_eq!(second.content("s"), "a");
+    slow.say("c");
+    slow.answer().expect(204);
+    assert_eq!(second.content("s"), "abc");
+}
+
+#[test]
+fn a_server_that_goes_before_it_is_needed_leaves_the_holder_in_place() {
+    let setup = on_disk("acid");
+    let first = setup.start();
+    first.text_stream("s", "abc");
+    let second = setup.launch();
+    second.log.wait_for("waiting for the data directory");
+    for path in ["/up", "/healthz", "/readyz", "/metrics"] {
+        second.raw("GET", path).send();
+    }
+    second.stop();
+    first.post("s").text("d").send().expect(204);
+    assert_eq!(first.log.find("handed the data directory over"), None);
+    let third = setup.launch();
+    assert_eq!(third.content("s"), "abcd");
+    first.log.wait_for("handed the data directory over");
+}
+
+#[test]
+fn a_holder_that_stops_hands_over_first() {
+    let setup = on_disk("acid");
+    let first = setup.start();
+    first.text_stream("s", "abc");
+    let second = setup.launch();
+    second.log.wait_for("registered with the holder");
+    let log = first.log.clone();
+    first.stop();
+    assert!(log.find("handed the data directory over").is_some());
+    second.log.wait_for("serving");
+    assert_eq!(second.content("s"), "abc");
+}
+
+#[test]
+fn the_gate_of_the_new_server_judges_the_client_of_the_old_one() {
+    let setup = on_disk("acid").gated();
+    let first = setup.start();
+    first.text_stream("s", "abc");
+    let second = setup.launch();
+    assert_eq!(second.content("s"), "abc");
+    first.log.wait_for("handed the data directory over");
+    let path = format!("{BASE}/s");
+    first.raw("GET", &path).send().expect(401);
+    let reader = first.client_token("s", &["read"]);
+    let get = first.raw("GET", &path).token(&reader);
+    assert_eq!(get.send().expect(200).text(), "abc");
+    first.raw("POST", &path).token(&reader).text("x").send().expect(403);
+    // Headers of the protocol come back as they were sent.
+    let head = |server: &Server| server.head("s").send().expect(200).shape();
+    assert_eq!(head(&first), head(&second));
+}
+
+#[test]
+fn a_third_server_serves_the_clients_of_the_first() {
+    let setup = on_disk("file-fast");
+    let first = setup.start();
+    first.text_stream("s", "");
+    let reader = first.sse("s", "-1");
+    let reader = thread::spawn(move || read_on(reader));
+    let second = setup.launch();
+    second.post("s").text("b").send().expect(204);
+    let third = setup.launch();
+    third.post("s").text("c").send().expect(204);
+    first.post("s").text("a").send().expect(204);
+    // A live read that begins at a former holder is forwarded from the start.
+    assert_eq!(second.sse("s", "-1").data(), "bca");
+    third.post("s").header("stream-closed", "true").send().expect(204);
+    assert_eq!(reader.join().unwrap(), "bca");
+}
+
+#[test]
+fn a_new_server_that_is_killed_is_replaced() {
+    let setup = on_disk("file-durable");
+    let first = setup.start();
+    first.text_stream("s", "a");
+    let second = setup.launch();
+    second.post("s").text("b").send().expect(204);
+    second.kill();
+    let to = first.public;
+    let waiting = thread::spawn(move || {
+        let append = Request::new(to, "POST", &format!("{BASE}/s")).text("c");
+        append.send().expect(204);
+    });
+    let third = setup.start();
+    waiting.join().unwrap();
+    assert_eq!(third.content("s"), "abc");
+}
+
+#[test]
+fn a_holder_of_another_version_is_waited_for() {
+    let setup = on_disk("acid");
+    let first = setup.start();
+    first.text_stream("s", "abc");
+    let mut talk = Talk::open(&setup);
+    let refusal = talk.say(b"{\"successor\":{\"version\":99}}\n").error();
+    assert!(refusal.contains("not 99"), "{refusal}");
+    // One that knows nothing of a handover.
+    fs::remove_file(socket(&setup)).unwrap();
+    let old = UnixListener::bind(socket(&setup)).unwrap();
+    let answers = thread::spawn(move || {
+        use std::io::{BufRead as _, Write as _};
+        let (mut stream, _) = old.accept().unwrap();
+        let mut line = String::new();
+        std::io::BufReader::new(&stream).read_line(&mut line).unwrap();
+        stream.write_all(b"{\"error\":\"unknown request: x\"}\n").unwrap();
+        line
+    });
+    let second = setup.launch();
+    second.get("s").send().problem(503);
+    assert!(answers.join().unwrap().contains("\"version\":1"));
+    let warning = second.log.wait_for("cannot be asked for it");
+    assert!(warning.contains("unknown request"), "{warning}");
+    first.stop();
+    second.log.wait_for("serving");
+    assert_eq!(second.content("s"), "abc");
+}
+
+/// Kills the old or the new server at a random moment of their handover, again and again.
+#[test]
+fn a_crash_of_either_loses_and_doubles_nothing() {
+    let mut random = std::env::var("DS_TEST_SEED").map_or_else(|_| now(), |seed| seed.parse().unwrap());
+    println!("DS_TEST_SEED={random}");
+    let mut below = move |limit: u64| {
+        // Knuth's linear congruential generator.
+        random = random
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        (random >> 33) % limit
+    };
+    for mode in MODES {
+        let setup = on_disk(mode);
+        let mut holder = setup.start();
+        holder.text_stream("s", "");
+        for round in 0..6 {
+            let append = |server: &Server| {
+                server
+                    .post("s")
+                    .producer("p", 0, round)
+                    .text(&format!("{round},"))
+                    .try_send()
+            };
+            let next = setup.launch();
+            let wake = next.get("s");
+            holder = thread::scope(|scope| {
+                scope.spawn(move || drop(wake.try_send()));
+                scope.spawn(|| drop(append(&holder)));
+                thread::sleep(Duration::from_millis(below(120)));
+                let victim = if below(2) == 0 { &holder } else { &next };
+                victim.signal("KILL");
+                if victim.pid() == next.pid() {
+                    // Whoever starts the servers starts another one.
+                    let other = setup.launch();
+                    until("the other to serve", || {
+                        append(&other).is_ok_and(|answer| answer.status < 300)
+                    });
+                    return Some(other);
+                }
+                None
+            })
+            .unwrap_or(next);
+            until("the append", || append(&holder).is_ok_and(|answer| answer.status < 300));
+            let expected: String = (0..=round).map(|number| format!("{number},")).collect();
+            assert_eq!(holder.content("s"), expected, "{mode}");
+        }
+    }
+}
+
+#[test]
+fn the_socket_is_its_owners() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let setup = on_disk("acid");
+    let server = setup.start();
+    let path = setup.data_dir().join("handover.sock");
+    assert_eq!(fs::symlink_metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+    server.stop();
+    assert!(!path.exists());
+}
