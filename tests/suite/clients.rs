@@ -20,8 +20,8 @@ pub(super) fn start(setup: Setup) -> Server {
 /// How long the server kept the connection open after this input.
 fn time_to_disconnect(server: &Server, input: &str, then_every_100_ms: &str) -> (Duration, String) {
     let mut connection = Connection::open(server.public);
-    connection.write(input);
     let started = Instant::now();
+    connection.write(input);
     let mut trickle = connection.stream.get_ref().try_clone().unwrap();
     let more = then_every_100_ms.to_owned();
     std::thread::spawn(move || {
@@ -170,7 +170,7 @@ fn a_slow_body_times_out() {
 
 #[test]
 fn a_steady_body_may_take_longer_than_the_pause_timeout() {
-    let server = start(Setup::new().with("transport.connection.body_timeout_secs", 1));
+    let server = start(Setup::new().with("transport.connection.body_timeout_secs", 2));
     let mut connection = Connection::open(server.public);
     connection.write(&format!("{POST}transfer-encoding: chunked\r\n\r\n"));
     for _ in 0..10 {

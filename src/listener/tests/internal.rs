@@ -3,11 +3,11 @@
 use ipnet::IpNet;
 use tokio::io::AsyncWriteExt;
 
-use super::support::{app, bind, connect_from, read_all, short_timeouts};
+use super::support::{app, bind, connect_from, read_all};
 use crate::{
     clock::Clock,
     engine::LimitsConfig,
-    listener::{Server, contains},
+    listener::{ConnectionConfig, Server, contains},
 };
 
 fn nets(list: &[&str]) -> Vec<IpNet> {
@@ -38,7 +38,7 @@ fn ipv4_mapped_addresses_count_as_ipv4() {
 }
 
 async fn ask(from: &str, listen: &str, allowed: &[&str], request: &str) -> String {
-    let server = Server::new(&LimitsConfig::default(), &short_timeouts(), Clock::system());
+    let server = Server::new(&LimitsConfig::default(), &ConnectionConfig::default(), Clock::system());
     let listener = bind(listen);
     let port = listener.address().port();
     server.serve_internal(listener, nets(allowed), app());

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use tokio::{io::AsyncWriteExt, net::TcpStream};
 
-use super::support::{app, bind, connect_from, exchange, read_all, read_until, short_timeouts, start, until};
+use super::support::{app, bind, connect_from, exchange, read_all, read_until, start, until};
 use crate::{clock::Clock, engine::LimitsConfig, listener::ConnectionConfig, listener::Server};
 
 fn max_connections(max_connections: usize) -> LimitsConfig {
@@ -67,7 +67,7 @@ async fn a_request_head_is_limited() {
         max_header_bytes: 16 * 1024,
         ..LimitsConfig::default()
     };
-    let (_server, address) = start(&limits, &short_timeouts());
+    let (_server, address) = start(&limits);
     let with = |length: usize| {
         format!(
             "GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\nX: {}\r\n\r\n",

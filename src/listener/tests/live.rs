@@ -4,18 +4,18 @@ use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::routing::any;
 use futures_util::StreamExt;
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 
 use super::{
     certs::{Files, run},
-    support::{TIMEOUT, bind, read_all, read_until, short_timeouts, until},
+    support::{TIMEOUT, bind, connect_http1, read_all, read_until, short_write_timeout, until},
 };
 use crate::{
     clock::Clock,
     engine::LimitsConfig,
-    listener::TransportMode,
+    listener::{ConnectionConfig, TransportMode},
     listener::{Server, shutdown::Drained},
 };
 
@@ -60,14 +60,18 @@ fn app(stop: CancellationToken) -> Router {
 }
 
 fn start() -> (Server, std::net::SocketAddr) {
-    let server = Server::new(&LimitsConfig::default(), &short_timeouts(), Clock::system());
+    start_with(&ConnectionConfig::default())
+}
+
+fn start_with(connection: &ConnectionConfig) -> (Server, std::net::SocketAddr) {
+    let server = Server::new(&LimitsConfig::default(), connection, Clock::system());
     let listener = bind("127.0.0.1:0");
     let address = listener.address();
     server.serve_public(listener, app(server.stopping()));
     (server, address)
 }
 
-async fn ask(socket: &mut TcpStream, path: &str, more: &str) {
+async fn ask(socket: &mut (impl AsyncWrite + Unpin), path: &str, more: &str) {
     let request = format!("GET {path} HTTP/1.1\r\nHost: x\r\n{more}\r\n");
     socket.write_all(request.as_bytes()).await.unwrap();
 }
@@ -96,8 +100,20 @@ async fn a_live_response_is_well_formed_and_its_connection_goes_on() {
         }
         assert!(!head.contains("connection:"), "{head}");
     }
-    // The idle timeout still holds.
-    assert_eq!(read_all(&mut socket).await, "");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_idle_timeout_applies_after_a_live_response() {
+    let timeouts = ConnectionConfig {
+        idle_timeout_secs: 20,
+        ..ConnectionConfig::default()
+    };
+    let (mut client, _served) = connect_http1(app(CancellationToken::new()), &timeouts);
+    ask(&mut client, "/three", "").await;
+    read_until(&mut client, END).await;
+    let start = tokio::time::Instant::now();
+    assert_eq!(read_all(&mut client).await, "");
+    assert_eq!(start.elapsed().as_secs(), 20);
 }
 
 #[tokio::test]
@@ -155,7 +171,7 @@ async fn a_stop_waits_for_live_responses_to_end_themselves() {
 
 #[tokio::test]
 async fn a_stalled_live_reader_is_dropped() {
-    let (server, address) = start();
+    let (server, address) = start_with(&short_write_timeout());
     let mut socket = TcpStream::connect(address).await.unwrap();
     ask(&mut socket, "/flood", "").await;
     read_until(&mut socket, "200 OK").await;
@@ -171,7 +187,7 @@ async fn curl_reads_all_of_it_plain_and_over_tls() {
     assert_eq!(output.stdout.len(), 10_000_000);
 
     let files = Files::new();
-    let server = Server::new(&LimitsConfig::default(), &short_timeouts(), Clock::system());
+    let server = Server::new(&LimitsConfig::default(), &ConnectionConfig::default(), Clock::system());
     let listener = bind("127.0.0.1:0");
     let port = listener.address().port();
     let context = crate::listener::build_tls_context(&files.transport(TransportMode::Tls)).unwrap();

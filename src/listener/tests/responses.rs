@@ -89,7 +89,7 @@ fn plain(limits: &LimitsConfig, connection: &ConnectionConfig) -> (Server, Socke
     (server, address)
 }
 
-fn secured(files: &Files, connection: &ConnectionConfig) -> (Server, SocketAddr) {
+pub(super) fn secured(files: &Files, connection: &ConnectionConfig) -> (Server, SocketAddr) {
     let server = Server::new(&LimitsConfig::default(), connection, Clock::system());
     let listener = bind("127.0.0.1:0");
     let address = listener.address();

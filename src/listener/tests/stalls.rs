@@ -1,5 +1,5 @@
-//! HTTP/2 clients that do not read, in paused time: whatever they withhold, nothing is kept for
-//! them longer than the write timeout.
+//! HTTP/2 clients that do not read: whatever they withhold, nothing is kept for them longer than
+//! the write timeout.
 
 use std::time::Duration;
 
@@ -9,9 +9,10 @@ use tokio::{
 };
 
 use super::{
+    certs::Files,
     frames::{DATA, END_STREAM, Frame, HEADERS, Peer, RST_STREAM, SETTINGS, WINDOW_UPDATE, initial_window},
-    responses::app,
-    support::{Served, connect_http2},
+    responses::{app, secured},
+    support::{Served, connect_http2, short_write_timeout, until},
 };
 use crate::listener::ConnectionConfig;
 
@@ -172,4 +173,25 @@ async fn a_client_that_only_sends_is_cut() {
     assert_eq!(served.shared.responses.charged(), 0);
     drop(unread);
     flood.await.unwrap();
+}
+
+/// In real time, because paused time takes a runtime of one thread: here the connection and its
+/// streams run at once.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn stalled_streams_over_tls_are_reset_on_any_thread() {
+    let files = Files::new();
+    let (server, address) = secured(&files, &short_write_timeout());
+    for window in [0, 1] {
+        let mut peer = Peer::with_window(&files, address, window).await;
+        let paths = ["/small", "/shared", "/frames", "/events"].iter().cycle().take(40);
+        for (stream, path) in (1..).step_by(2).zip(paths) {
+            peer.get(stream, path).await.unwrap();
+        }
+        let mut resets = 0;
+        while resets < 40 {
+            let frame = peer.frame().await.expect("the connection should stay open");
+            resets += usize::from(frame.kind == RST_STREAM);
+        }
+        until("all of it to be released", || server.charged_response_bytes() == 0).await;
+    }
 }

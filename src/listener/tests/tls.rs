@@ -11,17 +11,21 @@ use tokio_rustls::client::TlsStream;
 
 use super::{
     certs::{Files, curl, run},
-    support::{TIMEOUT, app, bind, exchange, read_until, short_timeouts},
+    support::{TIMEOUT, app, bind, exchange, read_until, short_write_timeout},
 };
 use crate::{
     clock::Clock,
     engine::LimitsConfig,
-    listener::{Server, build_tls_context, shutdown::Drained},
+    listener::{ConnectionConfig, Server, build_tls_context, shutdown::Drained},
     listener::{TlsVersion, TransportConfig, TransportMode},
 };
 
 pub(super) fn start(transport: &TransportConfig) -> (Server, SocketAddr) {
-    let server = Server::new(&LimitsConfig::default(), &short_timeouts(), Clock::system());
+    start_with(transport, &ConnectionConfig::default())
+}
+
+fn start_with(transport: &TransportConfig, connection: &ConnectionConfig) -> (Server, SocketAddr) {
+    let server = Server::new(&LimitsConfig::default(), connection, Clock::system());
     let listener = bind("127.0.0.1:0");
     let address = listener.address();
     server.serve_tls(listener, build_tls_context(transport).unwrap(), app());
@@ -145,7 +149,11 @@ async fn a_client_must_present_a_certificate_of_the_client_ca() {
 #[tokio::test]
 async fn a_handshake_has_a_timeout() {
     let files = Files::new();
-    let (_server, address) = start(&files.transport(TransportMode::Tls));
+    let timeouts = ConnectionConfig {
+        handshake_timeout_secs: 1,
+        ..ConnectionConfig::default()
+    };
+    let (_server, address) = start_with(&files.transport(TransportMode::Tls), &timeouts);
     assert_eq!(exchange(address, "").await, "");
     // Only the start of a ClientHello.
     exchange(address, [0x16, 3, 1, 2, 0, 1]).await;
@@ -157,7 +165,11 @@ async fn a_handshake_has_a_timeout() {
 #[tokio::test]
 async fn an_idle_connection_over_tls_is_cut() {
     let files = Files::new();
-    let (_server, address) = start(&files.transport(TransportMode::Tls));
+    let timeouts = ConnectionConfig {
+        idle_timeout_secs: 1,
+        ..ConnectionConfig::default()
+    };
+    let (_server, address) = start_with(&files.transport(TransportMode::Tls), &timeouts);
     let mut stream = connect(&files, address, "http/1.1").await;
     stream.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
     let mut seen = Vec::new();
@@ -171,7 +183,7 @@ async fn an_idle_connection_over_tls_is_cut() {
 #[tokio::test]
 async fn a_stalled_reader_over_tls_is_dropped() {
     let files = Files::new();
-    let (server, address) = start(&files.transport(TransportMode::Tls));
+    let (server, address) = start_with(&files.transport(TransportMode::Tls), &short_write_timeout());
     let before = server.open_connections();
     let mut stream = connect(&files, address, "http/1.1").await;
     stream
