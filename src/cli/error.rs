@@ -7,7 +7,7 @@ use std::{
 
 use super::{
     count::StreamCount, healthcheck::error::HealthcheckError, import::error::ImportError, remote::error::RemoteError,
-    signing::SigningKeyError, storage::StorageCommandError,
+    signing::SigningKeyError, storage::error::StorageCommandError,
 };
 use crate::{protocol::StreamName, startup::StartupError};
 

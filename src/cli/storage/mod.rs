@@ -4,7 +4,7 @@ mod backup;
 mod check;
 mod copy;
 mod data_dir;
-mod error;
+pub(super) mod error;
 mod migrate;
 mod repair;
 
@@ -13,7 +13,6 @@ use std::{io::Write, path::PathBuf};
 use clap::{Args, Subcommand};
 
 use self::data_dir::DataDir;
-pub use self::error::StorageCommandError;
 use super::error::CliError;
 use crate::config::ConfigLoadOptions;
 
