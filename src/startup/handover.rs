@@ -106,15 +106,27 @@ impl Holding {
             takeover.remove();
         }
         self.engine.stop().await;
-        let storage = Arc::clone(&self.storage);
-        if tokio::task::spawn_blocking(move || storage.release()).await.is_err() {
-            tracing::error!("the store could not be closed");
-        }
+        close_store(Arc::clone(&self.storage)).await;
         if let Some((control, _)) = &self.control {
             control.released();
         }
         self.app.moved();
         let took_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
         tracing::info!(took_ms, "handed the data directory over; forwarding what still comes");
+    }
+
+    /// Closes the store at the end, even if a task still refers to it: a store that is dropped with
+    /// the process is not checkpointed.
+    pub(super) async fn close(self) {
+        if let Some((control, _)) = self.control {
+            control.ended().await;
+        }
+        close_store(self.storage).await;
+    }
+}
+
+async fn close_store(storage: Arc<LockedStorage>) {
+    if tokio::task::spawn_blocking(move || storage.release()).await.is_err() {
+        tracing::error!("the store could not be closed");
     }
 }

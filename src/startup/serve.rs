@@ -91,10 +91,10 @@ pub async fn serve(loaded: Loaded) -> Result<(), StartupError> {
     reload.is_ready = false;
     let drained = drain(&config, &server, &app, &mut holding, signals.stop(&reload)).await;
     engine.stop().await;
-    if let Some((control, _)) = holding.and_then(|holding| holding.control) {
-        control.ended().await;
-    }
     drop((engine, app, server, reload));
+    if let Some(holding) = holding {
+        holding.close().await;
+    }
     log_stop(drained);
     Ok(())
 }
