@@ -197,7 +197,8 @@ fn a_stop_ends_a_backup() {
 fn a_killed_backup_is_not_accepted_as_complete() {
     let setup = on_disk("file-durable");
     let server = setup.start();
-    fill(&server, 32);
+    // Long enough that the kill comes before the end.
+    fill(&server, 128);
     let to = setup.dir.path().join("backup");
     let mut talk = Talk::open(&setup);
     talk.ask(&to).hear().expect("progress");
