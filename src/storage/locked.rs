@@ -57,14 +57,7 @@ impl LockedStorage {
         }
     }
 
-    fn held<T>(&self, work: impl FnOnce(&dyn Storage) -> Result<T, StorageError>) -> Result<T, StorageError> {
-        match &*self.state.read() {
-            State::Held(held) => work(&*held.storage),
-            State::Released { .. } => Err(handed_over()),
-        }
-    }
-
-    fn change<T>(&self, work: impl FnOnce(&dyn Storage) -> Result<T, CommitError>) -> Result<T, CommitError> {
+    fn held<T, E: From<StorageError>>(&self, work: impl FnOnce(&dyn Storage) -> Result<T, E>) -> Result<T, E> {
         match &*self.state.read() {
             State::Held(held) => work(&*held.storage),
             State::Released { .. } => Err(handed_over().into()),
@@ -105,10 +98,11 @@ impl Storage for LockedStorage {
     }
 
     fn read(&self, id: StreamId, range: Range<Position>) -> Result<Bytes, StorageError> {
-        if let State::Held(held) = &*self.state.read() {
-            return held.storage.read(id, range);
-        }
-        let dir = self.released().ok_or_else(handed_over)?;
+        // Not under the lock, because the next holder may take its time.
+        let dir = match &*self.state.read() {
+            State::Held(held) => return held.storage.read(id, range),
+            State::Released { dir, .. } => dir.clone(),
+        };
         successor::read(&dir, id, range)
     }
 
@@ -120,15 +114,15 @@ impl Storage for LockedStorage {
     }
 
     fn commit(&self, groups: &[Group]) -> Result<Verdicts, CommitError> {
-        self.change(|storage| storage.commit(groups))
+        self.held(|storage| storage.commit(groups))
     }
 
     fn reserve_ids(&self, count: u64, lowest: StreamId) -> Result<StreamId, CommitError> {
-        self.change(|storage| storage.reserve_ids(count, lowest))
+        self.held(|storage| storage.reserve_ids(count, lowest))
     }
 
     fn maintain(&self) -> Result<bool, CommitError> {
-        self.change(Storage::maintain)
+        self.held(Storage::maintain)
     }
 
     fn usage(&self) -> Usage {
