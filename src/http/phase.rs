@@ -33,7 +33,7 @@ const MAX_UNCERTAINTY: Duration = Duration::from_secs(1);
 /// How long the requests that have begun may take to be committed.
 const MAX_FINISH: Duration = Duration::from_secs(5);
 
-/// What a starting server knows about the holder of its data directory.
+/// The holder of the data directory, as a starting server sees it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum HolderState {
     /// Nothing yet.

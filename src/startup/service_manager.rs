@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use sd_notify::NotifyState;
 
-/// What a start takes besides waiting for the directory, and a stop besides the drain.
+/// The time that a start needs after the wait for the directory, and a stop after the drain.
 const MARGIN: Duration = Duration::from_secs(30);
 
 /// The start waits for the data directory for up to `max_wait`.

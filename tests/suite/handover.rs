@@ -310,7 +310,7 @@ fn a_crash_of_either_loses_and_doubles_nothing() {
                 let victim = if below(2) == 0 { &holder } else { &next };
                 victim.signal("KILL");
                 if victim.pid() == next.pid() {
-                    // Whoever starts the servers starts another one.
+                    // The supervisor starts another server.
                     let other = setup.launch();
                     until("the other to serve", || {
                         append(&other).is_ok_and(|answer| answer.status < 300)

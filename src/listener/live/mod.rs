@@ -39,7 +39,7 @@
 //!
 //! HTTP/2 is not affected: its connections are shared by many streams and stay with hyper.
 //!
-//! # What is risky, and what covers it
+//! # Risks, and the tests that cover them
 //!
 //! | risk | rule | test |
 //! |---|---|---|

@@ -170,7 +170,7 @@ pub(crate) fn acquire(dir: &Path, clock: &Clock) -> Result<DirLock, LockError> {
     }
 }
 
-/// What is known about the holder while its directory is waited for.
+/// The state of the holder during the wait for its directory.
 #[derive(Debug, Default)]
 pub(crate) struct HolderWatch {
     answers: AtomicBool,
