@@ -1,7 +1,8 @@
 //! Unix sockets in the data directory, which only its owner can connect to.
 
 use std::{
-    fs, io,
+    fs,
+    io::{self, BufRead, Read as _},
     os::unix::{
         fs::PermissionsExt as _,
         net::{UnixListener, UnixStream},
@@ -9,6 +10,9 @@ use std::{
     path::Path,
 };
 
+use tokio::io::{AsyncBufRead, AsyncBufReadExt as _, AsyncReadExt as _};
+
+use serde::{Serialize, de::DeserializeOwned};
 use socket2::{Domain, SockAddr, Socket, Type};
 
 /// The longest path of a socket address on every system. macOS allows 104 bytes including the
@@ -17,6 +21,37 @@ const MAX_PATH: usize = 100;
 
 /// Connections that the kernel queues until they are accepted.
 const BACKLOG: i32 = 1024;
+
+/// The longest message: a path and its key.
+pub(crate) const MAX_LINE_BYTES: u64 = 16 * 1024;
+
+/// A message as it is sent: JSON in a line.
+pub(crate) fn line(message: &impl Serialize) -> serde_json::Result<Vec<u8>> {
+    let mut line = serde_json::to_vec(message)?;
+    line.push(b'\n');
+    Ok(line)
+}
+
+/// Receives a message.
+pub(crate) async fn receive<T: DeserializeOwned>(stream: &mut (impl AsyncBufRead + Unpin)) -> io::Result<T> {
+    let mut line = Vec::new();
+    stream.take(MAX_LINE_BYTES).read_until(b'\n', &mut line).await?;
+    parse(&line)
+}
+
+/// [`receive`] for blocking threads.
+pub(crate) fn receive_blocking<T: DeserializeOwned>(stream: &mut impl BufRead) -> io::Result<T> {
+    let mut line = Vec::new();
+    stream.take(MAX_LINE_BYTES).read_until(b'\n', &mut line)?;
+    parse(&line)
+}
+
+fn parse<T: DeserializeOwned>(line: &[u8]) -> io::Result<T> {
+    if line.last() != Some(&b'\n') {
+        return Err(io::ErrorKind::UnexpectedEof.into());
+    }
+    Ok(serde_json::from_slice(line)?)
+}
 
 /// Listens in a directory that this process holds. An existing socket is stale.
 pub(crate) fn bind(dir: &Path, file: &str) -> io::Result<UnixListener> {

@@ -1,7 +1,7 @@
 //! The client side of the control socket.
 
 use std::{
-    io::{self, BufRead as _, BufReader, Read as _, Write as _},
+    io::{self, BufReader, Write as _},
     os::unix::net::UnixStream,
     path::Path,
     time::Duration,
@@ -9,7 +9,7 @@ use std::{
 
 use super::{
     SOCKET,
-    messages::{Answer, MAX_LINE_BYTES, Request},
+    messages::{Answer, Request},
 };
 use crate::{storage::StoreReport, unix_socket};
 
@@ -40,13 +40,12 @@ pub enum ControlError {
 /// [`ControlError`]
 pub(crate) fn backup(dir: &Path, to: &Path) -> Result<StoreReport, ControlError> {
     let request = Request::Backup { to: to.to_owned() };
-    let mut line = serde_json::to_vec(&request).map_err(ControlError::Encode)?;
-    line.push(b'\n');
+    let line = unix_socket::line(&request).map_err(ControlError::Encode)?;
     let mut stream = open(dir).map_err(ControlError::Unreachable)?;
     stream.write_all(&line).map_err(ControlError::Disconnected)?;
     let mut answers = BufReader::new(stream);
     loop {
-        match read_answer(&mut answers).map_err(ControlError::Disconnected)? {
+        match unix_socket::receive_blocking(&mut answers).map_err(ControlError::Disconnected)? {
             Answer::Progress { .. } => {}
             Answer::Done { streams, bytes } => {
                 return Ok(StoreReport {
@@ -68,13 +67,4 @@ fn open(dir: &Path) -> io::Result<UnixStream> {
     stream.set_read_timeout(Some(TIMEOUT))?;
     stream.set_write_timeout(Some(TIMEOUT))?;
     Ok(stream)
-}
-
-fn read_answer(answers: &mut BufReader<UnixStream>) -> io::Result<Answer> {
-    let mut line = Vec::new();
-    answers.take(MAX_LINE_BYTES).read_until(b'\n', &mut line)?;
-    if line.last() != Some(&b'\n') {
-        return Err(io::ErrorKind::UnexpectedEof.into());
-    }
-    Ok(serde_json::from_slice(&line)?)
 }

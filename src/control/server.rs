@@ -19,12 +19,12 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     SOCKET,
-    messages::{Answer, MAX_LINE_BYTES, Request},
+    messages::{Answer, Request},
 };
 use crate::{
     handover,
     storage::{Storage, StorageError, StoreReport},
-    unix_socket,
+    unix_socket::{self, MAX_LINE_BYTES},
 };
 
 /// Connections at a time. More wait in the backlog.
@@ -305,7 +305,6 @@ async fn read_request(stream: &mut UnixStream) -> Result<Request, String> {
 }
 
 async fn send(stream: &mut (impl AsyncWrite + Unpin), answer: &Answer) -> io::Result<()> {
-    let mut line = serde_json::to_vec(answer)?;
-    line.push(b'\n');
+    let line = unix_socket::line(answer)?;
     timeout(IO_TIMEOUT, stream.write_all(&line)).await?
 }

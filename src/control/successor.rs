@@ -3,14 +3,14 @@
 use std::{io, path::Path, time::Duration};
 
 use tokio::{
-    io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader},
+    io::{AsyncWriteExt as _, BufReader},
     net::UnixStream,
     time::timeout,
 };
 
 use super::{
     SOCKET,
-    messages::{Answer, MAX_LINE_BYTES, Request},
+    messages::{Answer, Request},
 };
 use crate::{handover, unix_socket};
 
@@ -52,7 +52,7 @@ impl Registration {
         let request = Request::Successor {
             version: handover::VERSION,
         };
-        let line = handover::line(&request).map_err(io::Error::from)?;
+        let line = unix_socket::line(&request).map_err(io::Error::from)?;
         registration.stream.write_all(&line).await?;
         let answered = timeout(TIMEOUT, registration.answer()).await;
         match answered.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))?? {
@@ -82,14 +82,6 @@ impl Registration {
     }
 
     async fn answer(&mut self) -> io::Result<Answer> {
-        let mut line = Vec::new();
-        (&mut self.stream)
-            .take(MAX_LINE_BYTES)
-            .read_until(b'\n', &mut line)
-            .await?;
-        if line.last() != Some(&b'\n') {
-            return Err(io::ErrorKind::UnexpectedEof.into());
-        }
-        Ok(serde_json::from_slice(&line)?)
+        unix_socket::receive(&mut self.stream).await
     }
 }

@@ -12,7 +12,7 @@ use http::Request;
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::TokioIo;
 use tokio::{
-    io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader},
+    io::{AsyncWriteExt as _, BufReader},
     net::{UnixListener, UnixStream},
     sync::{Semaphore, watch},
     time::{sleep, timeout},
@@ -21,7 +21,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower::ServiceExt as _;
 
 use crate::{
-    handover::{Answer, Client, MAX_LINE_BYTES, Opening, SOCKET, line},
+    handover::{Answer, Client, Opening, SOCKET},
     http::{self as app, App},
     listener::{ListenerKind, PeerAddr, TlsInfo},
     protocol::StreamName,
@@ -130,10 +130,7 @@ async fn accept(listener: UnixListener, context: Arc<Context>) {
 impl Context {
     async fn serve(&self, stream: UnixStream) -> io::Result<()> {
         let mut stream = BufReader::new(stream);
-        let mut opening = Vec::new();
-        let mut limited = (&mut stream).take(MAX_LINE_BYTES);
-        timeout(IO_TIMEOUT, limited.read_until(b'\n', &mut opening)).await??;
-        match serde_json::from_slice(&opening)? {
+        match timeout(IO_TIMEOUT, unix_socket::receive(&mut stream)).await?? {
             Opening::Request(client) => self.answer(client, stream).await,
             Opening::Read { id, start, end } => {
                 let read = self.ask(move |store| store.read(id, start..end)).await;
@@ -206,7 +203,7 @@ fn is_current(store: &dyn Storage, name: &str, id: u64, from: u64) -> Result<boo
 }
 
 async fn send(stream: &mut BufReader<UnixStream>, answer: &Answer, bytes: &[u8]) -> io::Result<()> {
-    let head = line(answer)?;
+    let head = unix_socket::line(answer)?;
     timeout(IO_TIMEOUT, async {
         stream.write_all(&head).await?;
         stream.write_all(bytes).await?;

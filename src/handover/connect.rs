@@ -12,17 +12,17 @@ use tokio::net::UnixStream;
 use super::SOCKET;
 use crate::unix_socket;
 
-/// How long there may be no holder: the next server takes the directory within milliseconds, but one
-/// that failed has to be started again.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// The longest time without a holder: the next server takes the directory within milliseconds, but
+/// one that failed has to be started again.
+const MAX_WAIT: Duration = Duration::from_secs(10);
 
 const RETRY_INTERVAL: Duration = Duration::from_millis(5);
 
 fn attempts() -> u32 {
-    u32::try_from(PATIENCE.as_millis() / RETRY_INTERVAL.as_millis()).unwrap_or(u32::MAX)
+    u32::try_from(MAX_WAIT.as_millis() / RETRY_INTERVAL.as_millis()).unwrap_or(u32::MAX)
 }
 
-/// Nobody listens yet, or the queue of connections is full.
+/// No server listens yet, or the queue of connections is full.
 fn is_temporary(error: &io::Error) -> bool {
     matches!(
         error.kind(),

@@ -1,4 +1,4 @@
-//! What is said on the handover socket.
+//! The messages of the handover socket.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -7,9 +7,6 @@ use serde::{Deserialize, Serialize};
 /// The version of the handover: of the messages here, and of what either side expects of the other.
 /// A server that knows another one refuses, and its successor waits until it has stopped.
 pub(crate) const VERSION: u32 = 1;
-
-/// The longest line.
-pub(crate) const MAX_LINE_BYTES: u64 = 16 * 1024;
 
 /// The first line of a connection.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -23,7 +20,7 @@ pub(crate) enum Opening {
     Current { name: String, id: u64, from: u64 },
 }
 
-/// What the former holder's listener and proxy rules have found out about a request.
+/// The client of a request, as the former holder's listener and proxy rules see it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Client {
     /// The TCP peer.
@@ -52,11 +49,4 @@ pub(crate) enum Answer {
     Bytes(u64),
     Current(bool),
     Failed(String),
-}
-
-/// A message as a line.
-pub(crate) fn line(message: &impl Serialize) -> serde_json::Result<Vec<u8>> {
-    let mut line = serde_json::to_vec(message)?;
-    line.push(b'\n');
-    Ok(line)
 }

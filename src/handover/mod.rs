@@ -23,7 +23,7 @@ mod connect;
 mod messages;
 
 pub(crate) use connect::{connect, connect_blocking};
-pub(crate) use messages::{Answer, Client, MAX_LINE_BYTES, Opening, Tls, VERSION, line};
+pub(crate) use messages::{Answer, Client, Opening, Tls, VERSION};
 
 /// The socket of the holder.
 pub(crate) const SOCKET: &str = "handover.sock";

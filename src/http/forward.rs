@@ -13,6 +13,7 @@ use crate::{
     problems,
     protocol::Offset,
     proxy::{Origin, Scheme},
+    unix_socket,
 };
 
 /// Headers of one connection, which are not forwarded (RFC 9110 section 7.6.1).
@@ -47,7 +48,7 @@ impl Head {
         }
         // hyper has taken the body apart, and frames it again.
         headers.remove(header::CONTENT_LENGTH);
-        // The client waits for nothing any more: the body is being read.
+        // The body is already being read, so the client no longer waits for a 100.
         headers.remove(header::EXPECT);
         let target = parts.uri.path_and_query().map_or("/", |target| target.as_str());
         Self {
@@ -148,7 +149,7 @@ async fn send(app: &App, head: Head, body: Body) -> Result<Response<Body>, Probl
             "the server that took over ended before it answered",
         )
     };
-    let line = handover::line(&Opening::Request(head.client)).map_err(|error| lost(&error))?;
+    let line = unix_socket::line(&Opening::Request(head.client)).map_err(|error| lost(&error))?;
     stream.write_all(&line).await.map_err(|error| lost(&error))?;
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream))
         .await

@@ -1,7 +1,7 @@
 //! Reads of a store that was handed over, by way of its new holder.
 
 use std::{
-    io::{self, BufRead as _, BufReader, Read as _, Write as _},
+    io::{self, BufReader, Read as _, Write as _},
     ops::Range,
     os::unix::net::UnixStream,
     path::Path,
@@ -12,8 +12,9 @@ use bytes::Bytes;
 
 use super::{Position, StorageError, StreamId};
 use crate::{
-    handover::{self, Answer, MAX_LINE_BYTES, Opening},
+    handover::{self, Answer, Opening},
     protocol::StreamName,
+    unix_socket,
 };
 
 const TIMEOUT: Duration = Duration::from_secs(30);
@@ -54,11 +55,9 @@ fn ask(dir: &Path, opening: &Opening) -> io::Result<(Answer, BufReader<UnixStrea
     let mut stream = handover::connect_blocking(dir)?;
     stream.set_read_timeout(Some(TIMEOUT))?;
     stream.set_write_timeout(Some(TIMEOUT))?;
-    stream.write_all(&handover::line(opening)?)?;
+    stream.write_all(&unix_socket::line(opening)?)?;
     let mut reader = BufReader::new(stream);
-    let mut line = Vec::new();
-    reader.by_ref().take(MAX_LINE_BYTES).read_until(b'\n', &mut line)?;
-    Ok((serde_json::from_slice(&line)?, reader))
+    Ok((unix_socket::receive_blocking(&mut reader)?, reader))
 }
 
 fn failed(source: io::Error) -> StorageError {
