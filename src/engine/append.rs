@@ -142,7 +142,7 @@ impl Engine {
     /// See [`AppendError`]; nothing was appended then.
     pub async fn append(&self, name: &StreamName, request: AppendRequest) -> Result<Appended, AppendError> {
         let stream = self.find(name).await?.ok_or(AppendError::NotFound)?;
-        if self.shared.storage.is_shared() {
+        if self.shared.storage.shared().is_some() {
             return Box::pin(self.append_shared(name, stream, request)).await;
         }
         let append = self.prepare_append(stream, request).await?;

@@ -93,7 +93,7 @@ impl Settled {
 impl<'c> Transaction<'c> {
     /// A batch of that many commands.
     pub(super) fn new(context: Context<'c>, commands: usize, ids: &'c mut Ids, writers: &'c mut WriterTables) -> Self {
-        let judged = context.storage.is_shared().then(Judged::default);
+        let judged = context.storage.shared().map(|_| Judged::default());
         Self {
             context,
             staged: Vec::with_capacity(commands.min(MAX_SCANNED)),

@@ -5,7 +5,7 @@
 macro_rules! delegate_storage {
     ($field:tt) => {
         $crate::storage::delegate_storage!(
-            $field: get, writers, list, due, read, commit, reserve_ids, maintain, usage, blocking, is_shared, backup
+            $field: get, writers, list, due, read, commit, reserve_ids, maintain, usage, blocking, shared, backup
         );
     };
     ($field:tt: $($method:ident),+ $(,)?) => {
@@ -82,9 +82,9 @@ macro_rules! delegate_storage {
             self.$field.usage()
         }
     };
-    (@is_shared $field:tt) => {
-        fn is_shared(&self) -> bool {
-            self.$field.is_shared()
+    (@shared $field:tt) => {
+        fn shared(&self) -> Option<&dyn $crate::storage::SharedStore> {
+            self.$field.shared()
         }
     };
     (@blocking $field:tt) => {

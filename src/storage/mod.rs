@@ -13,6 +13,7 @@
 //! | [`memtable`] | changes that are in the journal and not yet in the index |
 //! | [`format`](mod@format) | records as they are stored on disk |
 //! | [`lock`], [`locked`], [`successor`] | one holder for a data directory, and the next one |
+//! | [`shared`] | what a store offers that several servers share |
 //! | [`tools`] | check, repair, migration and backup of a data directory |
 
 mod config;
@@ -35,6 +36,7 @@ mod persistent;
 mod record;
 mod report;
 mod segments;
+mod shared;
 mod successor;
 pub(crate) mod tools;
 
@@ -61,6 +63,7 @@ pub use self::{
         Usage, WriterState,
     },
     report::{CopyProgress, StoreReport},
+    shared::{Changed, Duty, Feed, SharedStore},
 };
 use crate::protocol::{Millis, StreamName};
 
@@ -123,10 +126,10 @@ pub trait Storage: Send + Sync + 'static {
     /// See [`CommitError`]; nothing was written then.
     fn commit(&self, groups: &[Group]) -> Result<Verdicts, CommitError>;
 
-    /// Whether other servers change this store as well. Commits name what they were judged on only
-    /// if so.
-    fn is_shared(&self) -> bool {
-        false
+    /// What servers that share this store need; `None` if it has one holder. Commits name what they
+    /// were judged on only if it is shared.
+    fn shared(&self) -> Option<&dyn SharedStore> {
+        None
     }
 
     /// Reserves `count` consecutive ids, all at least `lowest` and greater than every id reserved

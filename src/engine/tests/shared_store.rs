@@ -7,16 +7,17 @@ use parking_lot::Mutex;
 
 use super::{Hook, run};
 use crate::{
+    clock::Clock,
     protocol::{Millis, StreamName},
     storage::{
-        Change, CommitError, Expect, Group, Landed, Position, Storage, StorageError, Stored, StreamId, Usage, Verdict,
-        Verdicts, WriterState, memory::InMemoryStorage,
+        Change, Changed, CommitError, Duty, Expect, Feed, Group, Landed, Position, SharedStore, Storage, StorageError,
+        Stored, StreamId, Usage, Verdict, Verdicts, WriterState, memory::InMemoryStorage,
     },
 };
 use std::{
     ops::Range,
     sync::{
-        Arc,
+        Arc, Weak,
         atomic::{AtomicUsize, Ordering::SeqCst},
     },
 };
@@ -28,11 +29,16 @@ pub(super) struct Shared {
     pub(super) inner: InMemoryStorage,
     /// The name and the revision of each stream.
     streams: Mutex<HashMap<StreamId, (StreamName, u64)>>,
+    /// The server that has each duty.
+    duties: Mutex<HashMap<Duty, usize>>,
+    feeds: Mutex<Vec<(usize, Weak<dyn Feed>)>>,
+    connected: AtomicUsize,
 }
 
 /// One server's connection.
 pub(super) struct Connection {
     shared: Arc<Shared>,
+    number: usize,
     blocking: bool,
     /// Runs once, between the judgement of a batch and its commit.
     pub(super) before_commit: Hook,
@@ -47,12 +53,16 @@ impl Shared {
         Arc::new(Self {
             inner: InMemoryStorage::new(0),
             streams: Mutex::default(),
+            duties: Mutex::default(),
+            feeds: Mutex::default(),
+            connected: AtomicUsize::new(0),
         })
     }
 
     pub(super) fn connect(self: &Arc<Self>, blocking: bool) -> Arc<Connection> {
         Arc::new(Connection {
             shared: Arc::clone(self),
+            number: self.connected.fetch_add(1, SeqCst),
             blocking,
             before_commit: Mutex::default(),
             forced_moves: AtomicUsize::new(0),
@@ -166,13 +176,14 @@ impl Storage for Connection {
             let force_move = !group.changes.is_empty() && self.forced_moves.fetch_update(SeqCst, SeqCst, take).is_ok();
             verdicts.push(self.shared.commit(group, force_move)?);
         }
+        self.publish(groups, &verdicts);
         let committed = verdicts.iter().map(|verdict| matches!(verdict, Verdict::Committed(_)));
         self.commits.lock().push(committed.collect());
         Ok(Verdicts::Each(verdicts))
     }
 
-    fn is_shared(&self) -> bool {
-        true
+    fn shared(&self) -> Option<&dyn SharedStore> {
+        Some(self)
     }
 
     fn reserve_ids(&self, count: u64, lowest: StreamId) -> Result<StreamId, CommitError> {
@@ -189,5 +200,59 @@ impl Storage for Connection {
 
     fn blocking(&self) -> bool {
         self.blocking
+    }
+}
+
+impl Connection {
+    /// Tells the other servers what a commit has changed.
+    fn publish(&self, groups: &[Group], verdicts: &[Verdict]) {
+        let mut changed = Vec::new();
+        let streams = self.shared.streams.lock();
+        for (group, verdict) in groups.iter().zip(verdicts) {
+            if matches!(verdict, Verdict::Moved(_)) {
+                continue;
+            }
+            for change in &group.changes {
+                let id = match change {
+                    Change::Put { record, .. } => record.id,
+                    Change::Append { id, .. } | Change::Writer { id, .. } | Change::Remove { id, .. } => *id,
+                };
+                let stored = self.shared.stored(&streams, id);
+                changed.push(Changed {
+                    id,
+                    rev: stored.as_ref().map_or(0, |stored| stored.rev),
+                    tail: stored.as_ref().map_or(0, |stored| stored.tail),
+                    gone: stored.is_none(),
+                });
+            }
+        }
+        drop(streams);
+        let feeds = self.shared.feeds.lock().clone();
+        let others = feeds.iter().filter(|(number, _)| *number != self.number);
+        for feed in others.filter_map(|(_, feed)| feed.upgrade()) {
+            feed.changed(&changed);
+        }
+    }
+}
+
+impl SharedStore for Connection {
+    fn clock(&self) -> Clock {
+        Clock::system()
+    }
+
+    fn refresh(&self, names: &[StreamName]) -> Result<Vec<Option<Stored>>, StorageError> {
+        names.iter().map(|name| self.get(name)).collect()
+    }
+
+    fn read_many(&self, ranges: &[(StreamId, Range<Position>)]) -> Result<Vec<Bytes>, StorageError> {
+        ranges.iter().map(|(id, range)| self.read(*id, range.clone())).collect()
+    }
+
+    fn follow(&self, feed: Weak<dyn Feed>) {
+        self.shared.feeds.lock().push((self.number, feed));
+    }
+
+    fn take_duty(&self, duty: Duty) -> Result<bool, StorageError> {
+        Ok(*self.shared.duties.lock().entry(duty).or_insert(self.number) == self.number)
     }
 }

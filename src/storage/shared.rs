@@ -1,0 +1,81 @@
+//! What a store offers that several servers share, beside commits: fresh reads, news of the other
+//! servers' changes, one clock, and duties.
+
+use std::{ops::Range, sync::Weak};
+
+use bytes::Bytes;
+
+use super::{
+    error::StorageError,
+    record::{Position, Stored, StreamId},
+};
+use crate::{clock::Clock, protocol::StreamName};
+
+/// The part of a shared store that a store with one holder does not need. Calls block, as those of
+/// [`Storage`](super::Storage) do.
+pub trait SharedStore: Send + Sync {
+    /// The clock of the store, by which all of its servers judge lifetimes.
+    fn clock(&self) -> Clock;
+
+    /// The present records and tails of several streams, in one round trip. The answer includes
+    /// every commit that was acknowledged, by any server, before the call.
+    ///
+    /// # Errors
+    /// If the store cannot be read.
+    fn refresh(&self, names: &[StreamName]) -> Result<Vec<Option<Stored>>, StorageError>;
+
+    /// The bytes of several ranges, in one round trip, each as [`Storage::read`](super::Storage::read)
+    /// returns it.
+    ///
+    /// # Errors
+    /// If the store cannot be read.
+    fn read_many(&self, ranges: &[(StreamId, Range<Position>)]) -> Result<Vec<Bytes>, StorageError>;
+
+    /// Sends the changes of other servers to `feed` from now on, for as long as it exists. Called
+    /// once.
+    fn follow(&self, feed: Weak<dyn Feed>);
+
+    /// Takes a duty, or keeps it: true if this server has it for the next few seconds. At most one
+    /// server has it at a time.
+    ///
+    /// # Errors
+    /// If the store cannot be written to; the server does not have the duty then.
+    fn take_duty(&self, duty: Duty) -> Result<bool, StorageError>;
+}
+
+/// The receiver of changes. Its methods must not block: they are called by the task that reads the
+/// changes.
+pub trait Feed: Send + Sync {
+    /// Streams that other servers have changed. Changes of one server come in the order of its
+    /// commits. A change may be repeated, and this server's own may be among them.
+    fn changed(&self, changes: &[Changed]);
+
+    /// Changes may have been missed. Everything that is followed must be read again.
+    fn missed(&self);
+}
+
+/// A stream as a commit left it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Changed {
+    /// The stream.
+    pub id: StreamId,
+    /// Its revision; see [`Stored::rev`].
+    pub rev: u64,
+    /// Its tail.
+    pub tail: Position,
+    /// Whether the stream was removed.
+    pub gone: bool,
+}
+
+/// Work that one of the servers does for all.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Duty {
+    /// Expiring due streams, and trimming them.
+    Sweep,
+    /// Applying retention rules to streams that exist.
+    Retention,
+    /// Freeing the space of removed data.
+    Upkeep,
+    /// Looking for subscriptions whose wake-up was lost with a server.
+    Subscriptions,
+}
