@@ -101,8 +101,8 @@ pub use listener::PeerAddr;
 pub use protocol::{Framing, Lifetime, NameError, Offset, ProducerStamp, RetentionPolicy, StreamName};
 pub use router::{EmbedError, build_router, build_router_with_ready};
 pub use storage::{
-    AcidStorage, Change, Changed, CommitError, CopyProgress, DirLock, Duty, Expect, Feed, FileStorage, Fork, Group,
-    Holder, InMemoryStorage, Inherited, Landed, Life, LockError, Mark, Position, ProducerState, Progress, Retention,
-    SharedStore, Storage, StorageError, StoreReport, Stored, StreamId, StreamRecord, Usage, Verdict, Verdicts,
-    WriterState,
+    AcidStorage, Change, Changed, CommitError, CopyProgress, DUTY_LEASE, DirLock, Duty, Expect, Feed, FileStorage,
+    Fork, Group, Holder, InMemoryStorage, Inherited, Landed, Life, LockError, MAX_REFRESHED, Mark, Position,
+    ProducerState, Progress, Retention, SharedStore, Storage, StorageError, StoreReport, Stored, StreamId,
+    StreamRecord, Usage, Verdict, Verdicts, WriterState,
 };

@@ -325,7 +325,7 @@ impl Core {
                 let second = requests.split_off(requests.len() / 2);
                 return vec![second, requests];
             }
-            CommitError::Full(_) | CommitError::Storage(_) => {}
+            CommitError::Full(_) | CommitError::Unknown(_) | CommitError::Storage(_) => {}
         }
         if !matches!(error, CommitError::Full(_)) {
             self.uncertain.extend(streams);

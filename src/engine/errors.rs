@@ -20,6 +20,13 @@ pub enum Unavailable {
     /// Other servers kept changing the stream: retry.
     #[error("the stream kept changing")]
     Raced,
+    /// The store that the servers share cannot be reached: retry later.
+    #[error("the store cannot be reached: {0}")]
+    Away(String),
+    /// The store was lost during the commit: find out whether the change was made, or retry as an
+    /// idempotent producer.
+    #[error("the outcome is unknown: {0}")]
+    Unknown(String),
     /// The store is read-only: the operator has to make it writable.
     #[error("the store cannot be written to: {0}")]
     ReadOnly(#[source] Arc<StorageError>),
@@ -34,7 +41,10 @@ pub enum Unavailable {
 
 impl From<StorageError> for Unavailable {
     fn from(error: StorageError) -> Self {
-        Self::Failed(Arc::new(error))
+        match error {
+            StorageError::Away(what) => Self::Away(what),
+            error => Self::Failed(Arc::new(error)),
+        }
     }
 }
 
@@ -43,8 +53,9 @@ impl From<CommitError> for Unavailable {
         match error {
             CommitError::Full(what) => Self::Full(what),
             CommitError::Damaged { what, .. } => Self::Damaged(what),
+            CommitError::Unknown(what) => Self::Unknown(what),
             CommitError::Storage(error) if is_read_only(&error) => Self::ReadOnly(Arc::new(error)),
-            CommitError::Storage(error) => Self::Failed(Arc::new(error)),
+            CommitError::Storage(error) => error.into(),
         }
     }
 }

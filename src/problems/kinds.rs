@@ -117,6 +117,9 @@ kinds! {
         "From `/readyz`: `auth.verify_key` holds no key, so every token is refused.";
     NOT_READY = SERVICE_UNAVAILABLE "not-ready", AfterDelay,
         "From `/readyz`: the server is starting or stopping.";
+    OUTCOME_UNKNOWN = SERVICE_UNAVAILABLE "outcome-unknown", AfterDelay,
+        "The server lost its shared store during the write, which may have been made or not. A retry is harmless with \
+         producer headers; without them, read the stream first.";
     OVERLOADED = SERVICE_UNAVAILABLE "overloaded", AfterDelay,
         "Too many writes are queued, or too many bytes of requests or responses are in flight.";
     RACED = SERVICE_UNAVAILABLE "raced", AfterDelay,
@@ -127,6 +130,8 @@ kinds! {
         "The server is waiting for another process to release the data directory.";
     STOPPING = SERVICE_UNAVAILABLE "stopping", AfterDelay,
         "The server is stopping.";
+    STORE_AWAY = SERVICE_UNAVAILABLE "store-away", AfterDelay,
+        "The server cannot reach the store that it shares with others. Nothing was written. Live reads stay open.";
     TOO_MANY_READERS = SERVICE_UNAVAILABLE "too-many-readers", AfterDelay,
         "The server has reached `limits.max_live_readers`.";
     FULL = INSUFFICIENT_STORAGE "full", Yes,

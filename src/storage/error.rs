@@ -45,6 +45,9 @@ pub enum StorageError {
     /// The store does not offer the operation.
     #[error("not supported: {0}")]
     Unsupported(&'static str),
+    /// A shared store cannot be reached for the moment. Nothing was read.
+    #[error("the store cannot be reached: {0}")]
+    Away(String),
     /// The caller ended a copy.
     #[error("the copy was cancelled before it was complete")]
     Cancelled,

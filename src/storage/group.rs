@@ -133,7 +133,7 @@ pub struct Landed {
     pub rev: u64,
 }
 
-/// A batch was not committed, and no part of it was written.
+/// A batch was not committed. Unless it is [`CommitError::Unknown`], no part of it was written.
 #[derive(Debug, thiserror::Error)]
 pub enum CommitError {
     /// No room: the memory limit, or the disk.
@@ -147,6 +147,10 @@ pub enum CommitError {
         /// The missing data.
         what: String,
     },
+    /// A shared store was lost during the commit and could not be asked for the outcome in time.
+    /// Each group was committed, or will be, or never: what the store says later is the truth.
+    #[error("the outcome of a commit is unknown: {0}")]
+    Unknown(String),
     /// The store failed.
     #[error(transparent)]
     Storage(#[from] StorageError),

@@ -63,7 +63,7 @@ pub use self::{
         Usage, WriterState,
     },
     report::{CopyProgress, StoreReport},
-    shared::{Changed, Duty, Feed, SharedStore},
+    shared::{Changed, DUTY_LEASE, Duty, Feed, MAX_REFRESHED, SharedStore},
 };
 use crate::protocol::{Millis, StreamName};
 
@@ -123,7 +123,7 @@ pub trait Storage: Send + Sync + 'static {
     /// A store that is not shared may write all of them or none.
     ///
     /// # Errors
-    /// See [`CommitError`]; nothing was written then.
+    /// See [`CommitError`].
     fn commit(&self, groups: &[Group]) -> Result<Verdicts, CommitError>;
 
     /// What servers that share this store need; `None` if it has one holder. Commits name what they

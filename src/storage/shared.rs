@@ -1,7 +1,7 @@
 //! What a store offers that several servers share, beside commits: fresh reads, news of the other
 //! servers' changes, one clock, and duties.
 
-use std::{ops::Range, sync::Weak};
+use std::{ops::Range, sync::Weak, time::Duration};
 
 use bytes::Bytes;
 
@@ -11,21 +11,38 @@ use super::{
 };
 use crate::{clock::Clock, protocol::StreamName};
 
+/// The most streams that one call of [`SharedStore::refresh`] or [`SharedStore::read_many`] names.
+pub const MAX_REFRESHED: usize = 1_000;
+/// How long a server has a duty after it took or kept it.
+pub const DUTY_LEASE: Duration = Duration::from_secs(5);
+
 /// The part of a shared store that a store with one holder does not need. Calls block, as those of
-/// [`Storage`](super::Storage) do.
+/// [`Storage`](super::Storage) do. While the store cannot be reached they fail with
+/// [`StorageError::Away`], within seconds at first and then at once.
 pub trait SharedStore: Send + Sync {
     /// The clock of the store, by which all of its servers judge lifetimes.
     fn clock(&self) -> Clock;
 
-    /// The present records and tails of several streams, in one round trip. The answer includes
-    /// every commit that was acknowledged, by any server, before the call.
+    /// A number for the history of the store. It changes when acknowledged changes may have been
+    /// lost: at a failover to another database, or when a backup was restored. All servers know a
+    /// history by the same number, and another history has another one.
+    ///
+    /// The number changes before any call returns what was read from the new history. Calls that
+    /// begin afterwards use the new history only. A commit that was judged in the old one is never
+    /// sent again: it fails with [`CommitError::Unknown`](super::CommitError::Unknown), or with
+    /// [`StorageError::Away`] if it was not sent.
+    fn history(&self) -> u64;
+
+    /// The present records and tails of several streams, in one round trip; at most
+    /// [`MAX_REFRESHED`]. The answer includes every commit that was acknowledged, by any server,
+    /// before the call.
     ///
     /// # Errors
     /// If the store cannot be read.
     fn refresh(&self, names: &[StreamName]) -> Result<Vec<Option<Stored>>, StorageError>;
 
     /// The bytes of several ranges, in one round trip, each as [`Storage::read`](super::Storage::read)
-    /// returns it.
+    /// returns it. The caller bounds the ranges, and gives at most [`MAX_REFRESHED`].
     ///
     /// # Errors
     /// If the store cannot be read.
@@ -35,8 +52,8 @@ pub trait SharedStore: Send + Sync {
     /// once.
     fn follow(&self, feed: Weak<dyn Feed>);
 
-    /// Takes a duty, or keeps it: true if this server has it for the next few seconds. At most one
-    /// server has it at a time.
+    /// Takes a duty, or keeps it: true if this server has it for [`DUTY_LEASE`]. At most one server
+    /// has it at a time.
     ///
     /// # Errors
     /// If the store cannot be written to; the server does not have the duty then.
@@ -50,8 +67,12 @@ pub trait Feed: Send + Sync {
     /// commits. A change may be repeated, and this server's own may be among them.
     fn changed(&self, changes: &[Changed]);
 
-    /// Changes may have been missed. Everything that is followed must be read again.
+    /// Changes may have been missed. Everything that is followed must be read again. Also called
+    /// when the store is reached again after it was away.
     fn missed(&self);
+
+    /// [`SharedStore::history`] has changed.
+    fn restored(&self);
 }
 
 /// A stream as a commit left it.

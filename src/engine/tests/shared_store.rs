@@ -240,6 +240,10 @@ impl SharedStore for Connection {
         Clock::system()
     }
 
+    fn history(&self) -> u64 {
+        0
+    }
+
     fn refresh(&self, names: &[StreamName]) -> Result<Vec<Option<Stored>>, StorageError> {
         names.iter().map(|name| self.get(name)).collect()
     }

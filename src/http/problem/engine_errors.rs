@@ -20,6 +20,15 @@ impl From<Unavailable> for Problem {
             Unavailable::Overloaded => Self::new(&problems::OVERLOADED, "too many writes are queued; try again"),
             Unavailable::Stopping => Self::new(&problems::STOPPING, "the server is stopping; try again"),
             Unavailable::Raced => Self::new(&problems::RACED, "other servers kept changing the stream; try again"),
+            Unavailable::Away(cause) => {
+                let detail = "the server cannot reach its store; try again";
+                Self::new(&problems::STORE_AWAY, detail).caused_by(cause)
+            }
+            Unavailable::Unknown(cause) => {
+                let detail = "the server lost its store during the write, which may have been made or not; read the \
+                              stream before you repeat it, or send producer headers, which make a repetition harmless";
+                Self::new(&problems::OUTCOME_UNKNOWN, detail).caused_by(cause)
+            }
             Unavailable::ReadOnly(cause) => {
                 let detail = "the server's data directory is read-only; streams can still be read";
                 Self::new(&problems::READ_ONLY, detail).caused_by(cause.to_string())

@@ -41,7 +41,7 @@ pub(super) fn write_error(error: CommitError) -> StorageError {
     match error {
         CommitError::Storage(error) => error,
         CommitError::Full(what) => StorageError::NoSpace(what),
-        error @ CommitError::Damaged { .. } => StorageError::Malformed {
+        error @ (CommitError::Damaged { .. } | CommitError::Unknown(_)) => StorageError::Malformed {
             what: "copying a stream".to_owned(),
             source: error.into(),
         },
