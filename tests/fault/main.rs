@@ -1,4 +1,5 @@
-//! Fault injection: the built server, killed, on full or read-only disks, and without descriptors.
+//! Fault injection: the built server, killed, replaced under load, on full or read-only disks, and
+//! without descriptors.
 //! `bin/torture` runs the same for longer.
 
 #![cfg(test)]
@@ -8,6 +9,7 @@
 mod support;
 
 mod churn;
+mod deploys;
 mod descriptors;
 mod disks;
 mod full;

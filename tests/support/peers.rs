@@ -83,16 +83,23 @@ impl Proxy {
     /// HAProxy with this `backend`, and a frontend whose `bind` line ends in `bind`.
     #[track_caller]
     pub fn haproxy(dir: &Path, bind: &str, frontend: &str, backend: &str) -> Self {
+        Self::haproxy_with(dir, |address, _| {
+            format!(
+                "global\n  maxconn 200\ndefaults\n  mode http\n  timeout connect 10s\n  timeout client 60s\n  \
+                 timeout server 60s\nfrontend edge\n  bind {address} {bind}\n{frontend}\n  default_backend streams\n\
+                 backend streams\n{backend}\n"
+            )
+        })
+    }
+
+    /// HAProxy with a configuration that is made from its address and its directory.
+    #[track_caller]
+    pub fn haproxy_with(dir: &Path, configuration: impl FnOnce(SocketAddr, &Path) -> String) -> Self {
         let home = dir.join("haproxy");
         std::fs::create_dir(&home).unwrap();
         let address = free_address();
-        let text = format!(
-            "global\n  maxconn 200\ndefaults\n  mode http\n  timeout connect 10s\n  timeout client 60s\n  \
-             timeout server 60s\nfrontend edge\n  bind {address} {bind}\n{frontend}\n  default_backend streams\n\
-             backend streams\n{backend}\n"
-        );
         let file = home.join("haproxy.cfg");
-        std::fs::write(&file, text).unwrap();
+        std::fs::write(&file, configuration(address, &home)).unwrap();
         let mut command = command("haproxy");
         command.arg("-db").arg("-f").arg(&file);
         Self::start(command, address, home.join("log"))
