@@ -19,7 +19,7 @@ Gem::Specification.new do |spec|
 
   spec.required_ruby_version = ">= 3.2"
 
-  spec.files       = Dir.chdir(__dir__) { Dir["{docs,lib}/**/*", "exe/durable-streams", "MIT-LICENSE", "README.md"].reject { |path| File.directory?(path) } }
+  spec.files       = Dir.chdir(__dir__) { Dir["{config,docs,lib}/**/*", "exe/durable-streams", "MIT-LICENSE", "README.md"].reject { |path| File.directory?(path) } }
   spec.bindir      = "exe"
   spec.executables = [ "durable-streams" ]
 

@@ -34,6 +34,7 @@ module DurableStreams
     extend ActiveSupport::Autoload
 
     autoload :BroadcastJob
+    autoload :DeliveryJob
     autoload :HealthCheck
     autoload :KeyPair
     autoload :ServerBinary
@@ -48,10 +49,14 @@ module DurableStreams
       autoload :CircuitBreaker
       autoload :Outage
       autoload :Client
+      autoload :Delivery
       autoload :Events
+      autoload :HandlerTestHelper
       autoload :HttpTransport
+      autoload :Lease
       autoload :LogSubscriber
       autoload :MemoryTransport
+      autoload :MonotonicClock
       autoload :Producers
       autoload :RecordPublisher
       autoload :RecordReference
@@ -66,16 +71,31 @@ module DurableStreams
       autoload :StreamName
       autoload :StreamOperations
       autoload :StreamPage
+      autoload :StreamPattern
       autoload :StreamProvisioner
+      autoload :Subscription
+      autoload :SubscriptionApi
       autoload :TokenSigner
+      autoload :Wake
     end
 
-    # BroadcastJob cannot be loaded without Active Job.
+    # The jobs cannot be loaded without Active Job.
     def self.eager_load! # :nodoc:
       super
       HttpTransport.eager_load!
-      BroadcastJob if defined?(::ActiveJob)
+      DurableStreams.eager_load!
+      Webhook.eager_load!
+      [ BroadcastJob, DeliveryJob ] if defined?(::ActiveJob)
     end
+  end
+
+  extend ActiveSupport::Autoload
+
+  autoload :Worker
+
+  eager_autoload do
+    autoload :Handler
+    autoload :Webhook
   end
 
   extend Rails::StreamName
@@ -90,7 +110,7 @@ module DurableStreams
 
   class << self
     delegate :client_url=, to: :config
-    delegate :transport, :token_signer, :provisioner, to: :client
+    delegate :transport, :token_signer, :provisioner, :webhook_keys, to: :client
     delegate :ensure_stream_exists, to: :provisioner
 
     # The address at which browsers reach the server.
@@ -106,6 +126,11 @@ module DurableStreams
     def server_url=(url)
       config.server_url = url
       reset_connections
+    end
+
+    # The stream by which the server wakes workers.
+    def wake_stream
+      config.wake_stream || "#{::Rails.application.name}/wakes"
     end
 
     # Replaces what carries requests to the server; nil restores the default.

@@ -53,4 +53,40 @@ namespace :durable_streams do
       puts "durable_streams:check: the app and the server at #{DurableStreams.server_url} agree"
     end
   end
+
+  namespace :subscriptions do
+    desc "Create the subscriptions of all handlers, or confirm them (HANDLER=… for one, REPLACE=1 to replace those that differ)"
+    task sync: :environment do
+      subscriptions = DurableStreams::Rails::Subscription.all
+      subscriptions = subscriptions.select { |subscription| subscription.handler.name == ENV["HANDLER"] } if ENV["HANDLER"].present?
+      abort "durable_streams:subscriptions:sync: #{ENV["HANDLER"].presence&.then { |name| "#{name} is not a handler with subscribes_to" } || "no handler has subscribes_to"}" if subscriptions.empty?
+
+      conflicts = subscriptions.filter_map do |subscription|
+        puts "#{subscription.id}: #{subscription.sync}, #{subscription.pattern} to #{subscription.handler.name}"
+      rescue DurableStreams::SubscriptionConflict => error
+        if ENV["REPLACE"].present?
+          puts "#{subscription.id}: #{subscription.replace}, #{subscription.pattern} to #{subscription.handler.name}"
+        else
+          "#{subscription.id}: #{error.message}"
+        end
+      end
+      abort <<~TEXT if conflicts.any?
+        #{conflicts.join("\n")}
+        A subscription cannot be changed. REPLACE=1 deletes it and creates it again, at the tails of its streams: events that have not been processed yet are skipped. Or keep it, and give the handler another id:.
+      TEXT
+    rescue DurableStreams::Error => error
+      abort "durable_streams:subscriptions:sync: #{error.message}"
+    end
+  end
+
+  desc "Process the events of handlers that subscribe via: :worker, until SIGTERM"
+  task work: :environment do
+    worker = DurableStreams::Worker.new
+    %w[ TERM INT ].each { |signal| trap(signal) { worker.stop } }
+    puts "Durable Streams worker #{worker.name} started"
+    $stdout.flush
+    worker.run
+  rescue DurableStreams::Error => error
+    abort "durable_streams:work: #{error.message}"
+  end
 end

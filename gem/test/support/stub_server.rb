@@ -13,7 +13,7 @@ class StubServer
   def initialize
     @server = TCPServer.new("127.0.0.1", 0)
     @port = @server.addr[1]
-    @requests, @faults, @streams, @connections, @sockets = [], [], {}, 0, []
+    @requests, @faults, @streams, @answers, @connections, @sockets = [], [], {}, {}, 0, []
     @mutex = Mutex.new
     @thread = Thread.new { accept }
   end
@@ -27,6 +27,11 @@ class StubServer
   # the response. An array is a response (status, headers and body), and nil no fault.
   def script(*faults)
     @mutex.synchronize { @faults.concat(faults) }
+  end
+
+  # Answers requests for the path with the block's response.
+  def answer(path, &block)
+    @mutex.synchronize { @answers[path] = block }
   end
 
   def script_clear
@@ -105,6 +110,8 @@ class StubServer
 
     def handle(request)
       path = request.path.split("?").first
+      return @answers[path].call(request) if @answers[path]
+
       stream = @streams[path]
       case request.verb
       when "PUT"

@@ -20,22 +20,17 @@ module DurableStreams
 
         @mutex.synchronize do
           return true unless @open_until
-          (now >= @open_until).tap { |over| @open_until = now + @pause if over }
+          (MonotonicClock.now >= @open_until).tap { |over| @open_until = MonotonicClock.now + @pause if over }
         end
       end
 
       def open(retry_after: nil)
-        @mutex.synchronize { @open_until = now + [ @pause, retry_after.to_f ].max.clamp(0, MAX_PAUSE) }
+        @mutex.synchronize { @open_until = MonotonicClock.now + [ @pause, retry_after.to_f ].max.clamp(0, MAX_PAUSE) }
       end
 
       def close
         @mutex.synchronize { @open_until = nil } if @open_until
       end
-
-      private
-        def now
-          Process.clock_gettime(Process::CLOCK_MONOTONIC)
-        end
     end
   end
 end

@@ -27,6 +27,11 @@ module DurableStreams
         end
       end
 
+      # All threads share this cache, which limits its requests.
+      def webhook_keys
+        @webhook_keys || @monitor.synchronize { @webhook_keys ||= Webhook::KeySet.new(self) }
+      end
+
       def in_memory?
         @transport.is_a?(MemoryTransport)
       end

@@ -28,6 +28,10 @@ module DurableStreams
         LogSubscriber.attach_to :durable_streams
       end
 
+      # So that mount DurableStreams::Engine => "/durable_streams" can be written in
+      # config/routes.rb.
+      ::DurableStreams::Engine = self
+
       # The :async adapter loses its jobs when these processes exit.
       runner { Engine.broadcast_inline }
       console { Engine.broadcast_inline }
@@ -40,7 +44,7 @@ module DurableStreams
         ActiveSupport.on_load(:active_support_test_case) do
           # Elsewhere it would swallow broadcasts.
           Testing.enable! if ::Rails.env.test?
-          include Broadcastable::TestHelper
+          include Broadcastable::TestHelper, HandlerTestHelper
         end
       end
 

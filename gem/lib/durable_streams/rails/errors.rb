@@ -65,4 +65,12 @@ module DurableStreams
 
   # 507: the server has no room left on disk or in memory.
   class InsufficientStorage < ResponseError; end
+
+  # The lease of a wake has ended, because it expired or the subscription was deleted.
+  # Its events are delivered again, if they were not acknowledged.
+  class Fenced < Error; end
+
+  # A subscription exists with another configuration. The message lists the
+  # differences.
+  class SubscriptionConflict < Error; end
 end

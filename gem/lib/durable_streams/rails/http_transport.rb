@@ -138,6 +138,25 @@ module DurableStreams
         StreamPage.from(response, "#{@url}/#{name}")
       end
 
+      # Waits for events after +offset+ and returns a StreamPage, which is empty if none
+      # came.
+      def wait(name, offset)
+        response = request(Net::HTTP::Get, name, query: "offset=#{URI.encode_www_form_component(offset)}&live=long-poll")
+        check(response, name)
+        return StreamPage.from(response, "#{@url}/#{name}") unless response.code == "204"
+        StreamPage.new([], response["Stream-Next-Offset"] || offset, response["Stream-Closed"].to_s.casecmp?("true"), true, 0)
+      end
+
+      # Sends a request to the server's control API and returns the response, whatever its
+      # status. +token+ takes the place of the app's token.
+      def control(verb, path, body: nil, token: nil)
+        request(verb, "__ds/#{path}", body: body&.to_json, headers: body ? JSON_TYPE : {}, token: token)
+      end
+
+      def control_failure(response, path)
+        failure(response, "__ds/#{path}").error
+      end
+
       private
         def parse(url)
           uri = URI.parse(url)
@@ -160,12 +179,12 @@ module DurableStreams
           raise
         end
 
-        def request(verb, name, query: nil, body: nil, headers: {})
+        def request(verb, name, query: nil, body: nil, headers: {}, token: nil)
           path = "#{@uri.path}/#{StreamName.to_path(name)}#{"?#{query}" if query}"
           attempt = 0
-          started_at = @outage.now
+          started_at = MonotonicClock.now
           begin
-            response = perform_authorized(verb, path, body, headers)
+            response = token ? perform(verb, path, body, headers, token) : perform_authorized(verb, path, body, headers)
             raise failure(response, name).connection_error if Failure.temporary?(response)
             @outage.over
             response
@@ -181,15 +200,15 @@ module DurableStreams
 
         # The cached token may be signed with a withdrawn key.
         def perform_authorized(verb, path, body, headers)
-          response = perform(verb, path, body, headers)
+          response = perform(verb, path, body, headers, @token_signer.server_token)
           return response unless response.code == "401"
 
           @token_signer.forget_server_token
-          perform(verb, path, body, headers)
+          perform(verb, path, body, headers, @token_signer.server_token)
         end
 
-        def perform(verb, path, body, headers)
-          request = verb.new(path, { **HEADERS, **headers, "Authorization" => "Bearer #{@token_signer.server_token}" })
+        def perform(verb, path, body, headers, token)
+          request = verb.new(path, { **HEADERS, **headers, "Authorization" => "Bearer #{token}" })
           request.body = body if body || verb::REQUEST_HAS_BODY
           @connections.request(@uri, request).tap { |response| raise EOFError, "the response is incomplete" if truncated?(response) }
         end

@@ -8,8 +8,10 @@ module DurableStreams
     #
     #   DurableStreams insert comment/1 to gid://app/Post/1 (0.4ms)
     #
-    # They are separate events, so that apps with a higher log level do not pay for
-    # the first.
+    # Events that a handler has processed are logged at info level.
+    #
+    # Broadcasts and failures are separate, so that apps with a higher log level do not
+    # pay for the first.
     class LogSubscriber < ActiveSupport::LogSubscriber
       def broadcast(event)
         if event.payload[:exception_object].nil?
@@ -31,6 +33,16 @@ module DurableStreams
         end
       end
       subscribe_log_level :broadcast_given_up, :error
+
+      def process(event)
+        if event.payload[:exception_object].nil?
+          info do
+            handler, count, stream = event.payload.values_at(:handler, :count, :stream)
+            "  #{color("DurableStreams", CYAN, bold: true)} #{handler} processed #{count} #{"event".pluralize(count)} of #{stream} (#{event.duration.round(1)}ms)"
+          end
+        end
+      end
+      subscribe_log_level :process, :info
 
       private
         def describe(payload)

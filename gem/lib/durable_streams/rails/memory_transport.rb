@@ -52,6 +52,10 @@ module DurableStreams
         @mutex.synchronize { existing(name).read(offset) }
       end
 
+      def control(*) # :nodoc:
+        raise ConfigurationError, "tests have no subscriptions: deliver events with deliver_stream_events, or use DurableStreams::Rails::Testing.with_server"
+      end
+
       private
         def streams
           @store.call

@@ -15,7 +15,7 @@ module DurableStreams
       # Notes a failure of a request that began at +started_at+ and returns the seconds
       # for which it may still be retried.
       def time_left(started_at)
-        at = now
+        at = MonotonicClock.now
         @mutex.synchronize do
           @began_at = started_at if @began_at.nil? || at - @last_failure_at > @patience
           @last_failure_at = at
@@ -26,10 +26,6 @@ module DurableStreams
       # The server has responded.
       def over
         @mutex.synchronize { @began_at = nil } if @began_at
-      end
-
-      def now
-        Process.clock_gettime(Process::CLOCK_MONOTONIC)
       end
     end
   end

@@ -2,6 +2,7 @@
 
 require "active_support/fork_tracker"
 require "io/nonblock"
+require_relative "monotonic_clock"
 require_relative "pid_file"
 
 module DurableStreams
@@ -81,20 +82,16 @@ module DurableStreams
             take_over
             break if @stopping
 
-            started_at = now
+            started_at = MonotonicClock.now
             status = run
             break if @stopping
             break give_up("the server rejected its configuration") if status&.exitstatus == CONFIGURATION_ERROR
 
-            delay = @restart_delays.first if now - started_at > STABLE_AFTER
+            delay = @restart_delays.first if MonotonicClock.now - started_at > STABLE_AFTER
             @log.call "Durable Streams ended (#{status}), restarting in #{delay} s..."
             sleep delay
             delay = [ delay * 2, @restart_delays.last ].min
           end
-        end
-
-        def now
-          Process.clock_gettime(Process::CLOCK_MONOTONIC)
         end
 
         def executable?

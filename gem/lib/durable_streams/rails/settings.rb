@@ -21,7 +21,11 @@ module DurableStreams
     # * <tt>stream_name_format</tt>: <tt>:gid</tt> or <tt>:gid_param</tt>
     # * <tt>stream_prefix</tt>: the first part of every stream name, or a proc that
     #   returns it, such as the tenant's slug
-    # * <tt>queue</tt>: the queue of DurableStreams::Rails::BroadcastJob
+    # * <tt>queue</tt>: the queue of DurableStreams::Rails::BroadcastJob and DeliveryJob
+    # * <tt>webhook_url</tt>: the address of the engine's webhook route, at which the
+    #   server reaches this app
+    # * <tt>wake_stream</tt>: the stream by which the server wakes workers; the app's
+    #   name with <tt>/wakes</tt> when nil
     # * <tt>open_timeout</tt>, <tt>read_timeout</tt>, <tt>write_timeout</tt>: in seconds
     # * <tt>max_retries</tt>: immediate retries of a failed request; with 0,
     #   +retry_timeout+ does not count either
@@ -46,6 +50,8 @@ module DurableStreams
         stream_name_format: :gid,
         stream_prefix: nil,
         queue: nil,
+        webhook_url: nil,
+        wake_stream: nil,
         open_timeout: 2,
         read_timeout: 5,
         write_timeout: 5,
@@ -55,7 +61,7 @@ module DurableStreams
         page_retry_interval: 5
       }.freeze
 
-      URLS = %i[ client_url server_url ].freeze
+      URLS = %i[ client_url server_url webhook_url ].freeze
       SECRETS = %i[ signing_key ].freeze
       NUMBERS = %i[ token_expiry open_timeout read_timeout write_timeout max_retries retry_timeout page_timeout page_retry_interval ].freeze
       private_constant :URLS, :SECRETS, :NUMBERS

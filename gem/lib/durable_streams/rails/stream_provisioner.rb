@@ -54,12 +54,12 @@ module DurableStreams
         return false if @client.in_memory?
 
         confirmed_at = @confirmed[name]
-        confirmed_at && (max_age.nil? || now - confirmed_at <= max_age)
+        confirmed_at && (max_age.nil? || MonotonicClock.now - confirmed_at <= max_age)
       end
 
       def remember_stream(name) # :nodoc:
         @confirmed.clear if @confirmed.size >= MAX_CACHED
-        @confirmed[name] = now
+        @confirmed[name] = MonotonicClock.now
       end
 
       def forget_stream(name) # :nodoc:
@@ -69,10 +69,6 @@ module DurableStreams
       private
         def deleted_since?(name, named_at)
           named_at && StreamDeletions.since?(name, named_at)
-        end
-
-        def now
-          Process.clock_gettime(Process::CLOCK_MONOTONIC)
         end
     end
   end

@@ -22,7 +22,7 @@ module DurableStreams
       # lifetime.
       def server_token
         token, fresh_until = @server_token
-        token && Process.clock_gettime(Process::CLOCK_MONOTONIC) < fresh_until ? token : sign_server_token
+        token && MonotonicClock.now < fresh_until ? token : sign_server_token
       end
 
       # Makes the next server_token a new one.
@@ -77,9 +77,9 @@ module DurableStreams
 
         def sign_server_token
           @mutex.synchronize do
-            now = Process.clock_gettime(Process::CLOCK_MONOTONIC)
+            signed_at = MonotonicClock.now
             token = sign({ server: "rails" }, @config.token_expiry)
-            @server_token = [ token, now + @config.token_expiry.to_i / 2.0 ]
+            @server_token = [ token, signed_at + @config.token_expiry.to_i / 2.0 ]
             token
           end
         end

@@ -34,6 +34,12 @@ ActiveRecord::Schema[7.2].define(version: 1) do
     t.string :type
   end
 
+  create_table :received_events, force: true do |t|
+    t.string :handler, :stream, :key
+    t.integer :process
+    t.timestamps
+  end
+
   create_table :stream_logs, force: true do |t|
     t.string :method, :stream_event, :stream_event_to, :stream_event_later_to, :streams_changes
     t.references :stream_change
