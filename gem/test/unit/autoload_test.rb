@@ -6,7 +6,7 @@ require "open3"
 class AutoloadTest < ActiveSupport::TestCase
   LIB = File.expand_path("../../lib", __dir__)
 
-  test "eager loading leaves only constants of tasks and tests, and the job without Active Job" do
+  test "eager loading leaves only constants of tasks and tests, and the jobs without Active Job" do
     output = ruby(<<~RUBY)
       require "rails"
       require "durable_streams-rails"
@@ -18,7 +18,7 @@ class AutoloadTest < ActiveSupport::TestCase
       end
     RUBY
 
-    assert_equal [ "BroadcastJob HealthCheck KeyPair ServerBinary Testing", "HealthCheck KeyPair ServerBinary Testing" ], output.lines(chomp: true)
+    assert_equal [ "BroadcastJob DeliveryJob HealthCheck KeyPair ServerBinary Testing", "HealthCheck KeyPair ServerBinary Testing" ], output.lines(chomp: true)
   end
 
   test "the binary can be located without Rails" do
