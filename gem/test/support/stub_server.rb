@@ -79,8 +79,9 @@ class StubServer
         fault, answer = @mutex.synchronize do
           @requests << request
           fault = @faults.shift
-          [ fault, fault.is_a?(Array) || fault == :drop ? fault : handle(request) ]
+          [ fault, fault.is_a?(Array) || fault == :drop ? fault : @answers[request.path.split("?").first] || handle(request) ]
         end
+        answer = answer.call(request) if answer.is_a?(Proc) # It may wait.
         break if fault == :drop || fault == :lose_answer
         write(socket, request, *answer, break_off: fault == :break_off)
         break if fault == :break_off
@@ -110,8 +111,6 @@ class StubServer
 
     def handle(request)
       path = request.path.split("?").first
-      return @answers[path].call(request) if @answers[path]
-
       stream = @streams[path]
       case request.verb
       when "PUT"
