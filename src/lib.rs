@@ -50,8 +50,8 @@
 //!
 //! Both are on by default and need not be for embedding:
 //!
-//! - `cli`: the server as a program. Without it the crate has no command line, HTTP client,
-//!   allocator or log subscriber.
+//! - `cli`: the server as a program. Without it the crate has no command line, allocator or log
+//!   subscriber.
 //! - `acme`: automatic HTTPS for the program's own listener.
 
 // The program's modules have no caller in a library without it. The default build finds dead code.
@@ -87,6 +87,9 @@ mod startup;
 mod storage;
 mod telemetry;
 mod unix_socket;
+// Subscriptions are its only caller.
+#[allow(dead_code, unused_imports)]
+mod webhook;
 
 #[cfg(test)]
 #[path = "../tests/support/shared/mod.rs"]

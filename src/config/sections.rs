@@ -11,6 +11,7 @@ use crate::{
     settings::section,
     storage::StorageConfig,
     telemetry::ObservabilityConfig,
+    webhook::WebhooksConfig,
 };
 
 section! {
@@ -34,6 +35,8 @@ section! {
         storage: StorageConfig,
         /// How long streams keep their data.
         retention: RetentionConfig,
+        /// Calls of webhook receivers.
+        webhooks: WebhooksConfig,
         /// Proxies whose forwarding headers are trusted.
         proxy: ProxyConfig,
         /// The beginning of a stop, and the end of live reads.

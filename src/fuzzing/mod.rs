@@ -12,6 +12,7 @@ mod config;
 mod protocol;
 mod proxy;
 mod requests;
+mod webhook;
 
 #[cfg(test)]
 mod tests;
@@ -24,6 +25,7 @@ pub use self::{
     protocol::{headers, json, names, offsets},
     proxy::forwarding,
     requests::requests,
+    webhook::{webhook_answers, webhook_urls},
 };
 pub use crate::storage::fuzzing_journal::{journal, records};
 
@@ -31,7 +33,7 @@ pub use crate::storage::fuzzing_journal::{journal, records};
 pub type Target = fn(&[u8]);
 
 /// All of them, by the names that `bin/fuzz` knows them by.
-pub const TARGETS: [(&str, Target); 12] = [
+pub const TARGETS: [(&str, Target); 14] = [
     ("names", names),
     ("offsets", offsets),
     ("headers", headers),
@@ -44,6 +46,8 @@ pub const TARGETS: [(&str, Target); 12] = [
     ("requests", requests),
     ("records", records),
     ("journal", journal),
+    ("webhook_urls", webhook_urls),
+    ("webhook_answers", webhook_answers),
 ];
 
 /// Headers from lines such as `name: value`. What HTTP does not let pass is left out.

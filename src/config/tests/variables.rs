@@ -18,6 +18,8 @@ fn another(key: &str) -> &'static str {
         "proxy.identity.mode" => "header",
         "proxy.identity.require_tls" => "false",
         "observability.format" => "json",
+        "webhooks.allow_local_http" => "true",
+        "webhooks.allowed_hosts" => "example.com",
         "retention.rules" => "[{ streams = \"a/*\", max_age_secs = 1 }]",
         // Everything else is a number or text, and takes a number as either.
         _ => "4711",

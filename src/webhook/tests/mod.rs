@@ -1,0 +1,5 @@
+mod deliveries;
+mod hostile_receivers;
+mod keys;
+mod policy;
+mod receiver;
