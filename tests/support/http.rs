@@ -173,8 +173,12 @@ impl Request {
     /// Sends it without reading the response.
     pub fn open(&self) -> Connection {
         let mut connection = Connection::try_open(self.to, self.from).unwrap();
-        connection.try_write(&self.bytes(false)).unwrap();
+        self.open_on(&mut connection).unwrap();
         connection
+    }
+
+    pub fn open_on(&self, connection: &mut Connection) -> io::Result<()> {
+        connection.try_write(&self.bytes(false))
     }
 }
 

@@ -27,15 +27,20 @@ impl Sse {
     pub fn open(request: &Request) -> Self {
         let mut connection = request.open();
         let answer = connection.head().unwrap().unwrap();
-        let mut sse = Self {
-            answer,
-            connection,
-            pending: String::new(),
-        };
+        let mut sse = Self::on(connection, answer);
         if sse.answer.status != 200 {
             panic!("{:?} {}", sse.answer, sse.connection.rest());
         }
         sse
+    }
+
+    /// The rest of a response whose head was read.
+    pub fn on(connection: Connection, answer: Answer) -> Self {
+        Self {
+            answer,
+            connection,
+            pending: String::new(),
+        }
     }
 
     /// The next event; `None` at the end of the response.
