@@ -3,5 +3,6 @@
 #![allow(dead_code, missing_docs)]
 
 pub mod hostile;
+pub mod postgres;
 pub mod rng;
 pub mod tokens;
