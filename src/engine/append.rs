@@ -8,7 +8,6 @@ use super::{
     Engine,
     command::Command,
     errors::Unavailable,
-    expiry,
     producers::{self, Outcome, ProducerError},
     staged::stored_len,
     stream::{Gone, Stream},
@@ -142,14 +141,15 @@ impl Engine {
     /// See [`AppendError`]; nothing was appended then.
     pub async fn append(&self, name: &StreamName, request: AppendRequest) -> Result<Appended, AppendError> {
         let stream = self.find(name).await?.ok_or(AppendError::NotFound)?;
-        if self.shared.storage.shared().is_some() {
+        if self.shared.sharing.is_some() {
             return Box::pin(self.append_shared(name, stream, request)).await;
         }
         let append = self.prepare_append(stream, request).await?;
         self.submit(append).await?
     }
 
-    /// Appends to a stream that another server may have replaced since it was read into memory.
+    /// Appends to a stream that another server may have changed since it was read into memory.
+    /// Refusals that the commit cannot vouch for are judged again on the stream as it is now.
     async fn append_shared(
         &self,
         name: &StreamName,
@@ -158,8 +158,8 @@ impl Engine {
     ) -> Result<Appended, AppendError> {
         let append = self.prepare_append(stream, request.clone()).await?;
         match self.submit(append).await? {
-            Err(AppendError::NotFound) => {
-                let stream = self.find(name).await?.ok_or(AppendError::NotFound)?;
+            Err(AppendError::NotFound | AppendError::UnexpectedTail { .. }) => {
+                let stream = self.find_fresh(name).await?.ok_or(AppendError::NotFound)?;
                 let append = self.prepare_append(stream, request).await?;
                 self.submit(append).await?
             }
@@ -217,7 +217,7 @@ impl Command for Append {
     fn stage(&self, tx: &mut Transaction<'_>) -> Self::Reply {
         let slot = tx.stage(&self.stream);
         match tx.get(slot).gone {
-            Some(Gone::Deleted) => return Err(AppendError::NotFound),
+            Some(Gone::Deleted | Gone::Outdated) => return Err(AppendError::NotFound),
             Some(Gone::SoftDeleted) => return Err(AppendError::Gone),
             None => {}
         }
@@ -278,7 +278,10 @@ impl Append {
             record.closed_by.clone_from(&self.producer);
         }
         staged.stream.touch(now);
-        if expiry::needs_flush(&staged.record, staged.stream.touched_at()) {
+        if staged
+            .lifetimes()
+            .needs_flush(&staged.record, staged.stream.touched_at())
+        {
             staged.flush_access_time();
         }
         if !self.data.is_empty() {

@@ -1,10 +1,25 @@
-//! The streams in use, by name. There is never more than one [`Stream`] for a name.
+//! The streams in use, by name. There is never more than one [`Stream`] for a name that is not gone.
+//!
+//! With a store of its own, the engine knows of every change. What a shared store has of a stream
+//! is compared with what is in memory ([`StreamCache::refreshed`]): another server may have replaced
+//! the stream. Ids do not tell which of two streams of a name is the later one, so each stream in
+//! memory knows since which ticket it is known to exist. What was read with a later ticket is the
+//! truth.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::SeqCst},
+    },
+};
 
 use parking_lot::Mutex;
 
-use super::stream::Stream;
+use super::{
+    expiry::Lifetimes,
+    stream::{Gone, Origin, Stream},
+};
 use crate::{
     protocol::{Millis, StreamName},
     storage::{Storage, StorageError, Stored},
@@ -19,6 +34,28 @@ const IDLE_TIMEOUT_MILLIS: Millis = 10_000;
 pub(super) struct StreamCache {
     hasher: std::hash::RandomState,
     shards: Vec<Mutex<Shard>>,
+    lifetimes: Lifetimes,
+    /// See [`crate::storage::SharedStore::history`].
+    history: AtomicU64,
+    tickets: AtomicU64,
+    drains: AtomicU64,
+}
+
+/// The moment before a read of a shared store.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct ReadTicket {
+    number: u64,
+    drains: u64,
+    history: u64,
+}
+
+/// What a read of a shared store has found.
+#[derive(Debug, Clone)]
+pub(super) enum Refreshed {
+    Found(Arc<Stream>),
+    Absent,
+    /// The stream was replaced during the read, whose answer means nothing.
+    Outdated,
 }
 
 /// Permits to insert what is read from the store. Void once the shard has evicted anything,
@@ -30,15 +67,102 @@ struct Ticket(u64);
 struct Shard {
     streams: HashMap<StreamName, Arc<Stream>>,
     evictions: u64,
+    drains: u64,
 }
 
 impl StreamCache {
-    pub fn new() -> Self {
+    /// A cache for a store with this history; `None`: with one holder.
+    pub fn new(history: Option<u64>) -> Self {
         let shards = std::iter::repeat_with(Mutex::default).take(SHARDS).collect();
         Self {
             hasher: std::hash::RandomState::new(),
             shards,
+            lifetimes: history.map_or_else(Lifetimes::default, |_| Lifetimes::shared()),
+            history: AtomicU64::new(history.unwrap_or(0)),
+            tickets: AtomicU64::new(0),
+            drains: AtomicU64::new(0),
         }
+    }
+
+    pub fn lifetimes(&self) -> Lifetimes {
+        self.lifetimes
+    }
+
+    pub fn history(&self) -> u64 {
+        self.history.load(SeqCst)
+    }
+
+    /// The origin of streams that are read or created now.
+    pub fn origin(&self) -> Origin {
+        Origin {
+            history: self.history(),
+            lifetimes: self.lifetimes,
+        }
+    }
+
+    /// Taken before a read of a shared store.
+    pub fn ticket(&self) -> ReadTicket {
+        ReadTicket {
+            history: self.history(),
+            drains: self.drains.load(SeqCst),
+            number: self.tickets.fetch_add(1, SeqCst) + 1,
+        }
+    }
+
+    /// Makes memory agree with what was read from a shared store with `ticket`.
+    pub fn refreshed(&self, name: &StreamName, stored: Option<Stored>, ticket: ReadTicket, now: Millis) -> Refreshed {
+        let mut shard = self.shard(name).lock();
+        if shard.drains != ticket.drains {
+            return Refreshed::Outdated;
+        }
+        if let Some(present) = shard.streams.get(name) {
+            let present = Arc::clone(present);
+            match stored {
+                Some(stored) if stored.record.id == present.id => {
+                    drop(shard);
+                    present.take_over(stored, None);
+                    return Refreshed::Found(present);
+                }
+                _ if present.known_since() >= ticket.number => return Refreshed::Outdated,
+                _ => {
+                    shard.streams.remove(name);
+                    present.end(Gone::Deleted);
+                }
+            }
+        }
+        let Some(stored) = stored else { return Refreshed::Absent };
+        let origin = Origin {
+            history: ticket.history,
+            lifetimes: self.lifetimes,
+        };
+        let stream = Arc::new(Stream::new(name.clone(), stored, now, origin));
+        stream.set_known_since(self.tickets.load(SeqCst));
+        shard.make_room();
+        shard.streams.insert(name.clone(), Arc::clone(&stream));
+        Refreshed::Found(stream)
+    }
+
+    /// Another server has removed a stream.
+    pub fn removed(&self, stream: &Stream) {
+        self.remove(stream);
+        stream.end(Gone::Deleted);
+    }
+
+    /// Forgets every stream, because the store has another history. Returns them.
+    pub fn drain(&self, history: u64) -> Vec<Arc<Stream>> {
+        if self.history.swap(history, SeqCst) == history {
+            return Vec::new();
+        }
+        let drains = self.drains.fetch_add(1, SeqCst) + 1;
+        let mut drained = Vec::new();
+        for shard in &self.shards {
+            let mut shard = shard.lock();
+            shard.drains = drains;
+            shard.evictions += 1;
+            drained.extend(shard.streams.drain().map(|(_, stream)| stream));
+        }
+        drained.iter().for_each(|stream| stream.end(Gone::Outdated));
+        drained
     }
 
     /// The stream of a name, if it is in memory.
@@ -59,10 +183,12 @@ impl StreamCache {
                 Ok(stream) => return Ok(Some(stream)),
                 Err(ticket) => ticket,
             };
+            let origin = self.origin();
             let Some(stored) = storage.get(name)? else {
                 return Ok(None);
             };
-            if let Some(stream) = self.insert_read(Stream::new(name.clone(), stored, now), ticket) {
+            let stream = Stream::new(name.clone(), stored, now, origin);
+            if let Some(stream) = self.insert_read(stream, ticket) {
                 return Ok(Some(stream));
             }
         }
@@ -71,10 +197,11 @@ impl StreamCache {
     /// Publishes what the store has of a stream, where that differs from what is published.
     pub fn reset(&self, stream: &Stream, stored: Option<Stored>) {
         let stored = stored.filter(|stored| stored.record.id == stream.id);
-        if stored.is_none() {
-            self.remove(stream);
+        match stored {
+            Some(stored) if self.lifetimes.are_shared() => stream.take_over(stored, None),
+            Some(stored) => stream.reset_to_stored(stored),
+            None => self.removed(stream),
         }
-        stream.reset_to_stored(stored);
     }
 
     fn get_or_ticket(&self, name: &StreamName) -> Result<Arc<Stream>, Ticket> {
@@ -94,13 +221,19 @@ impl StreamCache {
         }
         shard.make_room();
         let stream = Arc::new(stream);
+        stream.set_known_since(self.tickets.load(SeqCst));
         shard.streams.insert(stream.name.clone(), Arc::clone(&stream));
         Some(stream)
     }
 
-    /// Inserts a stream that was just created. Only the committer creates and removes.
+    /// Inserts a stream that was just created. A stream that is there was read from a shared store
+    /// since, or is about to be replaced by the next read.
     pub fn insert_committed(&self, stream: Arc<Stream>) {
         let mut shard = self.shard(&stream.name).lock();
+        if stream.origin().history != self.history() {
+            return;
+        }
+        stream.set_known_since(self.tickets.load(SeqCst));
         shard.make_room();
         shard.streams.entry(stream.name.clone()).or_insert(stream);
     }

@@ -16,8 +16,8 @@ use crate::storage::{Position, StreamId};
 /// evicted it or rejected it for its size.
 pub(crate) const LARGE_CHUNK: usize = 64 * 1024;
 
-/// The stream, where the chunk begins, and where it should end.
-pub(super) type Key = (StreamId, Position, Position);
+/// The stream, where the chunk begins, where it should end, and the history of the store.
+pub(super) type Key = (StreamId, Position, Position, u64);
 
 /// As many recently read chunks as fit, and all large ones in use.
 pub(super) struct ChunkCache {
@@ -70,6 +70,13 @@ impl ChunkCache {
     }
 }
 
+#[cfg(test)]
+impl ChunkCache {
+    pub fn clear(&self) {
+        self.recent.clear();
+    }
+}
+
 impl InUse {
     fn insert(&mut self, key: Key, chunk: &Arc<Chunk>) {
         if self.chunks.len() >= self.prune_at {
@@ -101,7 +108,7 @@ mod tests {
             let stored = Bytes::from(vec![b'x'; len]);
             Ok::<_, Infallible>(Arc::new(Chunk::new(Kind::Text, at(start), at(start + 1), stored)))
         };
-        let Ok(chunk) = cache.get_or_load(&(1, start, start + 1), load).await;
+        let Ok(chunk) = cache.get_or_load(&(1, start, start + 1, 0), load).await;
         chunk
     }
 

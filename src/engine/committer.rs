@@ -16,6 +16,7 @@ use super::{
     ids::Ids,
     limits::EngineConfig,
     pacing::{BatchPacer, batches},
+    sharing::Sharing,
     stream::Stream,
     transaction::{Context, Settled, Transaction},
     writers::WriterTables,
@@ -23,7 +24,7 @@ use super::{
 use crate::{
     clock::Clock,
     log_throttle::LogThrottle,
-    storage::{CommitError, Storage, Verdicts},
+    storage::{CommitError, Duty, Group, Storage, StorageError, Verdicts},
     telemetry::Metrics,
 };
 
@@ -37,6 +38,8 @@ const MAX_MOVES: u32 = 8;
 const MAX_MAINTENANCE_DELAY: Duration = Duration::from_secs(1);
 /// The wait for the next maintenance when there is nothing left to do.
 const MAINTENANCE_IDLE_INTERVAL: Duration = Duration::from_secs(60);
+/// The same for a server that does not have the duty.
+const MAINTENANCE_DUTY_INTERVAL: Duration = Duration::from_secs(5);
 /// The wait after a maintenance that failed.
 const MAINTENANCE_RETRY_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -64,6 +67,9 @@ struct Core {
     clock: Clock,
     storage: Arc<dyn Storage>,
     cache: Arc<StreamCache>,
+    sharing: Option<Arc<Sharing>>,
+    /// The history of a shared store in which writers and uncertain streams are known.
+    history: u64,
     config: EngineConfig,
     metrics: Arc<Metrics>,
     ids: Ids,
@@ -79,6 +85,7 @@ impl Committer {
     pub(super) fn new(
         storage: Arc<dyn Storage>,
         cache: Arc<StreamCache>,
+        sharing: Option<Arc<Sharing>>,
         config: EngineConfig,
         metrics: Arc<Metrics>,
         clock: Clock,
@@ -87,7 +94,9 @@ impl Committer {
         let core = Core {
             clock: clock.clone(),
             storage,
+            history: cache.history(),
             cache,
+            sharing,
             config,
             metrics,
             ids: Ids::new(clock.clone()),
@@ -223,7 +232,12 @@ impl Core {
     /// Returns how long to wait for the next time.
     fn maintain(&mut self, inline: bool) -> Duration {
         self.writers.trim(self.clock.millis());
-        match self.storage.maintain() {
+        let maintained = match self.has_upkeep() {
+            Ok(true) => self.storage.maintain(),
+            Ok(false) => return MAINTENANCE_DUTY_INTERVAL,
+            Err(error) => Err(error.into()),
+        };
+        match maintained {
             Ok(true) => Duration::ZERO,
             Ok(false) if inline => MAINTENANCE_RETRY_INTERVAL,
             // Nothing signals the end of a backup, which holds maintenance up, so poll.
@@ -232,6 +246,14 @@ impl Core {
                 tracing::warn!(%error, "store maintenance failed; will retry");
                 MAINTENANCE_RETRY_INTERVAL
             }
+        }
+    }
+
+    /// Whether this server maintains the store.
+    fn has_upkeep(&self) -> Result<bool, StorageError> {
+        match &self.sharing {
+            None => Ok(true),
+            Some(sharing) => sharing.has_duty(Duty::Upkeep),
         }
     }
 
@@ -245,12 +267,14 @@ impl Core {
 
     /// Judges a batch and commits it. Returns what has to be tried again, the last batch first.
     fn attempt(&mut self, mut requests: Vec<Request>) -> Vec<Vec<Request>> {
+        self.notice_history();
         self.reconcile();
         let context = Context {
             storage: &*self.storage,
             cache: &self.cache,
             config: &self.config,
             now: self.clock.millis(),
+            origin: self.cache.origin(),
         };
         self.writers.trim(context.now);
         let mut tx = Transaction::new(context, requests.len(), &mut self.ids, &mut self.writers);
@@ -259,7 +283,8 @@ impl Core {
             request.stage(&mut tx);
         }
         let groups = tx.groups();
-        let committed = if groups.is_empty() {
+        let is_empty = |group: &Group| group.expects.is_empty() && group.changes.is_empty();
+        let committed = if groups.iter().all(is_empty) {
             Ok(Verdicts::AllCommitted)
         } else {
             let started = self.clock.instant();
@@ -327,9 +352,14 @@ impl Core {
             }
             CommitError::Full(_) | CommitError::Unknown(_) | CommitError::Storage(_) => {}
         }
-        if !matches!(error, CommitError::Full(_)) {
-            self.uncertain.extend(streams);
-            self.reconcile();
+        match &self.sharing {
+            _ if matches!(error, CommitError::Full(_)) => {}
+            // Every other read refreshes them, and every commit is judged by the store.
+            Some(sharing) => sharing.suspect(&streams),
+            None => {
+                self.uncertain.extend(streams);
+                self.reconcile();
+            }
         }
         if let Some(suppressed) = self.failures.allow("commit") {
             tracing::error!(%error, commands = requests.len(), suppressed, "could not commit a batch");
@@ -341,9 +371,27 @@ impl Core {
         Vec::new()
     }
 
+    /// Forgets what was known in another history of a shared store.
+    fn notice_history(&mut self) {
+        let Some(sharing) = &self.sharing else { return };
+        // If the store fails now, so will the commit.
+        let _ = sharing.notice_history();
+        let history = self.cache.history();
+        if history != self.history {
+            self.history = history;
+            // The new history may not know that they were reserved.
+            self.ids = Ids::new(self.clock.clone());
+            self.writers = WriterTables::default();
+            self.uncertain.clear();
+        }
+    }
+
     /// Publishes what the store has of uncertain streams. Those that cannot be read are tried again
     /// before the next batch.
     fn reconcile(&mut self) {
+        if let Some(sharing) = &self.sharing {
+            return sharing.reconcile(&std::mem::take(&mut self.uncertain));
+        }
         for stream in std::mem::take(&mut self.uncertain) {
             match self.storage.get(&stream.name) {
                 Ok(stored) => self.cache.reset(&stream, stored),

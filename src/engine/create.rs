@@ -9,7 +9,6 @@ use super::{
     command::Command,
     delete,
     errors::Unavailable,
-    expiry,
     fork::{ForkError, ForkPoint, ForkRequest, MAX_LINEAGE, PreparedFork},
     staged::Staged,
     stream::Gone,
@@ -172,7 +171,7 @@ impl Command for Create {
             match tx.get(slot).gone {
                 None => return self.compare(tx, slot),
                 Some(Gone::SoftDeleted) => return Err(CreateError::SoftDeleted),
-                Some(Gone::Deleted) => {}
+                Some(Gone::Deleted | Gone::Outdated) => {}
             }
         }
         let fork = match &self.fork {
@@ -289,7 +288,7 @@ impl Create {
         record.retention = (retention != Retention::default()).then(|| Box::new(retention));
         record.created_at = now;
         record.touched_at = now;
-        record.due_at = expiry::deadline(record.lifetime, now);
+        record.due_at = tx.context.origin.lifetimes.deadline(record.lifetime, now);
         Ok(record)
     }
 

@@ -2,9 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{
-    Engine, command::Command, delete, errors::Unavailable, expiry, stream::Stream, transaction::Transaction, trim,
-};
+use super::{Engine, command::Command, delete, errors::Unavailable, stream::Stream, transaction::Transaction, trim};
 use crate::protocol::{Lifetime, Millis, StreamName};
 
 /// Deletes a stream that has expired; trims one that has not, and schedules the next look.
@@ -61,15 +59,33 @@ impl Drop for Touch {
 }
 
 impl Engine {
-    /// Restarts a sliding lifetime (section 5.1, `Stream-TTL`).
-    pub(super) fn touch(&self, stream: &Arc<Stream>, now: Millis) {
+    /// Restarts a sliding lifetime (section 5.1, `Stream-TTL`). In a shared store, the use is stored
+    /// by the time this returns if the other servers must know of it.
+    pub(super) async fn touch(&self, stream: &Arc<Stream>, now: Millis) -> Result<(), Unavailable> {
         if !matches!(stream.lifetime(), Lifetime::Ttl(_)) {
-            return;
+            return Ok(());
         }
         stream.touch(now);
-        let record = stream.record();
-        if expiry::needs_flush(&record, now) && stream.claim_flush() {
-            let stream = Arc::clone(stream);
+        let lifetimes = stream.origin().lifetimes;
+        if !lifetimes.needs_flush(&stream.record(), now) {
+            return Ok(());
+        }
+        let touch = || Touch {
+            stream: Arc::clone(stream),
+        };
+        if lifetimes.are_shared() {
+            return Box::pin(self.submit(touch())).await;
+        }
+        if stream.claim_flush() {
+            self.send(touch());
+        }
+        Ok(())
+    }
+
+    /// Stores that a stream of a shared store was used, if the other servers must know of it.
+    pub(super) fn store_touch(&self, stream: Arc<Stream>) {
+        let is_news = stream.has_unflushed_access_time();
+        if is_news && stream.claim_flush() {
             self.send(Touch { stream });
         }
     }

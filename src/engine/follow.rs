@@ -1,15 +1,20 @@
 //! Live reads: waiting for what comes next (sections 5.7 and 5.8).
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicU64, Ordering},
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
 };
 
 use super::{
     Engine,
     chunk::Chunk,
+    errors::Unavailable,
     read_error::ReadError,
     reader::ReaderGuard,
+    sharing::Followed,
     stream::{Gone, Identity, Snapshot, Stream},
 };
 use crate::{
@@ -17,10 +22,15 @@ use crate::{
     storage::Position,
 };
 
+/// How often a live reader looks whether a shared store is back.
+const AWAY_RETRY_INTERVAL: Duration = Duration::from_secs(1);
+
 /// A reader of a stream that waits at its tail. It costs nothing while nothing happens.
 pub struct Follower {
     engine: Engine,
     reader: ReaderGuard,
+    /// Gets other servers' changes, in a shared store.
+    followed: Option<Followed>,
     at: Position,
     /// Nothing was read yet, and the reader accepts wherever the stream begins.
     at_beginning: bool,
@@ -101,14 +111,21 @@ impl Engine {
     /// # Errors
     /// See [`ReadError`].
     pub async fn follow(&self, name: &StreamName, from: ReadFrom) -> Result<Follower, ReadError> {
-        let stream = self.find_readable(name).await?;
-        self.touch(&stream, self.shared.clock.millis());
+        let (stream, followed) = match &self.shared.sharing {
+            None => (self.find_readable(name).await?, None),
+            Some(sharing) => {
+                let followed = Box::pin(self.find_followed(sharing, name)).await?;
+                (Arc::clone(followed.stream()), Some(followed))
+            }
+        };
+        self.touch(&stream, self.shared.clock.millis()).await?;
         let reader = ReaderGuard::new(stream, self.shared.clock.clone());
         let snapshot = reader.stream().snapshot();
         let follower = Follower {
             engine: self.clone(),
             at: snapshot.resolve(from)?,
             reader,
+            followed,
             at_beginning: from == ReadFrom::Beginning,
             whole_characters: false,
             held_back_at: 0,
@@ -120,6 +137,26 @@ impl Engine {
             self.chunk(follower.reader.stream(), follower.at, snapshot.tail).await?;
         }
         Ok(follower)
+    }
+}
+
+/// Waits for a publication, which also follows an absence of the store, or for the next try.
+async fn wait_for_store(published: impl Future<Output = ()>) {
+    tokio::select! {
+        () = published => {}
+        () = tokio::time::sleep(AWAY_RETRY_INTERVAL) => {}
+    }
+}
+
+impl Drop for Follower {
+    /// The end of a live read is a use, of which the other servers of a shared store must know.
+    fn drop(&mut self) {
+        let Some(followed) = &self.followed else { return };
+        let stream = followed.stream();
+        if matches!(stream.lifetime(), Lifetime::Ttl(_)) {
+            stream.touch(self.engine.shared.clock.millis());
+            self.engine.store_touch(Arc::clone(stream));
+        }
     }
 }
 
@@ -198,6 +235,13 @@ impl Follower {
             if self.at_beginning {
                 self.at = self.at.max(snapshot.earliest());
             }
+            if snapshot.gone == Some(Gone::Outdated) {
+                drop(woken);
+                match self.find_again().await? {
+                    Some(event) => return Ok(event),
+                    None => continue,
+                }
+            }
             if let Some(end) = self.end_of(&snapshot)? {
                 return Ok(end);
             }
@@ -226,9 +270,37 @@ impl Follower {
                 Err(ReadError::NotFound) => return Ok(Event::Gone { softly: false }),
                 // The stream was trimmed meanwhile and begins later.
                 Err(ReadError::Trimmed { .. }) if self.at_beginning => {}
+                Err(ReadError::Unavailable(Unavailable::Away(_))) => wait_for_store(woken).await,
                 Err(error) => return Err(error),
             }
         }
+    }
+
+    /// Goes on with the stream in the store's new history. `None`: nothing has happened.
+    async fn find_again(&mut self) -> Result<Option<Event>, ReadError> {
+        let Some(sharing) = &self.engine.shared.sharing else {
+            return Ok(Some(Event::Gone { softly: false }));
+        };
+        let old = self.reader.stream();
+        let followed = match Box::pin(self.engine.find_followed(sharing, &old.name)).await {
+            Ok(followed) if followed.stream().id == old.id => followed,
+            Ok(_) | Err(ReadError::NotFound) => return Ok(Some(Event::Gone { softly: false })),
+            Err(ReadError::Gone) => return Ok(Some(Event::Gone { softly: true })),
+            Err(ReadError::Unavailable(Unavailable::Away(_))) => {
+                tokio::time::sleep(AWAY_RETRY_INTERVAL).await;
+                return Ok(None);
+            }
+            Err(error) => return Err(error),
+        };
+        let snapshot = followed.stream().snapshot();
+        if snapshot.tail < self.at {
+            return Err(ReadError::OtherLife {
+                tail: snapshot.offset(snapshot.tail),
+            });
+        }
+        self.reader = ReaderGuard::new(Arc::clone(followed.stream()), self.engine.shared.clock.clone());
+        self.followed = Some(followed);
+        Ok(None)
     }
 
     /// The event after which nothing follows, if the reader is there.
@@ -264,7 +336,7 @@ impl Follower {
         if boundary.position == self.at {
             return Ok(Next::HeldBack);
         }
-        let key = (stream.id, self.at, boundary.position);
+        let key = stream.chunk_key(self.at, boundary.position);
         let shorter = async {
             let content = chunk.stored().slice(..boundary.len);
             Ok::<_, ReadError>(Arc::new(stream.chunk(self.at, boundary.position, content)))

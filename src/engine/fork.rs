@@ -97,7 +97,7 @@ pub(super) struct ForkPoint {
 impl Engine {
     /// Finds out where exactly a fork branches off.
     pub(super) async fn prepare_fork(&self, request: ForkRequest) -> Result<PreparedFork, Unavailable> {
-        let point = match self.find(&request.source).await? {
+        let point = match self.find_fresh(&request.source).await? {
             Some(source) => self.fork_point(source, &request).await,
             None => Err(ForkError::SourceNotFound),
         };
@@ -105,7 +105,7 @@ impl Engine {
     }
 
     async fn fork_point(&self, source: Arc<Stream>, request: &ForkRequest) -> Result<ForkPoint, ForkError> {
-        let Snapshot { record, tail, gone } = source.snapshot();
+        let Snapshot { record, tail, gone, .. } = source.snapshot();
         if gone.is_some() {
             return Err(ForkError::SourceDeleted);
         }
@@ -286,7 +286,7 @@ impl PreparedFork {
         let point = self.point.as_ref().map_err(Clone::clone)?;
         let slot = tx.stage(&point.source);
         match tx.get(slot).gone {
-            Some(Gone::Deleted) => return Err(ForkError::SourceNotFound),
+            Some(Gone::Deleted | Gone::Outdated) => return Err(ForkError::SourceNotFound),
             Some(Gone::SoftDeleted) => return Err(ForkError::SourceDeleted),
             None => {}
         }

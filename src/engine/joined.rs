@@ -85,6 +85,15 @@ pub(super) fn unframe(kind: Kind, run: &Bytes, framing: Framing) -> Joined {
     joined
 }
 
+/// A chunk of everything that was appended between two tails; `None` if the bytes are not that.
+pub(super) fn stored_chunk(kind: Kind, record: &StreamRecord, start: Position, run: &Bytes) -> Option<Chunk> {
+    let joined = match record.framing.is_framed() {
+        true => unframe(kind, run, record.framing),
+        false => join(kind, std::iter::once((run.len(), run.clone())), 0),
+    };
+    (joined.stored == run.len()).then(|| joined.into_chunk(kind, record, start))
+}
+
 /// The ends of appends for which it is open whether they split a character.
 #[derive(Debug, Default)]
 struct Seams {

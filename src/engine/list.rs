@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Engine, Shared, errors::Unavailable, expiry::deadline, metadata::Metadata, stream::Snapshot};
+use super::{Engine, Shared, errors::Unavailable, metadata::Metadata, stream::Snapshot};
 use crate::{
     protocol::{Millis, Offset, StreamName, name::canonical},
     storage::{StorageError, Stored},
@@ -85,9 +85,11 @@ impl Shared {
     /// Prefers the stream in memory to its record: memory knows later reads, and shows an append
     /// only once it is acknowledged.
     fn listed(&self, name: StreamName, stored: Stored, now: Millis) -> Option<Listed> {
-        let (record, tail) = match self.cache.get(&name) {
+        // What was read from a shared store may be newer than memory.
+        let in_memory = self.cache.get(&name).filter(|_| self.sharing.is_none());
+        let (record, tail) = match in_memory {
             Some(stream) => {
-                let Snapshot { record, tail, gone } = stream.snapshot();
+                let Snapshot { record, tail, gone, .. } = stream.snapshot();
                 if gone.is_some() || stream.expired(now) {
                     return None;
                 }
@@ -95,7 +97,8 @@ impl Shared {
             }
             None => {
                 let Stored { record, tail, .. } = stored;
-                let is_expired = deadline(record.lifetime, record.touched_at).is_some_and(|deadline| deadline <= now);
+                let deadline = self.cache.lifetimes().deadline(record.lifetime, record.touched_at);
+                let is_expired = deadline.is_some_and(|deadline| deadline <= now);
                 if record.soft_deleted || is_expired {
                     return None;
                 }

@@ -134,7 +134,10 @@ impl<'s> Load<'s> {
         }
         match read {
             Ok(bytes) if bytes.len() as u64 == end - from => Ok(Some(bytes)),
-            read => Err(self.explain_failure(record, from, end, read)),
+            read => match self.explain_failure(record, from, end, read) {
+                Some(error) => Err(error),
+                None => self.verify_still_current(from).map(|_| None),
+            },
         }
     }
 
@@ -146,7 +149,7 @@ impl<'s> Load<'s> {
     /// during a read may be read as anything.
     fn verify_still_current(&self, from: Position) -> Result<bool, ReadError> {
         let snapshot = self.stream.snapshot();
-        if snapshot.gone == Some(Gone::Deleted) {
+        if matches!(snapshot.gone, Some(Gone::Deleted | Gone::Outdated)) {
             return Err(ReadError::NotFound);
         }
         if self.start < snapshot.earliest() {
@@ -156,20 +159,24 @@ impl<'s> Load<'s> {
     }
 
     /// Why a range was not read: the stream has been removed, the store failed, or it lost bytes.
+    /// `None`: another server has trimmed it, and memory knows that now.
     fn explain_failure(
         &self,
         record: &StreamRecord,
         from: Position,
         end: Position,
         read: Result<Bytes, StorageError>,
-    ) -> ReadError {
+    ) -> Option<ReadError> {
         // A stream is removed from the store before its readers are told.
         match self.storage.get(&self.stream.name) {
-            Err(error) => return error.into(),
-            Ok(stored) if stored.as_ref().is_none_or(|stored| stored.record.id != record.id) => {
-                return ReadError::NotFound;
+            Err(error) => return Some(error.into()),
+            Ok(Some(stored)) if stored.record.id == record.id => {
+                if stored.record.first() > from {
+                    self.stream.take_over(stored, None);
+                    return None;
+                }
             }
-            Ok(_) => {}
+            Ok(_) => return Some(ReadError::NotFound),
         }
         let (id, acknowledged) = (record.id, end - from);
         let error = read.map_or_else(std::convert::identity, |bytes| {
@@ -178,7 +185,7 @@ impl<'s> Load<'s> {
                 "stream {id} has {found} bytes from position {from} where {acknowledged} were acknowledged"
             ))
         });
-        error.into()
+        Some(error.into())
     }
 
     fn chunk(&self, len: usize, content: Bytes) -> Chunk {

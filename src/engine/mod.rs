@@ -24,6 +24,7 @@
 //! | `transaction.rs`, `staged.rs` | a batch before its commit, and one stream in it |
 //! | `writers/`, `producers.rs` | what a stream knows of its writers; the rules of producers |
 //! | `judged.rs` | what a batch was judged on, for a store that several servers share |
+//! | `sharing/` | fresh reads, news and duties, for such a store |
 //! | `ids.rs`, `answers.rs` | ids of new streams; replies |
 //!
 //! A read:
@@ -82,6 +83,7 @@ mod read_error;
 mod reader;
 mod recent;
 mod retention;
+mod sharing;
 mod staged;
 mod stored;
 mod stream;
@@ -116,6 +118,7 @@ pub(crate) use chunk_cache::LARGE_CHUNK;
 use command::{Command, Reply, Request};
 use committer::Committer;
 use expire::{Expire, Touch};
+use sharing::Sharing;
 pub use stream::Identity;
 use stream::Stream;
 pub use writers::WriterScope;
@@ -123,7 +126,7 @@ pub use writers::WriterScope;
 use crate::{
     clock::Clock,
     protocol::StreamName,
-    storage::{Storage, Usage},
+    storage::{SharedStore, Storage, Usage},
     telemetry::Metrics,
 };
 
@@ -137,6 +140,8 @@ struct Shared {
     clock: Clock,
     storage: Arc<dyn Storage>,
     cache: Arc<StreamCache>,
+    /// `None`: the store has one holder.
+    sharing: Option<Arc<Sharing>>,
     chunks: ChunkCache,
     max_read_bytes: Option<u64>,
     committer: Arc<Committer>,
@@ -172,13 +177,18 @@ impl Engine {
         metrics: Arc<Metrics>,
         clock: Clock,
     ) -> std::io::Result<Self> {
-        let cache = Arc::new(StreamCache::new());
+        let history = storage.shared().map(SharedStore::history);
+        // Servers that share a store share its clock.
+        let clock = storage.shared().map_or(clock, SharedStore::clock);
+        let cache = Arc::new(StreamCache::new(history));
+        let sharing = Sharing::of(&storage, &cache, &clock);
         let (retention, chunks) = (Arc::clone(&config.retention), ChunkCache::new(config.cache_bytes));
         let max_read_bytes = config.limits.read_bytes();
         let offload = offload::Offload::new(config.limits.max_json_depth);
         let committer = Arc::new(Committer::new(
             Arc::clone(&storage),
             Arc::clone(&cache),
+            sharing.clone(),
             config,
             metrics,
             clock.clone(),
@@ -191,6 +201,7 @@ impl Engine {
             clock,
             storage,
             cache,
+            sharing,
             chunks,
             max_read_bytes,
             committer,
@@ -202,6 +213,9 @@ impl Engine {
         let engine = Self {
             shared: Arc::new(shared),
         };
+        if let Some(sharing) = &engine.shared.sharing {
+            sharing.start(engine.shared.stopped.clone());
+        }
         tokio::spawn(sweeper::sweep(
             Arc::downgrade(&engine.shared),
             engine.shared.stopped.clone(),
@@ -248,7 +262,17 @@ impl Engine {
         self.shared.cache.len()
     }
 
-    /// The stream of a name, if there is one that has not expired.
+    /// The stream of a name, if there is one that has not expired, with every change that was
+    /// acknowledged before the call, by any server.
+    async fn find_fresh(&self, name: &StreamName) -> Result<Option<Arc<Stream>>, Unavailable> {
+        match &self.shared.sharing {
+            None => self.find(name).await,
+            Some(sharing) => Box::pin(self.find_shared(sharing, name)).await,
+        }
+    }
+
+    /// The stream of a name, if there is one that has not expired. In a shared store, it may have
+    /// changed since.
     async fn find(&self, name: &StreamName) -> Result<Option<Arc<Stream>>, Unavailable> {
         let now = self.shared.clock.millis();
         let Shared { cache, storage, .. } = &*self.shared;
@@ -264,6 +288,9 @@ impl Engine {
         let Some(stream) = found else { return Ok(None) };
         // A soft-deleted stream is found: its readers are told that it is gone.
         if stream.gone().is_none() && stream.expired(now) {
+            if let Some(sharing) = &self.shared.sharing {
+                return Box::pin(self.find_shared(sharing, name)).await;
+            }
             self.send(Expire { name: name.clone() });
             return Ok(None);
         }

@@ -22,10 +22,10 @@ pub const MAX_CHUNK_BYTES: u64 = 1024 * 1024;
 impl Engine {
     /// The stream of a name, unless it is gone.
     pub(super) async fn find_readable(&self, name: &StreamName) -> Result<Arc<Stream>, ReadError> {
-        let stream = self.find(name).await?.ok_or(ReadError::NotFound)?;
+        let stream = self.find_fresh(name).await?.ok_or(ReadError::NotFound)?;
         match stream.gone() {
             None => Ok(stream),
-            Some(Gone::Deleted) => Err(ReadError::NotFound),
+            Some(Gone::Deleted | Gone::Outdated) => Err(ReadError::NotFound),
             Some(Gone::SoftDeleted) => Err(ReadError::Gone),
         }
     }
@@ -60,7 +60,7 @@ impl Engine {
         tail: Position,
         key_end: Position,
     ) -> Result<Arc<Chunk>, ReadError> {
-        let key = (stream.id, start, key_end);
+        let key = stream.chunk_key(start, key_end);
         let read = async {
             let stream = Arc::clone(stream);
             let read = move |storage: &dyn Storage| load(storage, &stream, start, wanted, tail);

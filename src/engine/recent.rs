@@ -6,7 +6,7 @@ use super::chunk::Chunk;
 use crate::storage::Position;
 
 /// Content of one stream that is kept for its live readers. Those further back read the store.
-const MAX_BYTES: usize = 256 * 1024;
+pub(super) const MAX_BYTES: usize = 256 * 1024;
 const MAX_CHUNKS: usize = 64;
 
 /// The latest chunks of a stream, oldest first, without gaps. The last one is kept whatever its
@@ -34,6 +34,21 @@ impl RecentChunks {
             if let Some(oldest) = self.chunks.pop_front() {
                 self.bytes -= oldest.stored().len();
             }
+        }
+    }
+
+    /// Whether the oldest chunk begins at a position.
+    pub fn begins_at(&self, position: Position) -> bool {
+        self.chunks
+            .front()
+            .is_some_and(|oldest| oldest.start.position == position)
+    }
+
+    /// Adds a chunk that ends where the oldest begins, if there is room.
+    pub fn push_front(&mut self, chunk: Chunk) {
+        if self.chunks.len() < MAX_CHUNKS && self.bytes + chunk.stored().len() <= MAX_BYTES {
+            self.bytes += chunk.stored().len();
+            self.chunks.push_front(Arc::new(chunk));
         }
     }
 

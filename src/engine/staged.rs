@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use super::{
     cache::StreamCache,
-    expiry,
+    expiry::Lifetimes,
     stream::{Gone, Snapshot, Stream, Update},
     writers::WriterTables,
 };
@@ -37,9 +37,9 @@ pub(super) struct Staged {
 
 impl Staged {
     pub(super) fn new(stream: Arc<Stream>) -> Self {
-        let Snapshot { record, tail, gone } = stream.snapshot();
+        let (Snapshot { record, tail, gone, .. }, rev) = stream.snapshot_with_rev();
         Self {
-            rev: stream.rev(),
+            rev,
             stream,
             record,
             tail,
@@ -49,7 +49,7 @@ impl Staged {
             appends: Vec::new(),
             writers: HashMap::new(),
             record_changed: false,
-            was_deleted: gone == Some(Gone::Deleted),
+            was_deleted: matches!(gone, Some(Gone::Deleted | Gone::Outdated)),
             headroom: u64::MAX,
         }
     }
@@ -66,6 +66,10 @@ impl Staged {
     /// The tail before the batch: what lies below can be read from the store.
     pub(super) fn base(&self) -> Position {
         self.base
+    }
+
+    pub(super) fn lifetimes(&self) -> Lifetimes {
+        self.stream.origin().lifetimes
     }
 
     /// The tail as an offset.
@@ -125,7 +129,11 @@ impl Staged {
     /// Stores when the stream was last used, if that has not been stored yet.
     pub(super) fn flush_access_time(&mut self) {
         let touched_at = self.stream.touched_at();
-        if self.record.touched_at != touched_at {
+        let is_news = match self.lifetimes().are_shared() {
+            true => self.lifetimes().needs_flush(&self.record, touched_at),
+            false => self.record.touched_at != touched_at,
+        };
+        if is_news {
             self.record_mut().touched_at = touched_at;
         }
         self.update_due();
@@ -133,7 +141,7 @@ impl Staged {
 
     /// Schedules the sweeper's next look.
     pub(super) fn update_due(&mut self) {
-        let due_at = expiry::due_at(&self.record);
+        let due_at = self.lifetimes().due_at(&self.record);
         if self.record.due_at != due_at {
             self.record_mut().due_at = due_at;
         }
@@ -151,7 +159,7 @@ impl Staged {
 
     pub(super) fn changes(&self, changes: &mut Vec<Change>) {
         let (name, id) = (&self.stream.name, self.stream.id);
-        if self.gone == Some(Gone::Deleted) {
+        if matches!(self.gone, Some(Gone::Deleted | Gone::Outdated)) {
             if !self.is_new && !self.was_deleted {
                 changes.push(Change::Remove { name: name.clone(), id });
             }

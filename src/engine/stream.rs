@@ -9,7 +9,7 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
-use super::{chunk::Chunk, expiry::deadline, joined, read_error::ReadError, recent::RecentChunks};
+use super::{chunk::Chunk, chunk_cache, expiry::Lifetimes, joined, read_error::ReadError, recent::RecentChunks};
 use crate::{
     protocol::{ContentType, Lifetime, Millis, Offset, ReadFrom, StreamName},
     storage::{Position, Stored, StreamId, StreamRecord},
@@ -17,8 +17,8 @@ use crate::{
 
 /// A stream in use. Idle ones are not in memory.
 ///
-/// Only the committer publishes, once the change is as durable as the backend promises; everyone
-/// else reads.
+/// The committer publishes, once the change is as durable as the backend promises; everyone else
+/// reads. What other servers have committed to a shared store is taken over as it is read.
 #[derive(Debug)]
 pub(super) struct Stream {
     pub name: StreamName,
@@ -26,6 +26,9 @@ pub(super) struct Stream {
     pub content_type: ContentType,
     lifetime: Lifetime,
     created_at: Millis,
+    origin: Origin,
+    /// The ticket of the cache after which it is known to exist; see [`super::cache`].
+    known_since: AtomicU64,
     /// The last read or write, for sliding lifetimes.
     touched_at: AtomicU64,
     /// The last use of any kind, for eviction from the cache.
@@ -37,6 +40,14 @@ pub(super) struct Stream {
     damage: OnceLock<String>,
     state: Mutex<State>,
     wake: Notify,
+}
+
+/// The store that a stream was read from or written to.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Origin {
+    /// 0 for a store with one holder, whose history never changes.
+    pub history: u64,
+    pub lifetimes: Lifetimes,
 }
 
 #[derive(Debug)]
@@ -55,6 +66,8 @@ pub(super) enum Gone {
     Deleted,
     /// Deleted, and kept for its forks.
     SoftDeleted,
+    /// The store has another history now, so this is not the stream. Its name may have one.
+    Outdated,
 }
 
 /// Identifies a stream and its bytes forever, even if the store loses them and starts again.
@@ -62,6 +75,7 @@ pub(super) enum Gone {
 pub struct Identity {
     id: StreamId,
     created_at: Millis,
+    history: u64,
 }
 
 impl Identity {
@@ -69,6 +83,12 @@ impl Identity {
     #[must_use]
     pub fn numbers(&self) -> [u64; 2] {
         [self.created_at, self.id]
+    }
+
+    /// The history of a shared store. In another one, the same positions may have other bytes.
+    #[must_use]
+    pub fn history(&self) -> Option<u64> {
+        (self.history > 0).then_some(self.history)
     }
 }
 
@@ -80,6 +100,8 @@ pub(super) struct Snapshot {
     pub tail: Position,
     /// Why it is gone, if it is.
     pub gone: Option<Gone>,
+    /// The tail is not behind any offset that was issued, unless the store has lost data.
+    pub is_fresh: bool,
 }
 
 impl Snapshot {
@@ -98,7 +120,7 @@ impl Snapshot {
     }
 
     /// The position at which a read begins. An offset of this life past the tail means the tail:
-    /// its reader waits for what comes.
+    /// its reader waits for what comes. In a shared store it was lost.
     pub fn resolve(&self, from: ReadFrom) -> Result<Position, ReadError> {
         let offset = match from {
             ReadFrom::Beginning => return Ok(self.earliest()),
@@ -112,6 +134,11 @@ impl Snapshot {
         }
         if offset.position < self.earliest() {
             return Err(self.trimmed());
+        }
+        if self.is_fresh && offset.position > self.tail {
+            return Err(ReadError::OtherLife {
+                tail: self.offset(self.tail),
+            });
         }
         Ok(offset.position.min(self.tail))
     }
@@ -136,8 +163,20 @@ pub(super) struct Update {
     pub appends: Vec<(usize, Bytes)>,
 }
 
+/// Bytes that were read from the store, from one tail to a later one.
+pub(super) struct Run {
+    pub start: Position,
+    pub bytes: Bytes,
+}
+
+impl Run {
+    fn end(&self) -> Position {
+        self.start + self.bytes.len() as u64
+    }
+}
+
 impl Stream {
-    pub fn new(name: StreamName, stored: Stored, now: Millis) -> Self {
+    pub fn new(name: StreamName, stored: Stored, now: Millis, origin: Origin) -> Self {
         let Stored { record, tail, rev } = stored;
         let content_type = ContentType::parse(&record.content_type).unwrap_or_else(|_| ContentType::default_type());
         Self {
@@ -146,6 +185,8 @@ impl Stream {
             content_type,
             lifetime: record.lifetime,
             created_at: record.created_at,
+            origin,
+            known_since: AtomicU64::new(0),
             touched_at: AtomicU64::new(record.touched_at),
             used_at: AtomicU64::new(now),
             readers: AtomicUsize::new(0),
@@ -166,25 +207,46 @@ impl Stream {
         Identity {
             id: self.id,
             created_at: self.created_at,
+            history: self.origin.history,
         }
     }
 
+    pub fn origin(&self) -> Origin {
+        self.origin
+    }
+
+    pub fn known_since(&self) -> u64 {
+        self.known_since.load(Relaxed)
+    }
+
+    pub fn set_known_since(&self, ticket: u64) {
+        self.known_since.store(ticket, Relaxed);
+    }
+
     pub fn snapshot(&self) -> Snapshot {
+        self.snapshot_with_rev().0
+    }
+
+    /// The published state, and the revision of its record.
+    pub fn snapshot_with_rev(&self) -> (Snapshot, u64) {
         let state = self.state.lock();
-        Snapshot {
+        let snapshot = Snapshot {
             record: Arc::clone(&state.record),
             tail: state.tail,
             gone: state.gone,
-        }
+            is_fresh: self.origin.lifetimes.are_shared(),
+        };
+        (snapshot, state.rev)
     }
 
     pub fn record(&self) -> Arc<StreamRecord> {
         Arc::clone(&self.state.lock().record)
     }
 
-    /// The revision of the record.
-    pub fn rev(&self) -> u64 {
-        self.state.lock().rev
+    /// The revision of the record, and the tail.
+    pub fn version(&self) -> (u64, Position) {
+        let state = self.state.lock();
+        (state.rev, state.tail)
     }
 
     pub fn gone(&self) -> Option<Gone> {
@@ -203,44 +265,124 @@ impl Stream {
         Chunk::new(kind, record.offset(start), record.offset(end), content)
     }
 
+    /// The key of the chunk between two positions.
+    pub fn chunk_key(&self, start: Position, end: Position) -> chunk_cache::Key {
+        (self.id, start, end, self.origin.history)
+    }
+
     /// The chunk that begins at `at`, if live readers share it.
     pub fn recent(&self, at: Position) -> Option<Arc<Chunk>> {
         self.state.lock().recent.get(at)
     }
 
+    /// Publishes a commit. Another path may have taken over a later state by now.
     pub fn publish(&self, update: Update) {
         let mut state = self.state.lock();
-        if !self.has_readers() || update.base != state.tail {
+        let is_news = update.tail >= state.tail;
+        if !self.has_readers() || (is_news && update.base != state.tail) {
             state.recent.clear();
         }
-        if self.has_readers() && !update.appends.is_empty() {
+        if is_news && self.has_readers() && !update.appends.is_empty() && update.tail > state.tail {
             let kind = self.content_type.kind();
             let content = joined::join(kind, update.appends.into_iter(), 0);
             state.recent.push(content.into_chunk(kind, &update.record, update.base));
         }
-        state.tail = update.tail;
-        state.gone = update.gone;
-        state.record = update.record;
-        state.rev = update.rev;
+        if is_news {
+            state.tail = update.tail;
+        }
+        if update.rev >= state.rev {
+            state.record = update.record;
+            state.rev = update.rev;
+            if state.gone.is_none() {
+                state.gone = update.gone;
+            }
+        }
+        if update.gone == Some(Gone::Deleted) {
+            state.gone = update.gone;
+        }
         drop(state);
         self.wake.notify_waiters();
     }
 
-    /// Publishes what the store has where that differs; `None`: the stream was removed.
-    pub fn reset_to_stored(&self, stored: Option<Stored>) {
+    /// Takes over what the store has, as far as it is newer, with the bytes that came with it.
+    ///
+    /// A revision and a tail only grow, and are read together, so the greater of each are those of
+    /// the later state.
+    pub fn take_over(&self, stored: Stored, run: Option<Run>) {
+        let Stored { record, tail, rev } = stored;
         let mut state = self.state.lock();
-        match stored {
-            Some(Stored { record, tail, rev }) => {
-                if tail != state.tail {
-                    state.recent.clear();
-                }
-                state.tail = tail;
+        let is_news = rev > state.rev || tail > state.tail;
+        if rev > state.rev {
+            self.touch(record.touched_at);
+            if state.gone.is_none() {
                 state.gone = record.soft_deleted.then_some(Gone::SoftDeleted);
-                state.record = Arc::new(record);
-                state.rev = rev;
             }
-            None => state.gone = Some(Gone::Deleted),
+            state.record = Arc::new(record);
+            state.rev = rev;
         }
+        self.advance(&mut state, tail, run);
+        drop(state);
+        if is_news {
+            self.wake.notify_waiters();
+        }
+    }
+
+    /// Takes over bytes that another server has appended.
+    pub fn extend(&self, run: Run) {
+        let mut state = self.state.lock();
+        let tail = run.end();
+        self.advance(&mut state, tail, Some(run));
+        drop(state);
+        self.wake.notify_waiters();
+    }
+
+    /// Moves the tail on, and keeps the bytes for live readers if they meet what they already share.
+    fn advance(&self, state: &mut State, tail: Position, run: Option<Run>) {
+        let run = run.filter(|_| self.has_readers());
+        let chunk = |state: &State, run: &Run| {
+            let kind = self.content_type.kind();
+            joined::stored_chunk(kind, &state.record, run.start, &run.bytes)
+        };
+        if tail <= state.tail {
+            // A commit of this server was published first.
+            if let Some(run) = run.filter(|run| state.recent.begins_at(run.end()))
+                && let Some(chunk) = chunk(state, &run)
+            {
+                state.recent.push_front(chunk);
+            }
+            return;
+        }
+        match run.filter(|run| run.start == state.tail && run.end() == tail) {
+            Some(run) => match chunk(state, &run) {
+                Some(chunk) => state.recent.push(chunk),
+                None => state.recent.clear(),
+            },
+            None => state.recent.clear(),
+        }
+        state.tail = tail;
+    }
+
+    /// Another server has deleted it, or the store has another history.
+    pub fn end(&self, gone: Gone) {
+        let mut state = self.state.lock();
+        if state.gone != Some(Gone::Deleted) {
+            state.gone = Some(gone);
+        }
+        drop(state);
+        self.wake.notify_waiters();
+    }
+
+    /// Publishes what the store has where that differs.
+    pub fn reset_to_stored(&self, stored: Stored) {
+        let Stored { record, tail, rev } = stored;
+        let mut state = self.state.lock();
+        if tail != state.tail {
+            state.recent.clear();
+        }
+        state.tail = tail;
+        state.gone = record.soft_deleted.then_some(Gone::SoftDeleted);
+        state.record = Arc::new(record);
+        state.rev = rev;
         drop(state);
         self.wake.notify_waiters();
     }
@@ -270,6 +412,9 @@ impl Stream {
 
     /// Whether the store has an earlier access time than memory, and needs a later one.
     pub fn has_unflushed_access_time(&self) -> bool {
+        if self.origin.lifetimes.are_shared() {
+            return self.origin.lifetimes.needs_flush(&self.record(), self.touched_at());
+        }
         matches!(self.lifetime, Lifetime::Ttl(_)) && self.touched_at() > self.state.lock().record.touched_at
     }
 
@@ -297,7 +442,8 @@ impl Stream {
     /// A sliding lifetime does not run out under a live reader (section 5.1, `Stream-TTL`).
     pub fn expired(&self, now: Millis) -> bool {
         let is_held_open = matches!(self.lifetime, Lifetime::Ttl(_)) && self.has_readers();
-        !is_held_open && deadline(self.lifetime, self.touched_at()).is_some_and(|deadline| deadline <= now)
+        let deadline = self.origin.lifetimes.deadline(self.lifetime, self.touched_at());
+        !is_held_open && deadline.is_some_and(|deadline| deadline <= now)
     }
 
     pub fn has_readers(&self) -> bool {

@@ -14,7 +14,11 @@ use super::{
     limits::RetentionRule,
     retention::{needs_policy, policy},
 };
-use crate::{log_throttle::LogThrottle, protocol::StreamName};
+use crate::{
+    log_throttle::LogThrottle,
+    protocol::{Lifetime, StreamName},
+    storage::{DUTY_LEASE, Duty},
+};
 
 /// How often due streams are looked for.
 const SWEEP_INTERVAL: Duration = Duration::from_millis(500);
@@ -35,7 +39,8 @@ pub(super) async fn sweep(engine: Weak<Shared>, stopped: CancellationToken) {
         }
         let Some(shared) = engine.upgrade() else { return };
         let engine = Engine { shared };
-        if let Err(error) = engine.expire_due().await
+        engine.touch_followed();
+        if let Err(error) = engine.sweep_if_on_duty().await
             && let Some(suppressed) = failures.allow("sweep")
         {
             tracing::warn!(%error, suppressed, "could not expire streams; will retry");
@@ -46,9 +51,16 @@ pub(super) async fn sweep(engine: Weak<Shared>, stopped: CancellationToken) {
 
 /// Trims every stream that a rule of the configuration may be new to. Runs once, at the start.
 pub(super) async fn apply_rules(engine: Weak<Shared>, rules: Arc<[RetentionRule]>) {
+    if !has_retention_duty(&engine).await {
+        return;
+    }
     for rule in rules.iter() {
         let (prefix, mut after): (Arc<str>, _) = (rule.prefix().into(), None);
         loop {
+            // Keeps the duty.
+            if !has_retention_duty(&engine).await {
+                return;
+            }
             let Some(shared) = engine.upgrade() else { return };
             match (Engine { shared }).apply_rule(&rules, &prefix, after.clone()).await {
                 Ok(Some(last)) => after = Some(last),
@@ -63,7 +75,57 @@ pub(super) async fn apply_rules(engine: Weak<Shared>, rules: Arc<[RetentionRule]
     }
 }
 
+/// Waits until this server has the duty of applying rules, one server at a time. `false`: the engine
+/// is gone.
+async fn has_retention_duty(engine: &Weak<Shared>) -> bool {
+    loop {
+        let Some(shared) = engine.upgrade() else { return false };
+        let stopped = shared.stopped.clone();
+        match (Engine { shared }).has_duty(Duty::Retention).await {
+            Ok(true) => return true,
+            Ok(false) => {}
+            Err(Unavailable::Stopping) => return false,
+            Err(error) => tracing::debug!(%error, "could not take the duty of applying retention rules; will retry"),
+        }
+        tokio::select! {
+            () = tokio::time::sleep(DUTY_LEASE) => {}
+            () = stopped.cancelled() => return false,
+        }
+    }
+}
+
 impl Engine {
+    /// Whether this server does the work that one server does for all.
+    async fn has_duty(&self, duty: Duty) -> Result<bool, Unavailable> {
+        let Some(sharing) = &self.shared.sharing else {
+            return Ok(true);
+        };
+        if !self.shared.storage.blocking() {
+            return Ok(sharing.has_duty(duty)?);
+        }
+        let sharing = Arc::clone(sharing);
+        Ok(self.blocking(move || sharing.has_duty(duty)).await??)
+    }
+
+    async fn sweep_if_on_duty(&self) -> Result<(), Unavailable> {
+        match self.has_duty(Duty::Sweep).await? {
+            true => self.expire_due().await,
+            false => Ok(()),
+        }
+    }
+
+    /// Stores that streams are in use by live readers, which other servers do not see.
+    fn touch_followed(&self) {
+        let Some(sharing) = &self.shared.sharing else { return };
+        let now = self.shared.clock.millis();
+        for stream in sharing.followed() {
+            if matches!(stream.lifetime(), Lifetime::Ttl(_)) {
+                stream.touch(now);
+                self.store_touch(stream);
+            }
+        }
+    }
+
     /// Expires or trims all due streams.
     pub(super) async fn expire_due(&self) -> Result<(), Unavailable> {
         loop {

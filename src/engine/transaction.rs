@@ -9,7 +9,7 @@ use super::{
     ids::Ids,
     judged::{Judged, Partition, Subject},
     staged::Staged,
-    stream::{Gone, Stream},
+    stream::{Gone, Origin, Stream},
     writers::{WriterTables, Writers},
 };
 use crate::{
@@ -29,6 +29,8 @@ pub(super) struct Context<'c> {
     pub(super) cache: &'c StreamCache,
     pub(super) config: &'c super::EngineConfig,
     pub(super) now: Millis,
+    /// That of streams that the batch creates.
+    pub(super) origin: Origin,
 }
 
 /// Streams as the batch leaves them, in the order in which it first touched them.
@@ -179,7 +181,7 @@ impl<'c> Transaction<'c> {
     pub(super) fn stage_new(&mut self, name: &StreamName, record: StreamRecord) -> Slot {
         let tail = record.first();
         let stored = Stored { record, tail, rev: 0 };
-        let stream = Arc::new(Stream::new(name.clone(), stored, self.context.now));
+        let stream = Arc::new(Stream::new(name.clone(), stored, self.context.now, self.context.origin));
         let index = self.push(Staged::created(stream));
         self.created.insert(name.clone(), index);
         self.judge_on(Slot(index));

@@ -113,6 +113,10 @@ pub(super) fn tag(stream: Identity, start: Offset, end: Offset, closed: bool) ->
         tag.push(mark);
         push_hex(&mut tag, number);
     }
+    if let Some(history) = stream.history() {
+        tag.push_str(":h");
+        push_hex(&mut tag, history);
+    }
     tag.push_str(if closed { ":c\"" } else { "\"" });
     tag
 }

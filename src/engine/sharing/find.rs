@@ -1,0 +1,67 @@
+//! Looking up streams of a shared store.
+
+use std::sync::Arc;
+
+use super::{Followed, Sharing};
+use crate::{
+    engine::{
+        Engine,
+        cache::Refreshed,
+        errors::Unavailable,
+        expire::Expire,
+        read_error::ReadError,
+        stream::{Gone, Stream},
+    },
+    protocol::StreamName,
+};
+
+/// How often a lookup is repeated because the stream was replaced meanwhile.
+const MAX_LOOKUPS: usize = 8;
+
+impl Engine {
+    /// See [`Engine::find_fresh`].
+    pub(in crate::engine) async fn find_shared(
+        &self,
+        sharing: &Arc<Sharing>,
+        name: &StreamName,
+    ) -> Result<Option<Arc<Stream>>, Unavailable> {
+        for _ in 0..MAX_LOOKUPS {
+            let stream = match sharing.refresh(name).await? {
+                Refreshed::Found(stream) => stream,
+                Refreshed::Absent => return Ok(None),
+                Refreshed::Outdated => continue,
+            };
+            match stream.gone() {
+                Some(Gone::Deleted | Gone::Outdated) => continue,
+                Some(Gone::SoftDeleted) | None => {}
+            }
+            let now = self.shared.clock.millis();
+            if stream.gone().is_none() && stream.expired(now) {
+                // It has expired once that is stored: until then, another server may store a use.
+                self.submit(Expire { name: name.clone() }).await??;
+                continue;
+            }
+            stream.mark_used(now);
+            return Ok(Some(stream));
+        }
+        Err(Unavailable::Raced)
+    }
+
+    /// A stream whose changes are announced from now on, and with every earlier change.
+    pub(in crate::engine) async fn find_followed(
+        &self,
+        sharing: &Arc<Sharing>,
+        name: &StreamName,
+    ) -> Result<Followed, ReadError> {
+        let mut followed = self.shared.cache.get(name).map(|stream| sharing.follow(stream));
+        for _ in 0..MAX_LOOKUPS {
+            let stream = self.find_readable(name).await?;
+            match followed {
+                Some(followed) if Arc::ptr_eq(followed.stream(), &stream) => return Ok(followed),
+                // What has changed between the read and now was not announced: read again.
+                _ => followed = Some(sharing.follow(stream)),
+            }
+        }
+        Err(Unavailable::Raced.into())
+    }
+}

@@ -1,0 +1,110 @@
+//! A store that has lost acknowledged changes: nothing that was known counts, and no reader gets two
+//! versions of one position without notice.
+
+use super::*;
+
+/// Has the store lose what was committed after `batches`.
+fn lose(shared: &Shared, batches: usize) {
+    shared.lose_all_after(batches);
+    shared.announce_history();
+}
+
+#[tokio::test]
+async fn a_tail_that_went_back_ends_its_live_readers_and_others_go_on() {
+    let (shared, a, b) = servers();
+    let (lost, kept) = (name("lost"), name("kept"));
+    let mut readers = Vec::new();
+    for stream in [&lost, &kept] {
+        a.engine.create(stream, plain()).await.unwrap();
+        append(&a.engine, stream, "1").await.unwrap();
+        readers.push(b.engine.follow(stream, ReadFrom::Beginning).await.unwrap());
+        assert_eq!(seen(readers.last_mut().unwrap()).await, "1");
+    }
+    let before = shared.batches();
+    let tail = append(&a.engine, &lost, "2").await.unwrap().tail;
+    assert_eq!(seen(&mut readers[0]).await, "2");
+    lose(&shared, before);
+    let ended = seen(&mut readers[0]).await;
+    assert!(ended.starts_with("Err(OtherLife"), "{ended}");
+    append(&a.engine, &kept, "3").await.unwrap();
+    assert_eq!(seen(&mut readers[1]).await, "3");
+    // The offset is refused as long as it can be told.
+    let refused = b.engine.read(&lost, ReadFrom::At(tail)).await.err();
+    assert!(matches!(refused, Some(ReadError::OtherLife { .. })), "{refused:?}");
+    assert_eq!(content(&a.engine, &lost).await.unwrap(), "1");
+}
+
+#[tokio::test]
+async fn the_identity_behind_entity_tags_changes_with_the_history() {
+    let (shared, a, b) = servers();
+    let stream = name("s");
+    a.engine.create(&stream, plain()).await.unwrap();
+    let before = shared.batches();
+    append(&a.engine, &stream, "old").await.unwrap();
+    let old = b.engine.read(&stream, ReadFrom::Beginning).await.unwrap();
+    let (identity, end) = (old.identity(), old.end);
+    shared.lose_all_after(before);
+    // Nobody has been told yet.
+    append(&a.engine, &stream, "new").await.unwrap();
+    let new = b.engine.read(&stream, ReadFrom::Beginning).await.unwrap();
+    assert_eq!(new.end, end);
+    assert_ne!(new.identity(), identity);
+    assert_eq!(content(&b.engine, &stream).await.unwrap(), "new");
+    // All servers agree, also those that start later.
+    for server in [&a, &Server::new(&shared, unlimited())] {
+        let read = server.engine.read(&stream, ReadFrom::Beginning).await.unwrap();
+        assert_eq!(read.identity(), new.identity());
+    }
+}
+
+#[tokio::test]
+async fn a_write_that_was_judged_in_the_lost_history_is_not_made() {
+    let (shared, a, b) = servers();
+    let stream = name("s");
+    a.engine.create(&stream, plain()).await.unwrap();
+    append(&b.engine, &stream, "1").await.unwrap();
+    let before = shared.batches();
+    assert!(!a.engine.append(&stream, produced(0)).await.unwrap().duplicate);
+    let (store, batches) = (Arc::clone(&shared), before);
+    a.between(async move { store.lose_all_after(batches) });
+    let unknown = a.engine.append(&stream, produced(1)).await;
+    assert!(
+        matches!(unknown, Err(AppendError::Unavailable(Unavailable::Unknown(_)))),
+        "{unknown:?}"
+    );
+    // The producer is where the new history has it.
+    let gap = a.engine.append(&stream, produced(1)).await;
+    assert!(matches!(gap, Err(AppendError::SeqGap { expected: 0, .. })), "{gap:?}");
+    a.engine.append(&stream, produced(0)).await.unwrap();
+    assert_eq!(stored(&shared, &stream).await.unwrap(), "10");
+}
+
+#[tokio::test]
+async fn a_record_of_the_lost_history_is_not_mistaken_for_one_with_its_revision() {
+    let (shared, a, b) = servers();
+    let stream = name("s");
+    a.engine.create(&stream, plain()).await.unwrap();
+    append(&a.engine, &stream, "1").await.unwrap();
+    let before = shared.batches();
+    // In the lost history the stream is closed, with its second revision.
+    a.engine.append(&stream, closing("2")).await.unwrap();
+    lose(&shared, before);
+    // In the new one its second revision has a fork instead.
+    b.engine.create(&name("f"), fork_of(&stream)).await.unwrap();
+    append(&a.engine, &stream, "3").await.unwrap();
+    assert_eq!(stored(&shared, &stream).await.unwrap(), "13");
+}
+
+#[tokio::test]
+async fn a_stream_whose_creation_was_lost_is_gone() {
+    let (shared, a, b) = servers();
+    let stream = name("s");
+    let before = shared.batches();
+    a.engine.create(&stream, plain()).await.unwrap();
+    let mut reader = b.engine.follow(&stream, ReadFrom::Now).await.unwrap();
+    lose(&shared, before);
+    assert_eq!(seen(&mut reader).await, "Ok(Gone { softly: false })");
+    assert!(b.engine.create(&stream, plain()).await.unwrap().new);
+    append(&a.engine, &stream, "x").await.unwrap();
+    assert_eq!(content(&b.engine, &stream).await.unwrap(), "x");
+}
