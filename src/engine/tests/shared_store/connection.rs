@@ -45,9 +45,9 @@ impl Connection {
     }
 
     fn feed(&self) -> Arc<dyn Feed> {
-        let feeds = self.shared.feeds.lock();
-        let own = feeds.iter().find(|(inbox, _)| inbox.number == self.number);
-        own.and_then(|(_, feed)| feed.upgrade()).unwrap()
+        let receivers = self.shared.receivers.lock();
+        let own = receivers.iter().find(|receiver| receiver.inbox.number == self.number);
+        own.and_then(|own| own.feed.upgrade()).unwrap()
     }
 
     fn check(&self) -> Result<(), StorageError> {
@@ -83,8 +83,8 @@ impl Connection {
         });
         let changed: Vec<Changed> = changed.collect();
         drop(streams);
-        let feeds = self.shared.feeds.lock().clone();
-        for (inbox, feed) in feeds {
+        let receivers = self.shared.receivers.lock().clone();
+        for Receiver { inbox, feed } in receivers {
             if inbox.is_held.load(SeqCst) {
                 inbox.news.lock().push_back((self.number, changed.clone()));
             } else if let Some(feed) = feed.upgrade() {
@@ -200,7 +200,8 @@ impl SharedStore for Connection {
     }
 
     fn follow(&self, feed: Weak<dyn Feed>) {
-        self.shared.feeds.lock().push((Arc::clone(&self.inbox), feed));
+        let inbox = Arc::clone(&self.inbox);
+        self.shared.receivers.lock().push(Receiver { inbox, feed });
     }
 
     fn take_duty(&self, duty: Duty) -> Result<bool, StorageError> {

@@ -37,7 +37,7 @@ pub(super) struct Shared {
     pub(super) clock: Clock,
     /// The server that has each duty.
     pub(super) duties: Mutex<HashMap<Duty, usize>>,
-    feeds: Mutex<Vec<(Arc<Inbox>, Weak<dyn Feed>)>>,
+    receivers: Mutex<Vec<Receiver>>,
     connected: AtomicUsize,
 }
 
@@ -69,6 +69,13 @@ pub(super) struct Connection {
     inbox: Arc<Inbox>,
 }
 
+/// A server that is told of changes.
+#[derive(Clone)]
+struct Receiver {
+    inbox: Arc<Inbox>,
+    feed: Weak<dyn Feed>,
+}
+
 /// News on their way to one server.
 struct Inbox {
     number: usize,
@@ -85,7 +92,7 @@ impl Shared {
             history: AtomicU64::new(1),
             clock: Clock::manual(NOW),
             duties: Mutex::default(),
-            feeds: Mutex::default(),
+            receivers: Mutex::default(),
             connected: AtomicUsize::new(0),
         })
     }
@@ -147,11 +154,9 @@ impl Shared {
 
     /// Tells every server that the history has changed.
     pub(super) fn announce_history(&self) {
-        let feeds = self.feeds.lock().clone();
-        feeds
-            .iter()
-            .filter_map(|(_, feed)| feed.upgrade())
-            .for_each(|feed| feed.restored());
+        let receivers = self.receivers.lock().clone();
+        let feeds = receivers.iter().filter_map(|receiver| receiver.feed.upgrade());
+        feeds.for_each(|feed| feed.restored());
     }
 
     fn apply(&self, batch: Vec<Change>) -> Result<(), CommitError> {
