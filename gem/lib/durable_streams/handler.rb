@@ -1,5 +1,6 @@
 # frozen_string_literal: true
 
+require "action_controller/metal/strong_parameters"
 require "active_support/rescuable"
 
 module DurableStreams
@@ -9,7 +10,8 @@ module DurableStreams
   #     subscribes_to Room, :messages
   #
   #     def process(event)
-  #       record.messages.create_with(body: event.dig("value", "body")).find_or_create_by!(uuid: event["key"])
+  #       message = params.permit(:key, value: [ :body ])
+  #       record.messages.create_with(body: message.dig(:value, :body)).find_or_create_by!(uuid: message[:key])
   #     end
   #   end
   #
@@ -19,7 +21,7 @@ module DurableStreams
   # than its lease can be extended.
   #
   # An event is anything that can be written in JSON. Those of browsers are input like
-  # the parameters of a request: check them before you use them.
+  # the parameters of a request: #params has them in that form.
   #
   # If #process raises, the error is reported, the events are processed again later,
   # and later events of the stream wait. Handle errors that a repetition does not cure
@@ -93,17 +95,26 @@ module DurableStreams
     # again.
     def process_batch(events)
       events.each do |event|
-        @event = event
+        @event, @params = event, nil
         rescuing { process(event) }
       end
     ensure
-      @event = nil
+      @event = @params = nil
     end
 
-    # The record of the stream: for <tt>subscribes_to Room, :messages</tt> the room.
-    # Raises ActiveRecord::RecordNotFound if it has been deleted.
-    def record
-      @record ||= self.class.subscription.pattern.locate(stream)
+    # The record in the name of the stream: for <tt>subscribes_to Room, :messages</tt>
+    # the room. With several models, <tt>record(User)</tt> is that of another than the
+    # first. Raises ActiveRecord::RecordNotFound if it has been deleted.
+    #
+    # Your app has signed the name, so a browser cannot choose the record.
+    def record(model = nil)
+      @records ||= {}
+      @records[model] ||= self.class.subscription.pattern.locate(stream, model)
+    end
+
+    # The event as parameters, which are empty if it is no JSON object.
+    def params
+      @params ||= ActionController::Parameters.new(event.is_a?(Hash) ? event : {})
     end
 
     def perform(events) # :nodoc:

@@ -83,6 +83,30 @@ class HandlerTest < ActiveSupport::TestCase
     assert_raises(ArgumentError) { PostNotesHandler.new("gid://dummy/Account/1/notes").record }
   end
 
+  test "the records of a stream with several models" do
+    handler = Class.new(DurableStreams::Handler) { subscribes_to Post, :inbox, Account }.new("gid://dummy/Post/#{@post.id}/inbox/gid://dummy/Account/#{(account = Account.create!).id}")
+    assert_equal [ @post, @post, account ], [ handler.record, handler.record(Post), handler.record(Account) ]
+    assert_match "have no Room", assert_raises(ArgumentError) { handler.record(Room) }.message
+  end
+
+  test "an event as parameters" do
+    handler = Class.new(DurableStreams::Handler) do
+      subscribes_to "a"
+      class_attribute :seen, default: []
+      def process(_) = seen << params.permit(:key, value: [ :body ]).to_h
+    end
+    deliver_stream_events handler, [ { key: "1", value: { body: "a", admin: true } }, { key: { a: 1 }, value: 1 }, 1, [ 1 ], nil, "x" ], stream: "a"
+
+    assert_equal [ { "key" => "1", "value" => { "body" => "a" } }, {}, {}, {}, {}, {} ], handler.seen
+  end
+
+  test "names have two slashes after gid: whatever the server sends" do
+    {
+      "gid:/dummy/Post/1" => "gid://dummy/Post/1", "gid://dummy/Post/1" => "gid://dummy/Post/1", "a/gid:/b/gid:/c" => "a/gid://b/gid://c",
+      "notgid:/a" => "notgid:/a", "a/b" => "a/b"
+    }.each { |sent, name| assert_equal name, DurableStreams::Rails::StreamName.restore(sent) }
+  end
+
   test "patterns" do
     {
       [ Post, :notes ] => "gid://dummy/Post/*/notes", [ Post ] => "gid://dummy/Post/*", [ "presence/**" ] => "presence/**",

@@ -34,6 +34,13 @@ class SubscriptionTest < StubServerTestCase
     assert_equal 'webhook.url is "https://app.example.com/durable_streams/webhook" on the server and "https://new.example.com/durable_streams/webhook" in PostNotesHandler', error.message
   end
 
+  test "slashes that the server has merged are no difference" do
+    PostNotesHandler.subscription.sync
+    @existing["pattern"] = "gid:/dummy/Post/*/notes"
+    configure webhook_url: "https://new.example.com/"
+    assert_no_match "pattern", assert_raises(DurableStreams::SubscriptionConflict) { PostNotesHandler.subscription.sync }.message
+  end
+
   test "a conflict can be replaced" do
     PostNotesHandler.subscription.sync
     configure webhook_url: "https://new.example.com/durable_streams/webhook"
@@ -59,6 +66,7 @@ class SubscriptionTest < StubServerTestCase
     assert_equal 7, claim.(200, { wake_id: "w_1", generation: 7, token: "t", streams: [] }).generation
     assert_nil claim.(409, { error: { code: "ALREADY_CLAIMED", current_holder: "x", generation: 7 } })
     assert_nil claim.(409, { error: { code: "NO_PENDING_WORK" } })
+    assert_nil claim.(409, { error: { code: "PAUSED" } })
     assert_nil claim.(409, { type: "urn:durable-streams:problem:no-pending-work" })
     assert_nil claim.(204, nil)
     assert_raises(DurableStreams::Conflict) { claim.(409, { error: { code: "OTHER" } }) }

@@ -42,7 +42,7 @@ module DurableStreams
             page.events.each_slice(@subscription.batch_size) do |events|
               raise Stopped if @stopping.call
               @lease.verify
-              @subscription.handler.perform(stream.path, events)
+              @subscription.handler.perform(stream.name, events)
             end
             report_skipped(stream, page) if page.skipped.positive?
             @lease.processed(stream, page.offset)

@@ -37,6 +37,12 @@ module DurableStreams
           name.b.gsub(/[^A-Za-z0-9\-._~\/:]/n) { |byte| format("%%%02X", byte.ord) }
         end
 
+        # The name in the form of #from. The server compares names without regard to
+        # repeated slashes, which proxies merge.
+        def restore(name) # :nodoc:
+          name.gsub(/(?<=\Agid:|\/gid:)\/(?!\/)/, "//")
+        end
+
         # The name of the streamables, without the prefix.
         def join(streamables) # :nodoc:
           case streamables

@@ -19,14 +19,23 @@ module DurableStreams
         @to_s ||= StreamName.verify([ prefix, *@streamables.map { |streamable| part(streamable) } ].compact.join("/"))
       end
 
+      # Whether the server regards both patterns as the same one.
+      def same?(pattern)
+        to_s.squeeze("/") == pattern.to_s.squeeze("/")
+      end
+
       def match?(name)
         regexp.match?("/#{name}")
       end
 
-      # The record in the name of a stream, of the first model in the pattern.
-      def locate(name)
-        model = @streamables.find { |streamable| model?(streamable) } ||
-          raise(ArgumentError, "the streams #{self} have no record: subscribes_to names no model")
+      # The record in the name of a stream: of the model, or of the first one in the
+      # pattern.
+      def locate(name, model = nil)
+        models = @streamables.select { |streamable| model?(streamable) }
+        raise ArgumentError, "the streams #{self} have no record: subscribes_to names no model" if models.empty?
+        raise ArgumentError, "the streams #{self} have no #{model.name}: subscribes_to does not name it" unless model.nil? || models.include?(model)
+
+        model ||= models.first
         gid = name[/#{Regexp.escape(gid_prefix(model))}\/#{([ "[^/]+" ] * key_size(model)).join("/")}/] ||
           raise(ArgumentError, "#{name} is not one of the streams #{self}")
         GlobalID::Locator.locate(gid, only: model)

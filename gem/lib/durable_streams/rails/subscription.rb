@@ -28,7 +28,7 @@ module DurableStreams
 
         private
           def loaded
-            Handler.descendants.select(&:subscribed?).map(&:subscription)
+            Handler.descendants.select { |handler| handler.name && handler.subscribed? }.map(&:subscription)
           end
       end
 
@@ -116,7 +116,7 @@ module DurableStreams
           paths = [ %w[ type ], %w[ pattern ], %w[ webhook url ], %w[ wake_stream ], %w[ lease_ttl_ms ], %w[ description ] ]
           paths.filter_map do |path|
             there, here = existing.dig(*path).presence, declared.dig(*path).presence
-            "#{path.join(".")} is #{there.inspect} on the server and #{here.inspect} in #{handler.name}" unless there == here
+            "#{path.join(".")} is #{there.inspect} on the server and #{here.inspect} in #{handler.name}" unless there == here || (path == %w[ pattern ] && pattern.same?(there))
           end.join(", ")
         end
     end

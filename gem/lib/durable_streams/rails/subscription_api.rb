@@ -27,11 +27,13 @@ module DurableStreams
         failed(@transport.control(Net::HTTP::Delete, path(id)), id, accept: [ 404 ])
       end
 
-      # Returns a Wake, or nil if the subscription has nothing to do or another worker
-      # holds it.
+      NOTHING_TO_CLAIM = %w[ already-claimed no-pending-work paused ].freeze
+
+      # Returns a Wake, or nil if the subscription has nothing to do, is paused or held by
+      # another worker.
       def claim(id, worker:)
         response = @transport.control(Net::HTTP::Post, path(id, "claim"), body: { worker: worker })
-        return if response.code == "204" || [ "already-claimed", "no-pending-work" ].include?(code_of(response))
+        return if response.code == "204" || NOTHING_TO_CLAIM.include?(code_of(response))
 
         failed(response, id)
         claimed = JSON.parse(response.body)

@@ -6,7 +6,11 @@ module DurableStreams
     # token that moves its cursors. From a webhook's body, or the response to a claim.
     class Wake
       # A stream with events after +acked_offset+, the last one that was processed.
-      Stream = Struct.new(:path, :acked_offset, :tail_offset)
+      Stream = Struct.new(:path, :acked_offset, :tail_offset) do
+        def name
+          StreamName.restore(path)
+        end
+      end
 
       attr_reader :subscription_id, :id, :generation
 
