@@ -15,18 +15,13 @@ class PumaTest < RealServerTestCase
 
   setup do
     start_server
-    @directory = Dir.mktmpdir("durable-streams-puma")
-    @port = TCPServer.open("127.0.0.1", 0) { |server| server.addr[1] }
-    start_puma
+    @app = DummyApp.new(@server, signing_key: DurableStreams.config.signing_key, env: { "DUMMY_PAGE_RETRY_INTERVAL" => "1" })
+    @app.create_database
+    @app.spawn_puma(CONFIG)
+    eventually { @app.up? }
   end
 
-  teardown do
-    if @puma
-      Process.kill :TERM, @puma
-      Process.wait @puma
-    end
-    FileUtils.rm_rf @directory if @directory
-  end
+  teardown { @app&.delete }
 
   test "threads of all processes broadcast each change once" do
     answers = at_once(60) { |at| post("/posts/1/comments?body=#{at}") }
@@ -53,30 +48,12 @@ class PumaTest < RealServerTestCase
   end
 
   private
-    def start_puma
-      key = DurableStreams.config.signing_key
-      env = {
-        "RAILS_ENV" => "development", "DUMMY_STORAGE" => @directory, "DUMMY_SIGNING_KEY" => key.to_pem, "DUMMY_PAGE_RETRY_INTERVAL" => "1",
-        "DUMMY_CLIENT_URL" => @server.public_url, "DUMMY_SERVER_URL" => @server.internal_url
-      }
-      File.write File.join(@directory, "puma.rb"), CONFIG
-      schema = %(ActiveRecord::Schema.verbose = false; load Rails.root.join("db/schema.rb"); Post.create!(title: "Post"))
-      assert system(env, RbConfig.ruby, "bin/rails", "runner", schema, chdir: Rails.root.to_s)
-      @puma = Process.spawn(env, "puma", "-C", File.join(@directory, "puma.rb"), "-b", "tcp://127.0.0.1:#{@port}",
-        chdir: Rails.root.to_s, out: File.join(@directory, "log"), err: [ :child, :out ])
-      eventually { request(Net::HTTP::Get, "/up").code == "200" }
-    end
-
     def get(path)
-      JSON.parse(request(Net::HTTP::Get, path).body)
+      JSON.parse(@app.request(Net::HTTP::Get, path).body)
     end
 
     def post(path)
-      JSON.parse(request(Net::HTTP::Post, path).body)
-    end
-
-    def request(verb, path)
-      Net::HTTP.start("127.0.0.1", @port) { |http| http.request(verb.new(path)) }
+      JSON.parse(@app.request(Net::HTTP::Post, path).body)
     end
 
     def at_once(count, &block)
@@ -103,6 +80,6 @@ class PumaTest < RealServerTestCase
       ensure
         sleep 0.05
       end
-      flunk File.read(File.join(@directory, "log"))
+      flunk @app.log
     end
 end

@@ -37,7 +37,7 @@ ActiveRecord::Schema[7.2].define(version: 1) do
   create_table :received_events, force: true do |t|
     t.string :handler, :stream, :key
     t.integer :process
-    t.timestamps
+    t.float :started_at, :ended_at
   end
 
   create_table :stream_logs, force: true do |t|

@@ -4,7 +4,7 @@
 class DeskHandler < DurableStreams::Handler
   subscribes_to "desks/*", via: :worker, lease: 3, batch_size: 5
 
-  def process(event)
-    ReceivedEvent.create!(handler: self.class.name, stream: stream, key: event["key"], process: Process.pid)
+  def process_batch(events)
+    ReceivedEvent.record(self, events) { sleep rand * 0.02 } # The work.
   end
 end

@@ -5,6 +5,7 @@ class PostNotesHandler < DurableStreams::Handler
   subscribes_to Post, :notes, lease: 3, batch_size: 2
 
   def process(event)
-    ReceivedEvent.create!(handler: self.class.name, stream: stream, key: event["key"], process: Process.pid)
+    raise "this event fails" if event["type"] == "failing" && ENV["DUMMY_FAILS"]
+    ReceivedEvent.record(self, [ event ])
   end
 end

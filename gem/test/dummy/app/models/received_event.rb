@@ -1,5 +1,14 @@
 # frozen_string_literal: true
 
-# What the handlers have processed.
+# What the handlers have processed, and when, in seconds of the machine's uptime.
 class ReceivedEvent < ApplicationRecord
+  def self.record(handler, events)
+    started_at = uptime
+    yield if block_given?
+    insert_all!(events.map { |event| { handler: handler.class.name, stream: handler.stream, key: event["key"], process: Process.pid, started_at: started_at, ended_at: uptime } })
+  end
+
+  def self.uptime
+    Process.clock_gettime(Process::CLOCK_MONOTONIC)
+  end
 end
