@@ -41,23 +41,28 @@ module DurableStreams
 
       consumers = @consumers.each_value.map { |consumer| thread(consumer.id) { consumer.run } }
       follower = thread("wakes") { follow }
-      @stop.pop
+      error = @stop.pop
       follower.kill
       stop_consumers(consumers)
+      raise error if error.is_a?(Exception)
     end
 
     # Stops the worker: handlers finish their batches, and claims are given back. May be
     # called in a signal handler.
     def stop
-      @stop << true
+      @stop << :stop
     end
 
     private
-      def thread(name, &block)
-        Thread.new(&block).tap do |thread|
-          thread.name = "durable_streams #{name}"
-          thread.report_on_exception = true
+      # An error that a thread does not expect ends the worker, so that whoever runs it
+      # starts another one.
+      def thread(name)
+        thread = Thread.new do
+          yield
+        rescue Exception => error
+          @stop << error
         end
+        thread.tap { thread.name = "durable_streams #{name}" }
       end
 
       # Creates the subscriptions, and waits for a server that is not up yet. Returns

@@ -128,6 +128,13 @@ class WorkerTest < StubServerTestCase
     assert_empty @subscription.cursors
   end
 
+  test "an error that a thread does not expect ends the worker" do
+    SlowHandler.before = ->(*) { raise SecurityError, "unexpected" }
+    @server.answer("/v1/streams/__ds/subscriptions/slow") { [ 201, {}, "{}" ] }
+    error = assert_raises(SecurityError) { DurableStreams::Worker.new([ SlowHandler.subscription ]).run }
+    assert_equal "unexpected", error.message
+  end
+
   test "a worker waits for a server that is not up yet, and can be stopped meanwhile" do
     @server.stop
     @server.close_connections

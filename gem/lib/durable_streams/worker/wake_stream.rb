@@ -36,12 +36,9 @@ module DurableStreams
           end
         rescue StreamNotFound, StreamGone
           @pause.call(@backoff.next)
-        rescue ConnectionError => error
-          log(error)
-          @pause.call(@backoff.next)
         rescue Error => error
-          ::Rails.error.report(error, handled: true, source: "durable_streams")
-          log(error)
+          ::Rails.error.report(error, handled: true, source: "durable_streams") unless error.is_a?(ConnectionError)
+          ::Rails.logger&.warn("  DurableStreams #{error.message}")
           @pause.call(@backoff.next)
         end
 
