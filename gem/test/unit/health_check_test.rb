@@ -74,6 +74,24 @@ class HealthCheckTest < StubServerTestCase
     assert_equal [ "server.toml is TOML, which this task does not compare: run bin/durable-streams check" ], checkup.notes
   end
 
+  test "subscriptions are compared" do
+    configure webhook_url: "https://app.example.com/durable_streams/webhook"
+    @subscription = PostNotesHandler.subscription
+    existing = @subscription.configuration.deep_stringify_keys
+    answer = nil
+    @server.answer("/v1/streams/__ds/subscriptions/dummy-post-notes") { answer ? [ 200, {}, answer.to_json ] : [ 404 ] }
+
+    assert_equal [ "PostNotesHandler has no subscription on the server: bin/rails durable_streams:subscriptions:sync creates it" ], problems
+    answer = existing.merge("status" => "active")
+    assert_empty problems
+    answer = existing.merge("lease_ttl_ms" => 1000)
+    assert_equal [ "the subscription dummy-post-notes differs: lease_ttl_ms is 1000 on the server and 3000 in PostNotesHandler" ], problems
+    answer = existing.merge("status" => "failed")
+    assert_equal [ "the server cannot deliver to https://app.example.com/durable_streams/webhook for PostNotesHandler; its log says why" ], problems
+    configure webhook_url: nil
+    assert_match "webhook_url is not set", problems.sole
+  end
+
   private
     def section(overrides = {})
       { "port" => @server.port, "auth" => auth }.merge(overrides)
@@ -91,7 +109,7 @@ class HealthCheckTest < StubServerTestCase
     end
 
     def check(env)
-      DurableStreams::Rails::HealthCheck.new(App.new(@root), env: env)
+      DurableStreams::Rails::HealthCheck.new(App.new(@root), env: env, subscriptions: [ @subscription ].compact)
     end
 
     def write(path, content)

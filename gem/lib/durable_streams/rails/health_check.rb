@@ -5,8 +5,8 @@ require "uri"
 
 module DurableStreams
   module Rails
-    # Compares the app with its server: addresses, keys, issuer and audience. Implements
-    # <tt>bin/rails durable_streams:check</tt>.
+    # Compares the app with its server: addresses, keys, issuer, audience and
+    # subscriptions. Implements <tt>bin/rails durable_streams:check</tt>.
     class HealthCheck
       # The file that bin/durable-streams reads.
       DEFAULT_CONFIG = "config/durable_streams.yml"
@@ -19,9 +19,10 @@ module DurableStreams
       # One sentence for each comparison that was not possible.
       attr_reader :notes
 
-      def initialize(app, env: ENV)
+      def initialize(app, env: ENV, subscriptions: Subscription.all)
         @app = app
         @env = env
+        @subscriptions = subscriptions
         @notes = []
       end
 
@@ -29,7 +30,7 @@ module DurableStreams
       def problems
         @problems = []
         compare if read_server_config
-        try_server if signing_key
+        try_server && check_subscriptions if signing_key
         @problems.uniq
       end
 
@@ -165,8 +166,24 @@ module DurableStreams
 
         def try_server
           DurableStreams.stream_metadata("durable_streams", "check")
+          true
         rescue Error => error
           problem error.message
+        end
+
+        def check_subscriptions
+          @subscriptions.each { |subscription| check_subscription(subscription, SubscriptionApi.new.find(subscription.id)) }
+        rescue Error => error
+          problem error.message
+        end
+
+        def check_subscription(subscription, existing)
+          return problem("#{subscription.handler.name} has no subscription on the server: bin/rails durable_streams:subscriptions:sync creates it") if existing.nil?
+
+          differences = subscription.differences(existing)
+          problem "the subscription #{subscription.id} differs: #{differences}" if differences.present?
+          problem "the server cannot deliver to #{existing.dig("webhook", "url")} for #{subscription.handler.name}; its log says why" if existing["status"] == "failed"
+          @notes << "the subscription #{subscription.id} is paused" if existing["paused"]
         end
     end
   end

@@ -58,7 +58,7 @@ module DurableStreams
         create_wake_stream unless webhook?
         api.create(id, configuration) ? :created : :unchanged
       rescue Conflict => error
-        raise SubscriptionConflict, differences(api).presence || error.message
+        raise SubscriptionConflict, differences(api.find(id) || {}).presence || error.message
       end
 
       # Deletes the subscription and creates it as declared. Its new cursors are at the
@@ -67,6 +67,19 @@ module DurableStreams
         api.delete(id)
         sync(api)
         :replaced
+      end
+
+      # Returns a sentence for each part of the configuration that is another one on the
+      # server.
+      def differences(existing) # :nodoc:
+        declared = configuration.deep_stringify_keys
+        paths = [ %w[ type ], %w[ pattern ], %w[ webhook url ], %w[ wake_stream ], %w[ lease_ttl_ms ], %w[ description ] ]
+        paths.filter_map do |path|
+          there, here = existing.dig(*path).presence, declared.dig(*path).presence
+          unless there == here || (path == %w[ pattern ] && pattern.same?(there))
+            "#{path.join(".")} is #{there.inspect} on the server and #{here.inspect} in #{handler.name}"
+          end
+        end.join(", ")
       end
 
       private
@@ -107,17 +120,6 @@ module DurableStreams
 
         def create_wake_stream
           DurableStreams.provisioner.create_stream(wake_stream)
-        end
-
-        # One sentence for each member that differs.
-        def differences(api)
-          existing = api.find(id) || {}
-          declared = configuration.deep_stringify_keys
-          paths = [ %w[ type ], %w[ pattern ], %w[ webhook url ], %w[ wake_stream ], %w[ lease_ttl_ms ], %w[ description ] ]
-          paths.filter_map do |path|
-            there, here = existing.dig(*path).presence, declared.dig(*path).presence
-            "#{path.join(".")} is #{there.inspect} on the server and #{here.inspect} in #{handler.name}" unless there == here || (path == %w[ pattern ] && pattern.same?(there))
-          end.join(", ")
         end
     end
   end
