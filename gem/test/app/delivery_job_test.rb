@@ -22,7 +22,6 @@ class DeliveryJobTest < StubServerTestCase
   end
 
   setup do
-    @reports = []
     RecordingHandler.seen, RecordingHandler.before = [], nil
     append "notes/a", 1, 2, 3
     append "notes/b", 4
@@ -66,6 +65,7 @@ class DeliveryJobTest < StubServerTestCase
     errors = capture_reports { 5.times { perform_enqueued_jobs } }
 
     assert_equal [ "oops" ], errors.map(&:message).uniq
+    assert_equal [ "notes/a", "notes/b" ], @contexts.pluck(:stream).uniq.sort
     assert_empty @subscription.cursors
     assert_equal 1, @subscription.generation, "the lease ends by itself"
     assert_no_enqueued_jobs
@@ -181,10 +181,11 @@ class DeliveryJobTest < StubServerTestCase
     end
 
     def capture_reports
-      subscriber = Class.new { attr_reader :errors; def initialize = @errors = []; def report(error, **) = @errors << error }.new
+      subscriber = Class.new { def reports = @reports ||= []; def report(error, context:, **) = reports << [ error, context ] }.new
       Rails.error.subscribe(subscriber)
       yield
-      subscriber.errors
+      errors, @contexts = subscriber.reports.transpose
+      errors.to_a
     ensure
       Rails.error.unsubscribe(subscriber)
     end

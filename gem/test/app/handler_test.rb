@@ -135,6 +135,11 @@ class HandlerTest < ActiveSupport::TestCase
     { "acme" => "acme/gid://dummy/Post/*/notes", -> { "acme" } => "**/gid://dummy/Post/*/notes" }.each do |prefix, pattern|
       with_setting(:stream_prefix, prefix) { assert_equal pattern, DurableStreams::Rails::StreamPattern.new([ Post, :notes ]).to_s }
     end
+    with_setting(:stream_prefix, -> { "acme" }) do
+      deliver_stream_events Everything, [ 1 ], stream: @post
+      deliver_stream_events PostNotesHandler, [ { key: "prefixed" } ], stream: [ @post, :notes ]
+    end
+    assert_equal "acme/gid://dummy/Post/#{@post.id}/notes", ReceivedEvent.find_by!(key: "prefixed").stream
     with_setting(:stream_name_format, :gid_param) do
       assert_match "stream_name_format = :gid", assert_raises(DurableStreams::ConfigurationError) { DurableStreams::Rails::StreamPattern.new([ Post ]).to_s }.message
     end

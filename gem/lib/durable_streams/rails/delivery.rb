@@ -21,7 +21,7 @@ module DurableStreams
           rescue Fenced, Stopped, ConnectionError
             raise
           rescue *BroadcastFailure::RESCUED => error
-            errors << error
+            errors << [ error, stream.name ]
           end
           @lease.acknowledge if errors.any?
         end
@@ -31,8 +31,10 @@ module DurableStreams
       private
         # The job or the worker reports the first.
         def raise_first(errors)
-          errors.drop(1).each { |error| ::Rails.error.report(error, handled: true, source: "durable_streams") }
-          raise errors.first
+          (first, name), *others = errors
+          others.each { |error, other| ::Rails.error.report(error, handled: true, context: { stream: other }, source: "durable_streams") }
+          ::Rails.error.set_context(stream: name)
+          raise first
         end
 
         def process(stream)
@@ -46,8 +48,8 @@ module DurableStreams
             end
             report_skipped(stream, page) if page.skipped.positive?
             @lease.processed(stream, page.offset)
+            break if page.up_to_date || page.offset == offset || page.offset >= stream.tail_offset
             offset = page.offset
-            break if page.up_to_date || offset >= stream.tail_offset
           end
         end
 

@@ -14,9 +14,9 @@ module DurableStreams
         @streamables = streamables
       end
 
-      # Known only once the app is initialized, because Global IDs contain its name.
+      # Depends on the settings, and on the name of the app, which Global IDs contain.
       def to_s
-        @to_s ||= StreamName.verify([ prefix, *@streamables.map { |streamable| part(streamable) } ].compact.join("/"))
+        StreamName.verify([ prefix, *@streamables.map { |streamable| part(streamable) } ].compact.join("/"))
       end
 
       # Whether the server regards both patterns as the same one.
@@ -71,7 +71,7 @@ module DurableStreams
         end
 
         def regexp
-          @regexp ||= Regexp.new("\\A#{to_s.split("/", -1).map { |segment| segment_regexp(segment) }.join}\\z")
+          Regexp.new("\\A#{to_s.split("/", -1).map { |segment| segment_regexp(segment) }.join}\\z")
         end
 
         def segment_regexp(segment)

@@ -34,7 +34,7 @@ module DurableStreams
       # keys can be fetched.
       def find(kid)
         refresh unless fresh? && @keys.key?(kid)
-        keys = usable_keys || raise(@error || ConnectionError.new("the webhook keys of #{DurableStreams.server_url} are not known yet"))
+        keys = usable_keys || raise(ConnectionError, @failure || "the webhook keys of #{DurableStreams.server_url} are not known yet")
         keys[kid] || raise(UnknownKey, "the server does not publish the key #{kid}")
       end
 
@@ -71,9 +71,9 @@ module DurableStreams
           raise ConnectionError, "the webhook keys of #{DurableStreams.server_url} cannot be fetched: the server answered #{response.code}" unless response.code == "200"
 
           @fresh_until = Rails::MonotonicClock.now + max_age(response)
-          @keys, @error = parse(response.body.to_s), nil
+          @keys, @failure = parse(response.body.to_s), nil
         rescue Error => error
-          @error = error
+          @failure = error.message
         end
 
         def max_age(response)
