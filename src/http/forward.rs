@@ -1,12 +1,13 @@
 //! Requests that reach a server after it has handed its store over: the next holder answers them.
 
 use axum::body::Body;
+use futures_util::StreamExt as _;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, Uri, Version, header, request::Parts};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use tokio::io::AsyncWriteExt as _;
 
-use super::{App, Problem, phase::Place};
+use super::{App, Problem, phase::Place, query::ReadQuery};
 use crate::{
     handover::{self, Client, Opening, Tls},
     listener::{ListenerKind, PeerAddr, TlsInfo},
@@ -133,7 +134,31 @@ pub(super) async fn forward(app: &App, parts: &Parts, body: Body) -> Result<Resp
     if !app.phase().is_leaving() || app.phase().place().await != Place::Successor {
         return Err(Problem::starting());
     }
-    send(app, Head::of(parts), body).await
+    let answer = send(app, Head::of(parts), body);
+    if is_live_read(parts) {
+        until_leaving(app, answer).await
+    } else {
+        answer.await
+    }
+}
+
+fn is_live_read(parts: &Parts) -> bool {
+    let query = || ReadQuery::parse(parts.uri.query());
+    parts.method == Method::GET && query().is_ok_and(|query| query.live.is_some())
+}
+
+/// Ends a live read when it is its turn to leave a stopping server.
+async fn until_leaving(
+    app: &App,
+    answer: impl Future<Output = Result<Response<Body>, Problem>>,
+) -> Result<Response<Body>, Problem> {
+    let app = app.clone();
+    let mut leave = Box::pin(async move { app.turn_to_leave().await });
+    let response = tokio::select! {
+        answer = answer => answer?,
+        () = leave.as_mut() => return Err(Problem::new(&problems::STOPPING, "the server is stopping; try again")),
+    };
+    Ok(response.map(|body| Body::from_stream(body.into_data_stream().take_until(leave))))
 }
 
 async fn send(app: &App, head: Head, body: Body) -> Result<Response<Body>, Problem> {

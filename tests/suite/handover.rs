@@ -231,6 +231,29 @@ fn a_third_server_serves_the_clients_of_the_first() {
 }
 
 #[test]
+fn live_reads_that_began_at_a_former_holder_end_when_it_stops() {
+    let setup = on_disk("acid");
+    let first = setup.start();
+    let offset = first.text_stream("s", "a");
+    let second = setup.launch();
+    assert_eq!(second.content("s"), "a");
+    first.log.wait_for("handed the data directory over");
+    let mut reader = first.sse("s", "-1");
+    assert_eq!(reader.data(), "a");
+    let mut poll = first.get(&format!("s?live=long-poll&offset={offset}")).open();
+    until("both to read", || {
+        ["sse", "long-poll"]
+            .iter()
+            .all(|mode| second.metric(&format!("ds_live_readers{{mode=\"{mode}\"}}")) == 1.0)
+    });
+    let log = first.log.clone();
+    first.stop();
+    assert_eq!(log.find("were cut"), None);
+    reader.remainder();
+    poll.answer().problem(503);
+}
+
+#[test]
 fn a_new_server_that_is_killed_is_replaced() {
     let setup = on_disk("file-durable");
     let first = setup.start();
