@@ -12,7 +12,7 @@ use super::{
     fork::{ForkError, ForkPoint, ForkRequest, MAX_LINEAGE, PreparedFork},
     staged::Staged,
     stream::Gone,
-    transaction::{Slot, Transaction},
+    transaction::{Landings, Slot, Transaction},
     trim,
 };
 use crate::{
@@ -50,6 +50,7 @@ pub struct Created {
     pub tail: Offset,
     /// Whether it is closed.
     pub closed: bool,
+    id: StreamId,
 }
 
 /// Why a stream was not created.
@@ -189,6 +190,12 @@ impl Command for Create {
             trim::appended(tx, slot, start);
         }
         Ok(reply(tx.get(slot), true))
+    }
+
+    fn landed(&self, reply: &mut Self::Reply, landings: &Landings) {
+        if let Ok(created) = reply {
+            created.tail.position += landings.shift(created.id);
+        }
     }
 }
 
@@ -358,5 +365,6 @@ fn reply(staged: &Staged, new: bool) -> Created {
         content_type: staged.record.content_type.clone(),
         tail: staged.offset(),
         closed: staged.record.closed,
+        id: staged.stream.id,
     }
 }

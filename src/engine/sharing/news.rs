@@ -100,8 +100,9 @@ async fn deliver(sharing: Weak<Sharing>, stopped: CancellationToken) {
 
 #[cfg(test)]
 impl Sharing {
-    pub(in crate::engine) async fn deliver_now(self: &Arc<Self>) {
-        self.deliver_pending().await.unwrap();
+    /// Does what the task does.
+    pub(in crate::engine) async fn deliver_now(self: &Arc<Self>) -> Result<(), StorageError> {
+        self.deliver_pending().await
     }
 }
 

@@ -131,6 +131,11 @@ impl Shared {
         self.log.lock().len()
     }
 
+    /// Every batch so far. Each is one group.
+    pub(super) fn log(&self) -> Vec<Vec<Change>> {
+        self.log.lock().clone()
+    }
+
     /// Goes back to the first `batches`, as an asynchronous standby does.
     pub(super) fn lose_all_after(&self, batches: usize) {
         let mut kept = std::mem::take(&mut *self.log.lock());

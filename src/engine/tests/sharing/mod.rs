@@ -5,11 +5,13 @@
 //! its answer.
 
 mod away;
+mod checker;
 mod history;
 mod lifetimes;
 mod model;
 mod news;
 mod reads;
+mod simulation;
 mod writes;
 
 use std::{

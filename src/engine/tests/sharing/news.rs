@@ -76,7 +76,7 @@ async fn own_commits_and_news_may_come_in_any_order() {
             while connection.news_held() > 0 {
                 connection.deliver(0, false);
             }
-            at_once(sharing.deliver_now());
+            at_once(sharing.deliver_now()).unwrap();
         }
     }));
     append(&b.engine, &stream, "4").await.unwrap();
