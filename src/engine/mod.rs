@@ -250,6 +250,12 @@ impl Engine {
         self.shared.committer.takes_commands()
     }
 
+    /// The clock by which lifetimes are judged: that of the store, if servers share it.
+    #[must_use]
+    pub fn clock(&self) -> &Clock {
+        &self.shared.clock
+    }
+
     /// The number and size of the stored streams.
     #[must_use]
     pub fn usage(&self) -> Usage {

@@ -10,7 +10,7 @@ use super::{
     judged::{Judged, Partition, Subject},
     staged::Staged,
     stream::{Gone, Origin, Stream},
-    writers::{WriterTables, Writers},
+    writers::{Evicted, WriterTables, Writers},
 };
 use crate::{
     protocol::{Millis, StreamName},
@@ -222,6 +222,12 @@ impl<'c> Transaction<'c> {
 
     fn progress(&mut self, slot: Slot, key: &str) -> Result<Option<Progress>, Unavailable> {
         let progress = self.writers(slot)?.progress(key).cloned();
+        self.expect_writer(slot, key, progress.clone());
+        Ok(progress)
+    }
+
+    /// Notes where a writer stood when a command was judged on it.
+    fn expect_writer(&mut self, slot: Slot, key: &str, progress: Option<Progress>) {
         let staged = self.get(slot);
         // A writer that the batch itself has moved is where the batch has put it.
         if !staged.is_new
@@ -229,10 +235,9 @@ impl<'c> Transaction<'c> {
             && let id = staged.stream.id
             && let Some(judged) = &mut self.judged
         {
-            let (key, progress) = (key.to_owned(), progress.clone());
+            let key = key.to_owned();
             judged.expect(slot.0, Expect::Writer { id, key, progress });
         }
-        Ok(progress)
     }
 
     /// Notes where a writer stands now. The stream's writers have been loaded.
@@ -242,9 +247,16 @@ impl<'c> Transaction<'c> {
         let limit = self.context.config.limits.max_producers_per_stream;
         let id = self.get(slot).stream.id;
         let evicted = self.writers.set(id, &key, state.clone(), limit);
-        let staged = self.get_mut(slot);
-        staged.set_writer(key, Some(state));
-        evicted.into_iter().for_each(|key| staged.set_writer(key, None));
+        self.get_mut(slot).set_writer(key, Some(state));
+        self.evict(slot, evicted);
+    }
+
+    /// Another server may have used an evicted writer since: then it is not the one to evict.
+    fn evict(&mut self, slot: Slot, evicted: Vec<Evicted>) {
+        for Evicted { key, progress } in evicted {
+            self.expect_writer(slot, &key, Some(progress));
+            self.get_mut(slot).set_writer(key, None);
+        }
     }
 
     /// Evicts the writers of a stream that were unused since `before`.
@@ -252,8 +264,7 @@ impl<'c> Transaction<'c> {
         self.writers(slot)?;
         let id = self.get(slot).stream.id;
         let evicted = self.writers.evict_unused(id, before);
-        let staged = self.get_mut(slot);
-        evicted.into_iter().for_each(|key| staged.set_writer(key, None));
+        self.evict(slot, evicted);
         Ok(())
     }
 

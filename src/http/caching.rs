@@ -88,16 +88,24 @@ fn has_signed_url(request: &Parts) -> bool {
     !request.headers.contains_key(header::AUTHORIZATION) && parse(query.as_bytes()).any(|(name, _)| name == "token")
 }
 
+/// What lifetimes are judged by.
+pub(super) struct Clocks<'a> {
+    /// For streams: the clock that all servers of a store share.
+    pub(super) store: &'a Clock,
+    /// For tokens.
+    pub(super) server: &'a Clock,
+}
+
 /// For how many seconds a response may be shown: no longer than the stream surely lives, and no
 /// longer than the token is valid. `None` if neither ends.
-pub(super) fn life_left(lifetime: Lifetime, permit: &Permit, clock: &Clock) -> Option<u64> {
+pub(super) fn life_left(lifetime: Lifetime, permit: &Permit, clocks: &Clocks<'_>) -> Option<u64> {
     let stream = match lifetime {
         Lifetime::Unlimited => None,
         // Each read renews it.
         Lifetime::Ttl(secs) => Some(secs),
-        Lifetime::ExpiresAt(at) => Some(at.saturating_sub(clock.millis()) / 1000),
+        Lifetime::ExpiresAt(at) => Some(at.saturating_sub(clocks.store.millis()) / 1000),
     };
-    let token = permit.expires_at().map(|at| at.saturating_sub(clock.secs()));
+    let token = permit.expires_at().map(|at| at.saturating_sub(clocks.server.secs()));
     stream.into_iter().chain(token).min()
 }
 

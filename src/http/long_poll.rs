@@ -119,7 +119,7 @@ fn content_response(
     respond::set_closed(set, content.closed);
     if is_cacheable {
         let policy = app.caching().of(parts);
-        let life_left = || caching::life_left(follower.lifetime(), permit, app.clock());
+        let life_left = || caching::life_left(follower.lifetime(), permit, &app.clocks());
         set.insert(header::ETAG, respond::owned(tag));
         set.insert(header::CACHE_CONTROL, policy.content(life_left));
     } else {

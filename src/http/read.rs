@@ -69,7 +69,7 @@ async fn catch_up(app: &App, permit: &Permit, parts: &Parts, from: ReadFrom) -> 
 fn cache_control(app: &App, permit: &Permit, parts: &Parts, read: &CatchUp) -> HeaderValue {
     let policy = app.caching().of(parts);
     if read.end.position > read.start.position {
-        policy.content(|| caching::life_left(read.lifetime(), permit, app.clock()))
+        policy.content(|| caching::life_left(read.lifetime(), permit, &app.clocks()))
     } else {
         policy.revalidated()
     }

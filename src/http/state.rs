@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     CachePolicy, HttpConfig, Problem,
-    caching::Caching,
+    caching::{Caching, Clocks},
     cors::Cors,
     departures::Departures,
     live_shares::LiveShares,
@@ -207,6 +207,13 @@ impl App {
 
     pub(super) fn clock(&self) -> &Clock {
         &self.inner.clock
+    }
+
+    pub(super) fn clocks(&self) -> Clocks<'_> {
+        Clocks {
+            store: self.engine().map_or(self.clock(), Engine::clock),
+            server: self.clock(),
+        }
     }
 
     pub(super) fn random(&self) -> &Random {

@@ -80,6 +80,13 @@ pub(super) struct Writers {
     uses: u64,
 }
 
+/// A writer that was evicted, and where it stood.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Evicted {
+    pub(super) key: String,
+    pub(super) progress: Progress,
+}
+
 #[derive(Debug)]
 struct Known {
     state: WriterState,
@@ -109,7 +116,7 @@ impl Writers {
 
     /// Notes where a writer stands. Returns the writers that were evicted for it, those unused
     /// for longest first: `limit` are kept without a scope, and as many of all scopes together.
-    fn set(&mut self, key: &str, state: WriterState, limit: usize) -> Vec<String> {
+    fn set(&mut self, key: &str, state: WriterState, limit: usize) -> Vec<Evicted> {
         self.insert(key, state);
         let share = (limit / SCOPE_PART).max(MIN_SCOPE_WRITERS).min(limit);
         let unscoped = self.known.len() - self.scoped;
@@ -125,14 +132,13 @@ impl Writers {
     }
 
     /// Evicts the writers unused since `before`. Returns them.
-    fn evict_unused(&mut self, before: Millis) -> Vec<String> {
+    fn evict_unused(&mut self, before: Millis) -> Vec<Evicted> {
         let unused = self.known.iter().filter(|(_, known)| known.state.used_at < before);
         let unused: Vec<String> = unused.map(|(key, _)| (**key).to_owned()).collect();
-        unused.iter().for_each(|key| self.remove(key));
-        unused
+        self.remove_all(unused)
     }
 
-    fn evict(&mut self, count: usize, limit: usize, may_go: impl Fn(&str) -> bool) -> Vec<String> {
+    fn evict(&mut self, count: usize, limit: usize, may_go: impl Fn(&str) -> bool) -> Vec<Evicted> {
         if count <= limit {
             return Vec::new();
         }
@@ -144,8 +150,15 @@ impl Writers {
             oldest.truncate(number);
         }
         let evicted: Vec<String> = oldest.into_iter().map(|(_, key)| key.to_owned()).collect();
-        evicted.iter().for_each(|key| self.remove(key));
-        evicted
+        self.remove_all(evicted)
+    }
+
+    fn remove_all(&mut self, keys: Vec<String>) -> Vec<Evicted> {
+        let remove = |key: String| {
+            let progress = self.remove(&key)?;
+            Some(Evicted { key, progress })
+        };
+        keys.into_iter().filter_map(remove).collect()
     }
 
     fn insert(&mut self, key: &str, state: WriterState) {
@@ -167,8 +180,8 @@ impl Writers {
         self.known.insert(key.into(), known);
     }
 
-    fn remove(&mut self, key: &str) {
-        let Some(known) = self.known.remove(key) else { return };
+    fn remove(&mut self, key: &str) -> Option<Progress> {
+        let known = self.known.remove(key)?;
         self.size -= known.state.size(key);
         if let Some(scope) = scope_of(key) {
             self.scoped -= 1;
@@ -179,6 +192,7 @@ impl Writers {
                 }
             }
         }
+        Some(known.state.progress)
     }
 }
 

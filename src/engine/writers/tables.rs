@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use super::Writers;
+use super::{Evicted, Writers};
 use crate::{
     protocol::Millis,
     storage::{Storage, StorageError, StreamId, WriterState},
@@ -58,12 +58,12 @@ impl WriterTables {
     }
 
     /// Notes where a writer of a loaded stream stands; see [`Writers::set`].
-    pub(in crate::engine) fn set(&mut self, id: StreamId, key: &str, state: WriterState, limit: usize) -> Vec<String> {
+    pub(in crate::engine) fn set(&mut self, id: StreamId, key: &str, state: WriterState, limit: usize) -> Vec<Evicted> {
         self.change(id, |writers| writers.set(key, state, limit))
     }
 
     /// Evicts the writers of a loaded stream that were unused since `before`; returns them.
-    pub(in crate::engine) fn evict_unused(&mut self, id: StreamId, before: Millis) -> Vec<String> {
+    pub(in crate::engine) fn evict_unused(&mut self, id: StreamId, before: Millis) -> Vec<Evicted> {
         self.change(id, |writers| writers.evict_unused(before))
     }
 

@@ -5,12 +5,16 @@ fn scope(n: u8) -> WriterScope {
     WriterScope::new([n; 16])
 }
 
+fn keys(evicted: Vec<Evicted>) -> Vec<String> {
+    evicted.into_iter().map(|evicted| evicted.key).collect()
+}
+
 fn set(writers: &mut Writers, key: &str, limit: usize) -> Vec<String> {
     let state = WriterState {
         progress: Progress::Producer(ProducerState { epoch: 0, seq: 0 }),
         used_at: writers.uses,
     };
-    writers.set(key, state, limit)
+    keys(writers.set(key, state, limit))
 }
 
 fn key(of: u8, id: &str) -> String {
@@ -94,7 +98,7 @@ fn unused_writers_are_evicted_by_their_age() {
     for id in ["a", "b", "c"] {
         set(&mut writers, id, 3);
     }
-    let mut evicted = writers.evict_unused(2);
+    let mut evicted = keys(writers.evict_unused(2));
     evicted.sort_unstable();
     assert_eq!(evicted, ["a", "b"]);
     check(&writers);

@@ -260,3 +260,67 @@ impl Request {
         assert!(is_right, "{self:?}\nwas wrong at every moment of\n{states:#?}");
     }
 }
+
+/// A log in which a stream of that id gets one message, and what a request was told meanwhile.
+fn judged(answer: Answer, asked: Asked, begun: usize, ended: usize) -> std::thread::Result<()> {
+    let record = StreamRecord {
+        framing: crate::protocol::Framing::NEW,
+        ..crate::storage::contract::record(7)
+    };
+    let put = Change::Put {
+        name: name("s"),
+        record,
+    };
+    let append = |at, text: &'static [u8]| Change::Append {
+        id: 7,
+        at,
+        data: vec![Bytes::from_static(text)],
+    };
+    let truth = Truth::of(&[vec![put], vec![append(0, b"\x03m1;")], vec![append(4, b"\x03m2;")]]);
+    let request = Request {
+        server: 0,
+        stream: name("s"),
+        begun,
+        ended,
+        asked,
+        answer,
+    };
+    std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| request.check(&truth)))
+}
+
+#[test]
+fn the_checker_knows_wrong_answers() {
+    let tail = |position| Offset {
+        incarnation: 7,
+        position,
+    };
+    let content = |position, text: &str| Answer::Content {
+        tail: tail(position),
+        closed: false,
+        content: Some(text.into()),
+    };
+    let appended = |position| Answer::Appended {
+        tail: tail(position),
+        duplicate: false,
+    };
+    let append = |text: &str| Asked::Append {
+        text: text.into(),
+        seq: None,
+        expected: None,
+    };
+    let is_right = |answer, asked, begun, ended| judged(answer, asked, begun, ended).is_ok();
+    assert!(is_right(content(4, "m1;"), Asked::Read, 2, 3));
+    // Older than what was acknowledged, newer than what was there, and without a part.
+    assert!(!is_right(content(4, "m1;"), Asked::Read, 3, 3));
+    assert!(!is_right(content(8, "m1;m2;"), Asked::Read, 1, 2));
+    assert!(!is_right(content(8, "m2;"), Asked::Read, 3, 3));
+    assert!(!is_right(Answer::None, Asked::Read, 1, 3));
+    assert!(is_right(Answer::None, Asked::Read, 0, 3));
+    assert!(is_right(appended(4), append("m1;"), 1, 2));
+    // At another offset, before or after the request, or not at all.
+    assert!(!is_right(appended(8), append("m1;"), 1, 2));
+    assert!(!is_right(appended(4), append("m1;"), 2, 3));
+    assert!(!is_right(appended(12), append("m3;"), 1, 3));
+    assert!(!is_right(Answer::Refused, append("m1;"), 1, 2));
+    assert!(!is_right(Answer::Closed { tail: tail(8) }, append("m3;"), 3, 3));
+}

@@ -235,3 +235,49 @@ async fn a_group_that_moved_does_not_hold_the_others_up() {
     // The append to `y` is judged again by itself, and its refusal holds.
     assert_eq!(commits, [vec![true], vec![false, true], vec![true]]);
 }
+
+#[tokio::test]
+async fn a_producer_that_is_active_through_another_server_is_not_evicted() {
+    let shared = Shared::new();
+    let mut config = unlimited();
+    config.limits.max_producers_per_stream = 3;
+    let (a, b) = (Server::new(&shared, config.clone()), Server::new(&shared, config));
+    let stream = name("s");
+    a.engine.create(&stream, plain()).await.unwrap();
+    let send = async |server: &Server, id: &str, seq| {
+        shared.clock.advance(Duration::from_millis(1));
+        let request = AppendRequest {
+            producer: Some(ProducerStamp {
+                id: id.into(),
+                epoch: 0,
+                seq,
+            }),
+            ..appending("x")
+        };
+        server.engine.append(&stream, request).await
+    };
+    for id in ["one", "two", "three"] {
+        send(&a, id, 0).await.unwrap();
+    }
+    // To A's knowledge, this one was unused for longest when the fourth comes.
+    send(&b, "one", 1).await.unwrap();
+    send(&a, "four", 0).await.unwrap();
+    assert!(!send(&b, "one", 2).await.unwrap().duplicate);
+    // The second was evicted instead.
+    let evicted = send(&b, "two", 1).await;
+    assert!(
+        matches!(evicted, Err(AppendError::SeqGap { expected: 0, .. })),
+        "{evicted:?}"
+    );
+}
+
+#[tokio::test]
+async fn a_create_that_finds_a_stream_answers_its_present_tail() {
+    let (_, a, b) = servers();
+    let stream = name("s");
+    b.engine.create(&stream, plain()).await.unwrap();
+    b.engine.metadata(&stream).await.unwrap();
+    a.engine.metadata(&stream).await.unwrap();
+    let tail = append(&a.engine, &stream, "x").await.unwrap().tail;
+    assert_eq!(b.engine.create(&stream, plain()).await.unwrap().tail, tail);
+}
