@@ -82,11 +82,13 @@ mod random;
 mod router;
 mod routes;
 mod settings;
+mod signal;
 #[cfg(feature = "cli")]
 mod startup;
 mod storage;
 mod telemetry;
 mod unix_socket;
+mod wakers;
 // Subscriptions are its only caller.
 #[allow(dead_code, unused_imports)]
 mod webhook;

@@ -1,15 +1,14 @@
 //! The party that a verified token speaks for.
 
 use std::{
-    sync::LazyLock,
+    sync::{Arc, LazyLock},
     time::{Duration, Instant},
 };
 
 use aws_lc_rs::digest::{Context, SHA256};
-use tokio_util::sync::CancellationToken;
 
 use super::throttle::{Rate, Refusals};
-use crate::protocol::StreamName;
+use crate::{protocol::StreamName, signal::Signal};
 
 /// Identifies a writer without revealing its identity.
 pub type WriterDigest = [u8; 16];
@@ -57,25 +56,25 @@ impl Principal {
 pub struct Verified {
     principal: Principal,
     expires_at: u64,
-    key_withdrawn: CancellationToken,
+    key_withdrawn: Arc<Signal>,
     refusals: Refusals,
     writer: Option<WriterDigest>,
 }
 
 impl Verified {
     pub(super) fn new(principal: Principal, expires_at: u64) -> Self {
-        static NEVER: LazyLock<CancellationToken> = LazyLock::new(CancellationToken::new);
+        static NEVER: LazyLock<Arc<Signal>> = LazyLock::new(Arc::default);
         Self {
             principal,
             expires_at,
-            key_withdrawn: NEVER.clone(),
+            key_withdrawn: Arc::clone(&NEVER),
             refusals: Refusals::none(),
             writer: None,
         }
     }
 
     /// Ties it to its key.
-    pub(super) fn until(self, key_withdrawn: CancellationToken) -> Self {
+    pub(super) fn until(self, key_withdrawn: Arc<Signal>) -> Self {
         Self { key_withdrawn, ..self }
     }
 
@@ -112,9 +111,9 @@ impl Verified {
         self.expires_at
     }
 
-    /// Cancelled when the key that verified the token is withdrawn. A live read ends then.
+    /// Sent when the key that verified the token is withdrawn. A live read ends then.
     #[must_use]
-    pub fn key_withdrawn(&self) -> &CancellationToken {
+    pub fn key_withdrawn(&self) -> &Arc<Signal> {
         &self.key_withdrawn
     }
 

@@ -1,12 +1,14 @@
 //! Live reads: waiting for what comes next (sections 5.7 and 5.8).
 
 use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
+    future::{Future, poll_fn},
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
     time::Duration,
 };
+
+use tokio::time::{Sleep, sleep};
 
 use super::{
     Engine,
@@ -15,7 +17,7 @@ use super::{
     read_error::ReadError,
     reader::ReaderGuard,
     sharing::Followed,
-    stream::{Gone, Identity, Snapshot, Stream},
+    stream::{Gone, Identity, News, Snapshot, Stream},
 };
 use crate::{
     protocol::{Kind, Lifetime, Offset, ReadFrom, StreamName},
@@ -38,6 +40,8 @@ pub struct Follower {
     whole_characters: bool,
     /// The tail at which the reader had everything but the beginning of a character.
     held_back_at: Position,
+    /// Boxed, because few readers ever lag: the others do without its memory.
+    wait: Option<Wait>,
 }
 
 /// One step of a live read.
@@ -83,26 +87,19 @@ enum Next {
     HeldBack,
 }
 
-/// How much a live reader has left to read, for others than the reader itself.
-#[derive(Clone)]
-pub struct Backlog {
-    stream: Arc<Stream>,
-    at: Arc<AtomicU64>,
+/// What a reader waits for besides a publication.
+enum Wait {
+    Store(Pin<Box<dyn Future<Output = Answered> + Send>>),
+    /// A shared store is away: for the next try, or for a publication, which also follows an absence.
+    Retry(Pin<Box<Sleep>>),
 }
 
-impl Backlog {
-    /// Records the reader's position.
-    pub fn note(&self, follower: &Follower) {
-        self.at.store(follower.at, Ordering::Release);
-    }
-
-    /// Bytes between the reader and the tail.
-    #[must_use]
-    pub fn bytes(&self) -> u64 {
-        let snapshot = self.stream.snapshot();
-        let at = self.at.load(Ordering::Acquire).max(snapshot.earliest());
-        snapshot.tail.saturating_sub(at)
-    }
+/// An answer of the store.
+enum Answered {
+    /// The next step, and the state in which it was looked for.
+    Next(Snapshot, Result<Next, ReadError>),
+    /// The stream in the store's new history.
+    FoundAgain(Result<Followed, ReadError>),
 }
 
 impl Engine {
@@ -129,6 +126,7 @@ impl Engine {
             at_beginning: from == ReadFrom::Beginning,
             whole_characters: false,
             held_back_at: 0,
+            wait: None,
         };
         // Reject a bad offset now, while a status can still be sent. The chunk is cached, so that
         // the reader's first read finds it.
@@ -137,14 +135,6 @@ impl Engine {
             self.chunk(follower.reader.stream(), follower.at, snapshot.tail).await?;
         }
         Ok(follower)
-    }
-}
-
-/// Waits for a publication, which also follows an absence of the store, or for the next try.
-async fn wait_for_store(published: impl Future<Output = ()>) {
-    tokio::select! {
-        () = published => {}
-        () = tokio::time::sleep(AWAY_RETRY_INTERVAL) => {}
     }
 }
 
@@ -175,13 +165,10 @@ impl Follower {
         self.reader.stream().offset(self.at)
     }
 
-    /// How much the reader has left to read.
+    /// The bytes that the reader has left to read.
     #[must_use]
-    pub fn backlog(&self) -> Backlog {
-        Backlog {
-            stream: Arc::clone(self.reader.stream()),
-            at: Arc::new(AtomicU64::new(self.at)),
-        }
+    pub fn backlog(&self) -> u64 {
+        self.reader.stream().backlog(self.at)
     }
 
     /// The stream that is read.
@@ -227,80 +214,128 @@ impl Follower {
     /// # Errors
     /// When the store cannot be read, or no longer has what comes next.
     pub async fn next(&mut self) -> Result<Event, ReadError> {
+        poll_fn(|cx| self.poll_next(cx)).await
+    }
+
+    /// The same for a task that waits for other things too. It is woken for this reader's sake only
+    /// by a publication: no timer, and no wait of its own.
+    ///
+    /// # Errors
+    /// See [`Follower::next`].
+    pub fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Result<Event, ReadError>> {
         loop {
-            // Made before looking, so that nothing published in between is missed: `notify_waiters`
-            // reaches every future that exists. Most steps find something and never register it.
-            let woken = self.reader.stream().wake().notified();
-            let snapshot = self.reader.stream().snapshot();
+            match &mut self.wait {
+                None => {}
+                Some(Wait::Store(answer)) => {
+                    let answered = ready!(answer.as_mut().poll(cx));
+                    self.wait = None;
+                    let event = match answered {
+                        Answered::Next(snapshot, next) => self.step(&snapshot, next),
+                        Answered::FoundAgain(found) => self.go_on_in(found),
+                    };
+                    match event {
+                        Some(event) => return Poll::Ready(event),
+                        None => continue,
+                    }
+                }
+                Some(Wait::Retry(timer)) => {
+                    if timer.as_mut().poll(cx).is_pending() {
+                        ready!(self.reader.poll_published(cx));
+                    }
+                    self.wait = None;
+                }
+            }
+            let News { snapshot, recent } = ready!(self.reader.poll_news(self.at, self.held_back_at, cx));
             if self.at_beginning {
                 self.at = self.at.max(snapshot.earliest());
             }
             if snapshot.gone == Some(Gone::Outdated) {
-                drop(woken);
-                match self.find_again().await? {
-                    Some(event) => return Ok(event),
-                    None => continue,
-                }
-            }
-            if let Some(end) = self.end_of(&snapshot)? {
-                return Ok(end);
-            }
-            if self.at >= snapshot.tail {
-                woken.await;
+                self.wait = Some(Wait::Store(Box::pin(self.find_again())));
                 continue;
             }
-            match self.read_next(&snapshot).await {
-                Ok(Next::Chunk { chunk, holds_back }) => {
-                    (self.at, self.at_beginning) = (chunk.end.position, false);
-                    if holds_back {
-                        self.held_back_at = snapshot.tail;
-                    }
-                    let ReadState { up_to_date, closed } = self.state_in(&snapshot);
-                    return Ok(Event::Chunk {
-                        chunk,
-                        up_to_date,
-                        closed,
-                    });
-                }
-                Ok(Next::HeldBack) if self.held_back_at < snapshot.tail => {
-                    self.held_back_at = snapshot.tail;
-                    return Ok(Event::HeldBack);
-                }
-                Ok(Next::HeldBack) => woken.await,
-                Err(ReadError::NotFound) => return Ok(Event::Gone { softly: false }),
-                // The stream was trimmed meanwhile and begins later.
-                Err(ReadError::Trimmed { .. }) if self.at_beginning => {}
-                Err(ReadError::Unavailable(Unavailable::Away(_))) => wait_for_store(woken).await,
-                Err(error) => return Err(error),
+            if let Some(end) = self.end_of(&snapshot)? {
+                return Poll::Ready(Ok(end));
+            }
+            if self.at >= snapshot.tail {
+                continue;
+            }
+            match recent.filter(|chunk| chunk.start.position == self.at && chunk.split_character().is_none()) {
+                Some(chunk) => return Poll::Ready(Ok(self.advance(&snapshot, chunk, false))),
+                None => self.wait = Some(Wait::Store(Box::pin(self.load(snapshot)))),
             }
         }
     }
 
+    fn retry_later(&mut self) {
+        self.reader.withdraw();
+        self.wait = Some(Wait::Retry(Box::pin(sleep(AWAY_RETRY_INTERVAL))));
+    }
+
+    /// Looks for the stream in the store's new history.
+    fn find_again(&self) -> impl Future<Output = Answered> + Send + use<> {
+        let (engine, old) = (self.engine.clone(), Arc::clone(self.reader.stream()));
+        async move {
+            Answered::FoundAgain(match &engine.shared.sharing {
+                Some(sharing) => engine.find_followed(sharing, &old.name).await,
+                None => Err(ReadError::NotFound),
+            })
+        }
+    }
+
     /// Goes on with the stream in the store's new history. `None`: nothing has happened.
-    async fn find_again(&mut self) -> Result<Option<Event>, ReadError> {
-        let Some(sharing) = &self.engine.shared.sharing else {
-            return Ok(Some(Event::Gone { softly: false }));
-        };
-        let old = self.reader.stream();
-        let followed = match Box::pin(self.engine.find_followed(sharing, &old.name)).await {
-            Ok(followed) if followed.stream().id == old.id => followed,
-            Ok(_) | Err(ReadError::NotFound) => return Ok(Some(Event::Gone { softly: false })),
-            Err(ReadError::Gone) => return Ok(Some(Event::Gone { softly: true })),
+    fn go_on_in(&mut self, found: Result<Followed, ReadError>) -> Option<Result<Event, ReadError>> {
+        let followed = match found {
+            Ok(followed) if followed.stream().id == self.reader.stream().id => followed,
+            Ok(_) | Err(ReadError::NotFound) => return Some(Ok(Event::Gone { softly: false })),
+            Err(ReadError::Gone) => return Some(Ok(Event::Gone { softly: true })),
             Err(ReadError::Unavailable(Unavailable::Away(_))) => {
-                tokio::time::sleep(AWAY_RETRY_INTERVAL).await;
-                return Ok(None);
+                self.retry_later();
+                return None;
             }
-            Err(error) => return Err(error),
+            Err(error) => return Some(Err(error)),
         };
         let snapshot = followed.stream().snapshot();
         if snapshot.tail < self.at {
-            return Err(ReadError::OtherLife {
+            return Some(Err(ReadError::OtherLife {
                 tail: snapshot.offset(snapshot.tail),
-            });
+            }));
         }
         self.reader = ReaderGuard::new(Arc::clone(followed.stream()), self.engine.shared.clock.clone());
         self.followed = Some(followed);
-        Ok(None)
+        None
+    }
+
+    /// What a load means to the reader; `None`: look again.
+    fn step(&mut self, snapshot: &Snapshot, next: Result<Next, ReadError>) -> Option<Result<Event, ReadError>> {
+        match next {
+            Ok(Next::Chunk { chunk, holds_back }) => Some(Ok(self.advance(snapshot, chunk, holds_back))),
+            Ok(Next::HeldBack) if self.held_back_at < snapshot.tail => {
+                self.held_back_at = snapshot.tail;
+                Some(Ok(Event::HeldBack))
+            }
+            Ok(Next::HeldBack) => None,
+            Err(ReadError::NotFound) => Some(Ok(Event::Gone { softly: false })),
+            // The stream was trimmed meanwhile and begins later.
+            Err(ReadError::Trimmed { .. }) if self.at_beginning => None,
+            Err(ReadError::Unavailable(Unavailable::Away(_))) => {
+                self.retry_later();
+                None
+            }
+            Err(error) => Some(Err(error)),
+        }
+    }
+
+    fn advance(&mut self, snapshot: &Snapshot, chunk: Arc<Chunk>, holds_back: bool) -> Event {
+        (self.at, self.at_beginning) = (chunk.end.position, false);
+        if holds_back {
+            self.held_back_at = snapshot.tail;
+        }
+        let ReadState { up_to_date, closed } = self.state_in(snapshot);
+        Event::Chunk {
+            chunk,
+            up_to_date,
+            closed,
+        }
     }
 
     /// The event after which nothing follows, if the reader is there.
@@ -316,8 +351,32 @@ impl Follower {
         Ok((self.at >= snapshot.tail && snapshot.is_closed()).then_some(Event::Closed))
     }
 
+    /// Reads on where no shared chunk fits.
+    fn load(&self, snapshot: Snapshot) -> impl Future<Output = Answered> + Send + use<> {
+        let load = Load {
+            engine: self.engine.clone(),
+            stream: Arc::clone(self.reader.stream()),
+            at: self.at,
+            whole_characters: self.whole_characters,
+        };
+        async move {
+            let next = load.read_next(&snapshot).await;
+            Answered::Next(snapshot, next)
+        }
+    }
+}
+
+/// A step that may have to wait for the store.
+struct Load {
+    engine: Engine,
+    stream: Arc<Stream>,
+    at: Position,
+    whole_characters: bool,
+}
+
+impl Load {
     async fn read_next(&self, snapshot: &Snapshot) -> Result<Next, ReadError> {
-        let stream = self.reader.stream();
+        let stream = &self.stream;
         let is_last = |chunk: &Chunk| chunk.end.position >= snapshot.tail;
         let recent = stream.recent(self.at);
         let chunk = match recent.filter(|chunk| chunk.split_character().is_none() || is_last(chunk)) {

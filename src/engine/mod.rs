@@ -104,7 +104,7 @@ pub use chunk::Chunk;
 pub use create::{CreateError, CreateRequest, PastError};
 pub use delete::DeleteError;
 pub use errors::Unavailable;
-pub use follow::{Backlog, Event, Follower, ReadState};
+pub use follow::{Event, Follower, ReadState};
 pub use fork::{ForkError, ForkRequest};
 pub use limits::{EngineConfig, LimitsConfig, RetentionConfig, RetentionRule};
 pub use list::{Listed, Listing};

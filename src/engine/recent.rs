@@ -20,6 +20,11 @@ pub(super) struct RecentChunks {
 impl RecentChunks {
     /// The chunk that begins at a position.
     pub fn get(&self, at: Position) -> Option<Arc<Chunk>> {
+        // Most readers have everything but the last one.
+        let last = self.chunks.back().filter(|last| last.start.position <= at);
+        if let Some(last) = last {
+            return (last.start.position == at).then(|| Arc::clone(last));
+        }
         let index = self
             .chunks
             .binary_search_by_key(&at, |chunk| chunk.start.position)

@@ -1,18 +1,21 @@
 //! A stream in memory: its published state, and a signal for those who wait for more.
 
-use std::sync::{
-    Arc, OnceLock,
-    atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed},
+use std::{
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed},
+    },
+    task::{Poll, Waker},
 };
 
 use bytes::Bytes;
-use parking_lot::Mutex;
-use tokio::sync::Notify;
+use parking_lot::{Mutex, MutexGuard};
 
 use super::{chunk::Chunk, chunk_cache, expiry::Lifetimes, joined, read_error::ReadError, recent::RecentChunks};
 use crate::{
     protocol::{ContentType, Lifetime, Millis, Offset, ReadFrom, StreamName},
     storage::{Position, Stored, StreamId, StreamRecord},
+    wakers::{Place, Wakers},
 };
 
 /// A stream in use. Idle ones are not in memory.
@@ -39,7 +42,6 @@ pub(super) struct Stream {
     /// The bytes that the store has lost, if any.
     damage: OnceLock<String>,
     state: Mutex<State>,
-    wake: Notify,
 }
 
 /// The store that a stream was read from or written to.
@@ -57,6 +59,8 @@ struct State {
     record: Arc<StreamRecord>,
     rev: u64,
     recent: RecentChunks,
+    /// Live readers that wait for the next publication.
+    waiting: Wakers,
 }
 
 /// Why a stream is gone.
@@ -151,6 +155,13 @@ impl Snapshot {
     }
 }
 
+/// The state of a stream in which a live reader has something to do.
+pub(super) struct News {
+    pub snapshot: Snapshot,
+    /// The chunk at its position, if live readers share it.
+    pub recent: Option<Arc<Chunk>>,
+}
+
 /// The changes of one commit to a stream.
 pub(super) struct Update {
     pub record: Arc<StreamRecord>,
@@ -173,6 +184,13 @@ impl Run {
     fn end(&self) -> Position {
         self.start + self.bytes.len() as u64
     }
+}
+
+/// Wakes the live readers after a publication, without the lock.
+fn wake(mut state: MutexGuard<'_, State>) {
+    let woken = state.waiting.take();
+    drop(state);
+    woken.wake();
 }
 
 impl Stream {
@@ -198,8 +216,8 @@ impl Stream {
                 record: Arc::new(record),
                 rev,
                 recent: RecentChunks::default(),
+                waiting: Wakers::default(),
             }),
-            wake: Notify::new(),
         }
     }
 
@@ -230,13 +248,16 @@ impl Stream {
     /// The published state, and the revision of its record.
     pub fn snapshot_with_rev(&self) -> (Snapshot, u64) {
         let state = self.state.lock();
-        let snapshot = Snapshot {
+        (self.snapshot_of(&state), state.rev)
+    }
+
+    fn snapshot_of(&self, state: &State) -> Snapshot {
+        Snapshot {
             record: Arc::clone(&state.record),
             tail: state.tail,
             gone: state.gone,
             is_fresh: self.origin.lifetimes.are_shared(),
-        };
-        (snapshot, state.rev)
+        }
     }
 
     pub fn record(&self) -> Arc<StreamRecord> {
@@ -300,8 +321,7 @@ impl Stream {
         if update.gone == Some(Gone::Deleted) {
             state.gone = update.gone;
         }
-        drop(state);
-        self.wake.notify_waiters();
+        wake(state);
     }
 
     /// Takes over what the store has, as far as it is newer, with the bytes that came with it.
@@ -321,9 +341,8 @@ impl Stream {
             state.rev = rev;
         }
         self.advance(&mut state, tail, run);
-        drop(state);
         if is_news {
-            self.wake.notify_waiters();
+            wake(state);
         }
     }
 
@@ -332,8 +351,7 @@ impl Stream {
         let mut state = self.state.lock();
         let tail = run.end();
         self.advance(&mut state, tail, Some(run));
-        drop(state);
-        self.wake.notify_waiters();
+        wake(state);
     }
 
     /// Moves the tail on, and keeps the bytes for live readers if they meet what they already share.
@@ -368,8 +386,7 @@ impl Stream {
         if state.gone != Some(Gone::Deleted) {
             state.gone = Some(gone);
         }
-        drop(state);
-        self.wake.notify_waiters();
+        wake(state);
     }
 
     /// Publishes what the store has where that differs.
@@ -383,8 +400,7 @@ impl Stream {
         state.gone = record.soft_deleted.then_some(Gone::SoftDeleted);
         state.record = Arc::new(record);
         state.rev = rev;
-        drop(state);
-        self.wake.notify_waiters();
+        wake(state);
     }
 
     /// The damage of its stored bytes: a damaged stream takes no appends.
@@ -396,9 +412,54 @@ impl Stream {
         self.damage.get_or_init(|| what.to_owned());
     }
 
-    /// Notified of every publication.
-    pub fn wake(&self) -> &Notify {
-        &self.wake
+    /// Ready once a reader at `at` has something to do. A reader that has looked at the content up
+    /// to `seen` waits for more, though it could not take all of it.
+    pub fn poll_news(&self, at: Position, seen: Position, place: &mut Option<Place>, waker: &Waker) -> Poll<News> {
+        let mut state = self.state.lock();
+        let is_idle =
+            state.tail <= at.max(seen) && at >= state.record.earliest() && state.gone.is_none() && !state.record.closed;
+        if is_idle {
+            let earlier = state.waiting.register(place, waker);
+            drop(state);
+            drop(earlier);
+            return Poll::Pending;
+        }
+        Poll::Ready(News {
+            snapshot: self.snapshot_of(&state),
+            recent: state.recent.get(at),
+        })
+    }
+
+    /// Ready at the next publication after the first poll with this `place`.
+    pub fn poll_published(&self, place: &mut Option<Place>, waker: &Waker) -> Poll<()> {
+        let mut state = self.state.lock();
+        if place.as_ref().is_some_and(|place| state.waiting.has_woken(place)) {
+            *place = None;
+            return Poll::Ready(());
+        }
+        let earlier = state.waiting.register(place, waker);
+        drop(state);
+        drop(earlier);
+        Poll::Pending
+    }
+
+    /// Takes back the registration of a reader that no longer waits.
+    pub fn withdraw(&self, place: &mut Option<Place>) {
+        let mut state = self.state.lock();
+        let withdrawn = state.waiting.withdraw(place);
+        drop(state);
+        drop(withdrawn);
+    }
+
+    /// The bytes that a reader at `at` has left to read.
+    pub fn backlog(&self, at: Position) -> u64 {
+        let state = self.state.lock();
+        state.tail.saturating_sub(at.max(state.record.earliest()))
+    }
+
+    /// Has the live readers look again.
+    pub fn wake(&self) {
+        wake(self.state.lock());
     }
 
     /// Records a read or a write.

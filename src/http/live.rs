@@ -1,11 +1,10 @@
 //! Live reads in general: they are counted, and they end with their token and with the server.
 
-use std::{sync::Arc, time::Duration};
+use std::{future::pending, sync::Arc, time::Duration};
 
 use http::request::Parts;
 use prometheus::IntGauge;
 use tokio::{sync::OwnedSemaphorePermit, time::Instant};
-use tokio_util::sync::WaitForCancellationFutureOwned;
 
 use super::{App, Problem, query::Live};
 use crate::{
@@ -83,6 +82,9 @@ pub(super) fn end(permit: &Permit, clock: &Clock, max: Option<Duration>) -> Opti
 }
 
 /// Resolves when the key that verified the permit's token is withdrawn; never without a token.
-pub(super) fn key_withdrawn(permit: &Permit) -> WaitForCancellationFutureOwned {
-    permit.key_withdrawn().cloned().unwrap_or_default().cancelled_owned()
+pub(super) async fn key_withdrawn(permit: &Permit) {
+    match permit.key_withdrawn() {
+        Some(withdrawn) => withdrawn.sent().await,
+        None => pending().await,
+    }
 }

@@ -4,7 +4,7 @@ use std::{
     ops::Deref,
     path::PathBuf,
     sync::{
-        OnceLock,
+        Arc, OnceLock,
         atomic::{AtomicU8, AtomicUsize, Ordering},
     },
     time::Duration,
@@ -16,7 +16,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use crate::engine::Engine;
+use crate::{engine::Engine, signal::Signal};
 
 const STARTING: u8 = 0;
 const SERVING: u8 = 1;
@@ -66,11 +66,20 @@ pub(super) struct Phase {
     /// The directory that can be handed over.
     dir: OnceLock<PathBuf>,
     /// Ends or moves live reads: the server stops, or the store has moved.
-    interrupted: CancellationToken,
+    interrupted: Arc<Signal>,
 }
 
 impl Phase {
+    /// Must be called within a tokio runtime.
     pub(super) fn new(stopping: &CancellationToken) -> Self {
+        let interrupted: Arc<Signal> = Arc::default();
+        let (stopping, interrupt) = (stopping.clone(), Arc::downgrade(&interrupted));
+        tokio::spawn(async move {
+            stopping.cancelled().await;
+            if let Some(interrupted) = interrupt.upgrade() {
+                interrupted.send();
+            }
+        });
         Self {
             state: AtomicU8::new(STARTING),
             in_use: AtomicUsize::new(0),
@@ -80,7 +89,7 @@ impl Phase {
             wanted: CancellationToken::new(),
             holder: watch::Sender::new(HolderState::Unknown),
             dir: OnceLock::new(),
-            interrupted: stopping.child_token(),
+            interrupted,
         }
     }
 
@@ -119,7 +128,7 @@ impl Phase {
         &self.moved
     }
 
-    pub(super) fn interrupted(&self) -> &CancellationToken {
+    pub(super) fn interrupted(&self) -> &Arc<Signal> {
         &self.interrupted
     }
 
@@ -174,7 +183,7 @@ impl Phase {
     pub(super) fn set_moved(&self) {
         self.state.store(MOVED, Ordering::SeqCst);
         self.moved.cancel();
-        self.interrupted.cancel();
+        self.interrupted.send();
     }
 
     /// Marks the engine as used, unless it is being handed over.

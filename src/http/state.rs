@@ -109,7 +109,7 @@ impl Settings {
 
 impl App {
     /// A server that waits for its engine, see [`App::ready`]. Live reads end when `stopping`
-    /// is cancelled.
+    /// is cancelled. Must be called within a tokio runtime.
     #[must_use]
     pub fn new(
         settings: Settings,

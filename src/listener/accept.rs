@@ -121,9 +121,9 @@ fn start_connection<S: HttpService>(
         Err(LimitReached::Client) => return reject_excess(socket, peer, policy, shared),
     };
     let client = shared.connections.client(policy.kind, peer.ip());
-    let state = Arc::new(ConnectionState::new(shared.responses.of_client(client)));
+    let state = Arc::new(ConnectionState::new(PeerAddr(peer), shared.responses.of_client(client)));
     let io = WriteTimeout::new(socket, shared.timeouts.write_timeout(), Arc::clone(&state));
-    let service = ConnectionService::new(app.clone(), PeerAddr(peer), policy.kind, state);
+    let service = ConnectionService::new(app.clone(), policy.kind, state);
     let guard = (slot, shared.count_open());
     connection::spawn(io, policy.tls.clone(), service, shared, guard);
 }
@@ -134,7 +134,7 @@ fn reject_unlisted(socket: TcpStream, peer: SocketAddr, shared: &Arc<Shared>) {
         tracing::warn!(peer = %peer.ip(), suppressed, "connection rejected: not in internal.allowed_ips");
     }
     let detail = "this address is not in internal.allowed_ips";
-    reject(socket, shared, raw_refusal(&problems::PEER_NOT_ALLOWED, detail));
+    reject(socket, peer, shared, raw_refusal(&problems::PEER_NOT_ALLOWED, detail));
 }
 
 fn reject_excess(socket: TcpStream, peer: SocketAddr, policy: &AcceptPolicy, shared: &Arc<Shared>) {
@@ -150,16 +150,16 @@ fn reject_excess(socket: TcpStream, peer: SocketAddr, policy: &AcceptPolicy, sha
     if policy.tls.is_none() {
         let detail = "this address has too many open connections; close some or try again later";
         let response = raw_refusal(&problems::TOO_MANY_OWN_CONNECTIONS, detail);
-        reject(socket, shared, response);
+        reject(socket, peer, shared, response);
     }
 }
 
 /// Sends a response without parsing the request.
-fn reject(socket: TcpStream, shared: &Arc<Shared>, response: Vec<u8>) {
+fn reject(socket: TcpStream, peer: SocketAddr, shared: &Arc<Shared>, response: Vec<u8>) {
     let Some(permit) = shared.connections.try_acquire_rejection() else {
         return;
     };
-    let state = Arc::new(ConnectionState::new(shared.responses.of_client(None)));
+    let state = Arc::new(ConnectionState::new(PeerAddr(peer), shared.responses.of_client(None)));
     let mut io = WriteTimeout::new(socket, shared.timeouts.write_timeout(), state);
     let task_shared = Arc::clone(shared);
     shared.tasks.spawn(async move {

@@ -9,7 +9,7 @@ use hyper::server::conn::http1;
 use tokio::sync::Notify;
 use tokio_util::task::TaskTracker;
 
-use super::{connection_limit::ConnectionLimit, response::budgets::ResponseBudgets, shutdown::Signal};
+use super::{connection_limit::ConnectionLimit, response::budgets::ResponseBudgets, shutdown::ShutdownSignal};
 use crate::{
     clock::Clock, engine::LimitsConfig, listener::ConnectionConfig, log_throttle::LogThrottle, telemetry::Metrics,
 };
@@ -28,9 +28,9 @@ pub(super) struct Shared {
     pub(super) responses: ResponseBudgets,
     pub(super) max_response_bytes_per_connection: u64,
     /// Accept nothing new, finish what is in flight.
-    pub(super) stop: Signal,
+    pub(super) stop: ShutdownSignal,
     /// The grace period is over.
-    pub(super) cut: Signal,
+    pub(super) cut: ShutdownSignal,
     pub(super) tasks: TaskTracker,
     /// Makes the certificate watcher read its files now.
     pub(super) reload_certificates: Arc<Notify>,
@@ -63,8 +63,8 @@ impl Shared {
                 connection.write_timeout(),
             ),
             max_response_bytes_per_connection: limits.max_response_bytes_per_connection,
-            stop: Signal::default(),
-            cut: Signal::default(),
+            stop: ShutdownSignal::default(),
+            cut: ShutdownSignal::default(),
             tasks: TaskTracker::new(),
             reload_certificates: Arc::default(),
             log_throttle: LogThrottle::new(clock.clone()),

@@ -3,11 +3,12 @@
 use std::{
     future::Future,
     pin::Pin,
-    sync::atomic::{AtomicBool, Ordering},
     task::{Context, Poll},
 };
 
-use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
+use tokio_util::sync::CancellationToken;
+
+use crate::{signal::Signal, wakers::Place};
 
 /// How a graceful shutdown went.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -16,32 +17,31 @@ pub struct Drained {
     pub cut: usize,
 }
 
-/// A signal for thousands of connections. Polling a bare token takes two locks that all of them
-/// share; polling this is one load.
+/// A signal for thousands of connections, and a token for those who wait for it rarely.
 #[derive(Debug, Default)]
-pub(super) struct Signal {
+pub(super) struct ShutdownSignal {
     token: CancellationToken,
-    sent: AtomicBool,
+    signal: Signal,
 }
 
-impl Signal {
+impl ShutdownSignal {
     pub(super) fn token(&self) -> &CancellationToken {
         &self.token
     }
 
     pub(super) fn is_sent(&self) -> bool {
-        self.sent.load(Ordering::Acquire)
+        self.signal.is_sent()
     }
 
     pub(super) fn send(&self) {
-        self.sent.store(true, Ordering::Release);
+        self.signal.send();
         self.token.cancel();
     }
 
     pub(super) fn received(&self) -> Received<'_> {
         Received {
-            signal: self,
-            registered: None,
+            signal: &self.signal,
+            place: None,
         }
     }
 }
@@ -51,7 +51,7 @@ impl Signal {
 #[derive(Debug)]
 pub(super) struct Received<'a> {
     signal: &'a Signal,
-    registered: Option<Pin<Box<WaitForCancellationFutureOwned>>>,
+    place: Option<Place>,
 }
 
 impl Future for Received<'_> {
@@ -59,15 +59,20 @@ impl Future for Received<'_> {
 
     #[inline]
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        if self.signal.is_sent() {
-            return Poll::Ready(());
+        let this = &mut *self;
+        if this.place.is_none() {
+            this.signal.register(&mut this.place, cx.waker());
         }
-        if self.registered.is_some() {
-            return Poll::Pending;
+        if this.signal.is_sent() {
+            Poll::Ready(())
+        } else {
+            Poll::Pending
         }
-        let mut registered = Box::pin(self.signal.token.clone().cancelled_owned());
-        let outcome = registered.as_mut().poll(cx);
-        self.registered = Some(registered);
-        outcome
+    }
+}
+
+impl Drop for Received<'_> {
+    fn drop(&mut self) {
+        self.signal.withdraw(&mut self.place);
     }
 }

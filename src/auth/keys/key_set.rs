@@ -182,7 +182,7 @@ impl KeySet {
     /// Ends the live reads of the keys that are not in `next`.
     pub(in crate::auth) fn withdraw_all_but(&self, next: &Self) {
         let gone = |key: &&Arc<VerifyKey>| !next.keys.iter().any(|kept| Arc::ptr_eq(kept, key));
-        self.keys.iter().filter(gone).for_each(|key| key.withdrawn().cancel());
+        self.keys.iter().filter(gone).for_each(|key| key.withdrawn().send());
     }
 }
 

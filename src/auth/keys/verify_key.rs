@@ -1,6 +1,9 @@
 //! One ES256 public key, parsed once.
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use aws_lc_rs::{
     digest::{SHA256, digest},
@@ -13,9 +16,9 @@ use jsonwebtoken::{
     crypto::JwtVerifier,
     signature::{Error as SignatureError, Verifier},
 };
-use tokio_util::sync::CancellationToken;
 
 use super::error::KeyProblem;
+use crate::signal::Signal;
 
 /// The bytes of an uncompressed point on P-256.
 const POINT_BYTES: usize = 65;
@@ -29,7 +32,7 @@ pub struct VerifyKey {
     thumbprint: String,
     source: PathBuf,
     key: ParsedPublicKey,
-    withdrawn: CancellationToken,
+    withdrawn: Arc<Signal>,
 }
 
 impl VerifyKey {
@@ -45,7 +48,7 @@ impl VerifyKey {
             thumbprint,
             source: source.to_owned(),
             key,
-            withdrawn: CancellationToken::new(),
+            withdrawn: Arc::default(),
         })
     }
 
@@ -68,9 +71,9 @@ impl VerifyKey {
         &self.source
     }
 
-    /// Cancelled when the key is no longer configured.
+    /// Sent when the key is no longer configured.
     #[must_use]
-    pub fn withdrawn(&self) -> &CancellationToken {
+    pub fn withdrawn(&self) -> &Arc<Signal> {
         &self.withdrawn
     }
 

@@ -2,12 +2,11 @@
 
 use std::sync::Arc;
 
-use tokio_util::sync::CancellationToken;
-
 use super::{AuthConfig, AuthMode, Principal, Verified, WriterDigest};
 use crate::{
     protocol::StreamName,
     routes::{Access, Operation, Route},
+    signal::Signal,
 };
 
 /// The rule that refused a principal. Its text is for the client.
@@ -92,10 +91,10 @@ impl Permit {
         self.holder.as_deref().map(Verified::expires_at)
     }
 
-    /// Cancelled when the key that verified the token is withdrawn; a live read ends then.
+    /// Sent when the key that verified the token is withdrawn; a live read ends then.
     /// `None` without a token.
     #[must_use]
-    pub fn key_withdrawn(&self) -> Option<&CancellationToken> {
+    pub fn key_withdrawn(&self) -> Option<&Arc<Signal>> {
         self.holder.as_deref().map(Verified::key_withdrawn)
     }
 

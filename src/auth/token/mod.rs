@@ -9,6 +9,8 @@ mod error;
 mod json;
 mod reason;
 
+use std::sync::Arc;
+
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use jsonwebtoken::signature::Verifier as _;
 
@@ -112,7 +114,7 @@ impl<'a> Token<'a> {
         // The signature comes first: refusals of unsigned claims would reveal the expected ones.
         let key = self.signer(keys)?;
         let verified = self.claims()?.accept(config, now)?;
-        Ok(verified.until(key.withdrawn().clone()))
+        Ok(verified.until(Arc::clone(key.withdrawn())))
     }
 }
 

@@ -145,14 +145,14 @@ async fn a_directory_keeps_what_is_there_and_withdraws_what_is_gone() {
     remove("two.pem");
     assert_eq!(watcher.check().await, Check::Changed(Change::Replaced));
     assert_eq!(kids(), ["one"]);
-    assert!(verified.key_withdrawn().is_cancelled() && !kept.key_withdrawn().is_cancelled());
+    assert!(verified.key_withdrawn().is_sent() && !kept.key_withdrawn().is_sent());
     // The key of a file that is broken stays the same one when the file is mended.
     write("one.pem", &one.public_pem());
     assert_eq!(watcher.check().await, Check::Changed(Change::Kept));
-    assert!(!kept.key_withdrawn().is_cancelled());
+    assert!(!kept.key_withdrawn().is_sent());
     write("one.pem", &Issuer::new(4).public_pem());
     assert_eq!(watcher.check().await, Check::Changed(Change::Replaced));
-    assert!(kept.key_withdrawn().is_cancelled());
+    assert!(kept.key_withdrawn().is_sent());
 
     remove("one.pem");
     remove("three.pem");

@@ -221,7 +221,7 @@ impl Sharing {
                     if range.is_empty() || !is_small {
                         stream.take_over(stored, None);
                         // Readers to whom the store was away try again.
-                        stream.wake().notify_waiters();
+                        stream.wake();
                     } else {
                         fetches.push(Fetch {
                             stream: Arc::clone(stream),

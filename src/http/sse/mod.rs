@@ -1,19 +1,12 @@
 //! `GET` with `live=sse` (section 5.8): the response and its body.
 
 mod encode;
+mod interruptions;
 mod reader;
-
-use std::{
-    convert::Infallible,
-    pin::Pin,
-    task::{Context, Poll},
-};
+mod relay;
 
 use axum::body::Body;
-use bytes::Bytes;
-use futures_util::stream::{self, Stream};
 use http::{HeaderMap, HeaderName, HeaderValue, Response, header, request::Parts};
-use http_body::{Frame, SizeHint};
 
 use super::{
     App, Problem, forward,
@@ -23,7 +16,7 @@ use super::{
 };
 use crate::{
     auth::Permit,
-    engine::{Backlog, Follower},
+    engine::Follower,
     protocol::{Kind, headers},
 };
 use reader::Reader;
@@ -49,7 +42,7 @@ pub(super) async fn handle(
         slot,
         forward::Continuation::of(app, parts),
     );
-    let mut response = Response::new(Body::new(body(reader)));
+    let mut response = Response::new(Body::new(reader));
     *response.headers_mut() = headers;
     Ok(response)
 }
@@ -69,38 +62,4 @@ fn headers(app: &App, parts: &Parts, follower: &Follower) -> HeaderMap {
         set.insert(headers::STREAM_SSE_DATA_ENCODING, HeaderValue::from_static("base64"));
     }
     set
-}
-
-fn body(reader: Reader) -> Events<impl Stream<Item = Bytes>> {
-    let backlog = reader.backlog();
-    let events = stream::unfold(Box::pin(reader), |mut reader| async move {
-        let bytes = reader.as_mut().next().await?;
-        Some((bytes, reader))
-    });
-    Events { events, backlog }
-}
-
-pin_project_lite::pin_project! {
-    /// A body that announces at least how much is still to be sent, so that memory can be reserved.
-    struct Events<S> {
-        #[pin]
-        events: S,
-        backlog: Backlog,
-    }
-}
-
-impl<S: Stream<Item = Bytes>> http_body::Body for Events<S> {
-    type Data = Bytes;
-    type Error = Infallible;
-
-    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        let events = self.project().events.poll_next(cx);
-        events.map(|events| events.map(|bytes| Ok(Frame::data(bytes))))
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        let mut hint = SizeHint::default();
-        hint.set_lower(self.backlog.bytes());
-        hint
-    }
 }

@@ -3,12 +3,12 @@
 use std::{
     future::Future,
     pin::{Pin, pin},
-    task::Poll,
+    task::{Context, Poll},
 };
 
 use futures_util::future::poll_fn;
 
-use crate::listener::shared::Shared;
+use crate::listener::{shared::Shared, shutdown::Received};
 
 /// A connection that can finish what it is doing and accept nothing new.
 pub(super) trait Graceful: Future {
@@ -57,17 +57,36 @@ pub(super) async fn drive<C: Graceful>(
 }
 
 /// Runs `work` to its end; `None` if the grace period of a shutdown ended first.
-pub(super) async fn until_cut<F: Future>(work: F, shared: &Shared) -> Option<F::Output> {
-    let mut work = pin!(work);
-    let mut cut = pin!(shared.cut.received());
-    poll_fn(|cx| {
-        if let Poll::Ready(output) = work.as_mut().poll(cx) {
+pub(super) fn until_cut<F: Future>(work: F, shared: &Shared) -> UntilCut<'_, F> {
+    UntilCut {
+        work,
+        cut: shared.cut.received(),
+        shared,
+    }
+}
+
+pin_project_lite::pin_project! {
+    /// An `async fn` would hold its argument twice, for the life of a live read.
+    pub(super) struct UntilCut<'a, F> {
+        #[pin]
+        work: F,
+        cut: Received<'a>,
+        shared: &'a Shared,
+    }
+}
+
+impl<F: Future> Future for UntilCut<'_, F> {
+    type Output = Option<F::Output>;
+
+    #[inline]
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        if let Poll::Ready(output) = this.work.poll(cx) {
             return Poll::Ready(Some(output));
         }
-        cut.as_mut().poll(cx).map(|()| {
-            shared.count_cut();
+        Pin::new(this.cut).poll(cx).map(|()| {
+            this.shared.count_cut();
             None
         })
-    })
-    .await
+    }
 }

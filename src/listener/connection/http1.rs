@@ -1,11 +1,6 @@
 //! HTTP/1.1: hyper carries all responses but the live ones.
 
-use std::{
-    convert::Infallible,
-    future::Future,
-    pin::{Pin, pin},
-    sync::Arc,
-};
+use std::{convert::Infallible, future::Future, pin::Pin, sync::Arc};
 
 use http::{Request, Response};
 use hyper::{body::Incoming, server::conn::http1};
@@ -51,7 +46,6 @@ where
 {
     async move {
         let _guard = &guard;
-        let peer = service.peer.0;
         let state = Arc::clone(&service.state);
         loop {
             // Boxed and dropped in this block, so that neither the future nor its buffers exist
@@ -63,7 +57,7 @@ where
                     Driven::Ended(Ok(())) | Driven::Cut => return,
                     Driven::Ended(Err(error)) => {
                         // The peer is gone, too slow, or does not speak HTTP.
-                        tracing::debug!(%peer, %error, "connection ended");
+                        tracing::debug!(peer = %state.peer.0, %error, "connection ended");
                         return;
                     }
                     Driven::Interrupted => {}
@@ -83,7 +77,7 @@ where
             match until_cut(writer, &shared).await {
                 Some(Outcome::KeepAlive) if !shared.stop.is_sent() => {}
                 Some(Outcome::KeepAlive | Outcome::Close) => {
-                    let _ = until_cut(pin!(io.shutdown()), &shared).await;
+                    let _ = until_cut(io.shutdown(), &shared).await;
                     return;
                 }
                 Some(Outcome::Aborted) | None => return,

@@ -51,7 +51,7 @@ where
     I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     S: HttpService,
 {
-    let peer = service.peer.0;
+    let peer = service.state.peer.0;
     let state = Arc::clone(&service.state);
     let budget = ResponseBudget::of_connection(shared.max_response_bytes_per_connection, &service.budget);
     let budget = Arc::new(budget);

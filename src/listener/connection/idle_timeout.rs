@@ -193,7 +193,11 @@ mod tests {
     use tokio::time::sleep;
 
     use super::*;
-    use crate::listener::response::budget::ResponseBudget;
+    use crate::listener::{peer::PeerAddr, response::budget::ResponseBudget};
+
+    fn peer() -> PeerAddr {
+        PeerAddr("192.0.2.1:1".parse().unwrap())
+    }
 
     /// 10 s for a head, 60 s for the next request.
     fn timeouts() -> ConnectionConfig {
@@ -221,7 +225,7 @@ mod tests {
 
     fn state() -> Arc<ConnectionState> {
         let budget = ResponseBudget::new(1 << 20, timeouts().write_timeout());
-        Arc::new(ConnectionState::new(Arc::new(budget)))
+        Arc::new(ConnectionState::new(peer(), Arc::new(budget)))
     }
 
     /// Runs `script` beside a connection and returns how long the connection lasted after it.

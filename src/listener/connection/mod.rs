@@ -58,7 +58,7 @@ async fn serve_tls<S: HttpService>(
     mut service: ConnectionService<S>,
     shared: Arc<Shared>,
 ) {
-    let peer = service.peer.0;
+    let peer = service.state.peer.0;
     // Boxed, because its memory would otherwise be reserved for the connection's whole life.
     let handshake = Box::pin(timeout(shared.timeouts.handshake_timeout(), handshake(io, &context)));
     let outcome = match select(handshake, pin!(last_call(&shared))).await {

@@ -21,7 +21,7 @@ use super::{
 use crate::{
     listener::{
         live::handoff::{LiveHandoff, may_be_live},
-        peer::{ListenerKind, PeerAddr, TlsInfo},
+        peer::{ListenerKind, TlsInfo},
         refusal::refusal,
         response::{
             body::MeteredBody,
@@ -37,7 +37,6 @@ use crate::{
 #[derive(Debug, Clone)]
 pub(in crate::listener) struct ConnectionService<S> {
     pub(in crate::listener) app: S,
-    pub(in crate::listener) peer: PeerAddr,
     pub(in crate::listener) kind: ListenerKind,
     pub(in crate::listener) tls: Option<TlsInfo>,
     pub(in crate::listener) state: Arc<ConnectionState>,
@@ -47,10 +46,9 @@ pub(in crate::listener) struct ConnectionService<S> {
 }
 
 impl<S> ConnectionService<S> {
-    pub(in crate::listener) fn new(app: S, peer: PeerAddr, kind: ListenerKind, state: Arc<ConnectionState>) -> Self {
+    pub(in crate::listener) fn new(app: S, kind: ListenerKind, state: Arc<ConnectionState>) -> Self {
         Self {
             app,
-            peer,
             kind,
             tls: None,
             budget: Arc::clone(&state.responses),
@@ -83,7 +81,7 @@ where
             .then(|| LiveHandoff::new(&request, Arc::clone(&self.state)));
         let mut request = request.map(Body::new);
         let extensions = request.extensions_mut();
-        extensions.insert(self.peer);
+        extensions.insert(self.state.peer);
         if self.kind != ListenerKind::Public {
             extensions.insert(self.kind);
         }

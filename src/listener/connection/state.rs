@@ -12,11 +12,13 @@ use futures_util::task::AtomicWaker;
 
 use crate::listener::{
     live::takeover::{LiveResponse, Takeover},
+    peer::PeerAddr,
     response::budget::ResponseBudget,
 };
 
 #[derive(Debug)]
 pub(in crate::listener) struct ConnectionState {
+    pub(in crate::listener) peer: PeerAddr,
     /// The budget of the client's address.
     pub(in crate::listener) responses: Arc<ResponseBudget>,
     takeover: Takeover,
@@ -56,8 +58,9 @@ impl Clone for InFlight {
 }
 
 impl ConnectionState {
-    pub(in crate::listener) fn new(responses: Arc<ResponseBudget>) -> Self {
+    pub(in crate::listener) fn new(peer: PeerAddr, responses: Arc<ResponseBudget>) -> Self {
         Self {
+            peer,
             responses,
             takeover: Takeover::default(),
             write_blocked: AtomicBool::default(),

@@ -33,8 +33,7 @@ pub(in crate::listener) struct WriteTimeout<IO> {
     write_timeout: Duration,
     state: Arc<ConnectionState>,
     stall: StallTimer,
-    linger: Option<Pin<Box<Sleep>>>,
-    closing: Option<Closing>,
+    closing: Option<Box<Closing>>,
 }
 
 #[derive(Debug)]
@@ -42,6 +41,16 @@ struct Closing {
     /// Our end of the stream has been sent.
     end_sent: bool,
     discarded: usize,
+    linger: Option<Pin<Box<Sleep>>>,
+}
+
+impl Closing {
+    fn poll_linger(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let linger = self
+            .linger
+            .get_or_insert_with(|| Box::pin(sleep_until(Instant::now() + LINGER_TIMEOUT)));
+        linger.as_mut().poll(cx)
+    }
 }
 
 impl<IO> WriteTimeout<IO> {
@@ -51,16 +60,8 @@ impl<IO> WriteTimeout<IO> {
             write_timeout,
             state,
             stall: StallTimer::default(),
-            linger: None,
             closing: None,
         }
-    }
-
-    fn poll_linger(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let linger = self
-            .linger
-            .get_or_insert_with(|| Box::pin(sleep_until(Instant::now() + LINGER_TIMEOUT)));
-        linger.as_mut().poll(cx)
     }
 
     /// Passes on the outcome of a write, or fails it after the timeout.
@@ -123,10 +124,11 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> AsyncWrite for WriteTimeout<IO> {
         let this = &mut *self;
         let closing = this.closing.get_or_insert_with(|| {
             this.stall.stop();
-            Closing {
+            Box::new(Closing {
                 end_sent: false,
                 discarded: 0,
-            }
+                linger: None,
+            })
         });
         if !closing.end_sent {
             ready!(Pin::new(&mut this.io).poll_shutdown(cx))?;
@@ -139,7 +141,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> AsyncWrite for WriteTimeout<IO> {
                 Poll::Ready(Ok(())) if !buf.filled().is_empty() => closing.discarded += buf.filled().len(),
                 // The peer has closed its side or is gone.
                 Poll::Ready(_) => return Poll::Ready(Ok(())),
-                Poll::Pending => return this.poll_linger(cx).map(Ok),
+                Poll::Pending => return closing.poll_linger(cx).map(Ok),
             }
         }
         Poll::Ready(Ok(()))
@@ -151,13 +153,17 @@ mod tests {
     use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
 
     use super::*;
-    use crate::listener::response::budget::ResponseBudget;
+    use crate::listener::{peer::PeerAddr, response::budget::ResponseBudget};
+
+    fn peer() -> PeerAddr {
+        PeerAddr("192.0.2.1:1".parse().unwrap())
+    }
 
     const TIMEOUT: Duration = Duration::from_secs(30);
 
     fn with_timeout<IO>(io: IO) -> WriteTimeout<IO> {
         let budget = Arc::new(ResponseBudget::new(1 << 20, TIMEOUT));
-        WriteTimeout::new(io, TIMEOUT, Arc::new(ConnectionState::new(budget)))
+        WriteTimeout::new(io, TIMEOUT, Arc::new(ConnectionState::new(peer(), budget)))
     }
 
     #[tokio::test(start_paused = true)]

@@ -25,16 +25,14 @@ const PROBE_INTERVAL: Duration = Duration::from_secs(1);
 /// its last request and still reads. Two probes tell: the first one makes the kernel of a client
 /// that has left reset the connection, and the second one then fails.
 #[derive(Debug, Default)]
-pub(super) struct ClientWatch {
-    input: Input,
-    /// The client has sent something, which is left in the socket.
-    has_sent: bool,
-}
+pub(super) struct ClientWatch(Input);
 
 #[derive(Debug, Default)]
 enum Input {
     #[default]
     Open,
+    /// The client has sent something, which is left in the socket.
+    Pipelined,
     /// The read side has ended.
     Ended,
     /// The first probe has been sent.
@@ -46,19 +44,19 @@ enum Input {
 impl ClientWatch {
     /// Whether the connection could serve another request.
     pub(super) fn is_reusable(&self) -> bool {
-        !self.has_sent && matches!(self.input, Input::Open)
+        matches!(self.0, Input::Open)
     }
 
     /// Ready when the connection is broken.
     pub(super) fn poll_gone(&mut self, io: &mut (impl AsyncRead + Unpin), cx: &mut Context<'_>) -> Poll<()> {
-        if self.has_sent || !matches!(self.input, Input::Open) {
+        if !matches!(self.0, Input::Open) {
             return Poll::Pending;
         }
         let mut space = [0; 1];
         let mut buf = ReadBuf::new(&mut space);
         match ready!(Pin::new(io).poll_read(cx, &mut buf)) {
-            Ok(()) if buf.filled().is_empty() => self.input = Input::Ended,
-            Ok(()) => self.has_sent = true,
+            Ok(()) if buf.filled().is_empty() => self.0 = Input::Ended,
+            Ok(()) => self.0 = Input::Pipelined,
             Err(_) => return Poll::Ready(()),
         }
         Poll::Pending
@@ -66,19 +64,19 @@ impl ClientWatch {
 
     /// The next probe, if it is due.
     pub(super) fn poll_probe(&mut self, cx: &mut Context<'_>) -> Option<Bytes> {
-        match &mut self.input {
-            Input::Open | Input::HalfClosed => return None,
+        match &mut self.0 {
+            Input::Open | Input::Pipelined | Input::HalfClosed => return None,
             Input::Ended => {
                 let mut timer = Box::pin(sleep(PROBE_INTERVAL));
                 // Registers the waker.
                 let _ = timer.as_mut().poll(cx);
-                self.input = Input::Probed(timer);
+                self.0 = Input::Probed(timer);
             }
             Input::Probed(timer) => {
                 if timer.as_mut().poll(cx).is_pending() {
                     return None;
                 }
-                self.input = Input::HalfClosed;
+                self.0 = Input::HalfClosed;
             }
         }
         Some(Bytes::from_static(PROBE))

@@ -24,6 +24,8 @@ use crate::listener::response::{
 /// Room for a chunk's size in hexadecimal and its line end.
 const MAX_CHUNK_HEADER: usize = 18;
 
+const HEX_DIGITS: &[u8; 16] = b"0123456789abcdef";
+
 /// Events that are written before the task yields: tokio's own budget for a task.
 const MAX_EVENTS_PER_POLL: usize = 64;
 
@@ -45,11 +47,12 @@ pub(in crate::listener) struct LiveWriter<'a, IO> {
     keep_alive: bool,
     budget: &'a Arc<ResponseBudget>,
     client: ClientWatch,
-    /// The response's head or a chunk's header, the chunk's data, and the chunk's end.
-    header: Vec<u8>,
+    /// The chunk that is being sent. The response's head is data without header and trailer.
+    header: ChunkHeader,
     data: Bytes,
     data_sent: usize,
-    trailer: &'static [u8],
+    /// How much of [`Self::trailer`] is still to be sent.
+    trailer_left: u8,
     /// For `data`, once the socket has not accepted it at once.
     charge: Option<Arc<Charge>>,
     /// For the next event of a backlog.
@@ -58,6 +61,56 @@ pub(in crate::listener) struct LiveWriter<'a, IO> {
     unflushed: bool,
     /// The last chunk is being sent.
     finished: bool,
+}
+
+/// The rest of a chunk's header: the length of its data in hexadecimal, and a line end.
+#[derive(Default)]
+struct ChunkHeader {
+    text: [u8; MAX_CHUNK_HEADER],
+    start: u8,
+    end: u8,
+}
+
+impl ChunkHeader {
+    /// Written from the end. Every event of every reader has one: `write!` would take longer.
+    fn new(length: usize) -> Self {
+        let mut text = [0; MAX_CHUNK_HEADER];
+        let mut start = MAX_CHUNK_HEADER;
+        let mut left = length;
+        let mut digits_left = true;
+        for place in text.iter_mut().rev() {
+            let from_end = MAX_CHUNK_HEADER - start;
+            *place = match from_end {
+                0 => b'\n',
+                1 => b'\r',
+                _ if !digits_left => break,
+                _ => {
+                    let digit = HEX_DIGITS.get(left % 16).copied().unwrap_or_default();
+                    left /= 16;
+                    digits_left = left > 0;
+                    digit
+                }
+            };
+            start -= 1;
+        }
+        Self {
+            text,
+            start: start as u8,
+            end: MAX_CHUNK_HEADER as u8,
+        }
+    }
+
+    fn rest(&self) -> &[u8] {
+        let range = usize::from(self.start)..usize::from(self.end);
+        self.text.get(range).unwrap_or_default()
+    }
+
+    /// Counts bytes as sent; returns how many of them were the header's.
+    fn advance(&mut self, sent: usize) -> usize {
+        let own = sent.min(self.rest().len());
+        self.start += u8::try_from(own).unwrap_or_default();
+        own
+    }
 }
 
 /// Room for an event of a backlog, which the body makes when it is polled.
@@ -82,10 +135,10 @@ impl<'a, IO: AsyncRead + AsyncWrite + Unpin> LiveWriter<'a, IO> {
             keep_alive,
             budget,
             client: ClientWatch::default(),
-            header: response_head(&parts.headers, keep_alive, now),
-            data: Bytes::new(),
+            header: ChunkHeader::default(),
+            data: response_head(&parts.headers, keep_alive, now).into(),
             data_sent: 0,
-            trailer: b"",
+            trailer_left: 0,
             charge: None,
             room: None,
             unflushed: true,
@@ -94,12 +147,18 @@ impl<'a, IO: AsyncRead + AsyncWrite + Unpin> LiveWriter<'a, IO> {
     }
 
     fn start_chunk(&mut self, data: Bytes) {
-        self.header.clear();
-        // Writing to a vector cannot fail.
-        let _ = write!(self.header, "{:x}\r\n", data.len());
+        self.header = ChunkHeader::new(data.len());
         self.data = data;
         self.data_sent = 0;
-        self.trailer = b"\r\n";
+        self.start_trailer();
+    }
+
+    fn start_trailer(&mut self) {
+        self.trailer_left = u8::try_from(self.trailer().len()).unwrap_or_default();
+    }
+
+    fn trailer(&self) -> &'static [u8] {
+        if self.finished { b"0\r\n\r\n" } else { b"\r\n" }
     }
 
     /// Ready with room for the body's next event, or with nothing without room in time. A small
@@ -127,11 +186,16 @@ impl<'a, IO: AsyncRead + AsyncWrite + Unpin> LiveWriter<'a, IO> {
     /// Writes and flushes the current chunk.
     fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         loop {
+            let header = self.header.rest();
             let rest = self.data.get(self.data_sent..).unwrap_or_default();
-            if self.header.is_empty() && rest.is_empty() && self.trailer.is_empty() {
+            let trailer = self.trailer();
+            let trailer = trailer
+                .get(trailer.len() - usize::from(self.trailer_left)..)
+                .unwrap_or_default();
+            if header.is_empty() && rest.is_empty() && trailer.is_empty() {
                 break;
             }
-            let slices = [&self.header, rest, self.trailer].map(IoSlice::new);
+            let slices = [header, rest, trailer].map(IoSlice::new);
             let outcome = Pin::new(&mut *self.io).poll_write_vectored(cx, &slices);
             if outcome.is_pending() && self.charge.is_none() && !rest.is_empty() {
                 self.charge = Some(self.budget.charge(&self.data));
@@ -140,12 +204,12 @@ impl<'a, IO: AsyncRead + AsyncWrite + Unpin> LiveWriter<'a, IO> {
             if written == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
-            let of_header = written.min(self.header.len());
-            let of_data = (written - of_header).min(rest.len());
-            let of_trailer = written - of_header - of_data;
-            self.header.drain(..of_header);
+            let of_data = (written - written.min(header.len())).min(rest.len());
+            let of_trailer = written - self.header.advance(written) - of_data;
             self.data_sent += of_data;
-            self.trailer = self.trailer.get(of_trailer..).unwrap_or_default();
+            self.trailer_left = self
+                .trailer_left
+                .saturating_sub(u8::try_from(of_trailer).unwrap_or(u8::MAX));
             self.unflushed = true;
         }
         if self.unflushed {
@@ -156,11 +220,8 @@ impl<'a, IO: AsyncRead + AsyncWrite + Unpin> LiveWriter<'a, IO> {
         Poll::Ready(Ok(()))
     }
 
-    /// Frees the memory of the response's head and of the event.
+    /// Frees the memory of the response's head or of the event.
     fn release_chunk(&mut self) {
-        if self.header.capacity() > MAX_CHUNK_HEADER {
-            self.header = Vec::with_capacity(MAX_CHUNK_HEADER);
-        }
         self.data = Bytes::new();
         self.data_sent = 0;
         self.charge = None;
@@ -186,7 +247,7 @@ impl<'a, IO: AsyncRead + AsyncWrite + Unpin> LiveWriter<'a, IO> {
             Some(Err(_)) => return Poll::Ready(None),
             None => {
                 self.finished = true;
-                self.trailer = b"0\r\n\r\n";
+                self.start_trailer();
             }
         }
         Poll::Ready(Some(()))
@@ -249,4 +310,19 @@ fn response_head(headers: &HeaderMap, keep_alive: bool, now: u64) -> Vec<u8> {
     }
     head.extend_from_slice(b"\r\n");
     head
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_chunk_header_is_its_length_in_hexadecimal() {
+        for length in [0, 1, 9, 15, 16, 255, 256, 0x1234, 1 << 20, usize::MAX - 1, usize::MAX] {
+            let mut header = ChunkHeader::new(length);
+            assert_eq!(header.rest(), format!("{length:x}\r\n").as_bytes());
+            assert_eq!(header.advance(1), 1);
+            assert_eq!(header.rest(), &format!("{length:x}\r\n").as_bytes()[1..]);
+        }
+    }
 }

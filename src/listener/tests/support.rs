@@ -143,10 +143,10 @@ fn connect(
 ) -> (DuplexStream, Served) {
     let (client, server) = duplex(64 * 1024);
     let shared = Arc::new(Shared::new(&LimitsConfig::default(), connection, Clock::system()));
-    let state = Arc::new(ConnectionState::new(shared.responses.of_client(None)));
-    let io = WriteTimeout::new(server, shared.timeouts.write_timeout(), Arc::clone(&state));
     let peer = PeerAddr("192.0.2.1:1".parse().unwrap());
-    let service = ConnectionService::new(app, peer, ListenerKind::Public, state);
+    let state = Arc::new(ConnectionState::new(peer, shared.responses.of_client(None)));
+    let io = WriteTimeout::new(server, shared.timeouts.write_timeout(), Arc::clone(&state));
+    let service = ConnectionService::new(app, ListenerKind::Public, state);
     let task = serve(io, service, Arc::clone(&shared));
     (client, Served { shared, task })
 }
