@@ -7,16 +7,18 @@ use super::{App, Problem, body, forward, respond, stream};
 use crate::{
     auth::Permit,
     engine::{AppendRequest, WriterScope},
-    protocol::headers,
+    protocol::headers::{self, AppendHeaders},
 };
 
 pub(super) async fn handle(app: &App, permit: &Permit, parts: &Parts, body: Body) -> Result<Response<Body>, Problem> {
     let name = stream(permit)?;
     let content_type = headers::content_type(&parts.headers);
     let close = permit.operation().closes();
-    let producer = headers::producer(&parts.headers)?;
-    let stream_seq = headers::stream_seq(&parts.headers)?;
-    let expected_tail = headers::expected_offset(&parts.headers)?;
+    let AppendHeaders {
+        producer,
+        stream_seq,
+        expected_tail,
+    } = headers::append(&parts.headers)?;
     // A request without content is a close, whatever its content type (section 5.2).
     let content_type = if close { content_type } else { Ok(content_type?) };
     let received = body::receive(app, permit, parts, body).await?;

@@ -59,8 +59,8 @@ pub use self::{
     memory::InMemoryStorage,
     persistent::{AcidStorage, FileStorage},
     record::{
-        Fork, Inherited, Life, Mark, Position, ProducerState, Progress, Retention, Stored, StreamId, StreamRecord,
-        Usage, WriterState,
+        Fork, IdMap, Inherited, Life, Mark, Position, ProducerState, Progress, Retention, Stored, StreamId,
+        StreamRecord, Usage, WriterState,
     },
     report::{CopyProgress, StoreReport},
     shared::{Changed, DUTY_LEASE, Duty, Feed, MAX_REFRESHED, SharedStore},

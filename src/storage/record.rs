@@ -3,6 +3,8 @@
 //! Several fields belong to the protocol (content type, lifetime, producers, sequences). A store
 //! keeps them as they are given and never looks inside.
 
+use rustc_hash::FxHashMap;
+
 use crate::protocol::{Framing, Lifetime, Millis, Offset, ProducerStamp, RetentionPolicy, StreamName};
 
 /// Identifies a stream's bytes.
@@ -10,6 +12,9 @@ use crate::protocol::{Framing, Lifetime, Millis, Offset, ProducerStamp, Retentio
 /// An id is greater than those of all streams created before and is never reused, so a stream
 /// that is deleted and created again shares nothing with its predecessor.
 pub type StreamId = u64;
+
+/// A map by id. Stores choose ids, so no client can make them collide.
+pub type IdMap<V> = FxHashMap<StreamId, V>;
 
 /// A byte position in a stream. The first byte has position 0.
 pub type Position = u64;

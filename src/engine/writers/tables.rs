@@ -1,11 +1,9 @@
 //! The writers of the streams that are written to right now.
 
-use std::collections::HashMap;
-
 use super::{Evicted, Writers};
 use crate::{
     protocol::Millis,
-    storage::{Storage, StorageError, StreamId, WriterState},
+    storage::{IdMap, Storage, StorageError, StreamId, WriterState},
 };
 
 /// The memory limit of all tables. An evicted table is read again when it is needed.
@@ -19,7 +17,7 @@ const IDLE_MILLIS: Millis = 10_000;
 
 #[derive(Default)]
 pub(in crate::engine) struct WriterTables {
-    tables: HashMap<StreamId, Table>,
+    tables: IdMap<Table>,
     bytes: u64,
     swept_at: Millis,
 }

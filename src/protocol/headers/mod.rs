@@ -265,6 +265,38 @@ pub fn expected_offset(headers: &HeaderMap) -> Result<Option<Offset>, BadInput> 
         .transpose()
 }
 
+/// The headers of an append besides its content type.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct AppendHeaders {
+    /// See [`producer`].
+    pub producer: Option<ProducerStamp>,
+    /// See [`stream_seq`].
+    pub stream_seq: Option<String>,
+    /// See [`expected_offset`].
+    pub expected_tail: Option<Offset>,
+}
+
+/// The headers of an append.
+///
+/// # Errors
+/// A malformed one.
+pub fn append(headers: &HeaderMap) -> Result<AppendHeaders, BadInput> {
+    let is_own = |name: &HeaderName| {
+        ["stream-", "producer-"]
+            .iter()
+            .any(|own| name.as_str().starts_with(own))
+    };
+    // Most appends have none. Each look-up would hash its name.
+    if !headers.keys().any(is_own) {
+        return Ok(AppendHeaders::default());
+    }
+    Ok(AppendHeaders {
+        producer: producer(headers)?,
+        stream_seq: stream_seq(headers)?,
+        expected_tail: expected_offset(headers)?,
+    })
+}
+
 /// The fork headers of a `PUT` (section 4.2).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ForkHeaders<'h> {

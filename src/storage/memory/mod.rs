@@ -6,7 +6,7 @@
 mod entry;
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap, hash_map},
+    collections::{BTreeMap, BTreeSet, hash_map},
     ops::{Bound, Range},
     sync::atomic::{AtomicU64, Ordering},
 };
@@ -16,7 +16,7 @@ use parking_lot::RwLock;
 
 use self::entry::{ContentTypes, Entry};
 use super::{
-    Change, CommitError, Group, Position, Refused, Storage, StorageError, Stored, StreamId, StreamRecord, Usage,
+    Change, CommitError, Group, IdMap, Position, Refused, Storage, StorageError, Stored, StreamId, StreamRecord, Usage,
     Verdicts, WriterState, commit_as_one,
 };
 use crate::protocol::{Millis, StreamName};
@@ -35,7 +35,7 @@ pub struct InMemoryStorage {
 #[derive(Debug, Default)]
 struct State {
     names: BTreeMap<StreamName, StreamId>,
-    streams: HashMap<StreamId, Entry>,
+    streams: IdMap<Entry>,
     due: BTreeSet<(Millis, StreamName)>,
     types: ContentTypes,
     /// Trimmed streams whose bytes are still to be freed.
@@ -172,7 +172,7 @@ impl State {
     /// Whether every step of a batch can be applied, and by how much it grows the store.
     fn check(&self, batch: &[Change]) -> Result<u64, Refused> {
         // Tails changed by the batch itself; `None`: removed.
-        let mut tails: HashMap<StreamId, Option<Position>> = HashMap::new();
+        let mut tails: IdMap<Option<Position>> = IdMap::default();
         let (mut growth, mut shrinkage) = (0u64, 0u64);
         // The last step needs no note of what it changes, so that a lone append makes no map.
         let is_last = |index: usize| index + 1 == batch.len();
