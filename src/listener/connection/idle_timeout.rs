@@ -16,9 +16,12 @@ use crate::listener::ConnectionConfig;
 /// How long an HTTP/2 connection may stay open after our GOAWAY with nothing in flight.
 const GOAWAY_GRACE: Duration = Duration::from_secs(5);
 
-/// How long a connection without requests in flight may stay open when the server stops: what its
+/// How long a connection may stay open without a first request when the server stops: what its
 /// client has just sent is still answered.
 pub(super) const LAST_CALL: Duration = Duration::from_secs(2);
+
+/// The same for a kept-alive connection, whose client needs no handshake before its next request.
+const LAST_CALL_KEPT_ALIVE: Duration = Duration::from_secs(1);
 
 /// Ends a connection when the next request does not arrive in time. hyper's own header timeout
 /// cannot tell a slow request head from a kept-alive connection, and HTTP/2 has none at all.
@@ -174,10 +177,12 @@ where
         if self.is_http2 {
             // Starts the grace period, so that an unresponsive peer cannot delay a shutdown.
             self.goaway_sent = true;
-        } else if self.state.started() == 0 {
-            // hyper would close the connection, though its first request may be under way.
+        } else if !self.state.is_busy() {
+            // hyper would close the connection, though a request may be under way. Its response
+            // announces the close.
             self.state.expect_last_request();
             self.header_timeout = self.header_timeout.min(LAST_CALL);
+            self.idle_timeout = self.idle_timeout.min(LAST_CALL_KEPT_ALIVE);
             self.phase_started = Instant::now();
             return;
         }
@@ -265,6 +270,18 @@ mod tests {
             reads.count_read();
         });
         assert_eq!(head.await, 10);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_stop_leaves_a_kept_connection_a_moment_for_a_request_under_way() {
+        let state = state();
+        let requests = Arc::clone(&state);
+        let mut connection = IdleTimeout::http1(Open, Arc::clone(&state), &timeouts());
+        drop(requests.start_request());
+        assert!(futures_util::poll!(Pin::new(&mut connection)).is_pending());
+        Pin::new(&mut connection).start_shutdown();
+        assert!(state.is_last_request());
+        assert_eq!(lasts(connection, async {}).await, 1);
     }
 
     #[tokio::test(start_paused = true)]

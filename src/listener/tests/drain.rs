@@ -77,6 +77,29 @@ async fn a_connection_that_was_not_yet_accepted_is_served() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_request_on_a_kept_connection_is_answered_although_the_server_stops() {
+    let start = tokio::time::Instant::now();
+    let (mut kept, served) = connect_http1(app(), &ConnectionConfig::default());
+    let (mut idle, other) = connect_http1(app(), &ConnectionConfig::default());
+    for socket in [&mut kept, &mut idle] {
+        socket.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
+        read_until(socket, "Public").await;
+    }
+    served.shared.stop.send();
+    other.shared.stop.send();
+    tokio::task::yield_now().await;
+    kept.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
+    let answer = read_all(&mut kept).await;
+    assert!(
+        answer.contains("Public") && answer.contains("connection: close"),
+        "{answer}"
+    );
+    assert_eq!(read_all(&mut idle).await, "");
+    other.task.await.unwrap();
+    assert_eq!(start.elapsed().as_secs(), 1);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_connection_without_a_request_is_given_two_seconds() {
     let start = tokio::time::Instant::now();
     let timeouts = ConnectionConfig {
