@@ -6,7 +6,7 @@ use std::{
     sync::Arc,
 };
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 
 use super::sim_file::{BLOCK, Luck, Op, SimFile, write_into};
 use crate::storage::{
@@ -43,13 +43,17 @@ struct State {
     capacity: usize,
 }
 
-/// The disk. Clones share its state.
+/// The disk, as one process sees it. Clones share its state.
 #[derive(Debug, Clone)]
-pub(super) struct SimDisk(Arc<Mutex<State>>);
+pub(super) struct SimDisk {
+    state: Arc<Mutex<State>>,
+    /// The operations left until this process is killed.
+    life: Arc<Mutex<Option<u64>>>,
+}
 
 impl SimDisk {
     pub(super) fn new(seed: u64) -> Self {
-        Self(Arc::new(Mutex::new(State {
+        let state = State {
             files: BTreeMap::new(),
             removed: Vec::new(),
             renamed: Vec::new(),
@@ -58,33 +62,67 @@ impl SimDisk {
             operations: 0,
             power: None,
             capacity: usize::MAX,
-        })))
+        };
+        Self {
+            state: Arc::new(Mutex::new(state)),
+            life: Arc::default(),
+        }
+    }
+
+    /// The same disk for another process.
+    pub(super) fn process(&self) -> Self {
+        Self {
+            state: Arc::clone(&self.state),
+            life: Arc::default(),
+        }
+    }
+
+    /// Kills this process after this many more operations. What it has written is there for the
+    /// next process, synced or not.
+    pub(super) fn kill_after(&self, operations: u64) {
+        *self.life.lock() = Some(operations);
+    }
+
+    fn is_killed(&self) -> bool {
+        *self.life.lock() == Some(0)
+    }
+
+    /// Begins an operation.
+    fn step(&self) -> io::Result<MutexGuard<'_, State>> {
+        match &mut *self.life.lock() {
+            Some(0) => return Err(killed()),
+            Some(left) => *left -= 1,
+            None => {}
+        }
+        let mut state = self.state.lock();
+        state.step()?;
+        Ok(state)
     }
 
     pub(super) fn set_faults(&self, faults: Faults) {
-        self.0.lock().faults = faults;
+        self.state.lock().faults = faults;
     }
 
     pub(super) fn set_capacity(&self, capacity: usize) {
-        self.0.lock().capacity = capacity;
+        self.state.lock().capacity = capacity;
     }
 
     pub(super) fn used(&self) -> usize {
-        self.0.lock().used()
+        self.state.lock().used()
     }
 
     /// Makes the power fail after this many more operations.
     pub(super) fn cut_power_after(&self, operations: u64) {
-        self.0.lock().power = Some(operations);
+        self.state.lock().power = Some(operations);
     }
 
     pub(super) fn is_down(&self) -> bool {
-        self.0.lock().power == Some(0)
+        self.is_killed() || self.state.lock().power == Some(0)
     }
 
     /// Restarts after a power failure, which has kept, torn or lost each unsynced operation.
     pub(super) fn reboot(&self) {
-        let mut state = self.0.lock();
+        let mut state = self.state.lock();
         let State {
             files,
             removed,
@@ -137,15 +175,19 @@ impl SimDisk {
 
     /// Flips one bit on the disk.
     pub(super) fn flip_bit(&self, path: &str, offset: usize, bit: u8) {
-        let mut state = self.0.lock();
+        let mut state = self.state.lock();
         let file = state.files.get_mut(path).unwrap();
         file.disk[offset] ^= 1 << bit;
         file.cache[offset] ^= 1 << bit;
     }
 
     pub(super) fn contents(&self, path: &str) -> Vec<u8> {
-        self.0.lock().files[path].cache.clone()
+        self.state.lock().files[path].cache.clone()
     }
+}
+
+fn killed() -> io::Error {
+    io::Error::other("the process was killed")
 }
 
 fn input_output_error() -> io::Error {
@@ -188,10 +230,14 @@ impl State {
 
 impl Disk for SimDisk {
     fn open(&self, path: &str) -> io::Result<Arc<dyn DiskFile>> {
-        let mut state = self.0.lock();
-        if !(state.faults.read_only && state.files.contains_key(path)) {
-            state.step()?;
-        }
+        let is_opened_for_reading = {
+            let state = self.state.lock();
+            state.faults.read_only && state.files.contains_key(path)
+        };
+        let mut state = match is_opened_for_reading {
+            true => self.state.lock(),
+            false => self.step()?,
+        };
         let created = state.operations;
         state.files.entry(path.to_owned()).or_insert_with(|| SimFile {
             created,
@@ -204,12 +250,11 @@ impl Disk for SimDisk {
     }
 
     fn exists(&self, path: &str) -> io::Result<bool> {
-        Ok(self.0.lock().files.contains_key(path))
+        Ok(self.state.lock().files.contains_key(path))
     }
 
     fn remove(&self, path: &str) -> io::Result<()> {
-        let mut state = self.0.lock();
-        state.step()?;
+        let mut state = self.step()?;
         let number = state.operations;
         if let Some(file) = state.files.remove(path) {
             state.removed.push((number, path.to_owned(), file));
@@ -218,7 +263,7 @@ impl Disk for SimDisk {
     }
 
     fn list(&self, path: &str) -> io::Result<Vec<String>> {
-        let state = self.0.lock();
+        let state = self.state.lock();
         let inside = state
             .files
             .keys()
@@ -227,8 +272,7 @@ impl Disk for SimDisk {
     }
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
-        let mut state = self.0.lock();
-        state.step()?;
+        let mut state = self.step()?;
         let file = state.files.remove(from).ok_or(io::ErrorKind::NotFound)?;
         state.files.insert(to.to_owned(), file);
         state.renamed.push((from.to_owned(), to.to_owned()));
@@ -236,8 +280,7 @@ impl Disk for SimDisk {
     }
 
     fn sync_dir(&self, path: &str) -> io::Result<()> {
-        let mut state = self.0.lock();
-        state.step()?;
+        let mut state = self.step()?;
         let once_in = state.faults.sync;
         if state.fails(once_in) {
             return Err(input_output_error());
@@ -255,7 +298,7 @@ impl Disk for SimDisk {
     }
 
     fn sync_all(&self) -> io::Result<()> {
-        let paths: Vec<String> = self.0.lock().files.keys().cloned().collect();
+        let paths: Vec<String> = self.state.lock().files.keys().cloned().collect();
         for path in paths {
             self.sync_file(&path)?;
         }
@@ -263,18 +306,17 @@ impl Disk for SimDisk {
     }
 
     fn free(&self) -> Option<u64> {
-        let state = self.0.lock();
+        let state = self.state.lock();
         (state.capacity != usize::MAX).then(|| state.capacity.saturating_sub(state.used()) as u64)
     }
 }
 
 impl SimDisk {
     fn sync_file(&self, path: &str) -> io::Result<()> {
-        let mut state = self.0.lock();
-        if state.faults.read_only {
+        if self.state.lock().faults.read_only {
             return Ok(());
         }
-        state.step()?;
+        let mut state = self.step()?;
         let (once_in, lying) = (state.faults.sync, state.faults.lying);
         let failed = state.fails(once_in);
         let State { files, rng, .. } = &mut *state;
@@ -299,12 +341,11 @@ struct SimHandle {
 
 impl DiskFile for SimHandle {
     fn len(&self) -> io::Result<u64> {
-        Ok(self.disk.0.lock().file(&self.path)?.cache.len() as u64)
+        Ok(self.disk.state.lock().file(&self.path)?.cache.len() as u64)
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
-        let mut state = self.disk.0.lock();
-        state.step()?;
+        let mut state = self.disk.step()?;
         let len = len as usize;
         let number = state.operations;
         let file = state.file(&self.path)?;
@@ -315,7 +356,10 @@ impl DiskFile for SimHandle {
     }
 
     fn read_at(&self, out: &mut [u8], offset: u64) -> io::Result<()> {
-        let mut state = self.disk.0.lock();
+        if self.disk.is_killed() {
+            return Err(killed());
+        }
+        let mut state = self.disk.state.lock();
         if state.power == Some(0) {
             return Err(io::Error::other("the power is off"));
         }
@@ -332,11 +376,12 @@ impl DiskFile for SimHandle {
 
     fn write_at(&self, pieces: &mut [IoSlice<'_>], offset: u64) -> io::Result<()> {
         let mut data: Vec<u8> = pieces.iter().flat_map(|piece| piece.iter().copied()).collect();
-        let mut state = self.disk.0.lock();
-        state.step()?;
+        let mut state = self.disk.step()?;
         let (write, full) = (state.faults.write, state.faults.full);
         let mut outcome = if state.power == Some(0) {
             Err(io::Error::other("the power is off"))
+        } else if self.disk.is_killed() {
+            Err(killed())
         } else if state.fails(write) {
             Err(input_output_error())
         } else if state.fails(full) {
@@ -371,8 +416,7 @@ impl DiskFile for SimHandle {
     }
 
     fn punch_hole(&self, offset: u64, len: u64) -> io::Result<()> {
-        let mut state = self.disk.0.lock();
-        state.step()?;
+        let mut state = self.disk.step()?;
         let (at, number) = (offset as usize, state.operations);
         let file = state.file(&self.path)?;
         let zeros = vec![0; len as usize];
