@@ -7,7 +7,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::super::support::peers::Proxy;
+use super::super::support::{peers::Proxy, until};
 
 /// The two places for servers. One has all new requests.
 const PLACES: [&str; 2] = ["a", "b"];
@@ -15,8 +15,9 @@ const PLACES: [&str; 2] = ["a", "b"];
 pub struct Switch {
     proxy: Proxy,
     api: PathBuf,
-    /// The place that has the new requests.
+    /// The place that has the new requests, and the server in it.
     current: usize,
+    target: Option<SocketAddr>,
 }
 
 impl Switch {
@@ -34,7 +35,18 @@ impl Switch {
                 api.display()
             )
         });
-        Self { proxy, api, current: 0 }
+        until("the proxy's runtime API", || api.exists());
+        Self {
+            proxy,
+            api,
+            current: 0,
+            target: None,
+        }
+    }
+
+    /// The server that has the new requests.
+    pub fn target(&self) -> Option<SocketAddr> {
+        self.target
     }
 
     pub fn address(&self) -> SocketAddr {
@@ -50,6 +62,7 @@ impl Switch {
             server.port()
         ));
         self.current = 1 - self.current;
+        self.target = Some(server);
     }
 
     /// Cuts what the previous server still has.
