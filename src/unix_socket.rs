@@ -4,7 +4,7 @@ use std::{
     fs,
     io::{self, BufRead, Read as _},
     os::unix::{
-        fs::PermissionsExt as _,
+        fs::{MetadataExt as _, PermissionsExt as _, chown},
         net::{UnixListener, UnixStream},
     },
     path::Path,
@@ -61,10 +61,20 @@ pub(crate) fn bind(dir: &Path, file: &str) -> io::Result<UnixListener> {
         socket.bind(&SockAddr::unix(path)?)?;
         // Before `listen`, so that nobody can connect with the initial permissions.
         fs::set_permissions(path, fs::Permissions::from_mode(0o600))?;
+        give_to_owner(dir, path)?;
         socket.listen(BACKLOG)?;
         socket.set_nonblocking(true)?;
         Ok(socket.into())
     })
+}
+
+/// Gives a socket of root to the owner of its directory, whose servers connect to it.
+fn give_to_owner(dir: &Path, socket: &Path) -> io::Result<()> {
+    let owner = fs::metadata(dir)?;
+    match rustix::process::geteuid().is_root() && owner.uid() != 0 {
+        true => chown(socket, Some(owner.uid()), Some(owner.gid())),
+        false => Ok(()),
+    }
 }
 
 /// Connects to a socket in a directory.

@@ -37,6 +37,14 @@ pub fn command(setup: &Setup, net: Net) -> Command {
     command
 }
 
+/// A server under another user id than this process.
+#[track_caller]
+pub fn other_user(setup: &Setup) -> Command {
+    let is_root = fs::metadata("/proc/self").is_ok_and(|me| me.uid() == 0);
+    assert!(is_root, "this test needs a second user, which root can be");
+    command(setup, Net::Shared)
+}
+
 /// Containers may lack the permission for this.
 fn may_make_networks() -> bool {
     let made = Command::new("unshare")

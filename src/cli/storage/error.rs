@@ -76,7 +76,7 @@ fn lock_advice(error: &LockError) -> &'static str {
         LockError::Held { .. } => {
             "; stop that server first, or make a copy with `storage backup --to DIR` and work on the copy"
         }
-        LockError::Unusable { .. } => "; run this as the server's user",
+        LockError::Unusable { .. } | LockError::OtherUser { .. } => "; run this as the server's user",
     }
 }
 

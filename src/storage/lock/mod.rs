@@ -25,6 +25,10 @@ pub(crate) const LOCK_FILE: &str = "LOCK";
 /// The interval at which a waiting server tries to lock the directory.
 const POLL_INTERVAL: Duration = Duration::from_millis(50);
 
+/// The interval at which a server looks for a directory that nobody holds after it has handed it
+/// over. The next holder locks it within milliseconds.
+const RETAKE_INTERVAL: Duration = Duration::from_millis(250);
+
 /// The most that is read of a lock file. A holder writes far less.
 const MAX_HOLDER_BYTES: u64 = 4096;
 
@@ -69,6 +73,20 @@ pub enum LockError {
         dir: PathBuf,
         /// The holder; `None` if the lock file does not name it.
         holder: Option<Holder>,
+    },
+    /// It belongs to another user.
+    #[error(
+        "the data directory {} is not writable: it belongs to user {owner}, and this server runs as user {user}. \
+         Run all servers of a directory under one user id, also those in containers",
+        dir.display()
+    )]
+    OtherUser {
+        /// The directory.
+        dir: PathBuf,
+        /// Its owner.
+        owner: u32,
+        /// The user of this process.
+        user: u32,
     },
     /// The directory cannot be used.
     #[error("the data directory {} cannot be used: {what}: {source}", dir.display())]
@@ -129,6 +147,26 @@ impl Drop for DirLock {
 /// # Errors
 /// If another process holds the directory, or it cannot be used.
 pub(crate) fn acquire(dir: &Path, clock: &Clock) -> Result<DirLock, LockError> {
+    hold(lock_file(dir)?, dir, clock)
+}
+
+/// Makes this process the holder.
+fn hold(mut file: File, dir: &Path, clock: &Clock) -> Result<DirLock, LockError> {
+    match write_holder(&mut file, &Holder::this_process(clock)) {
+        Ok(()) => Ok(DirLock {
+            file,
+            dir: dir.to_owned(),
+        }),
+        Err(source) => Err(LockError::Unusable {
+            dir: dir.to_owned(),
+            what: "it is not writable",
+            source,
+        }),
+    }
+}
+
+/// Locks the file, whose content is still that of the last holder.
+fn lock_file(dir: &Path) -> Result<File, LockError> {
     let unusable = |what: &'static str| {
         move |source| LockError::Unusable {
             dir: dir.to_owned(),
@@ -145,7 +183,9 @@ pub(crate) fn acquire(dir: &Path, clock: &Clock) -> Result<DirLock, LockError> {
     })?;
     let path = dir.join(LOCK_FILE);
     loop {
-        let mut file = private_files::open_or_create(&path).map_err(unusable("it is not writable"))?;
+        let mut file = private_files::open_or_create(&path).map_err(|source| {
+            other_user(dir, &path, &source).unwrap_or_else(|| unusable("it is not writable")(source))
+        })?;
         // Everyone who can open the file can lock it.
         _ = private_files::tighten(&file);
         match file.try_lock() {
@@ -159,15 +199,24 @@ pub(crate) fn acquire(dir: &Path, clock: &Clock) -> Result<DirLock, LockError> {
             Err(TryLockError::Error(source)) => return Err(unusable("its lock file cannot be locked")(source)),
         }
         // A directory that was replaced in the meantime has another lock file.
-        if !is_same_file(&file, &path) {
-            continue;
+        if is_same_file(&file, &path) {
+            return Ok(file);
         }
-        write_holder(&mut file, &Holder::this_process(clock)).map_err(unusable("it is not writable"))?;
-        return Ok(DirLock {
-            file,
-            dir: dir.to_owned(),
-        });
     }
+}
+
+/// The refusal of a directory, or of the lock file in it, whose permissions admit only another user.
+fn other_user(dir: &Path, lock_file: &Path, error: &io::Error) -> Option<LockError> {
+    if error.kind() != io::ErrorKind::PermissionDenied {
+        return None;
+    }
+    let user = rustix::process::geteuid().as_raw();
+    let metadata = lock_file.metadata().or_else(|_| dir.metadata()).ok()?;
+    (metadata.uid() != user).then(|| LockError::OtherUser {
+        dir: dir.to_owned(),
+        owner: metadata.uid(),
+        user,
+    })
 }
 
 /// The state of the holder during the wait for its directory.
@@ -244,6 +293,32 @@ async fn acquire_blocking(dir: &Path, clock: &Clock) -> Result<DirLock, LockErro
                 source: io::Error::other(error),
             })
         })
+}
+
+/// Locks a directory again that this process has handed over, once nobody holds it. Other servers
+/// come first.
+pub(crate) async fn retake(dir: &Path, clock: &Clock) -> DirLock {
+    let mut was_free = false;
+    loop {
+        tokio::time::sleep(RETAKE_INTERVAL).await;
+        let (owned, clock, may_wait) = (dir.to_owned(), clock.clone(), was_free);
+        let attempt = tokio::task::spawn_blocking(move || retake_once(&owned, &clock, may_wait)).await;
+        match attempt {
+            Ok(Ok(Some(lock))) => return lock,
+            Ok(Ok(None)) => was_free = true,
+            Ok(Err(_)) | Err(_) => was_free = false,
+        }
+    }
+}
+
+/// Locks the directory if its holder has died. One that was released is left to the next holder,
+/// unless it `was_free` before.
+fn retake_once(dir: &Path, clock: &Clock, was_free: bool) -> Result<Option<DirLock>, LockError> {
+    let mut file = lock_file(dir)?;
+    if !was_free && read_holder(&mut file).is_none() {
+        return Ok(None);
+    }
+    hold(file, dir, clock).map(Some)
 }
 
 fn is_same_file(file: &File, path: &Path) -> bool {

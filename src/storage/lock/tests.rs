@@ -89,6 +89,33 @@ async fn waiting_ends_when_the_holder_releases_the_directory() {
     assert!(released.elapsed() <= POLL_INTERVAL, "{:?}", released.elapsed());
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_released_directory_is_left_to_the_next_holder_for_a_moment() {
+    let (dir, clock) = (tempfile::tempdir().unwrap(), Clock::manual(NOW));
+    drop(lock(dir.path()).unwrap());
+    let started = tokio::time::Instant::now();
+    let taken = retake(dir.path(), &clock).await;
+    assert_eq!(started.elapsed(), 2 * RETAKE_INTERVAL);
+    drop(taken);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_directory_of_a_dead_holder_is_taken_at_once() {
+    let (dir, clock) = (tempfile::tempdir().unwrap(), Clock::manual(NOW));
+    let held = lock(dir.path()).unwrap();
+    let path = dir.path().to_owned();
+    let retaking = tokio::spawn(async move { retake(&path, &clock).await });
+    tokio::time::sleep(RETAKE_INTERVAL * 4).await;
+    assert!(!retaking.is_finished());
+    // The death of a process closes its file and leaves its name in it.
+    let text = std::fs::read(dir.path().join(LOCK_FILE)).unwrap();
+    drop(held);
+    std::fs::write(dir.path().join(LOCK_FILE), text).unwrap();
+    let died = tokio::time::Instant::now();
+    drop(retaking.await.unwrap());
+    assert!(died.elapsed() <= RETAKE_INTERVAL, "{:?}", died.elapsed());
+}
+
 /// Not a test by itself: the process that [`a_killed_process_holds_nothing`] kills.
 #[test]
 fn hold_a_directory_for_the_parent() {
