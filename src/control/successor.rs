@@ -27,10 +27,17 @@ pub(crate) enum RegisterError {
 }
 
 impl RegisterError {
-    /// Nobody listens: there is no holder, or it is just changing.
+    /// Nobody listens, or the listener has just ended: there is no holder, or it is changing.
     pub(crate) fn is_without_server(&self) -> bool {
         let Self::Unreachable(error) = self else { return false };
-        matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused)
+        matches!(
+            error.kind(),
+            io::ErrorKind::NotFound
+                | io::ErrorKind::ConnectionRefused
+                | io::ErrorKind::ConnectionReset
+                | io::ErrorKind::BrokenPipe
+                | io::ErrorKind::UnexpectedEof
+        )
     }
 }
 

@@ -14,10 +14,13 @@ use hyper_util::rt::TokioIo;
 use tokio::{
     io::{AsyncWriteExt as _, BufReader},
     net::{UnixListener, UnixStream},
-    sync::{Semaphore, watch},
+    sync::Semaphore,
     time::{sleep, timeout},
 };
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tokio_util::{
+    sync::{CancellationToken, DropGuard},
+    task::TaskTracker,
+};
 use tower::ServiceExt as _;
 
 use crate::{
@@ -36,32 +39,30 @@ const IO_TIMEOUT: Duration = Duration::from_secs(30);
 /// The pause after a failed accept, which is mostly for want of descriptors.
 const ACCEPT_BACKOFF: Duration = Duration::from_millis(10);
 
-type Store = Option<Arc<dyn Storage>>;
-
 /// The open handover socket.
 pub(crate) struct Takeover {
     dir: PathBuf,
-    store: watch::Sender<Store>,
     tasks: TaskTracker,
-    closing: CancellationToken,
+    /// Ends the accepting of connections, at the latest with this value.
+    _closing: DropGuard,
     is_removed: bool,
 }
 
 struct Context {
     app: App,
-    store: watch::Receiver<Store>,
+    store: Arc<dyn Storage>,
     tasks: TaskTracker,
     slots: Arc<Semaphore>,
 }
 
 impl Takeover {
-    /// Listens in a directory that this process holds, for at most `max_connections` at a time.
+    /// Listens in a directory that this process holds, for at most `max_connections` at a time, and
+    /// reads for predecessors from this store.
     ///
     /// # Errors
     /// If the socket cannot be created.
-    pub(crate) fn open(dir: &Path, app: App, max_connections: usize) -> io::Result<Self> {
+    pub(crate) fn open(dir: &Path, app: App, store: Arc<dyn Storage>, max_connections: usize) -> io::Result<Self> {
         let listener = UnixListener::from_std(unix_socket::bind(dir, SOCKET)?)?;
-        let (sender, store) = watch::channel(None);
         let (tasks, closing) = (TaskTracker::new(), CancellationToken::new());
         let context = Arc::new(Context {
             app,
@@ -72,16 +73,10 @@ impl Takeover {
         tokio::spawn(closing.clone().run_until_cancelled_owned(accept(listener, context)));
         Ok(Self {
             dir: dir.to_owned(),
-            store: sender,
             tasks,
-            closing,
+            _closing: closing.drop_guard(),
             is_removed: false,
         })
-    }
-
-    /// Reads for predecessors from this store.
-    pub(crate) fn store_is_open(&self, store: Arc<dyn Storage>) {
-        self.store.send_replace(Some(store));
     }
 
     /// Removes the socket: the next holder of the directory has its own. Who has connected is still
@@ -95,12 +90,16 @@ impl Takeover {
         }
     }
 
+    /// Whether somebody is connected.
+    pub(crate) fn is_in_use(&self) -> bool {
+        !self.tasks.is_empty()
+    }
+
     /// Waits for those who have connected, for as long as `max_wait`.
     pub(crate) async fn ended(mut self, max_wait: Duration) {
         self.remove();
         self.tasks.close();
         let _ = timeout(max_wait, self.tasks.wait()).await;
-        self.closing.cancel();
     }
 }
 
@@ -148,16 +147,12 @@ impl Context {
         }
     }
 
-    /// Reads the store on a blocking thread, once it is open.
+    /// Reads the store on a blocking thread.
     async fn ask<T: Send + 'static>(
         &self,
         read: impl FnOnce(&dyn Storage) -> Result<T, StorageError> + Send + 'static,
     ) -> Result<T, String> {
-        let mut store = self.store.clone();
-        let opened = timeout(IO_TIMEOUT, store.wait_for(Option::is_some)).await;
-        let Some(store) = opened.ok().and_then(Result::ok).and_then(|store| store.clone()) else {
-            return Err("the store did not open".to_owned());
-        };
+        let store = Arc::clone(&self.store);
         let done = tokio::task::spawn_blocking(move || read(&*store)).await;
         done.map_err(|error| error.to_string())?
             .map_err(|error| error.to_string())

@@ -16,10 +16,27 @@ use crate::unix_socket;
 /// one that failed has to be started again.
 const MAX_WAIT: Duration = Duration::from_secs(10);
 
-const RETRY_INTERVAL: Duration = Duration::from_millis(5);
+/// The pause before the next attempt: a tenth of the wait so far, within these bounds. Thousands may
+/// be waiting.
+const MIN_PAUSE: Duration = Duration::from_millis(2);
+const MAX_PAUSE: Duration = Duration::from_millis(100);
 
-fn attempts() -> u32 {
-    u32::try_from(MAX_WAIT.as_millis() / RETRY_INTERVAL.as_millis()).unwrap_or(u32::MAX)
+/// The attempts to connect.
+struct Attempts {
+    waited: Duration,
+}
+
+impl Attempts {
+    fn new() -> Self {
+        Self { waited: Duration::ZERO }
+    }
+
+    /// The pause before the next attempt; `None` after the last.
+    fn pause(&mut self) -> Option<Duration> {
+        let pause = (self.waited / 10).clamp(MIN_PAUSE, MAX_PAUSE);
+        self.waited += pause;
+        (self.waited <= MAX_WAIT).then_some(pause)
+    }
 }
 
 /// No server listens yet, or the queue of connections is full.
@@ -32,13 +49,13 @@ fn is_temporary(error: &io::Error) -> bool {
 
 /// Connects to the holder of a directory, waiting a while for one.
 pub(crate) async fn connect(dir: &Path) -> io::Result<UnixStream> {
-    let mut left = attempts();
+    let mut attempts = Attempts::new();
     loop {
         match unix_socket::connect_nonblocking(dir, SOCKET) {
-            Err(error) if is_temporary(&error) && left > 0 => {
-                left -= 1;
-                tokio::time::sleep(RETRY_INTERVAL).await;
-            }
+            Err(error) if is_temporary(&error) => match attempts.pause() {
+                Some(pause) => tokio::time::sleep(pause).await,
+                None => return Err(error),
+            },
             done => return UnixStream::from_std(done?),
         }
     }
@@ -46,14 +63,14 @@ pub(crate) async fn connect(dir: &Path) -> io::Result<UnixStream> {
 
 /// [`connect`] for blocking threads.
 pub(crate) fn connect_blocking(dir: &Path) -> io::Result<BlockingStream> {
-    let mut left = attempts();
+    let mut attempts = Attempts::new();
     loop {
         match unix_socket::connect(dir, SOCKET) {
-            Err(error) if is_temporary(&error) && left > 0 => {
-                left -= 1;
+            Err(error) if is_temporary(&error) => match attempts.pause() {
                 // On a blocking thread.
-                std::thread::park_timeout(RETRY_INTERVAL);
-            }
+                Some(pause) => std::thread::park_timeout(pause),
+                None => return Err(error),
+            },
             done => return done,
         }
     }

@@ -7,11 +7,13 @@
 //! 1. New requests wait; those that have begun are finished (`http/phase.rs`).
 //! 2. What is queued is committed, the store is closed and the lock released
 //!    (`storage/locked.rs`).
-//! 3. The successor takes the lock, listens on [`SOCKET`] in the directory and opens the store. It
-//!    accepts requests at once, and answers them when the store is open.
+//! 3. The successor takes the lock, opens the store, and listens on [`SOCKET`] in the directory.
 //! 4. The former holder forwards to [`SOCKET`] whatever still reaches it: the requests that waited,
 //!    new ones, and live reads from where they are. A catch-up read under way gets its remaining
 //!    bytes from there as well.
+//!
+//! The former holder watches the lock. When nobody holds it, because the successor has ended or cannot
+//! open the store, the former holder takes it again and serves as before (`startup/handover.rs`).
 //!
 //! Only the holder of the lock listens on the socket, and the former holder does not know which
 //! server that is. So a successor may be replaced or restarted meanwhile.

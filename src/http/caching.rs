@@ -91,7 +91,7 @@ fn has_signed_url(request: &Parts) -> bool {
 /// What lifetimes are judged by.
 pub(super) struct Clocks<'a> {
     /// For streams: the clock that all servers of a store share.
-    pub(super) store: &'a Clock,
+    pub(super) store: Clock,
     /// For tokens.
     pub(super) server: &'a Clock,
 }

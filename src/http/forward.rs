@@ -1,13 +1,17 @@
 //! Requests that reach a server after it has handed its store over: the next holder answers them.
 
+use std::time::Duration;
+
 use axum::body::Body;
-use futures_util::StreamExt as _;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, Uri, Version, header, request::Parts};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
-use tokio::io::AsyncWriteExt as _;
+use tokio::{
+    io::AsyncWriteExt as _,
+    time::{Instant, sleep},
+};
 
-use super::{App, Problem, phase::Place, query::ReadQuery};
+use super::{App, Problem, phase::Place};
 use crate::{
     handover::{self, Client, Opening, Tls},
     listener::{ListenerKind, PeerAddr, TlsInfo},
@@ -25,6 +29,11 @@ const OF_THE_CONNECTION: [HeaderName; 5] = [
     header::TE,
     HeaderName::from_static("keep-alive"),
 ];
+
+/// How long reads are repeated whose answering server ends before its answer. It may be replaced.
+const MAX_REPEAT: Duration = Duration::from_secs(10);
+
+const REPEAT_INTERVAL: Duration = Duration::from_millis(10);
 
 /// The head of a request to the next holder.
 pub(super) struct Head {
@@ -51,6 +60,11 @@ impl Head {
         headers.remove(header::CONTENT_LENGTH);
         // The body is already being read, so the client no longer waits for a 100.
         headers.remove(header::EXPECT);
+        // HTTP/2 has the host in the target.
+        let authority = parts.uri.authority().map(|authority| authority.as_str());
+        if let Some(host) = authority.and_then(|authority| HeaderValue::from_str(authority).ok()) {
+            headers.insert(header::HOST, host);
+        }
         let target = parts.uri.path_and_query().map_or("/", |target| target.as_str());
         Self {
             client: client_of(parts),
@@ -131,34 +145,19 @@ impl Continuation {
 
 /// Has the next holder answer a request, if the store is handed over.
 pub(super) async fn forward(app: &App, parts: &Parts, body: Body) -> Result<Response<Body>, Problem> {
-    if !app.phase().is_leaving() || app.phase().place().await != Place::Successor {
+    if !app.phase().has_served() || app.phase().place().await == Place::Nowhere {
         return Err(Problem::starting());
     }
-    let answer = send(app, Head::of(parts), body);
-    if is_live_read(parts) {
-        until_leaving(app, answer).await
-    } else {
-        answer.await
+    if !matches!(parts.method, Method::GET | Method::HEAD) {
+        return send(app, Head::of(parts), body).await;
     }
-}
-
-fn is_live_read(parts: &Parts) -> bool {
-    let query = || ReadQuery::parse(parts.uri.query());
-    parts.method == Method::GET && query().is_ok_and(|query| query.live.is_some())
-}
-
-/// Ends a live read when it is its turn to leave a stopping server.
-async fn until_leaving(
-    app: &App,
-    answer: impl Future<Output = Result<Response<Body>, Problem>>,
-) -> Result<Response<Body>, Problem> {
-    let app = app.clone();
-    let mut leave = Box::pin(async move { app.turn_to_leave().await });
-    let response = tokio::select! {
-        answer = answer => answer?,
-        () = leave.as_mut() => return Err(Problem::new(&problems::STOPPING, "the server is stopping; try again")),
-    };
-    Ok(response.map(|body| Body::from_stream(body.into_data_stream().take_until(leave))))
+    let until = Instant::now() + MAX_REPEAT;
+    loop {
+        match send(app, Head::of(parts), Body::empty()).await {
+            Err(problem) if problem.is_successor_lost() && Instant::now() < until => sleep(REPEAT_INTERVAL).await,
+            answered => return answered,
+        }
+    }
 }
 
 async fn send(app: &App, head: Head, body: Body) -> Result<Response<Body>, Problem> {

@@ -49,6 +49,13 @@ pub(super) fn is_asked(parts: &Parts) -> bool {
     routes::ROUTES.iter().any(|route| is_here(&route))
 }
 
+/// A prober that sends traffic only to a ready server would otherwise never see one.
+pub(super) fn note_probe(app: &App, parts: &Parts) {
+    if [routes::READYZ, routes::HEALTHZ].contains(&parts.uri.path()) {
+        app.phase().note_probe();
+    }
+}
+
 /// Every response while another process holds the data directory.
 pub(super) fn while_waiting(parts: &Parts) -> Result<Response<Body>, Problem> {
     if parts.uri.path() == routes::UP && matches!(parts.method, Method::GET | Method::HEAD) {

@@ -9,6 +9,7 @@ use tokio::time::Instant;
 use super::{
     App, Problem, caching, content, forward,
     live::{self, LiveSlot},
+    phase::Tenure,
     query::{Live, ReadQuery},
     respond, stream,
 };
@@ -52,8 +53,11 @@ pub(super) async fn handle(
     query: ReadQuery,
 ) -> Result<Response<Body>, Problem> {
     let _slot = LiveSlot::take(app, permit, parts, Live::LongPoll)?;
+    let tenure = app.phase().tenure();
     let mut follower = app.running()?.follow(stream(permit)?, query.from).await?;
-    match wait(app, permit, &mut follower).await? {
+    let max_wait = jittered_wait(app.settings().connection.long_poll_timeout(), app.random());
+    let end = live::end(permit, app.clock(), Some(max_wait)).unwrap_or_else(Instant::now);
+    match wait(app, permit, &tenure, end, &mut follower).await? {
         Outcome::Event(Event::Chunk {
             chunk,
             up_to_date,
@@ -69,21 +73,29 @@ pub(super) async fn handle(
         Outcome::Event(Event::HeldBack | Event::Closed) | Outcome::Idle => Ok(no_content(app, &follower, query.cursor)),
         Outcome::Event(Event::Gone { softly: true }) => Err(ReadError::Gone.into()),
         Outcome::Event(Event::Gone { softly: false }) => Err(ReadError::NotFound.into()),
-        // Nothing was read, so the request is as good as new.
-        Outcome::Moved => forward::forward(app, parts, Body::empty()).await,
+        // Nothing was read, so the next holder can answer the request, in the time that is left.
+        Outcome::Moved => tokio::select! {
+            answer = forward::forward(app, parts, Body::empty()) => answer,
+            () = tokio::time::sleep_until(end) => Ok(no_content(app, &follower, query.cursor)),
+            () = app.turn_to_leave(&tenure) => Ok(no_content(app, &follower, query.cursor)),
+        },
     }
 }
 
-async fn wait(app: &App, permit: &Permit, follower: &mut Follower) -> Result<Outcome, ReadError> {
-    let max = jittered_wait(app.settings().connection.long_poll_timeout(), app.random());
-    let end = live::end(permit, app.clock(), Some(max)).unwrap_or_else(Instant::now);
+async fn wait(
+    app: &App,
+    permit: &Permit,
+    tenure: &Tenure,
+    end: Instant,
+    follower: &mut Follower,
+) -> Result<Outcome, ReadError> {
     tokio::select! {
         biased;
         () = live::key_withdrawn(permit) => Ok(Outcome::Idle),
         event = follower.next() => event.map(Outcome::Event),
         () = tokio::time::sleep_until(end) => Ok(Outcome::Idle),
-        () = app.phase().moved().cancelled() => Ok(Outcome::Moved),
-        () = app.turn_to_leave() => Ok(Outcome::Idle),
+        () = tenure.moved.cancelled() => Ok(Outcome::Moved),
+        () = app.turn_to_leave(tenure) => Ok(Outcome::Idle),
     }
 }
 

@@ -23,6 +23,7 @@ mod phase;
 mod problem;
 pub(crate) mod query;
 mod read;
+mod relayed;
 mod respond;
 mod sse;
 mod state;
@@ -31,7 +32,7 @@ mod stored;
 use std::convert::Infallible;
 
 use axum::{Router, body::Body};
-use http::{Method, Request, Response, Version, header, request::Parts};
+use http::{HeaderValue, Method, Request, Response, Version, header, request::Parts};
 
 pub use config::{CachePolicy, HttpConfig, ShutdownConfig};
 pub use phase::HolderState;
@@ -89,6 +90,10 @@ async fn dispatch(app: &App, request: Request<Body>) -> Response<Body> {
     let mut response = result.unwrap_or_else(|problem| problem.respond(&parts, label, app.random()));
     let headers = response.headers_mut();
     respond::secure(headers);
+    if app.phase().has_moved() && parts.version < Version::HTTP_2 {
+        // The client's next connection is to the new server, and a stop finds no idle ones.
+        headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
     headers.insert(header::VARY, respond::vary(app.gate().is_open()));
     app.cors().allow(&parts.headers, headers);
     app.metrics().request(label, response.status());
@@ -123,15 +128,18 @@ fn version(parts: &Parts) -> &'static str {
 async fn answer(app: &App, parts: &Parts, body: Body) -> Answer {
     if !app.phase().is_serving() && parts.method != Method::OPTIONS {
         let place = match health::is_asked(parts) {
-            true if app.engine().is_some() => Place::Here,
-            true => Place::Nowhere,
+            true if app.phase().has_served() => Place::Here,
+            true => {
+                health::note_probe(app, parts);
+                Place::Nowhere
+            }
             false => app.phase().place().await,
         };
         match place {
             Place::Here => {}
             Place::Nowhere => return Answer::new(labels::WAITING, health::while_waiting(parts)),
             Place::Successor => {
-                return Answer::new(labels::FORWARDED, forward::forward(app, parts, body).await);
+                return Answer::new(labels::FORWARDED, relayed::forward(app, parts, body).await);
             }
         }
     }
@@ -151,10 +159,10 @@ async fn granted(app: &App, parts: &Parts, body: Body, permit: &Permit) -> Answe
     let answer = handle(app, parts, body, permit).await;
     // The store was handed over just before the handler needed it. Those that take a body forward it
     // themselves.
-    let is_late = |problem: &Problem| !route.takes_body && problem.is_starting() && app.phase().is_leaving();
+    let is_late = |problem: &Problem| !route.takes_body && problem.is_starting() && app.phase().has_served();
     match &answer.result {
         Err(problem) if is_late(problem) => {
-            Answer::new(labels::FORWARDED, forward::forward(app, parts, Body::empty()).await)
+            Answer::new(labels::FORWARDED, relayed::forward(app, parts, Body::empty()).await)
         }
         _ => answer,
     }

@@ -9,6 +9,7 @@ use std::{
     time::Duration,
 };
 
+use arc_swap::ArcSwap;
 use http::HeaderName;
 use tokio::{sync::Semaphore, time::Instant};
 use tokio_util::sync::CancellationToken;
@@ -17,9 +18,8 @@ use super::{
     CachePolicy, HttpConfig, Problem,
     caching::{Caching, Clocks},
     cors::Cors,
-    departures::Departures,
     live_shares::LiveShares,
-    phase::{HolderState, Phase, Running},
+    phase::{HolderState, Phase, Running, Tenure},
 };
 use crate::{
     clock::Clock,
@@ -38,8 +38,8 @@ pub struct App {
 }
 
 struct Inner {
-    /// Absent while another process still holds the data directory.
-    engine: OnceLock<Engine>,
+    /// Absent until this server has first opened its store.
+    engine: OnceLock<ArcSwap<Engine>>,
     gate: Gate,
     metrics: Arc<Metrics>,
     cors: Cors,
@@ -53,7 +53,6 @@ struct Inner {
     clock: Clock,
     random: Random,
     stopping: CancellationToken,
-    departures: Departures,
     phase: Phase,
     /// Set by the host of an embedded router.
     ready: Arc<AtomicBool>,
@@ -137,7 +136,6 @@ impl App {
             random,
             phase: Phase::new(&stopping),
             stopping,
-            departures: Departures::default(),
             ready: Arc::new(AtomicBool::new(true)),
         };
         Self { inner: Arc::new(inner) }
@@ -152,11 +150,12 @@ impl App {
         self
     }
 
-    /// Starts serving with this engine. Only the first call counts.
+    /// Serves with this engine from now on.
     pub fn ready(&self, engine: Engine) {
-        if self.inner.engine.set(engine).is_ok() {
-            self.phase().serve();
-        }
+        let engine = Arc::new(engine);
+        let current = self.inner.engine.get_or_init(|| ArcSwap::from(Arc::clone(&engine)));
+        current.store(engine);
+        self.phase().serve();
     }
 
     /// Allows the store in `dir` to be handed over.
@@ -186,6 +185,12 @@ impl App {
         self.phase().set_moved();
     }
 
+    /// Keeps all requests waiting until [`App::ready`], or until [`App::moved`]: the store comes
+    /// back.
+    pub fn returning(&self) {
+        self.phase().begin_return();
+    }
+
     pub(super) fn phase(&self) -> &Phase {
         &self.inner.phase
     }
@@ -195,14 +200,17 @@ impl App {
         self.inner.ready.store(false, Relaxed);
     }
 
-    pub(super) fn engine(&self) -> Option<&Engine> {
-        self.inner.engine.get()
+    /// The engine of the current tenure, or of the last one.
+    pub(super) fn engine(&self) -> Option<arc_swap::Guard<Arc<Engine>>> {
+        self.inner.engine.get().map(ArcSwap::load)
     }
 
     /// The engine, or the refusal while there is none or it is being handed over.
     pub(super) fn running(&self) -> Result<Running<'_>, Problem> {
-        let running = self.engine().and_then(|engine| Running::new(self.phase(), engine));
-        running.ok_or_else(Problem::starting)
+        let engine = self.inner.engine.get();
+        engine
+            .and_then(|engine| Running::new(self.phase(), engine))
+            .ok_or_else(Problem::starting)
     }
 
     pub(super) fn clock(&self) -> &Clock {
@@ -211,7 +219,9 @@ impl App {
 
     pub(super) fn clocks(&self) -> Clocks<'_> {
         Clocks {
-            store: self.engine().map_or(self.clock(), Engine::clock),
+            store: self
+                .engine()
+                .map_or_else(|| self.clock().clone(), |engine| engine.clock().clone()),
             server: self.clock(),
         }
     }
@@ -262,8 +272,11 @@ impl App {
     }
 
     pub(super) fn is_ready(&self) -> bool {
-        let writes = self.engine().is_some_and(Engine::takes_writes);
-        writes && self.inner.ready.load(Relaxed) && !self.inner.stopping.is_cancelled() && !self.has_no_keys()
+        let serves = match self.phase().has_moved() {
+            true => self.phase().successor_answers(),
+            false => self.engine().is_some_and(|engine| engine.takes_writes()),
+        };
+        serves && self.inner.ready.load(Relaxed) && !self.inner.stopping.is_cancelled() && !self.has_no_keys()
     }
 
     /// Whether every token is refused because no key is left.
@@ -282,16 +295,29 @@ impl App {
         self.inner.settings.max_live_readers().saturating_sub(free)
     }
 
-    /// When a live read of a stopping server has to end: each at a random moment, so that readers
-    /// do not return together.
-    pub(super) fn leave_at(&self) -> Instant {
-        let spread = self.inner.settings.spread;
-        self.inner.departures.draw(spread, || self.live_reads(), self.random())
+    /// The number of streams.
+    #[must_use]
+    pub fn streams(&self) -> u64 {
+        self.engine().map_or(0, |engine| engine.usage().streams)
     }
 
-    /// Resolves at that moment.
-    pub(super) async fn turn_to_leave(&self) {
+    /// When a live read of a stopping server has to end: each at a random moment, so that readers
+    /// do not return together.
+    pub(super) fn leave_at(&self, tenure: &Tenure) -> Instant {
+        let spread = self.inner.settings.spread;
+        tenure.departures.draw(spread, || self.live_reads(), self.random())
+    }
+
+    /// When a live read has to end after the store was handed over. It goes on until then, so the
+    /// moments may always be as far apart as those of a stop at most.
+    pub(super) fn return_at(&self) -> Instant {
+        let spread = u64::try_from(self.inner.settings.spread.as_millis()).unwrap_or(u64::MAX);
+        Instant::now() + Duration::from_millis(self.random().between(0, spread))
+    }
+
+    /// Resolves at the moment of [`App::leave_at`].
+    pub(super) async fn turn_to_leave(&self, tenure: &Tenure) {
         self.stopping().cancelled().await;
-        tokio::time::sleep_until(self.leave_at()).await;
+        tokio::time::sleep_until(self.leave_at(tenure)).await;
     }
 }

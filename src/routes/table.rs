@@ -20,6 +20,10 @@ use crate::protocol::headers::{
 /// Answers 200 as soon as the process listens, even while it waits for the data directory.
 pub(crate) const UP: &str = "/up";
 
+/// Both answer 200 only once the store is open.
+pub(crate) const HEALTHZ: &str = "/healthz";
+pub(crate) const READYZ: &str = "/readyz";
+
 /// Declares lists of headers. A list of `HeaderName` cannot be a literal in the table, because the
 /// type has interior mutability.
 macro_rules! header_lists {
@@ -189,7 +193,7 @@ pub(crate) static ROUTES: &[Route] = &[
         operation: Operation::Alive,
         name: "health",
         methods: READS,
-        path: Path::Server("/healthz"),
+        path: Path::Server(HEALTHZ),
         when: always,
         access: Access::Everyone,
         label: "health",
@@ -201,7 +205,7 @@ pub(crate) static ROUTES: &[Route] = &[
         operation: Operation::Ready,
         name: "readiness",
         methods: READS,
-        path: Path::Server("/readyz"),
+        path: Path::Server(READYZ),
         when: always,
         access: Access::Everyone,
         label: "health",

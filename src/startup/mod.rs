@@ -5,6 +5,7 @@ mod error;
 mod exposure;
 mod handover;
 mod inherited_sockets;
+mod seek;
 mod serve;
 mod service_manager;
 mod storage;

@@ -6,7 +6,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::{
     Phase, StartupError, descriptors,
-    handover::Holding,
+    handover::{Context, Holding},
     inherited_sockets::InheritedSockets,
     service_manager,
     storage::{self, Opened},
@@ -15,7 +15,6 @@ use crate::{
     auth::Authenticator,
     clock::Clock,
     config::{Config, Loaded},
-    control::{self, Control, Successors},
     engine::Engine,
     gate::Gate,
     http::{self, App},
@@ -25,13 +24,8 @@ use crate::{
     },
     proxy::ProxyTrust,
     random::Random,
-    storage::{Storage, StorageConfig},
     telemetry::Metrics,
 };
-
-/// How long a stop waits for requests that predecessors have forwarded. They have seldom more than
-/// live reads left, which end at once.
-const MAX_FORWARDED_DRAIN: Duration = Duration::from_secs(5);
 
 /// Serves until a signal asks for a stop, then stops without losing acknowledged data or requests
 /// in flight. Logging must have been started.
@@ -81,20 +75,21 @@ pub async fn serve(loaded: Loaded) -> Result<(), StartupError> {
             return Ok(());
         }
     };
-    let (engine, mut holding) = start_engine(opened, &config, &app, metrics, &server)?;
-    app.ready(engine.clone());
+    let context = Context {
+        config: &config,
+        app: &app,
+        metrics: &metrics,
+        server: &server,
+    };
+    let mut held = Held::start(context, opened)?;
     reload.is_ready = true;
     service_manager::ready();
-    tracing::info!(storage = ?config.storage.mode, streams = engine.usage().streams, "serving");
+    tracing::info!(storage = ?config.storage.mode, streams = app.streams(), "serving");
 
-    hold(&mut holding, &mut signals, &reload).await;
+    held.serve(&mut signals, &reload).await;
     reload.is_ready = false;
-    let drained = drain(&config, &server, &app, &mut holding, signals.stop(&reload)).await;
-    engine.stop().await;
-    drop((engine, app, server, reload));
-    if let Some(holding) = holding {
-        holding.close().await;
-    }
+    let drained = drain(&config, &server, &app, &mut held, signals.stop(&reload)).await;
+    held.close().await;
     log_stop(drained);
     Ok(())
 }
@@ -105,7 +100,7 @@ async fn drain(
     config: &Config,
     server: &Server,
     app: &App,
-    holding: &mut Option<Holding>,
+    held: &mut Held<'_>,
     second_signal: impl Future<Output = ()>,
 ) -> Option<usize> {
     let delay = Duration::from_secs(config.shutdown.delay_secs);
@@ -120,7 +115,7 @@ async fn drain(
     );
     let drained = async {
         tokio::time::sleep(delay).await;
-        drain_all(server, holding, timeout).await
+        held.drain(server, timeout).await
     };
     tokio::select! {
         drained = drained => Some(drained.cut),
@@ -128,54 +123,53 @@ async fn drain(
     }
 }
 
-/// Starts the engine on a store, and what a store on disk has besides.
-fn start_engine(
-    opened: Opened,
-    config: &Config,
-    app: &App,
-    metrics: Arc<Metrics>,
-    server: &Server,
-) -> Result<(Engine, Option<Holding>), StartupError> {
-    let start = |storage| {
-        Engine::start(storage, config.engine(), metrics, Clock::system())
-            .map_err(|error| StartupError::with_source(Phase::StartServer, "cannot start the committer", error))
-    };
-    let (storage, takeover) = match opened {
-        Opened::Memory(storage) => return Ok((start(storage)?, None)),
-        Opened::Disk { storage, takeover } => (storage, takeover),
-    };
-    let engine = start(Arc::clone(&storage) as Arc<dyn Storage>)?;
-    let holding = Holding {
-        app: app.clone(),
-        engine: engine.clone(),
-        control: control(&config.storage, Arc::clone(&storage) as Arc<dyn Storage>, server),
-        storage,
-        takeover,
-        is_released: false,
-    };
-    Ok((engine, Some(holding)))
+/// The store that is served from.
+enum Held<'a> {
+    Memory(Engine),
+    Disk(Box<Holding<'a>>),
 }
 
-/// Serves until a signal asks for a stop, and hands the data directory over to the next server.
-async fn hold(holding: &mut Option<Holding>, signals: &mut Signals, reload: &Reload) {
-    let Some(holding) = holding else {
-        return signals.stop(reload).await;
-    };
-    loop {
-        tokio::select! {
-            () = signals.stop(reload) => return holding.release_to_waiting().await,
-            () = holding.asked() => holding.release().await,
+impl<'a> Held<'a> {
+    fn start(context: Context<'a>, opened: Opened) -> Result<Self, StartupError> {
+        match opened {
+            Opened::Memory(storage) => {
+                let engine = context.start_engine(storage)?;
+                context.app.ready(engine.clone());
+                Ok(Self::Memory(engine))
+            }
+            Opened::Disk(opened) => Ok(Self::Disk(Box::new(Holding::start(context, opened)?))),
         }
     }
-}
 
-/// Finishes the requests of this server, and then those that its predecessors have forwarded.
-async fn drain_all(server: &Server, holding: &mut Option<Holding>, max_wait: Duration) -> Drained {
-    let drained = server.drain(max_wait).await;
-    if let Some(takeover) = holding.as_mut().and_then(|holding| holding.takeover.take()) {
-        takeover.ended(max_wait.min(MAX_FORWARDED_DRAIN)).await;
+    /// Serves until a signal asks for a stop. A data directory may change its holder meanwhile.
+    async fn serve(&mut self, signals: &mut Signals, reload: &Reload) {
+        let Self::Disk(holding) = self else {
+            return signals.stop(reload).await;
+        };
+        loop {
+            let change = tokio::select! {
+                () = signals.stop(reload) => return holding.release_to_waiting().await,
+                change = holding.change() => change,
+            };
+            holding.make(change).await;
+        }
     }
-    drained
+
+    /// Finishes the requests of this server, and then those that its predecessors have forwarded.
+    async fn drain(&mut self, server: &Server, max_wait: Duration) -> Drained {
+        let drained = server.drain(max_wait).await;
+        if let Self::Disk(holding) = self {
+            holding.finish_forwarded(max_wait).await;
+        }
+        drained
+    }
+
+    async fn close(self) {
+        match self {
+            Self::Memory(engine) => engine.stop().await,
+            Self::Disk(holding) => holding.close().await,
+        }
+    }
 }
 
 /// `cut`: the connections that were closed before they ended; `None` after a second signal.
@@ -187,22 +181,6 @@ fn log_stop(cut: Option<usize>) {
             "stopped; connections that did not end in time were cut"
         ),
         None => tracing::warn!("stopped immediately on a second signal"),
-    }
-}
-
-/// Opens the control socket, by which a persistent store takes requests for a backup. The server
-/// works without it.
-fn control(section: &StorageConfig, storage: Arc<dyn Storage>, server: &Server) -> Option<(Control, Successors)> {
-    match control::serve(&section.data_dir, storage, &server.stopping()) {
-        Ok(control) => Some(control),
-        Err(error) => {
-            tracing::warn!(
-                dir = %section.data_dir.display(),
-                %error,
-                "cannot open the control socket in the data directory: `storage backup` needs this server stopped"
-            );
-            None
-        }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::{path::Path, sync::Arc, time::Duration};
 
-use super::{Phase, StartupError, handover};
+use super::{Phase, StartupError, seek::seek};
 use crate::{
     clock::Clock,
     config::Config,
@@ -19,43 +19,55 @@ use crate::{
 /// An open store.
 pub(super) enum Opened {
     Memory(Arc<dyn Storage>),
-    Disk {
-        storage: Arc<LockedStorage>,
-        takeover: Option<Takeover>,
-    },
+    Disk(OnDisk),
+}
+
+pub(super) struct OnDisk {
+    pub(super) storage: Arc<LockedStorage>,
+    pub(super) takeover: Option<Takeover>,
+}
+
+/// A problem with the directory or the store in it.
+fn in_directory(config: &Config, error: StorageError) -> StartupError {
+    let context = format!("storage.data_dir {}", config.storage.data_dir.display());
+    StartupError::with_source(Phase::StartServer, context, error)
+}
+
+fn failed(error: &dyn std::fmt::Display) -> StartupError {
+    StartupError::new(Phase::StartServer, error.to_string())
 }
 
 /// Opens the store. While another process holds its directory, waits for `storage.lock_wait_secs`.
 ///
 /// On disk, answers requests by way of `app` for those who held the directory before.
 pub(super) async fn open(config: &Config, app: &App) -> Result<Opened, StartupError> {
-    let (section, max_memory_bytes) = (config.storage.clone(), config.limits.max_memory_bytes);
-    let in_directory = |error: StorageError| {
-        let context = format!("storage.data_dir {}", config.storage.data_dir.display());
-        StartupError::with_source(Phase::StartServer, context, error)
-    };
+    let section = &config.storage;
     if section.mode == StorageMode::Memory {
-        return open_store(&section, max_memory_bytes)
+        return open_store(section, config.limits.max_memory_bytes)
             .map(|store| Opened::Memory(Arc::from(store)))
-            .map_err(in_directory);
+            .map_err(|error| in_directory(config, error));
     }
     app.hands_over(section.data_dir.clone());
     let max_wait = Duration::from_secs(section.lock_wait_secs);
-    let failed = |error: &dyn std::fmt::Display| StartupError::new(Phase::StartServer, error.to_string());
     let lock = lock_directory(&section.data_dir, max_wait, app)
         .await
         .map_err(|error| failed(&error))?;
     // The store will be open in a moment.
     app.holder_is(HolderState::Answers);
-    // Before anything that takes time, so that the last holder's requests find somebody.
-    let takeover = open_takeover(&section.data_dir, app, config.limits.max_connections);
+    open_locked(config, app, lock).await.map(Opened::Disk)
+}
+
+/// Opens the store in a directory that this process has locked.
+pub(super) async fn open_locked(config: &Config, app: &App, lock: DirLock) -> Result<OnDisk, StartupError> {
+    let (section, max_memory_bytes) = (config.storage.clone(), config.limits.max_memory_bytes);
     let opened = tokio::task::spawn_blocking(move || open_store(&section, max_memory_bytes)).await;
-    let storage = opened.map_err(|error| failed(&error))?.map_err(in_directory)?;
+    let storage = opened
+        .map_err(|error| failed(&error))?
+        .map_err(|error| in_directory(config, error))?;
     let storage = Arc::new(LockedStorage::new(storage, lock));
-    if let Some(takeover) = &takeover {
-        takeover.store_is_open(Arc::clone(&storage) as Arc<dyn Storage>);
-    }
-    Ok(Opened::Disk { storage, takeover })
+    // Not before: a request that this server receives and then fails to open the store for is lost.
+    let takeover = open_takeover(config, app, Arc::clone(&storage) as Arc<dyn Storage>);
+    Ok(OnDisk { storage, takeover })
 }
 
 async fn lock_directory(dir: &Path, max_wait: Duration, app: &App) -> Result<DirLock, LockError> {
@@ -66,13 +78,14 @@ async fn lock_directory(dir: &Path, max_wait: Duration, app: &App) -> Result<Dir
     tokio::select! {
         biased;
         locked = lock::wait(dir, max_wait, &clock, &watch) => locked,
-        never = handover::seek(dir, app, &watch) => match never {},
+        never = seek(dir, app, &watch) => match never {},
     }
 }
 
 /// A server works without the socket, but then the last holder has nobody to forward to.
-fn open_takeover(dir: &Path, app: &App, max_connections: usize) -> Option<Takeover> {
-    match Takeover::open(dir, app.clone(), max_connections) {
+fn open_takeover(config: &Config, app: &App, store: Arc<dyn Storage>) -> Option<Takeover> {
+    let dir = &config.storage.data_dir;
+    match Takeover::open(dir, app.clone(), store, config.limits.max_connections) {
         Ok(takeover) => Some(takeover),
         Err(error) => {
             tracing::warn!(dir = %dir.display(), %error, "cannot open the handover socket in the data directory");

@@ -62,6 +62,11 @@ impl Problem {
         std::ptr::eq(self.kind, &raw const problems::STARTING)
     }
 
+    /// Whether the server that took the store ended while it had the request.
+    pub(super) fn is_successor_lost(&self) -> bool {
+        std::ptr::eq(self.kind, &raw const problems::SUCCESSOR_LOST)
+    }
+
     pub(super) fn with(mut self, name: HeaderName, value: HeaderValue) -> Self {
         self.headers.push((name, value));
         self

@@ -20,9 +20,12 @@ use crate::{
     protocol::{Kind, headers},
 };
 use reader::Reader;
+pub(super) use relay::retry_after_stop;
 
 /// Keeps nginx from buffering the response.
 const X_ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
+
+pub(super) const CONTENT_TYPE: HeaderValue = HeaderValue::from_static("text/event-stream");
 
 pub(super) async fn handle(
     app: &App,
@@ -31,6 +34,7 @@ pub(super) async fn handle(
     query: ReadQuery,
 ) -> Result<Response<Body>, Problem> {
     let slot = LiveSlot::take(app, permit, parts, Live::Sse)?;
+    let tenure = app.phase().tenure();
     let follower = app.running()?.follow(stream_of(permit)?, query.from).await?;
     let follower = follower.in_whole_characters();
     let headers = headers(app, parts, &follower);
@@ -38,6 +42,7 @@ pub(super) async fn handle(
         app,
         permit,
         query.cursor,
+        tenure,
         follower,
         slot,
         forward::Continuation::of(app, parts),
@@ -49,7 +54,7 @@ pub(super) async fn handle(
 
 fn headers(app: &App, parts: &Parts, follower: &Follower) -> HeaderMap {
     let mut set = HeaderMap::new();
-    set.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
+    set.insert(header::CONTENT_TYPE, CONTENT_TYPE);
     set.insert(header::CACHE_CONTROL, app.caching().of(parts).live());
     set.insert(X_ACCEL_BUFFERING, HeaderValue::from_static("no"));
     if follower.state().closed {

@@ -3,6 +3,7 @@
 use std::{
     convert::Infallible,
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll, ready},
     time::Duration,
 };
@@ -24,6 +25,7 @@ use crate::{
         App,
         forward::Continuation,
         live::{self, LiveSlot},
+        phase::Tenure,
     },
     protocol::cursor::Cursor,
 };
@@ -48,6 +50,7 @@ pin_project_lite::pin_project! {
         #[pin]
         interruptions: Interruptions,
         app: App,
+        tenure: Arc<Tenure>,
         // How the read goes on once the store has been handed over.
         continuation: Option<Box<Continuation>>,
         relay: Option<Pin<Box<dyn Stream<Item = Bytes> + Send>>>,
@@ -71,6 +74,7 @@ impl Reader {
         app: &App,
         permit: &Permit,
         client_cursor: Option<Cursor>,
+        tenure: Arc<Tenure>,
         follower: Follower,
         slot: LiveSlot,
         continuation: Option<Box<Continuation>>,
@@ -84,8 +88,9 @@ impl Reader {
             phase: Phase::Opening,
             told_up_to_date: false,
             deadline,
-            interruptions: Interruptions::new(app.phase().interrupted(), permit.key_withdrawn(), first_beat),
+            interruptions: Interruptions::new(&tenure.interrupted, permit.key_withdrawn(), first_beat),
             app: app.clone(),
+            tenure,
             continuation,
             relay: None,
             _slot: slot,
@@ -199,8 +204,9 @@ impl Reader {
     fn start_relay(self: Pin<&mut Self>) {
         let this = self.project();
         *this.phase = Phase::Relayed;
+        let (app, tenure) = (this.app.clone(), Arc::clone(this.tenure));
         let continuation = this.continuation.take();
-        *this.relay = continuation.map(|continuation| relay(this.app.clone(), continuation, this.follower.position()));
+        *this.relay = continuation.map(|continuation| relay(app, tenure, continuation, this.follower.position()));
     }
 
     fn poll_relayed(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
@@ -213,7 +219,7 @@ impl Reader {
     /// The server is stopping: the deadline moves to this reader's turn.
     fn leave(mut self: Pin<&mut Self>) {
         let this = self.as_mut().project();
-        let turn = this.app.leave_at();
+        let turn = this.app.leave_at(this.tenure);
         *this.phase = Phase::Leaving;
         *this.deadline = Some(this.deadline.map_or(turn, |deadline| deadline.min(turn)));
         self.set_timer();
