@@ -86,3 +86,49 @@ impl Drop for Sent<'_> {
         self.signal.withdraw(&mut self.place);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{sync::Arc, task::Wake};
+
+    use super::*;
+
+    struct Task;
+
+    impl Wake for Task {
+        fn wake(self: Arc<Self>) {}
+    }
+
+    #[tokio::test]
+    async fn a_signal_ends_waits_that_began_before_and_after_it() {
+        let signal = Arc::new(Signal::default());
+        let wait = |signal: &Arc<Signal>| {
+            let signal = Arc::clone(signal);
+            tokio::spawn(async move { signal.sent().await })
+        };
+        let before = [wait(&signal), wait(&signal)];
+        tokio::task::yield_now().await;
+        assert!(!signal.is_sent() && before.iter().all(|wait| !wait.is_finished()));
+        signal.send();
+        let after = wait(&signal);
+        for wait in before.into_iter().chain([after]) {
+            wait.await.unwrap();
+        }
+    }
+
+    #[test]
+    fn a_task_is_let_go_when_it_withdraws_and_when_it_is_woken() {
+        let (signal, task) = (Signal::default(), Arc::new(Task));
+        let waker = Waker::from(Arc::clone(&task));
+        let (mut first, mut second) = (None, None);
+        signal.register(&mut first, &waker);
+        signal.register(&mut second, &waker);
+        assert_eq!(Arc::strong_count(&task), 4);
+        signal.withdraw(&mut first);
+        assert_eq!(Arc::strong_count(&task), 3);
+        signal.send();
+        assert_eq!(Arc::strong_count(&task), 2);
+        signal.register(&mut first, &waker);
+        assert_eq!(Arc::strong_count(&task), 2);
+    }
+}

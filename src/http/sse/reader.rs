@@ -262,3 +262,15 @@ fn log_failure(error: &ReadError) {
         tracing::error!(%error, "a live read ended because the store failed");
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reader_and_its_box_take_half_a_kibibyte() {
+        // The box adds a function that maps errors.
+        let size = size_of::<Reader>() + size_of::<fn()>();
+        assert!(size <= 512, "{size}");
+    }
+}
