@@ -39,7 +39,7 @@ pub(super) async fn sweep(engine: Weak<Shared>, stopped: CancellationToken) {
         }
         let Some(shared) = engine.upgrade() else { return };
         let engine = Engine { shared };
-        engine.touch_followed();
+        engine.tend_followed();
         if let Err(error) = engine.sweep_if_on_duty().await
             && let Some(suppressed) = failures.allow("sweep")
         {
@@ -114,9 +114,11 @@ impl Engine {
         }
     }
 
-    /// Stores that streams are in use by live readers, which other servers do not see.
-    fn touch_followed(&self) {
+    /// Looks after the streams of live readers: stores that they are in use, which other servers do not
+    /// see.
+    fn tend_followed(&self) {
         let Some(sharing) = &self.shared.sharing else { return };
+        sharing.look_at_suspects();
         let now = self.shared.clock.millis();
         for stream in sharing.followed() {
             if matches!(stream.lifetime(), Lifetime::Ttl(_)) {

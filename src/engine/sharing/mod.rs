@@ -23,7 +23,11 @@ mod pending;
 mod refresh;
 mod waiting;
 
-use std::sync::Arc;
+use std::{
+    collections::HashMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use parking_lot::Mutex;
 
@@ -37,8 +41,11 @@ use super::{
 use crate::{
     clock::Clock,
     protocol::StreamName,
-    storage::{Duty, SharedStore, Storage, StorageError},
+    storage::{Duty, SharedStore, Storage, StorageError, StreamId},
 };
+
+/// How long a commit of unknown outcome may still happen.
+const MAX_LATE_COMMIT: Duration = Duration::from_secs(30);
 
 pub(super) struct Sharing {
     storage: Arc<dyn Storage>,
@@ -49,6 +56,8 @@ pub(super) struct Sharing {
     history: Mutex<()>,
     registry: Arc<Registry>,
     news: Queue,
+    /// Followed streams with a commit of unknown outcome, and until when it may still happen.
+    suspects: Mutex<HashMap<StreamId, Instant>>,
     duties: Duties,
 }
 
@@ -64,6 +73,7 @@ impl Sharing {
             history: Mutex::default(),
             registry: Arc::default(),
             news: Queue::default(),
+            suspects: Mutex::default(),
             duties: Duties::new(clock.clone()),
         }))
     }
@@ -99,11 +109,25 @@ impl Sharing {
         self.duties.has(self.store()?, duty)
     }
 
-    /// Reads what the store has of streams whose commit has an unknown outcome. Their live readers
-    /// are told; nobody else is, because every other read refreshes them.
+    /// Reads what the store has of streams whose commit has an unknown outcome, now and for a while.
+    /// Their live readers are told; nobody else is, because every other read refreshes them.
     pub(super) fn suspect(&self, streams: &[Arc<Stream>]) {
+        let until = self.clock.instant() + MAX_LATE_COMMIT;
         let followed = streams.iter().filter(|stream| self.registry.has(stream.id));
-        self.news.refresh(followed.map(|stream| stream.id));
+        let followed: Vec<StreamId> = followed.map(|stream| stream.id).collect();
+        self.suspects.lock().extend(followed.iter().map(|id| (*id, until)));
+        self.news.refresh(followed.into_iter());
+    }
+
+    /// Looks again at the streams whose commit may still happen. Nobody else announces it here: to
+    /// the other servers it is a change of this one.
+    pub(super) fn look_at_suspects(&self) {
+        let now = self.clock.instant();
+        let mut suspects = self.suspects.lock();
+        suspects.retain(|id, until| *until > now && self.registry.has(*id));
+        if !suspects.is_empty() {
+            self.news.refresh(suspects.keys().copied());
+        }
     }
 
     /// Publishes what the store has of streams that are judged again. Those that it cannot read are

@@ -258,7 +258,7 @@ fn next_beat(deadline: Option<Instant>, app: &App) -> Instant {
 
 fn log_failure(error: &ReadError) {
     // The client gets the status when it reconnects.
-    if !matches!(error, ReadError::Trimmed { .. }) {
+    if !matches!(error, ReadError::Trimmed { .. } | ReadError::OtherLife { .. }) {
         tracing::error!(%error, "a live read ended because the store failed");
     }
 }

@@ -38,6 +38,14 @@ impl Connection {
         self.feed().missed();
     }
 
+    /// Makes the commit that was not made when its outcome was asked for.
+    pub(in crate::engine::tests) fn commit_late(&self) {
+        for group in self.late.lock().drain(..) {
+            let verdict = self.shared.commit(&group, false).unwrap();
+            assert!(matches!(verdict, Verdict::Committed(_)), "{verdict:?}");
+        }
+    }
+
     /// The store is reached again.
     pub(in crate::engine::tests) fn come_back(&self) {
         self.away.store(false, SeqCst);
@@ -130,6 +138,7 @@ impl Storage for Connection {
         let unknown = self.unknown.lock().take();
         let lost = || CommitError::Unknown("as the test wants it".into());
         if history != self.history() || unknown == Some(false) {
+            *self.late.lock() = groups.to_vec();
             return Err(lost());
         }
         let mut verdicts = Vec::new();

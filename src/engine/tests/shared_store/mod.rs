@@ -56,6 +56,8 @@ pub(super) struct Connection {
     pub(super) forced_moves: AtomicUsize,
     /// The outcome of the next commit is unknown; whether it is made.
     pub(super) unknown: Mutex<Option<bool>>,
+    /// A commit that was not made when its outcome was asked for.
+    late: Mutex<Vec<Group>>,
     pub(super) away: AtomicBool,
     /// The verdicts of each commit: whether each group was committed.
     pub(super) commits: Mutex<Vec<Vec<bool>>>,
@@ -108,6 +110,7 @@ impl Shared {
             after_refresh: Mutex::default(),
             forced_moves: AtomicUsize::new(0),
             unknown: Mutex::default(),
+            late: Mutex::default(),
             away: AtomicBool::new(false),
             commits: Mutex::default(),
             refreshes: Mutex::default(),

@@ -104,3 +104,17 @@ async fn a_create_or_delete_of_unknown_outcome_is_looked_up() {
     assert!(a.engine.create(&stream, plain()).await.unwrap().new);
     assert_eq!(content(&b.engine, &stream).await.unwrap(), "");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_commit_that_happens_after_its_outcome_was_unknown_reaches_live_readers() {
+    let (_, a, _) = servers();
+    let stream = name("s");
+    a.engine.create(&stream, plain()).await.unwrap();
+    let mut reader = a.engine.follow(&stream, ReadFrom::Now).await.unwrap();
+    *a.connection.unknown.lock() = Some(false);
+    assert!(append(&a.engine, &stream, "late").await.is_err());
+    assert_eq!(seen(&mut reader).await, "");
+    a.connection.commit_late();
+    let event = tokio::time::timeout(Duration::from_secs(10), reader.next()).await;
+    assert!(matches!(event, Ok(Ok(Event::Chunk { .. }))), "{event:?}");
+}
