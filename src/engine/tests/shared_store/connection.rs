@@ -65,7 +65,7 @@ impl Connection {
         }
     }
 
-    /// Tells every server what a commit has changed, also the one that made it.
+    /// Tells the servers what a commit has changed.
     fn publish(&self, groups: &[Group], verdicts: &[Verdict]) {
         let mut changed = HashSet::new();
         for (group, verdict) in groups.iter().zip(verdicts) {
@@ -92,7 +92,11 @@ impl Connection {
         let changed: Vec<Changed> = changed.collect();
         drop(streams);
         let receivers = self.shared.receivers.lock().clone();
+        let echoes = self.shared.echoes.load(SeqCst);
         for Receiver { inbox, feed } in receivers {
+            if inbox.number == self.number && !echoes {
+                continue;
+            }
             if inbox.is_held.load(SeqCst) {
                 inbox.news.lock().push_back((self.number, changed.clone()));
             } else if let Some(feed) = feed.upgrade() {

@@ -38,6 +38,8 @@ pub(super) struct Shared {
     /// The server that has each duty.
     pub(super) duties: Mutex<HashMap<Duty, usize>>,
     receivers: Mutex<Vec<Receiver>>,
+    /// Whether a server is told of its own changes, too.
+    pub(super) echoes: AtomicBool,
     connected: AtomicUsize,
 }
 
@@ -95,6 +97,7 @@ impl Shared {
             clock: Clock::manual(NOW),
             duties: Mutex::default(),
             receivers: Mutex::default(),
+            echoes: AtomicBool::new(false),
             connected: AtomicUsize::new(0),
         })
     }

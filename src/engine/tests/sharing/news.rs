@@ -86,6 +86,22 @@ async fn own_commits_and_news_may_come_in_any_order() {
 }
 
 #[tokio::test]
+async fn a_late_answer_does_not_take_a_tail_back() {
+    let (_, a, b) = servers();
+    let stream = name("s");
+    a.engine.create(&stream, plain()).await.unwrap();
+    append(&b.engine, &stream, "1").await.unwrap();
+    let mut reader = b.engine.follow(&stream, ReadFrom::Beginning).await.unwrap();
+    // The store has answered a read when B itself appends, of which no news come to it.
+    let (engine, overtaken) = (b.engine.clone(), stream.clone());
+    b.after_refresh(async move {
+        append(&engine, &overtaken, "2").await.unwrap();
+    });
+    b.engine.metadata(&stream).await.unwrap();
+    assert_eq!(seen(&mut reader).await, "12");
+}
+
+#[tokio::test]
 async fn what_was_missed_is_read_again() {
     let (_, a, b) = servers();
     let (stream, closed, deleted) = (name("s"), name("closed"), name("deleted"));

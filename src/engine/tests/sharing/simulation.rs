@@ -340,6 +340,7 @@ async fn lose(world: &World, readers: &mut Vec<Reader>) {
 
 async fn run(seed: u64, faults: bool) -> String {
     let shared = Shared::new();
+    shared.echoes.store(seed.is_multiple_of(3), SeqCst);
     let servers: Vec<Server> = (0..SERVERS).map(|_| Server::new(&shared, unlimited())).collect();
     servers.iter().for_each(|server| server.connection.hold_news());
     let world = Arc::new(World {
