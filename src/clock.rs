@@ -1,7 +1,10 @@
 //! Time as a value.
 
 use std::{
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicI64, Ordering},
+    },
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
@@ -14,7 +17,34 @@ use crate::protocol::Millis;
 /// Timers are tokio's, whose time a test can pause; everything that compares or stores
 /// moments asks a `Clock`.
 #[derive(Debug, Clone, Default)]
-pub struct Clock(Option<Arc<Manual>>);
+pub struct Clock {
+    manual: Option<Arc<Manual>>,
+    offset: Option<Arc<Offset>>,
+}
+
+/// By how much another machine's wall clock is ahead.
+#[derive(Debug, Default)]
+pub struct Offset {
+    micros: AtomicI64,
+}
+
+impl Offset {
+    /// Sets the offset, in microseconds.
+    #[cfg_attr(not(feature = "postgres"), allow(dead_code))]
+    pub fn set(&self, micros: i64) {
+        self.micros.store(micros, Ordering::Relaxed);
+    }
+
+    fn apply(&self, time: Duration) -> Duration {
+        let micros = self.micros.load(Ordering::Relaxed);
+        let by = Duration::from_micros(micros.unsigned_abs());
+        if micros < 0 {
+            time.saturating_sub(by)
+        } else {
+            time.saturating_add(by)
+        }
+    }
+}
 
 /// A clock that stands still until it is moved.
 #[derive(Debug)]
@@ -37,17 +67,21 @@ impl Clock {
     pub fn manual(millis: Millis) -> Self {
         #[allow(clippy::disallowed_methods)]
         let start = Instant::now();
-        Self(Some(Arc::new(Manual {
+        let manual = Manual {
             start,
             since_epoch: Mutex::new(Duration::from_millis(millis)),
             since_start: Mutex::new(Duration::ZERO),
-        })))
+        };
+        Self {
+            manual: Some(Arc::new(manual)),
+            offset: None,
+        }
     }
 
     /// Moves a manual clock forward. Does nothing to the system's.
     #[cfg(test)]
     pub fn advance(&self, by: Duration) {
-        if let Some(manual) = &self.0 {
+        if let Some(manual) = &self.manual {
             *manual.since_epoch.lock() += by;
             *manual.since_start.lock() += by;
         }
@@ -57,8 +91,18 @@ impl Clock {
     /// affected. Does nothing to the system's.
     #[cfg(test)]
     pub fn set_millis(&self, millis: Millis) {
-        if let Some(manual) = &self.0 {
+        if let Some(manual) = &self.manual {
             *manual.since_epoch.lock() = Duration::from_millis(millis);
+        }
+    }
+
+    /// The wall clock of another machine, which is ahead of this one by `offset`.
+    #[must_use]
+    #[cfg_attr(not(feature = "postgres"), allow(dead_code))]
+    pub fn with_offset(&self, offset: Arc<Offset>) -> Self {
+        Self {
+            manual: self.manual.clone(),
+            offset: Some(offset),
         }
     }
 
@@ -84,7 +128,7 @@ impl Clock {
     #[must_use]
     #[allow(clippy::disallowed_methods)]
     pub fn instant(&self) -> Instant {
-        match &self.0 {
+        match &self.manual {
             None => Instant::now(),
             Some(manual) => manual.start + *manual.since_start.lock(),
         }
@@ -92,9 +136,10 @@ impl Clock {
 
     #[allow(clippy::disallowed_methods)]
     fn since_epoch(&self) -> Duration {
-        match &self.0 {
+        let time = match &self.manual {
             None => SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO),
             Some(manual) => *manual.since_epoch.lock(),
-        }
+        };
+        self.offset.as_ref().map_or(time, |offset| offset.apply(time))
     }
 }

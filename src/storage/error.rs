@@ -48,6 +48,9 @@ pub enum StorageError {
     /// A shared store cannot be reached for the moment. Nothing was read.
     #[error("the store cannot be reached: {0}")]
     Away(String),
+    /// A URL cannot be used. The text names its key, and never the URL itself.
+    #[error("{0}")]
+    InvalidUrl(String),
     /// The caller ended a copy.
     #[error("the copy was cancelled before it was complete")]
     Cancelled,

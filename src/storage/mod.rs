@@ -10,6 +10,7 @@
 //! | [`memory`] | streams in memory |
 //! | [`persistent`] | `acid` and `file-*`, two configurations of the [`journaled`] store |
 //! | [`journal`], [`index`], [`data_files`] | the parts of a data directory, over a [`disk`] |
+//! | `postgres` | streams in PostgreSQL, shared by any number of servers |
 //! | [`memtable`] | changes that are in the journal and not yet in the index |
 //! | [`format`](mod@format) | records as they are stored on disk |
 //! | [`lock`], [`locked`], [`successor`] | one holder for a data directory, and the next one |
@@ -33,6 +34,8 @@ pub(crate) mod locked;
 pub(crate) mod memory;
 mod memtable;
 mod persistent;
+#[cfg(feature = "postgres")]
+pub(crate) mod postgres;
 mod record;
 mod report;
 mod segments;

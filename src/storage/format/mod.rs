@@ -223,7 +223,7 @@ pub(super) struct StoredWriter<'a> {
 
 /// A [`Progress`].
 #[derive(Debug, Serialize, Deserialize)]
-enum StoredProgress<'a> {
+pub(super) enum StoredProgress<'a> {
     Producer(StoredProducer),
     Sequence(Cow<'a, str>),
 }
@@ -231,10 +231,7 @@ enum StoredProgress<'a> {
 impl<'a> From<&'a WriterState> for StoredWriter<'a> {
     fn from(writer: &'a WriterState) -> Self {
         Self {
-            progress: match &writer.progress {
-                Progress::Producer(state) => StoredProgress::Producer((*state).into()),
-                Progress::Sequence(seq) => StoredProgress::Sequence(Cow::Borrowed(seq)),
-            },
+            progress: (&writer.progress).into(),
             used_at: writer.used_at,
         }
     }
@@ -243,11 +240,26 @@ impl<'a> From<&'a WriterState> for StoredWriter<'a> {
 impl From<StoredWriter<'_>> for WriterState {
     fn from(stored: StoredWriter<'_>) -> Self {
         Self {
-            progress: match stored.progress {
-                StoredProgress::Producer(state) => Progress::Producer(state.into()),
-                StoredProgress::Sequence(seq) => Progress::Sequence(seq.into()),
-            },
+            progress: stored.progress.into(),
             used_at: stored.used_at,
+        }
+    }
+}
+
+impl<'a> From<&'a Progress> for StoredProgress<'a> {
+    fn from(progress: &'a Progress) -> Self {
+        match progress {
+            Progress::Producer(state) => Self::Producer((*state).into()),
+            Progress::Sequence(seq) => Self::Sequence(Cow::Borrowed(seq)),
+        }
+    }
+}
+
+impl From<StoredProgress<'_>> for Progress {
+    fn from(stored: StoredProgress<'_>) -> Self {
+        match stored {
+            StoredProgress::Producer(state) => Self::Producer(state.into()),
+            StoredProgress::Sequence(seq) => Self::Sequence(seq.into()),
         }
     }
 }

@@ -1,0 +1,91 @@
+//! The database's clock, by which all servers judge lifetimes.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use parking_lot::Mutex;
+
+use crate::clock::{Clock, Offset};
+
+/// An older measurement gives way to a worse one.
+const MAX_AGE: Duration = Duration::from_secs(60);
+
+/// Learns the offset of the database's clock from the answers to statements (Cristian's method). The true
+/// offset lies within half a round trip, so the shortest round trip of the last minute counts.
+pub(super) struct StoreClock {
+    local: Clock,
+    offset: Arc<Offset>,
+    best: Mutex<Option<Measurement>>,
+}
+
+#[derive(Clone, Copy)]
+struct Measurement {
+    round_trip: Duration,
+    at: Instant,
+}
+
+impl StoreClock {
+    pub(super) fn new(local: Clock) -> Self {
+        Self {
+            local,
+            offset: Arc::default(),
+            best: Mutex::default(),
+        }
+    }
+
+    /// This machine's clock.
+    pub(super) fn local(&self) -> &Clock {
+        &self.local
+    }
+
+    /// The database's clock.
+    pub(super) fn clock(&self) -> Clock {
+        self.local.with_offset(Arc::clone(&self.offset))
+    }
+
+    /// The database told its time, in microseconds, between two moments.
+    pub(super) fn note(&self, micros: i64, sent: Instant, received: Instant) {
+        let round_trip = received.saturating_duration_since(sent);
+        let mut best = self.best.lock();
+        let is_better = best
+            .is_none_or(|best| round_trip <= best.round_trip || received.saturating_duration_since(best.at) > MAX_AGE);
+        if !is_better {
+            return;
+        }
+        *best = Some(Measurement {
+            round_trip,
+            at: received,
+        });
+        let local = i64::try_from(self.local.micros()).unwrap_or(i64::MAX);
+        let half = i64::try_from(round_trip.as_micros() / 2).unwrap_or(0);
+        self.offset.set(micros.saturating_add(half).saturating_sub(local));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_shortest_round_trip_counts_until_it_is_old() {
+        let local = Clock::manual(1_000_000);
+        let store = StoreClock::new(local.clone());
+        let clock = store.clock();
+        let ask = |millis: i64, round_trip: u64| {
+            let sent = local.instant();
+            local.advance(Duration::from_millis(round_trip));
+            store.note(millis * 1000, sent, local.instant());
+        };
+        // An hour ahead, told half way through 10 ms.
+        ask(1_000_005 + 3_600_000, 10);
+        assert_eq!(clock.millis(), local.millis() + 3_600_000);
+        // A slower answer counts for less, however wrong.
+        ask(5, 100);
+        assert_eq!(clock.millis(), local.millis() + 3_600_000);
+        local.advance(MAX_AGE * 2);
+        ask(i64::try_from(local.millis()).unwrap() + 50 - 7000, 100);
+        assert_eq!(clock.millis(), local.millis() - 7000);
+    }
+}

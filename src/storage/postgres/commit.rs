@@ -1,0 +1,453 @@
+//! Commits: one round trip for a batch, and certainty about its outcome before anything is answered.
+//!
+//! A lane is one start of one server. Its commits are serial and numbered, and the log has a row for each. If
+//! the answer to commit `n` is lost, `settle_v1` finds its row, or leaves an empty row in its place. In the
+//! second case the commit can no longer happen, because a backend that is still at work with it will fail on
+//! the primary key of the log. Only then is the batch sent again, with the next number.
+
+use std::{collections::HashMap, time::Duration};
+
+use bytes::Bytes;
+use tokio_postgres::{Row, types::Type};
+
+use super::{
+    batch::{Batch, Writers},
+    clock::StoreClock,
+    connections::{Connections, Session, query},
+    encoding::{self, unsigned},
+    failure::{Failure, describe},
+};
+use crate::storage::{Changed, CommitError, Landed, Stored, StreamId, Verdict};
+
+/// How long the outcome of a commit may be unknown before that is the answer.
+const MAX_DOUBT: Duration = Duration::from_secs(10);
+/// Longest wait for one answer.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
+/// The wait between attempts to reach the database while an outcome is unknown.
+const RETRY_INTERVAL: Duration = Duration::from_millis(50);
+
+const COMMIT: &str = "select * from durable_streams.commit_v1(\
+    $1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11,$12,$13,$14,$15,$16,$17,$18,$19,$20,$21,$22,$23,$24,$25,$26,$27,$28,$29,\
+    $30,$31,$32,$33)";
+const SETTLE: &str = "select ids, revs, tails, streams, bytes from durable_streams.settle_v1($1, $2)";
+const REGISTER: &str = "select durable_streams.register_v1($1)";
+
+/// The commits of one start of a server.
+pub(super) struct Lane {
+    name: String,
+    id: i64,
+    /// The last number that was used.
+    n: i64,
+    /// The outcome of commit `n` is unknown.
+    is_unsettled: bool,
+    history: u64,
+}
+
+/// A batch after its commit.
+pub(super) struct Committed {
+    pub(super) verdicts: Vec<Verdict>,
+    /// What to tell the other servers: the number of the commit, and the changes.
+    pub(super) news: Option<News>,
+}
+
+/// A commit that has changed something.
+pub(super) struct News {
+    pub(super) n: i64,
+    pub(super) changes: Vec<Changed>,
+    /// By how many streams and bytes the store has grown.
+    pub(super) streams: i64,
+    pub(super) bytes: i64,
+}
+
+/// The streams that a commit has changed, from its row in the log.
+struct LogRow {
+    ids: Vec<i64>,
+    revs: Vec<i64>,
+    tails: Vec<i64>,
+    streams: i64,
+    bytes: i64,
+}
+
+enum Settled {
+    Committed(LogRow),
+    Never,
+    LaneEnded,
+}
+
+impl Lane {
+    pub(super) fn new(name: String) -> Self {
+        Self {
+            name,
+            id: 0,
+            n: 0,
+            is_unsettled: false,
+            history: 0,
+        }
+    }
+
+    pub(super) fn id(&self) -> i64 {
+        self.id
+    }
+
+    /// Begins a lane in the present history of the store.
+    pub(super) async fn register(&mut self, connections: &Connections) -> Result<(), Failure> {
+        let session = connections.session(&connections.commits).await?;
+        let rows = query(&session, REGISTER, &[(&self.name, Type::TEXT)], ANSWER_TIMEOUT).await?;
+        let row = rows.first().ok_or_else(|| Failure::Malformed("no lane".to_owned()))?;
+        *self = Self {
+            id: get(row, 0)?,
+            history: session.history,
+            ..Self::new(std::mem::take(&mut self.name))
+        };
+        Ok(())
+    }
+
+    /// Commits a batch.
+    pub(super) async fn commit(
+        &mut self,
+        connections: &Connections,
+        clock: &StoreClock,
+        batch: &Batch,
+    ) -> Result<Committed, CommitError> {
+        let started = clock.local().instant();
+        loop {
+            let session = connections.session(&connections.commits).await.map_err(not_sent)?;
+            if session.history != self.history {
+                // The batch was judged on what may be lost.
+                self.register(connections).await.map_err(not_sent)?;
+                return Err(not_sent(Failure::Away("the database was replaced".to_owned())));
+            }
+            if self.is_unsettled {
+                self.settle_last(connections, &session).await?;
+                continue;
+            }
+            let sent = clock.local().instant();
+            let failure = match self.send(&session, batch).await {
+                Ok(row) => {
+                    let received = clock.local().instant();
+                    clock.note(get(&row, 0).map_err(malformed)?, sent, received);
+                    return self.answered(&row, batch).map_err(malformed);
+                }
+                Err(failure) => failure,
+            };
+            let elapsed = || clock.local().instant().saturating_duration_since(started);
+            match failure {
+                Failure::Lost(reason) => {
+                    self.is_unsettled = batch.changes();
+                    connections.discard(&connections.commits, &session).await;
+                    if let Some(committed) = self.settle_batch(connections, clock, batch, started, &reason).await? {
+                        return Ok(committed);
+                    }
+                }
+                passing if passing.is_passing() && elapsed() < MAX_DOUBT => {
+                    tracing::debug!(reason = %passing, "a commit is repeated");
+                }
+                full if full.is_full() => return Err(CommitError::Full(full.to_string())),
+                failure => {
+                    if failure.spoils_connection() {
+                        connections.discard(&connections.commits, &session).await;
+                    }
+                    return Err(CommitError::Storage(failure.into()));
+                }
+            }
+        }
+    }
+
+    /// Finds out whether the batch was committed whose answer was lost. `None`: it was not, and will not be.
+    async fn settle_batch(
+        &mut self,
+        connections: &Connections,
+        clock: &StoreClock,
+        batch: &Batch,
+        started: std::time::Instant,
+        reason: &str,
+    ) -> Result<Option<Committed>, CommitError> {
+        if !self.is_unsettled {
+            return Ok(None);
+        }
+        let unknown = |reason: String| CommitError::Unknown(reason);
+        loop {
+            if clock.local().instant().saturating_duration_since(started) >= MAX_DOUBT {
+                return Err(unknown(format!("{reason}, and the database could not be asked since")));
+            }
+            let settled = match connections.session(&connections.commits).await {
+                Ok(session) if session.history != self.history => {
+                    return Err(unknown(format!("{reason}, and the database was replaced")));
+                }
+                Ok(session) => self.settle(connections, &session).await,
+                Err(failure) => Err(failure),
+            };
+            match settled {
+                Ok(Settled::Committed(row)) => return Ok(Some(self.recovered(&row, batch))),
+                Ok(Settled::Never) => return Ok(None),
+                Ok(Settled::LaneEnded) => {
+                    // Next time, another lane.
+                    self.history = 0;
+                    return Err(unknown(format!(
+                        "{reason}, and this server was not heard of for an hour"
+                    )));
+                }
+                Err(_) => tokio::time::sleep(RETRY_INTERVAL).await,
+            }
+        }
+    }
+
+    /// Settles what an earlier call left open, before anything else is committed.
+    async fn settle_last(&mut self, connections: &Connections, session: &Session) -> Result<(), CommitError> {
+        match self.settle(connections, session).await {
+            Ok(Settled::Committed(_) | Settled::Never) => Ok(()),
+            Ok(Settled::LaneEnded) => self.register(connections).await.map_err(not_sent),
+            Err(failure) => Err(not_sent(failure)),
+        }
+    }
+
+    async fn settle(&mut self, connections: &Connections, session: &Session) -> Result<Settled, Failure> {
+        let number = self.n + 1;
+        let parameters = [(&self.id as _, Type::INT8), (&number as _, Type::INT8)];
+        let rows = match query(session, SETTLE, &parameters, ANSWER_TIMEOUT).await {
+            Ok(rows) => rows,
+            Err(failure) => {
+                if failure.spoils_connection() {
+                    connections.discard(&connections.commits, session).await;
+                }
+                return Err(failure);
+            }
+        };
+        let Some(row) = rows.first() else {
+            return Ok(Settled::LaneEnded);
+        };
+        let row = LogRow {
+            ids: get(row, 0)?,
+            revs: get(row, 1)?,
+            tails: get(row, 2)?,
+            streams: get(row, 3)?,
+            bytes: get(row, 4)?,
+        };
+        self.is_unsettled = false;
+        self.n = number;
+        Ok(if row.ids.is_empty() {
+            Settled::Never
+        } else {
+            Settled::Committed(row)
+        })
+    }
+
+    async fn send(&self, session: &Session, batch: &Batch) -> Result<Row, Failure> {
+        let streams = &batch.streams;
+        let number = self.n + 1;
+        let lock = batch.changes().then_some(&batch.lock);
+        let names = (batch.changes() && !batch.names.is_empty()).then_some(&batch.names);
+        let data: Vec<Option<&[u8]>> = streams.data.iter().map(Option::as_deref).collect();
+        // Most batches change no record, and the function does less then.
+        let puts = streams.record.iter().any(Option::is_some);
+        let (first, due) = (puts.then_some(&streams.first), puts.then_some(&streams.due));
+        let (record, key, name) = (
+            puts.then_some(&streams.record),
+            puts.then_some(&streams.key),
+            puts.then_some(&streams.name),
+        );
+        let remove = streams.remove.contains(&true).then_some(&streams.remove);
+        let pieces: Vec<&[u8]> = batch.pieces.data.iter().map(Bytes::as_ref).collect();
+        let pieces = (!pieces.is_empty()).then_some(pieces);
+        let (expected, written) = (Columns::of(&batch.expected), Columns::of(&batch.written));
+        let parameters = [
+            (&self.id as _, Type::INT8),
+            (&number as _, Type::INT8),
+            (&lock as _, Type::INT8_ARRAY),
+            (&names as _, Type::TEXT_ARRAY),
+            (&streams.id as _, Type::INT8_ARRAY),
+            (&streams.group as _, Type::INT4_ARRAY),
+            (&streams.rev as _, Type::INT8_ARRAY),
+            (&streams.at as _, Type::INT8_ARRAY),
+            (&streams.most as _, Type::INT8_ARRAY),
+            (&data as _, Type::BYTEA_ARRAY),
+            (&streams.len as _, Type::INT8_ARRAY),
+            (&streams.base as _, Type::INT8_ARRAY),
+            (&remove as _, Type::BOOL_ARRAY),
+            (&first as _, Type::INT8_ARRAY),
+            (&due as _, Type::INT8_ARRAY),
+            (&record as _, Type::BYTEA_ARRAY),
+            (&key as _, Type::TEXT_ARRAY),
+            (&name as _, Type::TEXT_ARRAY),
+            (&batch.pieces.group as _, Type::INT4_ARRAY),
+            (&batch.pieces.id as _, Type::INT8_ARRAY),
+            (&batch.pieces.back as _, Type::INT8_ARRAY),
+            (&pieces as _, Type::BYTEA_ARRAY),
+            (&batch.absent_group as _, Type::INT4_ARRAY),
+            (&batch.absent_key as _, Type::TEXT_ARRAY),
+            (&expected.group as _, Type::INT4_ARRAY),
+            (&expected.id as _, Type::INT8_ARRAY),
+            (&expected.key as _, Type::BYTEA_ARRAY),
+            (&expected.progress as _, Type::BYTEA_ARRAY),
+            (&written.group as _, Type::INT4_ARRAY),
+            (&written.id as _, Type::INT8_ARRAY),
+            (&written.key as _, Type::BYTEA_ARRAY),
+            (&written.progress as _, Type::BYTEA_ARRAY),
+            (&written.used as _, Type::INT8_ARRAY),
+        ];
+        let mut rows = query(session, COMMIT, &parameters, ANSWER_TIMEOUT).await?;
+        rows.pop()
+            .ok_or_else(|| Failure::Malformed("a commit without an answer".to_owned()))
+    }
+
+    /// Reads the answer of the commit function.
+    fn answered(&mut self, row: &Row, batch: &Batch) -> Result<Committed, Failure> {
+        let logged: bool = get(row, 1)?;
+        let moved: Vec<i32> = get(row, 2)?;
+        let revs: Vec<Option<i64>> = get::<Option<_>>(row, 3)?.unwrap_or_default();
+        let tails: Vec<Option<i64>> = get::<Option<_>>(row, 4)?.unwrap_or_default();
+        let found = if moved.is_empty() {
+            HashMap::new()
+        } else {
+            present(row)?
+        };
+        let is_moved = |group: i32| moved.contains(&group) || batch.impossible.contains(&group);
+        let column = |values: &[Option<i64>], index: usize| values.get(index).copied().flatten();
+        let landed = |index| batch.landed(index, column(&revs, index), column(&tails, index));
+        let (mut verdicts, mut changes) = (Vec::with_capacity(batch.groups), Vec::new());
+        for group in (0..batch.groups).map(|group| i32::try_from(group).unwrap_or(i32::MAX)) {
+            verdicts.push(if is_moved(group) {
+                let expected = batch
+                    .members(group)
+                    .filter(|index| column(&batch.streams.rev, *index).is_some());
+                let ids = expected
+                    .filter_map(|index| batch.streams.id.get(index).copied())
+                    .map(unsigned);
+                Verdict::Moved(ids.map(|id| (id, found.get(&id).cloned())).collect())
+            } else {
+                let landed: Vec<Landed> = batch.members(group).filter_map(landed).collect();
+                changes.extend(batch.members(group).filter_map(|index| changed(batch, index, &landed)));
+                Verdict::Committed(landed)
+            });
+        }
+        if !logged {
+            return Ok(Committed { verdicts, news: None });
+        }
+        self.n += 1;
+        let news = News {
+            n: self.n,
+            changes,
+            streams: get(row, 9)?,
+            bytes: get(row, 10)?,
+        };
+        Ok(Committed {
+            verdicts,
+            news: Some(news),
+        })
+    }
+
+    /// Reads the row that a commit has left in the log. A group without a change in it is judged again.
+    fn recovered(&self, row: &LogRow, batch: &Batch) -> Committed {
+        let rows = row.ids.iter().zip(row.revs.iter().zip(&row.tails));
+        let by_id: HashMap<i64, (i64, i64)> = rows.map(|(id, (rev, tail))| (*id, (*rev, *tail))).collect();
+        let streams = &batch.streams;
+        let landed = |index: usize| {
+            let (rev, tail) = by_id.get(streams.id.get(index)?)?;
+            let before = tail - streams.len.get(index)?;
+            let is_put = streams.record.get(index)?.is_some();
+            batch.landed(index, Some(rev - i64::from(is_put)), Some(before))
+        };
+        let verdict = |group| {
+            let mut members = batch.members(group).peekable();
+            let is_there = members.any(|index| streams.id.get(index).is_some_and(|id| by_id.contains_key(id)));
+            if is_there {
+                Verdict::Committed(batch.members(group).filter_map(landed).collect())
+            } else {
+                Verdict::Moved(Vec::new())
+            }
+        };
+        let groups = (0..batch.groups).map(|group| i32::try_from(group).unwrap_or(i32::MAX));
+        let changes = by_id.iter().map(|(id, (rev, tail))| Changed {
+            id: unsigned(*id),
+            rev: unsigned(*rev),
+            tail: unsigned(*tail),
+            gone: *tail < 0,
+        });
+        Committed {
+            verdicts: groups.map(verdict).collect(),
+            news: Some(News {
+                n: self.n,
+                changes: changes.collect(),
+                streams: row.streams,
+                bytes: row.bytes,
+            }),
+        }
+    }
+}
+
+/// What a committed group has done to a stream; `None`: nothing.
+fn changed(batch: &Batch, index: usize, landed: &[Landed]) -> Option<Changed> {
+    let streams = &batch.streams;
+    let id = unsigned(*streams.id.get(index)?);
+    if *streams.remove.get(index)? {
+        return Some(Changed {
+            id,
+            rev: 0,
+            tail: 0,
+            gone: true,
+        });
+    }
+    let len = unsigned(*streams.len.get(index)?);
+    if len == 0 && streams.record.get(index)?.is_none() {
+        return None;
+    }
+    let landed = landed.iter().find(|landed| landed.id == id)?;
+    Some(Changed {
+        id,
+        rev: landed.rev,
+        tail: landed.at + len,
+        gone: false,
+    })
+}
+
+/// The present state of streams whose groups have moved.
+fn present(row: &Row) -> Result<HashMap<StreamId, Stored>, Failure> {
+    let ids: Vec<i64> = get::<Option<_>>(row, 5)?.unwrap_or_default();
+    let records: Vec<&[u8]> = get::<Option<_>>(row, 6)?.unwrap_or_default();
+    let revs: Vec<i64> = get::<Option<_>>(row, 7)?.unwrap_or_default();
+    let tails: Vec<i64> = get::<Option<_>>(row, 8)?.unwrap_or_default();
+    let rows = ids.into_iter().zip(records).zip(revs.into_iter().zip(tails));
+    rows.map(|((id, record), (rev, tail))| {
+        let stored = encoding::stored(&format!("stream {id}"), record, rev, tail);
+        Ok((
+            unsigned(id),
+            stored.map_err(|error| Failure::Malformed(error.to_string()))?,
+        ))
+    })
+    .collect()
+}
+
+/// The columns of writers; `None`: there are none.
+struct Columns<'b> {
+    group: Option<&'b [i32]>,
+    id: Option<&'b [i64]>,
+    key: Option<&'b [Vec<u8>]>,
+    progress: Option<&'b [Option<Vec<u8>>]>,
+    used: Option<&'b [i64]>,
+}
+
+impl<'b> Columns<'b> {
+    fn of(writers: &'b Writers) -> Self {
+        let some = !writers.id.is_empty();
+        Self {
+            group: some.then_some(&writers.group),
+            id: some.then_some(&writers.id),
+            key: some.then_some(&writers.key),
+            progress: some.then_some(&writers.progress),
+            used: some.then_some(&writers.used),
+        }
+    }
+}
+
+pub(super) fn get<'r, T: tokio_postgres::types::FromSql<'r>>(row: &'r Row, column: usize) -> Result<T, Failure> {
+    row.try_get(column)
+        .map_err(|error| Failure::Malformed(describe(&error)))
+}
+
+fn not_sent(failure: Failure) -> CommitError {
+    CommitError::Storage(failure.into())
+}
+
+fn malformed(failure: Failure) -> CommitError {
+    CommitError::Storage(failure.into())
+}

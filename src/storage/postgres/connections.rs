@@ -1,0 +1,240 @@
+//! The connections of a store. Each is made when it is needed and again when it is lost.
+//!
+//! There are few of them, and statements of several callers share one: the client sends them without
+//! waiting for each other's answers.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, AtomicUsize, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use parking_lot::Mutex;
+use tokio_postgres::{
+    Client, Row,
+    types::{ToSql, Type},
+};
+
+use super::{
+    failure::Failure,
+    session::{self, Origin},
+    target::Target,
+};
+use crate::{clock::Clock, log_throttle::LogThrottle};
+
+/// Connections for reads.
+const READERS: usize = 3;
+/// Longest wait for the answer to a read.
+const READ_TIMEOUT: Duration = Duration::from_secs(5);
+/// After a connection could not be made, further attempts fail at once for this long.
+const MIN_BACKOFF: Duration = Duration::from_millis(50);
+const MAX_BACKOFF: Duration = Duration::from_secs(1);
+
+/// A statement's parameters with their types, so that nothing has to be prepared.
+pub(super) type Parameters<'p> = [(&'p (dyn ToSql + Sync), Type)];
+
+/// A connection with the history that it leads to.
+#[derive(Clone)]
+pub(super) struct Session {
+    pub(super) client: Arc<Client>,
+    pub(super) history: u64,
+}
+
+type Slot = tokio::sync::Mutex<Option<Session>>;
+
+pub(super) struct Connections {
+    target: Target,
+    clock: Clock,
+    readers: [Slot; READERS],
+    next_reader: AtomicUsize,
+    pub(super) commits: Slot,
+    /// The history of the newest connection.
+    history: AtomicU64,
+    /// Called when it changes.
+    on_history: Box<dyn Fn() + Send + Sync>,
+    outage: Mutex<Option<Outage>>,
+    failures: LogThrottle,
+}
+
+/// The database cannot be reached.
+struct Outage {
+    reason: String,
+    backoff: Duration,
+    retry_at: Instant,
+}
+
+impl Connections {
+    pub(super) fn new(target: Target, clock: Clock, on_history: Box<dyn Fn() + Send + Sync>) -> Self {
+        Self {
+            target,
+            readers: Default::default(),
+            next_reader: AtomicUsize::new(0),
+            commits: Slot::default(),
+            history: AtomicU64::new(0),
+            on_history,
+            outage: Mutex::default(),
+            failures: LogThrottle::new(clock.clone()),
+            clock,
+        }
+    }
+
+    pub(super) fn target(&self) -> &Target {
+        &self.target
+    }
+
+    pub(super) fn history(&self) -> u64 {
+        self.history.load(Ordering::Acquire)
+    }
+
+    /// Why the database cannot be reached; `None` if it can.
+    pub(super) fn outage(&self) -> Option<String> {
+        self.outage.lock().as_ref().map(|outage| outage.reason.clone())
+    }
+
+    /// Runs a statement that may be run twice.
+    pub(super) async fn read(&self, sql: &str, parameters: &Parameters<'_>) -> Result<Vec<Row>, Failure> {
+        let slot = self.reader();
+        let mut lost = None;
+        for _ in 0..2 {
+            let session = self.session(slot).await?;
+            match query(&session, sql, parameters, READ_TIMEOUT).await {
+                Err(failure) if failure.spoils_connection() => {
+                    self.discard(slot, &session).await;
+                    lost = Some(failure);
+                }
+                result => return result,
+            }
+        }
+        let failure = lost.unwrap_or_else(|| Failure::Away("no attempt".to_owned()));
+        self.note_outage(&failure.to_string());
+        Err(failure)
+    }
+
+    /// A connection for reads.
+    pub(super) async fn any_session(&self) -> Result<Session, Failure> {
+        self.session(self.reader()).await
+    }
+
+    fn reader(&self) -> &Slot {
+        let next = self.next_reader.fetch_add(1, Ordering::Relaxed);
+        let [first, ..] = &self.readers;
+        self.readers.get(next % READERS).unwrap_or(first)
+    }
+
+    /// The connection of a slot.
+    pub(super) async fn session(&self, slot: &Slot) -> Result<Session, Failure> {
+        let mut slot = slot.lock().await;
+        if let Some(session) = &*slot
+            && !session.client.is_closed()
+            && session.history == self.history()
+        {
+            return Ok(session.clone());
+        }
+        let session = self.open(None).await?;
+        *slot = Some(session.clone());
+        Ok(session)
+    }
+
+    /// A new connection.
+    pub(super) async fn open(&self, on_notification: Option<session::OnNotification>) -> Result<Session, Failure> {
+        if let Some(outage) = &*self.outage.lock()
+            && self.clock.instant() < outage.retry_at
+        {
+            return Err(Failure::Away(outage.reason.clone()));
+        }
+        let opened = async {
+            let client = session::connect(&self.target, on_notification).await?;
+            let origin = session::check(&client).await?;
+            Ok((client, origin))
+        };
+        let opened = tokio::time::timeout(READ_TIMEOUT, opened).await;
+        let late = || Failure::Away(format!("{}: no answer within {READ_TIMEOUT:?}", self.target.shown));
+        match opened.unwrap_or_else(|_| Err(late())) {
+            Ok((client, origin)) => {
+                self.reached(&origin);
+                Ok(Session {
+                    client: Arc::new(client),
+                    history: origin.history,
+                })
+            }
+            Err(failure) => {
+                self.note_outage(&failure.to_string());
+                Err(Failure::Away(failure.to_string()))
+            }
+        }
+    }
+
+    /// Forgets a connection that has failed, unless it was replaced already.
+    pub(super) async fn discard(&self, slot: &Slot, failed: &Session) {
+        let mut slot = slot.lock().await;
+        if slot
+            .as_ref()
+            .is_some_and(|held| Arc::ptr_eq(&held.client, &failed.client))
+        {
+            *slot = None;
+        }
+    }
+
+    /// Connections to another history are not used again: see [`Connections::session`].
+    pub(super) fn note_history(&self, history: u64) {
+        let before = self.history.swap(history, Ordering::AcqRel);
+        if before != 0 && before != history {
+            tracing::error!(
+                database = self.target.shown,
+                "the database has another history than before, after a failover or because a backup was restored: \
+                 acknowledged data may be lost. Everything in memory is read again"
+            );
+            (self.on_history)();
+        }
+    }
+
+    fn reached(&self, origin: &Origin) {
+        let ended = self.outage.lock().take();
+        if ended.is_some() {
+            tracing::info!(database = self.target.shown, "the database is reached again");
+        }
+        for warning in &origin.warnings {
+            if self.failures.allow(warning).is_some() {
+                tracing::warn!(database = self.target.shown, "{warning}");
+            }
+        }
+        self.note_history(origin.history);
+    }
+
+    pub(super) fn note_outage(&self, reason: &str) {
+        let now = self.clock.instant();
+        let mut outage = self.outage.lock();
+        let backoff = outage
+            .as_ref()
+            .map_or(MIN_BACKOFF, |before| (before.backoff * 2).min(MAX_BACKOFF));
+        *outage = Some(Outage {
+            reason: reason.to_owned(),
+            backoff,
+            retry_at: now + backoff,
+        });
+        drop(outage);
+        if let Some(suppressed) = self.failures.allow("away") {
+            tracing::warn!(
+                database = self.target.shown,
+                reason,
+                suppressed,
+                "the database cannot be reached; will retry"
+            );
+        }
+    }
+}
+
+/// Runs a statement on a connection.
+pub(super) async fn query(
+    session: &Session,
+    sql: &str,
+    parameters: &Parameters<'_>,
+    timeout: Duration,
+) -> Result<Vec<Row>, Failure> {
+    match tokio::time::timeout(timeout, session.client.query_typed(sql, parameters)).await {
+        Ok(result) => Ok(result?),
+        Err(_) => Err(Failure::Lost(format!("no answer within {timeout:?}"))),
+    }
+}

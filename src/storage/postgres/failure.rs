@@ -1,0 +1,99 @@
+//! Errors of the database, by what they mean for a caller.
+
+use tokio_postgres::{Error, error::SqlState};
+
+use crate::storage::StorageError;
+
+/// A statement or a connection failed.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Failure {
+    /// There is no connection, so nothing was sent.
+    #[error("{0}")]
+    Away(String),
+    /// The connection was lost, or its answer did not come in time: the statement may have run.
+    #[error("{0}")]
+    Lost(String),
+    /// The database refused the statement, which has changed nothing.
+    #[error("{message} (SQLSTATE {})", code.code())]
+    Refused { code: SqlState, message: String },
+    /// An answer is not what it must be.
+    #[error("{0}")]
+    Malformed(String),
+}
+
+impl Failure {
+    /// Whether the same statement may succeed in a moment.
+    pub(super) fn is_passing(&self) -> bool {
+        matches!(self, Self::Refused { code, .. } if [
+            SqlState::T_R_SERIALIZATION_FAILURE,
+            SqlState::T_R_DEADLOCK_DETECTED,
+            SqlState::LOCK_NOT_AVAILABLE,
+        ].contains(code))
+    }
+
+    pub(super) fn is_full(&self) -> bool {
+        matches!(self, Self::Refused { code, .. } if *code == SqlState::DISK_FULL)
+    }
+
+    /// Whether the connection leads to a database that cannot be used, such as a standby.
+    pub(super) fn spoils_connection(&self) -> bool {
+        match self {
+            Self::Lost(_) => true,
+            Self::Refused { code, .. } => *code == SqlState::READ_ONLY_SQL_TRANSACTION,
+            Self::Away(_) | Self::Malformed(_) => false,
+        }
+    }
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        let Some(refusal) = error.as_db_error() else {
+            return Self::Lost(describe(&error));
+        };
+        // The detail and the hint may show data.
+        let message = format!("{}: {}", refusal.severity(), refusal.message());
+        let code = refusal.code().clone();
+        // A session that is being ended may have committed: it says so while it waits for a standby, for one.
+        match refusal.severity() {
+            "FATAL" | "PANIC" => Self::Lost(message),
+            _ if code.code().starts_with("57P") || code.code().starts_with("08") => Self::Lost(message),
+            _ => Self::Refused { code, message },
+        }
+    }
+}
+
+impl From<Failure> for StorageError {
+    fn from(failure: Failure) -> Self {
+        match failure {
+            Failure::Away(what) | Failure::Lost(what) => Self::Away(what),
+            Failure::Malformed(what) => Self::Corrupt(what),
+            // A database that is being replaced, full or overloaded.
+            Failure::Refused { ref code, .. }
+                if ["25006", "53", "55P03", "57"]
+                    .iter()
+                    .any(|class| code.code().starts_with(class)) =>
+            {
+                Self::Away(failure.to_string())
+            }
+            refused @ Failure::Refused { .. } => Self::Io {
+                context: "PostgreSQL".to_owned(),
+                source: std::io::Error::other(refused),
+            },
+        }
+    }
+}
+
+/// An error with its causes. Those of the client library hold no parameters.
+pub(super) fn describe(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        if !text.ends_with(&cause_text) {
+            text.push_str(": ");
+            text.push_str(&cause_text);
+        }
+        source = cause.source();
+    }
+    text
+}

@@ -1,0 +1,380 @@
+//! Streams in PostgreSQL, shared by any number of servers.
+//!
+//! | module | |
+//! |---|---|
+//! | [`target`], [`session`], [`connections`] | URLs, new connections and their checks, connections in use |
+//! | [`schema`], `sql/` | tables and functions |
+//! | [`batch`], [`commit`] | groups as arrays, commits and their outcomes |
+//! | [`encoding`], [`failure`] | values and errors of the database |
+//! | [`clock`], [`usage`] | the database's clock, the contents of the store |
+//! | [`news`], [`notifier`], [`listener`] | the changes of other servers |
+//!
+//! Calls block. The client is asynchronous and runs on a thread of the store's own.
+
+mod batch;
+mod clock;
+mod commit;
+mod connections;
+mod encoding;
+mod failure;
+mod listener;
+mod news;
+mod notifier;
+mod schema;
+mod session;
+mod shared;
+mod target;
+#[cfg(test)]
+mod tests;
+mod usage;
+
+use std::{
+    ops::Range,
+    sync::{
+        Arc, OnceLock, Weak,
+        atomic::{AtomicBool, AtomicI64, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use bytes::{Bytes, BytesMut};
+use parking_lot::Mutex;
+use tokio::runtime::Runtime;
+use tokio_postgres::types::Type;
+
+use self::{
+    batch::Batch,
+    clock::StoreClock,
+    commit::{Committed, Lane, get},
+    connections::Connections,
+    encoding::{decode_writer, end_of, signed, stored, stream_name, unsigned},
+    failure::Failure,
+    notifier::Notifier,
+    target::Target,
+    usage::UsageCount,
+};
+pub use self::{schema::schema, target::TargetError};
+use super::{
+    CommitError, Feed, Group, Position, SharedStore, Storage, StorageError, Stored, StreamId, Usage, Verdicts,
+    WriterState,
+};
+use crate::{
+    clock::Clock,
+    protocol::{Millis, StreamName},
+};
+
+/// How often upkeep looks for work that other servers have left.
+const UPKEEP_INTERVAL: Duration = Duration::from_secs(10);
+
+/// Where a shared store is.
+#[derive(Clone)]
+pub struct PostgresOptions {
+    /// The URL of the database.
+    pub url: String,
+    /// The URL of a direct connection, if the first one leads through a pooler that does not pass notifications on.
+    pub listen_url: Option<String>,
+    /// This server, for messages.
+    pub name: String,
+}
+
+/// A [`Storage`] in PostgreSQL.
+pub struct PostgresStorage {
+    core: Arc<Core>,
+    runtime: Option<Runtime>,
+}
+
+/// What calls and background tasks share.
+struct Core {
+    connections: Connections,
+    /// The name of this server.
+    name: String,
+    lane: tokio::sync::Mutex<Lane>,
+    lane_id: AtomicI64,
+    clock: StoreClock,
+    usage: UsageCount,
+    notifier: Notifier,
+    feed: Arc<OnceLock<Weak<dyn Feed>>>,
+    listen: Target,
+    upkeep: Mutex<Instant>,
+    has_garbage: AtomicBool,
+}
+
+impl PostgresStorage {
+    /// Connects, creates the schema if it is missing, and begins a lane.
+    ///
+    /// # Errors
+    /// If the URL is wrong, the database cannot be reached, or it cannot be used.
+    pub fn open(options: &PostgresOptions, clock: Clock) -> Result<Self, StorageError> {
+        let target = |key: &str, url: &str| {
+            url.parse::<Target>()
+                .map_err(|error| StorageError::InvalidUrl(format!("{key} {error}")))
+        };
+        let connect = target("storage.url", &options.url)?;
+        let listen = match &options.listen_url {
+            Some(url) => target("storage.listen_url", url)?,
+            None => connect.clone(),
+        };
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .thread_name("postgres")
+            .enable_all()
+            .build()
+            .map_err(|source| StorageError::Io {
+                context: "starting the thread for PostgreSQL".to_owned(),
+                source,
+            })?;
+        let feed: Arc<OnceLock<Weak<dyn Feed>>> = Arc::default();
+        let followers = Arc::clone(&feed);
+        let on_history = move || {
+            if let Some(feed) = followers.get().and_then(Weak::upgrade) {
+                feed.restored();
+            }
+        };
+        let core = Arc::new(Core {
+            connections: Connections::new(connect, clock.clone(), Box::new(on_history)),
+            name: options.name.clone(),
+            lane: tokio::sync::Mutex::new(Lane::new(options.name.clone())),
+            lane_id: AtomicI64::new(0),
+            upkeep: Mutex::new(clock.instant()),
+            clock: StoreClock::new(clock),
+            usage: UsageCount::default(),
+            notifier: Notifier::default(),
+            feed,
+            listen,
+            has_garbage: AtomicBool::new(true),
+        });
+        runtime.block_on(core.start())?;
+        drop(runtime.spawn(Arc::clone(&core).count()));
+        drop(runtime.spawn(Arc::clone(&core).notify()));
+        Ok(Self {
+            core,
+            runtime: Some(runtime),
+        })
+    }
+
+    /// Waits for an asynchronous operation. Callers are on threads that may block.
+    fn block<T>(&self, operation: impl Future<Output = T>) -> Result<T, StorageError> {
+        match &self.runtime {
+            Some(runtime) => Ok(runtime.handle().block_on(operation)),
+            None => Err(StorageError::Away("the store is closed".to_owned())),
+        }
+    }
+}
+
+impl Drop for PostgresStorage {
+    fn drop(&mut self) {
+        // A runtime may not be dropped by a task of another one, which might wait for it.
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+impl Core {
+    async fn start(&self) -> Result<(), StorageError> {
+        let session = self.connections.session(&self.connections.commits).await?;
+        schema::ensure(&session.client).await?;
+        let mut lane = self.lane.lock().await;
+        lane.register(&self.connections).await?;
+        self.lane_id.store(lane.id(), Ordering::Release);
+        Ok(self.count_once().await?)
+    }
+
+    async fn commit(&self, groups: &[Group]) -> Result<Verdicts, CommitError> {
+        let mut lane = self.lane.lock().await;
+        let mut verdicts = Vec::with_capacity(groups.len());
+        let mut groups = groups.iter().peekable();
+        while groups.peek().is_some() {
+            let mut batch = Batch::default();
+            while let Some(group) = groups.peek()
+                && batch.add(group)?
+            {
+                groups.next();
+            }
+            let committed = lane.commit(&self.connections, &self.clock, &batch).await;
+            if lane.id() != self.lane_id() {
+                self.lane_id.store(lane.id(), Ordering::Release);
+                self.usage.reset();
+            }
+            match committed {
+                Ok(committed) => verdicts.extend(self.committed(lane.id(), &batch, committed)),
+                // Groups that came before are committed.
+                Err(error) if !verdicts.is_empty() => return Err(CommitError::Unknown(error.to_string())),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(Verdicts::Each(verdicts))
+    }
+
+    /// Takes note of a commit, and has the other servers told.
+    fn committed(&self, lane: i64, batch: &Batch, committed: Committed) -> Vec<super::Verdict> {
+        if let Some(news) = committed.news {
+            self.usage.committed(news.n, news.streams, news.bytes);
+            self.notifier.push(lane, news.n, news.changes);
+        }
+        if batch.makes_garbage() {
+            self.has_garbage.store(true, Ordering::Release);
+        }
+        committed.verdicts
+    }
+
+    fn lane_id(&self) -> i64 {
+        self.lane_id.load(Ordering::Acquire)
+    }
+
+    async fn streams(&self, keys: &[&str]) -> Result<Vec<Option<Stored>>, StorageError> {
+        const STREAMS: &str = "select now, ord, name, record, rev, tail from durable_streams.streams_v1($1)";
+        let sent = self.clock.local().instant();
+        let rows = self.connections.read(STREAMS, &[(&keys, Type::TEXT_ARRAY)]).await?;
+        let received = self.clock.local().instant();
+        let mut found = vec![None; keys.len()];
+        for row in &rows {
+            let place = usize::try_from(get::<i64>(row, 1)? - 1).ok();
+            if let Some(found) = place.and_then(|place| found.get_mut(place)) {
+                *found = Some(stored(get(row, 2)?, get(row, 3)?, get(row, 4)?, get(row, 5)?)?);
+            }
+        }
+        if let Some(row) = rows.first() {
+            self.clock.note(get(row, 0)?, sent, received);
+        }
+        Ok(found)
+    }
+
+    async fn ranges(&self, ranges: &[(StreamId, Range<Position>)]) -> Result<Vec<Bytes>, StorageError> {
+        const READ: &str = "select ord, start, data from durable_streams.read_v1($1, $2, $3)";
+        let ids: Vec<i64> = ranges.iter().map(|(id, _)| signed(*id)).collect();
+        let from: Vec<i64> = ranges.iter().map(|(_, range)| signed(range.start)).collect();
+        let to: Vec<i64> = ranges.iter().map(|(_, range)| signed(range.end)).collect();
+        let parameters = [
+            (&ids as _, Type::INT8_ARRAY),
+            (&from as _, Type::INT8_ARRAY),
+            (&to as _, Type::INT8_ARRAY),
+        ];
+        let rows = self.connections.read(READ, &parameters).await?;
+        let mut pieces: Vec<Vec<(u64, &[u8])>> = vec![Vec::new(); ranges.len()];
+        for row in &rows {
+            let place = usize::try_from(get::<i64>(row, 0)? - 1).ok();
+            if let Some(pieces) = place.and_then(|place| pieces.get_mut(place)) {
+                pieces.push((unsigned(get(row, 1)?), get(row, 2)?));
+            }
+        }
+        Ok(pieces.iter().map(|pieces| join(pieces)).collect())
+    }
+
+    async fn upkeep(&self) -> Result<bool, CommitError> {
+        let now = self.clock.local().instant();
+        if !self.has_garbage.load(Ordering::Acquire) && now < *self.upkeep.lock() {
+            return Ok(false);
+        }
+        let rows = self.connections.read("select durable_streams.upkeep_v1()", &[]).await;
+        let is_pending = match rows {
+            Ok(rows) => rows
+                .first()
+                .map_or(Ok(false), |row| get(row, 0))
+                .map_err(StorageError::from)?,
+            // Another server holds a lock.
+            Err(failure) if failure.is_passing() => false,
+            Err(failure) => return Err(StorageError::from(failure).into()),
+        };
+        if !is_pending {
+            self.has_garbage.store(false, Ordering::Release);
+            *self.upkeep.lock() = now + UPKEEP_INTERVAL;
+        }
+        Ok(is_pending)
+    }
+}
+
+/// Joins rows as far as they follow each other.
+fn join(pieces: &[(u64, &[u8])]) -> Bytes {
+    let len = pieces.iter().map(|(_, data)| data.len()).sum();
+    let mut joined = BytesMut::with_capacity(len);
+    let first = pieces.first().map_or(0, |(start, _)| *start);
+    for (start, data) in pieces {
+        if *start != first + joined.len() as u64 {
+            break;
+        }
+        joined.extend_from_slice(data);
+    }
+    joined.freeze()
+}
+
+impl Storage for PostgresStorage {
+    fn get(&self, name: &StreamName) -> Result<Option<Stored>, StorageError> {
+        let found = self.block(self.core.streams(&[name.key()]))??;
+        Ok(found.into_iter().next().flatten())
+    }
+
+    fn writers(&self, id: StreamId) -> Result<Vec<(String, WriterState)>, StorageError> {
+        const WRITERS: &str = "select key, progress, used_at from durable_streams.writers_v1($1)";
+        let id = signed(id);
+        let rows = self.block(self.core.connections.read(WRITERS, &[(&id, Type::INT8)]))??;
+        let writer = |row| decode_writer(get(row, 0)?, get(row, 1)?, get(row, 2)?);
+        rows.iter().map(writer).collect()
+    }
+
+    fn list(&self, prefix: &str, after: Option<&str>, limit: usize) -> Result<Vec<(StreamName, Stored)>, StorageError> {
+        const LIST: &str = "select name, record, rev, tail from durable_streams.list_v1($1, $2, $3, $4)";
+        let (after, below, limit) = (after.unwrap_or(""), end_of(prefix), signed(limit as u64));
+        let parameters = [
+            (&prefix as _, Type::TEXT),
+            (&after as _, Type::TEXT),
+            (&below as _, Type::TEXT),
+            (&limit as _, Type::INT8),
+        ];
+        let rows = self.block(self.core.connections.read(LIST, &parameters))??;
+        let stream = |row| {
+            let name = get(row, 0)?;
+            Ok((
+                stream_name(name)?,
+                stored(name, get(row, 1)?, get(row, 2)?, get(row, 3)?)?,
+            ))
+        };
+        rows.iter().map(stream).collect()
+    }
+
+    fn due(&self, now: Millis, limit: usize) -> Result<Vec<StreamName>, StorageError> {
+        const DUE: &str = "select name from durable_streams.due_v1($1, $2)";
+        let (now, limit) = (signed(now), signed(limit as u64));
+        let parameters = [(&now as _, Type::INT8), (&limit as _, Type::INT8)];
+        let rows = self.block(self.core.connections.read(DUE, &parameters))??;
+        rows.iter().map(|row| stream_name(get(row, 0)?)).collect()
+    }
+
+    fn read(&self, id: StreamId, range: Range<Position>) -> Result<Bytes, StorageError> {
+        let read = self.block(self.core.ranges(&[(id, range)]))??;
+        Ok(read.into_iter().next().unwrap_or_default())
+    }
+
+    fn is_current(&self, name: &StreamName, id: StreamId, from: Position) -> Result<bool, StorageError> {
+        let stored = self.get(name)?;
+        Ok(stored.is_some_and(|stored| stored.record.id == id && stored.record.first() <= from))
+    }
+
+    fn commit(&self, groups: &[Group]) -> Result<Verdicts, CommitError> {
+        self.block(self.core.commit(groups))?
+    }
+
+    fn shared(&self) -> Option<&dyn SharedStore> {
+        Some(self)
+    }
+
+    fn reserve_ids(&self, count: u64, lowest: StreamId) -> Result<StreamId, CommitError> {
+        const IDS: &str = "select durable_streams.ids_v1($1, $2)";
+        let (count, lowest) = (signed(count), signed(lowest));
+        let parameters = [(&count as _, Type::INT8), (&lowest as _, Type::INT8)];
+        // Reserved twice, a block is lost, which does no harm.
+        let rows = self.block(self.core.connections.read(IDS, &parameters))?;
+        let rows = rows.map_err(StorageError::from)?;
+        let row = rows.first().ok_or_else(|| Failure::Malformed("no ids".to_owned()));
+        let first = row.and_then(|row| get(row, 0)).map_err(StorageError::from)?;
+        Ok(unsigned(first))
+    }
+
+    fn maintain(&self) -> Result<bool, CommitError> {
+        self.block(self.core.upkeep())?
+    }
+
+    fn usage(&self) -> Usage {
+        self.core.usage.usage()
+    }
+}

@@ -1,0 +1,98 @@
+//! What servers that share the store need.
+
+use std::{
+    ops::Range,
+    sync::{Arc, Weak},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use tokio_postgres::types::Type;
+
+use super::{Core, PostgresStorage, commit::get, failure::Failure, listener, news};
+use crate::{
+    clock::Clock,
+    protocol::StreamName,
+    storage::{DUTY_LEASE, Duty, Feed, Position, SharedStore, StorageError, Stored, StreamId},
+};
+
+/// How often the contents of the store are counted.
+const COUNT_INTERVAL: Duration = Duration::from_secs(5);
+/// Notifications that wait to be taken. Those for which there is no room are found in the log.
+const MAX_EVENTS: usize = 4_096;
+
+impl SharedStore for PostgresStorage {
+    fn clock(&self) -> Clock {
+        self.core.clock.clock()
+    }
+
+    fn history(&self) -> u64 {
+        self.core.connections.history()
+    }
+
+    fn refresh(&self, names: &[StreamName]) -> Result<Vec<Option<Stored>>, StorageError> {
+        let keys: Vec<&str> = names.iter().map(StreamName::key).collect();
+        self.block(self.core.streams(&keys))?
+    }
+
+    fn read_many(&self, ranges: &[(StreamId, Range<Position>)]) -> Result<Vec<Bytes>, StorageError> {
+        self.block(self.core.ranges(ranges))?
+    }
+
+    fn follow(&self, feed: Weak<dyn Feed>) {
+        let (Some(runtime), Ok(())) = (&self.runtime, self.core.feed.set(feed)) else {
+            return;
+        };
+        let (events, received) = tokio::sync::mpsc::channel(MAX_EVENTS);
+        drop(runtime.spawn(news::follow(Arc::clone(&self.core), received)));
+        drop(runtime.spawn(listener::listen(Arc::clone(&self.core), events)));
+    }
+
+    fn take_duty(&self, duty: Duty) -> Result<bool, StorageError> {
+        const DUTY: &str = "select durable_streams.duty_v1($1, $2, $3)";
+        let name = match duty {
+            Duty::Sweep => "sweep",
+            Duty::Retention => "retention",
+            Duty::Upkeep => "upkeep",
+            Duty::Subscriptions => "subscriptions",
+        };
+        self.block(async {
+            let (lane, seconds) = (self.core.lane_id(), DUTY_LEASE.as_secs_f64());
+            let parameters = [
+                (&name as _, Type::TEXT),
+                (&lane as _, Type::INT8),
+                (&seconds as _, Type::FLOAT8),
+            ];
+            let rows = self.core.connections.read(DUTY, &parameters).await?;
+            Ok(rows.first().map_or(Ok(false), |row| get(row, 0))?)
+        })?
+    }
+}
+
+impl Core {
+    /// Counts the contents of the store from time to time, and shows that this server is alive.
+    pub(super) async fn count(self: Arc<Self>) {
+        const SEEN: &str = "select durable_streams.seen_v1($1, $2)";
+        loop {
+            tokio::time::sleep(COUNT_INTERVAL).await;
+            if let Err(failure) = self.count_once().await {
+                tracing::debug!(%failure, "the store cannot be counted; will retry");
+            }
+            let lane = self.lane_id();
+            let parameters = [(&lane as _, Type::INT8), (&self.name as _, Type::TEXT)];
+            if let Err(failure) = self.connections.read(SEEN, &parameters).await {
+                tracing::debug!(%failure, "this server cannot show that it is alive; will retry");
+            }
+        }
+    }
+
+    pub(super) async fn count_once(&self) -> Result<(), Failure> {
+        const USAGE: &str = "select streams, bytes, n from durable_streams.usage_v1($1)";
+        let lane = self.lane_id();
+        let rows = self.connections.read(USAGE, &[(&lane, Type::INT8)]).await?;
+        if let Some(row) = rows.first() {
+            self.usage.counted(get(row, 0)?, get(row, 1)?, get(row, 2)?);
+        }
+        Ok(())
+    }
+}
