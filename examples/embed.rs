@@ -76,5 +76,6 @@ fn storage(config: &Config) -> Result<Arc<dyn Storage>, Error> {
         StorageMode::FileFast => Arc::new(FileStorage::open(dir, false, open_files)?),
         StorageMode::FileDurable => Arc::new(FileStorage::open(dir, true, open_files)?),
         StorageMode::Acid => Arc::new(AcidStorage::open(dir, section.cache_bytes)?),
+        StorageMode::Postgres => return Err("only the standalone server keeps streams in PostgreSQL".into()),
     })
 }

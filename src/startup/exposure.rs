@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use crate::{auth::AuthMode, config::Config, private_files::exposure, storage::StorageMode};
+use crate::{auth::AuthMode, config::Config, private_files::exposure};
 
 const READABLE: u32 = 0o077;
 /// A group may share TLS keys, as Debian's `ssl-cert` does.
@@ -16,7 +16,7 @@ pub fn exposures(config: &Config) -> Vec<String> {
     let mut found = Vec::new();
     let acme = &config.transport.acme;
     let automatic = acme.domain.is_some();
-    if config.storage.mode != StorageMode::Memory || automatic && acme.cache_dir.is_none() {
+    if config.storage.mode.has_directory() || automatic && acme.cache_dir.is_none() {
         found.extend(directory("storage.data_dir", &config.storage.data_dir));
     }
     if let Some(dir) = acme.cache_dir.as_ref().filter(|_| automatic) {

@@ -125,17 +125,18 @@ async fn drain(
 
 /// The store that is served from.
 enum Held<'a> {
-    Memory(Engine),
+    /// Without a directory: in memory, or in a database.
+    Elsewhere(Engine),
     Disk(Box<Holding<'a>>),
 }
 
 impl<'a> Held<'a> {
     fn start(context: Context<'a>, opened: Opened) -> Result<Self, StartupError> {
         match opened {
-            Opened::Memory(storage) => {
+            Opened::Elsewhere(storage) => {
                 let engine = context.start_engine(storage)?;
                 context.app.ready(engine.clone());
-                Ok(Self::Memory(engine))
+                Ok(Self::Elsewhere(engine))
             }
             Opened::Disk(opened) => Ok(Self::Disk(Box::new(Holding::start(context, opened)?))),
         }
@@ -166,7 +167,7 @@ impl<'a> Held<'a> {
 
     async fn close(self) {
         match self {
-            Self::Memory(engine) => engine.stop().await,
+            Self::Elsewhere(engine) => engine.stop().await,
             Self::Disk(holding) => holding.close().await,
         }
     }

@@ -3,6 +3,8 @@
 use std::{path::Path, sync::Arc, time::Duration};
 
 use super::{Phase, StartupError, seek::seek};
+#[cfg(feature = "postgres")]
+use crate::storage::postgres::{PostgresOptions, PostgresStorage};
 use crate::{
     clock::Clock,
     config::Config,
@@ -18,7 +20,8 @@ use crate::{
 
 /// An open store.
 pub(super) enum Opened {
-    Memory(Arc<dyn Storage>),
+    /// Without a directory: in memory, or in a database.
+    Elsewhere(Arc<dyn Storage>),
     Disk(OnDisk),
 }
 
@@ -44,8 +47,11 @@ pub(super) async fn open(config: &Config, app: &App) -> Result<Opened, StartupEr
     let section = &config.storage;
     if section.mode == StorageMode::Memory {
         return open_store(section, config.limits.max_memory_bytes)
-            .map(|store| Opened::Memory(Arc::from(store)))
+            .map(|store| Opened::Elsewhere(Arc::from(store)))
             .map_err(|error| in_directory(config, error));
+    }
+    if section.mode == StorageMode::Postgres {
+        return open_database(section.clone()).await;
     }
     app.hands_over(section.data_dir.clone());
     let max_wait = Duration::from_secs(section.lock_wait_secs);
@@ -68,6 +74,26 @@ pub(super) async fn open_locked(config: &Config, app: &App, lock: DirLock) -> Re
     // Not before: a request that this server receives and then fails to open the store for is lost.
     let takeover = open_takeover(config, app, Arc::clone(&storage) as Arc<dyn Storage>);
     Ok(OnDisk { storage, takeover })
+}
+
+/// Connects to the database. A server that cannot does not start, and its log says why.
+#[cfg(feature = "postgres")]
+async fn open_database(section: StorageConfig) -> Result<Opened, StartupError> {
+    let failed = |error| StartupError::with_source(Phase::StartServer, "storage.url", error);
+    let options = PostgresOptions {
+        url: section.url.unwrap_or_default(),
+        listen_url: section.listen_url,
+        name: rustix::system::uname().nodename().to_string_lossy().into_owned(),
+    };
+    let opened = tokio::task::spawn_blocking(move || PostgresStorage::open(&options, Clock::system())).await;
+    let opened = opened.map_err(|error| StartupError::new(Phase::StartServer, error.to_string()))?;
+    Ok(Opened::Elsewhere(Arc::new(opened.map_err(failed)?)))
+}
+
+#[cfg(not(feature = "postgres"))]
+async fn open_database(_section: StorageConfig) -> Result<Opened, StartupError> {
+    let problem = "storage.mode: this build has no support for PostgreSQL";
+    Err(StartupError::new(Phase::StartServer, problem))
 }
 
 async fn lock_directory(dir: &Path, max_wait: Duration, app: &App) -> Result<DirLock, LockError> {
@@ -97,6 +123,7 @@ fn open_takeover(config: &Config, app: &App, store: Arc<dyn Storage>) -> Option<
 fn open_store(section: &StorageConfig, max_memory_bytes: u64) -> Result<Box<dyn Storage>, StorageError> {
     let dir = &section.data_dir;
     Ok(match section.mode {
+        StorageMode::Postgres => return Err(StorageError::Unsupported("PostgreSQL has no data directory")),
         StorageMode::Memory => Box::new(InMemoryStorage::new(max_memory_bytes)),
         StorageMode::Acid => Box::new(AcidStorage::open(dir, section.cache_bytes)?),
         StorageMode::FileDurable => Box::new(FileStorage::open(dir, true, section.max_open_files)?),

@@ -88,6 +88,7 @@ fn summary(loaded: &Loaded) -> Vec<String> {
     }
     lines.push(match config.storage.mode {
         StorageMode::Memory => "storage    memory: lost on restart".into(),
+        StorageMode::Postgres => "storage    PostgreSQL, shared with other servers".into(),
         _ => format!("storage    {}", config.storage.data_dir.display()),
     });
     if !gated(config) {
@@ -149,7 +150,7 @@ fn tls_context(config: &Config) -> Result<Vec<String>, Vec<String>> {
 
 /// The data directory, if it exists, is a directory that this user can read.
 fn data_dir(config: &Config) -> Result<Vec<String>, Vec<String>> {
-    if config.storage.mode == StorageMode::Memory {
+    if !config.storage.mode.has_directory() {
         return Ok(Vec::new());
     }
     let path = &config.storage.data_dir;

@@ -27,6 +27,7 @@ impl DataDir {
         let section = Config::load(options).map_err(StartupError::from)?.config.storage;
         let path = match (given, section.mode) {
             (Some(path), _) => path.to_owned(),
+            (None, StorageMode::Postgres) => return Err(StorageCommandError::InPostgres.into()),
             (None, StorageMode::Memory) => return Err(StorageCommandError::InMemory.into()),
             (None, _) => section.data_dir,
         };
@@ -46,8 +47,8 @@ impl DataDir {
         let layout = match section.mode {
             StorageMode::Acid => Layout::Index,
             StorageMode::FileDurable | StorageMode::FileFast => Layout::DataFiles,
-            StorageMode::Memory if path.join("data").is_dir() => Layout::DataFiles,
-            StorageMode::Memory => Layout::Index,
+            StorageMode::Memory | StorageMode::Postgres if path.join("data").is_dir() => Layout::DataFiles,
+            StorageMode::Memory | StorageMode::Postgres => Layout::Index,
         };
         Ok(Self { path, layout })
     }

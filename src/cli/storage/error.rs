@@ -10,6 +10,12 @@ use crate::{
 /// A `storage` command failed.
 #[derive(Debug, thiserror::Error)]
 pub enum StorageCommandError {
+    /// The configured store is in PostgreSQL.
+    #[error(
+        "storage.mode is postgres: streams are not kept in a directory. Back the database up with pg_dump or with the \
+         backups of its provider"
+    )]
+    InPostgres,
     /// The configured store has no directory.
     #[error(
         "storage.mode is memory: streams are not kept in a directory, so there is nothing to check, repair, migrate or \

@@ -7,6 +7,8 @@ mod data_dir;
 pub(super) mod error;
 mod migrate;
 mod repair;
+#[cfg(feature = "postgres")]
+mod schema;
 
 use std::{io::Write, path::PathBuf};
 
@@ -36,6 +38,8 @@ enum StorageCommand {
     Repair(repair::RepairArgs),
     Migrate(migrate::MigrateArgs),
     Backup(backup::BackupArgs),
+    #[cfg(feature = "postgres")]
+    Schema(schema::SchemaArgs),
 }
 
 /// Runs `storage` and returns the exit code.
@@ -43,11 +47,17 @@ enum StorageCommand {
 /// # Errors
 /// [`CliError`]
 pub fn run(args: &StorageArgs, options: &ConfigLoadOptions, out: &mut dyn Write) -> Result<u8, CliError> {
+    #[cfg(feature = "postgres")]
+    if let StorageCommand::Schema(_) = args.command {
+        return schema::run(out).map(|()| 0);
+    }
     let data_dir = DataDir::find(args.data_dir.as_deref(), options)?;
     match &args.command {
         StorageCommand::Check(_) => check::run(&data_dir, out),
         StorageCommand::Repair(args) => repair::run(args, &data_dir, out).map(|()| 0),
         StorageCommand::Migrate(args) => migrate::run(args, &data_dir, out).map(|()| 0),
         StorageCommand::Backup(args) => backup::run(args, &data_dir, out).map(|()| 0),
+        #[cfg(feature = "postgres")]
+        StorageCommand::Schema(_) => Ok(0),
     }
 }

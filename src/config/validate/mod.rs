@@ -6,6 +6,7 @@
 
 mod listeners;
 mod paths;
+mod storage;
 mod transport;
 
 use super::{layers::Layers, problem::Report, schema::Schema, sections::Config};
@@ -50,6 +51,7 @@ pub(super) fn check(config: &Config, layers: &Layers, rules: &Rules, report: &mu
     checker.ranges();
     checker.sizes();
     checker.log_filter();
+    checker.storage();
     checker.open_server();
 }
 

@@ -5,7 +5,7 @@
 //! second case the commit can no longer happen, because a backend that is still at work with it will fail on
 //! the primary key of the log. Only then is the batch sent again, with the next number.
 
-use std::{collections::HashMap, time::Duration};
+use std::time::Duration;
 
 use bytes::Bytes;
 use tokio_postgres::{Row, types::Type};
@@ -14,10 +14,10 @@ use super::{
     batch::{Batch, Writers},
     clock::StoreClock,
     connections::{Connections, Session, query},
-    encoding::{self, unsigned},
-    failure::{Failure, describe},
+    failure::Failure,
+    outcome::{Committed, LogRow, answered, get, recovered},
 };
-use crate::storage::{Changed, CommitError, Landed, Stored, StreamId, Verdict};
+use crate::storage::CommitError;
 
 /// How long the outcome of a commit may be unknown before that is the answer.
 const MAX_DOUBT: Duration = Duration::from_secs(10);
@@ -41,31 +41,6 @@ pub(super) struct Lane {
     /// The outcome of commit `n` is unknown.
     is_unsettled: bool,
     history: u64,
-}
-
-/// A batch after its commit.
-pub(super) struct Committed {
-    pub(super) verdicts: Vec<Verdict>,
-    /// What to tell the other servers: the number of the commit, and the changes.
-    pub(super) news: Option<News>,
-}
-
-/// A commit that has changed something.
-pub(super) struct News {
-    pub(super) n: i64,
-    pub(super) changes: Vec<Changed>,
-    /// By how many streams and bytes the store has grown.
-    pub(super) streams: i64,
-    pub(super) bytes: i64,
-}
-
-/// The streams that a commit has changed, from its row in the log.
-struct LogRow {
-    ids: Vec<i64>,
-    revs: Vec<i64>,
-    tails: Vec<i64>,
-    streams: i64,
-    bytes: i64,
 }
 
 enum Settled {
@@ -126,7 +101,9 @@ impl Lane {
                 Ok(row) => {
                     let received = clock.local().instant();
                     clock.note(get(&row, 0).map_err(malformed)?, sent, received);
-                    return self.answered(&row, batch).map_err(malformed);
+                    let committed = answered(&row, batch, self.n + 1).map_err(malformed)?;
+                    self.n += i64::from(committed.news.is_some());
+                    return Ok(committed);
                 }
                 Err(failure) => failure,
             };
@@ -178,7 +155,7 @@ impl Lane {
                 Err(failure) => Err(failure),
             };
             match settled {
-                Ok(Settled::Committed(row)) => return Ok(Some(self.recovered(&row, batch))),
+                Ok(Settled::Committed(row)) => return Ok(Some(recovered(&row, batch, self.n))),
                 Ok(Settled::Never) => return Ok(None),
                 Ok(Settled::LaneEnded) => {
                     // Next time, another lane.
@@ -289,132 +266,6 @@ impl Lane {
         rows.pop()
             .ok_or_else(|| Failure::Malformed("a commit without an answer".to_owned()))
     }
-
-    /// Reads the answer of the commit function.
-    fn answered(&mut self, row: &Row, batch: &Batch) -> Result<Committed, Failure> {
-        let logged: bool = get(row, 1)?;
-        let moved: Vec<i32> = get(row, 2)?;
-        let revs: Vec<Option<i64>> = get::<Option<_>>(row, 3)?.unwrap_or_default();
-        let tails: Vec<Option<i64>> = get::<Option<_>>(row, 4)?.unwrap_or_default();
-        let found = if moved.is_empty() {
-            HashMap::new()
-        } else {
-            present(row)?
-        };
-        let is_moved = |group: i32| moved.contains(&group) || batch.impossible.contains(&group);
-        let column = |values: &[Option<i64>], index: usize| values.get(index).copied().flatten();
-        let landed = |index| batch.landed(index, column(&revs, index), column(&tails, index));
-        let (mut verdicts, mut changes) = (Vec::with_capacity(batch.groups), Vec::new());
-        for group in (0..batch.groups).map(|group| i32::try_from(group).unwrap_or(i32::MAX)) {
-            verdicts.push(if is_moved(group) {
-                let expected = batch
-                    .members(group)
-                    .filter(|index| column(&batch.streams.rev, *index).is_some());
-                let ids = expected
-                    .filter_map(|index| batch.streams.id.get(index).copied())
-                    .map(unsigned);
-                Verdict::Moved(ids.map(|id| (id, found.get(&id).cloned())).collect())
-            } else {
-                let landed: Vec<Landed> = batch.members(group).filter_map(landed).collect();
-                changes.extend(batch.members(group).filter_map(|index| changed(batch, index, &landed)));
-                Verdict::Committed(landed)
-            });
-        }
-        if !logged {
-            return Ok(Committed { verdicts, news: None });
-        }
-        self.n += 1;
-        let news = News {
-            n: self.n,
-            changes,
-            streams: get(row, 9)?,
-            bytes: get(row, 10)?,
-        };
-        Ok(Committed {
-            verdicts,
-            news: Some(news),
-        })
-    }
-
-    /// Reads the row that a commit has left in the log. A group without a change in it is judged again.
-    fn recovered(&self, row: &LogRow, batch: &Batch) -> Committed {
-        let rows = row.ids.iter().zip(row.revs.iter().zip(&row.tails));
-        let by_id: HashMap<i64, (i64, i64)> = rows.map(|(id, (rev, tail))| (*id, (*rev, *tail))).collect();
-        let streams = &batch.streams;
-        let landed = |index: usize| {
-            let (rev, tail) = by_id.get(streams.id.get(index)?)?;
-            let before = tail - streams.len.get(index)?;
-            let is_put = streams.record.get(index)?.is_some();
-            batch.landed(index, Some(rev - i64::from(is_put)), Some(before))
-        };
-        let verdict = |group| {
-            let mut members = batch.members(group).peekable();
-            let is_there = members.any(|index| streams.id.get(index).is_some_and(|id| by_id.contains_key(id)));
-            if is_there {
-                Verdict::Committed(batch.members(group).filter_map(landed).collect())
-            } else {
-                Verdict::Moved(Vec::new())
-            }
-        };
-        let groups = (0..batch.groups).map(|group| i32::try_from(group).unwrap_or(i32::MAX));
-        let changes = by_id.iter().map(|(id, (rev, tail))| Changed {
-            id: unsigned(*id),
-            rev: unsigned(*rev),
-            tail: unsigned(*tail),
-            gone: *tail < 0,
-        });
-        Committed {
-            verdicts: groups.map(verdict).collect(),
-            news: Some(News {
-                n: self.n,
-                changes: changes.collect(),
-                streams: row.streams,
-                bytes: row.bytes,
-            }),
-        }
-    }
-}
-
-/// What a committed group has done to a stream; `None`: nothing.
-fn changed(batch: &Batch, index: usize, landed: &[Landed]) -> Option<Changed> {
-    let streams = &batch.streams;
-    let id = unsigned(*streams.id.get(index)?);
-    if *streams.remove.get(index)? {
-        return Some(Changed {
-            id,
-            rev: 0,
-            tail: 0,
-            gone: true,
-        });
-    }
-    let len = unsigned(*streams.len.get(index)?);
-    if len == 0 && streams.record.get(index)?.is_none() {
-        return None;
-    }
-    let landed = landed.iter().find(|landed| landed.id == id)?;
-    Some(Changed {
-        id,
-        rev: landed.rev,
-        tail: landed.at + len,
-        gone: false,
-    })
-}
-
-/// The present state of streams whose groups have moved.
-fn present(row: &Row) -> Result<HashMap<StreamId, Stored>, Failure> {
-    let ids: Vec<i64> = get::<Option<_>>(row, 5)?.unwrap_or_default();
-    let records: Vec<&[u8]> = get::<Option<_>>(row, 6)?.unwrap_or_default();
-    let revs: Vec<i64> = get::<Option<_>>(row, 7)?.unwrap_or_default();
-    let tails: Vec<i64> = get::<Option<_>>(row, 8)?.unwrap_or_default();
-    let rows = ids.into_iter().zip(records).zip(revs.into_iter().zip(tails));
-    rows.map(|((id, record), (rev, tail))| {
-        let stored = encoding::stored(&format!("stream {id}"), record, rev, tail);
-        Ok((
-            unsigned(id),
-            stored.map_err(|error| Failure::Malformed(error.to_string()))?,
-        ))
-    })
-    .collect()
 }
 
 /// The columns of writers; `None`: there are none.
@@ -437,11 +288,6 @@ impl<'b> Columns<'b> {
             used: some.then_some(&writers.used),
         }
     }
-}
-
-pub(super) fn get<'r, T: tokio_postgres::types::FromSql<'r>>(row: &'r Row, column: usize) -> Result<T, Failure> {
-    row.try_get(column)
-        .map_err(|error| Failure::Malformed(describe(&error)))
 }
 
 fn not_sent(failure: Failure) -> CommitError {

@@ -80,10 +80,6 @@ impl Connections {
         }
     }
 
-    pub(super) fn target(&self) -> &Target {
-        &self.target
-    }
-
     pub(super) fn history(&self) -> u64 {
         self.history.load(Ordering::Acquire)
     }

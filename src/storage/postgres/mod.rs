@@ -4,7 +4,7 @@
 //! |---|---|
 //! | [`target`], [`session`], [`connections`] | URLs, new connections and their checks, connections in use |
 //! | [`schema`], `sql/` | tables and functions |
-//! | [`batch`], [`commit`] | groups as arrays, commits and their outcomes |
+//! | [`batch`], [`commit`], [`outcome`] | groups as arrays, commits and their outcomes |
 //! | [`encoding`], [`failure`] | values and errors of the database |
 //! | [`clock`], [`usage`] | the database's clock, the contents of the store |
 //! | [`news`], [`notifier`], [`listener`] | the changes of other servers |
@@ -20,6 +20,7 @@ mod failure;
 mod listener;
 mod news;
 mod notifier;
+mod outcome;
 mod schema;
 mod session;
 mod shared;
@@ -42,18 +43,20 @@ use parking_lot::Mutex;
 use tokio::runtime::Runtime;
 use tokio_postgres::types::Type;
 
+pub use self::schema::schema;
+pub(crate) use self::target::TargetError;
 use self::{
     batch::Batch,
     clock::StoreClock,
-    commit::{Committed, Lane, get},
+    commit::Lane,
     connections::Connections,
     encoding::{decode_writer, end_of, signed, stored, stream_name, unsigned},
     failure::Failure,
     notifier::Notifier,
+    outcome::{Committed, get},
     target::Target,
     usage::UsageCount,
 };
-pub use self::{schema::schema, target::TargetError};
 use super::{
     CommitError, Feed, Group, Position, SharedStore, Storage, StorageError, Stored, StreamId, Usage, Verdicts,
     WriterState,
@@ -75,6 +78,14 @@ pub struct PostgresOptions {
     pub listen_url: Option<String>,
     /// This server, for messages.
     pub name: String,
+}
+
+/// Whether a URL names a database and says how to connect to it.
+///
+/// # Errors
+/// If not. The message never repeats the URL.
+pub(crate) fn check_url(url: &str) -> Result<(), TargetError> {
+    url.parse::<Target>().map(|_| ())
 }
 
 /// A [`Storage`] in PostgreSQL.

@@ -13,7 +13,7 @@ use std::{
 use tokio::{sync::mpsc, time::Instant};
 use tokio_postgres::types::Type;
 
-use super::{Core, commit::get, encoding::unsigned, failure::Failure, listener::Event, notifier::Message, session};
+use super::{Core, encoding::unsigned, failure::Failure, listener::Event, notifier::Message, outcome::get, session};
 use crate::storage::{Changed, Feed};
 
 /// How often the log is read although notifications arrive,

@@ -2,7 +2,7 @@
 
 use tokio_postgres::{Client, error::SqlState};
 
-use super::{commit::get, failure::Failure};
+use super::{failure::Failure, outcome::get};
 use crate::storage::StorageError;
 
 const TABLES: &str = include_str!("sql/tables.sql");

@@ -9,7 +9,7 @@ use std::{
 use bytes::Bytes;
 use tokio_postgres::types::Type;
 
-use super::{Core, PostgresStorage, commit::get, failure::Failure, listener, news};
+use super::{Core, PostgresStorage, failure::Failure, listener, news, outcome::get};
 use crate::{
     clock::Clock,
     protocol::StreamName,
