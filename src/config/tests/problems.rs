@@ -12,7 +12,7 @@ fn all_problems_are_reported_at_once_with_file_line_and_key() {
     assert_eq!(
         place.error(),
         "[load_config] 7 problems\n  \
-         config/default.toml:2: storage.mode: \"acidic\" is not one of memory, file-fast, file-durable, acid (did you mean \"acid\"?)\n  \
+         config/default.toml:2: storage.mode: \"acidic\" is not one of memory, file-fast, file-durable, acid, postgres (did you mean \"acid\"?)\n  \
          config/default.toml:5: limits.max_stream_byte: unknown key (did you mean \"limits.max_stream_bytes\"?)\n  \
          mine.toml:2: http.stream_base_path: \"v1\" must begin with \"/\"\n  \
          mine.toml:3: http.cors_origins: expected text, found true\n  \
