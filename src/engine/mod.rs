@@ -262,6 +262,19 @@ impl Engine {
         self.shared.storage.usage()
     }
 
+    /// Why a store that servers share cannot be reached; `None`: it is reached, or not shared.
+    #[must_use]
+    pub fn store_outage(&self) -> Option<String> {
+        self.shared.storage.shared()?.outage()
+    }
+
+    /// What has happened with a store that servers share, for the metrics.
+    #[must_use]
+    pub fn store_events(&self) -> Vec<(&'static str, u64)> {
+        let shared = self.shared.storage.shared();
+        shared.map(SharedStore::events).unwrap_or_default()
+    }
+
     /// The number of streams in memory.
     #[must_use]
     pub fn streams_in_memory(&self) -> usize {

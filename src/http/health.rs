@@ -26,6 +26,11 @@ pub(super) fn alive() -> Response<Body> {
 
 /// `/readyz`: the server takes requests and is not about to stop.
 pub(super) fn ready(app: &App) -> Result<Response<Body>, Problem> {
+    // The reason names hosts, so only the log has it.
+    if app.engine().is_some_and(|engine| engine.store_outage().is_some()) {
+        let detail = "the database cannot be reached; the log says why";
+        return Err(Problem::new(&problems::STORE_AWAY, detail));
+    }
     if app.is_ready() {
         let body = if app.gate().is_open() {
             READY_AND_OPEN
@@ -68,6 +73,7 @@ pub(super) fn while_waiting(parts: &Parts) -> Result<Response<Body>, Problem> {
 /// All metrics, in Prometheus' text format.
 pub(super) fn metrics(app: &App) -> Result<Response<Body>, Problem> {
     let engine = app.engine().ok_or_else(Problem::starting)?;
+    app.metrics().store_events(&engine.store_events());
     let body = app.metrics().render(engine.usage(), engine.streams_in_memory());
     let body = body.map_err(|error| {
         tracing::error!(%error, "the metrics could not be rendered");

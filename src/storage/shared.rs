@@ -52,6 +52,16 @@ pub trait SharedStore: Send + Sync {
     /// once.
     fn follow(&self, feed: Weak<dyn Feed>);
 
+    /// Why the store cannot be reached; `None`: it is reached, as far as is known.
+    fn outage(&self) -> Option<String> {
+        None
+    }
+
+    /// How often what has happened since the start, by name, for the metrics.
+    fn events(&self) -> Vec<(&'static str, u64)> {
+        Vec::new()
+    }
+
     /// Takes a duty, or keeps it: true if this server has it for [`DUTY_LEASE`]. At most one server
     /// has it at a time.
     ///

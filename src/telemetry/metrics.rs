@@ -25,6 +25,7 @@ pub struct Metrics {
     streams_in_memory: IntGauge,
     refused_connections: IntCounterVec,
     connections: IntGauge,
+    store_events: IntCounterVec,
 }
 
 /// Fails only for a malformed or repeated name, which the tests would show.
@@ -92,6 +93,16 @@ impl Metrics {
                 ),
             )?,
             connections: registered(r, IntGauge::new("ds_connections", "Open connections"))?,
+            store_events: registered(
+                r,
+                IntCounterVec::new(
+                    Opts::new(
+                        "ds_store_events_total",
+                        "Round trips to a shared store, and what came of them",
+                    ),
+                    &["event"],
+                ),
+            )?,
             registry,
         })
     }
@@ -133,6 +144,14 @@ impl Metrics {
     /// Counts a connection that was not served: `full`, `peer`, `tls`.
     pub fn refused_connection(&self, reason: &str) {
         self.refused_connections.with_label_values(&[reason]).inc();
+    }
+
+    /// Takes over the counts of a shared store.
+    pub fn store_events(&self, counts: &[(&str, u64)]) {
+        for (event, count) in counts {
+            let counter = self.store_events.with_label_values(&[event]);
+            counter.inc_by(count.saturating_sub(counter.get()));
+        }
     }
 
     /// All metrics, in Prometheus' text format.

@@ -110,6 +110,7 @@ impl Lane {
             let elapsed = || clock.local().instant().saturating_duration_since(started);
             match failure {
                 Failure::Lost(reason) => {
+                    connections.figures.lost_answers.add(1);
                     self.is_unsettled = batch.changes();
                     connections.discard(&connections.commits, &session).await;
                     if let Some(committed) = self.settle_batch(connections, clock, batch, started, &reason).await? {

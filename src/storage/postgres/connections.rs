@@ -19,6 +19,7 @@ use tokio_postgres::{
 
 use super::{
     failure::Failure,
+    figures::Figures,
     session::{self, Origin},
     target::Target,
 };
@@ -56,6 +57,7 @@ pub(super) struct Connections {
     on_history: Box<dyn Fn() + Send + Sync>,
     outage: Mutex<Option<Outage>>,
     failures: LogThrottle,
+    pub(super) figures: Figures,
 }
 
 /// The database cannot be reached.
@@ -76,6 +78,7 @@ impl Connections {
             on_history,
             outage: Mutex::default(),
             failures: LogThrottle::new(clock.clone()),
+            figures: Figures::default(),
             clock,
         }
     }
@@ -91,6 +94,7 @@ impl Connections {
 
     /// Runs a statement that may be run twice.
     pub(super) async fn read(&self, sql: &str, parameters: &Parameters<'_>) -> Result<Vec<Row>, Failure> {
+        self.figures.reads.add(1);
         let slot = self.reader();
         let mut lost = None;
         for _ in 0..2 {
@@ -121,7 +125,12 @@ impl Connections {
 
     /// The connection of a slot.
     pub(super) async fn session(&self, slot: &Slot) -> Result<Session, Failure> {
-        let mut slot = slot.lock().await;
+        let mut slot = match (slot.try_lock(), self.outage()) {
+            (Ok(slot), _) => slot,
+            // Another caller is trying to connect, for as long as that takes.
+            (Err(_), Some(reason)) => return Err(Failure::Away(reason)),
+            (Err(_), None) => slot.lock().await,
+        };
         if let Some(session) = &*slot
             && !session.client.is_closed()
             && session.history == self.history()

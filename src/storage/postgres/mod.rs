@@ -6,7 +6,7 @@
 //! | [`schema`], `sql/` | tables and functions |
 //! | [`batch`], [`commit`], [`outcome`] | groups as arrays, commits and their outcomes |
 //! | [`encoding`], [`failure`] | values and errors of the database |
-//! | [`clock`], [`usage`] | the database's clock, the contents of the store |
+//! | [`clock`], [`usage`], [`figures`] | the database's clock, the contents of the store, metrics |
 //! | [`news`], [`notifier`], [`listener`] | the changes of other servers |
 //!
 //! Calls block. The client is asynchronous and runs on a thread of the store's own.
@@ -17,6 +17,7 @@ mod commit;
 mod connections;
 mod encoding;
 mod failure;
+mod figures;
 mod listener;
 mod news;
 mod notifier;
@@ -223,6 +224,15 @@ impl Core {
             self.usage.committed(news.n, news.streams, news.bytes);
             self.notifier.push(lane, news.n, news.changes);
         }
+        let figures = &self.connections.figures;
+        figures.commits.add(1);
+        let moved = committed
+            .verdicts
+            .iter()
+            .filter(|verdict| matches!(verdict, super::Verdict::Moved(_)));
+        let moved = moved.count();
+        figures.moved_groups.add(moved as u64);
+        figures.committed_groups.add((committed.verdicts.len() - moved) as u64);
         if batch.makes_garbage() {
             self.has_garbage.store(true, Ordering::Release);
         }

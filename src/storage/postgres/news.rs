@@ -40,7 +40,7 @@ enum Step {
     Next,
     /// It is known.
     Known,
-    /// Others are missing before it.
+    /// Others are missing before it, or a part of it is known.
     Gap,
 }
 
@@ -53,7 +53,7 @@ impl Vector {
         let known = self.last(lane);
         match () {
             () if last <= known => Step::Known,
-            () if first <= known + 1 => Step::Next,
+            () if first == known + 1 => Step::Next,
             () => Step::Gap,
         }
     }
@@ -169,6 +169,7 @@ pub(super) async fn follow(core: Arc<Core>, mut events: mpsc::Receiver<Event>) {
                 Event::Message(Message::Test { lane, number }) if lane == core.lane_id() => hearing.heard(number),
                 Event::Message(Message::Test { .. }) => {}
                 Event::Message(message) => {
+                    core.connections.figures.notifications_received.add(1);
                     let Some(feed) = core.feed.get().and_then(Weak::upgrade) else {
                         return;
                     };
@@ -245,6 +246,7 @@ async fn read_log(core: &Core, feed: &dyn Feed, vector: &mut Vector) -> Result<b
         (&lanes as _, Type::INT8_ARRAY),
         (&numbers as _, Type::INT8_ARRAY),
     ];
+    core.connections.figures.log_reads.add(1);
     let rows = core.connections.read(NEWS, &parameters).await?;
     let (mut changes, mut missed) = (Vec::new(), false);
     for row in &rows {
@@ -293,7 +295,7 @@ mod tests {
         assert_eq!(vector.step(1, 1, 3), Step::Next);
         vector.advance(1, 3);
         assert_eq!(vector.step(1, 1, 3), Step::Known);
-        assert_eq!(vector.step(1, 2, 5), Step::Next);
+        assert_eq!(vector.step(1, 2, 5), Step::Gap);
         assert_eq!(vector.step(1, 5, 5), Step::Gap);
         assert_eq!(vector.step(2, 1, 1), Step::Next);
         assert_eq!(vector.step(2, 4, 4), Step::Gap);

@@ -174,6 +174,7 @@ impl Core {
             }
             Err(failure) => Err(failure),
         };
+        self.connections.figures.notifications_sent.add(1);
         if let Err(failure) = sent {
             // The other servers find it in the log.
             tracing::debug!(%failure, "a notification was not sent");

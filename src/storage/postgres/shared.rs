@@ -48,6 +48,14 @@ impl SharedStore for PostgresStorage {
         drop(runtime.spawn(listener::listen(Arc::clone(&self.core), events)));
     }
 
+    fn outage(&self) -> Option<String> {
+        self.core.connections.outage()
+    }
+
+    fn events(&self) -> Vec<(&'static str, u64)> {
+        self.core.connections.figures.list()
+    }
+
     fn take_duty(&self, duty: Duty) -> Result<bool, StorageError> {
         const DUTY: &str = "select durable_streams.duty_v1($1, $2, $3)";
         let name = match duty {

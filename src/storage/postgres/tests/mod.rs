@@ -1,6 +1,11 @@
 //! The store on a real PostgreSQL.
 
+mod databases;
+mod faults;
+mod news;
+mod pooler;
 mod shared;
+mod upkeep;
 
 use super::*;
 use crate::{

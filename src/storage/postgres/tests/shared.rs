@@ -18,12 +18,12 @@ fn servers() -> Servers {
     Servers { database, a, b }
 }
 
-fn group(expects: Vec<Expect>, changes: Vec<Change>) -> Group {
+pub(super) fn group(expects: Vec<Expect>, changes: Vec<Change>) -> Group {
     Group { expects, changes }
 }
 
 #[track_caller]
-fn commit(store: &PostgresStorage, groups: &[Group]) -> Vec<Verdict> {
+pub(super) fn commit(store: &PostgresStorage, groups: &[Group]) -> Vec<Verdict> {
     match store.commit(groups).unwrap() {
         Verdicts::Each(verdicts) => verdicts,
         Verdicts::AllCommitted => panic!("a shared store names each verdict"),
@@ -31,7 +31,7 @@ fn commit(store: &PostgresStorage, groups: &[Group]) -> Vec<Verdict> {
 }
 
 #[track_caller]
-fn create(store: &PostgresStorage, text: &str, id: u64) {
+pub(super) fn create(store: &PostgresStorage, text: &str, id: u64) {
     let absent = Expect::Absent { name: name(text) };
     let verdicts = commit(store, &[group(vec![absent], vec![put(text, record(id))])]);
     assert_eq!(verdicts, [Verdict::Committed(vec![Landed { id, at: 0, rev: 1 }])]);
@@ -44,11 +44,11 @@ fn closed(id: u64) -> StreamRecord {
     }
 }
 
-const fn rev(id: u64, rev: u64) -> Expect {
+pub(super) const fn rev(id: u64, rev: u64) -> Expect {
     Expect::Rev { id, rev }
 }
 
-const fn room(id: u64, at_most: u64) -> Expect {
+pub(super) const fn room(id: u64, at_most: u64) -> Expect {
     Expect::Room { id, at_most }
 }
 

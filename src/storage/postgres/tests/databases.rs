@@ -1,0 +1,120 @@
+//! Databases that cannot be used, and databases that are replaced.
+
+use super::{news::Recorder, shared::*, *};
+use crate::{
+    storage::{
+        Verdict,
+        contract::{append, name},
+    },
+    test_support::postgres::Stop,
+};
+
+fn refusal(url: &str) -> String {
+    let options = PostgresOptions {
+        url: url.to_owned(),
+        listen_url: None,
+        name: "test".to_owned(),
+    };
+    match PostgresStorage::open(&options, Clock::system()) {
+        Ok(_) => panic!("the database is accepted"),
+        Err(error) => error.to_string(),
+    }
+}
+
+#[test]
+fn a_database_that_may_lose_acknowledged_data_is_refused() {
+    let server = Postgres::start(&[("fsync", "off")]);
+    let refused = refusal(&server.url("postgres"));
+    assert!(refused.contains("fsync = off"), "{refused}");
+    server.set("synchronous_commit", "off");
+    server.set("fsync", "on");
+    let mut refused = String::new();
+    // A reload takes a moment to reach new sessions.
+    for _ in 0..1_000 {
+        refused = refusal(&server.url("postgres"));
+        if !refused.contains("fsync = off") {
+            break;
+        }
+    }
+    assert!(refused.contains("synchronous_commit = off"), "{refused}");
+}
+
+#[test]
+fn refusals_say_where_and_show_no_password() {
+    use crate::test_support::postgres::PASSWORD;
+    let database = Postgres::shared().database();
+    for (url, part) in [
+        (
+            database.url().replace(PASSWORD, "wr0ng-password"),
+            "password authentication failed",
+        ),
+        (database.url().replace("/test_", "/missing_"), "does not exist"),
+        ("postgres://a:wr0ng-password@127.0.0.1:1/x".to_owned(), "127.0.0.1:1"),
+    ] {
+        let refused = refusal(&url);
+        assert!(refused.contains(part), "{refused}");
+        assert!(!refused.contains(PASSWORD) && !refused.contains("wr0ng"), "{refused}");
+    }
+}
+
+#[test]
+fn a_newer_schema_is_refused() {
+    let database = Postgres::shared().database();
+    drop(open(&database));
+    database.sql("update durable_streams.format set version = 7");
+    let refused = refusal(&database.url());
+    assert!(refused.contains("format 7"), "{refused}");
+}
+
+#[test]
+fn the_printed_schema_is_the_one_that_a_server_needs() {
+    let database = Postgres::shared().database();
+    database.sql(&schema());
+    let store = open(&database);
+    create(&store, "s", 1);
+}
+
+#[test]
+fn another_history_is_noticed_after_a_failover() {
+    let primary = Postgres::start(&[("synchronous_standby_names", "s1"), ("synchronous_commit", "local")]);
+    let standby = primary.standby("s1", &[]);
+    let both = format!("127.0.0.1:{},127.0.0.1:{}/", primary.port(), standby.port());
+    let url = primary
+        .url("postgres")
+        .replace(&format!("127.0.0.1:{}/", primary.port()), &both)
+        + "&target_session_attrs=read-write";
+    primary.set("synchronous_commit", "on");
+    let options = PostgresOptions {
+        url,
+        listen_url: None,
+        name: "test".to_owned(),
+    };
+    let store = PostgresStorage::open(&options, Clock::system()).unwrap();
+    create(&store, "s", 1);
+    let recorder = Recorder::of(&store);
+    let appended = |data: &str| group(vec![rev(1, 1), room(1, 100)], vec![append(1, 0, data)]);
+    commit(&store, &[appended("before,")]);
+    let before = SharedStore::history(&store);
+
+    primary.stop(Stop::Immediate);
+    standby.promote();
+    let mut refusals = Vec::new();
+    let verdicts = loop {
+        match store.commit(&[appended("after")]) {
+            Ok(Verdicts::Each(verdicts)) => break verdicts,
+            Ok(other) => panic!("{other:?}"),
+            Err(error @ (CommitError::Storage(StorageError::Away(_)) | CommitError::Unknown(_))) => {
+                refusals.push(error.to_string());
+            }
+            Err(error) => panic!("{error}"),
+        }
+        assert!(refusals.len() < 1_000_000, "{:?}", refusals.last());
+    };
+    assert!(matches!(verdicts[..], [Verdict::Committed(_)]), "{verdicts:?}");
+    // What was judged before the failover is not committed after it.
+    assert!(!refusals.is_empty());
+    assert_ne!(SharedStore::history(&store), before);
+    recorder.wait_until_restored();
+    assert_eq!(&store.read(1, 0..100).unwrap()[..], b"before,after");
+    assert_eq!(store.get(&name("s")).unwrap().unwrap().tail, 12);
+}

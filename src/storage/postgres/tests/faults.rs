@@ -1,0 +1,157 @@
+//! Lost connections and lost answers: what is acknowledged is there once, and so is what was in doubt.
+
+use std::{
+    io::{Read as _, Write as _},
+    net::{Shutdown, TcpListener, TcpStream},
+    sync::atomic::AtomicU8,
+};
+
+use super::{shared::*, *};
+use crate::storage::{
+    Landed, Verdict,
+    contract::{append, name},
+};
+
+const PASS: u8 = 0;
+const DROP_ANSWERS: u8 = 1;
+const DROP_REQUESTS: u8 = 2;
+
+/// A proxy in front of PostgreSQL that loses what it is told to lose.
+struct Proxy {
+    port: u16,
+    mode: Arc<AtomicU8>,
+    connections: Arc<Mutex<Vec<TcpStream>>>,
+}
+
+impl Proxy {
+    fn new() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let proxy = Self {
+            port: listener.local_addr().unwrap().port(),
+            mode: Arc::default(),
+            connections: Arc::default(),
+        };
+        let (mode, connections) = (Arc::clone(&proxy.mode), Arc::clone(&proxy.connections));
+        std::thread::spawn(move || {
+            for client in listener.incoming().flatten() {
+                let server = TcpStream::connect(("127.0.0.1", Postgres::shared().port())).unwrap();
+                for (from, to, lost) in [(&client, &server, DROP_REQUESTS), (&server, &client, DROP_ANSWERS)] {
+                    let (from, to) = (from.try_clone().unwrap(), to.try_clone().unwrap());
+                    let mode = Arc::clone(&mode);
+                    std::thread::spawn(move || forward(from, to, &mode, lost));
+                }
+                connections.lock().extend([client, server]);
+            }
+        });
+        proxy
+    }
+
+    fn open(&self, database: &Database<'_>) -> PostgresStorage {
+        let direct = format!(":{}/", Postgres::shared().port());
+        let options = PostgresOptions {
+            url: database.url().replace(&direct, &format!(":{}/", self.port)),
+            ..options(database)
+        };
+        PostgresStorage::open(&options, Clock::system()).unwrap()
+    }
+
+    /// Cuts all connections, and loses nothing from now on.
+    fn heal(&self) {
+        for connection in self.connections.lock().drain(..) {
+            let _ = connection.shutdown(Shutdown::Both);
+        }
+        self.mode.store(PASS, Ordering::SeqCst);
+    }
+}
+
+fn forward(mut from: TcpStream, mut to: TcpStream, mode: &AtomicU8, lost: u8) {
+    let mut buffer = vec![0; 64 * 1024];
+    while let Ok(read) = from.read(&mut buffer) {
+        if read == 0 || mode.load(Ordering::SeqCst) != lost && to.write_all(&buffer[..read]).is_err() {
+            break;
+        }
+    }
+    let _ = to.shutdown(Shutdown::Both);
+}
+
+fn floating(data: &str) -> Group {
+    group(vec![rev(1, 1), room(1, 1 << 30)], vec![append(1, 0, data)])
+}
+
+/// Commits while the proxy loses something, until `is_over` says that it has happened.
+fn commit_through(mode: u8, is_over: impl Fn(&Database<'_>) -> bool) {
+    let (database, proxy) = (Postgres::shared().database(), Proxy::new());
+    let store = proxy.open(&database);
+    create(&store, "s", 1);
+    commit(&store, &[floating("before,")]);
+    proxy.mode.store(mode, Ordering::SeqCst);
+    std::thread::scope(|scope| {
+        let committing = scope.spawn(|| commit(&store, &[floating("doubtful,")]));
+        while !is_over(&database) {}
+        proxy.heal();
+        let landed = Landed { id: 1, at: 7, rev: 1 };
+        assert_eq!(committing.join().unwrap(), [Verdict::Committed(vec![landed])]);
+    });
+    commit(&store, &[floating("after")]);
+    assert_eq!(&store.read(1, 0..100).unwrap()[..], b"before,doubtful,after");
+    assert_eq!(store.usage().bytes, 21);
+}
+
+#[test]
+fn a_commit_whose_answer_is_lost_is_found_in_the_log() {
+    commit_through(DROP_ANSWERS, |database| {
+        database.sql("select tail from durable_streams.heads") == "16"
+    });
+}
+
+#[test]
+fn a_commit_whose_request_is_lost_is_sent_again() {
+    let asked = std::sync::atomic::AtomicUsize::new(0);
+    // A few questions later the request is lost for certain.
+    commit_through(DROP_REQUESTS, |database| {
+        database.sql("select 1") == "1" && asked.fetch_add(1, Ordering::SeqCst) > 10
+    });
+}
+
+#[test]
+fn appends_survive_backends_that_are_ended_at_any_moment() {
+    let database = Postgres::shared().database();
+    let store = open(&database);
+    create(&store, "s", 1);
+    let is_over = AtomicBool::new(false);
+    let mut expected = String::new();
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !is_over.load(Ordering::SeqCst) {
+                database.sql(
+                    "select pg_terminate_backend(pid) from pg_stat_activity \
+                     where datname = current_database() and pid <> pg_backend_pid() order by random() limit 1",
+                );
+            }
+        });
+        for number in 0..150 {
+            let text = format!("{number},");
+            loop {
+                match store.commit(&[floating(&text)]) {
+                    Ok(Verdicts::Each(verdicts)) => {
+                        assert_eq!(verdicts.len(), 1);
+                        if let [Verdict::Committed(landed)] = &verdicts[..] {
+                            assert_eq!(landed[0].at, expected.len() as u64);
+                            break;
+                        }
+                        // Nothing else changes the stream.
+                        panic!("{verdicts:?}");
+                    }
+                    Ok(other) => panic!("{other:?}"),
+                    // Nothing was sent.
+                    Err(CommitError::Storage(StorageError::Away(_))) => {}
+                    Err(error) => panic!("{error}"),
+                }
+            }
+            expected.push_str(&text);
+        }
+        is_over.store(true, Ordering::SeqCst);
+    });
+    assert_eq!(store.read(1, 0..10_000).unwrap(), expected);
+    assert_eq!(store.get(&name("s")).unwrap().unwrap().tail, expected.len() as u64);
+}

@@ -1,0 +1,77 @@
+//! Through PgBouncer in transaction mode, where a session is nobody's for longer than a statement.
+
+use std::{
+    fs,
+    net::{TcpListener, TcpStream},
+    os::unix::fs::MetadataExt as _,
+    process::{Child, Command, Stdio},
+};
+
+use super::{news::everything_arrives, *};
+use crate::test_support::postgres::{PASSWORD, USER};
+
+struct PgBouncer {
+    process: Child,
+    port: u16,
+    _dir: tempfile::TempDir,
+}
+
+impl Drop for PgBouncer {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+impl PgBouncer {
+    fn start() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let config = format!(
+            "[databases]\n* = host=127.0.0.1 port={} user={USER} password={PASSWORD}\n\
+             [pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = {port}\nunix_socket_dir =\n\
+             auth_type = any\npool_mode = transaction\ndefault_pool_size = 3\n",
+            Postgres::shared().port()
+        );
+        fs::write(dir.path().join("pgbouncer.ini"), config).unwrap();
+        fs::set_permissions(dir.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+        // PgBouncer refuses to run as root.
+        let mut command = if fs::metadata("/proc/self").unwrap().uid() == 0 {
+            let mut command = Command::new("setpriv");
+            command.args(["--reuid=postgres", "--regid=postgres", "--init-groups", "pgbouncer"]);
+            command
+        } else {
+            Command::new("pgbouncer")
+        };
+        command
+            .arg(dir.path().join("pgbouncer.ini"))
+            .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        let mut process = command
+            .spawn()
+            .expect("PgBouncer: install the Debian package `pgbouncer`");
+        while TcpStream::connect(("127.0.0.1", port)).is_err() {
+            assert!(process.try_wait().unwrap().is_none(), "PgBouncer has ended");
+        }
+        Self {
+            process,
+            port,
+            _dir: dir,
+        }
+    }
+}
+
+#[test]
+fn everything_works_through_a_pooler_that_swallows_notifications() {
+    let (pooler, database) = (PgBouncer::start(), Postgres::shared().database());
+    let options = PostgresOptions {
+        url: database.url().replace(
+            &format!(":{}/", Postgres::shared().port()),
+            &format!(":{}/", pooler.port),
+        ),
+        ..options(&database)
+    };
+    let follower = PostgresStorage::open(&options, Clock::system()).unwrap();
+    everything_arrives(&database, &follower);
+    drop(follower);
+}

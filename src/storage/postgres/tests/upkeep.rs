@@ -1,0 +1,61 @@
+//! Upkeep: the log, merged rows, and their sums.
+
+use super::{shared::*, *};
+use crate::storage::contract::append;
+
+fn upkeep(database: &Database<'_>) {
+    for _ in 0..1_000 {
+        if database.sql("select durable_streams.upkeep_v1()") == "f" {
+            return;
+        }
+    }
+    panic!("upkeep never ends");
+}
+
+fn count(database: &Database<'_>, table: &str) -> usize {
+    database
+        .sql(&format!("select count(*) from durable_streams.{table}"))
+        .parse()
+        .unwrap()
+}
+
+#[test]
+fn small_rows_are_merged_and_the_log_stays_short() {
+    let database = Postgres::shared().database();
+    let store = open(&database);
+    create(&store, "s", 1);
+    let mut all: Vec<u8> = Vec::new();
+    for step in 0..1_200usize {
+        // A large row in the middle stays as it is.
+        let len = if step == 700 { 100_000 } else { 150 + step % 7 };
+        let data: Vec<u8> = (0..len).map(|k| (k * 13 + step) as u8).collect();
+        let at = all.len() as u64;
+        commit(
+            &store,
+            &[group(vec![rev(1, 1), room(1, 1 << 30)], vec![append(1, at, &data)])],
+        );
+        all.extend(data);
+    }
+    let (usage, tail) = (store.usage(), all.len() as u64);
+    assert_eq!(count(&database, "chunks"), 1_200);
+    database.sql("update durable_streams.log set at = at - interval '5 minutes'");
+    upkeep(&database);
+    // The newest row of each server stays.
+    assert_eq!(count(&database, "log"), 1);
+    assert_eq!(open(&database).usage(), usage);
+    database.sql("update durable_streams.merges set due = now() - interval '1 second'");
+    upkeep(&database);
+    let rows = count(&database, "chunks");
+    assert!(rows < 400, "{rows}");
+    assert_eq!(count(&database, "merges"), 0);
+    assert!(store.read(1, 0..tail).unwrap() == all);
+    for from in (0..tail).step_by(7_919) {
+        let to = (from + 70_000).min(tail);
+        assert!(
+            store.read(1, from..to).unwrap() == all[from as usize..to as usize],
+            "{from}"
+        );
+    }
+    commit(&store, &[group(vec![rev(1, 1)], vec![append(1, tail, "end")])]);
+    assert_eq!(&store.read(1, tail..tail + 9).unwrap()[..], b"end");
+}
