@@ -257,7 +257,7 @@ impl Command for Append {
         if let Ok(Appended { tail, .. })
         | Err(AppendError::SeqRegression { tail, .. } | AppendError::UnexpectedTail { tail }) = reply
         {
-            tail.position += landings.shift(self.stream.id);
+            landings.correct(self.stream.id, tail);
         }
     }
 }

@@ -21,7 +21,7 @@ pub(super) trait Command: Send + 'static {
     /// refused command stages nothing.
     fn stage(&self, tx: &mut Transaction<'_>) -> Self::Reply;
 
-    /// Corrects a reply whose appends landed further back than where they were judged.
+    /// Corrects a reply if the tail was further back than where it was judged.
     fn landed(&self, _reply: &mut Self::Reply, _landings: &Landings) {}
 }
 

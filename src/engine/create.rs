@@ -193,8 +193,8 @@ impl Command for Create {
     }
 
     fn landed(&self, reply: &mut Self::Reply, landings: &Landings) {
-        if let Ok(created) = reply {
-            created.tail.position += landings.shift(created.id);
+        if let Ok(Created { tail, id, .. }) = reply {
+            landings.correct(*id, tail);
         }
     }
 }

@@ -28,6 +28,11 @@ impl Ids {
         }
     }
 
+    /// The next id comes from a new block, and is greater than all that any server has.
+    pub(super) fn renew(&mut self) {
+        self.left = 0;
+    }
+
     /// An id greater than all before it, and than `other` if that lies in the past.
     pub(super) fn next(&mut self, storage: &dyn Storage, other: StreamId) -> Result<StreamId, Unavailable> {
         // A block may have been allocated long ago.

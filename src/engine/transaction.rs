@@ -13,7 +13,7 @@ use super::{
     writers::{Evicted, WriterTables, Writers},
 };
 use crate::{
-    protocol::{Millis, StreamName},
+    protocol::{Millis, Offset, StreamName},
     storage::{
         Expect, Group, Landed, Position, ProducerState, Progress, Storage, Stored, StreamId, StreamRecord, Verdict,
         Verdicts, WriterState,
@@ -49,19 +49,24 @@ pub(super) struct Transaction<'c> {
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) struct Slot(usize);
 
-/// How far past their judged positions the appends to each stream landed.
+/// How far past its judged tail each stream was found, and its incarnation.
 #[derive(Debug, Default)]
-pub(super) struct Landings(HashMap<StreamId, Position>);
+pub(super) struct Landings(HashMap<StreamId, (Position, u64)>);
 
 impl Landings {
-    pub(super) fn shift(&self, id: StreamId) -> Position {
-        self.0.get(&id).copied().unwrap_or(0)
+    /// Corrects a tail in a reply.
+    pub(super) fn correct(&self, id: StreamId, tail: &mut Offset) {
+        if let Some((shift, incarnation)) = self.0.get(&id) {
+            tail.position += shift;
+            // A fork's tail may have been an offset of its source.
+            tail.incarnation = *incarnation;
+        }
     }
 
     fn note(&mut self, staged: &Staged, landed: Option<&Landed>) {
         let shift = landed.map_or(0, |landed| landed.at.saturating_sub(staged.base()));
         if shift > 0 {
-            self.0.insert(staged.stream.id, shift);
+            self.0.insert(staged.stream.id, (shift, staged.record.incarnation()));
         }
     }
 }
@@ -357,7 +362,11 @@ impl<'c> Transaction<'c> {
                     settled.landings.note(&staged, landed);
                     staged.publish(landed, self.context.cache, self.writers);
                 }
-                Some(Verdict::Moved(_)) if staged.is_new => self.writers.drop_table(staged.stream.id),
+                Some(Verdict::Moved(_)) if staged.is_new => {
+                    self.writers.drop_table(staged.stream.id);
+                    // An earlier life of the name may have a greater id.
+                    self.ids.renew();
+                }
                 Some(Verdict::Moved(now)) => {
                     self.writers.drop_table(staged.stream.id);
                     let stream = staged.stream;

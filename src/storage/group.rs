@@ -12,7 +12,9 @@ use crate::protocol::StreamName;
 #[derive(Debug, Clone)]
 pub enum Change {
     /// Writes a record: creates the stream, or replaces its record. If [`StreamRecord::first`] has
-    /// moved, the bytes below it are freed later.
+    /// moved, the bytes below it are freed later. In a shared store, a stream is created only if
+    /// its id is greater than that of every stream removed from its name; otherwise the group has
+    /// moved, because another server's ids are ahead.
     Put {
         /// The stream's name.
         name: StreamName,

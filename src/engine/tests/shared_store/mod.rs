@@ -31,6 +31,8 @@ pub(super) struct Shared {
     inner: RwLock<Arc<InMemoryStorage>>,
     /// The name and the revision of each stream.
     streams: Mutex<HashMap<StreamId, (StreamName, u64)>>,
+    /// The greatest id that was removed, for each name.
+    removed: Mutex<HashMap<StreamName, StreamId>>,
     /// Every batch of changes since the beginning of this history.
     log: Mutex<Vec<Vec<Change>>>,
     history: AtomicU64,
@@ -92,6 +94,7 @@ impl Shared {
         Arc::new(Self {
             inner: RwLock::new(Arc::new(InMemoryStorage::new(0))),
             streams: Mutex::default(),
+            removed: Mutex::default(),
             log: Mutex::default(),
             history: AtomicU64::new(1),
             clock: Clock::manual(NOW),
@@ -208,7 +211,11 @@ impl Shared {
                 let stored = self.stored(&streams, *id);
                 stored.is_none_or(|stored| stored.tail == *at || floats(*id))
             }
-            Change::Put { .. } | Change::Writer { .. } | Change::Remove { .. } => true,
+            Change::Put { name, record } => {
+                let removed = self.removed.lock().get(name).copied();
+                streams.contains_key(&record.id) || removed.is_none_or(|removed| removed < record.id)
+            }
+            Change::Writer { .. } | Change::Remove { .. } => true,
         };
         if force_move || !group.expects.iter().all(holds) || !group.changes.iter().all(is_in_place) {
             let named = group.expects.iter().filter_map(|expect| match expect {
@@ -227,6 +234,13 @@ impl Shared {
             }
         }
         let mut changes = group.changes.clone();
+        for change in &changes {
+            if let Change::Remove { name, id } = change {
+                let mut removed = self.removed.lock();
+                let greatest = removed.entry(name.clone()).or_default();
+                *greatest = (*greatest).max(*id);
+            }
+        }
         for change in &mut changes {
             note_revision(&mut streams, change);
             let (id, at) = match change {

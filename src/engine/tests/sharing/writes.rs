@@ -281,3 +281,16 @@ async fn a_create_that_finds_a_stream_answers_its_present_tail() {
     let tail = append(&a.engine, &stream, "x").await.unwrap().tail;
     assert_eq!(b.engine.create(&stream, plain()).await.unwrap().tail, tail);
 }
+
+#[tokio::test]
+async fn a_later_life_at_another_server_has_a_greater_incarnation() {
+    let (_, a, b) = servers();
+    // A allocates its ids before B does.
+    a.engine.create(&name("first"), plain()).await.unwrap();
+    let stream = name("s");
+    let earlier = b.engine.create(&stream, plain()).await.unwrap();
+    b.engine.delete(&stream).await.unwrap();
+    let later = a.engine.create(&stream, plain()).await.unwrap();
+    assert!(later.new);
+    assert!(later.tail.incarnation > earlier.tail.incarnation);
+}

@@ -67,9 +67,13 @@ begin
     select s.ord, s.grp, h.rev, h.tail, h.first,
       (s.rev is not null and h.rev is distinct from s.rev)
         or (s.at is not null and coalesce(h.tail, s.base) is distinct from s.at)
-        or (s.most is not null and (h.tail is null or h.tail > s.most)) as has_moved
-    from unnest(p_id, p_group, p_rev, p_at, p_most, p_base)
-      with ordinality s(id, grp, rev, at, most, base, ord)
+        or (s.most is not null and (h.tail is null or h.tail > s.most))
+        -- A later life of a name has a greater id than all before it, whichever server had that id ready.
+        or (s.key is not null and h.id is null and exists (
+          select from durable_streams.removed r
+          where r.bucket = hashtext(s.key) & 255 and r.id >= s.id)) as has_moved
+    from unnest(p_id, p_group, p_rev, p_at, p_most, p_base, p_key)
+      with ordinality s(id, grp, rev, at, most, base, key, ord)
     left join durable_streams.heads h on h.id = s.id
   )
   select array_agg(s.rev order by s.ord), array_agg(s.tail order by s.ord), array_agg(s.first order by s.ord),
@@ -94,6 +98,10 @@ begin
           join durable_streams.streams t on t.key = s.key and t.id <> s.id
           where s.grp <> all(moved)));
       if r_ids is not null then
+        -- The names are locked, and so are their buckets.
+        insert into durable_streams.removed as r
+          select hashtext(t.key) & 255, max(t.id) from durable_streams.streams t where t.id = any(r_ids) group by 1
+          on conflict (bucket) do update set id = greatest(r.id, excluded.id);
         delete from durable_streams.heads h where h.id = any(r_ids);
         delete from durable_streams.streams t where t.id = any(r_ids);
         insert into durable_streams.garbage select r, 9223372036854775807 from unnest(r_ids) r

@@ -25,6 +25,12 @@ create table durable_streams.heads (
 ) with (fillfactor = 50, autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_threshold = 2000);
 create index heads_due on durable_streams.heads (due_at) where due_at is not null;
 
+-- The greatest id that was removed, for each bucket of names: streams created later have greater ones.
+create table durable_streams.removed (
+  bucket int primary key,
+  id bigint not null
+) with (fillfactor = 50);
+
 -- Bytes: one row for each stream and commit, never updated. Stored plain, so that a part of a row can
 -- be read without the rest.
 create table durable_streams.chunks (
