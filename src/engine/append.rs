@@ -255,7 +255,15 @@ impl Command for Append {
 
     fn landed(&self, reply: &mut Self::Reply, landings: &Landings) {
         if let Ok(Appended { tail, .. })
-        | Err(AppendError::SeqRegression { tail, .. } | AppendError::UnexpectedTail { tail }) = reply
+        | Err(
+            AppendError::SeqRegression { tail, .. }
+            | AppendError::UnexpectedTail { tail }
+            // Closed by a command of the same batch.
+            | AppendError::Closed { tail }
+            | AppendError::StaleEpoch {
+                closed_at: Some(tail), ..
+            },
+        ) = reply
         {
             landings.correct(self.stream.id, tail);
         }

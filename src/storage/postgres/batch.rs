@@ -224,16 +224,14 @@ impl Batch {
         from..to
     }
 
-    /// Where a stream was found by a group that was committed; `None` if the group removed it.
+    /// Where a stream was found by a group that was committed, also if the group removed it: what was
+    /// appended before in the same batch is answered by it. `None`: the log does not say.
     pub(super) fn landed(&self, index: usize, rev: Option<i64>, tail: Option<i64>) -> Option<Landed> {
         let streams = &self.streams;
-        if *streams.remove.get(index)? {
-            return None;
-        }
         let is_put = streams.record.get(index)?.is_some();
         Some(Landed {
             id: super::encoding::unsigned(*streams.id.get(index)?),
-            at: super::encoding::unsigned(tail.or(*streams.base.get(index)?)?),
+            at: u64::try_from(tail.or(*streams.base.get(index)?)?).ok()?,
             rev: super::encoding::unsigned(rev.unwrap_or(0)) + u64::from(is_put),
         })
     }

@@ -368,7 +368,7 @@ impl Storage for PostgresStorage {
 
     fn is_current(&self, name: &StreamName, id: StreamId, from: Position) -> Result<bool, StorageError> {
         let stored = self.get(name)?;
-        Ok(stored.is_some_and(|stored| stored.record.id == id && stored.record.first() <= from))
+        Ok(stored.is_some_and(|stored| stored.record.id == id && stored.record.earliest() <= from))
     }
 
     fn commit(&self, groups: &[Group]) -> Result<Verdicts, CommitError> {

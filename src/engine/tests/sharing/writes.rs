@@ -294,3 +294,40 @@ async fn a_later_life_at_another_server_has_a_greater_incarnation() {
     assert!(later.new);
     assert!(later.tail.incarnation > earlier.tail.incarnation);
 }
+
+#[tokio::test]
+async fn a_refusal_after_a_close_of_the_same_batch_has_the_final_tail() {
+    let shared = Shared::new();
+    let a = Server::new(&shared, unlimited());
+    let connection = shared.connect(true);
+    let engine = serve(&connection, unlimited());
+    let (first, stream) = (name("first"), name("s"));
+    for stream in [&first, &stream] {
+        a.engine.create(stream, plain()).await.unwrap();
+        append(&engine, stream, "0").await.unwrap();
+    }
+    // One commit is on its way while a close and an append are queued, which make the next batch.
+    let (go, wait) = std::sync::mpsc::channel::<()>();
+    let (arrived, on_its_way) = tokio::sync::oneshot::channel();
+    *connection.before_commit.lock() = Some(Box::new(move || {
+        let _ = arrived.send(());
+        let _ = wait.recv();
+    }));
+    let others = async {
+        on_its_way.await.unwrap();
+        // This server does not know of it.
+        append(&a.engine, &stream, "1").await.unwrap();
+        let release = async { go.send(()).unwrap() };
+        let (closed, refused, ()) = tokio::join!(
+            engine.append(&stream, closing("")),
+            append(&engine, &stream, "2"),
+            release
+        );
+        (closed.unwrap(), refused)
+    };
+    let (_, (closed, refused)) = tokio::join!(append(&engine, &first, "1"), others);
+    assert!(
+        matches!(refused, Err(AppendError::Closed { tail }) if tail == closed.tail),
+        "{closed:?} {refused:?}"
+    );
+}
