@@ -16,6 +16,7 @@ mod linear;
 mod messages;
 mod reader;
 mod round;
+mod shared;
 
 /// An amount of work, from the environment or the default.
 fn amount(variable: &str, usual: u64) -> u64 {

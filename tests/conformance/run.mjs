@@ -1,18 +1,20 @@
 #!/usr/bin/env node
 // Runs the official conformance suite against the server: on every storage backend, with the
-// gate off and on, and once over TLS with HTTP/2. Each run has its own server.
+// gate off and on, and once over TLS with HTTP/2. Each run has its own server. On PostgreSQL it has
+// three, and a random one answers each request.
 
 import { spawn } from "node:child_process"
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs"
+import { chmodSync, existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs"
 import { availableParallelism, tmpdir } from "node:os"
 import { join } from "node:path"
 import { parseArgs } from "node:util"
 
 import { AppServer } from "./lib/app_server.mjs"
+import { Fleet } from "./lib/fleet.mjs"
 import { LONG_POLL_TIMEOUT_SECS, Server, findBinary } from "./lib/server.mjs"
 import { serverToken } from "./lib/tokens.mjs"
 
-const BACKENDS = ["memory", "acid", "file-fast", "file-durable"]
+const BACKENDS = ["memory", "acid", "file-fast", "file-durable", "postgres"]
 // The suite has about 300 tests without subscriptions. Far fewer means that some did not run,
 // which must not count as success.
 const FEWEST_TESTS = 250
@@ -24,6 +26,9 @@ Runs the official conformance suite. Backends: ${BACKENDS.join(", ")} (default: 
   --gate on|off|both    whether tokens are asked for (default: both)
   --tls on|off|only     the run over TLS with HTTP/2, in memory and with the gate on, while an app
                         server writes to the internal listener (default: on unless backends are named)
+  --pooler none|session|transaction|all
+                        PgBouncer between servers and PostgreSQL, and its mode (default: none and transaction)
+  --kill on|off|only    the run in which one of three servers is killed every two seconds (default: on)
   --subscriptions       the subscription tests too
   --filter PATTERN      only tests whose names match
   --jobs N              how many runs at a time (default: two a core, as most of a run is waiting)
@@ -37,6 +42,8 @@ const { values: options, positionals } = parseArgs({
   options: {
     gate: { type: "string", default: "both" },
     tls: { type: "string" },
+    pooler: { type: "string" },
+    kill: { type: "string", default: "on" },
     subscriptions: { type: "boolean", default: false },
     filter: { type: "string" },
     jobs: { type: "string", default: String(2 * availableParallelism()) },
@@ -63,6 +70,14 @@ const gates = { on: [true], off: [false], both: [false, true] }[options.gate]
 if (!gates) fail(`--gate takes on, off or both, not ${options.gate}`)
 const tls = options.tls ?? (positionals.length > 0 || options.peer ? "off" : "on")
 if (!["on", "off", "only"].includes(tls)) fail(`--tls takes on, off or only, not ${tls}`)
+const poolers = {
+  none: [undefined],
+  session: ["session"],
+  transaction: ["transaction"],
+  all: [undefined, "session", "transaction"],
+}[options.pooler ?? "none"]
+if (!poolers) fail(`--pooler takes none, session, transaction or all, not ${options.pooler}`)
+if (!["on", "off", "only"].includes(options.kill)) fail(`--kill takes on, off or only, not ${options.kill}`)
 const jobs = Number(options.jobs)
 if (!Number.isInteger(jobs) || jobs < 1) fail(`--jobs takes a whole number of at least 1, not ${options.jobs}`)
 
@@ -74,6 +89,8 @@ try {
 }
 
 const workDir = mkdtempSync(join(tmpdir(), "durable-streams-conformance-"))
+// PostgreSQL runs as another user.
+chmodSync(workDir, 0o711)
 const running = new Set()
 process.on("exit", () => {
   for (const child of running) child.kill("SIGKILL")
@@ -110,17 +127,42 @@ function protocolProblems(server) {
   return problems
 }
 
+/** The processes to end with this one. */
+function processes(server) {
+  return server instanceof Fleet ? server.processes() : [server.child]
+}
+
+/** Attempts that failed although no server was away meanwhile. */
+function inexcusable(attempts, kills) {
+  const failed = attempts.filter(({ state, begin, end }) => {
+    return state === "fail" && !kills.some(([from, to]) => from < end && begin < to)
+  })
+  return failed.map(({ name, error }) => `failed while all servers were there: ${name}\n${error}`)
+}
+
+/** One line for each attempt of each test. */
+function attemptsOf(path) {
+  if (!existsSync(path)) return []
+  const lines = readFileSync(path, "utf8").trimEnd().split("\n").filter(Boolean)
+  return lines.map((line) => JSON.parse(line))
+}
+
 /** Runs one backend with the gate on or off; returns its counts and failures. */
-async function runOne(backend, gate, tls) {
-  const name = `${backend}, gate ${gate ? "on" : "off"}${tls ? ", TLS, h2" : ""}`
+async function runOne({ backend, gate, tls = false, pooler, kill = false }) {
+  const how = [`gate ${gate ? "on" : "off"}`, tls && "TLS, h2", pooler && `PgBouncer ${pooler}`, kill && "kills"]
+  const name = [backend, ...how.filter(Boolean)].join(", ")
   const started = Date.now()
   const result = { name, passed: 0, failed: 0, skipped: 0, problems: [], log: "" }
   const dir = join(workDir, name.replaceAll(/[^a-z]+/g, "-"))
-  const server = new Server({ binary, mode: backend, gate, tls, internal: tls, workDir: dir, peer: options.peer })
+  const server =
+    backend === "postgres"
+      ? new Fleet({ binary, gate, pooler, kill, workDir: dir })
+      : new Server({ binary, mode: backend, gate, tls, internal: tls, workDir: dir, peer: options.peer })
+  const attempts = join(dir, "attempts.jsonl")
   let app
   try {
     await server.start()
-    running.add(server.child)
+    for (const child of processes(server)) running.add(child)
     if (tls) app = new AppServer(server)
     const report = join(dir, "report.json")
     const { code, output } = await runVitest(
@@ -130,6 +172,7 @@ async function runOne(backend, gate, tls) {
         CONFORMANCE_TOKEN: gate ? serverToken(server.privateKey) : "",
         CONFORMANCE_LONG_POLL_TIMEOUT_MS: String(LONG_POLL_TIMEOUT_SECS * 1000),
         CONFORMANCE_SUBSCRIPTIONS: options.subscriptions ? "1" : "",
+        CONFORMANCE_ATTEMPTS: kill ? attempts : "",
       },
       [
         ...["--reporter=json", `--outputFile=${report}`],
@@ -156,13 +199,20 @@ async function runOne(backend, gate, tls) {
     if (ran < FEWEST_TESTS && !options.filter) result.problems.push(`only ${ran} tests ran, at least ${FEWEST_TESTS} were to`)
     if (ran === 0) result.problems.push("no test ran")
     if (code !== 0 && result.problems.length === 0) result.problems.push(`vitest ended with ${code}:\n${output.slice(-4000)}`)
-    if (server.child.exitCode !== null || server.child.signalCode !== null) result.problems.push("the server died under the tests")
+    result.problems.push(...server.problems())
+    if (kill) {
+      const kills = server.kills()
+      if (kills.length === 0 && !options.filter) result.problems.push("no server was killed")
+      result.kills = kills.length
+      result.repeated = attemptsOf(attempts).filter(({ state }) => state === "fail").length
+      result.problems.push(...inexcusable(attemptsOf(attempts), kills))
+    }
   } catch (error) {
     result.problems.push(error.message)
   }
   if (app) result.problems.push(...(await app.stop()), ...(options.filter ? [] : protocolProblems(server)))
   const ended = await server.stop()
-  running.delete(server.child)
+  for (const child of processes(server)) running.delete(child)
   if (!options.peer && ended.code !== 0 && result.problems.length === 0) {
     result.problems.push(`the server did not stop cleanly: exit code ${ended.code}, signal ${ended.signal}`)
   }
@@ -175,21 +225,29 @@ async function runOne(backend, gate, tls) {
   return result
 }
 
-const queue =
-  tls === "only"
-    ? []
-    : backends.flatMap((backend) => (options.peer ? [false] : gates).map((gate) => [backend, gate, false]))
-if (tls !== "off") queue.push(["memory", true, true])
+function runsOf(backend) {
+  const gated = (options.peer ? [false] : gates).map((gate) => ({ backend, gate }))
+  if (backend !== "postgres") return gated
+  const pooled = gated.flatMap((run) => poolers.map((pooler) => ({ ...run, pooler })))
+  // Unless one is chosen, the pooler that needs most care.
+  if (!options.pooler) pooled.push({ backend, gate: gates.at(-1), pooler: "transaction" })
+  const killed = poolers.map((pooler) => ({ backend, gate: gates.at(-1), pooler, kill: true }))
+  return { on: [...pooled, ...killed], off: pooled, only: killed }[options.kill]
+}
+
+const queue = tls === "only" ? [] : backends.flatMap(runsOf)
+if (tls !== "off") queue.push({ backend: "memory", gate: true, tls: true })
 const results = []
 console.log(`official suite: ${queue.length} runs, ${jobs} at a time, ${binary}`)
 await Promise.all(
   Array.from({ length: jobs }, async () => {
     for (let next = queue.shift(); next; next = queue.shift()) {
-      const result = await runOne(...next)
+      const result = await runOne(next)
       results.push(result)
-      const { name, passed, failed, skipped, seconds } = result
+      const { name, passed, failed, skipped, seconds, kills, repeated } = result
+      const killed = kills === undefined ? "" : `, ${kills} kills, ${repeated} attempts repeated`
       console.log(
-        `${failed === 0 ? "ok    " : "FAILED"} ${name.padEnd(24)} ${passed} passed, ${failed} failed, ${skipped} skipped (${seconds.toFixed(1)} s)`,
+        `${failed === 0 ? "ok    " : "FAILED"} ${name.padEnd(36)} ${passed} passed, ${failed} failed, ${skipped} skipped${killed} (${seconds.toFixed(1)} s)`,
       )
     }
   }),

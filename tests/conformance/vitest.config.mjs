@@ -8,5 +8,7 @@ export default defineConfig({
     testTimeout: 30_000,
     hookTimeout: 30_000,
     fileParallelism: false,
+    // A killed server takes the requests that it had with it.
+    retry: process.env.CONFORMANCE_ATTEMPTS ? 6 : 0,
   },
 })

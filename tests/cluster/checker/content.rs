@@ -31,16 +31,20 @@ pub(super) fn check(facts: &Facts<'_>, report: &mut Report<'_>) {
         };
         for entry in &log.entries {
             let before = found.insert(entry.message, (*life, entry.op));
-            let repeated = facts
+            let append = facts
                 .sent
                 .get(&entry.message)
-                .is_some_and(|(append, _)| facts.appends[*append].attempts > 1);
+                .map(|(append, _)| &facts.appends[*append]);
             // An append that was repeated may be in two lives: the first one's producers are gone.
+            let may = append.is_some_and(|append| append.attempts > 1);
             if let Some((other, op)) = before
-                && (other == *life || !repeated)
+                && (other == *life || !may)
             {
                 let what = format!("{:?} is there twice", entry.message);
-                report.violation("once", what, &[op, entry.op]);
+                let mut ops: Vec<usize> = append.map(|append| append.first).into_iter().collect();
+                ops.extend([op, entry.op]);
+                ops.dedup();
+                report.violation("once", what, &ops);
             }
         }
         appends_are_whole(&log, facts, report);

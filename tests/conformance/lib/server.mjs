@@ -53,11 +53,12 @@ export class Server {
    * @param {object} options
    * @param {string} options.binary
    * @param {string} options.workDir  for data, keys and log
-   * @param {string} options.mode     memory, acid, file-fast or file-durable
+   * @param {string} options.mode     memory, acid, file-fast, file-durable or postgres
    * @param {boolean} options.gate    whether tokens are required
    * @param {boolean} [options.internal] whether there is an internal listener
    * @param {boolean} [options.tls]   TLS with HTTP/2 on the public listener; needs an internal one
    * @param {boolean} [options.peer]  the binary is the official Rust server, which has other arguments and no gate
+   * @param {Server} [options.keys]   the server whose key pair it has
    * @param {Record<string, string>} [options.env] further settings
    */
   constructor(options) {
@@ -66,8 +67,8 @@ export class Server {
     this.logPath = join(options.workDir, "server.log")
     this.dataDir = join(options.workDir, "data")
     if (options.gate && !options.peer) {
-      this.verifyKeyPath = join(options.workDir, "verify_key.pem")
-      this.privateKey = generateKeys(this.verifyKeyPath)
+      this.verifyKeyPath = options.keys?.verifyKeyPath ?? join(options.workDir, "verify_key.pem")
+      this.privateKey = options.keys?.privateKey ?? generateKeys(this.verifyKeyPath)
     }
     if (options.tls) this.#makeCertificate()
   }
@@ -121,7 +122,7 @@ export class Server {
       env: {
         DS_SERVER__BIND_ADDRESS: `127.0.0.1:${this.port}`,
         DS_STORAGE__MODE: mode,
-        ...(mode === "memory" ? {} : { DS_STORAGE__DATA_DIR: this.dataDir }),
+        ...(["memory", "postgres"].includes(mode) ? {} : { DS_STORAGE__DATA_DIR: this.dataDir }),
         DS_TRANSPORT__CONNECTION__LONG_POLL_TIMEOUT_SECS: String(LONG_POLL_TIMEOUT_SECS),
         ...(gate
           ? { DS_AUTH__VERIFY_KEY: this.verifyKeyPath, DS_AUTH__ISSUER: ISSUER, DS_AUTH__AUDIENCE: AUDIENCE }
@@ -199,6 +200,12 @@ export class Server {
     if (result) return result
     await this.kill()
     return { code: null, signal: "SIGKILL", error: new Error("did not stop within 30 s of SIGTERM") }
+  }
+
+  /** How it ended, if it did so by itself. */
+  problems() {
+    const ended = this.child.exitCode !== null || this.child.signalCode !== null
+    return ended ? ["the server died under the tests"] : []
   }
 
   /** The access log entries; only with `tls`. */

@@ -5,7 +5,9 @@
 // the global fetch. A request with its own token (a subscription's) keeps it, and requests to other
 // servers are unchanged.
 
-import { readFileSync } from "node:fs"
+import { appendFileSync, readFileSync } from "node:fs"
+
+import { afterEach, beforeEach } from "vitest"
 
 const ca = process.env.CONFORMANCE_CA
 if (ca) {
@@ -37,4 +39,19 @@ if (token) {
     if (!headers.has("authorization")) headers.set("authorization", `Bearer ${token}`)
     return plainFetch(input, { ...init, headers })
   }
+}
+
+// While servers are killed, each attempt of a test is written down: run.mjs excuses only those that
+// failed while a server was away.
+const attempts = process.env.CONFORMANCE_ATTEMPTS
+if (attempts) {
+  const begins = new Map()
+  beforeEach(({ task }) => begins.set(task.id, { begin: Date.now(), failures: task.result?.errors?.length ?? 0 }))
+  afterEach(({ task }) => {
+    const { begin, failures } = begins.get(task.id)
+    const errors = (task.result?.errors ?? []).slice(failures)
+    const state = errors.length > 0 ? "fail" : "pass"
+    const error = errors.map((error) => error.message).join("\n")
+    appendFileSync(attempts, `${JSON.stringify({ name: task.name, state, begin, end: Date.now(), error })}\n`)
+  })
 }

@@ -1,0 +1,11 @@
+//! Servers that share one PostgreSQL.
+
+mod failover;
+mod faults;
+mod linear;
+mod pooler;
+mod relay;
+mod rolling;
+mod scene;
+mod small_disk;
+mod wakeup;

@@ -1,0 +1,224 @@
+//! An append at one server wakes the readers of the others, soon and always.
+
+use std::{
+    sync::{
+        Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread,
+    time::{Duration, Instant},
+};
+
+use super::{
+    super::{
+        amount,
+        fleet::Fleet,
+        support::{
+            http::{Connection, Request},
+            live::{Event, Sse},
+            server::BASE,
+            until,
+        },
+    },
+    pooler::PoolMode,
+    scene::Scene,
+};
+
+const SERVERS: usize = 3;
+
+/// Appends of each test; `DS_TEST_WAKE_UPS` overrides it.
+const APPENDS: u64 = 600;
+
+/// The latest that an event may come, even if nobody was notified: the poll is each second.
+const LATEST: Duration = Duration::from_millis(1_200);
+
+/// On a machine that does other things too.
+const SLACK: Duration = Duration::from_millis(800);
+
+/// One stream: a writer at one server, a reader at another.
+struct Line {
+    name: String,
+    writer: usize,
+    reader: usize,
+    /// When each append was sent.
+    sent: Mutex<Vec<Instant>>,
+    done: AtomicBool,
+}
+
+/// How long after an append was sent its event came, sorted.
+struct Lags(Vec<Duration>);
+
+impl Lags {
+    fn quantile(&self, thousandths: usize) -> Duration {
+        let last = self.0.len() - 1;
+        self.0[last * thousandths / 1000]
+    }
+
+    fn print(&self, what: &str) {
+        println!(
+            "{what}: {} events, p50 {:?}, p99 {:?}, latest {:?}",
+            self.0.len(),
+            self.quantile(500),
+            self.quantile(990),
+            self.quantile(1000)
+        );
+    }
+}
+
+impl Line {
+    fn all() -> Vec<Self> {
+        let pairs = (0..SERVERS).flat_map(|writer| (0..SERVERS).map(move |reader| (writer, reader)));
+        pairs
+            .filter(|(writer, reader)| writer != reader)
+            .map(|(writer, reader)| Self {
+                name: format!("from/{writer}/to/{reader}"),
+                writer,
+                reader,
+                sent: Mutex::default(),
+                done: AtomicBool::new(false),
+            })
+            .collect()
+    }
+
+    /// Appends one number after the other.
+    fn write(&self, fleet: &Fleet, appends: usize, pause: Duration) {
+        let to = fleet.address(self.writer).unwrap();
+        let path = format!("{BASE}/{}", self.name);
+        let mut connection = Connection::open(to);
+        for number in 0..appends {
+            let append = Request::new(to, "POST", &path).json(&number.to_string());
+            self.sent.lock().unwrap().push(Instant::now());
+            append.send_on(&mut connection).unwrap().expect(204);
+            thread::sleep(pause);
+        }
+        self.done.store(true, Ordering::Release);
+    }
+
+    /// Reads all numbers; returns the lag of each.
+    fn read(&self, fleet: &Fleet, appends: usize) -> Vec<Duration> {
+        let mut reader = open(fleet, self.reader, &self.name, "-1");
+        let mut lags = Vec::with_capacity(appends);
+        let mut from = "-1".to_owned();
+        while lags.len() < appends {
+            match reader.try_next() {
+                Ok(Some(Event::Data(data))) => {
+                    let now = Instant::now();
+                    let numbers = numbers(&data);
+                    for number in numbers {
+                        assert_eq!(number, lags.len(), "{}: an event is missing or repeated", self.name);
+                        lags.push(now.duration_since(self.sent.lock().unwrap()[number]));
+                    }
+                }
+                Ok(Some(Event::Control(control))) => {
+                    control["streamNextOffset"].as_str().unwrap().clone_into(&mut from);
+                }
+                Ok(Some(_)) => {}
+                // SSE reads end each minute.
+                Ok(None) => reader = open(fleet, self.reader, &self.name, &from),
+                Err(error) => panic!(
+                    "{}: {error} after {} of {appends} events (written: {}, all: {})",
+                    self.name,
+                    lags.len(),
+                    self.sent.lock().unwrap().len(),
+                    self.done.load(Ordering::Acquire)
+                ),
+            }
+        }
+        lags
+    }
+}
+
+fn open(fleet: &Fleet, place: usize, name: &str, offset: &str) -> Sse {
+    let to = fleet.address(place).unwrap();
+    let target = format!("{BASE}/{name}?live=sse&offset={offset}");
+    Sse::open(&Request::new(to, "GET", &target))
+}
+
+fn create(fleet: &Fleet, place: usize, name: &str) {
+    let create = Request::new(fleet.address(place).unwrap(), "PUT", &format!("{BASE}/{name}"));
+    create.header("content-type", "application/json").send().expect(201);
+}
+
+/// Each server writes to streams that the others' readers follow.
+fn lags(scene: &Scene, pause: Duration) -> Lags {
+    let fleet = scene.fleet();
+    let lines = Line::all();
+    let appends = usize::try_from(amount("DS_TEST_WAKE_UPS", APPENDS)).unwrap() / lines.len();
+    lines.iter().for_each(|line| create(&fleet, line.writer, &line.name));
+    let mut lags: Vec<Duration> = thread::scope(|scope| {
+        let readers: Vec<_> = lines
+            .iter()
+            .map(|line| scope.spawn(|| line.read(&fleet, appends)))
+            .collect();
+        for place in 0..SERVERS {
+            fleet.with(place, |server| {
+                server.log.wait_for("notifications of other servers arrive")
+            });
+        }
+        until("all readers to be there", || {
+            let readers = |place| fleet.with(place, |server| server.metric("ds_live_readers{mode=\"sse\"}"));
+            (0..SERVERS).filter_map(readers).sum::<f64>() == lines.len() as f64
+        });
+        for line in &lines {
+            let fleet = &fleet;
+            scope.spawn(move || line.write(fleet, appends, pause));
+        }
+        readers.into_iter().flat_map(|reader| reader.join().unwrap()).collect()
+    });
+    lags.sort_unstable();
+    fleet.stop_all();
+    Lags(lags)
+}
+
+#[test]
+fn an_append_at_one_server_wakes_readers_of_the_others() {
+    let lags = lags(&Scene::new(SERVERS, &[], None), Duration::from_millis(3));
+    lags.print("by notification");
+    assert!(lags.quantile(1000) < LATEST + SLACK, "a wake-up was lost");
+    // A poll each second would give a median of half a second.
+    assert!(
+        lags.quantile(500) < Duration::from_millis(100),
+        "{:?}",
+        lags.quantile(500)
+    );
+}
+
+#[test]
+fn readers_are_woken_by_polls_where_a_pooler_swallows_notifications() {
+    let scene = Scene::new(SERVERS, &[], Some(PoolMode::Transaction));
+    let lags = lags(&scene, Duration::from_millis(3));
+    lags.print("by polls");
+    assert!(lags.quantile(1000) < LATEST + SLACK, "a wake-up was lost");
+}
+
+/// The writer's server dies after the commit and before the others were notified.
+#[test]
+fn readers_are_woken_after_a_kill_between_commit_and_notification() {
+    let scene = Scene::new(2, &[], None);
+    let fleet = scene.fleet();
+    for round in 0..amount("DS_TEST_WAKE_UP_KILLS", 3) {
+        let name = format!("round/{round}");
+        create(&fleet, 0, &name);
+        let mut reader = open(&fleet, 1, &name, "-1");
+        // Both servers know the stream, and notifications work.
+        let to = fleet.address(0).unwrap();
+        let append = |text: &str| Request::new(to, "POST", &format!("{BASE}/{name}")).json(text);
+        append("1").send().expect(204);
+        assert_eq!(numbers(&reader.data()), [1]);
+        let notified = scene.relays[0].trap("pg_notify");
+        let sent = Instant::now();
+        append("2").send().expect(204);
+        notified.recv_timeout(Duration::from_secs(10)).expect("a notification");
+        fleet.kill(0);
+        assert_eq!(numbers(&reader.data()), [2]);
+        let lag = sent.elapsed();
+        println!("round {round}: {lag:?}");
+        assert!(lag < LATEST + SLACK, "{lag:?}");
+        scene.relays[0].cut();
+        fleet.fill(0);
+    }
+}
+
+fn numbers(data: &str) -> Vec<usize> {
+    serde_json::from_str(data).unwrap()
+}
