@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use super::{
-    super::history::Message,
+    super::history::{Message, NEVER},
     Report,
     facts::{Facts, Read},
 };
@@ -49,7 +49,7 @@ pub(super) fn check(facts: &Facts<'_>, report: &mut Report<'_>) {
         }
         appends_are_whole(&log, facts, report);
         acknowledged_are_there(*life, &log, facts, report);
-        in_order(&log, facts, report);
+        in_order(*life, &log, facts, report);
     }
 }
 
@@ -234,7 +234,7 @@ fn acknowledged_are_there(life: u64, log: &Log, facts: &Facts<'_>, report: &mut 
 
 /// What was answered before another began stands before it, also if the other has no answer. The
 /// offsets of acknowledged appends ascend.
-fn in_order(log: &Log, facts: &Facts<'_>, report: &mut Report<'_>) {
+fn in_order(life: u64, log: &Log, facts: &Facts<'_>, report: &mut Report<'_>) {
     let mut latest: Option<usize> = None;
     for entry in &log.entries {
         let Some((append, _)) = facts.sent.get(&entry.message) else {
@@ -243,7 +243,9 @@ fn in_order(log: &Log, facts: &Facts<'_>, report: &mut Report<'_>) {
         let append_facts = &facts.appends[*append];
         if let Some(before) = latest {
             let before = &facts.appends[before];
-            if append_facts.acked < before.begin {
+            // Another life's acknowledgement says nothing of this one.
+            let acked = append_facts.ends.get(&life).map_or(NEVER, |(op, _)| facts.ops[*op].end);
+            if acked < before.begin {
                 let what = "the append stands after one that began when it had been answered";
                 report.violation("order", what, &[append_facts.first, before.first]);
             }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use super::{
-    super::history::{Answer, Call, Message, NEVER, Nanos, Offset, Op},
+    super::history::{Answer, Call, Message, Nanos, Offset, Op},
     Report,
 };
 
@@ -35,8 +35,6 @@ pub(super) enum Kind {
 pub(super) struct Append {
     pub(super) first: usize,
     pub(super) begin: Nanos,
-    /// The first acknowledgement.
-    pub(super) acked: Nanos,
     pub(super) messages: Vec<Message>,
     /// The lives that acknowledged it, and where it ends if the answer says it.
     pub(super) ends: BTreeMap<u64, (usize, Option<u64>)>,
@@ -120,7 +118,6 @@ impl<'o> Facts<'o> {
                 self.appends.push(Append {
                     first: number,
                     begin: op.begin,
-                    acked: NEVER,
                     messages: messages.clone(),
                     ends: BTreeMap::new(),
                     expected: *expected,
@@ -138,7 +135,6 @@ impl<'o> Facts<'o> {
         append.begin = append.begin.min(op.begin);
         match &op.answer {
             Answer::Appended { tail, duplicate, .. } => {
-                append.acked = append.acked.min(op.end);
                 let end = (!duplicate).then_some(tail.position);
                 let known = append.ends.entry(tail.life).or_insert((number, None));
                 if let (other, Some(_)) = *known

@@ -59,7 +59,7 @@ fn proxy(dir: &std::path::Path, servers: &[SocketAddr]) -> Proxy {
         .collect();
     Proxy::haproxy_with(dir, |address, _| {
         format!(
-            "global\n  maxconn 20000\ndefaults\n  mode http\n  timeout connect 5s\n  timeout client 120s\n  \
+            "global\n  maxconn 8000\ndefaults\n  mode http\n  timeout connect 5s\n  timeout client 120s\n  \
              timeout server 120s\n  option http-server-close\n  retries 5\n  retry-on conn-failure\n  \
              option redispatch 1\nfrontend edge\n  bind {address}\n  default_backend streams\nbackend streams\n  \
              balance random\n  option httpchk GET /readyz\n{}\n",
