@@ -28,7 +28,7 @@ Runs the official conformance suite. Backends: ${BACKENDS.join(", ")} (default: 
                         server writes to the internal listener (default: on unless backends are named)
   --pooler none|session|transaction|all
                         PgBouncer between servers and PostgreSQL, and its mode (default: none and transaction)
-  --kill on|off|only    the run in which one of three servers is killed every two seconds (default: on)
+  --kill on|off|only    the run in which one of three servers is killed every two seconds (default: off)
   --subscriptions       the subscription tests too
   --filter PATTERN      only tests whose names match
   --jobs N              how many runs at a time (default: two a core, as most of a run is waiting)
@@ -43,7 +43,7 @@ const { values: options, positionals } = parseArgs({
     gate: { type: "string", default: "both" },
     tls: { type: "string" },
     pooler: { type: "string" },
-    kill: { type: "string", default: "on" },
+    kill: { type: "string", default: "off" },
     subscriptions: { type: "boolean", default: false },
     filter: { type: "string" },
     jobs: { type: "string", default: String(2 * availableParallelism()) },

@@ -5,7 +5,7 @@ export default defineConfig({
     include: ["suite/**/*.test.mjs"],
     setupFiles: ["suite/setup.mjs"],
     // Several runs share few cores; tests that assert times measure them themselves.
-    testTimeout: 30_000,
+    testTimeout: process.env.CONFORMANCE_ATTEMPTS ? 120_000 : 30_000,
     hookTimeout: 30_000,
     fileParallelism: false,
     // A killed server takes the requests that it had with it.

@@ -78,12 +78,14 @@ export class Fleet {
         "  option http-server-close",
         // A server that does not accept the connection has not got the request.
         "  retries 5",
-        "  retry-on conn-failure",
+        // One that dies with a request loses it, and only reads may be repeated.
+        "  retry-on conn-failure empty-response",
         "  option redispatch 1",
         "frontend edge",
         `  bind 127.0.0.1:${this.port}`,
         "  default_backend streams",
         "backend streams",
+        "  http-request disable-l7-retry unless METH_GET or { method HEAD }",
         "  balance random",
         "  option httpchk GET /readyz",
         ...servers,
