@@ -7,6 +7,7 @@ use prometheus::{
     Encoder, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
 };
 
+use super::SubscriptionMetrics;
 use crate::storage::Usage;
 
 /// All metrics of one server.
@@ -26,10 +27,11 @@ pub struct Metrics {
     refused_connections: IntCounterVec,
     connections: IntGauge,
     store_events: IntCounterVec,
+    subscriptions: SubscriptionMetrics,
 }
 
 /// Fails only for a malformed or repeated name, which the tests would show.
-fn registered<C: prometheus::core::Collector + Clone + 'static>(
+pub(super) fn registered<C: prometheus::core::Collector + Clone + 'static>(
     registry: &Registry,
     made: prometheus::Result<C>,
 ) -> prometheus::Result<C> {
@@ -103,8 +105,15 @@ impl Metrics {
                     &["event"],
                 ),
             )?,
+            subscriptions: SubscriptionMetrics::new(r)?,
             registry,
         })
+    }
+
+    /// Those of subscriptions.
+    #[must_use]
+    pub fn subscriptions(&self) -> &SubscriptionMetrics {
+        &self.subscriptions
     }
 
     /// Counts a request. `operation` is a label of the route table.

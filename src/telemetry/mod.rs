@@ -4,6 +4,8 @@ mod config;
 #[cfg(feature = "cli")]
 pub mod logs;
 mod metrics;
+mod subscriptions;
 
 pub use config::{LogFormat, ObservabilityConfig};
 pub use metrics::Metrics;
+pub use subscriptions::SubscriptionMetrics;

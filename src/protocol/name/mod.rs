@@ -76,6 +76,18 @@ impl StreamName {
     /// # Errors
     /// See [`NameError`].
     pub fn new(text: &str) -> Result<Self, NameError> {
+        let name = Self::stored(text)?;
+        if name.is_internal() {
+            return Err(NameError::Reserved);
+        }
+        Ok(name)
+    }
+
+    /// A name that a store has, which may be [internal](Self::is_internal).
+    ///
+    /// # Errors
+    /// See [`NameError`].
+    pub fn stored(text: &str) -> Result<Self, NameError> {
         if text.is_empty() {
             return Err(NameError::Empty);
         }
@@ -97,13 +109,25 @@ impl StreamName {
         if key.split('/').any(|segment| segment == "." || segment == "..") {
             return Err(NameError::DotSegment);
         }
-        if key.trim_start_matches('/').split('/').next() == Some(RESERVED_SEGMENT) {
-            return Err(NameError::Reserved);
-        }
         Ok(Self(match *key == *spelling {
             true => key.into(),
             false => format!("{key}\0{spelling}\0").into(),
         }))
+    }
+
+    /// The name of a stream that the server keeps for itself, which no request can name.
+    ///
+    /// # Errors
+    /// See [`NameError`].
+    pub(crate) fn internal(text: &str) -> Result<Self, NameError> {
+        Self::stored(&format!("{RESERVED_SEGMENT}/{text}"))
+    }
+
+    /// Whether the server keeps the stream for itself.
+    #[must_use]
+    pub fn is_internal(&self) -> bool {
+        let first = self.key().trim_start_matches('/').split('/').next();
+        first == Some(RESERVED_SEGMENT)
     }
 
     /// The original spelling.
