@@ -108,6 +108,18 @@ enum Failure {
     Delivery(#[from] DeliveryError),
 }
 
+impl Failure {
+    fn kind(&self) -> &'static str {
+        match self {
+            Self::Lease => "lease",
+            Self::Target(_) => "url",
+            Self::Keys(_) => "keys",
+            Self::Delivery(DeliveryError::Busy) => "busy",
+            Self::Delivery(DeliveryError::Failed(failure)) => failure.kind(),
+        }
+    }
+}
+
 impl Inner {
     /// Delivers a wake and commits what its receiver answers.
     pub(super) async fn deliver(self: &Arc<Self>, subscription: &Arc<Subscription>, delivery: Delivery) {
@@ -182,7 +194,7 @@ impl Inner {
             // The receiver called back although its response was lost.
             Err(_) if state.wake.as_ref().is_some_and(|wake| wake.accepted) => Vec::new(),
             Err(failure) => {
-                self.metrics.retried();
+                self.metrics.failed(failure.kind());
                 let receiver_failed = !matches!(failure, Failure::Delivery(DeliveryError::Busy));
                 vec![state.fail(receiver_failed, now, &self.random)]
             }

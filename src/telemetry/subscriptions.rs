@@ -9,7 +9,7 @@ use super::metrics::registered;
 pub struct SubscriptionMetrics {
     wakes: IntCounter,
     deliveries: IntCounterVec,
-    retries: IntCounter,
+    delivery_failures: IntCounterVec,
     claims: IntCounterVec,
     fenced: IntCounter,
     subscriptions: IntGauge,
@@ -21,16 +21,26 @@ impl SubscriptionMetrics {
     pub(super) fn new(registry: &Registry) -> prometheus::Result<Self> {
         let counter = |name: &str, help: &str| registered(registry, IntCounter::new(name, help));
         let gauge = |name: &str, help: &str| registered(registry, IntGauge::new(name, help));
-        let by_outcome =
-            |name: &str, help: &str| registered(registry, IntCounterVec::new(Opts::new(name, help), &["outcome"]));
+        let by = |label: &str, name: &str, help: &str| {
+            registered(registry, IntCounterVec::new(Opts::new(name, help), &[label]))
+        };
         Ok(Self {
             wakes: counter("ds_subscription_wakes_total", "Wakes issued")?,
-            deliveries: by_outcome(
+            deliveries: by(
+                "outcome",
                 "ds_subscription_deliveries_total",
                 "Webhook deliveries by outcome: done, accepted, failed",
             )?,
-            retries: counter("ds_subscription_retries_total", "Webhook deliveries to be repeated")?,
-            claims: by_outcome("ds_subscription_claims_total", "Claims by outcome: claimed, refused")?,
+            delivery_failures: by(
+                "kind",
+                "ds_subscription_delivery_failures_total",
+                "Webhook deliveries that failed and are repeated, by what went wrong",
+            )?,
+            claims: by(
+                "outcome",
+                "ds_subscription_claims_total",
+                "Claims by outcome: claimed, refused",
+            )?,
             fenced: counter(
                 "ds_subscription_fenced_total",
                 "Requests of workers whose wake was over or belonged to another generation",
@@ -57,9 +67,9 @@ impl SubscriptionMetrics {
         self.deliveries.with_label_values(&[outcome]).inc();
     }
 
-    /// Counts a delivery that is to be repeated.
-    pub fn retried(&self) {
-        self.retries.inc();
+    /// Counts a delivery that has to be repeated, by the kind of its failure.
+    pub fn failed(&self, kind: &str) {
+        self.delivery_failures.with_label_values(&[kind]).inc();
     }
 
     /// Counts a claim, which succeeded or was refused.
