@@ -112,7 +112,7 @@ impl StreamName {
         if key.split('/').any(|segment| segment == "." || segment == "..") {
             return Err(NameError::DotSegment);
         }
-        if is_reserved(&key) && !key.strip_prefix(INTERNAL).is_some_and(|own| !own.is_empty()) {
+        if is_reserved(&key) && key.strip_prefix(INTERNAL).is_none_or(str::is_empty) {
             return Err(NameError::Reserved);
         }
         Ok(Self(match *key == *spelling {
