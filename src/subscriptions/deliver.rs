@@ -9,9 +9,8 @@ use super::{
     Inner,
     decide::PendingStream,
     keys::KeysError,
-    live::{ChangeError, Subscription},
+    live::{ChangeError, MAX_MOVES, Subscription},
     state::{Delivery as Kind, Event, LinkType, State},
-    turn::MAX_MOVES,
 };
 use crate::webhook::{Answer, DeliveryError, TargetError};
 

@@ -22,6 +22,8 @@ use crate::{
 
 /// A log is replaced by its state once it has grown past twice the state's size and this.
 const MIN_COMPACTED: usize = 64 * 1024;
+/// How often a decision is made again because another server was faster.
+pub(super) const MAX_MOVES: u32 = 8;
 /// The folder of the logs.
 const FOLDER: &str = "subscriptions/";
 

@@ -1,53 +1,22 @@
-//! Create, read, delete, members, pause (sections 6.2 to 6.4).
+//! The operations of those who own subscriptions (sections 6.2 to 6.5).
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::sync::Arc;
 
 use bytes::Bytes;
 
 use super::{
-    Inner, Subscriptions,
+    Subscriptions,
+    create::{Create, check_id},
     errors::{CreateError, MemberError, NotFound},
-    index::Id,
     keys::KeysError,
-    live::{ChangeError, Live, Subscription},
-    scan::TooMany,
-    state::{Cursor, Definition, Delivery, Event, Link, LinkType, State},
-    token::Secret,
-    turn::MAX_MOVES,
+    live::{ChangeError, MAX_MOVES, Subscription},
+    state::{Definition, Delivery, Event, LinkType, State},
+    view::{View, show},
 };
 use crate::{
     engine::Unavailable,
-    protocol::{BadInput, Millis, Offset, StreamName},
-    webhook::KeyError,
+    protocol::{Millis, StreamName},
 };
-
-/// Bytes of an id.
-const MAX_ID_BYTES: usize = 256;
-
-/// A subscription as it is shown.
-#[derive(Debug, Clone)]
-pub struct View {
-    /// Its id.
-    pub id: Id,
-    /// Its configuration.
-    pub definition: Definition,
-    /// Its streams, why they are linked, and their cursors.
-    pub streams: Vec<(StreamName, LinkType, Offset)>,
-    /// When it was created.
-    pub created_at: Millis,
-    /// Whether the last delivery failed.
-    pub is_failing: bool,
-    /// Whether it issues no wakes.
-    pub is_paused: bool,
-    /// The URL of the root of the streams.
-    pub root_url: String,
-    /// The key that signs its deliveries, if it has a webhook.
-    pub kid: Option<String>,
-    /// Its last generation.
-    pub generation: u64,
-    /// Streams that may have content after their cursors.
-    pub pending_streams: usize,
-}
 
 impl Subscriptions {
     /// Waits until what is stored is known.
@@ -259,231 +228,6 @@ impl Subscriptions {
             oldest = oldest.max(marks.since().map_or(0, |since| now.saturating_sub(since)));
         }
         (known.len(), pending, oldest)
-    }
-}
-
-struct Create {
-    definition: Definition,
-    streams: Vec<StreamName>,
-    root_url: String,
-}
-
-impl Inner {
-    /// `None` when it must be tried again.
-    async fn create(self: &Arc<Self>, id: &str, new: Create) -> Result<Option<(bool, View)>, CreateError> {
-        let subscription = self.get_or_new(id)?;
-        let mut live = subscription.live.lock().await;
-        if live.is_forgotten {
-            return Ok(None);
-        }
-        let hash = new.definition.hash(&new.streams);
-        if self.refresh(&subscription, &mut live).await? {
-            if live.state().is_none_or(|state| state.hash != hash) {
-                return Err(CreateError::Exists);
-            }
-            let view = self.view(&subscription, &live).await?;
-            return Ok(view.map(|view| (false, view)));
-        }
-        let created = self.create_new(&subscription, &mut live, new, hash).await;
-        match created {
-            Ok(true) => {
-                self.schedule(&subscription);
-                let view = self.view(&subscription, &live).await?;
-                Ok(view.map(|view| (true, view)))
-            }
-            // It may have been stored after all, which the next request finds out.
-            Ok(false) => Ok(None),
-            Err(error @ CreateError::Unavailable(_)) => Err(error),
-            Err(refused) => {
-                live.is_forgotten = true;
-                self.forget(&subscription);
-                Err(refused)
-            }
-        }
-    }
-
-    /// Whether it was created; otherwise it must be tried again.
-    async fn create_new(
-        self: &Arc<Self>,
-        subscription: &Subscription,
-        live: &mut Live,
-        new: Create,
-        hash: String,
-    ) -> Result<bool, CreateError> {
-        let limit = self.config.max_subscriptions;
-        if self.known.read().len() > limit {
-            return Err(CreateError::TooManySubscriptions(limit));
-        }
-        if matches!(new.definition.delivery, Delivery::Webhook { .. }) {
-            self.keys.kid(&self.engine, &self.clock).await?;
-        }
-        let mut state = State {
-            hash,
-            created_at: self.clock.millis(),
-            root_url: new.root_url,
-            secret: Secret::generate().map_err(|_| KeysError::Key(KeyError::Generate))?,
-            definition: new.definition,
-            paused: false,
-            links: BTreeMap::new(),
-            generation: 0,
-            wake: None,
-            retry: None,
-        };
-        let explicit = Link::new(LinkType::Explicit, Offset::BEGINNING);
-        state.links = new.streams.into_iter().map(|name| (name, explicit)).collect();
-        // From now on changes are marked, so that nothing is missed after the tails are read.
-        self.index(subscription, Some(&state));
-        if let Err(error) = self.link(&mut state).await {
-            self.unindex(subscription, Some(&state));
-            return Err(error);
-        }
-        match self.store(subscription, live, state.clone()).await {
-            Ok(()) => Ok(true),
-            Err(error) => {
-                self.unindex(subscription, Some(&state));
-                match error {
-                    ChangeError::Moved => Ok(false),
-                    ChangeError::Unavailable(unavailable) => Err(unavailable.into()),
-                }
-            }
-        }
-    }
-
-    /// Links the streams of a new subscription at their tails.
-    async fn link(&self, state: &mut State) -> Result<(), CreateError> {
-        if state.links.len() > self.config.max_links_per_subscription || !self.has_room_for(state.links.len()) {
-            return Err(CreateError::TooManyLinks);
-        }
-        for (name, link) in &mut state.links {
-            link.acked = Cursor(self.tail_of(name).await?);
-        }
-        if let Some(pattern) = &state.definition.pattern
-            && let Err(TooMany) = self.backfill(pattern, &mut state.links).await?
-        {
-            return Err(CreateError::TooManyLinks);
-        }
-        Ok(())
-    }
-
-    async fn add(self: &Arc<Self>, subscription: &Subscription, streams: Vec<StreamName>) -> Result<(), MemberError> {
-        for _ in 0..MAX_MOVES {
-            let mut live = subscription.live.lock().await;
-            self.refresh(subscription, &mut live).await?;
-            let state = live.state().ok_or(NotFound::NotFound)?;
-            let is_new = |name: &&StreamName| state.links.get(*name).is_none_or(|link| !link.explicit);
-            let new: Vec<StreamName> = streams.iter().filter(is_new).cloned().collect();
-            let links = state.links.len().saturating_add(new.len());
-            if links > self.config.max_links_per_subscription || !self.has_room_for(new.len()) {
-                return Err(MemberError::TooManyLinks);
-            }
-            self.marks
-                .with_index(|index| new.iter().for_each(|name| index.add_name(name, &subscription.id)));
-            self.engine.watch_more();
-            let added = self.add_new(subscription, &mut live, &new).await;
-            if added.is_err() {
-                self.marks
-                    .with_index(|index| new.iter().for_each(|name| index.remove_name(name, &subscription.id)));
-            }
-            match added {
-                Ok(()) => {
-                    self.schedule(subscription);
-                    return Ok(());
-                }
-                Err(ChangeError::Moved) => {}
-                Err(ChangeError::Unavailable(unavailable)) => return Err(unavailable.into()),
-            }
-        }
-        Err(Unavailable::Raced.into())
-    }
-
-    async fn add_new(
-        &self,
-        subscription: &Subscription,
-        live: &mut Live,
-        new: &[StreamName],
-    ) -> Result<(), ChangeError> {
-        let mut events = Vec::with_capacity(new.len());
-        for name in new {
-            events.push(Event::Linked {
-                stream: name.clone(),
-                link: LinkType::Explicit,
-                acked: Cursor(self.tail_of(name).await?),
-            });
-        }
-        self.commit(subscription, live, events, None).await
-    }
-
-    async fn view(&self, subscription: &Subscription, live: &Live) -> Result<Option<View>, KeysError> {
-        let Some(state) = live.state() else { return Ok(None) };
-        let kid = match state.is_webhook() {
-            true => Some(self.keys.kid(&self.engine, &self.clock).await?),
-            false => None,
-        };
-        Ok(Some(show(subscription, state, kid, true)))
-    }
-
-    pub(super) fn get_or_new(&self, id: &str) -> Result<Arc<Subscription>, BadId> {
-        let new = Subscription::new(id).map_err(|_| BadId)?;
-        let mut known = self.known.write();
-        let entry = known.entry(Arc::clone(&new.id));
-        Ok(Arc::clone(entry.or_insert_with(|| Arc::new(new))))
-    }
-
-    /// Forgets a subscription that does not exist.
-    fn forget(&self, subscription: &Arc<Subscription>) {
-        let mut known = self.known.write();
-        if known
-            .get(&subscription.id)
-            .is_some_and(|present| Arc::ptr_eq(present, subscription))
-        {
-            known.remove(&subscription.id);
-        }
-    }
-}
-
-/// The id cannot be a part of a stream's name.
-#[derive(Debug)]
-pub(super) struct BadId;
-
-impl From<BadId> for CreateError {
-    fn from(_: BadId) -> Self {
-        Self::Bad(BadInput::new("subscription id", "cannot be used"))
-    }
-}
-
-impl From<BadId> for NotFound {
-    fn from(_: BadId) -> Self {
-        Self::NotFound
-    }
-}
-
-fn show(subscription: &Subscription, state: &State, kid: Option<String>, with_streams: bool) -> View {
-    let links = state.links.iter().filter(|_| with_streams);
-    View {
-        id: Arc::clone(&subscription.id),
-        definition: state.definition.clone(),
-        streams: links
-            .map(|(name, link)| (name.clone(), link.link_type(), link.acked.0))
-            .collect(),
-        created_at: state.created_at,
-        is_failing: state.retry.is_some(),
-        is_paused: state.paused,
-        root_url: state.root_url.clone(),
-        kid,
-        generation: state.generation,
-        pending_streams: subscription.pending.lock().len(),
-    }
-}
-
-fn check_id(id: &str) -> Result<(), BadInput> {
-    let bad = |reason: &str| Err(BadInput::new("subscription id", reason.to_owned()));
-    match id {
-        "" => bad("is empty"),
-        "." | ".." => bad("is `.` or `..`"),
-        long if long.len() > MAX_ID_BYTES => bad("is longer than 256 bytes"),
-        slashed if slashed.contains('/') => bad("contains a slash"),
-        odd if odd.chars().any(char::is_control) => bad("contains a control character"),
-        _ => Ok(()),
     }
 }
 

@@ -21,11 +21,13 @@
 //! | `marks.rs`, `pending.rs` | changed streams; those of one subscription |
 //! | `dispatcher.rs`, `turn.rs`, `deliver.rs` | who has a turn, and when; the next wake; its delivery by webhook |
 //! | `scan.rs` | loading at the start, lost work, existing streams that a new pattern matches |
-//! | `manage.rs`, `work.rs` | create, read, delete, members, pause; claim, acknowledge, release |
+//! | `create.rs`, `manage.rs`, `view.rs` | create and add streams; read, delete, remove streams, pause; a subscription as it is shown |
+//! | `work.rs` | claim, acknowledge, release |
 //! | `token.rs`, `keys.rs` | tokens of workers; keys that sign deliveries |
 
 mod codec;
 mod config;
+mod create;
 mod decide;
 mod deliver;
 mod dispatcher;
@@ -41,6 +43,7 @@ mod scan;
 mod state;
 mod token;
 mod turn;
+mod view;
 mod work;
 
 #[cfg(test)]
@@ -66,9 +69,9 @@ pub use config::SubscriptionsConfig;
 pub use decide::{Ack, BadAck, PendingStream, WakeRef};
 pub use errors::{AckError, ClaimError, CreateError, MemberError, NotFound, TokenError};
 pub use keys::KeysError;
-pub use manage::View;
 pub use pattern::Pattern;
 pub use state::{Definition, Delivery};
+pub use view::View;
 pub use work::{Claimed, Holder};
 
 use index::Id;

@@ -10,7 +10,7 @@ use super::{
     decide::PendingStream,
     deliver::Delivery as Attempt,
     index::Id,
-    live::{ChangeError, Live, Notice, Subscription},
+    live::{ChangeError, Live, MAX_MOVES, Notice, Subscription},
     state::{Delivery, Event, LinkType, State},
 };
 use crate::{
@@ -20,8 +20,6 @@ use crate::{
 
 /// Streams that one wake has at most. The others are left for the next one.
 pub(super) const MAX_STREAMS_PER_WAKE: usize = 1000;
-/// How often a decision is made again because another server was faster.
-pub(super) const MAX_MOVES: u32 = 8;
 /// The wait after a turn that failed.
 const RETRY_MILLIS: Millis = 1000;
 

@@ -6,10 +6,9 @@ use super::{
     Inner, Subscriptions,
     decide::{Ack, BadAck, ClaimConflict, PendingStream, WakeRef},
     errors::{AckError, ClaimError, NotFound, TokenError},
-    live::{ChangeError, Live, Subscription},
+    live::{ChangeError, Live, MAX_MOVES, Subscription},
     state::{Event, State},
     token::Secret,
-    turn::MAX_MOVES,
 };
 use crate::{
     engine::{ReadError, Unavailable},

@@ -7,7 +7,7 @@ use prometheus::{
     Encoder, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
 };
 
-use super::SubscriptionMetrics;
+use super::{registered::registered, subscriptions::SubscriptionMetrics};
 use crate::storage::Usage;
 
 /// All metrics of one server.
@@ -28,16 +28,6 @@ pub struct Metrics {
     connections: IntGauge,
     store_events: IntCounterVec,
     subscriptions: SubscriptionMetrics,
-}
-
-/// Fails only for a malformed or repeated name, which the tests would show.
-pub(super) fn registered<C: prometheus::core::Collector + Clone + 'static>(
-    registry: &Registry,
-    made: prometheus::Result<C>,
-) -> prometheus::Result<C> {
-    let collector = made?;
-    registry.register(Box::new(collector.clone()))?;
-    Ok(collector)
 }
 
 impl Metrics {

@@ -4,6 +4,7 @@ mod config;
 #[cfg(feature = "cli")]
 pub mod logs;
 mod metrics;
+mod registered;
 mod subscriptions;
 
 pub use config::{LogFormat, ObservabilityConfig};

@@ -2,7 +2,7 @@
 
 use prometheus::{IntCounter, IntCounterVec, IntGauge, Opts, Registry};
 
-use super::metrics::registered;
+use super::registered::registered;
 
 /// Counts what subscriptions do. Clones count together.
 #[derive(Debug, Clone)]

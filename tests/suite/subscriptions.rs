@@ -72,6 +72,7 @@ impl Receiver {
 
 fn read_request(stream: &mut BufReader<std::net::TcpStream>) -> Option<(String, Value)> {
     let (mut length, mut signature) = (0, String::new());
+    stream.read_line(&mut String::new()).ok()?;
     loop {
         let mut line = String::new();
         stream.read_line(&mut line).ok()?;
