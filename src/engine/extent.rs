@@ -55,10 +55,10 @@ impl Engine {
     /// # Errors
     /// See [`Unavailable`].
     pub async fn extent(&self, name: &StreamName) -> Result<Option<Extent>, Unavailable> {
-        let Some(stream) = self.find(name).await? else {
+        let Some(stream) = self.find_fresh(name).await? else {
             return Ok(None);
         };
-        let Snapshot { record, tail, gone } = stream.snapshot();
+        let Snapshot { record, tail, gone, .. } = stream.snapshot();
         Ok(gone.is_none().then_some(Extent { record, tail }))
     }
 }
