@@ -55,8 +55,7 @@ impl Inner {
             Ok(false) => Ok(None),
             Err(error @ CreateError::Unavailable(_)) => Err(error),
             Err(refused) => {
-                live.is_forgotten = true;
-                self.forget(&subscription);
+                self.forget(&subscription, &mut live);
                 Err(refused)
             }
         }
@@ -184,8 +183,9 @@ impl Inner {
         Ok(Arc::clone(entry.or_insert_with(|| Arc::new(new))))
     }
 
-    /// Forgets a subscription that does not exist.
-    pub(super) fn forget(&self, subscription: &Arc<Subscription>) {
+    /// Forgets a subscription that does not exist. Whoever waits for it looks again.
+    pub(super) fn forget(&self, subscription: &Arc<Subscription>, live: &mut Live) {
+        live.is_forgotten = true;
         let mut known = self.known.write();
         if known
             .get(&subscription.id)

@@ -15,7 +15,7 @@ use super::{
 use crate::webhook::{Answer, DeliveryError, TargetError};
 
 /// The longest list of streams in a request, in bytes. The others are left for the next wake.
-const MAX_LIST_BYTES: usize = 192 * 1024;
+const MAX_LIST_BYTES: usize = 64 * 1024;
 
 /// One attempt to deliver a wake.
 pub(super) struct Delivery {

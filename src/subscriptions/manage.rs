@@ -43,7 +43,7 @@ impl Subscriptions {
             drop(live);
             return Ok(subscription);
         }
-        self.inner.forget(&subscription);
+        self.inner.forget(&subscription, &mut live);
         Err(NotFound::NotFound)
     }
 
@@ -134,7 +134,7 @@ impl Subscriptions {
             match self.inner.remove(&subscription, &mut live).await {
                 Ok(()) => {
                     self.inner.set_timer(&subscription, None);
-                    self.inner.forget(&subscription);
+                    self.inner.forget(&subscription, &mut live);
                     return Ok(());
                 }
                 Err(ChangeError::Moved) => {}

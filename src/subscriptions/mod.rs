@@ -177,7 +177,10 @@ impl Subscriptions {
             timers: Mutex::default(),
             scan_wanted: AtomicBool::new(false),
             turns: Arc::new(Semaphore::new(MAX_TURNS)),
-            deliveries: Arc::new(Semaphore::new(webhooks.max_in_flight)),
+            // As many as the deliverer accepts, so that a slow receiver does not keep the others waiting.
+            deliveries: Arc::new(Semaphore::new(
+                webhooks.max_in_flight.saturating_add(webhooks.max_waiting),
+            )),
             loaded: watch::Sender::new(false),
             stopped: CancellationToken::new(),
             aborted: CancellationToken::new(),

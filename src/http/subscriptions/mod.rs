@@ -3,6 +3,8 @@
 mod input;
 mod output;
 
+use std::sync::Arc;
+
 use axum::{body::Body, extract::OriginalUri};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Response, StatusCode, header, request::Parts};
@@ -53,7 +55,7 @@ fn coded(result: Result<Response<Body>, Problem>) -> Result<Response<Body>, Prob
     })
 }
 
-fn served(app: &App) -> Result<&Subscriptions, Problem> {
+fn served(app: &App) -> Result<Arc<Subscriptions>, Problem> {
     let disabled = "subscriptions are disabled on this server (subscriptions.enabled)";
     app.subscriptions()
         .ok_or_else(|| Problem::new(&problems::SUBSCRIPTIONS_DISABLED, disabled))
@@ -144,7 +146,7 @@ async fn answer_work(app: &App, permit: &Permit, parts: &Parts, body: Body) -> R
     let Ok(_running) = app.running() else {
         return forward::forward(app, parts, received.into()).await;
     };
-    act(subscriptions, permit.operation(), &holder, &received).await
+    act(&subscriptions, permit.operation(), &holder, &received).await
 }
 
 async fn act(
