@@ -86,11 +86,10 @@ mod signal;
 #[cfg(feature = "cli")]
 mod startup;
 mod storage;
+mod subscriptions;
 mod telemetry;
 mod unix_socket;
 mod wakers;
-// Subscriptions are its only caller.
-#[allow(dead_code, unused_imports)]
 mod webhook;
 
 #[cfg(test)]

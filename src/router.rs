@@ -16,6 +16,7 @@ use crate::{
     random::Random,
     storage::Storage,
     telemetry::Metrics,
+    webhook::{Deliverer, DelivererError, SystemResolver},
 };
 
 /// Why a router could not be built.
@@ -27,6 +28,9 @@ pub enum EmbedError {
     /// The committer's thread could not be started.
     #[error("the committer could not be started: {0}")]
     Committer(#[from] std::io::Error),
+    /// A file of `[webhooks]` cannot be used.
+    #[error(transparent)]
+    Webhooks(#[from] DelivererError),
     /// The metrics could not be registered, which is a defect of this crate.
     #[error("the metrics could not be registered: {0}")]
     Metrics(#[source] Box<dyn std::error::Error + Send + Sync>),
@@ -72,9 +76,10 @@ pub fn build_router_with_ready(
         tokio::spawn(Arc::clone(authenticator).watch());
     }
     let metrics = Arc::new(Metrics::new().map_err(|error| EmbedError::Metrics(error.into()))?);
+    let deliverer = Arc::new(Deliverer::new(&config.webhooks, Arc::new(SystemResolver))?);
     let engine = Engine::start(storage, config.engine(), Arc::clone(&metrics), clock.clone())?;
     let app = App::new(config.http_settings(), gate, metrics, clock, Random::system(), stopping).ready_when(ready);
-    app.ready(engine);
+    app.serve(engine, &config.subscriptions, &config.webhooks, deliverer);
     Ok(http::router(
         app,
         &ProxyTrust::new(&config.proxy, config.transport.mode),

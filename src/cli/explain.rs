@@ -24,7 +24,7 @@ use crate::{
     gate::{Admission, Gate},
     listener::ListenerKind,
     problems,
-    routes::{self, Found},
+    routes::{self, Access, Found},
 };
 
 /// Say whether a token allows a request, or which rule refuses it, without a running server.
@@ -91,6 +91,10 @@ impl Request {
             (Verdict::Refused, words)
         };
         match gate.admit(&self.method, &self.uri, &headers, ListenerKind::Public, None) {
+            Ok(Admission::Granted(permit)) if permit.route().access == Access::Wake => {
+                let words = "it takes the token of a wake, which only the running server can verify";
+                (Verdict::Allowed, format!("ALLOWED by the gate: {words}"))
+            }
             Ok(Admission::Granted(permit)) if permit.route().access.is_open(false) => {
                 (Verdict::Allowed, "ALLOWED: this needs no token".into())
             }

@@ -10,6 +10,7 @@ use crate::{
     proxy::ProxyConfig,
     settings::section,
     storage::StorageConfig,
+    subscriptions::SubscriptionsConfig,
     telemetry::ObservabilityConfig,
     webhook::WebhooksConfig,
 };
@@ -35,6 +36,8 @@ section! {
         storage: StorageConfig,
         /// How long streams keep their data.
         retention: RetentionConfig,
+        /// Durable cursors that wake workers.
+        subscriptions: SubscriptionsConfig,
         /// Calls of webhook receivers.
         webhooks: WebhooksConfig,
         /// Proxies whose forwarding headers are trusted.
@@ -67,6 +70,7 @@ impl Config {
             spread: self
                 .shutdown
                 .spread(Duration::from_secs(self.server.drain_timeout_secs)),
+            subscriptions_url: self.subscriptions.public_url.clone(),
             origin: self.http.origin(domain, self.server.bind_address.port()),
         }
     }

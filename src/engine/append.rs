@@ -121,7 +121,7 @@ pub enum AppendError {
 }
 
 /// An append whose body is in its stored form.
-struct Append {
+pub(super) struct Append {
     stream: Arc<Stream>,
     data: Bytes,
     content_type_matches: bool,
@@ -167,7 +167,11 @@ impl Engine {
         }
     }
 
-    async fn prepare_append(&self, stream: Arc<Stream>, request: AppendRequest) -> Result<Append, AppendError> {
+    pub(super) async fn prepare_append(
+        &self,
+        stream: Arc<Stream>,
+        request: AppendRequest,
+    ) -> Result<Append, AppendError> {
         let AppendRequest {
             content_type,
             body,

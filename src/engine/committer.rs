@@ -19,6 +19,7 @@ use super::{
     sharing::Sharing,
     stream::Stream,
     transaction::{Context, Settled, Transaction},
+    watch::Watch,
     writers::WriterTables,
 };
 use crate::{
@@ -70,6 +71,7 @@ struct Core {
     sharing: Option<Arc<Sharing>>,
     /// The history of a shared store in which writers and uncertain streams are known.
     history: u64,
+    watch: Arc<Watch>,
     config: EngineConfig,
     metrics: Arc<Metrics>,
     ids: Ids,
@@ -86,6 +88,7 @@ impl Committer {
         storage: Arc<dyn Storage>,
         cache: Arc<StreamCache>,
         sharing: Option<Arc<Sharing>>,
+        watch: Arc<Watch>,
         config: EngineConfig,
         metrics: Arc<Metrics>,
         clock: Clock,
@@ -97,6 +100,7 @@ impl Committer {
             history: cache.history(),
             cache,
             sharing,
+            watch,
             config,
             metrics,
             ids: Ids::new(clock.clone()),
@@ -272,6 +276,7 @@ impl Core {
         let context = Context {
             storage: &*self.storage,
             cache: &self.cache,
+            watch: &self.watch,
             config: &self.config,
             now: self.clock.millis(),
             origin: self.cache.origin(),
@@ -394,7 +399,10 @@ impl Core {
         }
         for stream in std::mem::take(&mut self.uncertain) {
             match self.storage.get(&stream.name) {
-                Ok(stored) => self.cache.reset(&stream, stored),
+                Ok(stored) => {
+                    self.cache.reset(&stream, stored);
+                    self.watch.published(&stream);
+                }
                 Err(error) => {
                     tracing::warn!(%error, stream = %stream.name, "could not read a stream after a failed commit; will retry");
                     self.uncertain.push(stream);

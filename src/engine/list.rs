@@ -12,6 +12,8 @@ use crate::{
 const PAGE: usize = 256;
 /// Records that one listing reads. Those that it leaves out cost as much as the others.
 const MAX_RECORDS: usize = 4096;
+/// Greater than the key of every internal stream, and than no other key that is.
+const AFTER_INTERNAL: &str = "__ds0";
 
 /// One page of streams, in the order of their names' keys.
 #[derive(Debug, Clone, Default)]
@@ -58,13 +60,18 @@ impl Shared {
         let now = self.clock.millis();
         let mut listing = Listing::default();
         let mut examined = 0;
-        loop {
+        'pages: loop {
             // One more record than fits tells whether there is another page.
             let wanted = (limit - listing.streams.len() + 1).min(PAGE);
             let page = self.storage.list(prefix, after.as_deref(), wanted)?;
             examined += page.len();
             let last_page = page.len() < wanted;
             for (name, stored) in page {
+                if name.is_internal() {
+                    // They are next to each other: go on after the last one.
+                    after = Some(AFTER_INTERNAL.to_owned());
+                    continue 'pages;
+                }
                 if listing.streams.len() == limit {
                     listing.next = listing.streams.last().map(|last| last.name.clone());
                     return Ok(listing);
@@ -76,7 +83,7 @@ impl Shared {
                 return Ok(listing);
             }
             if examined >= MAX_RECORDS {
-                listing.next = after.and_then(|name| StreamName::new(&name).ok());
+                listing.next = after.and_then(|name| StreamName::stored(&name).ok());
                 return Ok(listing);
             }
         }

@@ -13,6 +13,8 @@
 //! | [`Engine::read_stored`]: export | `stored.rs` |
 //! | [`Engine::metadata`] | `metadata.rs` |
 //! | [`Engine::list`] | `list.rs` |
+//! | [`Engine::write_log`], [`Engine::read_log`]: the server's own streams | `log.rs` |
+//! | [`Engine::extent`]: where a stream begins and ends | `extent.rs` |
 //!
 //! A write:
 //!
@@ -26,6 +28,7 @@
 //! | `judged.rs` | what a batch was judged on, for a store that several servers share |
 //! | `sharing/` | fresh reads, news and duties, for such a store |
 //! | `ids.rs`, `answers.rs` | ids of new streams; replies |
+//! | `watch.rs` | tells subscriptions which streams have changed |
 //!
 //! A read:
 //!
@@ -66,6 +69,7 @@ mod delete;
 mod errors;
 mod expire;
 mod expiry;
+mod extent;
 mod follow;
 mod fork;
 mod ids;
@@ -74,6 +78,7 @@ mod judged;
 mod limits;
 mod list;
 mod load;
+mod log;
 mod metadata;
 mod offload;
 mod pacing;
@@ -91,9 +96,13 @@ mod sweeper;
 mod text;
 mod transaction;
 mod trim;
+mod watch;
 mod writers;
 
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
+};
 
 use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
@@ -108,6 +117,7 @@ pub use follow::{Event, Follower, ReadState};
 pub use fork::{ForkError, ForkRequest};
 pub use limits::{EngineConfig, LimitsConfig, RetentionConfig, RetentionRule};
 pub use list::{Listed, Listing};
+pub use log::{LogChange, LogError};
 #[cfg(test)]
 pub use metadata::Metadata;
 pub use read_error::ReadError;
@@ -121,6 +131,7 @@ use expire::{Expire, Touch};
 use sharing::Sharing;
 pub use stream::Identity;
 use stream::Stream;
+pub use watch::Watcher;
 pub use writers::WriterScope;
 
 use crate::{
@@ -147,6 +158,9 @@ struct Shared {
     committer: Arc<Committer>,
     offload: offload::Offload,
     retention: Arc<[RetentionRule]>,
+    watch: Arc<watch::Watch>,
+    /// How many of the stored streams are logs.
+    logs: AtomicU64,
     thread: Mutex<Option<std::thread::JoinHandle<()>>>,
     stopped: CancellationToken,
 }
@@ -185,10 +199,12 @@ impl Engine {
         let (retention, chunks) = (Arc::clone(&config.retention), ChunkCache::new(config.cache_bytes));
         let max_read_bytes = config.limits.read_bytes();
         let offload = offload::Offload::new(config.limits.max_json_depth);
+        let watch = Arc::<watch::Watch>::default();
         let committer = Arc::new(Committer::new(
             Arc::clone(&storage),
             Arc::clone(&cache),
             sharing.clone(),
+            Arc::clone(&watch),
             config,
             metrics,
             clock.clone(),
@@ -207,6 +223,8 @@ impl Engine {
             committer,
             offload,
             retention,
+            watch,
+            logs: AtomicU64::new(0),
             thread: Mutex::new(Some(thread)),
             stopped: CancellationToken::new(),
         };
@@ -256,10 +274,21 @@ impl Engine {
         &self.shared.clock
     }
 
-    /// The number and size of the stored streams.
+    /// The number and size of the stored streams, without the number of the server's own.
     #[must_use]
     pub fn usage(&self) -> Usage {
-        self.shared.storage.usage()
+        let usage = self.shared.storage.usage();
+        let logs = self.shared.logs.load(Ordering::Relaxed);
+        Usage {
+            streams: usage.streams.saturating_sub(logs),
+            ..usage
+        }
+    }
+
+    /// Whether several servers share the store.
+    #[must_use]
+    pub fn is_shared(&self) -> bool {
+        self.shared.storage.shared().is_some()
     }
 
     /// Why a store that servers share cannot be reached; `None`: it is reached, or not shared.

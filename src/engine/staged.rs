@@ -8,6 +8,7 @@ use super::{
     cache::StreamCache,
     expiry::Lifetimes,
     stream::{Gone, Snapshot, Stream, Update},
+    watch::Watch,
     writers::WriterTables,
 };
 use crate::{
@@ -198,10 +199,16 @@ impl Staged {
     }
 
     /// Publishes the stream as it was committed. `landed`: where, if the store says.
-    pub(super) fn publish(self, landed: Option<&Landed>, cache: &StreamCache, writers: &mut WriterTables) {
+    pub(super) fn publish(
+        self,
+        landed: Option<&Landed>,
+        (cache, watch): (&StreamCache, &Watch),
+        writers: &mut WriterTables,
+    ) {
         let is_deleted = self.gone == Some(Gone::Deleted);
         let is_unchanged = !self.record_changed && self.appends.is_empty() && self.writers.is_empty();
         let base = landed.map_or(self.base, |landed| landed.at);
+        let is_news = is_deleted || !self.appends.is_empty();
         if is_unchanged && !is_deleted && base == self.base {
             return;
         }
@@ -213,6 +220,9 @@ impl Staged {
             gone: self.gone,
             appends: self.appends,
         });
+        if is_news {
+            watch.published(&self.stream);
+        }
         if is_deleted {
             writers.drop_table(self.stream.id);
             cache.remove(&self.stream);

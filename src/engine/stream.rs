@@ -41,6 +41,8 @@ pub(super) struct Stream {
     flush_in_progress: AtomicBool,
     /// The bytes that the store has lost, if any.
     damage: OnceLock<String>,
+    /// See [`Stream::unwatched_as_of`].
+    unwatched_as_of: AtomicU64,
     state: Mutex<State>,
 }
 
@@ -210,6 +212,7 @@ impl Stream {
             readers: AtomicUsize::new(0),
             flush_in_progress: AtomicBool::new(false),
             damage: OnceLock::new(),
+            unwatched_as_of: AtomicU64::new(0),
             state: Mutex::new(State {
                 tail,
                 gone: record.soft_deleted.then_some(Gone::SoftDeleted),
@@ -410,6 +413,15 @@ impl Stream {
 
     pub fn mark_damaged(&self, what: &str) {
         self.damage.get_or_init(|| what.to_owned());
+    }
+
+    /// The version of the watch at which nobody watched this stream; 0: unknown.
+    pub fn unwatched_as_of(&self) -> u64 {
+        self.unwatched_as_of.load(Relaxed)
+    }
+
+    pub fn set_unwatched_as_of(&self, version: u64) {
+        self.unwatched_as_of.store(version, Relaxed);
     }
 
     /// Ready once a reader at `at` has something to do. A reader that has looked at the content up

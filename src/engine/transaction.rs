@@ -10,6 +10,7 @@ use super::{
     judged::{Judged, Partition, Subject},
     staged::Staged,
     stream::{Gone, Origin, Stream},
+    watch::Watch,
     writers::{Evicted, WriterTables, Writers},
 };
 use crate::{
@@ -27,6 +28,7 @@ const MAX_SCANNED: usize = 8;
 pub(super) struct Context<'c> {
     pub(super) storage: &'c dyn Storage,
     pub(super) cache: &'c StreamCache,
+    pub(super) watch: &'c Watch,
     pub(super) config: &'c super::EngineConfig,
     pub(super) now: Millis,
     /// That of streams that the batch creates.
@@ -333,11 +335,12 @@ impl<'c> Transaction<'c> {
 
     /// Publishes what was committed, and takes over what moved.
     pub(super) fn settle(self, verdicts: Verdicts) -> Settled {
+        let observers = (self.context.cache, self.context.watch);
         let verdicts = match verdicts {
             Verdicts::Each(verdicts) => verdicts,
             Verdicts::AllCommitted => {
                 for staged in self.staged {
-                    staged.publish(None, self.context.cache, self.writers);
+                    staged.publish(None, observers, self.writers);
                 }
                 return Settled::default();
             }
@@ -360,7 +363,7 @@ impl<'c> Transaction<'c> {
                 Some(Verdict::Committed(landed)) => {
                     let landed = landed.iter().find(|landed| landed.id == staged.stream.id);
                     settled.landings.note(&staged, landed);
-                    staged.publish(landed, self.context.cache, self.writers);
+                    staged.publish(landed, observers, self.writers);
                 }
                 Some(Verdict::Moved(_)) if staged.is_new => {
                     self.writers.drop_table(staged.stream.id);

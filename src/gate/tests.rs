@@ -48,6 +48,7 @@ fn outcome(gate: &Gate, case: &Case) -> Expect {
         .collect();
     match admit(gate, case.method, &case.target, &headers) {
         Ok(Admission::BadName(_)) => Expect::BadRequest,
+        Ok(Admission::Granted(permit)) if permit.route().access == Access::Wake => Expect::WrongKind,
         Ok(_) => Expect::Passes,
         Err(refusal) if refusal.status() == StatusCode::UNAUTHORIZED => Expect::Unauthorized,
         Err(_) => Expect::Forbidden,
@@ -195,7 +196,7 @@ fn every_operation_is_refused_to_those_whom_the_table_excludes() {
 
 fn expected(route: &Route, holder: Option<&str>) -> Expect {
     match (route.access, holder) {
-        (Access::Everyone, _) | (_, Some("server")) => Expect::Passes,
+        (Access::Everyone | Access::Wake, _) | (_, Some("server")) => Expect::Passes,
         (Access::ClientRead, Some("reader")) | (Access::ClientWrite, Some("writer")) => Expect::Passes,
         (_, Some(_)) => Expect::Forbidden,
         (_, None) => Expect::Unauthorized,
@@ -205,7 +206,10 @@ fn expected(route: &Route, holder: Option<&str>) -> Expect {
 fn ask(gate: &Gate, route: &Route, headers: &[(&str, &str)]) -> Expect {
     let target = match route.path {
         Path::Server(path) => path.to_owned(),
-        Path::Reserved(path) => format!("{BASE}/__ds/{path}"),
+        Path::Reserved(path) => {
+            let path = path.replace("{id}", "s").replace("{*path}", "a/b");
+            format!("{BASE}/__ds/{path}")
+        }
         Path::Stream => format!("{BASE}/{STREAM}"),
     };
     let method = route.methods.first().unwrap();
@@ -238,7 +242,7 @@ fn the_hostile_table_tries_every_operation_with_and_without_tokens() {
     // A close differs from an append and close only by its length, which the client adds; metrics
     // are for everyone on one of the listeners.
     let is_tried = |route: &&Route| {
-        let is_open = matches!(route.access, Access::Everyone | Access::InternalOrServer);
+        let is_open = matches!(route.access, Access::Everyone | Access::InternalOrServer | Access::Wake);
         !is_open && route.operation != Operation::Close
     };
     for route in ROUTES.iter().filter(is_tried) {

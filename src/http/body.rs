@@ -42,7 +42,18 @@ struct Charge {
 
 /// Reads a body. One that is announced as too large is refused before it is read.
 pub(super) async fn receive(app: &App, permit: &Permit, parts: &Parts, body: Body) -> Result<Received, Problem> {
-    let limit = app.settings().limits.max_body_bytes;
+    receive_up_to(app, permit, parts, body, u64::MAX).await
+}
+
+/// Reads a body that may be smaller than others.
+pub(super) async fn receive_up_to(
+    app: &App,
+    permit: &Permit,
+    parts: &Parts,
+    body: Body,
+    limit: u64,
+) -> Result<Received, Problem> {
+    let limit = app.settings().limits.max_body_bytes.min(limit);
     let announced = announced(&parts.headers)?;
     if announced > limit {
         return Err(too_large(limit));

@@ -73,6 +73,11 @@ pub(super) fn while_waiting(parts: &Parts) -> Result<Response<Body>, Problem> {
 /// All metrics, in Prometheus' text format.
 pub(super) fn metrics(app: &App) -> Result<Response<Body>, Problem> {
     let engine = app.engine().ok_or_else(Problem::starting)?;
+    if let Some(subscriptions) = app.subscriptions() {
+        let (subscriptions, pending_streams, oldest_millis) = subscriptions.lag();
+        let metrics = app.metrics().subscriptions();
+        metrics.set_lag(subscriptions, pending_streams, oldest_millis);
+    }
     app.metrics().store_events(&engine.store_events());
     let body = app.metrics().render(engine.usage(), engine.streams_in_memory());
     let body = body.map_err(|error| {

@@ -28,6 +28,7 @@ mod respond;
 mod sse;
 mod state;
 mod stored;
+mod subscriptions;
 
 use std::convert::Infallible;
 
@@ -179,6 +180,19 @@ async fn handle(app: &App, parts: &Parts, body: Body, permit: &Permit) -> Answer
         Operation::Create | Operation::Fork => create::handle(app, permit, parts, body).await,
         Operation::Delete => delete::handle(app, permit).await,
         Operation::List => list::handle(app, parts).await,
+        Operation::SubscriptionCreate
+        | Operation::SubscriptionRead
+        | Operation::SubscriptionDelete
+        | Operation::SubscriptionList
+        | Operation::SubscriptionAddStreams
+        | Operation::SubscriptionRemoveStream
+        | Operation::SubscriptionPause
+        | Operation::SubscriptionResume => subscriptions::manage(app, permit, parts, body).await,
+        Operation::SubscriptionClaim
+        | Operation::SubscriptionAck
+        | Operation::SubscriptionRelease
+        | Operation::SubscriptionCallback => subscriptions::work(app, permit, parts, body).await,
+        Operation::SigningKeys => subscriptions::keys(app).await,
         Operation::Preflight => Ok(app.cors().preflight(&parts.headers)),
         Operation::Alive => Ok(health::alive()),
         Operation::Ready => health::ready(app),

@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use http::HeaderName;
 use tokio::{sync::Semaphore, time::Instant};
 use tokio_util::sync::CancellationToken;
@@ -28,7 +28,9 @@ use crate::{
     listener::{ConnectionConfig, KeyedLimit},
     proxy::ProxyConfig,
     random::Random,
+    subscriptions::{self, Subscriptions, SubscriptionsConfig},
     telemetry::Metrics,
+    webhook::{Deliverer, WebhooksConfig},
 };
 
 /// One server's HTTP side. Cheap to clone; clones are the same server.
@@ -40,6 +42,8 @@ pub struct App {
 struct Inner {
     /// Absent until this server has first opened its store.
     engine: OnceLock<ArcSwap<Engine>>,
+    /// Those of the current tenure; absent without one, or if they are disabled.
+    subscriptions: ArcSwapOption<Subscriptions>,
     gate: Gate,
     metrics: Arc<Metrics>,
     cors: Cors,
@@ -73,6 +77,8 @@ pub struct Settings {
     pub spread: Duration,
     /// The origin for `Location`, if configured.
     pub origin: Option<String>,
+    /// `subscriptions.public_url`
+    pub subscriptions_url: Option<String>,
 }
 
 impl Settings {
@@ -120,6 +126,7 @@ impl App {
     ) -> Self {
         let inner = Inner {
             engine: OnceLock::new(),
+            subscriptions: ArcSwapOption::empty(),
             caching: settings.caching(gate.is_open()),
             gate,
             metrics,
@@ -148,6 +155,46 @@ impl App {
             inner.ready = ready;
         }
         self
+    }
+
+    /// Starts the subscriptions of this engine if they are enabled, and serves with both from now
+    /// on.
+    pub fn serve(
+        &self,
+        engine: Engine,
+        config: &SubscriptionsConfig,
+        webhooks: &WebhooksConfig,
+        deliverer: Arc<Deliverer>,
+    ) {
+        if config.enabled {
+            let started = Subscriptions::start(subscriptions::Parts {
+                engine: engine.clone(),
+                config: config.clone(),
+                webhooks: webhooks.clone(),
+                deliverer,
+                metrics: self.metrics().subscriptions().clone(),
+                clock: self.clock().clone(),
+                random: self.random().clone(),
+            });
+            match started {
+                Ok(subscriptions) => self.inner.subscriptions.store(Some(Arc::new(subscriptions))),
+                Err(error) => tracing::error!(%error, "subscriptions cannot be started"),
+            }
+        }
+        self.ready(engine);
+    }
+
+    /// The subscriptions, if there is a store and they are enabled.
+    #[must_use]
+    pub fn subscriptions(&self) -> Option<Arc<Subscriptions>> {
+        self.inner.subscriptions.load_full()
+    }
+
+    /// Ends the subscriptions of this tenure. Deliveries in flight may take `max_wait`.
+    pub async fn stop_subscriptions(&self, max_wait: Duration) {
+        if let Some(subscriptions) = self.inner.subscriptions.swap(None) {
+            subscriptions.stop(max_wait).await;
+        }
     }
 
     /// Serves with this engine from now on.

@@ -14,7 +14,7 @@ const RETRY_AFTER: &str = "2";
 /// Shared by all its responses: it is sent when there is no memory for more.
 static OVERLOADED: LazyLock<String> = LazyLock::new(|| {
     let detail = "the memory for responses is used up; try again later";
-    document(&problems::OVERLOADED, detail, None)
+    document(&problems::OVERLOADED, detail, None, None)
 });
 
 /// On every response (protocol section 12.7).
@@ -25,7 +25,7 @@ const SECURITY: [(&str, &str); 2] = [
 
 /// A refusal that ends its connection.
 pub(super) fn refusal(kind: &ProblemKind, detail: &str) -> Response<Body> {
-    let mut response = problem_response(kind, Body::from(document(kind, detail, None)));
+    let mut response = problem_response(kind, Body::from(document(kind, detail, None, None)));
     let close = HeaderValue::from_static("close");
     response.headers_mut().insert(header::CONNECTION, close);
     response
@@ -60,7 +60,7 @@ fn problem_response(kind: &ProblemKind, body: Body) -> Response<Body> {
 
 /// A refusal as bytes for a connection on which no HTTP is parsed.
 pub(super) fn raw_refusal(kind: &ProblemKind, detail: &str) -> Vec<u8> {
-    let document = document(kind, detail, None);
+    let document = document(kind, detail, None, None);
     let mut head = format!(
         "HTTP/1.1 {} {}\r\ncontent-type: {}\r\ncontent-length: {}\r\ncache-control: no-store\r\n",
         kind.status.as_u16(),

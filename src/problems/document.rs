@@ -15,16 +15,26 @@ struct Document<'d> {
     detail: &'d str,
     #[serde(skip_serializing_if = "Option::is_none")]
     request_id: Option<&'d str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<&'d serde_json::Value>,
 }
 
 /// A problem document. `detail` must be fit for the client's eyes; `request_id` names the log line.
-pub(crate) fn document(kind: &ProblemKind, detail: &str, request_id: Option<&str>) -> String {
+///
+/// `error` is the member that the protocol has for refusals of subscriptions (section 7).
+pub(crate) fn document(
+    kind: &ProblemKind,
+    detail: &str,
+    request_id: Option<&str>,
+    error: Option<&serde_json::Value>,
+) -> String {
     let document = Document {
         r#type: kind.type_uri(),
         title: kind.title(),
         status: kind.status.as_u16(),
         detail,
         request_id,
+        error,
     };
     // Strings and a number always serialize.
     serde_json::to_string(&document).unwrap_or_default()

@@ -58,8 +58,14 @@ kinds! {
         "The length of the request body is ambiguous or malformed. The connection is closed.";
     EPOCH_START = BAD_REQUEST "epoch-start", No,
         "The first request of a new producer epoch must have `Producer-Seq: 0`.";
+    WEBHOOK_URL = BAD_REQUEST "webhook-url", No,
+        "The webhook's URL is not one that this server calls. `detail` says why.";
+    WRONG_SUBSCRIPTION_TYPE = BAD_REQUEST "subscription-type", No,
+        "The operation is for subscriptions of the other type.";
     UNAUTHORIZED = UNAUTHORIZED "unauthorized", No,
         "There is no token, or none that verifies. `WWW-Authenticate` has the reason.";
+    WAKE_TOKEN = UNAUTHORIZED "wake-token", No,
+        "There is no token of a wake, or it was not issued for this subscription.";
     FORBIDDEN = FORBIDDEN "forbidden", No,
         "The token verifies but does not allow this operation on this stream. `detail` names the rule.";
     PEER_NOT_ALLOWED = FORBIDDEN "peer-not-allowed", No,
@@ -70,22 +76,38 @@ kinds! {
         "The server has nothing at this path. Check the base path.";
     NOT_FOUND = NOT_FOUND "not-found", No,
         "The stream, or the stream to fork, does not exist.";
+    NO_SUBSCRIPTION = NOT_FOUND "no-subscription", No,
+        "The subscription does not exist.";
+    SUBSCRIPTIONS_DISABLED = NOT_FOUND "subscriptions-disabled", No,
+        "`subscriptions.enabled` is false.";
     METHOD = METHOD_NOT_ALLOWED "method", No,
         "The path exists and does not support this method. `Allow` has those that it supports.";
     BODY_TIMEOUT = REQUEST_TIMEOUT "body-timeout", Yes,
         "The request body arrived too slowly. The connection is closed.";
     CLOSED = CONFLICT "closed", No,
         "The stream is closed. `Stream-Next-Offset` has its final offset.";
+    ACK_OFFSET = CONFLICT "ack-offset", No,
+        "An acknowledged offset lies before the cursor or past the tail, or belongs to another stream. No cursor was moved.";
+    ALREADY_CLAIMED = CONFLICT "already-claimed", No,
+        "Another worker has claimed the subscription. `error.current_holder` names it.";
     CONTENT_TYPE_CONFLICT = CONFLICT "content-type", No,
         "The request's content type differs from the stream's.";
     EXISTS = CONFLICT "exists", No,
         "A stream of this name exists with another configuration, or is kept for its forks.";
+    FENCED = CONFLICT "fenced", No,
+        "The wake is over, or belongs to another generation: the work was given to another worker. Stop.";
+    NO_PENDING_WORK = CONFLICT "no-pending-work", No,
+        "No stream of the subscription has anything after its cursor. Wait for the next wake.";
     PRODUCER_GAP = CONFLICT "producer-gap", No,
         "Requests of this producer are missing. `Producer-Expected-Seq` has the next sequence number.";
     SEQUENCE = CONFLICT "sequence", No,
         "`Stream-Seq` is not greater than the last one. `Stream-Next-Offset` has the stream's tail.";
     UNEXPECTED_TAIL = CONFLICT "unexpected-tail", No,
         "`Stream-Expected-Offset` is not the stream's tail, which `Stream-Next-Offset` has.";
+    SUBSCRIPTION_EXISTS = CONFLICT "subscription-exists", No,
+        "A subscription of this id exists with another configuration.";
+    SUBSCRIPTION_PAUSED = CONFLICT "subscription-paused", No,
+        "The subscription is paused and cannot be claimed until it is resumed.";
     SOURCE_DELETED = CONFLICT "source-deleted", No,
         "The stream to fork was deleted and can only be read through its existing forks.";
     GIVEN_UP = GONE "given-up", No,
@@ -108,6 +130,8 @@ kinds! {
         "The store has lost part of this stream and refuses appends. `storage repair` copies the rest.";
     METRICS = INTERNAL_SERVER_ERROR "metrics", Yes,
         "The metrics could not be rendered. The server's log has the cause.";
+    SIGNING_KEYS = INTERNAL_SERVER_ERROR "signing-keys", Yes,
+        "The keys that sign webhook deliveries cannot be made or read. The server's log has the cause.";
     STORE_FAILED = INTERNAL_SERVER_ERROR "store-failed", Yes,
         "The store failed. The server's log has the cause under the same `request_id`.";
     SUCCESSOR_LOST = BAD_GATEWAY "successor-lost", Yes,
@@ -136,6 +160,11 @@ kinds! {
         "The server has reached `limits.max_live_readers`.";
     FULL = INSUFFICIENT_STORAGE "full", Yes,
         "Storage is full. A retry succeeds once streams have been deleted or have expired.";
+    TOO_MANY_LINKS = INSUFFICIENT_STORAGE "too-many-links", Yes,
+        "More streams would be linked to subscriptions than `subscriptions.max_links` or \
+         `subscriptions.max_links_per_subscription` allow.";
+    TOO_MANY_SUBSCRIPTIONS = INSUFFICIENT_STORAGE "too-many-subscriptions", Yes,
+        "The server has reached `subscriptions.max_subscriptions`.";
     TOO_MANY_STREAMS = INSUFFICIENT_STORAGE "too-many-streams", Yes,
         "The server has reached `limits.max_streams`. A retry succeeds once a stream has been deleted.";
 }

@@ -125,6 +125,14 @@ impl Origin {
         }
     }
 
+    /// `https://host` for a request with this target and these headers, with the host that a trusted
+    /// proxy or the request names. For clients that are trusted to name this server.
+    #[must_use]
+    pub fn asked_url(&self, target: &Uri, headers: &HeaderMap) -> Option<String> {
+        let host = self.host.clone().or_else(|| Host::asked(target, headers))?;
+        Some(format!("{}://{}", self.scheme.as_str(), host.as_str()))
+    }
+
     /// `https://host` for a request with this target and these headers: with the host named by a
     /// trusted proxy, or else by the request if it is local to the client. An empty string without
     /// one that fits in a URL, which makes a relative reference.

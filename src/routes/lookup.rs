@@ -48,6 +48,51 @@ enum Location<'p> {
     Stream(&'p str),
 }
 
+/// The parts of a reserved path that its row leaves open, as they were sent.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Parameters<'p> {
+    /// `{id}`
+    pub(crate) id: &'p str,
+    /// `{*path}`
+    pub(crate) path: &'p str,
+}
+
+impl<'p> Parameters<'p> {
+    /// The parameters of a path below the reserved segment; `None` if the pattern does not match.
+    fn of(pattern: &str, asked: &'p str) -> Option<Self> {
+        let (mut found, mut rest) = (Self::default(), Some(asked));
+        for expected in pattern.split('/') {
+            let left = rest?;
+            if expected == "{*path}" && !left.is_empty() {
+                found.path = left;
+                rest = None;
+                continue;
+            }
+            let (segment, after) = match left.split_once('/') {
+                Some((segment, after)) => (segment, Some(after)),
+                None => (left, None),
+            };
+            match expected {
+                "{id}" if !segment.is_empty() => found.id = segment,
+                literal if literal == segment => {}
+                _ => return None,
+            }
+            rest = after;
+        }
+        rest.is_none().then_some(found)
+    }
+}
+
+/// The parameters of a request to a row with a reserved path.
+pub(crate) fn parameters<'p>(route: &Route, path: &'p str, base: &str) -> Parameters<'p> {
+    match (Location::of(path, base), route.path) {
+        (Some(Location::Reserved(asked)), Path::Reserved(pattern)) => {
+            Parameters::of(pattern, asked).unwrap_or_default()
+        }
+        _ => Parameters::default(),
+    }
+}
+
 /// Finds the row of a request. `base` is the base path without a slash at its end.
 pub(crate) fn find(method: &Method, path: &str, base: &str, headers: &HeaderMap) -> Result<Found, Missing> {
     if method == Method::OPTIONS {
@@ -96,7 +141,8 @@ impl<'p> Location<'p> {
 
     fn is(self, path: Path) -> bool {
         match (self, path) {
-            (Self::Server(asked), Path::Server(own)) | (Self::Reserved(asked), Path::Reserved(own)) => asked == own,
+            (Self::Server(asked), Path::Server(own)) => asked == own,
+            (Self::Reserved(asked), Path::Reserved(pattern)) => Parameters::of(pattern, asked).is_some(),
             (Self::Stream(_), Path::Stream) => true,
             _ => false,
         }

@@ -10,7 +10,7 @@ mod table;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use lookup::{Found, Missing, allowed_methods, find, mount_points, server_paths};
+pub(crate) use lookup::{Found, Missing, allowed_methods, find, mount_points, parameters, server_paths};
 pub(crate) use route::{Access, Operation, Path, Route};
 pub(crate) use table::{COMMON_REQUEST_HEADERS, COMMON_RESPONSE_HEADERS, HEALTHZ, READYZ, ROUTES, UP};
 

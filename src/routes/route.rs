@@ -36,6 +36,19 @@ pub(crate) enum Operation {
     Delete,
     Preflight,
     List,
+    SubscriptionCreate,
+    SubscriptionRead,
+    SubscriptionDelete,
+    SubscriptionList,
+    SubscriptionAddStreams,
+    SubscriptionRemoveStream,
+    SubscriptionPause,
+    SubscriptionResume,
+    SubscriptionClaim,
+    SubscriptionAck,
+    SubscriptionRelease,
+    SubscriptionCallback,
+    SigningKeys,
     Alive,
     Ready,
     Metrics,
@@ -46,7 +59,8 @@ pub(crate) enum Operation {
 pub(crate) enum Path {
     /// At the root, outside of the base path.
     Server(&'static str),
-    /// Below the segment of the base path that the protocol reserves.
+    /// Below the segment of the base path that the protocol reserves. `{id}` is any segment, and
+    /// `{*path}` any rest.
     Reserved(&'static str),
     /// Below the base path, at a stream's name.
     Stream,
@@ -64,6 +78,8 @@ pub(crate) enum Access {
     ClientRead,
     /// A server token, or a client token for the stream with the permission `write`.
     ClientWrite,
+    /// The token of a wake. The handler verifies it, because only the subscription can.
+    Wake,
 }
 
 impl Operation {
@@ -74,10 +90,10 @@ impl Operation {
 }
 
 impl Access {
-    /// Whether a request needs no token.
+    /// Whether the gate asks for no token.
     pub(crate) fn is_open(self, is_internal: bool) -> bool {
         match self {
-            Self::Everyone => true,
+            Self::Everyone | Self::Wake => true,
             Self::InternalOrServer => is_internal,
             Self::Server | Self::ClientRead | Self::ClientWrite => false,
         }

@@ -49,6 +49,7 @@ header_lists! {
     CREATE_REQUEST = CONTENT_TYPE, STREAM_CLOSED, STREAM_TTL, STREAM_EXPIRES_AT, STREAM_RETENTION_AGE,
         STREAM_RETENTION_BYTES, STREAM_EARLIEST_OFFSET, STREAM_LIVES, STREAM_FORKED_FROM, STREAM_FORK_OFFSET,
         STREAM_FORK_SUB_OFFSET;
+    SUBSCRIPTION_REQUEST = CONTENT_TYPE;
     CREATE_RESPONSE = STREAM_NEXT_OFFSET, STREAM_CLOSED, LOCATION;
 }
 
@@ -177,6 +178,97 @@ pub(crate) static ROUTES: &[Route] = &[
         request_headers: &[],
         response_headers: &[],
     },
+    subscription(
+        Operation::SubscriptionList,
+        "list subscriptions",
+        READS,
+        "subscriptions",
+        Access::Server,
+    ),
+    subscription(
+        Operation::SubscriptionCreate,
+        "create a subscription",
+        PUT,
+        ONE,
+        Access::Server,
+    ),
+    subscription(
+        Operation::SubscriptionRead,
+        "read a subscription",
+        READS,
+        ONE,
+        Access::Server,
+    ),
+    subscription(
+        Operation::SubscriptionDelete,
+        "delete a subscription",
+        DELETE,
+        ONE,
+        Access::Server,
+    ),
+    subscription(
+        Operation::SubscriptionAddStreams,
+        "add streams",
+        POST,
+        "subscriptions/{id}/streams",
+        Access::Server,
+    ),
+    subscription(
+        Operation::SubscriptionRemoveStream,
+        "remove a stream",
+        DELETE,
+        "subscriptions/{id}/streams/{*path}",
+        Access::Server,
+    ),
+    subscription(
+        Operation::SubscriptionPause,
+        "pause",
+        POST,
+        "subscriptions/{id}/pause",
+        Access::Server,
+    ),
+    subscription(
+        Operation::SubscriptionResume,
+        "resume",
+        POST,
+        "subscriptions/{id}/resume",
+        Access::Server,
+    ),
+    subscription(
+        Operation::SubscriptionClaim,
+        "claim",
+        POST,
+        "subscriptions/{id}/claim",
+        Access::Server,
+    ),
+    subscription(
+        Operation::SubscriptionAck,
+        "ack",
+        POST,
+        "subscriptions/{id}/ack",
+        Access::Wake,
+    ),
+    subscription(
+        Operation::SubscriptionRelease,
+        "release",
+        POST,
+        "subscriptions/{id}/release",
+        Access::Wake,
+    ),
+    subscription(
+        Operation::SubscriptionCallback,
+        "callback",
+        POST,
+        "subscriptions/{id}/callback",
+        Access::Wake,
+    ),
+    subscription(
+        Operation::SigningKeys,
+        "signing keys",
+        READS,
+        "jwks.json",
+        Access::Everyone,
+    ),
     Route {
         operation: Operation::Alive,
         name: "health",
@@ -229,6 +321,43 @@ pub(crate) static ROUTES: &[Route] = &[
 
 fn always(_: &HeaderMap) -> bool {
     true
+}
+
+static PUT: &[Method] = &[Method::PUT];
+static POST: &[Method] = &[Method::POST];
+static DELETE: &[Method] = &[Method::DELETE];
+/// The path of one subscription.
+const ONE: &str = "subscriptions/{id}";
+
+/// A row of section 6 or 7 of the protocol.
+const fn subscription(
+    operation: Operation,
+    name: &'static str,
+    methods: &'static [Method],
+    path: &'static str,
+    access: Access,
+) -> Route {
+    let takes_body = matches!(
+        operation,
+        Operation::SubscriptionCreate
+            | Operation::SubscriptionAddStreams
+            | Operation::SubscriptionClaim
+            | Operation::SubscriptionAck
+            | Operation::SubscriptionRelease
+            | Operation::SubscriptionCallback
+    );
+    Route {
+        operation,
+        name,
+        methods,
+        path: Path::Reserved(path),
+        when: always,
+        access,
+        label: "subscriptions",
+        takes_body,
+        request_headers: if takes_body { &SUBSCRIPTION_REQUEST } else { &[] },
+        response_headers: &[],
+    }
 }
 
 /// Only `Content-Length: 0` excludes a body: over HTTP/2 a body may come without any length.

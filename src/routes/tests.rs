@@ -34,6 +34,34 @@ fn methods_and_paths_become_operations() {
         ("GET", "/v1/stream/__dsx", Operation::Read),
         ("GET", "/v1/stream/__ds/streams", Operation::List),
         ("HEAD", "/v1/stream/__ds/streams", Operation::List),
+        ("GET", "/v1/stream/__ds/jwks.json", Operation::SigningKeys),
+        ("GET", "/v1/stream/__ds/subscriptions", Operation::SubscriptionList),
+        ("PUT", "/v1/stream/__ds/subscriptions/s", Operation::SubscriptionCreate),
+        (
+            "HEAD",
+            "/v1/stream/__ds/subscriptions/s%2F",
+            Operation::SubscriptionRead,
+        ),
+        (
+            "DELETE",
+            "/v1/stream/__ds/subscriptions/s",
+            Operation::SubscriptionDelete,
+        ),
+        (
+            "POST",
+            "/v1/stream/__ds/subscriptions/streams/streams",
+            Operation::SubscriptionAddStreams,
+        ),
+        (
+            "DELETE",
+            "/v1/stream/__ds/subscriptions/s/streams/a/b",
+            Operation::SubscriptionRemoveStream,
+        ),
+        (
+            "POST",
+            "/v1/stream/__ds/subscriptions/s/ack",
+            Operation::SubscriptionAck,
+        ),
         ("GET", "/up", Operation::Alive),
         ("HEAD", "/healthz", Operation::Alive),
         ("GET", "/readyz", Operation::Ready),
@@ -90,8 +118,11 @@ fn a_path_without_a_row_is_missing() {
         ("GET", "/v1/stream/__ds"),
         ("GET", "/v1/stream/__ds/"),
         ("GET", "/v1/stream/__ds/streams/"),
-        ("GET", "/v1/stream/__ds/jwks.json"),
-        ("POST", "/v1/stream/__ds/subscriptions/s/ack"),
+        ("GET", "/v1/stream/__ds/jwks.json/"),
+        ("PUT", "/v1/stream/__ds/subscriptions/"),
+        ("POST", "/v1/stream/__ds/subscriptions//ack"),
+        ("POST", "/v1/stream/__ds/subscriptions/s/ack/"),
+        ("DELETE", "/v1/stream/__ds/subscriptions/s/streams/"),
         ("PATCH", "/v1/stream//__ds/x"),
     ] {
         assert_eq!(missing(method, path), Missing::Path, "{method} {path}");

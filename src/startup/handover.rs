@@ -17,6 +17,7 @@ use crate::{
     listener::Server,
     storage::{DirLock, Storage, StorageConfig, lock, locked::LockedStorage},
     telemetry::Metrics,
+    webhook::Deliverer,
 };
 
 /// The longest pause between attempts to take the directory back, if it cannot be opened.
@@ -33,12 +34,30 @@ pub(super) struct Context<'a> {
     pub(super) app: &'a App,
     pub(super) metrics: &'a Arc<Metrics>,
     pub(super) server: &'a Server,
+    pub(super) deliverer: &'a Arc<Deliverer>,
 }
 
 impl Context<'_> {
     pub(super) fn start_engine(&self, storage: Arc<dyn Storage>) -> Result<Engine, StartupError> {
         Engine::start(storage, self.config.engine(), Arc::clone(self.metrics), Clock::system())
             .map_err(|error| StartupError::with_source(super::Phase::StartServer, "cannot start the committer", error))
+    }
+
+    /// Answers requests with this engine, and starts its subscriptions.
+    pub(super) fn serve(&self, engine: Engine) {
+        let Config {
+            subscriptions,
+            webhooks,
+            ..
+        } = self.config;
+        self.app
+            .serve(engine, subscriptions, webhooks, Arc::clone(self.deliverer));
+    }
+
+    /// Lets deliveries end, which may take as long as requests may.
+    pub(super) async fn stop_subscriptions(&self) {
+        let max_wait = Duration::from_secs(self.config.server.drain_timeout_secs);
+        self.app.stop_subscriptions(max_wait).await;
     }
 
     /// Serves from an open store.
@@ -54,7 +73,7 @@ impl Context<'_> {
             storage,
             takeover,
         };
-        self.app.ready(engine);
+        self.serve(engine);
         Ok(held)
     }
 }
@@ -136,6 +155,8 @@ impl<'a> Holding<'a> {
         if let Some(takeover) = &mut held.takeover {
             takeover.remove();
         }
+        // The next holder makes the deliveries again that are in flight.
+        app.stop_subscriptions(Duration::ZERO).await;
         held.engine.stop().await;
         close_store(held.storage).await;
         if let Some((control, _)) = held.control {
@@ -182,6 +203,7 @@ impl<'a> Holding<'a> {
     /// the process is not checkpointed.
     pub(super) async fn close(self) {
         let Some(held) = self.held else { return };
+        self.context.stop_subscriptions().await;
         held.engine.stop().await;
         if let Some((control, _)) = held.control {
             control.ended().await;

@@ -25,6 +25,7 @@ use crate::{
     proxy::ProxyTrust,
     random::Random,
     telemetry::Metrics,
+    webhook::{Deliverer, SystemResolver},
 };
 
 /// Serves until a signal asks for a stop, then stops without losing acknowledged data or requests
@@ -47,6 +48,7 @@ pub async fn serve(loaded: Loaded) -> Result<(), StartupError> {
     let gate = load_keys(&config)?;
     let transport = PublicTransport::of(&config)?;
     let listeners = Listeners::bind(&config)?;
+    let deliverer = deliverer(&config)?;
     let metrics = metrics()?;
     let server = Server::new(&config.limits, &config.transport.connection, Clock::system())
         .with_metrics(Arc::clone(&metrics))
@@ -80,6 +82,7 @@ pub async fn serve(loaded: Loaded) -> Result<(), StartupError> {
         app: &app,
         metrics: &metrics,
         server: &server,
+        deliverer: &deliverer,
     };
     let mut held = Held::start(context, opened)?;
     reload.is_ready = true;
@@ -126,7 +129,7 @@ async fn drain(
 /// The store that is served from.
 enum Held<'a> {
     /// Without a directory: in memory, or in a database.
-    Elsewhere(Engine),
+    Elsewhere(Context<'a>, Engine),
     Disk(Box<Holding<'a>>),
 }
 
@@ -135,8 +138,8 @@ impl<'a> Held<'a> {
         match opened {
             Opened::Elsewhere(storage) => {
                 let engine = context.start_engine(storage)?;
-                context.app.ready(engine.clone());
-                Ok(Self::Elsewhere(engine))
+                context.serve(engine.clone());
+                Ok(Self::Elsewhere(context, engine))
             }
             Opened::Disk(opened) => Ok(Self::Disk(Box::new(Holding::start(context, opened)?))),
         }
@@ -167,7 +170,10 @@ impl<'a> Held<'a> {
 
     async fn close(self) {
         match self {
-            Self::Elsewhere(engine) => engine.stop().await,
+            Self::Elsewhere(context, engine) => {
+                context.stop_subscriptions().await;
+                engine.stop().await;
+            }
             Self::Disk(holding) => holding.close().await,
         }
     }
@@ -192,6 +198,13 @@ fn load_keys(config: &Config) -> Result<Gate, StartupError> {
         drop(tokio::spawn(Arc::clone(authenticator).watch()));
     }
     Ok(gate)
+}
+
+fn deliverer(config: &Config) -> Result<Arc<Deliverer>, StartupError> {
+    let failed = |error| StartupError::with_source(Phase::StartServer, "cannot prepare webhook deliveries", error);
+    Deliverer::new(&config.webhooks, Arc::new(SystemResolver))
+        .map(Arc::new)
+        .map_err(failed)
 }
 
 fn metrics() -> Result<Arc<Metrics>, StartupError> {

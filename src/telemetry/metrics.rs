@@ -7,6 +7,7 @@ use prometheus::{
     Encoder, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
 };
 
+use super::{registered::registered, subscriptions::SubscriptionMetrics};
 use crate::storage::Usage;
 
 /// All metrics of one server.
@@ -26,16 +27,7 @@ pub struct Metrics {
     refused_connections: IntCounterVec,
     connections: IntGauge,
     store_events: IntCounterVec,
-}
-
-/// Fails only for a malformed or repeated name, which the tests would show.
-fn registered<C: prometheus::core::Collector + Clone + 'static>(
-    registry: &Registry,
-    made: prometheus::Result<C>,
-) -> prometheus::Result<C> {
-    let collector = made?;
-    registry.register(Box::new(collector.clone()))?;
-    Ok(collector)
+    subscriptions: SubscriptionMetrics,
 }
 
 impl Metrics {
@@ -103,8 +95,15 @@ impl Metrics {
                     &["event"],
                 ),
             )?,
+            subscriptions: SubscriptionMetrics::new(r)?,
             registry,
         })
+    }
+
+    /// Those of subscriptions.
+    #[must_use]
+    pub fn subscriptions(&self) -> &SubscriptionMetrics {
+        &self.subscriptions
     }
 
     /// Counts a request. `operation` is a label of the route table.

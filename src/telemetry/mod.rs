@@ -4,6 +4,9 @@ mod config;
 #[cfg(feature = "cli")]
 pub mod logs;
 mod metrics;
+mod registered;
+mod subscriptions;
 
 pub use config::{LogFormat, ObservabilityConfig};
 pub use metrics::Metrics;
+pub use subscriptions::SubscriptionMetrics;

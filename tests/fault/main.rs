@@ -17,6 +17,7 @@ mod kills;
 mod owned;
 mod read_only;
 mod shared;
+mod subscriptions;
 
 use support::server::{Server, Setup};
 

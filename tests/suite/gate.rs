@@ -28,7 +28,7 @@ fn matches_expectation(case: &Case, status: u16) -> bool {
     match case.expect {
         Expect::Passes => status != 401 && status != 403,
         Expect::BadRequest => status == 400,
-        Expect::Unauthorized => status == 401,
+        Expect::Unauthorized | Expect::WrongKind => status == 401,
         Expect::Forbidden => status == 403,
     }
 }

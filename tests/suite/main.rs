@@ -53,6 +53,7 @@ mod startup;
 mod storage_limits;
 mod storage_tools;
 mod streams_cli;
+mod subscriptions;
 mod systemd;
 mod taking_back;
 mod tls;

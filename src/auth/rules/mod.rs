@@ -162,7 +162,7 @@ fn check(principal: &Principal, route: &Route, stream: Option<&StreamName>) -> R
         return Ok(());
     };
     let (allowed, permission) = match route.access {
-        Access::Everyone => return Ok(()),
+        Access::Everyone | Access::Wake => return Ok(()),
         Access::Server | Access::InternalOrServer => return Err(Denied::ServerOnly(route.name)),
         Access::ClientRead => (*read, "read"),
         Access::ClientWrite => (*write, "write"),

@@ -18,6 +18,7 @@ fn another(key: &str) -> &'static str {
         "proxy.identity.mode" => "header",
         "proxy.identity.require_tls" => "false",
         "observability.format" => "json",
+        "subscriptions.enabled" => "false",
         "webhooks.allow_local_http" => "true",
         "webhooks.allowed_hosts" => "example.com",
         "retention.rules" => "[{ streams = \"a/*\", max_age_secs = 1 }]",

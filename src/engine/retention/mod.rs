@@ -50,6 +50,9 @@ impl RetentionRule {
 pub(super) fn policy(record: &StreamRecord, rules: &[RetentionRule], name: &StreamName) -> Option<RetentionPolicy> {
     let own = record.retention.as_ref().and_then(|retention| retention.policy);
     own.or_else(|| {
+        if name.is_internal() {
+            return None;
+        }
         let rule = rules.iter().find(|rule| rule.matches(name.key()));
         rule.map(RetentionRule::policy)
     })

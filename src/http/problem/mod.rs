@@ -1,6 +1,7 @@
 //! The one mapping from errors to responses.
 
 mod engine_errors;
+mod subscription_errors;
 
 use std::{borrow::Cow, sync::LazyLock};
 
@@ -30,6 +31,8 @@ pub struct Problem {
     /// The error and its remedy, for the client; nothing that only operators may see.
     detail: Cow<'static, str>,
     headers: Vec<(HeaderName, HeaderValue)>,
+    /// The member `error` of refusals that the protocol describes. Boxed, because few have it.
+    error: Option<Box<serde_json::Value>>,
     /// For the log only.
     cause: Option<String>,
 }
@@ -43,6 +46,7 @@ impl Problem {
             kind,
             detail: detail.into(),
             headers: Vec::new(),
+            error: None,
             cause: None,
         }
     }
@@ -72,6 +76,18 @@ impl Problem {
         self
     }
 
+    /// Adds the member `error` with a code of the protocol, unless there is one.
+    pub(super) fn coded(mut self, code: &str) -> Self {
+        self.error
+            .get_or_insert_with(|| Box::new(serde_json::json!({ "code": code })));
+        self
+    }
+
+    /// Whether the request is malformed.
+    pub(super) fn is_bad_request(&self) -> bool {
+        std::ptr::eq(self.kind, &raw const problems::BAD_REQUEST)
+    }
+
     fn closed_at(self, tail: Offset) -> Self {
         self.with(STREAM_CLOSED, HeaderValue::from_static("true"))
             .with(STREAM_NEXT_OFFSET, offset(tail))
@@ -86,7 +102,7 @@ impl Problem {
     pub(super) fn respond(self, parts: &Parts, operation: &'static str, random: &Random) -> Response<Body> {
         let request_id = random.id();
         self.log(&request_id, parts.uri.path(), operation);
-        let document = problems::document(self.kind, &self.detail, Some(&request_id));
+        let document = problems::document(self.kind, &self.detail, Some(&request_id), self.error.as_deref());
         let mut response = Response::new(Body::from(document));
         *response.status_mut() = self.kind.status;
         let headers = response.headers_mut();

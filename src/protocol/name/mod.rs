@@ -16,6 +16,9 @@ pub const MAX_NAME_BYTES: usize = 1024;
 /// The reserved first segment (section 6): control APIs, never a stream.
 pub const RESERVED_SEGMENT: &str = "__ds";
 
+/// The beginning of the names of the server's own streams.
+const INTERNAL: &str = "__ds/";
+
 /// A valid stream name: UTF-8, 1 to 1024 bytes, no control characters, no `.` or `..` segment, and
 /// not under the reserved `__ds`.
 ///
@@ -76,6 +79,18 @@ impl StreamName {
     /// # Errors
     /// See [`NameError`].
     pub fn new(text: &str) -> Result<Self, NameError> {
+        let name = Self::stored(text)?;
+        if name.is_internal() {
+            return Err(NameError::Reserved);
+        }
+        Ok(name)
+    }
+
+    /// A name that a store has, which may be [internal](Self::is_internal).
+    ///
+    /// # Errors
+    /// See [`NameError`].
+    pub fn stored(text: &str) -> Result<Self, NameError> {
         if text.is_empty() {
             return Err(NameError::Empty);
         }
@@ -97,13 +112,27 @@ impl StreamName {
         if key.split('/').any(|segment| segment == "." || segment == "..") {
             return Err(NameError::DotSegment);
         }
-        if key.trim_start_matches('/').split('/').next() == Some(RESERVED_SEGMENT) {
+        if is_reserved(&key) && key.strip_prefix(INTERNAL).is_none_or(str::is_empty) {
             return Err(NameError::Reserved);
         }
         Ok(Self(match *key == *spelling {
             true => key.into(),
             false => format!("{key}\0{spelling}\0").into(),
         }))
+    }
+
+    /// The name of a stream that the server keeps for itself, which no request can name.
+    ///
+    /// # Errors
+    /// See [`NameError`].
+    pub(crate) fn internal(text: &str) -> Result<Self, NameError> {
+        Self::stored(&format!("{INTERNAL}{text}"))
+    }
+
+    /// Whether the server keeps the stream for itself.
+    #[must_use]
+    pub fn is_internal(&self) -> bool {
+        is_reserved(self.key())
     }
 
     /// The original spelling.
@@ -141,6 +170,11 @@ pub fn canonical(text: &str) -> Cow<'_, str> {
         }
     }
     Cow::Owned(form)
+}
+
+/// Whether the first segment is reserved.
+fn is_reserved(key: &str) -> bool {
+    key.trim_start_matches('/').split('/').next() == Some(RESERVED_SEGMENT)
 }
 
 /// A spelling in which `gid://` replaces each `gid:/` that a proxy merged.

@@ -117,3 +117,27 @@ fn restored_and_merged_slashes_count_for_the_length() {
     assert_eq!(name(&format!("b:/{}", a(1021))), Err(NameError::TooLong));
     assert_eq!(name(&format!("{}//{}", a(600), a(423))), Err(NameError::TooLong));
 }
+
+#[test]
+fn no_request_can_name_the_servers_own_streams() {
+    let own = StreamName::internal("subscriptions/s").unwrap();
+    assert!(own.is_internal());
+    assert_eq!(StreamName::stored("__ds/subscriptions/s"), Ok(own));
+    for request in [
+        "__ds/subscriptions/s",
+        "/__ds/subscriptions/s",
+        "//__ds",
+        "__ds",
+        "%5F_ds/x",
+    ] {
+        assert_eq!(StreamName::from_path(request), Err(NameError::Reserved), "{request}");
+    }
+    for never_stored in ["__ds", "__ds/", "/__ds/x"] {
+        assert_eq!(
+            StreamName::stored(never_stored),
+            Err(NameError::Reserved),
+            "{never_stored}"
+        );
+    }
+    assert!(!StreamName::new("__dsx/y").unwrap().is_internal());
+}

@@ -229,5 +229,5 @@ pub(super) fn last_row_end(
 }
 
 fn parse_name(name: &str) -> Result<StreamName, redb::Error> {
-    StreamName::new(name).map_err(|error| redb::Error::Corrupted(format!("the name `{name}`: {error}")))
+    StreamName::stored(name).map_err(|error| redb::Error::Corrupted(format!("the name `{name}`: {error}")))
 }

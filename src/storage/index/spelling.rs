@@ -59,7 +59,7 @@ pub(super) fn canonicalize_names(db: &Database) -> Result<(), redb::Error> {
         let mut noncanonical = Vec::new();
         for row in txn.open_table(NAMES)?.iter()? {
             let (row, _) = row?;
-            let name = StreamName::new(row.value());
+            let name = StreamName::stored(row.value());
             if !name.is_ok_and(|name| name.key() == row.value()) {
                 noncanonical.push(row.value().to_owned());
             }

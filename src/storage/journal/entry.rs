@@ -155,7 +155,7 @@ pub(crate) enum DecodeError {
 impl DecodeError {
     /// Parses a name.
     pub(crate) fn parse_name(name: &str) -> Result<StreamName, Self> {
-        StreamName::new(name).map_err(|source| Self::Name {
+        StreamName::stored(name).map_err(|source| Self::Name {
             name: name.to_owned(),
             source,
         })

@@ -122,6 +122,8 @@ export class Server {
       env: {
         DS_SERVER__BIND_ADDRESS: `127.0.0.1:${this.port}`,
         DS_STORAGE__MODE: mode,
+        // The suite's receivers are on this machine.
+        DS_WEBHOOKS__ALLOW_LOCAL_HTTP: "true",
         ...(["memory", "postgres"].includes(mode) ? {} : { DS_STORAGE__DATA_DIR: this.dataDir }),
         DS_TRANSPORT__CONNECTION__LONG_POLL_TIMEOUT_SECS: String(LONG_POLL_TIMEOUT_SECS),
         ...(gate

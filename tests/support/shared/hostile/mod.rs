@@ -21,6 +21,8 @@ pub enum Expect {
     Unauthorized,
     /// 403
     Forbidden,
+    /// Passes the gate, which has nothing to say, and gets 401 from the handler.
+    WrongKind,
 }
 
 /// One request; the target is that of the request line.

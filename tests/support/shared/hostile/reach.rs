@@ -113,7 +113,14 @@ impl Table {
 
     fn reserved_paths(&mut self, tokens: &[String; 4]) {
         use Expect::{Forbidden, Passes, Unauthorized};
-        for path in ["jwks.json", "subscriptions/s", "subscriptions/s/ack", "streams/x"] {
+        self.subscriptions(tokens);
+        for path in [
+            "jwks",
+            "subscriptions/s/x",
+            "subscriptions/s/ack/x",
+            "subscriptions//ack",
+            "streams/x",
+        ] {
             let missing = format!("{}/__ds/{path}", self.base);
             for method in ["GET", "PUT", "POST"] {
                 let reader = vec![bearer(&tokens[0])];
@@ -128,6 +135,49 @@ impl Table {
             }
             self.push("the list of streams", method, list.clone(), vec![], Unauthorized);
         }
+    }
+
+    fn subscriptions(&mut self, tokens: &[String; 4]) {
+        use Expect::{Forbidden, Passes, Unauthorized, WrongKind};
+        for (method, path) in [
+            ("GET", "subscriptions"),
+            ("PUT", "subscriptions/s"),
+            ("GET", "subscriptions/s"),
+            ("DELETE", "subscriptions/s"),
+            ("POST", "subscriptions/s/streams"),
+            ("DELETE", "subscriptions/s/streams/a%2Fb"),
+            ("POST", "subscriptions/s/pause"),
+            ("POST", "subscriptions/s/resume"),
+            ("POST", "subscriptions/s/claim"),
+        ] {
+            let target = format!("{}/__ds/{path}", self.base);
+            for (token, expect) in tokens.iter().zip([Forbidden, Forbidden, Forbidden, Passes]) {
+                self.push("subscriptions", method, target.clone(), vec![bearer(token)], expect);
+            }
+            self.push("subscriptions", method, target, vec![], Unauthorized);
+        }
+        // These take the token of a wake and no other, wherever it stands.
+        for operation in ["ack", "release", "callback"] {
+            let target = format!("{}/__ds/subscriptions/s/{operation}", self.base);
+            for token in tokens {
+                self.push("not of a wake", "POST", target.clone(), vec![bearer(token)], WrongKind);
+                self.push(
+                    "not of a wake",
+                    "POST",
+                    format!("{target}?token={token}"),
+                    vec![],
+                    WrongKind,
+                );
+            }
+            self.push("no token", "POST", target, vec![], WrongKind);
+        }
+        self.push(
+            "keys for everyone",
+            "GET",
+            format!("{}/__ds/jwks.json", self.base),
+            vec![],
+            Passes,
+        );
     }
 
     fn without_token(&mut self) {

@@ -1,0 +1,171 @@
+//! Passes marks on to subscriptions, and gives turns to those that have something to do. An idle
+//! subscription costs nothing: there is one queue of timers, and no task for each.
+
+use std::{
+    future::pending,
+    sync::{
+        Arc,
+        atomic::Ordering::{AcqRel, SeqCst},
+    },
+    time::Duration,
+};
+
+use tokio::time::sleep;
+
+use super::{Inner, index::Id, live::Subscription};
+use crate::{engine::Unavailable, protocol::Millis};
+
+/// The wait after the store could not be read.
+const RETRY_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Runs until stopped.
+pub(super) async fn dispatch(inner: Arc<Inner>) {
+    let stopped = inner.stopped.clone();
+    tokio::select! {
+        () = stopped.cancelled() => {}
+        () = run(&inner) => {}
+    }
+}
+
+async fn run(inner: &Arc<Inner>) {
+    match retried(inner, "load the subscriptions", || inner.load_all()).await {
+        Some(true) => inner.want_scan(),
+        Some(false) => {}
+        None => return,
+    }
+    inner.loaded.send_replace(true);
+    loop {
+        inner.pass_marks();
+        inner.start_turns();
+        if inner.scan_wanted.swap(false, AcqRel) {
+            let scanning = Arc::clone(inner);
+            inner.tasks.spawn(async move {
+                tokio::select! {
+                    () = scanning.stopped.cancelled() => {}
+                    _ = retried(&scanning, "look for pending streams", || scanning.scan()) => {}
+                }
+            });
+        }
+        let due = inner.start_due();
+        tokio::select! {
+            () = inner.marks.work.notified() => {}
+            () = until(due) => {}
+        }
+    }
+}
+
+/// Tries until it succeeds; `None` once the engine has stopped.
+async fn retried<T, F: Future<Output = Result<T, Unavailable>>>(
+    inner: &Inner,
+    what: &str,
+    attempt: impl Fn() -> F,
+) -> Option<T> {
+    loop {
+        match attempt().await {
+            Ok(value) => return Some(value),
+            Err(Unavailable::Stopping) => return None,
+            Err(error) => {
+                if let Some(suppressed) = inner.failures.allow("dispatcher") {
+                    tracing::warn!(%error, suppressed, "could not {what}; will retry");
+                }
+                sleep(RETRY_INTERVAL).await;
+            }
+        }
+    }
+}
+
+async fn until(due: Option<Duration>) {
+    match due {
+        Some(wait) => sleep(wait).await,
+        None => pending().await,
+    }
+}
+
+impl Inner {
+    /// Has each changed stream noted by the subscriptions that it concerns.
+    pub(super) fn pass_marks(&self) {
+        let changed = self.marks.take();
+        let now = self.clock.millis();
+        for name in changed.names {
+            for id in self.marks.concerned(&name) {
+                if let Some(subscription) = self.get(&id) {
+                    subscription.mark(&name, now);
+                    self.schedule(&subscription);
+                }
+            }
+        }
+        if changed.overflowed {
+            self.want_scan();
+        }
+    }
+
+    /// Has all streams compared with the cursors.
+    pub(super) fn want_scan(&self) {
+        self.scan_wanted.store(true, SeqCst);
+        self.marks.work.notify_one();
+    }
+
+    /// Gives a subscription a turn soon.
+    pub(super) fn schedule(&self, subscription: &Subscription) {
+        if !subscription.is_scheduled.swap(true, SeqCst) {
+            self.ready.lock().push_back(Arc::clone(&subscription.id));
+            self.marks.work.notify_one();
+        }
+    }
+
+    fn start_turns(self: &Arc<Self>) {
+        let ready = std::mem::take(&mut *self.ready.lock());
+        for id in ready {
+            self.tasks.spawn(Arc::clone(self).turn(id));
+        }
+    }
+
+    /// Gives turns to the subscriptions whose timers are due. Returns the wait for the next one.
+    fn start_due(&self) -> Option<Duration> {
+        let now = self.clock.millis();
+        let (mut due, mut next) = (Vec::new(), None);
+        let mut timers = self.timers.lock();
+        while let Some((at, _)) = timers.first() {
+            if *at > now {
+                next = Some(Duration::from_millis(at - now));
+                break;
+            }
+            due.extend(timers.pop_first());
+        }
+        drop(timers);
+        for (_, id) in due {
+            if let Some(subscription) = self.get(&id) {
+                *subscription.timer.lock() = None;
+                self.schedule(&subscription);
+            }
+        }
+        next
+    }
+
+    /// Replaces the timer of a subscription.
+    pub(super) fn set_timer(&self, subscription: &Subscription, at: Option<Millis>) {
+        let mut timer = subscription.timer.lock();
+        if *timer == at {
+            return;
+        }
+        let mut timers = self.timers.lock();
+        if let Some(old) = timer.take() {
+            timers.remove(&(old, Arc::clone(&subscription.id)));
+        }
+        if let Some(at) = at {
+            timers.insert((at, Arc::clone(&subscription.id)));
+        }
+        *timer = at;
+        drop(timers);
+        self.marks.work.notify_one();
+    }
+
+    pub(super) fn get(&self, id: &Id) -> Option<Arc<Subscription>> {
+        self.known.read().get(id).map(Arc::clone)
+    }
+
+    /// A new id for a wake.
+    pub(super) fn wake_id(&self) -> String {
+        format!("w_{}{}", self.random.id(), self.random.id())
+    }
+}

@@ -1,0 +1,243 @@
+//! The operations of those who own subscriptions (sections 6.2 to 6.5).
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::{
+    Subscriptions,
+    create::{Create, check_id},
+    errors::{CreateError, MemberError, NotFound},
+    keys::KeysError,
+    live::{ChangeError, MAX_MOVES, Subscription},
+    state::{Definition, Delivery, Event, LinkType, State},
+    view::{View, show},
+};
+use crate::{
+    engine::Unavailable,
+    protocol::{Millis, StreamName},
+};
+
+impl Subscriptions {
+    /// Waits until what is stored is known.
+    pub(super) async fn loaded(&self) {
+        let mut loaded = self.inner.loaded.subscribe();
+        // An error means that the subscriptions have stopped, which the next call to the engine says.
+        let loading = loaded.wait_for(|loaded| *loaded);
+        tokio::select! {
+            _ = loading => {}
+            () = self.inner.stopped.cancelled() => {}
+        }
+    }
+
+    pub(super) async fn find(&self, id: &str) -> Result<Arc<Subscription>, NotFound> {
+        let found = self.inner.get(&id.into());
+        let subscription = match found {
+            Some(found) => found,
+            // Another server may have created it.
+            None if self.inner.engine.is_shared() && check_id(id).is_ok() => self.inner.get_or_new(id)?,
+            None => return Err(NotFound::NotFound),
+        };
+        let mut live = subscription.live.lock().await;
+        if self.inner.refresh(&subscription, &mut live).await? {
+            drop(live);
+            return Ok(subscription);
+        }
+        self.inner.forget(&subscription, &mut live);
+        Err(NotFound::NotFound)
+    }
+
+    /// Creates a subscription, or finds the one with the same configuration. Returns whether it is
+    /// new.
+    ///
+    /// # Errors
+    /// See [`CreateError`].
+    pub async fn create(
+        &self,
+        id: &str,
+        definition: Definition,
+        streams: Vec<StreamName>,
+        root_url: String,
+    ) -> Result<(bool, View), CreateError> {
+        check_id(id)?;
+        if let Delivery::Webhook { url } = &definition.delivery {
+            self.inner.policy.check(url)?;
+        }
+        self.loaded().await;
+        let (inner, id) = (Arc::clone(&self.inner), id.to_owned());
+        // A client that disconnects must not leave half of it.
+        let task = self.inner.tasks.spawn(async move {
+            for _ in 0..MAX_MOVES {
+                let new = Create {
+                    definition: definition.clone(),
+                    streams: streams.clone(),
+                    root_url: root_url.clone(),
+                };
+                if let Some(created) = inner.create(&id, new).await? {
+                    return Ok(created);
+                }
+            }
+            Err(Unavailable::Raced.into())
+        });
+        task.await.unwrap_or(Err(Unavailable::Stopping.into()))
+    }
+
+    /// A subscription.
+    ///
+    /// # Errors
+    /// See [`NotFound`].
+    pub async fn read(&self, id: &str) -> Result<View, NotFound> {
+        self.loaded().await;
+        let subscription = self.find(id).await?;
+        let live = subscription.live.lock().await;
+        let view = self.inner.view(&subscription, &live).await;
+        view.map_err(unavailable)?.ok_or(NotFound::NotFound)
+    }
+
+    /// Subscriptions after an id, in the order of their ids, and without their streams.
+    ///
+    /// # Errors
+    /// See [`Unavailable`].
+    pub async fn list(&self, after: Option<&str>, limit: usize) -> Result<(Vec<View>, bool), Unavailable> {
+        self.loaded().await;
+        let known: Vec<_> = {
+            let known = self.inner.known.read();
+            let later = known.iter().filter(|(id, _)| after.is_none_or(|after| &***id > after));
+            later
+                .map(|(_, subscription)| Arc::clone(subscription))
+                .take(limit + 1)
+                .collect()
+        };
+        let has_more = known.len() > limit;
+        let mut views = Vec::new();
+        for subscription in known.iter().take(limit) {
+            let live = subscription.live.lock().await;
+            if let Some(state) = live.state() {
+                views.push(show(subscription, state, None, false));
+            }
+        }
+        Ok((views, has_more))
+    }
+
+    /// Deletes a subscription with its cursors.
+    ///
+    /// # Errors
+    /// See [`NotFound`].
+    pub async fn delete(&self, id: &str) -> Result<(), NotFound> {
+        self.loaded().await;
+        let subscription = self.find(id).await?;
+        for _ in 0..MAX_MOVES {
+            let mut live = subscription.live.lock().await;
+            if !self.inner.refresh(&subscription, &mut live).await? {
+                return Err(NotFound::NotFound);
+            }
+            match self.inner.remove(&subscription, &mut live).await {
+                Ok(()) => {
+                    self.inner.set_timer(&subscription, None);
+                    self.inner.forget(&subscription, &mut live);
+                    return Ok(());
+                }
+                Err(ChangeError::Moved) => {}
+                Err(ChangeError::Unavailable(unavailable)) => return Err(unavailable.into()),
+            }
+        }
+        Err(Unavailable::Raced.into())
+    }
+
+    /// Links streams explicitly, at their tails.
+    ///
+    /// # Errors
+    /// See [`MemberError`].
+    pub async fn add_streams(&self, id: &str, streams: Vec<StreamName>) -> Result<(), MemberError> {
+        self.loaded().await;
+        let subscription = self.find(id).await?;
+        let inner = Arc::clone(&self.inner);
+        let task = self
+            .inner
+            .tasks
+            .spawn(async move { inner.add(&subscription, streams).await });
+        task.await.unwrap_or(Err(Unavailable::Stopping.into()))
+    }
+
+    /// Removes an explicit link, if there is one.
+    ///
+    /// # Errors
+    /// See [`MemberError`].
+    pub async fn remove_stream(&self, id: &str, stream: &StreamName) -> Result<(), MemberError> {
+        self.loaded().await;
+        let is_linked = |state: &State| state.links.get(stream).is_some_and(|link| link.explicit);
+        let removed = || Event::Unlinked {
+            stream: stream.clone(),
+            link: LinkType::Explicit,
+        };
+        let change = |state: &State| is_linked(state).then(removed);
+        Ok(self.change(id, change).await.map(|_| ())?)
+    }
+
+    /// Pauses a subscription, which then issues no wakes, or resumes it.
+    ///
+    /// # Errors
+    /// See [`NotFound`].
+    pub async fn set_paused(&self, id: &str, is_paused: bool) -> Result<View, NotFound> {
+        self.loaded().await;
+        let event = || if is_paused { Event::Paused } else { Event::Resumed };
+        let change = |state: &State| (state.paused != is_paused).then(event);
+        let subscription = self.change(id, change).await?;
+        self.inner.schedule(&subscription);
+        self.read(id).await
+    }
+
+    /// The public keys of webhooks.
+    ///
+    /// # Errors
+    /// See [`KeysError`].
+    pub async fn jwks(&self) -> Result<Bytes, KeysError> {
+        self.inner.keys.jwks(&self.inner.engine, &self.inner.clock).await
+    }
+
+    /// Commits the event that a state asks for, if it asks for one.
+    async fn change(&self, id: &str, event: impl Fn(&State) -> Option<Event>) -> Result<Arc<Subscription>, NotFound> {
+        let subscription = self.find(id).await?;
+        for _ in 0..MAX_MOVES {
+            let mut live = subscription.live.lock().await;
+            self.inner.refresh(&subscription, &mut live).await?;
+            let state = live.state().ok_or(NotFound::NotFound)?;
+            let events = event(state).into_iter().collect();
+            match self.inner.commit(&subscription, &mut live, events, None).await {
+                Ok(()) => {
+                    drop(live);
+                    return Ok(subscription);
+                }
+                Err(ChangeError::Moved) => {}
+                Err(ChangeError::Unavailable(unavailable)) => return Err(unavailable.into()),
+            }
+        }
+        Err(Unavailable::Raced.into())
+    }
+
+    /// How many subscriptions and pending streams there are, and for how many milliseconds the
+    /// oldest has had something pending.
+    #[must_use]
+    pub fn lag(&self) -> (usize, usize, Millis) {
+        let now = self.inner.clock.millis();
+        let known = self.inner.known.read();
+        let (mut pending, mut oldest) = (0, 0);
+        for subscription in known.values() {
+            let marks = subscription.pending.lock();
+            pending += marks.len();
+            oldest = oldest.max(marks.since().map_or(0, |since| now.saturating_sub(since)));
+        }
+        (known.len(), pending, oldest)
+    }
+}
+
+fn unavailable(error: KeysError) -> NotFound {
+    let unavailable = match error {
+        KeysError::Unavailable(unavailable) => unavailable,
+        other => {
+            tracing::error!(error = %other, "the signing keys cannot be used");
+            Unavailable::Damaged("the signing keys".into())
+        }
+    };
+    NotFound::Unavailable(unavailable)
+}

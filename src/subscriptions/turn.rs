@@ -1,0 +1,232 @@
+//! A turn: looks at one subscription and issues the next wake if it is due.
+
+use std::sync::{Arc, atomic::Ordering};
+
+use bytes::Bytes;
+use tokio::sync::OwnedSemaphorePermit;
+
+use super::{
+    Inner,
+    decide::PendingStream,
+    deliver::Delivery as Attempt,
+    index::Id,
+    live::{ChangeError, Live, MAX_MOVES, Notice, Subscription},
+    state::{Delivery, Event, LinkType, State},
+};
+use crate::{
+    engine::Unavailable,
+    protocol::{Millis, Offset, StreamName},
+};
+
+/// Streams that one wake has at most. The others are left for the next one.
+pub(super) const MAX_STREAMS_PER_WAKE: usize = 1000;
+/// The wait after a turn that failed.
+const RETRY_MILLIS: Millis = 1000;
+
+/// The streams of a subscription that have content after their cursors.
+#[derive(Default)]
+pub(super) struct Look {
+    pub(super) pending: Vec<PendingStream>,
+    /// Links of streams that do not exist any longer.
+    pub(super) gone: Vec<Event>,
+}
+
+impl Inner {
+    /// Looks at a subscription. Called by the dispatcher, in a task.
+    pub(super) async fn turn(self: Arc<Self>, id: Id) {
+        let Some(subscription) = self.get(&id) else { return };
+        let permit = match self.is_webhook(&subscription).await {
+            // Before the wake, whose lease would run while it waits.
+            true => Arc::clone(&self.deliveries).acquire_owned().await,
+            false => Arc::clone(&self.turns).acquire_owned().await,
+        };
+        let Ok(permit) = permit else { return };
+        subscription.is_scheduled.store(false, Ordering::SeqCst);
+        if self.stopped.is_cancelled() {
+            return;
+        }
+        for _ in 0..MAX_MOVES {
+            let mut live = subscription.live.lock().await;
+            match self.advance(&subscription, &mut live).await {
+                Ok(attempt) => {
+                    self.arm(&subscription, &live);
+                    drop(live);
+                    if let Some(attempt) = attempt {
+                        self.attempt(subscription, attempt, permit).await;
+                    }
+                    return;
+                }
+                Err(ChangeError::Moved) => {}
+                Err(ChangeError::Unavailable(Unavailable::Stopping)) => return,
+                Err(error) => {
+                    if let Some(suppressed) = self.failures.allow("turn") {
+                        tracing::warn!(subscription = &*id, %error, suppressed, "could not look at a subscription; will retry");
+                    }
+                    break;
+                }
+            }
+        }
+        let retry_at = self.clock.millis().saturating_add(RETRY_MILLIS);
+        self.set_timer(&subscription, Some(retry_at));
+    }
+
+    async fn is_webhook(&self, subscription: &Subscription) -> bool {
+        let live = subscription.live.lock().await;
+        live.state().is_some_and(State::is_webhook)
+    }
+
+    async fn attempt(
+        self: &Arc<Self>,
+        subscription: Arc<Subscription>,
+        attempt: Attempt,
+        permit: OwnedSemaphorePermit,
+    ) {
+        let generation = attempt.generation;
+        self.deliver(&subscription, attempt).await;
+        let mut live = subscription.live.lock().await;
+        if live.delivering == Some(generation) {
+            live.delivering = None;
+        }
+        drop(live);
+        drop(permit);
+    }
+
+    /// Issues the next wake if it is due. Returns the delivery of a webhook's wake.
+    async fn advance(
+        self: &Arc<Self>,
+        subscription: &Subscription,
+        live: &mut Live,
+    ) -> Result<Option<Attempt>, ChangeError> {
+        self.refresh(subscription, live).await?;
+        let now = self.clock.millis();
+        let Some(state) = live.state() else { return Ok(None) };
+        if state.paused || !Self::may_wake(state, live, now) {
+            return Ok(None);
+        }
+        let look = self.look(subscription, state).await?;
+        let mut events = look.gone;
+        let Some(first) = look.pending.first() else {
+            self.commit(subscription, live, events, None).await?;
+            return Ok(None);
+        };
+        events.extend(State::link_new(&look.pending));
+        let woken = state.wake(self.wake_id(), now);
+        let notice = self.notice(subscription, state, &first.stream, now)?;
+        events.push(woken);
+        self.commit(subscription, live, events, notice).await?;
+        self.metrics.woken();
+        look.pending.iter().for_each(|stream| {
+            subscription.pending.lock().postpone(&stream.stream);
+        });
+        let Some(state) = live.state() else { return Ok(None) };
+        let attempt = Attempt::of(subscription, state, look.pending);
+        if let Some(attempt) = &attempt {
+            live.delivering = Some(attempt.generation);
+        }
+        Ok(attempt)
+    }
+
+    /// Whether no wake is in flight, and no attempt is to be waited for.
+    fn may_wake(state: &State, live: &Live, now: Millis) -> bool {
+        let (delivering, orphan) = (live.delivering, live.orphan);
+        if delivering == Some(state.generation) && state.wake.is_some() {
+            // The delivery ends by itself, before its lease does or not much later.
+            return false;
+        }
+        let is_lost = orphan == Some(state.generation) && state.is_webhook();
+        let has_failed = state.retry.is_some_and(|retry| retry.generation == state.generation);
+        if state.retry.is_some_and(|retry| now < retry.next_attempt_at) {
+            return false;
+        }
+        match state.current_wake(now) {
+            None => true,
+            // A wake whose delivery failed, or was cut off with its server, is replaced, unless a
+            // worker has it after all.
+            Some(wake) => (has_failed || is_lost) && !wake.accepted,
+        }
+    }
+
+    /// The event for the wake stream (section 7.2).
+    fn notice(
+        &self,
+        subscription: &Subscription,
+        state: &State,
+        stream: &StreamName,
+        now: Millis,
+    ) -> Result<Option<Notice>, ChangeError> {
+        let Delivery::PullWake { wake_stream } = &state.definition.delivery else {
+            return Ok(None);
+        };
+        let event = serde_json::json!({
+            "type": "wake",
+            "subscription_id": &*subscription.id,
+            "stream": stream.as_str(),
+            "generation": state.generation.saturating_add(1),
+            "ts": now,
+        });
+        Ok(Some((wake_stream.clone(), Bytes::from(event.to_string()))))
+    }
+
+    /// Which streams have content after their cursors.
+    pub(super) async fn look(&self, subscription: &Subscription, state: &State) -> Result<Look, Unavailable> {
+        let mut look = Look::default();
+        loop {
+            let marked = subscription.pending.lock().first(MAX_STREAMS_PER_WAKE);
+            let mut cleared = 0;
+            for (name, version) in &marked {
+                let link = state.links.get(name).copied();
+                let pattern = state.definition.pattern.as_ref();
+                let is_linked = link.is_some() || pattern.is_some_and(|pattern| pattern.matches(name));
+                let extent = match is_linked {
+                    true => self.engine.extent(name).await?,
+                    false => None,
+                };
+                let cursor = link.map_or(Offset::BEGINNING, |link| link.acked.0);
+                let exists = extent.is_some();
+                match extent.filter(|extent| extent.continues_after(cursor)) {
+                    Some(extent) if link.is_some() || self.has_room(state) => {
+                        look.pending.push(PendingStream {
+                            stream: name.clone(),
+                            link: link.map_or(LinkType::Glob, |link| link.link_type()),
+                            acked: extent.effective(cursor),
+                            tail: extent.tail(),
+                            is_new: link.is_none(),
+                        });
+                    }
+                    _ => {
+                        if link.is_some_and(|link| link.glob) && !exists {
+                            let (stream, link) = (name.clone(), LinkType::Glob);
+                            look.gone.push(Event::Unlinked { stream, link });
+                        }
+                        subscription.pending.lock().clear(name, *version);
+                        cleared += 1;
+                    }
+                }
+            }
+            if cleared == 0 || !look.pending.is_empty() {
+                return Ok(look);
+            }
+        }
+    }
+
+    fn has_room(&self, state: &State) -> bool {
+        let links = state.links.len();
+        let has_room = links < self.config.max_links_per_subscription && self.has_room_for(1);
+        if !has_room && let Some(suppressed) = self.failures.allow("links") {
+            tracing::error!(
+                links,
+                suppressed,
+                "a stream is not linked to a subscription, because subscriptions.max_links or \
+                 subscriptions.max_links_per_subscription is reached; its events are not delivered"
+            );
+        }
+        has_room
+    }
+
+    /// Has the dispatcher come back when something is due.
+    pub(super) fn arm(&self, subscription: &Subscription, live: &Live) {
+        let now = self.clock.millis();
+        let due_at = live.state().and_then(|state| state.due_at(now));
+        self.set_timer(subscription, due_at);
+    }
+}

@@ -1,0 +1,271 @@
+//! What workers do: claim, acknowledge, release (sections 7.1 to 7.3).
+
+use std::{sync::Arc, time::Duration};
+
+use super::{
+    Inner, Subscriptions,
+    decide::{Ack, BadAck, ClaimConflict, PendingStream, WakeRef},
+    errors::{AckError, ClaimError, NotFound, TokenError},
+    live::{ChangeError, Live, MAX_MOVES, Subscription},
+    state::{Event, State},
+    token::Secret,
+};
+use crate::{
+    engine::{ReadError, Unavailable},
+    protocol::{Offset, ReadFrom},
+};
+
+/// The holder of a token that was issued for a subscription, at some time.
+pub struct Holder {
+    subscription: Arc<Subscription>,
+    generation: u64,
+}
+
+/// A claim that succeeded.
+#[derive(Debug, Clone)]
+pub struct Claimed {
+    /// The wake.
+    pub wake: WakeRef,
+    /// For acknowledgements.
+    pub token: String,
+    /// The work.
+    pub streams: Vec<PendingStream>,
+    /// How long the worker may be silent.
+    pub lease_ttl: Duration,
+}
+
+impl Subscriptions {
+    /// The holder of a token.
+    ///
+    /// # Errors
+    /// See [`TokenError`].
+    pub async fn holder(&self, id: &str, token: &str) -> Result<Holder, TokenError> {
+        self.loaded().await;
+        let found = match self.find(id).await {
+            Ok(subscription) => Some(subscription),
+            Err(NotFound::NotFound) => None,
+            Err(NotFound::Unavailable(unavailable)) => return Err(unavailable.into()),
+        };
+        let known = match &found {
+            Some(subscription) => {
+                let live = subscription.live.lock().await;
+                live.state().map(|state| state.secret.clone())
+            }
+            None => None,
+        };
+        // As much work for a subscription that does not exist.
+        let generation = known.clone().unwrap_or_else(Secret::none).verify(token);
+        match (found, known, generation) {
+            (Some(subscription), Some(_), Some(generation)) => Ok(Holder {
+                subscription,
+                generation,
+            }),
+            _ => Err(TokenError::Invalid),
+        }
+    }
+
+    /// Acknowledges for a webhook's wake. Returns whether another wake follows.
+    ///
+    /// # Errors
+    /// See [`AckError`].
+    pub async fn call_back(&self, holder: &Holder, wake: &WakeRef, acks: &[Ack], done: bool) -> Result<bool, AckError> {
+        self.inner.acknowledge(holder, wake, acks, done, true).await
+    }
+
+    /// Acknowledges for a claimed wake. Returns whether another wake follows.
+    ///
+    /// # Errors
+    /// See [`AckError`].
+    pub async fn ack(&self, holder: &Holder, wake: &WakeRef, acks: &[Ack], done: bool) -> Result<bool, AckError> {
+        self.inner.acknowledge(holder, wake, acks, done, false).await
+    }
+
+    /// Gives a claimed wake up, without acknowledging anything.
+    ///
+    /// # Errors
+    /// See [`AckError`].
+    pub async fn release(&self, holder: &Holder, wake: &WakeRef) -> Result<(), AckError> {
+        let (inner, subscription) = (&self.inner, &holder.subscription);
+        for _ in 0..MAX_MOVES {
+            let mut live = subscription.live.lock().await;
+            inner.refresh(subscription, &mut live).await?;
+            inner.held(&live, holder, wake, false)?;
+            let ended = Event::Ended { done: false };
+            match inner.commit(subscription, &mut live, vec![ended], None).await {
+                Ok(()) => {
+                    inner.arm(subscription, &live);
+                    inner.schedule(subscription);
+                    return Ok(());
+                }
+                Err(ChangeError::Moved) => {}
+                Err(ChangeError::Unavailable(unavailable)) => return Err(unavailable.into()),
+            }
+        }
+        Err(Unavailable::Raced.into())
+    }
+
+    /// Claims a subscription for a worker.
+    ///
+    /// # Errors
+    /// See [`ClaimError`].
+    pub async fn claim(&self, id: &str, worker: &str) -> Result<Claimed, ClaimError> {
+        self.loaded().await;
+        let inner = &self.inner;
+        let subscription = self.find(id).await?;
+        for _ in 0..MAX_MOVES {
+            inner.pass_marks();
+            let mut live = subscription.live.lock().await;
+            inner.refresh(&subscription, &mut live).await?;
+            let state = live.state().ok_or(NotFound::NotFound)?;
+            if state.is_webhook() {
+                return Err(ClaimError::WrongType);
+            }
+            let look = inner.look(&subscription, state).await?;
+            let now = inner.clock.millis();
+            let claimed = state.claim(worker, &look.pending, inner.wake_id(), now);
+            let mut events = look.gone;
+            let refused = match claimed {
+                Ok(claim) => {
+                    events.extend(claim);
+                    None
+                }
+                Err(conflict) => Some(refusal(conflict)),
+            };
+            match inner.commit(&subscription, &mut live, events, None).await {
+                Ok(()) => {
+                    if let Some(refused) = refused {
+                        inner.metrics.claimed(false);
+                        return Err(refused);
+                    }
+                    inner.metrics.claimed(true);
+                    inner.arm(&subscription, &live);
+                    return live
+                        .state()
+                        .and_then(|state| claim(state, look.pending))
+                        .ok_or_else(|| Unavailable::Raced.into());
+                }
+                Err(ChangeError::Moved) => {}
+                Err(ChangeError::Unavailable(unavailable)) => return Err(unavailable.into()),
+            }
+        }
+        Err(Unavailable::Raced.into())
+    }
+}
+
+fn refusal(conflict: ClaimConflict) -> ClaimError {
+    match conflict {
+        ClaimConflict::Claimed { holder, generation } => ClaimError::AlreadyClaimed { holder, generation },
+        ClaimConflict::Nothing => ClaimError::NoPendingWork,
+        ClaimConflict::Paused => ClaimError::Paused,
+    }
+}
+
+fn claim(state: &State, streams: Vec<PendingStream>) -> Option<Claimed> {
+    Some(Claimed {
+        wake: WakeRef {
+            wake_id: state.wake.as_ref()?.id.clone(),
+            generation: state.generation,
+        },
+        token: state.secret.token(state.generation),
+        streams,
+        lease_ttl: Duration::from_millis(state.definition.lease_ttl_ms),
+    })
+}
+
+impl Inner {
+    async fn acknowledge(
+        &self,
+        holder: &Holder,
+        wake: &WakeRef,
+        acks: &[Ack],
+        done: bool,
+        is_callback: bool,
+    ) -> Result<bool, AckError> {
+        let subscription = &holder.subscription;
+        for _ in 0..MAX_MOVES {
+            let mut live = subscription.live.lock().await;
+            self.refresh(subscription, &mut live).await?;
+            let state = self.held(&live, holder, wake, is_callback)?;
+            for ack in acks {
+                self.check(state, ack).await?;
+            }
+            let events = state.acknowledge(acks, done, self.clock.millis());
+            match self.commit(subscription, &mut live, events, None).await {
+                Ok(()) => {
+                    self.arm(subscription, &live);
+                    return Ok(done && self.follows(subscription, &live).await);
+                }
+                Err(ChangeError::Moved) => {}
+                Err(ChangeError::Unavailable(unavailable)) => return Err(unavailable.into()),
+            }
+        }
+        Err(Unavailable::Raced.into())
+    }
+
+    /// The state, if the holder may act on the wake now.
+    fn held<'l>(
+        &self,
+        live: &'l Live,
+        holder: &Holder,
+        wake: &WakeRef,
+        is_callback: bool,
+    ) -> Result<&'l State, AckError> {
+        let state = live.state().ok_or(TokenError::Invalid)?;
+        match (state.is_webhook(), is_callback) {
+            (true, false) => {
+                return Err(AckError::WrongType(
+                    "a webhook subscription is acknowledged at its callback",
+                ));
+            }
+            (false, true) => return Err(AckError::WrongType("a pull-wake subscription has no callback; use ack")),
+            _ => {}
+        }
+        if !state.is_current(holder.generation, wake, self.clock.millis()) {
+            self.metrics.fenced();
+            return Err(AckError::Fenced);
+        }
+        Ok(state)
+    }
+
+    /// Whether a cursor may move to an offset: forwards, and to where the stream can be read on.
+    async fn check(&self, state: &State, ack: &Ack) -> Result<(), AckError> {
+        let stream = || ack.stream.as_str().to_owned();
+        let link = state
+            .links
+            .get(&ack.stream)
+            .ok_or_else(|| BadAck::NotLinked(stream()))?;
+        let extent = self.engine.extent(&ack.stream).await?;
+        let extent = extent.ok_or_else(|| BadAck::NoStream(stream()))?;
+        if !extent.has(ack.offset) {
+            return Err(BadAck::Foreign(stream()).into());
+        }
+        let acked = extent.effective(link.acked.0);
+        if acked != Offset::BEGINNING && ack.offset.position < acked.position {
+            let acked = acked.to_string();
+            return Err(BadAck::Regresses {
+                stream: stream(),
+                acked,
+            }
+            .into());
+        }
+        if ack.offset == extent.tail() || ack.offset == acked {
+            return Ok(());
+        }
+        match self.engine.read(&ack.stream, ReadFrom::At(ack.offset)).await {
+            Ok(_) | Err(ReadError::Trimmed { .. }) => Ok(()),
+            Err(ReadError::Unavailable(unavailable)) => Err(unavailable.into()),
+            Err(ReadError::NotFound | ReadError::Gone | ReadError::OtherLife { .. } | ReadError::InvalidOffset) => {
+                Err(BadAck::Foreign(stream()).into())
+            }
+        }
+    }
+
+    /// Whether another wake follows one that is done.
+    async fn follows(&self, subscription: &Subscription, live: &Live) -> bool {
+        self.pass_marks();
+        let Some(state) = live.state() else { return false };
+        self.schedule(subscription);
+        let look = self.look(subscription, state).await;
+        !state.paused && look.is_ok_and(|look| !look.pending.is_empty())
+    }
+}
