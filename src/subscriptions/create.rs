@@ -116,9 +116,7 @@ impl Inner {
         for (name, link) in &mut state.links {
             link.acked = Cursor(self.tail_of(name).await?);
         }
-        if let Some(pattern) = &state.definition.pattern
-            && let Err(TooMany) = self.backfill(pattern, &mut state.links).await?
-        {
+        if let Err(TooMany) = self.backfill(&state.definition, &mut state.links).await? {
             return Err(CreateError::TooManyLinks);
         }
         Ok(())
@@ -133,6 +131,9 @@ impl Inner {
             let mut live = subscription.live.lock().await;
             self.refresh(subscription, &mut live).await?;
             let state = live.state().ok_or(NotFound::NotFound)?;
+            if streams.iter().any(|stream| state.definition.wakes_in(stream)) {
+                return Err(own_wake_stream().into());
+            }
             let is_new = |name: &&StreamName| state.links.get(*name).is_none_or(|link| !link.explicit);
             let new: Vec<StreamName> = streams.iter().filter(is_new).cloned().collect();
             let links = state.links.len().saturating_add(new.len());
@@ -223,4 +224,12 @@ pub(super) fn check_id(id: &str) -> Result<(), BadInput> {
         odd if odd.chars().any(char::is_control) => bad("contains a control character"),
         _ => Ok(()),
     }
+}
+
+/// Each wake would cause the next one.
+pub(super) fn own_wake_stream() -> BadInput {
+    BadInput::new(
+        "streams",
+        "has the subscription's own wake stream, where each wake would cause the next one",
+    )
 }

@@ -174,11 +174,9 @@ impl State {
     }
 
     /// A delivery has failed: it is repeated after a backoff that doubles (section 7.1).
-    ///
-    /// A delivery that was not tried does not count.
-    pub(super) fn fail(&self, counts: bool, now: Millis, random: &Random) -> Event {
+    pub(super) fn fail(&self, now: Millis, random: &Random) -> Event {
         let before = self.retry.map_or(0, |retry| retry.failures);
-        let failures = before.saturating_add(u32::from(counts));
+        let failures = before.saturating_add(1);
         let doubled = FIRST_RETRY.saturating_mul(1 << failures.saturating_sub(1).min(6));
         let delay = random.jittered(doubled.min(MAX_RETRY));
         Event::Failed {

@@ -12,7 +12,7 @@ use super::{
     live::{ChangeError, MAX_MOVES, Subscription},
     state::{Delivery as Kind, Event, LinkType, State},
 };
-use crate::webhook::{Answer, DeliveryError, TargetError};
+use crate::webhook::{Answer, DeliveryError, Slot, TargetError};
 
 /// The longest list of streams in a request, in bytes. The others are left for the next wake.
 const MAX_LIST_BYTES: usize = 64 * 1024;
@@ -113,16 +113,20 @@ impl Failure {
             Self::Lease => "lease",
             Self::Target(_) => "url",
             Self::Keys(_) => "keys",
-            Self::Delivery(DeliveryError::Busy) => "busy",
-            Self::Delivery(DeliveryError::Failed(failure)) => failure.kind(),
+            Self::Delivery(error) => error.kind(),
         }
     }
 }
 
 impl Inner {
     /// Delivers a wake and commits what its receiver answers.
-    pub(super) async fn deliver(self: &Arc<Self>, subscription: &Arc<Subscription>, delivery: Delivery) {
-        let sent = self.send(&delivery);
+    pub(super) async fn deliver(
+        self: &Arc<Self>,
+        subscription: &Arc<Subscription>,
+        delivery: Delivery,
+        slot: Option<Slot>,
+    ) {
+        let sent = self.send(&delivery, slot);
         let answer = tokio::select! {
             answer = tokio::time::timeout(delivery.lease, sent) => answer,
             // The next holder of the store delivers again.
@@ -159,11 +163,16 @@ impl Inner {
         }
     }
 
-    async fn send(&self, delivery: &Delivery) -> Result<Answer, Failure> {
+    async fn send(&self, delivery: &Delivery, slot: Option<Slot>) -> Result<Answer, Failure> {
         // The configuration may have changed since the subscription was created.
         let url = self.policy.check(&delivery.url)?;
         let signature = self.keys.sign(&self.engine, &self.clock, &delivery.body).await?;
-        Ok(self.deliverer.deliver(&url, delivery.body.clone(), &signature).await?)
+        let slot = match slot {
+            Some(slot) => slot,
+            None => self.deliverer.slot(&url).await,
+        };
+        let body = delivery.body.clone();
+        Ok(self.deliverer.deliver(slot, &url, body, &signature).await?)
     }
 
     async fn settle(
@@ -194,8 +203,7 @@ impl Inner {
             Err(_) if state.wake.as_ref().is_some_and(|wake| wake.accepted) => Vec::new(),
             Err(failure) => {
                 self.metrics.failed(failure.kind());
-                let receiver_failed = !matches!(failure, Failure::Delivery(DeliveryError::Busy));
-                vec![state.fail(receiver_failed, now, &self.random)]
+                vec![state.fail(now, &self.random)]
             }
         };
         self.commit(subscription, &mut live, events, None).await?;

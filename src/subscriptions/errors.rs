@@ -53,6 +53,9 @@ pub enum MemberError {
         "more streams would be linked than subscriptions.max_links_per_subscription or subscriptions.max_links allow"
     )]
     TooManyLinks,
+    /// Name other streams.
+    #[error(transparent)]
+    Bad(#[from] BadInput),
 }
 
 /// Why a subscription was not claimed.

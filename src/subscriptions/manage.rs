@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use super::{
     Subscriptions,
-    create::{Create, check_id},
+    create::{Create, check_id, own_wake_stream},
     errors::{CreateError, MemberError, NotFound},
     keys::KeysError,
     live::{ChangeError, MAX_MOVES, Subscription},
@@ -62,6 +62,9 @@ impl Subscriptions {
         check_id(id)?;
         if let Delivery::Webhook { url } = &definition.delivery {
             self.inner.policy.check(url)?;
+        }
+        if streams.iter().any(|stream| definition.wakes_in(stream)) {
+            return Err(own_wake_stream().into());
         }
         self.loaded().await;
         let (inner, id) = (Arc::clone(&self.inner), id.to_owned());

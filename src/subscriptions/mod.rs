@@ -135,7 +135,6 @@ struct Inner {
     timers: Mutex<BTreeSet<(Millis, Id)>>,
     scan_wanted: AtomicBool,
     turns: Arc<Semaphore>,
-    deliveries: Arc<Semaphore>,
     loaded: watch::Sender<bool>,
     failures: LogThrottle,
     /// No further wakes.
@@ -177,10 +176,6 @@ impl Subscriptions {
             timers: Mutex::default(),
             scan_wanted: AtomicBool::new(false),
             turns: Arc::new(Semaphore::new(MAX_TURNS)),
-            // As many as the deliverer accepts, so that a slow receiver does not keep the others waiting.
-            deliveries: Arc::new(Semaphore::new(
-                webhooks.max_in_flight.saturating_add(webhooks.max_waiting),
-            )),
             loaded: watch::Sender::new(false),
             stopped: CancellationToken::new(),
             aborted: CancellationToken::new(),

@@ -7,7 +7,7 @@ use super::{
     Inner,
     index::Id,
     live::Subscription,
-    state::{Link, LinkType},
+    state::{Definition, Link, LinkType},
 };
 use crate::{
     engine::{Listed, Unavailable},
@@ -94,14 +94,17 @@ impl Inner {
     /// The existing streams that a pattern matches, linked at their tails (section 6.2).
     pub(super) async fn backfill(
         &self,
-        pattern: &super::Pattern,
+        definition: &Definition,
         links: &mut BTreeMap<StreamName, Link>,
     ) -> Result<Result<(), TooMany>, Unavailable> {
+        let Some(pattern) = &definition.pattern else {
+            return Ok(Ok(()));
+        };
         let mut after = None;
         loop {
             let page = self.engine.list(pattern.prefix(), after, PAGE).await?;
             for listed in page.streams {
-                if !pattern.matches(&listed.name) {
+                if !definition.links(&listed.name) {
                     continue;
                 }
                 let tail = listed.metadata.tail;

@@ -45,6 +45,17 @@ pub enum Delivery {
 }
 
 impl Definition {
+    /// Whether the pattern links a stream. A subscription does not follow its own wake stream, where
+    /// each of its wakes would cause the next one.
+    pub(super) fn links(&self, name: &StreamName) -> bool {
+        !self.wakes_in(name) && self.pattern.as_ref().is_some_and(|pattern| pattern.matches(name))
+    }
+
+    /// Whether a stream is its wake stream.
+    pub(super) fn wakes_in(&self, name: &StreamName) -> bool {
+        matches!(&self.delivery, Delivery::PullWake { wake_stream } if wake_stream == name)
+    }
+
     /// The hash of the normalized configuration, with the streams that are linked at creation
     /// (section 6.2).
     pub(super) fn hash(&self, streams: &[StreamName]) -> String {

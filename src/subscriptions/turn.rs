@@ -16,12 +16,21 @@ use super::{
 use crate::{
     engine::Unavailable,
     protocol::{Millis, Offset, StreamName},
+    webhook::Slot,
 };
 
 /// Streams that one wake has at most. The others are left for the next one.
 pub(super) const MAX_STREAMS_PER_WAKE: usize = 1000;
 /// The wait after a turn that failed.
 const RETRY_MILLIS: Millis = 1000;
+
+/// The right to a turn.
+enum Admission {
+    /// One of a number of turns.
+    Turn(#[allow(dead_code, reason = "held until the turn ends")] OwnedSemaphorePermit),
+    /// A delivery's slot.
+    Delivery(Slot),
+}
 
 /// The streams of a subscription that have content after their cursors.
 #[derive(Default)]
@@ -35,12 +44,11 @@ impl Inner {
     /// Looks at a subscription. Called by the dispatcher, in a task.
     pub(super) async fn turn(self: Arc<Self>, id: Id) {
         let Some(subscription) = self.get(&id) else { return };
-        let permit = match self.is_webhook(&subscription).await {
-            // Before the wake, whose lease would run while it waits.
-            true => Arc::clone(&self.deliveries).acquire_owned().await,
-            false => Arc::clone(&self.turns).acquire_owned().await,
+        let admission = tokio::select! {
+            admission = self.admit(&subscription) => admission,
+            () = self.stopped.cancelled() => return,
         };
-        let Ok(permit) = permit else { return };
+        let Some(admission) = admission else { return };
         subscription.is_scheduled.store(false, Ordering::SeqCst);
         if self.stopped.is_cancelled() {
             return;
@@ -52,7 +60,7 @@ impl Inner {
                     self.arm(&subscription, &live);
                     drop(live);
                     if let Some(attempt) = attempt {
-                        self.attempt(subscription, attempt, permit).await;
+                        self.attempt(subscription, attempt, admission).await;
                     }
                     return;
                 }
@@ -70,25 +78,33 @@ impl Inner {
         self.set_timer(&subscription, Some(retry_at));
     }
 
-    async fn is_webhook(&self, subscription: &Subscription) -> bool {
-        let live = subscription.live.lock().await;
-        live.state().is_some_and(State::is_webhook)
+    /// Waits until a turn may begin. A delivery's slot comes before its wake, whose lease would run
+    /// while it waits.
+    async fn admit(&self, subscription: &Subscription) -> Option<Admission> {
+        let url = {
+            let live = subscription.live.lock().await;
+            match live.state().map(|state| &state.definition.delivery) {
+                Some(Delivery::Webhook { url }) => self.policy.check(url).ok(),
+                _ => None,
+            }
+        };
+        match url {
+            Some(url) => Some(Admission::Delivery(self.deliverer.slot(&url).await)),
+            None => Some(Admission::Turn(Arc::clone(&self.turns).acquire_owned().await.ok()?)),
+        }
     }
 
-    async fn attempt(
-        self: &Arc<Self>,
-        subscription: Arc<Subscription>,
-        attempt: Attempt,
-        permit: OwnedSemaphorePermit,
-    ) {
+    async fn attempt(self: &Arc<Self>, subscription: Arc<Subscription>, attempt: Attempt, admission: Admission) {
         let generation = attempt.generation;
-        self.deliver(&subscription, attempt).await;
+        let (_turn, slot) = match admission {
+            Admission::Turn(permit) => (Some(permit), None),
+            Admission::Delivery(slot) => (None, Some(slot)),
+        };
+        self.deliver(&subscription, attempt, slot).await;
         let mut live = subscription.live.lock().await;
         if live.delivering == Some(generation) {
             live.delivering = None;
         }
-        drop(live);
-        drop(permit);
     }
 
     /// Issues the next wake if it is due. Returns the delivery of a webhook's wake.
@@ -175,8 +191,7 @@ impl Inner {
             let mut cleared = 0;
             for (name, version) in &marked {
                 let link = state.links.get(name).copied();
-                let pattern = state.definition.pattern.as_ref();
-                let is_linked = link.is_some() || pattern.is_some_and(|pattern| pattern.matches(name));
+                let is_linked = link.is_some() || state.definition.links(name);
                 let extent = match is_linked {
                     true => self.engine.extent(name).await?,
                     false => None,

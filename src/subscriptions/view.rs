@@ -22,8 +22,8 @@ pub struct View {
     pub streams: Vec<(StreamName, LinkType, Offset)>,
     /// When it was created.
     pub created_at: Millis,
-    /// Whether the last delivery failed.
-    pub is_failing: bool,
+    /// When the last delivery is repeated, if it failed.
+    pub next_attempt_at: Option<Millis>,
     /// Whether it issues no wakes.
     pub is_paused: bool,
     /// The URL of the root of the streams.
@@ -57,7 +57,7 @@ pub(super) fn show(subscription: &Subscription, state: &State, kid: Option<Strin
             .map(|(name, link)| (name.clone(), link.link_type(), link.acked.0))
             .collect(),
         created_at: state.created_at,
-        is_failing: state.retry.is_some(),
+        next_attempt_at: state.retry.map(|retry| retry.next_attempt_at),
         is_paused: state.paused,
         root_url: state.root_url.clone(),
         kid,

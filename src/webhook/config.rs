@@ -19,18 +19,13 @@ section! {
         /// PEM.
         extra_ca_path: Option<PathBuf> = None, { example: "\"/etc/durable-streams/webhook-ca.crt\"" };
         /// How long a receiver has for its whole response, from the resolution of its name to the
-        /// last byte. A delivery waits as long at most for its turn.
+        /// last byte.
         timeout_secs: u64 = 30, { min: 1, max: 300, why: "the lease of a wake lasts at most ten minutes" };
         /// Deliveries at a time.
         max_in_flight: usize = 64, { min: 1, max: 10_000 };
-        /// Deliveries at a time to one host. Keep it well below `max_in_flight`, so that a slow host
+        /// Deliveries at a time to one host; further ones wait. Keep it well below `max_in_flight`, so that a slow host
         /// leaves room for the others.
         max_in_flight_per_target: usize = 8, { min: 1, max: 10_000 };
-        /// Deliveries that may wait for their turn; a quarter of them for one host. Others are put
-        /// off for a moment.
-        max_waiting: usize = 1024, { max: 1_000_000 };
-        /// Bytes of all request bodies that wait or are in flight.
-        max_waiting_bytes: usize = 16 * 1024 * 1024, { min: 64 * 1024 };
         /// Bytes of a response's body that are read. A longer one is cut off and counts as an
         /// acceptance without `done`.
         max_response_bytes: usize = 64 * 1024, { min: 64, max: 16 * 1024 * 1024 };

@@ -17,9 +17,7 @@ use rustls::{
 use tokio::time::{Instant, timeout_at};
 
 use super::{
-    Answer, DeliveryError, DeliveryFailure, Resolve, TargetPolicy, WebhookUrl, WebhooksConfig,
-    exchange::Exchange,
-    slots::{Slot, Slots},
+    Answer, DeliveryError, Resolve, Slot, TargetPolicy, WebhookUrl, WebhooksConfig, exchange::Exchange, slots::Slots,
     target::TargetHost,
 };
 
@@ -76,16 +74,26 @@ impl Deliverer {
         })
     }
 
-    /// Sends `body` to `url` by POST, and waits for the receiver's answer.
+    /// Waits until a delivery to the host of `url` may begin.
+    pub async fn slot(&self, url: &WebhookUrl) -> Slot {
+        self.slots.acquire(url.host_text()).await
+    }
+
+    /// Sends `body` to `url` by POST, and waits for the receiver's answer. `slot` is for that host.
     ///
     /// A response that is cut off by the receiver, or that does not end in time, is a failure; one
     /// that is longer than `webhooks.max_response_bytes` is an acceptance.
     ///
     /// # Errors
-    /// [`DeliveryError`]: whether to repeat it soon, or after the receiver's backoff.
-    pub async fn deliver(&self, url: &WebhookUrl, body: Bytes, signature: &str) -> Result<Answer, DeliveryError> {
-        let slot = self.slots.acquire(url.host_text(), body.len(), self.timeout).await;
-        let slot = Arc::new(slot.ok_or(DeliveryError::Busy)?);
+    /// [`DeliveryError`]: the reason, for the log.
+    pub async fn deliver(
+        &self,
+        slot: Slot,
+        url: &WebhookUrl,
+        body: Bytes,
+        signature: &str,
+    ) -> Result<Answer, DeliveryError> {
+        let slot = Arc::new(slot);
         let deadline = Instant::now() + self.timeout;
         let attempt = async {
             let resolved = self.resolve(url, &slot).await?;
@@ -101,12 +109,12 @@ impl Deliverer {
             exchange.run(&addresses).await
         };
         let answer = timeout_at(deadline, attempt).await;
-        Ok(answer.unwrap_or(Err(DeliveryFailure::Timeout(self.timeout)))?)
+        answer.unwrap_or(Err(DeliveryError::Timeout(self.timeout)))
     }
 
     /// The resolver's thread cannot be cancelled. It keeps the slot until it ends, so that the
     /// threads are as limited as the slots are.
-    async fn resolve(&self, url: &WebhookUrl, slot: &Arc<Slot>) -> Result<Vec<IpAddr>, DeliveryFailure> {
+    async fn resolve(&self, url: &WebhookUrl, slot: &Arc<Slot>) -> Result<Vec<IpAddr>, DeliveryError> {
         let name = match url.host() {
             TargetHost::Address(address) => return Ok(vec![*address]),
             TargetHost::Local(addresses) => return Ok(addresses.clone()),
@@ -120,8 +128,8 @@ impl Deliverer {
         });
         let resolved = task
             .await
-            .map_err(|error| DeliveryFailure::Resolve(Some(std::io::Error::other(error))))?;
-        resolved.map_err(|error| DeliveryFailure::Resolve(Some(error)))
+            .map_err(|error| DeliveryError::Resolve(Some(std::io::Error::other(error))))?;
+        resolved.map_err(|error| DeliveryError::Resolve(Some(error)))
     }
 }
 

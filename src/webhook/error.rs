@@ -6,21 +6,9 @@ use http::StatusCode;
 
 use super::AddressError;
 
-/// A delivery without an answer that counts. The variants say what the caller must do.
+/// Why a delivery failed. Repeat it after a backoff.
 #[derive(Debug, thiserror::Error)]
 pub enum DeliveryError {
-    /// The server has too many deliveries, and this one was not tried: repeat it soon. The receiver
-    /// is not at fault, so its backoff does not grow.
-    #[error("too many deliveries are waiting")]
-    Busy,
-    /// The attempt failed: repeat it after the receiver's backoff.
-    #[error(transparent)]
-    Failed(#[from] DeliveryFailure),
-}
-
-/// Why an attempt failed.
-#[derive(Debug, thiserror::Error)]
-pub enum DeliveryFailure {
     /// The host has no address.
     #[error("the host name cannot be resolved")]
     Resolve(#[source] Option<io::Error>),
@@ -53,7 +41,7 @@ pub enum DeliveryFailure {
     Request(#[source] http::Error),
 }
 
-impl DeliveryFailure {
+impl DeliveryError {
     /// Its kind, for metrics.
     #[must_use]
     pub fn kind(&self) -> &'static str {

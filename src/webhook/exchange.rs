@@ -17,7 +17,7 @@ use tokio_rustls::TlsConnector;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::{
-    DeliveryFailure, WebhookUrl,
+    DeliveryError, WebhookUrl,
     answer::{Answer, answer},
     target::CheckedAddress,
 };
@@ -39,21 +39,21 @@ pub(super) struct Exchange<'a> {
 
 impl Exchange<'_> {
     /// Sends the request to the first address that accepts a connection.
-    pub(super) async fn run(self, addresses: &[CheckedAddress]) -> Result<Answer, DeliveryFailure> {
+    pub(super) async fn run(self, addresses: &[CheckedAddress]) -> Result<Answer, DeliveryError> {
         let stream = self.connect(addresses).await?;
         match self.url.server_name() {
             None => self.send(stream).await,
             Some(name) => {
                 let connector = TlsConnector::from(Arc::clone(self.tls));
-                let stream = connector.connect(name, stream).await.map_err(DeliveryFailure::Tls)?;
+                let stream = connector.connect(name, stream).await.map_err(DeliveryError::Tls)?;
                 self.send(stream).await
             }
         }
     }
 
     /// Each address has an equal share of the time that is left.
-    async fn connect(&self, addresses: &[CheckedAddress]) -> Result<TcpStream, DeliveryFailure> {
-        let mut failure = DeliveryFailure::Resolve(None);
+    async fn connect(&self, addresses: &[CheckedAddress]) -> Result<TcpStream, DeliveryError> {
+        let mut failure = DeliveryError::Resolve(None);
         for (tried, address) in (0u32..).zip(addresses) {
             let left = u32::try_from(addresses.len())
                 .unwrap_or(u32::MAX)
@@ -71,15 +71,12 @@ impl Exchange<'_> {
                 Ok(Err(source)) => source,
                 Err(_) => io::Error::from(io::ErrorKind::TimedOut),
             };
-            failure = DeliveryFailure::Connect { address, source };
+            failure = DeliveryError::Connect { address, source };
         }
         Err(failure)
     }
 
-    async fn send(
-        self,
-        stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
-    ) -> Result<Answer, DeliveryFailure> {
+    async fn send(self, stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static) -> Result<Answer, DeliveryError> {
         let request = Request::post(self.url.path_and_query())
             .header(header::HOST, self.url.authority())
             .header(header::CONTENT_TYPE, "application/json")
@@ -87,29 +84,29 @@ impl Exchange<'_> {
             .header(header::CONNECTION, "close")
             .header("webhook-signature", self.signature)
             .body(Full::new(self.body))
-            .map_err(DeliveryFailure::Request)?;
+            .map_err(DeliveryError::Request)?;
         let (mut sender, connection) = http1::Builder::new()
             .max_buf_size(MAX_HEAD_BYTES)
             .max_headers(MAX_HEADERS)
             .handshake(TokioIo::new(stream))
             .await
-            .map_err(DeliveryFailure::Http)?;
+            .map_err(DeliveryError::Http)?;
         let _connection = AbortOnDropHandle::new(tokio::spawn(connection));
-        let response = sender.send_request(request).await.map_err(DeliveryFailure::Http)?;
+        let response = sender.send_request(request).await.map_err(DeliveryError::Http)?;
         let status = response.status();
         if !status.is_success() {
-            return Err(DeliveryFailure::Status(status));
+            return Err(DeliveryError::Status(status));
         }
         let body = read_body(response.into_body(), self.max_response_bytes).await?;
-        answer(status, body.as_deref()).ok_or(DeliveryFailure::Status(status))
+        answer(status, body.as_deref()).ok_or(DeliveryError::Status(status))
     }
 }
 
 /// The body; `None` if it is longer than `max_bytes`.
-async fn read_body(mut body: Incoming, max_bytes: usize) -> Result<Option<BytesMut>, DeliveryFailure> {
+async fn read_body(mut body: Incoming, max_bytes: usize) -> Result<Option<BytesMut>, DeliveryError> {
     let mut read = BytesMut::new();
     while let Some(frame) = body.frame().await {
-        let Ok(data) = frame.map_err(DeliveryFailure::Http)?.into_data() else {
+        let Ok(data) = frame.map_err(DeliveryError::Http)?.into_data() else {
             continue;
         };
         if read.len().saturating_add(data.len()) > max_bytes {

@@ -1,16 +1,12 @@
-//! How many deliveries are in flight and waiting, in total and for each host.
+//! How many deliveries are in flight, in total and to each host.
 
 use std::{
     collections::{HashMap, hash_map::Entry},
     sync::Arc,
-    time::Duration,
 };
 
 use parking_lot::Mutex;
-use tokio::{
-    sync::{OwnedSemaphorePermit, Semaphore},
-    time::timeout,
-};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::WebhooksConfig;
 
@@ -19,127 +15,89 @@ use super::WebhooksConfig;
 #[derive(Debug)]
 pub(super) struct Slots {
     all: Arc<Semaphore>,
-    limits: Limits,
-    admitted: Mutex<Admitted>,
-}
-
-#[derive(Debug, Clone, Copy)]
-struct Limits {
-    in_flight_per_host: usize,
-    /// Waiting and in flight.
-    deliveries: usize,
-    deliveries_per_host: usize,
-    bytes: usize,
-}
-
-/// Deliveries that wait or are in flight.
-#[derive(Debug, Default)]
-struct Admitted {
-    deliveries: usize,
-    bytes: usize,
-    hosts: HashMap<Box<str>, Host>,
+    per_host: usize,
+    hosts: Mutex<HashMap<Arc<str>, Host>>,
 }
 
 #[derive(Debug)]
 struct Host {
-    deliveries: usize,
+    /// Deliveries that wait or are in flight.
+    users: usize,
     slots: Arc<Semaphore>,
 }
 
-/// The right to deliver, returned on drop.
+/// The right to deliver to one host, returned on drop.
 #[derive(Debug)]
-pub(super) struct Slot {
+pub struct Slot {
     _of_all: OwnedSemaphorePermit,
     _of_host: OwnedSemaphorePermit,
-    _admission: Admission,
+    _use: HostUse,
 }
 
 #[derive(Debug)]
-struct Admission {
+struct HostUse {
     slots: Arc<Slots>,
-    host: Box<str>,
-    bytes: usize,
+    host: Arc<str>,
 }
 
 impl Slots {
     pub(super) fn new(config: &WebhooksConfig) -> Arc<Self> {
-        let in_flight = config.max_in_flight.clamp(1, Semaphore::MAX_PERMITS);
-        let in_flight_per_host = config.max_in_flight_per_target.clamp(1, in_flight);
+        let all = config.max_in_flight.clamp(1, Semaphore::MAX_PERMITS);
         Arc::new(Self {
-            all: Arc::new(Semaphore::new(in_flight)),
-            limits: Limits {
-                in_flight_per_host,
-                deliveries: in_flight.saturating_add(config.max_waiting),
-                deliveries_per_host: in_flight_per_host.saturating_add(config.max_waiting / 4),
-                bytes: config.max_waiting_bytes,
-            },
-            admitted: Mutex::default(),
+            all: Arc::new(Semaphore::new(all)),
+            per_host: config.max_in_flight_per_target.clamp(1, all),
+            hosts: Mutex::default(),
         })
     }
 
-    /// Waits for a slot for a body of `bytes` to `host`. `None` if too many deliveries are waiting,
-    /// or if no slot is free within `patience`.
-    pub(super) async fn acquire(self: &Arc<Self>, host: &str, bytes: usize, patience: Duration) -> Option<Slot> {
-        let (admission, of_host) = self.admit(host, bytes)?;
-        let wait = async {
-            let of_host = of_host.acquire_owned().await.ok()?;
-            let of_all = Arc::clone(&self.all).acquire_owned().await.ok()?;
-            Some((of_all, of_host))
-        };
-        let (of_all, of_host) = timeout(patience, wait).await.ok()??;
-        Some(Slot {
-            _of_all: of_all,
-            _of_host: of_host,
-            _admission: admission,
-        })
-    }
-
-    fn admit(self: &Arc<Self>, host: &str, bytes: usize) -> Option<(Admission, Arc<Semaphore>)> {
-        let mut guard = self.admitted.lock();
-        let admitted = &mut *guard;
-        let has_room = admitted.deliveries < self.limits.deliveries
-            // A body beyond the limit is delivered alone, because it would never be delivered otherwise.
-            && (admitted.bytes == 0 || admitted.bytes.saturating_add(bytes) <= self.limits.bytes);
-        let of_host = admitted.hosts.get(host).map_or(0, |host| host.deliveries);
-        if !has_room || of_host >= self.limits.deliveries_per_host {
-            return None;
+    /// Waits for a slot.
+    pub(super) async fn acquire(self: &Arc<Self>, host: &str) -> Slot {
+        let (of_host, host) = self.enter(host);
+        Slot {
+            _of_host: permit(of_host).await,
+            _of_all: permit(Arc::clone(&self.all)).await,
+            _use: host,
         }
-        let entry = admitted.hosts.entry(host.into()).or_insert_with(|| Host {
-            deliveries: 0,
-            slots: Arc::new(Semaphore::new(self.limits.in_flight_per_host)),
+    }
+
+    fn enter(self: &Arc<Self>, host: &str) -> (Arc<Semaphore>, HostUse) {
+        let host: Arc<str> = host.into();
+        let mut hosts = self.hosts.lock();
+        let entry = hosts.entry(Arc::clone(&host)).or_insert_with(|| Host {
+            users: 0,
+            slots: Arc::new(Semaphore::new(self.per_host)),
         });
-        entry.deliveries += 1;
-        admitted.deliveries += 1;
-        admitted.bytes = admitted.bytes.saturating_add(bytes);
-        let admission = Admission {
-            slots: Arc::clone(self),
-            host: host.into(),
-            bytes,
-        };
-        Some((admission, Arc::clone(&entry.slots)))
+        entry.users += 1;
+        let slots = Arc::clone(self);
+        (Arc::clone(&entry.slots), HostUse { slots, host })
     }
 
     #[cfg(test)]
-    fn is_empty(&self) -> bool {
-        let admitted = self.admitted.lock();
-        admitted.hosts.is_empty() && admitted.deliveries == 0 && admitted.bytes == 0
+    fn hosts(&self) -> usize {
+        self.hosts.lock().len()
     }
 }
 
-impl Drop for Admission {
+/// These semaphores are never closed.
+async fn permit(semaphore: Arc<Semaphore>) -> OwnedSemaphorePermit {
+    match semaphore.acquire_owned().await {
+        Ok(permit) => permit,
+        Err(_) => std::future::pending().await,
+    }
+}
+
+impl Drop for HostUse {
     fn drop(&mut self) {
-        let mut admitted = self.slots.admitted.lock();
-        admitted.deliveries = admitted.deliveries.saturating_sub(1);
-        admitted.bytes = admitted.bytes.saturating_sub(self.bytes);
-        if let Entry::Occupied(mut host) = admitted.hosts.entry(std::mem::take(&mut self.host)) {
-            host.get_mut().deliveries = host.get().deliveries.saturating_sub(1);
-            if host.get().deliveries == 0 {
+        let mut hosts = self.slots.hosts.lock();
+        if let Entry::Occupied(mut host) = hosts.entry(Arc::clone(&self.host)) {
+            host.get_mut().users = host.get().users.saturating_sub(1);
+            if host.get().users == 0 {
                 host.remove();
             }
         }
         // Give the memory of a past peak back.
-        if admitted.hosts.len() < admitted.hosts.capacity() / 8 {
-            admitted.hosts.shrink_to(128);
+        if hosts.len() < hosts.capacity() / 8 {
+            hosts.shrink_to(128);
         }
     }
 }
@@ -150,65 +108,43 @@ mod tests {
 
     use super::*;
 
-    const PATIENCE: Duration = Duration::from_secs(30);
-
-    fn slots(in_flight: usize, per_host: usize, waiting: usize, bytes: usize) -> Arc<Slots> {
+    fn slots(in_flight: usize, per_host: usize) -> Arc<Slots> {
         Slots::new(&WebhooksConfig {
             max_in_flight: in_flight,
             max_in_flight_per_target: per_host,
-            max_waiting: waiting,
-            max_waiting_bytes: bytes,
             ..WebhooksConfig::default()
         })
     }
 
     fn at_once(slots: &Arc<Slots>, host: &str) -> Option<Slot> {
-        slots.acquire(host, 1, PATIENCE).now_or_never().flatten()
+        slots.acquire(host).now_or_never()
     }
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn a_slow_host_leaves_room_for_the_others() {
-        let slots = slots(4, 2, 100, 1000);
+        let slots = slots(4, 2);
         let held = [at_once(&slots, "slow"), at_once(&slots, "slow")];
         assert!(held.iter().all(Option::is_some));
-        assert!(at_once(&slots, "slow").is_none());
-        let waiting: Vec<_> = (0..10)
-            .map(|_| {
-                let slots = Arc::clone(&slots);
-                tokio::spawn(async move { slots.acquire("slow", 1, PATIENCE).await.is_some() })
-            })
-            .collect();
-        tokio::task::yield_now().await;
-        assert!(at_once(&slots, "other").is_some());
-        drop(held);
-        for task in waiting {
-            assert!(task.await.unwrap());
+        let mut waiting: Vec<_> = (0..10).map(|_| Box::pin(slots.acquire("slow"))).collect();
+        assert!(waiting.iter_mut().all(|wait| wait.now_or_never().is_none()));
+        let others = [at_once(&slots, "other"), at_once(&slots, "another")];
+        assert!(others.iter().all(Option::is_some));
+        assert!(at_once(&slots, "one too many").is_none());
+        drop((held, others));
+        for wait in waiting {
+            wait.await;
         }
-        assert!(slots.is_empty());
+        assert_eq!(slots.hosts(), 0);
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn those_that_wait_are_limited_in_number_time_and_bytes() {
-        let slots = slots(1, 1, 4, 100);
-        let held = slots.acquire("a", 60, PATIENCE).await.unwrap();
-        // One may wait for the same host, and three for others.
-        let mut waiting: Vec<_> = ["a", "b", "c", "d"]
-            .map(|host| Box::pin(slots.acquire(host, 10, PATIENCE)))
-            .into();
-        for wait in &mut waiting {
-            assert!(wait.now_or_never().is_none());
-        }
-        let begun = tokio::time::Instant::now();
-        for host in ["a", "e"] {
-            assert!(slots.acquire(host, 0, PATIENCE).await.is_none(), "{host}");
-        }
-        waiting.pop();
-        assert!(slots.acquire("e", 11, PATIENCE).await.is_none());
-        assert_eq!(begun.elapsed(), Duration::ZERO);
-        assert!(slots.acquire("e", 10, PATIENCE).await.is_none());
-        assert_eq!(begun.elapsed(), PATIENCE);
-        drop((held, waiting));
-        assert!(slots.is_empty());
-        assert!(slots.acquire("large", 1000, PATIENCE).await.is_some());
+    #[tokio::test]
+    async fn a_host_that_waits_in_vain_is_forgotten() {
+        let slots = slots(1, 1);
+        let held = at_once(&slots, "a");
+        assert!(at_once(&slots, "a").is_none() && at_once(&slots, "b").is_none());
+        assert_eq!(slots.hosts(), 1);
+        drop(held);
+        assert_eq!(slots.hosts(), 0);
+        assert!(at_once(&slots, "b").is_some());
     }
 }

@@ -55,6 +55,7 @@ impl From<MemberError> for Problem {
         match error {
             MemberError::NotFound(not_found) => not_found.into(),
             MemberError::TooManyLinks => Self::new(&problems::TOO_MANY_LINKS, error.to_string()),
+            MemberError::Bad(bad) => bad.into(),
         }
     }
 }

@@ -1,6 +1,6 @@
 //! The requests about subscriptions. Unknown members are ignored.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, collections::BTreeMap};
 
 use percent_encoding::percent_decode_str;
 use serde::{Deserialize, de::DeserializeOwned};
@@ -163,29 +163,24 @@ impl Work {
         if wake_id.len() > MAX_WAKE_ID_BYTES {
             return Err(BadInput::new("wake_id", "is longer than 256 bytes"));
         }
-        let ack = |ack: AckBody| {
+        // Of several for one stream the last counts: each is checked against the stream.
+        let mut acks = BTreeMap::new();
+        for ack in body.acks.unwrap_or_default() {
             let path = ack
                 .stream
                 .ok_or_else(|| BadInput::new("acks", "has a member without `stream`"))?;
             let offset = ack
                 .offset
                 .ok_or_else(|| BadInput::new("acks", "has a member without `offset`"))?;
-            Ok(Ack {
-                stream: stream("acks", &path)?,
-                offset: Offset::parse("acks", &offset)?,
-            })
-        };
+            acks.insert(stream("acks", &path)?, Offset::parse("acks", &offset)?);
+        }
+        let acks = acks.into_iter().map(|(stream, offset)| Ack { stream, offset });
         Ok(Self {
             wake: WakeRef {
                 wake_id,
                 generation: body.generation.ok_or_else(|| missing("generation"))?,
             },
-            acks: body
-                .acks
-                .unwrap_or_default()
-                .into_iter()
-                .map(ack)
-                .collect::<Result<_, BadInput>>()?,
+            acks: acks.collect(),
             done: body.done.unwrap_or(false),
         })
     }

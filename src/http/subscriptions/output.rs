@@ -7,8 +7,8 @@ use crate::{
     subscriptions::{Claimed, Delivery, PendingStream, View},
 };
 
-/// A subscription (section 6.3), with members of this server's own: `paused`, `generation` and
-/// `pending_streams`.
+/// A subscription (section 6.3), with members of this server's own: `next_attempt_at`,
+/// `paused`, `generation` and `pending_streams`.
 pub(super) fn show(view: &View) -> Value {
     let mut shown = summary(view);
     let streams = view.streams.iter().map(
@@ -39,7 +39,15 @@ fn summary(view: &View) -> Map<String, Value> {
         ("wake_stream", wake_stream),
         ("lease_ttl_ms", json!(view.definition.lease_ttl_ms)),
         ("created_at", json!(format_timestamp(view.created_at))),
-        ("status", json!(if view.is_failing { "failed" } else { "active" })),
+        (
+            "status",
+            json!(if view.next_attempt_at.is_some() {
+                "failed"
+            } else {
+                "active"
+            }),
+        ),
+        ("next_attempt_at", json!(view.next_attempt_at.map(format_timestamp))),
         ("description", json!(view.definition.description)),
         ("paused", json!(view.is_paused)),
         ("generation", json!(view.generation)),

@@ -255,3 +255,32 @@ async fn an_append_of_a_stream_that_nobody_watches_is_not_marked() {
     server.append("b/1").await;
     assert_eq!(server.claim("t").await.unwrap().streams[0].stream, name("b/1"));
 }
+
+#[tokio::test]
+async fn a_subscription_does_not_wake_itself_by_its_own_wake_stream() {
+    let server = server();
+    server.create("wake").await;
+    server.subscribe("s", Some("**"), &[]).await;
+    server.create("a/1").await;
+    server.append("a/1").await;
+    assert_eq!(server.until_woken(1).await, [1]);
+    let claimed = server.claim("s").await.unwrap();
+    assert!(!server.ack("s", &claimed, &all_of(&claimed), true).await.unwrap());
+    assert!(matches!(server.claim("s").await, Err(ClaimError::NoPendingWork)));
+    assert_eq!(server.woken().await, [1]);
+    let streams: Vec<_> = server
+        .cursors("s")
+        .await
+        .into_iter()
+        .map(|(stream, _)| stream)
+        .collect();
+    assert_eq!(streams, ["a/1"]);
+
+    let created = server
+        .subscriptions
+        .create("t", pulling(None), vec![name("wake")], root_url())
+        .await;
+    assert!(matches!(created, Err(CreateError::Bad(_))));
+    let added = server.subscriptions.add_streams("s", vec![name("wake")]).await;
+    assert!(matches!(added, Err(MemberError::Bad(_))));
+}

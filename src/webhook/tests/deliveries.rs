@@ -8,9 +8,7 @@ use futures_util::{FutureExt, future::BoxFuture};
 use super::receiver::{
     BODY, Receiver, SIGNATURE, Script, certified, deliver, deliver_by, failure, listing, local, responds,
 };
-use crate::webhook::{
-    Answer, Deliverer, DelivererError, DeliveryError, DeliveryFailure, Resolve, TargetPolicy, WebhooksConfig,
-};
+use crate::webhook::{Answer, Deliverer, DelivererError, DeliveryError, Resolve, TargetPolicy, WebhooksConfig};
 
 const DONE: &str = r#"{"done": true}"#;
 
@@ -80,7 +78,7 @@ async fn a_receiver_is_known_by_its_certificate() {
         (strangers, "hooks.example.com"),
     ] {
         assert!(
-            matches!(failure(to(config, host).await), DeliveryFailure::Tls(_)),
+            matches!(failure(to(config, host).await), DeliveryError::Tls(_)),
             "{host}"
         );
     }
@@ -127,7 +125,7 @@ async fn the_address_that_was_checked_is_the_one_that_is_connected_to() {
     assert_eq!(deliver_by(&config, script.clone(), &url).await.unwrap(), Answer::Done);
     assert_eq!(script.asked(), ["hooks.example.com"]);
     let refused = failure(deliver_by(&config, script.clone(), &url).await);
-    assert!(matches!(refused, DeliveryFailure::Refused(_)), "{refused:?}");
+    assert!(matches!(refused, DeliveryError::Refused(_)), "{refused:?}");
     assert_eq!(script.asked().len(), 2);
     assert!(local_service.accept().now_or_never().is_none());
 }
@@ -157,7 +155,7 @@ async fn a_name_without_addresses_fails() {
     let config = WebhooksConfig::default();
     for script in [Script::new(&[]), Script::new(&[&[]])] {
         let failed = failure(deliver_by(&config, script, "https://hooks.example.com/").await);
-        assert!(matches!(failed, DeliveryFailure::Resolve(_)), "{failed:?}");
+        assert!(matches!(failed, DeliveryError::Resolve(_)), "{failed:?}");
     }
 }
 
@@ -166,7 +164,7 @@ async fn a_closed_port_fails() {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}/", listener.local_addr().unwrap());
     drop(listener);
-    assert!(matches!(failure(deliver(&url).await), DeliveryFailure::Connect { .. }));
+    assert!(matches!(failure(deliver(&url).await), DeliveryError::Connect { .. }));
 }
 
 /// Never answers.
@@ -184,19 +182,10 @@ async fn a_resolver_that_hangs_is_limited_in_time_and_keeps_its_slot() {
         max_in_flight_per_target: 1,
         ..WebhooksConfig::default()
     };
-    let policy = TargetPolicy::new(&config);
+    let url = TargetPolicy::new(&config).check("https://slow.example.com/").unwrap();
     let deliverer = Deliverer::new(&config, Arc::new(Silent)).unwrap();
-    let deliver = |url: &str| {
-        let url = policy.check(url).unwrap();
-        let deliverer = &deliverer;
-        async move { deliverer.deliver(&url, Bytes::new(), SIGNATURE).await }
-    };
-    let failed = failure(deliver("https://slow.example.com/").await);
-    assert!(matches!(failed, DeliveryFailure::Timeout(_)));
-    assert!(matches!(
-        deliver("https://slow.example.com/").await,
-        Err(DeliveryError::Busy)
-    ));
-    let other = failure(deliver("https://other.example.com/").await);
-    assert!(matches!(other, DeliveryFailure::Timeout(_)));
+    let slot = deliverer.slot(&url).await;
+    let failed = deliverer.deliver(slot, &url, Bytes::new(), SIGNATURE).await;
+    assert!(matches!(failed, Err(DeliveryError::Timeout(_))));
+    assert!(deliverer.slot(&url).now_or_never().is_none());
 }

@@ -10,7 +10,7 @@ use tokio::{
 };
 
 use super::receiver::{Behaviour, Receiver, behaviour, deliver, failure, responds, writes};
-use crate::webhook::{Answer, DeliveryFailure};
+use crate::webhook::{Answer, DeliveryError};
 
 #[tokio::test]
 async fn a_redirect_is_a_failure_and_is_not_followed() {
@@ -30,7 +30,7 @@ async fn a_redirect_is_a_failure_and_is_not_followed() {
         let failed = failure(deliver(&receiver.url()).await);
         let code: u16 = status[..3].parse().unwrap();
         assert!(
-            matches!(failed, DeliveryFailure::Status(found) if found == code),
+            matches!(failed, DeliveryError::Status(found) if found == code),
             "{failed:?}"
         );
     }
@@ -43,7 +43,7 @@ async fn a_refusal_is_a_failure_that_names_the_status() {
     let failed = failure(deliver(&receiver.url()).await);
     assert!(matches!(
         failed,
-        DeliveryFailure::Status(StatusCode::INTERNAL_SERVER_ERROR)
+        DeliveryError::Status(StatusCode::INTERNAL_SERVER_ERROR)
     ));
     assert_eq!(failed.to_string(), "the receiver answered 500 Internal Server Error");
 }
@@ -69,7 +69,7 @@ async fn what_is_not_http_is_a_failure() {
         let receiver = Receiver::start(writes(bytes.to_owned())).await;
         let failed = failure(deliver(&receiver.url()).await);
         let shown = &bytes[..bytes.len().min(60)];
-        assert!(matches!(failed, DeliveryFailure::Http(_)), "{shown:?}: {failed:?}");
+        assert!(matches!(failed, DeliveryError::Http(_)), "{shown:?}: {failed:?}");
     }
 }
 
@@ -81,7 +81,7 @@ async fn a_body_that_ends_too_early_is_a_failure() {
     ] {
         let receiver = Receiver::start(writes(bytes)).await;
         assert!(
-            matches!(failure(deliver(&receiver.url()).await), DeliveryFailure::Http(_)),
+            matches!(failure(deliver(&receiver.url()).await), DeliveryError::Http(_)),
             "{bytes:?}"
         );
     }
@@ -148,7 +148,7 @@ async fn a_response_that_does_not_end_is_a_timeout() {
         reached.notified().await;
         tokio::time::pause();
         let failed = failure(delivery.await.unwrap());
-        assert!(matches!(failed, DeliveryFailure::Timeout(_)), "{start:?}: {failed:?}");
+        assert!(matches!(failed, DeliveryError::Timeout(_)), "{start:?}: {failed:?}");
         assert_eq!(failed.to_string(), "no complete response within 30 s");
         tokio::time::resume();
         // The connection is closed.
@@ -186,7 +186,7 @@ async fn a_response_that_drips_is_a_timeout_too() {
         tokio::time::pause();
         let begun = Instant::now();
         let failed = failure(delivery.await.unwrap());
-        assert!(matches!(failed, DeliveryFailure::Timeout(_)), "{start:?}: {failed:?}");
+        assert!(matches!(failed, DeliveryError::Timeout(_)), "{start:?}: {failed:?}");
         assert!(begun.elapsed() < Duration::from_secs(31));
         tokio::time::resume();
     }

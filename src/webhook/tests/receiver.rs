@@ -19,7 +19,7 @@ use tokio::{
 use tokio_rustls::TlsAcceptor;
 use tokio_util::task::AbortOnDropHandle;
 
-use crate::webhook::{Answer, Deliverer, DeliveryError, DeliveryFailure, Resolve, TargetPolicy, WebhooksConfig};
+use crate::webhook::{Answer, Deliverer, DeliveryError, Resolve, TargetPolicy, WebhooksConfig};
 
 pub(super) const BODY: &str = r#"{"wake_id":"w_1"}"#;
 pub(super) const SIGNATURE: &str = "t=1,kid=ds_1,ed25519=AA";
@@ -204,8 +204,9 @@ pub(super) async fn deliver_by(
 ) -> Result<Answer, DeliveryError> {
     let url = TargetPolicy::new(config).check(url).unwrap();
     let deliverer = Deliverer::new(config, resolver).unwrap();
+    let slot = deliverer.slot(&url).await;
     deliverer
-        .deliver(&url, Bytes::from_static(BODY.as_bytes()), SIGNATURE)
+        .deliver(slot, &url, Bytes::from_static(BODY.as_bytes()), SIGNATURE)
         .await
 }
 
@@ -214,9 +215,6 @@ pub(super) async fn deliver(url: &str) -> Result<Answer, DeliveryError> {
     deliver_by(&local(), Script::new(&[]), url).await
 }
 
-pub(super) fn failure(result: Result<Answer, DeliveryError>) -> DeliveryFailure {
-    match result {
-        Err(DeliveryError::Failed(failure)) => failure,
-        other => panic!("{other:?}"),
-    }
+pub(super) fn failure(result: Result<Answer, DeliveryError>) -> DeliveryError {
+    result.unwrap_err()
 }
