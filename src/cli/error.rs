@@ -54,6 +54,16 @@ pub(crate) enum CliError {
         /// The number of the others.
         failed: u64,
     },
+    /// Some subscriptions were not changed; each was reported.
+    #[error("{changed} {made}, {failed} not, as reported above")]
+    NotAllChanged {
+        /// The change, as a participle.
+        made: &'static str,
+        /// Changed subscriptions.
+        changed: usize,
+        /// The number of the others.
+        failed: usize,
+    },
     /// An import cannot go on.
     #[error(transparent)]
     Import(#[from] ImportError),

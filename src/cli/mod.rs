@@ -20,6 +20,7 @@ pub(crate) mod run;
 mod signing;
 mod storage;
 mod streams;
+mod subscriptions;
 mod token;
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use super::{
     check, config,
     config_args::ConfigArgs,
     error::{CliError, Failure},
-    explain, export, healthcheck, import, keys, storage, streams, token,
+    explain, export, healthcheck, import, keys, storage, streams, subscriptions, token,
 };
 use crate::{
     clock::Clock,
@@ -50,6 +50,8 @@ enum Command {
     Storage(storage::StorageArgs),
     /// List, show and delete the streams of a running server.
     Streams(streams::StreamsArgs),
+    /// List, show, create, delete, pause and resume the subscriptions of a running server.
+    Subscriptions(subscriptions::SubscriptionsArgs),
     /// Write streams of a running server as JSON lines.
     Export(export::ExportArgs),
     /// Create streams on a running server from the output of `export`.
@@ -105,6 +107,10 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> Result<u8, Failure>
         Command::Streams(args) => {
             let remote = args.remote().remote(&clock, || Ok(load()?.config))?;
             Ok(block_on(streams::run(&args, &remote, out)).map(|()| 0)?)
+        }
+        Command::Subscriptions(args) => {
+            let remote = args.remote().remote(&clock, || Ok(load()?.config))?;
+            Ok(block_on(subscriptions::run(&args, &remote, out)).map(|()| 0)?)
         }
         Command::Export(args) => {
             let remote = args.remote.remote(&clock, || Ok(load()?.config))?;

@@ -13,6 +13,7 @@ pub mod server;
 pub mod shared;
 pub mod storage;
 pub mod unprivileged;
+pub mod webhooks;
 
 pub use shared::{rng, tokens};
 

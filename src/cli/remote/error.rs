@@ -46,6 +46,8 @@ pub(crate) struct Refused {
     pub(super) detail: String,
     /// The remedy.
     pub(super) hint: &'static str,
+    /// The problem's code; empty if the response was no problem of this server.
+    pub(super) code: String,
     /// The response headers.
     pub(super) headers: HeaderMap,
 }
@@ -70,6 +72,9 @@ impl RemoteError {
     pub(super) fn refused(url: &str, status: StatusCode, headers: HeaderMap, body: &[u8], has_token: bool) -> Self {
         let problem: Option<Value> = serde_json::from_slice(body).ok();
         let detail = problem.as_ref().and_then(|problem| problem.get("detail")?.as_str());
+        let code = problem
+            .as_ref()
+            .and_then(|problem| problem.get("type")?.as_str()?.rsplit(':').next());
         let hint = match (status, has_token) {
             (StatusCode::UNAUTHORIZED, false) => "; set DS_TOKEN to a server token, or give --key",
             (StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN, true) => {
@@ -82,6 +87,7 @@ impl RemoteError {
             status,
             detail: shown(detail.or(status.canonical_reason()).unwrap_or("no reason given")),
             hint,
+            code: code.unwrap_or_default().to_owned(),
             headers,
         }))
     }
@@ -91,6 +97,15 @@ impl RemoteError {
     pub(in crate::cli) fn status(&self) -> Option<StatusCode> {
         match self {
             Self::Refused(refused) => Some(refused.status),
+            _ => None,
+        }
+    }
+
+    /// The code of the server's problem.
+    #[must_use]
+    pub(in crate::cli) fn code(&self) -> Option<&str> {
+        match self {
+            Self::Refused(refused) => Some(&refused.code),
             _ => None,
         }
     }
