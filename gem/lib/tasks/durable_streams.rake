@@ -72,7 +72,7 @@ namespace :durable_streams do
       end
       abort <<~TEXT if conflicts.any?
         #{conflicts.join("\n")}
-        A subscription cannot be changed. REPLACE=1 deletes it and creates it again, at the tails of its streams: events that have not been processed yet are skipped. Or keep it, and give the handler another id:.
+        A subscription cannot be changed. REPLACE=1 deletes it and creates it again, at the tails of its streams: events that have not been processed yet are skipped.
       TEXT
     rescue DurableStreams::Error => error
       abort "durable_streams:subscriptions:sync: #{error.message}"

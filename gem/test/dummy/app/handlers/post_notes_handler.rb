@@ -5,7 +5,10 @@ class PostNotesHandler < DurableStreams::Handler
   subscribes_to Post, :notes, lease: 3, batch_size: 2
 
   def process(event)
-    raise "this event fails" if event["type"] == "failing" && ENV["DUMMY_FAILS"]
+    if event["type"] == "failing" && ENV["DUMMY_FAILS"]
+      ReceivedEvent.create!(handler: "failed", stream: stream, key: event["key"])
+      raise "this event fails"
+    end
     ReceivedEvent.record(self, [ event ])
   end
 end

@@ -5,7 +5,8 @@ class ReceivedEvent < ApplicationRecord
   def self.record(handler, events)
     started_at = uptime
     yield if block_given?
-    insert_all!(events.map { |event| { handler: handler.class.name, stream: handler.stream, key: event["key"], process: Process.pid, started_at: started_at, ended_at: uptime } })
+    batch = { handler: handler.class.name, stream: handler.stream, process: Process.pid, started_at: started_at, ended_at: uptime }
+    insert_all!(events.map { |event| { **batch, key: event["key"] } })
   end
 
   def self.uptime
