@@ -213,7 +213,8 @@ impl Shared {
             }
             Change::Put { name, record } => {
                 let removed = self.removed.lock().get(name).copied();
-                streams.contains_key(&record.id) || removed.is_none_or(|removed| removed < record.id)
+                let present = self.inner().get(name).unwrap().map(|stored| stored.record.id);
+                streams.contains_key(&record.id) || removed.max(present).is_none_or(|before| before < record.id)
             }
             Change::Writer { .. } | Change::Remove { .. } => true,
         };

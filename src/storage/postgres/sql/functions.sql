@@ -69,9 +69,11 @@ begin
         or (s.at is not null and coalesce(h.tail, s.base) is distinct from s.at)
         or (s.most is not null and (h.tail is null or h.tail > s.most))
         -- A later life of a name has a greater id than all before it, whichever server had that id ready.
-        or (s.key is not null and h.id is null and exists (
-          select from durable_streams.removed r
-          where r.bucket = hashtext(s.key) & 255 and r.id >= s.id)) as has_moved
+        or (s.key is not null and h.id is null and (
+          exists (select from durable_streams.removed r where r.bucket = hashtext(s.key) & 255 and r.id >= s.id)
+          -- One that this group removes.
+          or exists (select from durable_streams.streams t where t.key = s.key collate "C" and t.id >= s.id))
+        ) as has_moved
     from unnest(p_id, p_group, p_rev, p_at, p_most, p_base, p_key)
       with ordinality s(id, grp, rev, at, most, base, key, ord)
     left join durable_streams.heads h on h.id = s.id

@@ -264,3 +264,25 @@ fn servers_race_for_hot_streams_without_a_deadlock() {
     assert_eq!(bytes, committed);
     assert!(!Postgres::shared().log().contains("deadlock detected"));
 }
+
+/// Each server has ids ready. A name's later life has the greater one, whoever creates it.
+#[test]
+fn a_stream_created_again_needs_a_greater_id() {
+    let Servers {
+        database: _database,
+        a,
+        b,
+    } = servers();
+    create(&a, "s", 20);
+    let absent = || Expect::Absent { name: name("s") };
+    // Together with the removal of the earlier life, and after it.
+    let together = |id| group(vec![rev(20, 1)], vec![remove("s", 20), put("s", record(id))]);
+    assert!(matches!(commit(&b, &[together(10)])[..], [Verdict::Moved(_)]));
+    let removal = group(vec![rev(20, 1)], vec![remove("s", 20)]);
+    // What the group had found is said also of a stream that it removed.
+    let found = Verdict::Committed(vec![Landed { id: 20, at: 0, rev: 1 }]);
+    assert_eq!(commit(&a, &[removal]), [found]);
+    let later = |id| group(vec![absent()], vec![put("s", record(id))]);
+    assert!(matches!(commit(&b, &[later(10)])[..], [Verdict::Moved(_)]));
+    assert!(matches!(commit(&b, &[later(30)])[..], [Verdict::Committed(_)]));
+}
