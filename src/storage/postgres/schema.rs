@@ -65,7 +65,10 @@ async fn is_complete(client: &Client) -> Result<bool, StorageError> {
 
 /// The versions of the tables and the functions; `None`: there are none.
 async fn version(client: &Client) -> Result<Option<(i64, i64)>, StorageError> {
-    const EXISTS: &str = "select to_regclass('durable_streams.format') is not null";
+    // Not `to_regclass`: inside a transaction, it may know only what was there before the wait for the lock.
+    const EXISTS: &str = "select exists(select from pg_catalog.pg_class c \
+        join pg_catalog.pg_namespace n on n.oid = c.relnamespace \
+        where n.nspname = 'durable_streams' and c.relname = 'format')";
     const VERSION: &str = "select version, functions from durable_streams.format";
     let row = client.query_typed_one(EXISTS, &[]).await.map_err(Failure::from)?;
     if !get::<bool>(&row, 0)? {

@@ -118,3 +118,14 @@ fn another_history_is_noticed_after_a_failover() {
     assert_eq!(&store.read(1, 0..100).unwrap()[..], b"before,after");
     assert_eq!(store.get(&name("s")).unwrap().unwrap().tail, 12);
 }
+
+#[test]
+fn servers_that_start_together_agree_who_creates_the_schema() {
+    for _ in 0..3 {
+        let database = Postgres::shared().database();
+        std::thread::scope(|scope| {
+            let starts: Vec<_> = (0..6).map(|_| scope.spawn(|| drop(open(&database)))).collect();
+            starts.into_iter().for_each(|start| start.join().unwrap());
+        });
+    }
+}
