@@ -18,7 +18,8 @@ use parking_lot::Mutex;
 
 use super::{
     expiry::Lifetimes,
-    stream::{Gone, Origin, Stream},
+    snapshot::Gone,
+    stream::{Origin, Stream},
 };
 use crate::{
     protocol::{Millis, StreamName},

@@ -3,13 +3,7 @@
 
 use std::sync::Arc;
 
-use super::{
-    Engine,
-    chunk::Chunk,
-    read_error::ReadError,
-    reader::ReaderGuard,
-    stream::{Identity, Stream},
-};
+use super::{Engine, chunk::Chunk, read_error::ReadError, reader::ReaderGuard, snapshot::Identity, stream::Stream};
 use crate::{
     protocol::{Kind, Lifetime, Offset, ReadFrom, StreamName},
     storage::Position,

@@ -10,8 +10,8 @@ use super::{
     delete,
     errors::Unavailable,
     fork::{ForkError, ForkPoint, ForkRequest, MAX_LINEAGE, PreparedFork},
+    snapshot::Gone,
     staged::Staged,
-    stream::Gone,
     transaction::{Landings, Slot, Transaction},
     trim,
 };

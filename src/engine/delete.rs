@@ -5,7 +5,7 @@ use super::{
     command::Command,
     errors::Unavailable,
     retention,
-    stream::Gone,
+    snapshot::Gone,
     transaction::{Slot, Transaction},
 };
 use crate::protocol::StreamName;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Engine, errors::Unavailable, stream::Snapshot};
+use super::{Engine, errors::Unavailable, snapshot::Snapshot};
 use crate::{
     protocol::{Offset, StreamName},
     storage::{Position, StreamRecord},

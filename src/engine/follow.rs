@@ -17,7 +17,8 @@ use super::{
     read_error::ReadError,
     reader::ReaderGuard,
     sharing::Followed,
-    stream::{Gone, Identity, News, Snapshot, Stream},
+    snapshot::{Gone, Identity, Snapshot},
+    stream::{News, Stream},
 };
 use crate::{
     protocol::{Kind, Lifetime, Offset, ReadFrom, StreamName},

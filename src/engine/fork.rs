@@ -9,7 +9,8 @@ use super::{
     errors::Unavailable,
     load::{self, AppendAt},
     read_error::ReadError,
-    stream::{Gone, Snapshot, Stream},
+    snapshot::{Gone, Snapshot},
+    stream::Stream,
     transaction::{Slot, Transaction},
 };
 use crate::{

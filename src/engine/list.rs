@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Engine, Shared, errors::Unavailable, metadata::Metadata, stream::Snapshot};
+use super::{Engine, Shared, errors::Unavailable, metadata::Metadata, snapshot::Snapshot};
 use crate::{
     protocol::{Millis, Offset, StreamName, name::canonical},
     storage::{StorageError, Stored},

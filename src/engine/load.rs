@@ -3,13 +3,7 @@
 
 use bytes::{Bytes, BytesMut};
 
-use super::{
-    chunk::Chunk,
-    joined::unframe,
-    read_error::ReadError,
-    stream::{Gone, Stream},
-    text,
-};
+use super::{chunk::Chunk, joined::unframe, read_error::ReadError, snapshot::Gone, stream::Stream, text};
 use crate::{
     protocol::{
         Framing, Kind,

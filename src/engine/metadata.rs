@@ -1,6 +1,6 @@
 //! Metadata (section 5.5).
 
-use super::{Engine, Shared, read_error::ReadError, retention, stream::Snapshot};
+use super::{Engine, Shared, read_error::ReadError, retention, snapshot::Snapshot};
 use crate::{
     protocol::{Lifetime, Offset, RetentionPolicy, StreamName},
     storage::{Position, StreamRecord},

@@ -34,7 +34,8 @@
 //!
 //! | file | part |
 //! |---|---|
-//! | `cache.rs`, `stream.rs` | the streams in use; a [`Stream`], and its `Snapshot`, which resolves offsets |
+//! | `cache.rs`, `stream.rs` | the streams in use; a [`Stream`] |
+//! | `snapshot.rs` | a stream at one moment, which resolves offsets |
 //! | `read_chunk.rs` | a [`Chunk`] from the cache or from the store |
 //! | `load.rs`, `joined.rs`, `text.rs` | bytes of the store to a chunk, cut between messages, appends or characters |
 //! | `chunk_cache.rs`, `recent.rs` | chunks that all readers share; the latest ones of one stream, for live reads |
@@ -89,6 +90,7 @@ mod reader;
 mod recent;
 mod retention;
 mod sharing;
+mod snapshot;
 mod staged;
 mod stored;
 mod stream;
@@ -129,7 +131,7 @@ use command::{Command, Reply, Request};
 use committer::Committer;
 use expire::{Expire, Touch};
 use sharing::Sharing;
-pub use stream::Identity;
+pub use snapshot::Identity;
 use stream::Stream;
 pub use watch::Watcher;
 pub use writers::WriterScope;

@@ -4,13 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::{
-    Engine,
-    chunk::Chunk,
-    load::load,
-    read_error::ReadError,
-    stream::{Gone, Stream},
-};
+use super::{Engine, chunk::Chunk, load::load, read_error::ReadError, snapshot::Gone, stream::Stream};
 use crate::{
     protocol::StreamName,
     storage::{Position, Storage},

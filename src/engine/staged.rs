@@ -7,7 +7,8 @@ use bytes::Bytes;
 use super::{
     cache::StreamCache,
     expiry::Lifetimes,
-    stream::{Gone, Snapshot, Stream, Update},
+    snapshot::{Gone, Snapshot},
+    stream::{Stream, Update},
     watch::Watch,
     writers::WriterTables,
 };

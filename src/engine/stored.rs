@@ -4,12 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::{
-    Engine, load,
-    read_chunk::MAX_CHUNK_BYTES,
-    read_error::ReadError,
-    stream::{Snapshot, Stream},
-};
+use super::{Engine, load, read_chunk::MAX_CHUNK_BYTES, read_error::ReadError, snapshot::Snapshot, stream::Stream};
 use crate::{
     protocol::{Framing, Offset, ReadFrom, StreamName},
     storage::{Position, Storage},

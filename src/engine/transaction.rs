@@ -8,8 +8,9 @@ use super::{
     errors::Unavailable,
     ids::Ids,
     judged::{Judged, Partition, Subject},
+    snapshot::Gone,
     staged::Staged,
-    stream::{Gone, Origin, Stream},
+    stream::{Origin, Stream},
     watch::Watch,
     writers::{Evicted, WriterTables, Writers},
 };

@@ -5,12 +5,8 @@ use std::sync::Arc;
 use super::{Followed, Sharing};
 use crate::{
     engine::{
-        Engine,
-        cache::Refreshed,
-        errors::Unavailable,
-        expire::Expire,
-        read_error::ReadError,
-        stream::{Gone, Stream},
+        Engine, cache::Refreshed, errors::Unavailable, expire::Expire, read_error::ReadError, snapshot::Gone,
+        stream::Stream,
     },
     protocol::StreamName,
 };
