@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     protocol::{ContentType, Framing, Lifetime, Offset, ReadFrom, StreamName},
-    storage::StreamRecord,
+    storage::{Stored, StreamRecord},
 };
 
 const JSON: &str = "application/json";
@@ -103,17 +103,23 @@ impl Engine {
         }
     }
 
-    /// The names of some logs that begin with `prefix`, after `after`; none after the last.
+    /// Some logs whose names begin with `prefix`, after `after`, with their tails; none after the
+    /// last.
     ///
     /// # Errors
     /// See [`Unavailable`].
-    pub async fn logs(&self, prefix: &StreamName, after: Option<&StreamName>) -> Result<Vec<StreamName>, Unavailable> {
+    pub async fn logs(
+        &self,
+        prefix: &StreamName,
+        after: Option<&StreamName>,
+    ) -> Result<Vec<(StreamName, Offset)>, Unavailable> {
         let storage = Arc::clone(&self.shared.storage);
         let (prefix, after) = (prefix.clone(), after.cloned());
         let page = self
             .blocking(move || storage.list(prefix.key(), after.as_ref().map(StreamName::key), PAGE))
             .await??;
-        Ok(page.into_iter().map(|(name, _)| name).collect())
+        let tail = |stored: Stored| stored.record.offset(stored.tail);
+        Ok(page.into_iter().map(|(name, stored)| (name, tail(stored))).collect())
     }
 
     /// Changes a log that ends at `expected`, and appends `notice`, messages in their stored form,

@@ -107,6 +107,14 @@ impl Engine {
         Ok(self.blocking(move || sharing.has_duty(duty)).await??)
     }
 
+    /// Whether this server looks for subscriptions whose wake was lost with another server.
+    ///
+    /// # Errors
+    /// See [`Unavailable`].
+    pub async fn looks_for_lost_wakes(&self) -> Result<bool, Unavailable> {
+        self.has_duty(Duty::Subscriptions).await
+    }
+
     async fn sweep_if_on_duty(&self) -> Result<(), Unavailable> {
         match self.has_duty(Duty::Sweep).await? {
             true => self.expire_due().await,

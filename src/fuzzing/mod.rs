@@ -12,6 +12,7 @@ mod config;
 mod protocol;
 mod proxy;
 mod requests;
+mod subscriptions;
 mod webhook;
 
 #[cfg(test)]
@@ -25,6 +26,7 @@ pub use self::{
     protocol::{headers, json, names, offsets},
     proxy::forwarding,
     requests::requests,
+    subscriptions::subscriptions,
     webhook::{webhook_answers, webhook_urls},
 };
 pub use crate::storage::fuzzing_journal::{journal, records};
@@ -33,7 +35,7 @@ pub use crate::storage::fuzzing_journal::{journal, records};
 pub type Target = fn(&[u8]);
 
 /// All of them, by the names that `bin/fuzz` knows them by.
-pub const TARGETS: [(&str, Target); 14] = [
+pub const TARGETS: [(&str, Target); 15] = [
     ("names", names),
     ("offsets", offsets),
     ("headers", headers),
@@ -48,6 +50,7 @@ pub const TARGETS: [(&str, Target); 14] = [
     ("journal", journal),
     ("webhook_urls", webhook_urls),
     ("webhook_answers", webhook_answers),
+    ("subscriptions", subscriptions),
 ];
 
 /// Headers from lines such as `name: value`. What HTTP does not let pass is left out.

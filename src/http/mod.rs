@@ -67,6 +67,12 @@ impl Answer {
     }
 }
 
+/// Parses a body as every request about subscriptions would.
+#[cfg(any(test, fuzzing))]
+pub(crate) fn fuzzing_subscription_body(body: &[u8]) {
+    subscriptions::parse_as_all(body);
+}
+
 /// The whole server as a service, which routes by itself.
 pub fn service(app: App) -> impl crate::listener::HttpService + Sync {
     tower::service_fn(move |request: Request<Body>| {

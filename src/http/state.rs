@@ -173,7 +173,6 @@ impl App {
                 webhooks: webhooks.clone(),
                 deliverer,
                 metrics: self.metrics().subscriptions().clone(),
-                clock: self.clock().clone(),
                 random: self.random().clone(),
             });
             match started {

@@ -102,8 +102,9 @@ impl State {
     }
 
     /// The next wake. The lease of a webhook begins with it.
-    pub(super) fn wake(&self, wake_id: String, now: Millis) -> Event {
+    pub(super) fn wake(&self, pending: &[PendingStream], wake_id: String, now: Millis) -> Event {
         Event::Woken {
+            streams: pending.iter().map(|stream| stream.stream.clone()).collect(),
             generation: self.generation.saturating_add(1),
             wake: wake_id,
             lease_until: self.is_webhook().then(|| self.lease_from(now)),
@@ -131,7 +132,7 @@ impl State {
         }
         let mut events = Self::link_new(pending);
         if current.is_none() {
-            events.push(self.wake(wake_id, now));
+            events.push(self.wake(pending, wake_id, now));
         }
         events.push(Event::Claimed {
             worker: worker.to_owned(),

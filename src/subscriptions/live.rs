@@ -58,6 +58,11 @@ pub(super) struct Live {
 }
 
 impl Live {
+    /// Whether the state is that of a log with this tail.
+    pub(super) fn is_at(&self, tail: Offset) -> bool {
+        !self.is_stale && self.tail == Some(tail)
+    }
+
     pub(super) fn state(&self) -> Option<&State> {
         self.state.as_ref().filter(|_| !self.is_stale)
     }

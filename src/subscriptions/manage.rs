@@ -20,13 +20,12 @@ use crate::{
 
 impl Subscriptions {
     /// Waits until what is stored is known.
-    pub(super) async fn loaded(&self) {
+    pub(super) async fn loaded(&self) -> Result<(), Unavailable> {
         let mut loaded = self.inner.loaded.subscribe();
-        // An error means that the subscriptions have stopped, which the next call to the engine says.
-        let loading = loaded.wait_for(|loaded| *loaded);
         tokio::select! {
-            _ = loading => {}
-            () = self.inner.stopped.cancelled() => {}
+            biased;
+            loading = loaded.wait_for(|loaded| *loaded) => loading.map(|_| ()).map_err(|_| Unavailable::Stopping),
+            () = self.inner.stopped.cancelled() => Err(Unavailable::Stopping),
         }
     }
 
@@ -66,7 +65,7 @@ impl Subscriptions {
         if streams.iter().any(|stream| definition.wakes_in(stream)) {
             return Err(own_wake_stream().into());
         }
-        self.loaded().await;
+        self.loaded().await?;
         let (inner, id) = (Arc::clone(&self.inner), id.to_owned());
         // A client that disconnects must not leave half of it.
         let task = self.inner.tasks.spawn(async move {
@@ -90,7 +89,7 @@ impl Subscriptions {
     /// # Errors
     /// See [`NotFound`].
     pub async fn read(&self, id: &str) -> Result<View, NotFound> {
-        self.loaded().await;
+        self.loaded().await?;
         let subscription = self.find(id).await?;
         let live = subscription.live.lock().await;
         let view = self.inner.view(&subscription, &live).await;
@@ -102,7 +101,7 @@ impl Subscriptions {
     /// # Errors
     /// See [`Unavailable`].
     pub async fn list(&self, after: Option<&str>, limit: usize) -> Result<(Vec<View>, bool), Unavailable> {
-        self.loaded().await;
+        self.loaded().await?;
         let known: Vec<_> = {
             let known = self.inner.known.read();
             let later = known.iter().filter(|(id, _)| after.is_none_or(|after| &***id > after));
@@ -127,7 +126,7 @@ impl Subscriptions {
     /// # Errors
     /// See [`NotFound`].
     pub async fn delete(&self, id: &str) -> Result<(), NotFound> {
-        self.loaded().await;
+        self.loaded().await?;
         let subscription = self.find(id).await?;
         for _ in 0..MAX_MOVES {
             let mut live = subscription.live.lock().await;
@@ -152,7 +151,7 @@ impl Subscriptions {
     /// # Errors
     /// See [`MemberError`].
     pub async fn add_streams(&self, id: &str, streams: Vec<StreamName>) -> Result<(), MemberError> {
-        self.loaded().await;
+        self.loaded().await?;
         let subscription = self.find(id).await?;
         let inner = Arc::clone(&self.inner);
         let task = self
@@ -167,7 +166,7 @@ impl Subscriptions {
     /// # Errors
     /// See [`MemberError`].
     pub async fn remove_stream(&self, id: &str, stream: &StreamName) -> Result<(), MemberError> {
-        self.loaded().await;
+        self.loaded().await?;
         let is_linked = |state: &State| state.links.get(stream).is_some_and(|link| link.explicit);
         let removed = || Event::Unlinked {
             stream: stream.clone(),
@@ -182,7 +181,7 @@ impl Subscriptions {
     /// # Errors
     /// See [`NotFound`].
     pub async fn set_paused(&self, id: &str, is_paused: bool) -> Result<View, NotFound> {
-        self.loaded().await;
+        self.loaded().await?;
         let event = || if is_paused { Event::Paused } else { Event::Resumed };
         let change = |state: &State| (state.paused != is_paused).then(event);
         let subscription = self.change(id, change).await?;

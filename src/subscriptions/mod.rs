@@ -21,6 +21,7 @@
 //! | `marks.rs`, `pending.rs` | changed streams; those of one subscription |
 //! | `dispatcher.rs`, `turn.rs`, `deliver.rs` | who has a turn, and when; the next wake; its delivery by webhook |
 //! | `scan.rs` | loading at the start, lost work, existing streams that a new pattern matches |
+//! | `sync.rs` | what other servers of the store have done |
 //! | `create.rs`, `manage.rs`, `view.rs` | create and add streams; read, delete, remove streams, pause; a subscription as it is shown |
 //! | `work.rs` | claim, acknowledge, release |
 //! | `token.rs`, `keys.rs` | tokens of workers; keys that sign deliveries |
@@ -41,6 +42,7 @@ mod pattern;
 mod pending;
 mod scan;
 mod state;
+mod sync;
 mod token;
 mod turn;
 mod view;
@@ -112,8 +114,6 @@ pub struct Parts {
     pub deliverer: Arc<Deliverer>,
     /// Counts.
     pub metrics: SubscriptionMetrics,
-    /// The time.
-    pub clock: Clock,
     /// Ids and jitter.
     pub random: Random,
 }
@@ -156,9 +156,9 @@ impl Subscriptions {
             webhooks,
             deliverer,
             metrics,
-            clock,
             random,
         } = parts;
+        let clock = engine.clock().clone();
         let inner = Arc::new(Inner {
             engine,
             config,
@@ -185,6 +185,9 @@ impl Subscriptions {
             .engine
             .watch(Arc::clone(&inner.marks) as Arc<dyn crate::engine::Watcher>);
         inner.tasks.spawn(dispatcher::dispatch(Arc::clone(&inner)));
+        if inner.engine.is_shared() {
+            inner.tasks.spawn(sync::follow(Arc::clone(&inner)));
+        }
         let ends = [inner.stopped.clone().drop_guard(), inner.aborted.clone().drop_guard()];
         Ok(Self {
             inner,
@@ -202,6 +205,18 @@ impl Subscriptions {
             self.inner.tasks.wait().await;
         }
     }
+}
+
+/// The index must agree with the pattern, and forget it without a trace.
+#[cfg(any(test, fuzzing))]
+#[allow(clippy::panic)]
+pub(crate) fn fuzzing_pattern(pattern: &str, name: &crate::protocol::StreamName) {
+    let Ok(pattern) = Pattern::parse(pattern) else { return };
+    let (mut index, id) = (index::Index::default(), Id::from("s"));
+    index.add_pattern(&pattern, &id);
+    assert_eq!(index.concerns_any(name), pattern.matches(name), "{pattern:?} {name}");
+    index.remove_pattern(&pattern, &id);
+    assert!(!index.concerns_any(name), "{pattern:?} {name}");
 }
 
 /// The root of the subscriptions' URLs, for the root of the streams.

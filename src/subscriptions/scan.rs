@@ -29,8 +29,8 @@ impl Inner {
         let (mut after, mut found) = (None, 0);
         loop {
             let page = self.engine.logs(&folder, after.as_ref()).await?;
-            let Some(last) = page.last().cloned() else { break };
-            for log in page {
+            let Some((last, _)) = page.last().cloned() else { break };
+            for (log, _) in page {
                 let subscription = Subscription::id_of(&log, &folder).and_then(|id| Subscription::new(&id).ok());
                 let Some(subscription) = subscription else { continue };
                 found += 1;
@@ -43,7 +43,7 @@ impl Inner {
         Ok(found > 0)
     }
 
-    async fn load_one(&self, subscription: Subscription) -> Result<(), Unavailable> {
+    pub(super) async fn load_one(&self, subscription: Subscription) -> Result<(), Unavailable> {
         let subscription = self.known_or(subscription);
         let mut live = subscription.live.lock().await;
         match self.refresh(&subscription, &mut live).await {

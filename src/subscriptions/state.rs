@@ -137,6 +137,9 @@ pub(super) struct Wake {
     /// The worker that has claimed it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) holder: Option<String>,
+    /// The streams that it was issued for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) streams: Vec<StreamName>,
     /// The webhook's receiver has answered, and works on it.
     #[serde(default)]
     pub(super) accepted: bool,
@@ -178,6 +181,9 @@ pub(super) enum Event {
         wake: String,
         #[serde(default, skip_serializing_if = "Option::is_none")]
         lease_until: Option<Millis>,
+        /// What was pending. The wake may be claimed, or taken over, at a server that has not marked it.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        streams: Vec<StreamName>,
     },
     /// A worker has claimed the wake.
     Claimed {
@@ -237,12 +243,14 @@ impl State {
                 generation,
                 wake,
                 lease_until,
+                streams,
             } => {
                 self.generation = generation;
                 self.wake = Some(Wake {
                     id: wake,
                     lease_until,
                     holder: None,
+                    streams,
                     accepted: false,
                 });
             }

@@ -119,6 +119,7 @@ impl Inner {
         if state.paused || !Self::may_wake(state, live, now) {
             return Ok(None);
         }
+        self.mark_streams_of_wake(subscription, state);
         let look = self.look(subscription, state).await?;
         let mut events = look.gone;
         let Some(first) = look.pending.first() else {
@@ -126,7 +127,7 @@ impl Inner {
             return Ok(None);
         };
         events.extend(State::link_new(&look.pending));
-        let woken = state.wake(self.wake_id(), now);
+        let woken = state.wake(&look.pending, self.wake_id(), now);
         let notice = self.notice(subscription, state, &first.stream, now)?;
         events.push(woken);
         self.commit(subscription, live, events, notice).await?;
@@ -140,6 +141,14 @@ impl Inner {
             live.delivering = Some(attempt.generation);
         }
         Ok(attempt)
+    }
+
+    /// Marks what another server may have marked.
+    pub(super) fn mark_streams_of_wake(&self, subscription: &Subscription, state: &State) {
+        if let Some(wake) = state.wake.as_ref().filter(|_| self.engine.is_shared()) {
+            let now = self.clock.millis();
+            wake.streams.iter().for_each(|name| subscription.mark(name, now));
+        }
     }
 
     /// Whether no wake is in flight, and no attempt is to be waited for.

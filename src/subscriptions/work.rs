@@ -40,7 +40,7 @@ impl Subscriptions {
     /// # Errors
     /// See [`TokenError`].
     pub async fn holder(&self, id: &str, token: &str) -> Result<Holder, TokenError> {
-        self.loaded().await;
+        self.loaded().await?;
         let found = match self.find(id).await {
             Ok(subscription) => Some(subscription),
             Err(NotFound::NotFound) => None,
@@ -109,7 +109,7 @@ impl Subscriptions {
     /// # Errors
     /// See [`ClaimError`].
     pub async fn claim(&self, id: &str, worker: &str) -> Result<Claimed, ClaimError> {
-        self.loaded().await;
+        self.loaded().await?;
         let inner = &self.inner;
         let subscription = self.find(id).await?;
         for _ in 0..MAX_MOVES {
@@ -120,8 +120,9 @@ impl Subscriptions {
             if state.is_webhook() {
                 return Err(ClaimError::WrongType);
             }
-            let look = inner.look(&subscription, state).await?;
             let now = inner.clock.millis();
+            inner.mark_streams_of_wake(&subscription, state);
+            let look = inner.look(&subscription, state).await?;
             let claimed = state.claim(worker, &look.pending, inner.wake_id(), now);
             let mut events = look.gone;
             let refused = match claimed {

@@ -12,7 +12,7 @@ mod large;
 mod lifetimes;
 mod listing;
 mod schedule;
-mod shared_store;
+pub(crate) mod shared_store;
 mod sharing;
 mod trimming;
 mod writing;

@@ -27,6 +27,15 @@ const MAX_WORK_BYTES: u64 = 256 * 1024;
 const JWK_SET: HeaderValue = HeaderValue::from_static("application/jwk-set+json");
 const JWK_SET_CACHING: HeaderValue = HeaderValue::from_static("public, max-age=300");
 
+/// Parses a body as every request would.
+#[cfg(any(test, fuzzing))]
+pub(super) fn parse_as_all(body: &[u8]) {
+    let _ = input::Definition::parse(body);
+    let _ = input::streams(body);
+    let _ = input::worker(body);
+    let _ = input::Work::parse(body);
+}
+
 /// Requests that need a server token, except claims.
 pub(super) async fn manage(app: &App, permit: &Permit, parts: &Parts, body: Body) -> Result<Response<Body>, Problem> {
     coded(answer_manage(app, permit, parts, body).await)

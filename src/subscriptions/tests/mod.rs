@@ -2,6 +2,7 @@
 
 mod pulling;
 mod recovery;
+mod sharing;
 mod states;
 
 use std::{sync::Arc, time::Duration};
@@ -41,7 +42,6 @@ impl Server {
             deliverer: Arc::new(Deliverer::new(&webhooks, Arc::new(SystemResolver)).unwrap()),
             webhooks,
             metrics: metrics.subscriptions().clone(),
-            clock: clock.clone(),
             random: Random::seeded(1),
         })
         .unwrap();

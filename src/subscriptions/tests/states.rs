@@ -59,6 +59,7 @@ fn the_stored_form_is_pinned() {
             generation: 1,
             wake: "w_1".into(),
             lease_until: None,
+            streams: vec![name("a/1")],
         },
         Event::Claimed {
             worker: "me".into(),
@@ -83,7 +84,7 @@ fn the_stored_form_is_pinned() {
         Event::Resumed,
     ];
     let expected = r#"{"event":"linked","stream":"a/2","link":"explicit","acked":"0000000000000000_0000000000000000"},
-{"event":"woken","generation":1,"wake":"w_1"},
+{"event":"woken","generation":1,"wake":"w_1","streams":["a/1"]},
 {"event":"claimed","worker":"me","lease_until":5},
 {"event":"acked","stream":"a/1","offset":"0000000000000007_0000000000000040"},
 {"event":"extended","lease_until":6},
@@ -138,7 +139,7 @@ fn no_order_of_requests_breaks_a_rule() {
                     now += random.between(1, 40_000);
                     vec![]
                 }
-                2 if has_pending && state.current_wake(now).is_none() => vec![state.wake(random.id(), now)],
+                2 if has_pending && state.current_wake(now).is_none() => vec![state.wake(&work, random.id(), now)],
                 3 => match state.claim("w", &work, random.id(), now) {
                     Ok(events) => events,
                     Err(ClaimConflict::Claimed { .. }) => {

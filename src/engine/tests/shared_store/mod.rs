@@ -27,7 +27,7 @@ use crate::{
 pub(super) const NOW: Millis = 1_000_000;
 
 /// The store itself.
-pub(super) struct Shared {
+pub(crate) struct Shared {
     inner: RwLock<Arc<InMemoryStorage>>,
     /// The name and the revision of each stream.
     streams: Mutex<HashMap<StreamId, (StreamName, u64)>>,
@@ -36,7 +36,7 @@ pub(super) struct Shared {
     /// Every batch of changes since the beginning of this history.
     log: Mutex<Vec<Vec<Change>>>,
     history: AtomicU64,
-    pub(super) clock: Clock,
+    pub(crate) clock: Clock,
     /// The server that has each duty.
     pub(super) duties: Mutex<HashMap<Duty, usize>>,
     receivers: Mutex<Vec<Receiver>>,
@@ -46,7 +46,7 @@ pub(super) struct Shared {
 }
 
 /// One server's connection.
-pub(super) struct Connection {
+pub(crate) struct Connection {
     shared: Arc<Shared>,
     pub(super) number: usize,
     blocking: bool,
@@ -90,7 +90,7 @@ struct Inbox {
 }
 
 impl Shared {
-    pub(super) fn new() -> Arc<Self> {
+    pub(crate) fn new() -> Arc<Self> {
         Arc::new(Self {
             inner: RwLock::new(Arc::new(InMemoryStorage::new(0))),
             streams: Mutex::default(),
@@ -105,7 +105,7 @@ impl Shared {
         })
     }
 
-    pub(super) fn connect(self: &Arc<Self>, blocking: bool) -> Arc<Connection> {
+    pub(crate) fn connect(self: &Arc<Self>, blocking: bool) -> Arc<Connection> {
         let number = self.connected.fetch_add(1, SeqCst);
         Arc::new(Connection {
             shared: Arc::clone(self),
