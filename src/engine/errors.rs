@@ -14,6 +14,9 @@ pub enum Unavailable {
     /// The queue is full: retry later.
     #[error("too many writes are queued")]
     Overloaded,
+    /// What is stored is still being read, or cannot be read at present: retry later.
+    #[error("what is stored has not been read yet")]
+    Loading,
     /// The server is stopping: retry with the next one.
     #[error("the server is stopping")]
     Stopping,

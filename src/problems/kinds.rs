@@ -156,6 +156,9 @@ kinds! {
         "The server is stopping.";
     STORE_AWAY = SERVICE_UNAVAILABLE "store-away", AfterDelay,
         "The server cannot reach the store that it shares with others. Nothing was written. Live reads stay open.";
+    SUBSCRIPTIONS_LOADING = SERVICE_UNAVAILABLE "subscriptions-loading", AfterDelay,
+        "The server has started and has not read its subscriptions yet. Nothing was changed. If this lasts, its log \
+         has the cause.";
     TOO_MANY_READERS = SERVICE_UNAVAILABLE "too-many-readers", AfterDelay,
         "The server has reached `limits.max_live_readers`.";
     FULL = INSUFFICIENT_STORAGE "full", Yes,

@@ -1,8 +1,9 @@
 //! The operations of those who own subscriptions (sections 6.2 to 6.5).
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
+use tokio::time::sleep;
 
 use super::{
     Subscriptions,
@@ -18,14 +19,18 @@ use crate::{
     protocol::{Millis, StreamName},
 };
 
+/// How long a request waits for the subscriptions to be read after a start.
+const MAX_LOAD_WAIT: Duration = Duration::from_secs(5);
+
 impl Subscriptions {
-    /// Waits until what is stored is known.
+    /// Waits until what is stored is known, but not for long: the store may fail for hours.
     pub(super) async fn loaded(&self) -> Result<(), Unavailable> {
         let mut loaded = self.inner.loaded.subscribe();
         tokio::select! {
             biased;
             loading = loaded.wait_for(|loaded| *loaded) => loading.map(|_| ()).map_err(|_| Unavailable::Stopping),
             () = self.inner.stopped.cancelled() => Err(Unavailable::Stopping),
+            () = sleep(MAX_LOAD_WAIT) => Err(Unavailable::Loading),
         }
     }
 

@@ -18,6 +18,10 @@ impl From<Unavailable> for Problem {
                 Self::new(&problems::FULL, detail).caused_by(cause)
             }
             Unavailable::Overloaded => Self::new(&problems::OVERLOADED, "too many writes are queued; try again"),
+            Unavailable::Loading => {
+                let detail = "the server has not read its subscriptions yet; try again";
+                Self::new(&problems::SUBSCRIPTIONS_LOADING, detail)
+            }
             Unavailable::Stopping => Self::new(&problems::STOPPING, "the server is stopping; try again"),
             Unavailable::Raced => Self::new(&problems::RACED, "other servers kept changing the stream; try again"),
             Unavailable::Away(cause) => {
