@@ -171,7 +171,7 @@ impl Engine {
         self.prepare_append(stream, request).await
     }
 
-    /// Notes how many logs the store had at the start. They do not count as streams.
+    /// Notes how many logs the store has. They do not count as streams.
     pub fn set_logs(&self, logs: u64) {
         self.shared.logs.store(logs, Ordering::Relaxed);
     }

@@ -56,7 +56,7 @@ impl Keys {
 
     /// Whether there are any.
     pub(super) async fn are_stored(&self, engine: &Engine) -> Result<bool, Unavailable> {
-        Ok(engine.read_log(&self.log).await?.is_some())
+        Ok(engine.extent(&self.log).await?.is_some())
     }
 
     /// The published keys. Makes none.

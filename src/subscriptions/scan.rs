@@ -38,9 +38,15 @@ impl Inner {
             }
             after = Some(last);
         }
-        self.engine
-            .set_logs(found + u64::from(self.keys.are_stored(&self.engine).await?));
+        self.count_logs(found).await?;
         Ok(found > 0)
+    }
+
+    /// Notes how many streams of the store are the server's own.
+    pub(super) async fn count_logs(&self, subscriptions: usize) -> Result<(), Unavailable> {
+        let keys = u64::from(self.keys.are_stored(&self.engine).await?);
+        self.engine.set_logs(subscriptions as u64 + keys);
+        Ok(())
     }
 
     pub(super) async fn load_one(&self, subscription: Subscription) -> Result<(), Unavailable> {

@@ -54,6 +54,7 @@ impl Inner {
             }
         }
         self.drop_all_but(&stored).await?;
+        self.count_logs(stored.len()).await?;
         let now = self.clock.instant();
         if !stored.is_empty()
             && now.saturating_duration_since(*scanned_at) >= SCAN_INTERVAL
