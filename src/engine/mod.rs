@@ -197,11 +197,11 @@ impl Engine {
         // Servers that share a store share its clock.
         let clock = storage.shared().map_or(clock, SharedStore::clock);
         let cache = Arc::new(StreamCache::new(history));
-        let sharing = Sharing::of(&storage, &cache, &clock);
+        let watch = Arc::<watch::Watch>::default();
+        let sharing = Sharing::of(&storage, &cache, &watch, &clock);
         let (retention, chunks) = (Arc::clone(&config.retention), ChunkCache::new(config.cache_bytes));
         let max_read_bytes = config.limits.read_bytes();
         let offload = offload::Offload::new(config.limits.max_json_depth);
-        let watch = Arc::<watch::Watch>::default();
         let committer = Arc::new(Committer::new(
             Arc::clone(&storage),
             Arc::clone(&cache),

@@ -325,13 +325,12 @@ impl<'c> Transaction<'c> {
         groups
     }
 
-    /// Drops the batch. Returns the streams it was about, except those it would have created.
+    /// Drops the batch. Returns the streams it was about, also those it would have created.
     pub(super) fn into_streams(self) -> Vec<Arc<Stream>> {
         for staged in &self.staged {
             self.writers.drop_table(staged.stream.id);
         }
-        let known = self.staged.into_iter().filter(|staged| !staged.is_new);
-        known.map(|staged| staged.stream).collect()
+        self.staged.into_iter().map(|staged| staged.stream).collect()
     }
 
     /// Publishes what was committed, and takes over what moved.
@@ -368,6 +367,8 @@ impl<'c> Transaction<'c> {
                 }
                 Some(Verdict::Moved(_)) if staged.is_new => {
                     self.writers.drop_table(staged.stream.id);
+                    // The server that has created it may have ended before it told its own watcher.
+                    self.context.watch.published(&staged.stream);
                     // An earlier life of the name may have a greater id.
                     self.ids.renew();
                 }
@@ -375,7 +376,11 @@ impl<'c> Transaction<'c> {
                     self.writers.drop_table(staged.stream.id);
                     let stream = staged.stream;
                     match now.iter().find(|(id, _)| *id == stream.id) {
-                        Some((_, stored)) => self.context.cache.reset(&stream, stored.clone()),
+                        Some((_, stored)) => {
+                            self.context.cache.reset(&stream, stored.clone());
+                            // As above.
+                            self.context.watch.published(&stream);
+                        }
                         None => settled.uncertain.push(stream),
                     }
                 }

@@ -24,16 +24,18 @@ pub(super) struct Watch {
 }
 
 impl Watch {
-    /// Call it after the stream's state is published.
-    pub(super) fn published(&self, stream: &Stream) {
+    /// Call it after the stream's state is published, or when the store may have another one. Returns
+    /// whether anybody watches the stream.
+    pub(super) fn published(&self, stream: &Stream) -> bool {
         let version = self.version.load(Ordering::Acquire);
         if version == 0 || stream.unwatched_as_of() == version {
-            return;
+            return false;
         }
         let is_watched = self.watcher.get().is_some_and(|watcher| watcher.changed(&stream.name));
         if !is_watched {
             stream.set_unwatched_as_of(version);
         }
+        is_watched
     }
 }
 

@@ -12,6 +12,7 @@
 //! | `followed.rs` | the streams that live readers of this server follow |
 //! | `news.rs`, `pending.rs` | other servers' changes, on their way to live readers |
 //! | `history.rs` | what happens when the store has lost acknowledged changes |
+//! | `suspects.rs` | streams with a commit of unknown outcome |
 //! | `duties.rs` | work that one server does for all |
 
 mod duties;
@@ -21,31 +22,26 @@ mod history;
 mod news;
 mod pending;
 mod refresh;
+mod suspects;
 mod waiting;
 
-use std::{
-    collections::HashMap,
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::sync::Arc;
 
 use parking_lot::Mutex;
 
 pub(super) use self::followed::Followed;
-use self::{duties::Duties, followed::Registry, pending::Queue, waiting::Gatherer};
+use self::{duties::Duties, followed::Registry, pending::Queue, suspects::Suspects, waiting::Gatherer};
 use super::{
     cache::{Refreshed, StreamCache},
     errors::Unavailable,
     stream::Stream,
+    watch::Watch,
 };
 use crate::{
     clock::Clock,
     protocol::StreamName,
-    storage::{Duty, SharedStore, Storage, StorageError, StreamId},
+    storage::{Duty, SharedStore, Storage, StorageError},
 };
-
-/// How long a commit of unknown outcome may still happen.
-const MAX_LATE_COMMIT: Duration = Duration::from_secs(30);
 
 pub(super) struct Sharing {
     storage: Arc<dyn Storage>,
@@ -56,14 +52,19 @@ pub(super) struct Sharing {
     history: Mutex<()>,
     registry: Arc<Registry>,
     news: Queue,
-    /// Followed streams with a commit of unknown outcome, and until when it may still happen.
-    suspects: Mutex<HashMap<StreamId, Instant>>,
+    suspects: Suspects,
+    watch: Arc<Watch>,
     duties: Duties,
 }
 
 impl Sharing {
     /// `None` if the store has one holder.
-    pub(super) fn of(storage: &Arc<dyn Storage>, cache: &Arc<StreamCache>, clock: &Clock) -> Option<Arc<Self>> {
+    pub(super) fn of(
+        storage: &Arc<dyn Storage>,
+        cache: &Arc<StreamCache>,
+        watch: &Arc<Watch>,
+        clock: &Clock,
+    ) -> Option<Arc<Self>> {
         storage.shared()?;
         Some(Arc::new(Self {
             storage: Arc::clone(storage),
@@ -73,7 +74,8 @@ impl Sharing {
             history: Mutex::default(),
             registry: Arc::default(),
             news: Queue::default(),
-            suspects: Mutex::default(),
+            suspects: Suspects::default(),
+            watch: Arc::clone(watch),
             duties: Duties::new(clock.clone()),
         }))
     }
@@ -109,30 +111,17 @@ impl Sharing {
         self.duties.has(self.store()?, duty)
     }
 
-    /// Reads what the store has of streams whose commit has an unknown outcome, now and for a while.
-    /// Their live readers are told; nobody else is, because every other read refreshes them.
-    pub(super) fn suspect(&self, streams: &[Arc<Stream>]) {
-        let until = self.clock.instant() + MAX_LATE_COMMIT;
-        let followed = streams.iter().filter(|stream| self.registry.has(stream.id));
-        let followed: Vec<StreamId> = followed.map(|stream| stream.id).collect();
-        self.suspects.lock().extend(followed.iter().map(|id| (*id, until)));
-        self.news.refresh(followed.into_iter());
-    }
-
-    /// Looks again at the streams whose commit may still happen. Nobody else announces it here: to
-    /// the other servers it is a change of this one.
-    pub(super) fn look_at_suspects(&self) {
-        let now = self.clock.instant();
-        let mut suspects = self.suspects.lock();
-        suspects.retain(|id, until| *until > now && self.registry.has(*id));
-        if !suspects.is_empty() {
-            self.news.refresh(suspects.keys().copied());
+    /// Publishes what the store has of streams that are judged again, because other servers have
+    /// changed them. Those that it cannot read are judged on what is known, and move again.
+    pub(super) fn reconcile(&self, streams: &[Arc<Stream>]) {
+        self.refresh_all(streams);
+        // The server that has changed them may have ended before it told its own watcher.
+        for stream in streams {
+            self.watch.published(stream);
         }
     }
 
-    /// Publishes what the store has of streams that are judged again. Those that it cannot read are
-    /// judged on what is known, and move again.
-    pub(super) fn reconcile(&self, streams: &[Arc<Stream>]) {
+    fn refresh_all(&self, streams: &[Arc<Stream>]) {
         let names: Vec<StreamName> = streams.iter().map(|stream| stream.name.clone()).collect();
         for page in names.chunks(crate::storage::MAX_REFRESHED) {
             if let Err(error) = self.refresh_now(page) {

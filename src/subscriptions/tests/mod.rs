@@ -11,7 +11,7 @@ use bytes::Bytes;
 
 use super::*;
 use crate::{
-    engine::{AppendRequest, CreateRequest, Engine, EngineConfig},
+    engine::{AppendError, AppendRequest, CreateRequest, Engine, EngineConfig},
     protocol::{ContentType, Offset, ReadFrom, StreamName},
     storage::Storage,
     telemetry::Metrics,
@@ -63,12 +63,16 @@ impl Server {
     }
 
     pub(super) async fn append(&self, stream: &str) -> Offset {
+        self.try_append(stream).await.unwrap()
+    }
+
+    pub(super) async fn try_append(&self, stream: &str) -> Result<Offset, AppendError> {
         let request = AppendRequest {
             content_type: ContentType::parse("application/json").ok(),
             body: Bytes::from_static(b"{}"),
             ..AppendRequest::default()
         };
-        self.engine.append(&name(stream), request).await.unwrap().tail
+        Ok(self.engine.append(&name(stream), request).await?.tail)
     }
 
     pub(super) async fn subscribe(&self, id: &str, pattern: Option<&str>, streams: &[&str]) -> View {

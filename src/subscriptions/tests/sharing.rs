@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use parking_lot::Mutex;
 
 use super::*;
-use crate::engine::tests::shared_store::Shared;
+use crate::engine::{Unavailable, tests::shared_store::Shared};
 
 fn servers() -> (Arc<Shared>, [Server; 2]) {
     let shared = Shared::new();
@@ -37,6 +37,22 @@ async fn a_subscription_of_one_server_is_served_by_the_other() {
     assert!(a.subscriptions.read("s").await.is_err());
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_server_learns_of_what_another_creates_and_deletes_without_being_asked() {
+    let (_shared, [a, b]) = servers();
+    let listed = async |server: &Server| server.subscriptions.list(None, 10).await.unwrap().0.len();
+    a.create("x").await;
+    a.subscribe("s", Some("e/*"), &[]).await;
+    assert_eq!(listed(&b).await, 0);
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    assert_eq!(listed(&b).await, 1);
+    assert_eq!((a.engine.usage().streams, b.engine.usage().streams), (1, 1));
+    a.subscriptions.delete("s").await.unwrap();
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    assert_eq!(listed(&b).await, 0);
+    assert_eq!(b.engine.usage().streams, 1);
+}
+
 /// A server that ends with a lease, or between an append and its mark, leaves nothing undone.
 #[tokio::test(start_paused = true)]
 async fn the_work_of_a_server_that_ended_is_taken_over() {
@@ -66,6 +82,43 @@ async fn the_work_of_a_server_that_ended_is_taken_over() {
     assert!(matches!(late, Err(AckError::Fenced)), "{late:?}");
     let again = b.claim("s").await.unwrap();
     assert!(!b.ack("s", &again, &all_of(&again), true).await.unwrap());
+}
+
+/// Nobody but this server can notice, and it cannot know.
+#[tokio::test(start_paused = true)]
+async fn an_append_of_unknown_outcome_wakes_workers_once_it_has_happened() {
+    let shared = Shared::new();
+    let connection = shared.connect(false);
+    let server = Server::start(Arc::clone(&connection) as Arc<dyn Storage>, &shared.clock);
+    server.create("wake").await;
+    server.create("e/1").await;
+    server.subscribe("s", Some("e/*"), &[]).await;
+    for (woken, landed) in [(1, true), (2, false)] {
+        *connection.unknown.lock() = Some(landed);
+        assert!(server.try_append("e/1").await.is_err());
+        if !landed {
+            tokio::time::sleep(Duration::from_secs(5)).await;
+            assert_eq!(server.woken().await.len(), woken - 1);
+            connection.commit_late();
+        }
+        server.until_woken(woken).await;
+        let claimed = server.claim("s").await.unwrap();
+        server.ack("s", &claimed, &all_of(&claimed), true).await.unwrap();
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_does_not_wait_forever_for_a_store_that_cannot_be_read() {
+    let shared = Shared::new();
+    let connection = shared.connect(false);
+    connection.away.store(true, std::sync::atomic::Ordering::SeqCst);
+    let server = Server::start(Arc::clone(&connection) as Arc<dyn Storage>, &shared.clock);
+    let read = server.subscriptions.read("s");
+    let refused = tokio::time::timeout(Duration::from_secs(10), read).await.unwrap();
+    assert!(matches!(refused, Err(NotFound::Unavailable(Unavailable::Loading))));
+    connection.come_back();
+    let read = server.subscriptions.read("s").await;
+    assert!(matches!(read, Err(NotFound::NotFound)));
 }
 
 /// Workers of both servers race for every generation while both append.

@@ -39,7 +39,7 @@ impl Connection {
     }
 
     /// Makes the commit that was not made when its outcome was asked for.
-    pub(in crate::engine::tests) fn commit_late(&self) {
+    pub(crate) fn commit_late(&self) {
         for group in self.late.lock().drain(..) {
             let verdict = self.shared.commit(&group, false).unwrap();
             assert!(matches!(verdict, Verdict::Committed(_)), "{verdict:?}");
@@ -47,7 +47,7 @@ impl Connection {
     }
 
     /// The store is reached again.
-    pub(in crate::engine::tests) fn come_back(&self) {
+    pub(crate) fn come_back(&self) {
         self.away.store(false, SeqCst);
         self.feed().missed();
     }

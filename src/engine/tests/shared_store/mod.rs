@@ -59,10 +59,10 @@ pub(crate) struct Connection {
     /// How many groups with changes are yet to be answered as moved, whatever they expect.
     pub(super) forced_moves: AtomicUsize,
     /// The outcome of the next commit is unknown; whether it is made.
-    pub(super) unknown: Mutex<Option<bool>>,
+    pub(crate) unknown: Mutex<Option<bool>>,
     /// A commit that was not made when its outcome was asked for.
     late: Mutex<Vec<Group>>,
-    pub(super) away: AtomicBool,
+    pub(crate) away: AtomicBool,
     /// The verdicts of each commit: whether each group was committed.
     pub(super) commits: Mutex<Vec<Vec<bool>>>,
     /// The number of streams of each fresh read.

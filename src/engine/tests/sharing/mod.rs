@@ -12,6 +12,7 @@ mod model;
 mod news;
 mod reads;
 mod simulation;
+mod watching;
 mod writes;
 
 use std::{

@@ -1,0 +1,78 @@
+//! A watcher hears of changes that this server may not have made, and that nobody else announces to it.
+
+use super::*;
+use crate::engine::Watcher;
+
+/// Watches everything.
+#[derive(Default)]
+struct Seen(Mutex<Vec<StreamName>>);
+
+impl Watcher for Seen {
+    fn changed(&self, name: &StreamName) -> bool {
+        self.0.lock().push(name.clone());
+        true
+    }
+}
+
+impl Seen {
+    fn of(server: &Server) -> Arc<Self> {
+        let seen = Arc::<Self>::default();
+        server.engine.watch(Arc::clone(&seen) as Arc<dyn Watcher>);
+        server.engine.watch_more();
+        seen
+    }
+
+    fn take(&self) -> Vec<StreamName> {
+        std::mem::take(&mut *self.0.lock())
+    }
+}
+
+#[tokio::test]
+async fn a_change_that_a_refused_write_met_is_announced() {
+    let (_, a, b) = servers();
+    let stream = name("s");
+    let tail = a.engine.create(&stream, plain()).await.unwrap().tail;
+    let seen = Seen::of(&a);
+    let (engine, other) = (b.engine.clone(), stream.clone());
+    a.between(async move {
+        append(&engine, &other, "b").await.unwrap();
+    });
+    let late = AppendRequest {
+        expected_tail: Some(tail),
+        ..appending("a")
+    };
+    assert!(a.engine.append(&stream, late).await.is_err());
+    assert_eq!(seen.take(), [stream]);
+}
+
+#[tokio::test]
+async fn a_commit_of_unknown_outcome_is_announced_whatever_it_was() {
+    let (_, a, _) = servers();
+    let (old, new) = (name("old"), name("new"));
+    a.engine.create(&old, plain()).await.unwrap();
+    let seen = Seen::of(&a);
+    *a.connection.unknown.lock() = Some(true);
+    assert!(append(&a.engine, &old, "x").await.is_err());
+    assert_eq!(seen.take(), [old]);
+    *a.connection.unknown.lock() = Some(true);
+    assert!(a.engine.create(&new, plain()).await.is_err());
+    assert_eq!(seen.take(), [new]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_commit_that_may_still_happen_is_announced_until_it_cannot() {
+    let (shared, a, _) = servers();
+    let stream = name("s");
+    a.engine.create(&stream, plain()).await.unwrap();
+    let seen = Seen::of(&a);
+    *a.connection.unknown.lock() = Some(false);
+    assert!(append(&a.engine, &stream, "late").await.is_err());
+    seen.take();
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert!(seen.take().contains(&stream));
+    shared.clock.advance(Duration::from_secs(31));
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert!(seen.take().contains(&stream));
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert!(seen.take().is_empty());
+}
