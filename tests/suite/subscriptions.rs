@@ -1,5 +1,7 @@
 //! Subscriptions with real receivers, files and processes.
 
+mod handover;
+
 use std::{
     io::{BufRead, BufReader, Read, Write},
     net::TcpListener,
@@ -343,44 +345,18 @@ fn cursors_go_along_with_a_migration() {
     assert_eq!(show(&server, "s")["webhook"]["signing"]["kid"], kid);
 }
 
-/// A second server takes the directory over while a delivery is in flight and a worker has a claim.
 #[test]
-fn a_handover_fails_no_request_about_subscriptions_and_repeats_a_delivery() {
-    let receiver = Receiver::new(|number| if number == 0 { None } else { DONE });
-    let setup = setup().acid();
-    let first = setup.start();
-    subscribe(&first, "s", &webhook(&receiver)).expect(201);
-    let pull = json!({ "type": "pull-wake", "pattern": "events/*", "wake_stream": "wake" });
-    subscribe(&first, "p", &pull).expect(201);
-    let tail = first.put("events/1").json("[1]").send().next_offset();
-    receiver.wait_for(1);
-    let claim = |server: &Server| {
-        let claim = server.post("__ds/subscriptions/p/claim").json("{\"worker\":\"w\"}");
-        claim.send()
-    };
-    let claimed = claim(&first).expect(200).json();
-
-    let second = setup.launch();
-    second.log.wait_for("registered with the holder");
-    assert_eq!(show(&second, "p")["generation"], claimed["generation"]);
-    first.log.wait_for("handed the data directory over");
-    let repeated = receiver.wait_for(2).remove(1);
-    assert_eq!(repeated["generation"], 2);
-    until("the cursor to move", || acked(&second, "s", "events/1") == tail);
-    // The first server forwards.
-    assert_eq!(acked(&first, "s", "events/1"), tail);
-    assert_eq!(claim(&first).expect(409).json()["error"]["code"], "ALREADY_CLAIMED");
-    let acks = json!([{ "stream": "events/1", "offset": tail }]);
-    let body =
-        json!({ "wake_id": claimed["wake_id"], "generation": claimed["generation"], "acks": acks, "done": true });
-    let acknowledged = first
-        .raw("POST", "/v1/stream/__ds/subscriptions/p/ack")
-        .token(claimed["token"].as_str().unwrap())
-        .json(&body.to_string())
-        .send();
-    assert_eq!(
-        acknowledged.expect(200).json(),
-        json!({ "ok": true, "next_wake": false })
-    );
-    assert_eq!(acked(&second, "p", "events/1"), tail.as_str());
+fn the_servers_own_streams_count_for_the_limit_and_are_not_refused() {
+    let receiver = Receiver::new(|_| DONE);
+    let server = setup().with("limits.max_streams", 3).start();
+    // Its log, and the signing keys.
+    subscribe(&server, "s", &webhook(&receiver)).expect(201);
+    server.put("a").json("[]").send().expect(201);
+    server.put("b").json("[]").send().problem(507);
+    subscribe(&server, "t", &webhook(&receiver)).expect(201);
+    assert!(server.metrics().contains("ds_streams 1\n"));
+    for id in ["s", "t"] {
+        server.delete(&format!("__ds/subscriptions/{id}")).send().expect(204);
+    }
+    server.put("b").json("[]").send().expect(201);
 }
