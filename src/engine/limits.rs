@@ -32,7 +32,8 @@ section! {
         /// Size of one stream; appends beyond it are refused with 413. 0: no limit. The Rails
         /// form's default with a data directory is 0.
         max_stream_bytes: u64 = 10 * MIB;
-        /// Number of streams; more are refused with 507. 0: no limit.
+        /// Number of streams, including those that keep subscriptions; more are refused with 507.
+        /// 0: no limit.
         max_streams: u64 = 0;
         /// Size of a request body; a larger one is refused with 413.
         max_body_bytes: u64 = 10 * MIB, { min: 1 };
