@@ -11,7 +11,7 @@
 //! subscription. The dispatcher passes the marks on to the subscriptions, and gives each of them a
 //! turn. A turn commits the next wake before anything is delivered; for a pull-wake, the event on the
 //! wake stream is in the same commit. Marks are not stored: a start compares all cursors with the
-//! streams' tails.
+//! streams' tails, and of several servers one does so every minute.
 //!
 //! | file | contents |
 //! |---|---|

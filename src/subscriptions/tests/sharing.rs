@@ -84,6 +84,22 @@ async fn the_work_of_a_server_that_ended_is_taken_over() {
     assert!(!b.ack("s", &again, &all_of(&again), true).await.unwrap());
 }
 
+/// No wake tells of it, and no server has marked it.
+#[tokio::test(start_paused = true)]
+async fn an_append_of_a_server_that_ended_before_its_mark_is_found() {
+    let (shared, [a, b]) = servers();
+    a.create("wake").await;
+    a.create("e/1").await;
+    a.subscribe("s", Some("e/*"), &[]).await;
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    a.subscriptions.stop(Duration::ZERO).await;
+    a.append("e/1").await;
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    assert!(b.woken().await.is_empty());
+    shared.clock.advance(Duration::from_secs(61));
+    assert_eq!(b.until_woken(1).await, [1]);
+}
+
 /// Nobody but this server can notice, and it cannot know.
 #[tokio::test(start_paused = true)]
 async fn an_append_of_unknown_outcome_wakes_workers_once_it_has_happened() {
