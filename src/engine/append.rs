@@ -159,7 +159,11 @@ impl Engine {
     ) -> Result<Appended, AppendError> {
         let append = self.prepare_append(stream, request.clone()).await?;
         match self.submit(append).await? {
-            Err(AppendError::NotFound | AppendError::UnexpectedTail { .. }) => {
+            Err(
+                AppendError::NotFound
+                | AppendError::UnexpectedTail { .. }
+                | AppendError::Unavailable(Unavailable::Raced),
+            ) => {
                 let stream = self.find_fresh(name).await?.ok_or(AppendError::NotFound)?;
                 let append = self.prepare_append(stream, request).await?;
                 self.submit(append).await?
@@ -222,7 +226,8 @@ impl Command for Append {
     fn stage(&self, tx: &mut Transaction<'_>) -> Self::Reply {
         let slot = tx.stage(&self.stream);
         match tx.get(slot).gone {
-            Some(Gone::Deleted | Gone::Outdated) => return Err(AppendError::NotFound),
+            Some(Gone::Deleted) => return Err(AppendError::NotFound),
+            Some(Gone::Outdated) => return Err(Unavailable::Raced.into()),
             Some(Gone::SoftDeleted) => return Err(AppendError::Gone),
             None => {}
         }

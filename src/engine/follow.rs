@@ -289,7 +289,7 @@ impl Follower {
             Ok(followed) if followed.stream().id == self.reader.stream().id => followed,
             Ok(_) | Err(ReadError::NotFound) => return Some(Ok(Event::Gone { softly: false })),
             Err(ReadError::Gone) => return Some(Ok(Event::Gone { softly: true })),
-            Err(ReadError::Unavailable(Unavailable::Away(_))) => {
+            Err(ReadError::Unavailable(Unavailable::Away(_) | Unavailable::Raced)) => {
                 self.retry_later();
                 return None;
             }
@@ -318,6 +318,8 @@ impl Follower {
             Err(ReadError::NotFound) => Some(Ok(Event::Gone { softly: false })),
             // The stream was trimmed meanwhile and begins later.
             Err(ReadError::Trimmed { .. }) if self.at_beginning => None,
+            // The store has another history now, in which the stream is looked for.
+            Err(ReadError::Unavailable(Unavailable::Raced)) => None,
             Err(ReadError::Unavailable(Unavailable::Away(_))) => {
                 self.retry_later();
                 None

@@ -287,7 +287,8 @@ impl PreparedFork {
         let point = self.point.as_ref().map_err(Clone::clone)?;
         let slot = tx.stage(&point.source);
         match tx.get(slot).gone {
-            Some(Gone::Deleted | Gone::Outdated) => return Err(ForkError::SourceNotFound),
+            Some(Gone::Deleted) => return Err(ForkError::SourceNotFound),
+            Some(Gone::Outdated) => return Err(Unavailable::Raced.into()),
             Some(Gone::SoftDeleted) => return Err(ForkError::SourceDeleted),
             None => {}
         }

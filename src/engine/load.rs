@@ -3,7 +3,9 @@
 
 use bytes::{Bytes, BytesMut};
 
-use super::{chunk::Chunk, joined::unframe, read_error::ReadError, snapshot::Gone, stream::Stream, text};
+use super::{
+    chunk::Chunk, errors::Unavailable, joined::unframe, read_error::ReadError, snapshot::Gone, stream::Stream, text,
+};
 use crate::{
     protocol::{
         Framing, Kind,
@@ -143,8 +145,10 @@ impl<'s> Load<'s> {
     /// during a read may be read as anything.
     fn verify_still_current(&self, from: Position) -> Result<bool, ReadError> {
         let snapshot = self.stream.snapshot();
-        if matches!(snapshot.gone, Some(Gone::Deleted | Gone::Outdated)) {
-            return Err(ReadError::NotFound);
+        match snapshot.gone {
+            Some(Gone::Deleted) => return Err(ReadError::NotFound),
+            Some(Gone::Outdated) => return Err(Unavailable::Raced.into()),
+            Some(Gone::SoftDeleted) | None => {}
         }
         if self.start < snapshot.earliest() {
             return Err(snapshot.trimmed());

@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::{Engine, chunk::Chunk, load::load, read_error::ReadError, snapshot::Gone, stream::Stream};
+use super::{
+    Engine, chunk::Chunk, errors::Unavailable, load::load, read_error::ReadError, snapshot::Gone, stream::Stream,
+};
 use crate::{
     protocol::StreamName,
     storage::{Position, Storage},
@@ -19,7 +21,8 @@ impl Engine {
         let stream = self.find_fresh(name).await?.ok_or(ReadError::NotFound)?;
         match stream.gone() {
             None => Ok(stream),
-            Some(Gone::Deleted | Gone::Outdated) => Err(ReadError::NotFound),
+            Some(Gone::Deleted) => Err(ReadError::NotFound),
+            Some(Gone::Outdated) => Err(Unavailable::Raced.into()),
             Some(Gone::SoftDeleted) => Err(ReadError::Gone),
         }
     }

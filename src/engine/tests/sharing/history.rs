@@ -108,3 +108,25 @@ async fn a_stream_whose_creation_was_lost_is_gone() {
     append(&a.engine, &stream, "x").await.unwrap();
     assert_eq!(content(&b.engine, &stream).await.unwrap(), "x");
 }
+
+#[tokio::test]
+async fn a_stream_of_an_earlier_history_is_not_taken_for_a_deleted_one() {
+    let (shared, a, _b) = servers();
+    let stream = name("s");
+    a.engine.create(&stream, plain()).await.unwrap();
+    let known = a.engine.find(&stream).await.unwrap().unwrap();
+    let prepared = a.engine.prepare_append(Arc::clone(&known), produced(0)).await;
+    let prepared = prepared.unwrap();
+    // Nothing is lost.
+    let batches = shared.batches();
+    lose(&shared, batches);
+    while known.gone().is_none() {
+        tokio::task::yield_now().await;
+    }
+    let answer = a.engine.submit(prepared).await.unwrap();
+    assert!(
+        matches!(answer, Err(AppendError::Unavailable(Unavailable::Raced))),
+        "{answer:?}"
+    );
+    assert!(!a.engine.append(&stream, produced(0)).await.unwrap().duplicate);
+}
