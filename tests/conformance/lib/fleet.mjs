@@ -1,4 +1,4 @@
-// Three servers on one PostgreSQL behind HAProxy, which sends each request to a random one. Has the
+// Servers on one PostgreSQL behind HAProxy, which sends each request to a random one. Has the
 // interface of a Server.
 
 import { spawn } from "node:child_process"
@@ -10,13 +10,13 @@ import { setTimeout as sleep } from "node:timers/promises"
 import { PgBouncer, Postgres } from "./postgres.mjs"
 import { Server, freePort } from "./server.mjs"
 
-const SERVERS = 3
 const KILL_INTERVAL_MS = 2_000
 
 export class Fleet {
   /**
    * @param {object} options  as a Server's, and:
    * @param {"session"|"transaction"} [options.pooler]  a PgBouncer between servers and PostgreSQL
+   * @param {number} options.servers  how many
    * @param {boolean} [options.kill]  kills one of the servers every two seconds
    */
   constructor(options) {
@@ -39,7 +39,7 @@ export class Fleet {
   }
 
   async start() {
-    const { binary, gate, pooler } = this.options
+    const { binary, gate, pooler, servers } = this.options
     this.postgres = new Postgres(this.dir)
     await this.postgres.start()
     if (pooler) {
@@ -47,7 +47,7 @@ export class Fleet {
       await this.pooler.start()
     }
     const env = { DS_STORAGE__URL: (this.pooler ?? this.postgres).url }
-    for (let number = 0; number < SERVERS; number++) {
+    for (let number = 0; number < servers; number++) {
       const workDir = join(this.dir, `server-${number}`)
       const keys = this.servers[0]
       this.servers.push(new Server({ binary, mode: "postgres", gate, workDir, env, keys }))
