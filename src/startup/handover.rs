@@ -54,12 +54,6 @@ impl Context<'_> {
             .serve(engine, subscriptions, webhooks, Arc::clone(self.deliverer));
     }
 
-    /// Lets deliveries end, which may take as long as requests may.
-    pub(super) async fn stop_subscriptions(&self) {
-        let max_wait = Duration::from_secs(self.config.server.drain_timeout_secs);
-        self.app.stop_subscriptions(max_wait).await;
-    }
-
     /// Serves from an open store.
     fn hold(&self, OnDisk { storage, takeover }: OnDisk) -> Result<Held, StartupError> {
         let engine = self.start_engine(Arc::clone(&storage) as Arc<dyn Storage>)?;
@@ -201,9 +195,9 @@ impl<'a> Holding<'a> {
 
     /// Closes the store at the end, even if a task still refers to it: a store that is dropped with
     /// the process is not checkpointed.
-    pub(super) async fn close(self) {
+    pub(super) async fn close(self, max_wait: Duration) {
         let Some(held) = self.held else { return };
-        self.context.stop_subscriptions().await;
+        self.context.app.stop_subscriptions(max_wait).await;
         held.engine.stop().await;
         if let Some((control, _)) = held.control {
             control.ended().await;

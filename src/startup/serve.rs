@@ -92,7 +92,9 @@ pub async fn serve(loaded: Loaded) -> Result<(), StartupError> {
     held.serve(&mut signals, &reload).await;
     reload.is_ready = false;
     let drained = drain(&config, &server, &app, &mut held, signals.stop(&reload)).await;
-    held.close().await;
+    // Deliveries may take as long as requests may, unless the drain was skipped.
+    let max_wait = drained.map_or(0, |_| config.server.drain_timeout_secs);
+    held.close(Duration::from_secs(max_wait)).await;
     log_stop(drained);
     Ok(())
 }
@@ -122,7 +124,11 @@ async fn drain(
     };
     tokio::select! {
         drained = drained => Some(drained.cut),
-        () = second_signal => None,
+        () = second_signal => {
+            // The drain may not have begun.
+            server.drain(Duration::ZERO).await;
+            None
+        }
     }
 }
 
@@ -168,13 +174,14 @@ impl<'a> Held<'a> {
         drained
     }
 
-    async fn close(self) {
+    /// `max_wait`: for deliveries in flight.
+    async fn close(self, max_wait: Duration) {
         match self {
             Self::Elsewhere(context, engine) => {
-                context.stop_subscriptions().await;
+                context.app.stop_subscriptions(max_wait).await;
                 engine.stop().await;
             }
-            Self::Disk(holding) => holding.close().await,
+            Self::Disk(holding) => holding.close(max_wait).await,
         }
     }
 }
