@@ -6,6 +6,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use super::{
     client::{Remote, Response},
     error::RemoteError,
+    pages::read_page,
     types::{Batch, Chunk, Created, Form, Metadata, Page, ProducerState, Stamp},
 };
 use crate::{
@@ -35,16 +36,9 @@ impl Remote {
             )),
             error => error,
         })?;
-        let page: Page =
-            serde_json::from_slice(&response.body).map_err(|error| RemoteError::unexpected(&url, error.to_string()))?;
-        if page
-            .next
-            .as_deref()
-            .is_some_and(|next| after.is_some_and(|after| next <= after))
-        {
-            return Err(RemoteError::unexpected(&url, "the list does not advance").into());
-        }
-        Ok(page)
+        Ok(read_page(&url, &response.body, after, |page: &Page| {
+            page.next.as_deref()
+        })?)
     }
 
     /// Everything about a stream except its content.

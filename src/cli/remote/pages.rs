@@ -1,11 +1,13 @@
-//! The list of streams, page by page.
+//! Lists, page by page.
 
-use super::{client::Remote, types::Listed};
+use serde::de::DeserializeOwned;
+
+use super::{client::Remote, error::RemoteError, types::Listed};
 use crate::cli::error::CliError;
 
 const PAGE_STREAMS: usize = 1000;
 
-/// An iterator over the pages.
+/// An iterator over the pages of the list of streams.
 pub(in crate::cli) struct Pages<'p> {
     prefix: &'p str,
     after: Option<String>,
@@ -37,4 +39,18 @@ impl<'p> Pages<'p> {
         self.after = page.next;
         Ok(Some(page.streams))
     }
+}
+
+/// Parses the page of a list after `after`. A list that does not advance would never end.
+pub(super) fn read_page<P: DeserializeOwned>(
+    url: &str,
+    body: &[u8],
+    after: Option<&str>,
+    next: impl Fn(&P) -> Option<&str>,
+) -> Result<P, RemoteError> {
+    let page = serde_json::from_slice(body).map_err(|error| RemoteError::unexpected(url, error.to_string()))?;
+    if next(&page).is_some_and(|next| after.is_some_and(|after| next <= after)) {
+        return Err(RemoteError::unexpected(url, "the list does not advance"));
+    }
+    Ok(page)
 }

@@ -6,7 +6,7 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use super::{client::Remote, error::RemoteError};
+use super::{client::Remote, error::RemoteError, pages::read_page};
 use crate::cli::error::CliError;
 
 /// The code of the problem when a subscription does not exist.
@@ -44,16 +44,9 @@ impl Remote {
         let response = self
             .send(Method::GET, &url, &query, HeaderMap::new(), Bytes::new())
             .await?;
-        let page: SubscriptionPage =
-            serde_json::from_slice(&response.body).map_err(|error| RemoteError::unexpected(&url, error.to_string()))?;
-        if page
-            .next
-            .as_deref()
-            .is_some_and(|next| after.is_some_and(|after| next <= after))
-        {
-            return Err(RemoteError::unexpected(&url, "the list does not advance").into());
-        }
-        Ok(page)
+        Ok(read_page(&url, &response.body, after, |page: &SubscriptionPage| {
+            page.next.as_deref()
+        })?)
     }
 
     /// A subscription, with all members that the server sent.
