@@ -37,6 +37,7 @@ pub(super) struct StreamCache {
     shards: Vec<Mutex<Shard>>,
     lifetimes: Lifetimes,
     /// See [`crate::storage::SharedStore::history`].
+    /// Changes only while all shards are locked, as does `drains`.
     history: AtomicU64,
     tickets: AtomicU64,
     drains: AtomicU64,
@@ -47,7 +48,6 @@ pub(super) struct StreamCache {
 pub(super) struct ReadTicket {
     number: u64,
     drains: u64,
-    history: u64,
 }
 
 /// What a read of a shared store has found.
@@ -68,7 +68,6 @@ struct Ticket(u64);
 struct Shard {
     streams: HashMap<StreamName, Arc<Stream>>,
     evictions: u64,
-    drains: u64,
 }
 
 impl StreamCache {
@@ -104,7 +103,6 @@ impl StreamCache {
     /// Taken before a read of a shared store.
     pub fn ticket(&self) -> ReadTicket {
         ReadTicket {
-            history: self.history(),
             drains: self.drains.load(SeqCst),
             number: self.tickets.fetch_add(1, SeqCst) + 1,
         }
@@ -113,7 +111,7 @@ impl StreamCache {
     /// Makes memory agree with what was read from a shared store with `ticket`.
     pub fn refreshed(&self, name: &StreamName, stored: Option<Stored>, ticket: ReadTicket, now: Millis) -> Refreshed {
         let mut shard = self.shard(name).lock();
-        if shard.drains != ticket.drains {
+        if self.drains.load(SeqCst) != ticket.drains {
             return Refreshed::Outdated;
         }
         if let Some(present) = shard.streams.get(name) {
@@ -132,11 +130,7 @@ impl StreamCache {
             }
         }
         let Some(stored) = stored else { return Refreshed::Absent };
-        let origin = Origin {
-            history: ticket.history,
-            lifetimes: self.lifetimes,
-        };
-        let stream = Arc::new(Stream::new(name.clone(), stored, now, origin));
+        let stream = Arc::new(Stream::new(name.clone(), stored, now, self.origin()));
         stream.set_known_since(self.tickets.load(SeqCst));
         shard.make_room();
         shard.streams.insert(name.clone(), Arc::clone(&stream));
@@ -150,15 +144,16 @@ impl StreamCache {
     }
 
     /// Forgets every stream, because the store has another history. Returns them.
+    ///
+    /// All shards are locked meanwhile, so a later lookup finds no stream of the earlier history.
     pub fn drain(&self, history: u64) -> Vec<Arc<Stream>> {
+        let mut shards: Vec<_> = self.shards.iter().map(Mutex::lock).collect();
         if self.history.swap(history, SeqCst) == history {
             return Vec::new();
         }
-        let drains = self.drains.fetch_add(1, SeqCst) + 1;
+        self.drains.fetch_add(1, SeqCst);
         let mut drained = Vec::new();
-        for shard in &self.shards {
-            let mut shard = shard.lock();
-            shard.drains = drains;
+        for shard in &mut shards {
             shard.evictions += 1;
             drained.extend(shard.streams.drain().map(|(_, stream)| stream));
         }
@@ -239,6 +234,19 @@ impl StreamCache {
         shard.streams.entry(stream.name.clone()).or_insert(stream);
     }
 
+    /// Forgets a stream that has ended, if it is still in memory.
+    pub fn forget(&self, ended: &Arc<Stream>) {
+        let mut shard = self.shard(&ended.name).lock();
+        if shard
+            .streams
+            .get(&ended.name)
+            .is_some_and(|present| Arc::ptr_eq(present, ended))
+        {
+            shard.streams.remove(&ended.name);
+            shard.evictions += 1;
+        }
+    }
+
     pub fn remove(&self, stream: &Stream) {
         let mut shard = self.shard(&stream.name).lock();
         if shard
@@ -317,5 +325,42 @@ impl Shard {
         let (_, median, _) = used.select_nth_unstable(MAX_IDLE_PER_SHARD / 2);
         let median = *median;
         self.evict(|stream| stream.used_at() <= median && !stream.has_unflushed_access_time());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::storage::contract::record;
+
+    /// A batch that is judged after the change must not find a stream of the earlier history.
+    #[test]
+    fn the_history_changes_for_all_streams_at_once() {
+        let cache = StreamCache::new(Some(1));
+        let stored = Stored {
+            record: record(1),
+            tail: 0,
+            rev: 1,
+        };
+        let name = StreamName::new("s").unwrap();
+        let Refreshed::Found(stream) = cache.refreshed(&name, Some(stored), cache.ticket(), 0) else {
+            panic!("not found");
+        };
+        let begun = cache.ticket();
+        let (first, last) = (cache.shards.first().unwrap(), cache.shards.last().unwrap());
+        std::thread::scope(|scope| {
+            let held = last.lock();
+            let draining = scope.spawn(|| cache.drain(2).len());
+            while first.try_lock().is_some() && cache.history() == 1 {
+                std::thread::yield_now();
+            }
+            assert_eq!((cache.history(), stream.gone()), (1, None));
+            drop(held);
+            assert_eq!(draining.join().unwrap(), 1);
+        });
+        assert_eq!((cache.history(), stream.gone()), (2, Some(Gone::Outdated)));
+        assert!(cache.get(&name).is_none());
+        // What was read before it means nothing.
+        assert!(matches!(cache.refreshed(&name, None, begun, 0), Refreshed::Outdated));
     }
 }

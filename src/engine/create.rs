@@ -172,7 +172,8 @@ impl Command for Create {
             match tx.get(slot).gone {
                 None => return self.compare(tx, slot),
                 Some(Gone::SoftDeleted) => return Err(CreateError::SoftDeleted),
-                Some(Gone::Deleted | Gone::Outdated) => {}
+                Some(Gone::Deleted) => {}
+                Some(Gone::Outdated) => return Err(Unavailable::Raced.into()),
             }
         }
         let fork = match &self.fork {

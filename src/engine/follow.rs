@@ -319,8 +319,8 @@ impl Follower {
             // The stream was trimmed meanwhile and begins later.
             Err(ReadError::Trimmed { .. }) if self.at_beginning => None,
             // The store has another history now, in which the stream is looked for.
-            Err(ReadError::Unavailable(Unavailable::Raced)) => None,
-            Err(ReadError::Unavailable(Unavailable::Away(_))) => {
+            Err(ReadError::Unavailable(Unavailable::Raced)) if self.reader.stream().gone().is_some() => None,
+            Err(ReadError::Unavailable(Unavailable::Raced | Unavailable::Away(_))) => {
                 self.retry_later();
                 None
             }

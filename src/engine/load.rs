@@ -12,7 +12,7 @@ use crate::{
         frame::{self, Header},
         json,
     },
-    storage::{Position, Storage, StorageError, StreamRecord},
+    storage::{Position, SharedStore, Storage, StorageError, StreamRecord},
 };
 
 /// An append of at least this size is a chunk of its own, which shares the store's memory where
@@ -149,6 +149,11 @@ impl<'s> Load<'s> {
             Some(Gone::Deleted) => return Err(ReadError::NotFound),
             Some(Gone::Outdated) => return Err(Unavailable::Raced.into()),
             Some(Gone::SoftDeleted) | None => {}
+        }
+        let history = self.storage.shared().map(SharedStore::history);
+        if history.is_some_and(|history| history != self.stream.origin().history) {
+            // These may be other bytes than those of the stream in memory, which nobody has told yet.
+            return Err(Unavailable::Raced.into());
         }
         if self.start < snapshot.earliest() {
             return Err(snapshot.trimmed());

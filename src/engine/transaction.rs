@@ -24,6 +24,8 @@ use crate::{
 
 /// Up to this many staged streams, a search is cheaper than a map.
 const MAX_SCANNED: usize = 8;
+/// How often a lookup is repeated because the stream had ended.
+const MAX_LOOKUPS: usize = 8;
 
 /// The surroundings in which commands are judged.
 pub(super) struct Context<'c> {
@@ -157,7 +159,7 @@ impl<'c> Transaction<'c> {
         }
     }
 
-    /// The stream of a name as the batch leaves it; `None` if there is none or it was deleted.
+    /// The stream of a name as the batch leaves it; `None` if there is none or the batch deletes it.
     pub(super) fn find(&mut self, name: &StreamName) -> Result<Option<Slot>, Unavailable> {
         let slot = match self.created.get(name) {
             Some(index) => {
@@ -176,14 +178,27 @@ impl<'c> Transaction<'c> {
                 }
             },
         };
-        Ok((self.get(slot).gone != Some(Gone::Deleted)).then_some(slot))
+        let staged = self.get(slot);
+        if staged.was_deleted {
+            // It ended between the lookup and now. The name may have another stream.
+            return Err(Unavailable::Raced);
+        }
+        Ok((staged.gone != Some(Gone::Deleted)).then_some(slot))
     }
 
+    /// The stream of a name that has not ended. What ended in another thread tells nothing of its name: another
+    /// server has replaced it, or the store has another history.
     fn load(&self, name: &StreamName) -> Result<Option<Arc<Stream>>, Unavailable> {
         let Context {
             storage, cache, now, ..
         } = self.context;
-        Ok(cache.get_or_load(name, storage, now)?)
+        for _ in 0..MAX_LOOKUPS {
+            match cache.get_or_load(name, storage, now)? {
+                Some(stream) if matches!(stream.gone(), Some(Gone::Deleted | Gone::Outdated)) => cache.forget(&stream),
+                found => return Ok(found),
+            }
+        }
+        Err(Unavailable::Raced)
     }
 
     pub(super) fn stage_new(&mut self, name: &StreamName, record: StreamRecord) -> Slot {

@@ -28,6 +28,14 @@ impl Sharing {
         Ok(())
     }
 
+    /// Whether what was just read from the store continues what is in memory.
+    pub(super) fn check_history(&self) -> Result<(), StorageError> {
+        match self.store()?.history() == self.cache.history() {
+            true => Ok(()),
+            false => Err(StorageError::Away("the store's history has changed".to_owned())),
+        }
+    }
+
     /// Reports the streams of which the store has less than was acknowledged. Returns those that
     /// could not be compared. Blocks as the store does.
     pub(super) fn report_losses(&self, mut former: Vec<Former>) -> (Vec<Former>, Option<StorageError>) {

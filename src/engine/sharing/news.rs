@@ -138,9 +138,7 @@ impl Sharing {
 
     /// Publishes the news. Those that could not be read are pending again after a failure.
     fn publish(&self, mut pending: Pending) -> Result<(), StorageError> {
-        if pending.restored
-            && let Err(error) = self.notice_history()
-        {
+        if let Err(error) = self.notice_history() {
             self.news.pending.lock().restored = true;
             pending.all = true;
             self.put_back(pending);
@@ -213,6 +211,7 @@ impl Sharing {
         let names: Vec<_> = streams.iter().map(|stream| stream.name.clone()).collect();
         let ticket = self.cache.ticket();
         let stored = self.store()?.refresh(&names)?;
+        self.check_history()?;
         for (stream, stored) in streams.iter().zip(stored) {
             match stored {
                 Some(stored) if stored.record.id == stream.id => {
@@ -244,6 +243,7 @@ impl Sharing {
             .map(|fetch| (fetch.stream.id, fetch.range.clone()))
             .collect();
         let runs = self.store()?.read_many(&ranges)?;
+        self.check_history()?;
         for (Fetch { stream, range, stored }, bytes) in page.into_iter().zip(runs) {
             let is_whole = bytes.len() as u64 == range.end - range.start;
             let run = is_whole.then_some(Run {

@@ -2,6 +2,7 @@
 //! versions of one position without notice.
 
 use super::*;
+use crate::engine::snapshot::Gone;
 
 /// Has the store lose what was committed after `batches`.
 fn lose(shared: &Shared, batches: usize) {
@@ -129,4 +130,45 @@ async fn a_stream_of_an_earlier_history_is_not_taken_for_a_deleted_one() {
         "{answer:?}"
     );
     assert!(!a.engine.append(&stream, produced(0)).await.unwrap().duplicate);
+}
+
+/// A delete that was judged on such a stream was acknowledged, and a create replaced the stream.
+#[tokio::test]
+async fn a_command_is_not_judged_on_a_stream_that_ends_while_it_is_looked_up() {
+    for why in [Gone::Outdated, Gone::Deleted] {
+        let (shared, a, b) = servers();
+        let stream = name("s");
+        a.engine.create(&stream, plain()).await.unwrap();
+        append(&b.engine, &stream, "kept").await.unwrap();
+        // As by another thread, after the committer has found the stream.
+        let end = || a.engine.shared.cache.get(&stream).unwrap().end(why);
+        end();
+        assert!(!a.engine.create(&stream, plain()).await.unwrap().new, "{why:?}");
+        assert_eq!(stored(&shared, &stream).await.unwrap(), "kept", "{why:?}");
+        end();
+        a.engine.delete(&stream).await.unwrap();
+        let gone = stored(&shared, &stream).await;
+        assert!(matches!(gone, Err(ReadError::NotFound)), "{why:?}: {gone:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_read_that_has_begun_gets_no_bytes_of_another_history() {
+    const LEN: usize = 512 * 1024;
+    let (shared, a, b) = servers();
+    let stream = name("s");
+    a.engine.create(&stream, plain()).await.unwrap();
+    append(&a.engine, &stream, &"kept".repeat(LEN / 4)).await.unwrap();
+    let before = shared.batches();
+    append(&a.engine, &stream, &"lost".repeat(LEN / 4)).await.unwrap();
+    let mut read = b.engine.read(&stream, ReadFrom::Beginning).await.unwrap();
+    let first = read.pieces.next().await.unwrap().unwrap();
+    assert!(first.body().starts_with(b"kept"));
+    shared.lose_all_after(before);
+    append(&a.engine, &stream, &"else".repeat(LEN / 4)).await.unwrap();
+    while let Ok(Some(piece)) = read.pieces.next().await {
+        assert!(piece.body().starts_with(b"kept"), "{:?}", &piece.body()[..8]);
+        assert!(!piece.body().ends_with(b"else"));
+    }
+    assert!(content(&b.engine, &stream).await.unwrap().ends_with("else"));
 }
