@@ -161,17 +161,21 @@ impl Staged {
 
     pub(super) fn changes(&self, changes: &mut Vec<Change>) {
         let (name, id) = (&self.stream.name, self.stream.id);
+        let put = || Change::Put {
+            name: name.clone(),
+            record: StreamRecord::clone(&self.record),
+        };
         if matches!(self.gone, Some(Gone::Deleted | Gone::Outdated)) {
-            if !self.is_new && !self.was_deleted {
+            if self.is_new && self.lifetimes().are_shared() {
+                // The other servers' ids for this name must be greater.
+                changes.extend([put(), Change::Remove { name: name.clone(), id }]);
+            } else if !self.is_new && !self.was_deleted {
                 changes.push(Change::Remove { name: name.clone(), id });
             }
             return;
         }
         if self.record_changed {
-            changes.push(Change::Put {
-                name: name.clone(),
-                record: StreamRecord::clone(&self.record),
-            });
+            changes.push(put());
         }
         if !self.appends.is_empty() {
             changes.push(Change::Append {

@@ -41,7 +41,7 @@ pub enum Change {
         state: Option<WriterState>,
     },
     /// Removes a stream: its record at once, its bytes and writers later
-    /// (see [`Storage::maintain`](super::Storage::maintain)).
+    /// (see [`Storage::maintain`](super::Storage::maintain)). It may have been created by the same group.
     Remove {
         /// Its name.
         name: StreamName,

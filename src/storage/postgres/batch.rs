@@ -200,7 +200,8 @@ impl Batch {
         streams
             .record
             .push(put.map(|(_, record)| encode_record(record)).transpose()?);
-        streams.key.push(put.map(|(name, _)| name.key().to_owned()));
+        // Also if it is removed again: its id must be greater than those of earlier lives of the name.
+        streams.key.push(entry.put.map(|(name, _)| name.key().to_owned()));
         streams.name.push(put.map(|(name, _)| name.as_str().to_owned()));
         Ok(())
     }

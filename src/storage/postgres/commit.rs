@@ -219,11 +219,8 @@ impl Lane {
         // Most batches change no record, and the function does less then.
         let puts = streams.record.iter().any(Option::is_some);
         let (first, due) = (puts.then_some(&streams.first), puts.then_some(&streams.due));
-        let (record, key, name) = (
-            puts.then_some(&streams.record),
-            puts.then_some(&streams.key),
-            puts.then_some(&streams.name),
-        );
+        let (record, name) = (puts.then_some(&streams.record), puts.then_some(&streams.name));
+        let key = streams.key.iter().any(Option::is_some).then_some(&streams.key);
         let remove = streams.remove.contains(&true).then_some(&streams.remove);
         let pieces: Vec<&[u8]> = batch.pieces.data.iter().map(Bytes::as_ref).collect();
         let pieces = (!pieces.is_empty()).then_some(pieces);

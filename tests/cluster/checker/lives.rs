@@ -23,7 +23,7 @@ pub(super) fn check(facts: &Facts<'_>, report: &mut Report<'_>) {
         .iter()
         .filter_map(|(life, seen)| Some((*life, span(seen)?)))
         .collect();
-    later_lives_have_later_numbers(facts, &spans, report);
+    later_lives_have_later_numbers(facts, report);
     created_once(facts, &spans, report);
     let gaps = gaps(facts);
     interrupted(&spans, &gaps, report);
@@ -38,22 +38,8 @@ fn span(seen: &[Seen]) -> Option<Span> {
     })
 }
 
-/// A life that was created and deleted in one commit was never in the store, which cannot know its
-/// number.
-fn may_be_momentary(facts: &Facts<'_>, span: &Span) -> bool {
-    facts.ops.iter().any(|op| {
-        let end = if op.answer == Answer::Unknown { NEVER } else { op.end };
-        op.call == Call::Delete
-            && matches!(op.answer, Answer::Deleted | Answer::Unknown)
-            && op.begin < span.first.end
-            && end > span.last.begin
-    })
-}
-
-fn later_lives_have_later_numbers(facts: &Facts<'_>, spans: &BTreeMap<u64, Span>, report: &mut Report<'_>) {
-    let momentary = |life| spans.get(life).is_some_and(|span| may_be_momentary(facts, span));
-    let lives = facts.seen.iter().filter(|(life, _)| !momentary(life));
-    let all: Vec<Seen> = lives.flat_map(|(_, seen)| seen).copied().collect();
+fn later_lives_have_later_numbers(facts: &Facts<'_>, report: &mut Report<'_>) {
+    let all: Vec<Seen> = facts.seen.values().flatten().copied().collect();
     sweep(
         &all,
         |seen| seen.at.life,

@@ -331,3 +331,43 @@ async fn a_refusal_after_a_close_of_the_same_batch_has_the_final_tail() {
         "{closed:?} {refused:?}"
     );
 }
+
+/// Its clients have seen its offsets, which later lives must exceed.
+#[tokio::test]
+async fn a_life_within_one_batch_has_a_smaller_incarnation_than_the_next_one() {
+    let shared = Shared::new();
+    let a = Server::new(&shared, unlimited());
+    let connection = shared.connect(true);
+    let engine = serve(&connection, unlimited());
+    // A allocates its ids before the other server does.
+    let (first, stream) = (name("first"), name("s"));
+    for stream in [&first, &stream] {
+        a.engine.create(stream, plain()).await.unwrap();
+        engine.metadata(stream).await.unwrap();
+    }
+    // One commit is on its way while two deletes and a create between them are queued, which make the next batch.
+    let (go, wait) = std::sync::mpsc::channel::<()>();
+    let (arrived, on_its_way) = tokio::sync::oneshot::channel();
+    *connection.before_commit.lock() = Some(Box::new(move || {
+        let _ = arrived.send(());
+        let _ = wait.recv();
+    }));
+    let others = async {
+        on_its_way.await.unwrap();
+        connection.commits.lock().clear();
+        let release = async { go.send(()).unwrap() };
+        tokio::join!(
+            engine.delete(&stream),
+            engine.create(&stream, plain()),
+            engine.delete(&stream),
+            release
+        )
+    };
+    let (_, (earlier, created, last, ())) = tokio::join!(append(&engine, &first, "1"), others);
+    let created = created.unwrap();
+    assert!(earlier.is_ok() && created.new && last.is_ok());
+    assert_eq!(*connection.commits.lock(), [vec![true], vec![true]]);
+    let later = a.engine.create(&stream, plain()).await.unwrap();
+    assert!(later.new);
+    assert!(later.tail.incarnation > created.tail.incarnation);
+}

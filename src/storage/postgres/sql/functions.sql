@@ -19,7 +19,7 @@ create or replace function durable_streams.commit_v1(
   p_id bigint[], p_group int[], p_rev bigint[], p_at bigint[], p_most bigint[],
   -- the bytes to append, and the tail that a new stream begins with,
   p_data bytea[], p_len bigint[], p_base bigint[],
-  -- whether it is removed, and its record, if that changes.
+  -- whether it is removed, and its record, if that changes. A stream that is created and removed has a key only.
   p_remove boolean[], p_first bigint[], p_due bigint[], p_record bytea[], p_key text[], p_name text[],
   -- Bytes beyond the first piece, by their distance from the new tail.
   c_group int[], c_id bigint[], c_back bigint[], c_data bytea[],
@@ -108,6 +108,14 @@ begin
         delete from durable_streams.streams t where t.id = any(r_ids);
         insert into durable_streams.garbage select r, 9223372036854775807 from unnest(r_ids) r
           on conflict (id) do update set below = excluded.below;
+      end if;
+      if p_remove is not null and p_key is not null then
+        -- Streams that their group creates and removes have had their ids as well.
+        insert into durable_streams.removed as r
+          select hashtext(s.key) & 255, max(s.id)
+          from unnest(p_id, p_group, p_remove, p_key, tails) s(id, grp, remove, key, tail)
+          where s.remove and s.key is not null and s.tail is null and s.grp <> all(moved) group by 1
+          on conflict (bucket) do update set id = greatest(r.id, excluded.id);
       end if;
       insert into durable_streams.streams (id, key, name, record)
         select s.id, s.key, s.name, s.record
