@@ -385,7 +385,7 @@ impl Core {
         if history != self.history {
             self.history = history;
             // The new history may not know that they were reserved.
-            self.ids = Ids::new(self.clock.clone());
+            self.ids.renew();
             self.writers = WriterTables::default();
             self.uncertain.clear();
         }

@@ -45,7 +45,7 @@ pub enum Unavailable {
 impl From<StorageError> for Unavailable {
     fn from(error: StorageError) -> Self {
         match error {
-            StorageError::Away(what) => Self::Away(what),
+            StorageError::Away(what) | StorageError::Standby(what) | StorageError::Unusable(what) => Self::Away(what),
             error => Self::Failed(Arc::new(error)),
         }
     }

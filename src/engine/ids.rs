@@ -37,8 +37,9 @@ impl Ids {
     pub(super) fn next(&mut self, storage: &dyn Storage, other: StreamId) -> Result<StreamId, Unavailable> {
         // A block may have been allocated long ago.
         if self.left == 0 || self.next <= other {
-            // The time keeps ids growing even if the store was lost or restored from a backup.
-            let lowest = self.clock.micros().min(MAX_CLOCK_ID);
+            // The time keeps ids growing even if the store was lost or restored from a backup, and what this server
+            // has used does even if the store's clock went back.
+            let lowest = self.clock.micros().min(MAX_CLOCK_ID).max(self.next);
             self.next = storage.reserve_ids(ID_BLOCK, lowest)?;
             self.left = ID_BLOCK;
         }

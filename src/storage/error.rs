@@ -48,6 +48,12 @@ pub enum StorageError {
     /// A shared store cannot be reached for the moment. Nothing was read.
     #[error("the store cannot be reached: {0}")]
     Away(String),
+    /// A shared store is a standby, which takes no writes until it is promoted.
+    #[error("the store takes no writes: {0}")]
+    Standby(String),
+    /// A shared store refuses this server, or promises too little. It stays so until somebody changes it.
+    #[error("the store cannot be used: {0}")]
+    Unusable(String),
     /// A URL cannot be used. The text names its key, and never the URL itself.
     #[error("{0}")]
     InvalidUrl(String),

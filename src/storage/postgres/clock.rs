@@ -18,6 +18,8 @@ pub(super) struct StoreClock {
     local: Clock,
     offset: Arc<Offset>,
     best: Mutex<Option<Measurement>>,
+    /// Measurements that began earlier were of another machine's clock.
+    valid_from: Mutex<Option<Instant>>,
 }
 
 #[derive(Clone, Copy)]
@@ -32,7 +34,14 @@ impl StoreClock {
             local,
             offset: Arc::default(),
             best: Mutex::default(),
+            valid_from: Mutex::default(),
         }
+    }
+
+    /// The database is on another machine now: the next measurement counts, however slow.
+    pub(super) fn restart(&self) {
+        *self.valid_from.lock() = Some(self.local.instant());
+        *self.best.lock() = None;
     }
 
     /// This machine's clock.
@@ -47,6 +56,9 @@ impl StoreClock {
 
     /// The database told its time, in microseconds, between two moments.
     pub(super) fn note(&self, micros: i64, sent: Instant, received: Instant) {
+        if self.valid_from.lock().is_some_and(|valid_from| sent < valid_from) {
+            return;
+        }
         let round_trip = received.saturating_duration_since(sent);
         let mut best = self.best.lock();
         let is_better = best
@@ -87,5 +99,24 @@ mod tests {
         local.advance(MAX_AGE * 2);
         ask(i64::try_from(local.millis()).unwrap() + 50 - 7000, 100);
         assert_eq!(clock.millis(), local.millis() - 7000);
+    }
+
+    #[test]
+    fn after_a_failover_the_clock_of_the_new_primary_counts_at_once() {
+        let local = Clock::manual(1_000_000);
+        let store = StoreClock::new(local.clone());
+        let clock = store.clock();
+        let micros = |millis: i64| (i64::try_from(local.millis()).unwrap() + millis) * 1000;
+        store.note(micros(-5_000), local.instant(), local.instant());
+        assert_eq!(clock.millis(), local.millis() - 5_000);
+        let before = local.instant();
+        local.advance(Duration::from_millis(1));
+        store.restart();
+        // An answer of the old primary that comes late.
+        store.note(micros(-5_000), before, local.instant());
+        let sent = local.instant();
+        local.advance(Duration::from_millis(100));
+        store.note(micros(7_000 - 50), sent, local.instant());
+        assert_eq!(clock.millis(), local.millis() + 7_000);
     }
 }

@@ -13,7 +13,7 @@ use tokio_postgres::{Row, types::Type};
 use super::{
     batch::{Batch, Writers},
     clock::StoreClock,
-    connections::{Connections, Session, query},
+    connections::{Connections, Parameters, Session, query},
     failure::Failure,
     outcome::{Committed, LogRow, answered, get, recovered},
 };
@@ -30,7 +30,8 @@ const COMMIT: &str = "select * from durable_streams.commit_v1(\
     $1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11,$12,$13,$14,$15,$16,$17,$18,$19,$20,$21,$22,$23,$24,$25,$26,$27,$28,$29,\
     $30,$31,$32,$33)";
 const SETTLE: &str = "select ids, revs, tails, streams, bytes from durable_streams.settle_v1($1, $2)";
-const REGISTER: &str = "select durable_streams.register_v1($1)";
+/// No standby is waited for: the first commit of the lane does that.
+const REGISTER: &str = "select durable_streams.register_v1($1), set_config('synchronous_commit', 'local', true)";
 
 /// The commits of one start of a server.
 pub(super) struct Lane {
@@ -67,7 +68,7 @@ impl Lane {
     /// Begins a lane in the present history of the store.
     pub(super) async fn register(&mut self, connections: &Connections) -> Result<(), Failure> {
         let session = connections.session(&connections.commits).await?;
-        let rows = query(&session, REGISTER, &[(&self.name, Type::TEXT)], ANSWER_TIMEOUT).await?;
+        let rows = ask(connections, &session, REGISTER, &[(&self.name, Type::TEXT)]).await?;
         let row = rows.first().ok_or_else(|| Failure::Malformed("no lane".to_owned()))?;
         *self = Self {
             id: get(row, 0)?,
@@ -92,6 +93,7 @@ impl Lane {
                 self.register(connections).await.map_err(not_sent)?;
                 return Err(not_sent(Failure::Away("the database was replaced".to_owned())));
             }
+            connections.check_standby().await.map_err(not_sent)?;
             if self.is_unsettled {
                 self.settle_last(connections, &session).await?;
                 continue;
@@ -111,12 +113,15 @@ impl Lane {
             match failure {
                 Failure::Lost(reason) => {
                     connections.figures.lost_answers.add(1);
+                    connections.note_late_write();
                     self.is_unsettled = batch.changes();
                     connections.discard(&connections.commits, &session).await;
                     if let Some(committed) = self.settle_batch(connections, clock, batch, started, &reason).await? {
                         return Ok(committed);
                     }
                 }
+                // Nothing was heard of this server for an hour.
+                ended if ended.is_ended_lane() => self.register(connections).await.map_err(not_sent)?,
                 passing if passing.is_passing() && elapsed() < MAX_DOUBT => {
                     tracing::debug!(reason = %passing, "a commit is repeated");
                 }
@@ -182,15 +187,7 @@ impl Lane {
     async fn settle(&mut self, connections: &Connections, session: &Session) -> Result<Settled, Failure> {
         let number = self.n + 1;
         let parameters = [(&self.id as _, Type::INT8), (&number as _, Type::INT8)];
-        let rows = match query(session, SETTLE, &parameters, ANSWER_TIMEOUT).await {
-            Ok(rows) => rows,
-            Err(failure) => {
-                if failure.spoils_connection() {
-                    connections.discard(&connections.commits, session).await;
-                }
-                return Err(failure);
-            }
-        };
+        let rows = ask(connections, session, SETTLE, &parameters).await?;
         let Some(row) = rows.first() else {
             return Ok(Settled::LaneEnded);
         };
@@ -264,6 +261,22 @@ impl Lane {
         rows.pop()
             .ok_or_else(|| Failure::Malformed("a commit without an answer".to_owned()))
     }
+}
+
+/// Runs a statement on the connection for commits.
+async fn ask(
+    connections: &Connections,
+    session: &Session,
+    sql: &str,
+    parameters: &Parameters<'_>,
+) -> Result<Vec<Row>, Failure> {
+    connections.check_standby().await?;
+    let answer = query(session, sql, parameters, ANSWER_TIMEOUT).await;
+    if answer.as_ref().is_err_and(Failure::spoils_connection) {
+        connections.note_late_write();
+        connections.discard(&connections.commits, session).await;
+    }
+    answer
 }
 
 /// The columns of writers; `None`: there are none.

@@ -6,7 +6,7 @@
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicU64, AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -20,7 +20,8 @@ use tokio_postgres::{
 use super::{
     failure::Failure,
     figures::Figures,
-    session::{self, Origin},
+    outcome::get,
+    session::{self, History, Origin},
     target::Target,
 };
 use crate::{clock::Clock, log_throttle::LogThrottle};
@@ -51,12 +52,15 @@ pub(super) struct Connections {
     readers: [Slot; READERS],
     next_reader: AtomicUsize,
     pub(super) commits: Slot,
-    /// The history of the newest connection.
+    /// The history of the newest connection, and its number.
+    newest: Mutex<Option<History>>,
     history: AtomicU64,
     /// Called when it changes.
     on_history: Box<dyn Fn() + Send + Sync>,
     outage: Mutex<Option<Outage>>,
     failures: LogThrottle,
+    /// The answer to a write was late: it may wait for a synchronous standby.
+    has_late_write: AtomicBool,
     pub(super) figures: Figures,
 }
 
@@ -74,10 +78,12 @@ impl Connections {
             readers: Default::default(),
             next_reader: AtomicUsize::new(0),
             commits: Slot::default(),
+            newest: Mutex::default(),
             history: AtomicU64::new(0),
             on_history,
             outage: Mutex::default(),
             failures: LogThrottle::new(clock.clone()),
+            has_late_write: AtomicBool::new(false),
             figures: Figures::default(),
             clock,
         }
@@ -92,7 +98,7 @@ impl Connections {
         self.outage.lock().as_ref().map(|outage| outage.reason.clone())
     }
 
-    /// Runs a statement that may be run twice.
+    /// Runs a statement that may be run twice: a read, or a write of the server's own.
     pub(super) async fn read(&self, sql: &str, parameters: &Parameters<'_>) -> Result<Vec<Row>, Failure> {
         self.figures.reads.add(1);
         let slot = self.reader();
@@ -110,11 +116,6 @@ impl Connections {
         let failure = lost.unwrap_or_else(|| Failure::Away("no attempt".to_owned()));
         self.note_outage(&failure.to_string());
         Err(failure)
-    }
-
-    /// A connection for reads.
-    pub(super) async fn any_session(&self) -> Result<Session, Failure> {
-        self.session(self.reader()).await
     }
 
     fn reader(&self) -> &Slot {
@@ -156,17 +157,21 @@ impl Connections {
         };
         let opened = tokio::time::timeout(READ_TIMEOUT, opened).await;
         let late = || Failure::Away(format!("{}: no answer within {READ_TIMEOUT:?}", self.target.shown));
-        match opened.unwrap_or_else(|_| Err(late())) {
+        let opened = opened.unwrap_or_else(|_| Err(late())).and_then(|(client, origin)| {
+            self.note_history(origin.history)?;
+            Ok((client, origin))
+        });
+        match opened {
             Ok((client, origin)) => {
                 self.reached(&origin);
                 Ok(Session {
                     client: Arc::new(client),
-                    history: origin.history,
+                    history: origin.history.number(),
                 })
             }
             Err(failure) => {
                 self.note_outage(&failure.to_string());
-                Err(Failure::Away(failure.to_string()))
+                Err(failure.before_use())
             }
         }
     }
@@ -182,10 +187,39 @@ impl Connections {
         }
     }
 
-    /// Connections to another history are not used again: see [`Connections::session`].
-    pub(super) fn note_history(&self, history: u64) {
-        let before = self.history.swap(history, Ordering::AcqRel);
-        if before != 0 && before != history {
+    /// Finds out where the open connections lead, which a pooler may change.
+    pub(super) async fn check_history(&self) {
+        let slot = self.reader();
+        let Ok(session) = self.session(slot).await else { return };
+        let history = match tokio::time::timeout(READ_TIMEOUT, session::history(&session.client)).await {
+            Ok(Ok(history)) => self.note_history(history),
+            Ok(Err(failure)) => Err(failure),
+            Err(_) => Err(Failure::Lost(format!("no answer within {READ_TIMEOUT:?}"))),
+        };
+        if history.is_err() {
+            // Every new connection is checked.
+            for slot in self.readers.iter().chain([&self.commits]) {
+                *slot.lock().await = None;
+            }
+        }
+    }
+
+    /// Connections to another history are not used again: see [`Connections::session`]. An earlier timeline is
+    /// that of an old primary, which lacks what was acknowledged since and must not take writes.
+    pub(super) fn note_history(&self, history: History) -> Result<(), Failure> {
+        let mut newest = self.newest.lock();
+        if let Some(newest) = newest.filter(|newest| history.is_before(*newest)) {
+            return Err(Failure::Unusable(format!(
+                "{}: the database is on timeline {}, which ended when timeline {} began: it is an old primary, and \
+                 must be stopped. After the restore of an older copy, restart this server",
+                self.target.shown, history.timeline, newest.timeline
+            )));
+        }
+        *newest = Some(history);
+        let number = history.number();
+        let before = self.history.swap(number, Ordering::AcqRel);
+        drop(newest);
+        if before != 0 && before != number {
             tracing::error!(
                 database = self.target.shown,
                 "the database has another history than before, after a failover or because a backup was restored: \
@@ -193,6 +227,32 @@ impl Connections {
             );
             (self.on_history)();
         }
+        Ok(())
+    }
+
+    /// A write on this connection was not answered in time.
+    pub(super) fn note_late_write(&self) {
+        self.has_late_write.store(true, Ordering::Release);
+    }
+
+    /// Fails while an earlier write waits for a synchronous standby. Another one would wait as well, on another
+    /// connection each time, until the database has none left.
+    pub(super) async fn check_standby(&self) -> Result<(), Failure> {
+        const WAITS: &str = "select exists(select from pg_stat_activity \
+            where wait_event = 'SyncRep' and usename = current_user and datname = current_database())";
+        if !self.has_late_write.load(Ordering::Acquire) {
+            return Ok(());
+        }
+        let rows = self.read(WAITS, &[]).await?;
+        if rows.first().map_or(Ok(false), |row| get(row, 0))? {
+            let reason = "the database waits for its synchronous standby before it acknowledges writes";
+            if let Some(suppressed) = self.failures.allow("standby") {
+                tracing::warn!(database = self.target.shown, suppressed, "{reason}");
+            }
+            return Err(Failure::Away(reason.to_owned()));
+        }
+        self.has_late_write.store(false, Ordering::Release);
+        Ok(())
     }
 
     fn reached(&self, origin: &Origin) {
@@ -205,7 +265,6 @@ impl Connections {
                 tracing::warn!(database = self.target.shown, "{warning}");
             }
         }
-        self.note_history(origin.history);
     }
 
     pub(super) fn note_outage(&self, reason: &str) {

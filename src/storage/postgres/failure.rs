@@ -10,6 +10,12 @@ pub(super) enum Failure {
     /// There is no connection, so nothing was sent.
     #[error("{0}")]
     Away(String),
+    /// The database is a standby, so nothing was sent.
+    #[error("the database is a standby, which takes no writes: connect to the primary")]
+    Standby,
+    /// The database refuses this server or promises too little, so nothing was sent.
+    #[error("{0}")]
+    Unusable(String),
     /// The connection was lost, or its answer did not come in time: the statement may have run.
     #[error("{0}")]
     Lost(String),
@@ -35,12 +41,30 @@ impl Failure {
         matches!(self, Self::Refused { code, .. } if *code == SqlState::DISK_FULL)
     }
 
+    /// Whether a commit was refused because its lane has ended.
+    pub(super) fn is_ended_lane(&self) -> bool {
+        matches!(self, Self::Refused { code, .. } if code.code() == "DS001")
+    }
+
     /// Whether the connection leads to a database that cannot be used, such as a standby.
     pub(super) fn spoils_connection(&self) -> bool {
         match self {
             Self::Lost(_) => true,
-            Self::Refused { code, .. } => *code == SqlState::READ_ONLY_SQL_TRANSACTION,
-            Self::Away(_) | Self::Malformed(_) => false,
+            Self::Refused { code, .. } => [
+                SqlState::READ_ONLY_SQL_TRANSACTION,
+                // A lookup at a standby.
+                SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE,
+            ]
+            .contains(code),
+            Self::Away(_) | Self::Standby | Self::Unusable(_) | Self::Malformed(_) => false,
+        }
+    }
+
+    /// What it means for a connection that was not made.
+    pub(super) fn before_use(self) -> Self {
+        match self {
+            Self::Standby | Self::Unusable(_) => self,
+            other => Self::Away(other.to_string()),
         }
     }
 }
@@ -66,10 +90,12 @@ impl From<Failure> for StorageError {
     fn from(failure: Failure) -> Self {
         match failure {
             Failure::Away(what) | Failure::Lost(what) => Self::Away(what),
+            Failure::Standby => Self::Standby(failure.to_string()),
+            Failure::Unusable(what) => Self::Unusable(what),
             Failure::Malformed(what) => Self::Corrupt(what),
             // A database that is being replaced, full or overloaded.
             Failure::Refused { ref code, .. }
-                if ["25006", "53", "55P03", "57"]
+                if ["25006", "53", "55000", "55P03", "57"]
                     .iter()
                     .any(|class| code.code().starts_with(class)) =>
             {

@@ -5,6 +5,7 @@
 //! | [`target`], [`session`], [`connections`] | URLs, new connections and their checks, connections in use |
 //! | [`schema`], `sql/` | tables and functions |
 //! | [`batch`], [`commit`], [`outcome`] | groups as arrays, commits and their outcomes |
+//! | [`reads`] | lookups of streams and bytes |
 //! | [`encoding`], [`failure`] | values and errors of the database |
 //! | [`clock`], [`usage`], [`figures`] | the database's clock, the contents of the store, metrics |
 //! | [`news`], [`notifier`], [`listener`] | the changes of other servers |
@@ -22,6 +23,7 @@ mod listener;
 mod news;
 mod notifier;
 mod outcome;
+mod reads;
 mod schema;
 mod session;
 mod shared;
@@ -39,7 +41,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use parking_lot::Mutex;
 use tokio::runtime::Runtime;
 use tokio_postgres::types::Type;
@@ -67,6 +69,8 @@ use crate::{
     protocol::{Millis, StreamName},
 };
 
+/// Longest wait for the schema, which another server may be creating.
+const SCHEMA_TIMEOUT: Duration = Duration::from_secs(30);
 /// How often upkeep looks for work that other servers have left.
 const UPKEEP_INTERVAL: Duration = Duration::from_secs(10);
 
@@ -102,7 +106,7 @@ struct Core {
     name: String,
     lane: tokio::sync::Mutex<Lane>,
     lane_id: AtomicI64,
-    clock: StoreClock,
+    clock: Arc<StoreClock>,
     usage: UsageCount,
     notifier: Notifier,
     feed: Arc<OnceLock<Weak<dyn Feed>>>,
@@ -116,7 +120,15 @@ impl PostgresStorage {
     ///
     /// # Errors
     /// If the URL is wrong, the database cannot be reached, or it cannot be used.
+    #[cfg(test)]
     pub fn open(options: &PostgresOptions, clock: Clock) -> Result<Self, StorageError> {
+        let storage = Self::new(options, clock)?;
+        storage.block(Arc::clone(&storage.core).start())??;
+        Ok(storage)
+    }
+
+    /// A store that must be started.
+    pub(crate) fn new(options: &PostgresOptions, clock: Clock) -> Result<Self, StorageError> {
         let target = |key: &str, url: &str| {
             url.parse::<Target>()
                 .map_err(|error| StorageError::InvalidUrl(format!("{key} {error}")))
@@ -137,7 +149,10 @@ impl PostgresStorage {
             })?;
         let feed: Arc<OnceLock<Weak<dyn Feed>>> = Arc::default();
         let followers = Arc::clone(&feed);
+        let store_clock = Arc::new(StoreClock::new(clock.clone()));
+        let restarted = Arc::clone(&store_clock);
         let on_history = move || {
+            restarted.restart();
             if let Some(feed) = followers.get().and_then(Weak::upgrade) {
                 feed.restored();
             }
@@ -148,20 +163,25 @@ impl PostgresStorage {
             lane: tokio::sync::Mutex::new(Lane::new(options.name.clone())),
             lane_id: AtomicI64::new(0),
             upkeep: Mutex::new(clock.instant()),
-            clock: StoreClock::new(clock),
+            clock: store_clock,
             usage: UsageCount::default(),
             notifier: Notifier::default(),
             feed,
             listen,
             has_garbage: AtomicBool::new(true),
         });
-        runtime.block_on(core.start())?;
-        drop(runtime.spawn(Arc::clone(&core).count()));
-        drop(runtime.spawn(Arc::clone(&core).notify()));
         Ok(Self {
             core,
             runtime: Some(runtime),
         })
+    }
+
+    /// Connects, creates the schema if it is missing, and begins a lane. After a failure, it may be called again.
+    pub(crate) async fn start(&self) -> Result<(), StorageError> {
+        let closed = || StorageError::Away("the store is closed".to_owned());
+        let runtime = self.runtime.as_ref().ok_or_else(closed)?;
+        let started = runtime.spawn(Arc::clone(&self.core).start()).await;
+        started.map_err(|_| closed())?
     }
 
     /// Waits for an asynchronous operation. Callers are on threads that may block.
@@ -183,13 +203,21 @@ impl Drop for PostgresStorage {
 }
 
 impl Core {
-    async fn start(&self) -> Result<(), StorageError> {
+    async fn start(self: Arc<Self>) -> Result<(), StorageError> {
         let session = self.connections.session(&self.connections.commits).await?;
-        schema::ensure(&session.client).await?;
+        let ensured = tokio::time::timeout(SCHEMA_TIMEOUT, schema::ensure(&session.client)).await;
+        if !matches!(ensured, Ok(Ok(()))) {
+            self.connections.discard(&self.connections.commits, &session).await;
+        }
+        ensured.map_err(|_| StorageError::Away(format!("no schema within {SCHEMA_TIMEOUT:?}")))??;
         let mut lane = self.lane.lock().await;
         lane.register(&self.connections).await?;
         self.lane_id.store(lane.id(), Ordering::Release);
-        Ok(self.count_once().await?)
+        drop(lane);
+        self.count_once().await?;
+        drop(tokio::spawn(Arc::clone(&self).count()));
+        drop(tokio::spawn(self.notify()));
+        Ok(())
     }
 
     async fn commit(&self, groups: &[Group]) -> Result<Verdicts, CommitError> {
@@ -243,51 +271,13 @@ impl Core {
         self.lane_id.load(Ordering::Acquire)
     }
 
-    async fn streams(&self, keys: &[&str]) -> Result<Vec<Option<Stored>>, StorageError> {
-        const STREAMS: &str = "select now, ord, name, record, rev, tail from durable_streams.streams_v1($1)";
-        let sent = self.clock.local().instant();
-        let rows = self.connections.read(STREAMS, &[(&keys, Type::TEXT_ARRAY)]).await?;
-        let received = self.clock.local().instant();
-        let mut found = vec![None; keys.len()];
-        for row in &rows {
-            let place = usize::try_from(get::<i64>(row, 1)? - 1).ok();
-            if let Some(found) = place.and_then(|place| found.get_mut(place)) {
-                *found = Some(stored(get(row, 2)?, get(row, 3)?, get(row, 4)?, get(row, 5)?)?);
-            }
-        }
-        if let Some(row) = rows.first() {
-            self.clock.note(get(row, 0)?, sent, received);
-        }
-        Ok(found)
-    }
-
-    async fn ranges(&self, ranges: &[(StreamId, Range<Position>)]) -> Result<Vec<Bytes>, StorageError> {
-        const READ: &str = "select ord, start, data from durable_streams.read_v1($1, $2, $3)";
-        let ids: Vec<i64> = ranges.iter().map(|(id, _)| signed(*id)).collect();
-        let from: Vec<i64> = ranges.iter().map(|(_, range)| signed(range.start)).collect();
-        let to: Vec<i64> = ranges.iter().map(|(_, range)| signed(range.end)).collect();
-        let parameters = [
-            (&ids as _, Type::INT8_ARRAY),
-            (&from as _, Type::INT8_ARRAY),
-            (&to as _, Type::INT8_ARRAY),
-        ];
-        let rows = self.connections.read(READ, &parameters).await?;
-        let mut pieces: Vec<Vec<(u64, &[u8])>> = vec![Vec::new(); ranges.len()];
-        for row in &rows {
-            let place = usize::try_from(get::<i64>(row, 0)? - 1).ok();
-            if let Some(pieces) = place.and_then(|place| pieces.get_mut(place)) {
-                pieces.push((unsigned(get(row, 1)?), get(row, 2)?));
-            }
-        }
-        Ok(pieces.iter().map(|pieces| join(pieces)).collect())
-    }
-
     async fn upkeep(&self) -> Result<bool, CommitError> {
+        const UPKEEP: &str = "select durable_streams.upkeep_v1(), set_config('synchronous_commit', 'local', true)";
         let now = self.clock.local().instant();
         if !self.has_garbage.load(Ordering::Acquire) && now < *self.upkeep.lock() {
             return Ok(false);
         }
-        let rows = self.connections.read("select durable_streams.upkeep_v1()", &[]).await;
+        let rows = self.connections.read(UPKEEP, &[]).await;
         let is_pending = match rows {
             Ok(rows) => rows
                 .first()
@@ -303,20 +293,6 @@ impl Core {
         }
         Ok(is_pending)
     }
-}
-
-/// Joins rows as far as they follow each other.
-fn join(pieces: &[(u64, &[u8])]) -> Bytes {
-    let len = pieces.iter().map(|(_, data)| data.len()).sum();
-    let mut joined = BytesMut::with_capacity(len);
-    let first = pieces.first().map_or(0, |(start, _)| *start);
-    for (start, data) in pieces {
-        if *start != first + joined.len() as u64 {
-            break;
-        }
-        joined.extend_from_slice(data);
-    }
-    joined.freeze()
 }
 
 impl Storage for PostgresStorage {
@@ -380,7 +356,8 @@ impl Storage for PostgresStorage {
     }
 
     fn reserve_ids(&self, count: u64, lowest: StreamId) -> Result<StreamId, CommitError> {
-        const IDS: &str = "select durable_streams.ids_v1($1, $2)";
+        // A commit that uses one of the ids waits for the standbys, and so for this.
+        const IDS: &str = "select durable_streams.ids_v1($1, $2), set_config('synchronous_commit', 'local', true)";
         let (count, lowest) = (signed(count), signed(lowest));
         let parameters = [(&count as _, Type::INT8), (&lowest as _, Type::INT8)];
         // Reserved twice, a block is lost, which does no harm.

@@ -13,7 +13,7 @@ use std::{
 use tokio::{sync::mpsc, time::Instant};
 use tokio_postgres::types::Type;
 
-use super::{Core, encoding::unsigned, failure::Failure, listener::Event, notifier::Message, outcome::get, session};
+use super::{Core, encoding::unsigned, failure::Failure, listener::Event, notifier::Message, outcome::get};
 use crate::storage::{Changed, Feed};
 
 /// How often the log is read although notifications arrive,
@@ -141,7 +141,7 @@ pub(super) async fn follow(core: Arc<Core>, mut events: mpsc::Receiver<Event>) {
         };
         if vector.is_some() && history_checked.elapsed() >= POLL_INTERVAL {
             history_checked = Instant::now();
-            core.check_history().await;
+            core.connections.check_history().await;
         }
         let polled = poll(&core, &*feed, &mut vector).await;
         drop(feed);
@@ -272,17 +272,6 @@ async fn read_log(core: &Core, feed: &dyn Feed, vector: &mut Vector) -> Result<b
         feed.missed();
     }
     Ok(rows.len() >= PAGE)
-}
-
-impl Core {
-    /// A pooler may lead an open connection to another database.
-    async fn check_history(&self) {
-        if let Ok(session) = self.connections.any_session().await
-            && let Ok(history) = session::history(&session.client).await
-        {
-            self.connections.note_history(history);
-        }
-    }
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! New connections: made, checked, and refused if acknowledged data would not be safe.
 
-use std::{pin::Pin, task::Poll};
+use std::{io, pin::Pin, task::Poll};
 
 use futures_util::future::poll_fn;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -14,8 +14,7 @@ use super::{
 /// What a connection leads to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Origin {
-    /// See [`SharedStore::history`](crate::storage::SharedStore::history).
-    pub(super) history: u64,
+    pub(super) history: History,
     /// Why an acknowledgement may be worth less than it seems.
     pub(super) warnings: Vec<&'static str>,
 }
@@ -25,15 +24,21 @@ pub(super) type OnNotification = Box<dyn Fn(Notification) + Send>;
 
 /// Connects. The connection runs as a task of its own until the client is dropped or it fails.
 pub(super) async fn connect(target: &Target, on_notification: Option<OnNotification>) -> Result<Client, Failure> {
-    let away = |error: tokio_postgres::Error| Failure::Away(format!("{}: {}", target.shown, reason(&error)));
+    let failed = |error: tokio_postgres::Error| {
+        let text = format!("{}: {}", target.shown, reason(&error));
+        match is_lasting(&error) {
+            true => Failure::Unusable(text),
+            false => Failure::Away(text),
+        }
+    };
     match &target.tls {
         Some(tls) => {
-            let (client, connection) = target.config.connect(tls.clone()).await.map_err(away)?;
+            let (client, connection) = target.config.connect(tls.clone()).await.map_err(failed)?;
             drop(tokio::spawn(drive(connection, on_notification)));
             Ok(client)
         }
         None => {
-            let (client, connection) = target.config.connect(NoTls).await.map_err(away)?;
+            let (client, connection) = target.config.connect(NoTls).await.map_err(failed)?;
             drop(tokio::spawn(drive(connection, on_notification)));
             Ok(client)
         }
@@ -45,6 +50,23 @@ fn reason(error: &tokio_postgres::Error) -> String {
         Some(refusal) => format!("{}: {}", refusal.severity(), refusal.message()),
         None => describe(error),
     }
+}
+
+/// Whether a connection fails until somebody changes a setting: of the user, the password, the database or TLS.
+fn is_lasting(error: &tokio_postgres::Error) -> bool {
+    if let Some(refusal) = error.as_db_error() {
+        return ["28", "3D", "42"]
+            .iter()
+            .any(|class| refusal.code().code().starts_with(class));
+    }
+    let Some(source) = std::error::Error::source(error) else {
+        return false;
+    };
+    // Other sources are of the client library itself: it has no password, or the server has no TLS.
+    source.downcast_ref::<io::Error>().is_none_or(|source| {
+        let inner = source.get_ref();
+        inner.is_some_and(|inner| matches!(inner.downcast_ref(), Some(rustls::Error::InvalidCertificate(_))))
+    })
 }
 
 async fn drive<S, T>(mut connection: Connection<S, T>, on_notification: Option<OnNotification>)
@@ -75,24 +97,22 @@ pub(super) async fn check(client: &Client) -> Result<Origin, Failure> {
     let row = client.query_typed_one(SETTINGS, &[]).await?;
     let malformed = |error: tokio_postgres::Error| Failure::Malformed(describe(&error));
     if row.try_get::<_, bool>(0).map_err(malformed)? {
-        return Err(Failure::Away(
-            "the database is a standby, which takes no writes: connect to the primary".to_owned(),
-        ));
+        return Err(Failure::Standby);
     }
     if row.try_get::<_, &str>(1).map_err(malformed)? == "off" {
-        return Err(Failure::Away(
+        return Err(Failure::Unusable(
             "the database runs with fsync = off, so a crash would lose acknowledged data: switch it on".to_owned(),
         ));
     }
     let synchronous_commit: &str = row.try_get(2).map_err(malformed)?;
     if synchronous_commit == "off" {
-        return Err(Failure::Away(
+        return Err(Failure::Unusable(
             "the database acknowledges before it writes (synchronous_commit = off): set it to on for this role"
                 .to_owned(),
         ));
     }
     if row.try_get::<_, i32>(3).map_err(malformed)? < 140_000 {
-        return Err(Failure::Away("PostgreSQL 14 or newer is required".to_owned()));
+        return Err(Failure::Unusable("PostgreSQL 14 or newer is required".to_owned()));
     }
     let mut warnings = Vec::new();
     if synchronous_commit == "local" {
@@ -107,20 +127,62 @@ pub(super) async fn check(client: &Client) -> Result<Origin, Failure> {
     })
 }
 
-/// A number for the system, its timeline and the database. A failover begins another timeline, and a backup
-/// is restored to another one, to another system or to another database.
-pub(super) async fn history(client: &Client) -> Result<u64, Failure> {
+/// The system, its timeline and the database. A failover begins another timeline, and a backup is restored to
+/// another one, to another system or to another database.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct History {
+    pub(super) system: i64,
+    pub(super) timeline: i64,
+    pub(super) database: i64,
+}
+
+impl History {
+    /// See [`SharedStore::history`](crate::storage::SharedStore::history).
+    pub(super) fn number(self) -> u64 {
+        // Each step is a bijection, so two histories of one system and one database never meet.
+        let mut number = self.system.cast_unsigned();
+        for part in [self.timeline, self.database] {
+            number = number.rotate_left(23).wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ part.cast_unsigned();
+        }
+        number
+    }
+
+    /// Whether it ended when the other one began.
+    pub(super) fn is_before(self, other: Self) -> bool {
+        (self.system, self.database) == (other.system, other.database) && self.timeline < other.timeline
+    }
+}
+
+pub(super) async fn history(client: &Client) -> Result<History, Failure> {
     const HISTORY: &str = "select system_identifier, \
         ('x' || lpad(substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8), 16, '0'))::bit(64)::bigint, \
         (select oid::bigint from pg_database where datname = current_database()) from pg_control_system()";
     let row = client.query_typed_one(HISTORY, &[]).await?;
     let malformed = |error: tokio_postgres::Error| Failure::Malformed(describe(&error));
     let number = |column| row.try_get::<_, i64>(column).map_err(malformed);
-    let (system, timeline, database) = (number(0)?, number(1)?, number(2)?);
-    // Each step is a bijection, so two histories of one system and one database never meet.
-    let mut number = system.cast_unsigned();
-    for part in [timeline, database] {
-        number = number.rotate_left(23).wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ part.cast_unsigned();
+    Ok(History {
+        system: number(0)?,
+        timeline: number(1)?,
+        database: number(2)?,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_an_earlier_timeline_of_the_same_database_has_ended() {
+        let history = |system, timeline, database| History {
+            system,
+            timeline,
+            database,
+        };
+        let present = history(7, 2, 5);
+        assert!(history(7, 1, 5).is_before(present));
+        for other in [present, history(7, 3, 5), history(8, 1, 5), history(7, 1, 6)] {
+            assert!(!other.is_before(present), "{other:?}");
+        }
+        assert_ne!(history(7, 1, 5).number(), present.number());
     }
-    Ok(number)
 }

@@ -57,7 +57,8 @@ impl SharedStore for PostgresStorage {
     }
 
     fn take_duty(&self, duty: Duty) -> Result<bool, StorageError> {
-        const DUTY: &str = "select durable_streams.duty_v1($1, $2, $3)";
+        const DUTY: &str =
+            "select durable_streams.duty_v1($1, $2, $3), set_config('synchronous_commit', 'local', true)";
         let name = match duty {
             Duty::Sweep => "sweep",
             Duty::Retention => "retention",
@@ -80,7 +81,7 @@ impl SharedStore for PostgresStorage {
 impl Core {
     /// Counts the contents of the store from time to time, and shows that this server is alive.
     pub(super) async fn count(self: Arc<Self>) {
-        const SEEN: &str = "select durable_streams.seen_v1($1, $2)";
+        const SEEN: &str = "select durable_streams.seen_v1($1, $2), set_config('synchronous_commit', 'local', true)";
         loop {
             tokio::time::sleep(COUNT_INTERVAL).await;
             if let Err(failure) = self.count_once().await {

@@ -192,8 +192,12 @@ begin
         d_bytes := d_bytes - r_bytes;
       end if;
       insert into durable_streams.log (lane, n, ids, revs, tails, streams, bytes)
-        values (p_lane, p_n, coalesce(d_ids, '{}'), coalesce(d_revs, '{}'), coalesce(d_tails, '{}'),
-          d_streams, d_bytes);
+        select s.lane, p_n, coalesce(d_ids, '{}'), coalesce(d_revs, '{}'), coalesce(d_tails, '{}'), d_streams, d_bytes
+        from durable_streams.servers s where s.lane = p_lane;
+      if not found then
+        -- No server would read the row, and it could not prove anything.
+        raise exception 'the lane % has ended', p_lane using errcode = 'DS001';
+      end if;
       logged := true;
     end if;
   end if;
@@ -212,14 +216,20 @@ end $$;
 
 -- Whether (lane, n) was committed, after its answer was lost. If it was not, it never will be: the empty
 -- row that is left here stops a backend that is still at work. No row: the lane has ended.
+--
+-- The update comes first: it keeps the lane, and its commit waits for the synchronous standbys. The row of a
+-- commit that did not wait for them, because its backend was ended, would prove too little otherwise.
 create or replace function durable_streams.settle_v1(p_lane bigint, p_n bigint)
 returns table (ids bigint[], revs bigint[], tails bigint[], streams bigint, bytes bigint) language plpgsql
 set plan_cache_mode = force_generic_plan set enable_seqscan = off set lock_timeout = '2s'
 as $$
 begin
+  update durable_streams.servers s set seen = clock_timestamp() where s.lane = p_lane;
+  if not found then
+    return;
+  end if;
   insert into durable_streams.log (lane, n, ids, revs, tails, streams, bytes)
-    select s.lane, p_n, '{}', '{}', '{}', 0, 0 from durable_streams.servers s where s.lane = p_lane
-    on conflict do nothing;
+    values (p_lane, p_n, '{}', '{}', '{}', 0, 0) on conflict do nothing;
   return query select l.ids, l.revs, l.tails, l.streams, l.bytes
     from durable_streams.log l where l.lane = p_lane and l.n = p_n;
 end $$;
@@ -230,13 +240,16 @@ returns bigint language sql as $$
   insert into durable_streams.servers (name) values (p_name) returning lane;
 $$;
 
--- Streams by their names, as of one moment.
+-- Streams by their names, as of one moment. Fails on a standby, to which a pooler may lead, and which may lag.
 create or replace function durable_streams.streams_v1(p_keys text[])
 returns table (now bigint, ord bigint, name text, record bytea, rev bigint, tail bigint) language plpgsql stable
 set plan_cache_mode = force_generic_plan set enable_seqscan = off set enable_hashjoin = off
 set enable_mergejoin = off
 as $$
 begin
+  if pg_is_in_recovery() then
+    raise exception 'the database is a standby' using errcode = 'object_not_in_prerequisite_state';
+  end if;
   return query
     select (extract(epoch from clock_timestamp()) * 1000000)::bigint, k.ord, t.name, t.record, h.rev, h.tail
     from unnest(p_keys) with ordinality k(key, ord)
@@ -250,6 +263,9 @@ returns table (name text, record bytea, rev bigint, tail bigint) language plpgsq
 set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off
 as $$
 begin
+  if pg_is_in_recovery() then
+    raise exception 'the database is a standby' using errcode = 'object_not_in_prerequisite_state';
+  end if;
   if p_below is null then
     return query select t.name, t.record, h.rev, h.tail
       from durable_streams.streams t join durable_streams.heads h on h.id = t.id
@@ -315,6 +331,8 @@ returns boolean language sql as $$
       (p_duty, p_lane, clock_timestamp() + make_interval(secs => p_seconds))
     on conflict (duty) do update set lane = excluded.lane, until = excluded.until
       where d.lane = excluded.lane or d.until < clock_timestamp()
+        -- The clock went back, as it may at a failover.
+        or d.until > excluded.until + make_interval(secs => p_seconds)
     returning 1)
   select exists (select from taken);
 $$;
@@ -346,10 +364,10 @@ begin
     from durable_streams.servers s;
 end $$;
 
+-- A lane that has ended stays so: the rows that prove its commits may be gone.
 create or replace function durable_streams.seen_v1(p_lane bigint, p_name text)
 returns void language sql as $$
-  insert into durable_streams.servers as s (lane, name) overriding system value values (p_lane, p_name)
-    on conflict (lane) do update set seen = clock_timestamp();
+  update durable_streams.servers set seen = clock_timestamp() where lane = p_lane;
 $$;
 
 -- What the store holds, and up to which commit of a lane that counts.

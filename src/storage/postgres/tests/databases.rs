@@ -103,7 +103,10 @@ fn another_history_is_noticed_after_a_failover() {
         match store.commit(&[appended("after")]) {
             Ok(Verdicts::Each(verdicts)) => break verdicts,
             Ok(other) => panic!("{other:?}"),
-            Err(error @ (CommitError::Storage(StorageError::Away(_)) | CommitError::Unknown(_))) => {
+            Err(
+                error @ (CommitError::Storage(StorageError::Away(_) | StorageError::Standby(_))
+                | CommitError::Unknown(_)),
+            ) => {
                 refusals.push(error.to_string());
             }
             Err(error) => panic!("{error}"),

@@ -5,6 +5,7 @@ mod faults;
 mod news;
 mod pooler;
 mod shared;
+mod standbys;
 mod upkeep;
 
 use super::*;

@@ -213,6 +213,31 @@ fn one_server_has_a_duty() {
     database.sql("update durable_streams.duties set until = now() - interval '1 second' where duty = 'sweep'");
     assert!(take(&b, Duty::Sweep));
     assert!(!take(&a, Duty::Sweep));
+    // After a failover to a machine whose clock is behind, a lease seems to last for long.
+    database.sql("update durable_streams.duties set until = now() + interval '1 hour' where duty = 'sweep'");
+    assert!(take(&a, Duty::Sweep));
+}
+
+/// The rows that would prove its commits may be gone.
+#[test]
+fn a_lane_that_has_ended_stays_so() {
+    let Servers { database, a, b: _b } = servers();
+    create(&a, "s", 1);
+    let lane = || database.sql("select lane from durable_streams.log order by lane desc limit 1");
+    let ended = lane();
+    database.sql("delete from durable_streams.servers");
+    database.sql(&format!("select durable_streams.seen_v1({ended}, 'a')"));
+    assert_eq!(database.sql("select count(*) from durable_streams.servers"), "0");
+    assert_eq!(
+        database.sql(&format!("select count(*) from durable_streams.settle_v1({ended}, 1)")),
+        "0"
+    );
+    // The next commit needs a lane, because the other servers read no row of another one.
+    let appended = group(vec![rev(1, 1), room(1, 100)], vec![append(1, 0, "x")]);
+    assert!(matches!(commit(&a, &[appended])[..], [Verdict::Committed(_)]));
+    assert_ne!(lane(), ended);
+    assert_eq!(database.sql("select lane from durable_streams.servers"), lane());
+    assert_eq!(&a.read(1, 0..10).unwrap()[..], b"x");
 }
 
 #[test]
