@@ -61,10 +61,14 @@ pub(super) fn note_probe(app: &App, parts: &Parts) {
     }
 }
 
-/// Every response while another process holds the data directory.
-pub(super) fn while_waiting(parts: &Parts) -> Result<Response<Body>, Problem> {
+/// Every response while the store is waited for.
+pub(super) fn while_waiting(app: &App, parts: &Parts) -> Result<Response<Body>, Problem> {
     if parts.uri.path() == routes::UP && matches!(parts.method, Method::GET | Method::HEAD) {
         return Ok(alive());
+    }
+    if app.phase().waits_for_database() {
+        let detail = "starting: the database cannot be reached yet; the log says why";
+        return Err(Problem::new(&problems::STORE_AWAY, detail));
     }
     let detail = "starting: waiting for another process to release the data directory";
     Err(Problem::new(&problems::STARTING, detail))

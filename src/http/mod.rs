@@ -144,7 +144,7 @@ async fn answer(app: &App, parts: &Parts, body: Body) -> Answer {
         };
         match place {
             Place::Here => {}
-            Place::Nowhere => return Answer::new(labels::WAITING, health::while_waiting(parts)),
+            Place::Nowhere => return Answer::new(labels::WAITING, health::while_waiting(app, parts)),
             Place::Successor => {
                 return Answer::new(labels::FORWARDED, relayed::forward(app, parts, body).await);
             }

@@ -5,7 +5,7 @@ use std::{
     path::PathBuf,
     sync::{
         Arc, OnceLock, Weak,
-        atomic::{AtomicU8, AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -94,6 +94,8 @@ pub(super) struct Phase {
     holder: watch::Sender<HolderState>,
     /// The directory that can be handed over.
     dir: OnceLock<PathBuf>,
+    /// The start waits for a database, and not for a directory.
+    waits_for_database: AtomicBool,
     /// The current tenure, or the last one.
     tenure: Arc<ArcSwap<Tenure>>,
     stopping: CancellationToken,
@@ -113,6 +115,7 @@ impl Phase {
             first_probe: OnceLock::new(),
             holder: watch::Sender::new(HolderState::Unknown),
             dir: OnceLock::new(),
+            waits_for_database: AtomicBool::new(false),
             tenure,
             stopping: stopping.clone(),
         }
@@ -153,6 +156,14 @@ impl Phase {
     /// The directory, if it can be handed over.
     pub(super) fn dir(&self) -> Option<&PathBuf> {
         self.dir.get()
+    }
+
+    pub(super) fn set_waits_for_database(&self) {
+        self.waits_for_database.store(true, Ordering::Release);
+    }
+
+    pub(super) fn waits_for_database(&self) -> bool {
+        self.waits_for_database.load(Ordering::Acquire)
     }
 
     pub(super) fn set_holder(&self, state: HolderState) {

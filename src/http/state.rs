@@ -209,6 +209,11 @@ impl App {
         self.phase().set_dir(dir);
     }
 
+    /// Has requests be told that the database is waited for, until [`App::ready`].
+    pub fn waits_for_database(&self) {
+        self.phase().set_waits_for_database();
+    }
+
     /// Says whether the holder of the data directory can be asked for it.
     pub fn holder_is(&self, state: HolderState) {
         self.phase().set_holder(state);

@@ -5,6 +5,8 @@ mod error;
 mod exposure;
 mod handover;
 mod inherited_sockets;
+#[cfg(feature = "postgres")]
+mod reach;
 mod seek;
 mod serve;
 mod service_manager;

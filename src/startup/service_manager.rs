@@ -13,6 +13,12 @@ pub(super) fn starting(max_wait: Duration) {
     notify(&[extend_timeout(max_wait), status]);
 }
 
+/// The start takes as long as the database is away. Called again while the database is waited for.
+#[cfg(feature = "postgres")]
+pub(super) fn waiting_for_database() {
+    notify(&[extend_timeout(MARGIN), NotifyState::Status("waiting for the database")]);
+}
+
 /// Requests are served.
 pub(super) fn ready() {
     notify(&[NotifyState::Ready, NotifyState::Status("serving")]);

@@ -2,6 +2,8 @@
 
 use std::{path::Path, sync::Arc, time::Duration};
 
+#[cfg(feature = "postgres")]
+use super::reach;
 use super::{Phase, StartupError, seek::seek};
 #[cfg(feature = "postgres")]
 use crate::storage::postgres::{PostgresOptions, PostgresStorage};
@@ -51,7 +53,7 @@ pub(super) async fn open(config: &Config, app: &App) -> Result<Opened, StartupEr
             .map_err(|error| in_directory(config, error));
     }
     if section.mode == StorageMode::Postgres {
-        return open_database(section.clone()).await;
+        return open_database(section.clone(), app).await;
     }
     app.hands_over(section.data_dir.clone());
     let max_wait = Duration::from_secs(section.lock_wait_secs);
@@ -76,22 +78,23 @@ pub(super) async fn open_locked(config: &Config, app: &App, lock: DirLock) -> Re
     Ok(OnDisk { storage, takeover })
 }
 
-/// Connects to the database. A server that cannot does not start, and its log says why.
+/// Connects to the database, for as long as it cannot be reached: a server that runs waits for it as well.
 #[cfg(feature = "postgres")]
-async fn open_database(section: StorageConfig) -> Result<Opened, StartupError> {
+async fn open_database(section: StorageConfig, app: &App) -> Result<Opened, StartupError> {
     let failed = |error| StartupError::with_source(Phase::StartServer, "storage.url", error);
     let options = PostgresOptions {
         url: section.url.unwrap_or_default(),
         listen_url: section.listen_url,
         name: rustix::system::uname().nodename().to_string_lossy().into_owned(),
     };
-    let opened = tokio::task::spawn_blocking(move || PostgresStorage::open(&options, Clock::system())).await;
-    let opened = opened.map_err(|error| StartupError::new(Phase::StartServer, error.to_string()))?;
-    Ok(Opened::Elsewhere(Arc::new(opened.map_err(failed)?)))
+    app.waits_for_database();
+    let storage = PostgresStorage::new(&options, Clock::system()).map_err(failed)?;
+    reach::until_reached(|| storage.start()).await.map_err(failed)?;
+    Ok(Opened::Elsewhere(Arc::new(storage)))
 }
 
 #[cfg(not(feature = "postgres"))]
-async fn open_database(_section: StorageConfig) -> Result<Opened, StartupError> {
+async fn open_database(_section: StorageConfig, _app: &App) -> Result<Opened, StartupError> {
     let problem = "storage.mode: this build has no support for PostgreSQL";
     Err(StartupError::new(Phase::StartServer, problem))
 }

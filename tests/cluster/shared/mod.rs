@@ -8,4 +8,5 @@ mod relay;
 mod rolling;
 mod scene;
 mod small_disk;
+mod starts;
 mod wakeup;
