@@ -25,7 +25,7 @@ use super::{
 use crate::{
     clock::Clock,
     log_throttle::LogThrottle,
-    storage::{CommitError, Duty, Group, Storage, StorageError, Verdicts},
+    storage::{CommitError, Group, Storage, Verdicts},
     telemetry::Metrics,
 };
 
@@ -39,8 +39,6 @@ const MAX_MOVES: u32 = 8;
 const MAX_MAINTENANCE_DELAY: Duration = Duration::from_secs(1);
 /// The wait for the next maintenance when there is nothing left to do.
 const MAINTENANCE_IDLE_INTERVAL: Duration = Duration::from_secs(60);
-/// The same for a server that does not have the duty.
-const MAINTENANCE_DUTY_INTERVAL: Duration = Duration::from_secs(5);
 /// The wait after a maintenance that failed.
 const MAINTENANCE_RETRY_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -233,15 +231,14 @@ impl Drop for End<'_> {
 }
 
 impl Core {
-    /// Returns how long to wait for the next time.
+    /// Returns how long to wait for the next time. The upkeep of a shared store is not done here,
+    /// because commits would wait for it (`upkeep.rs`).
     fn maintain(&mut self, inline: bool) -> Duration {
         self.writers.trim(self.clock.millis());
-        let maintained = match self.has_upkeep() {
-            Ok(true) => self.storage.maintain(),
-            Ok(false) => return MAINTENANCE_DUTY_INTERVAL,
-            Err(error) => Err(error.into()),
-        };
-        match maintained {
+        if self.sharing.is_some() {
+            return MAINTENANCE_IDLE_INTERVAL;
+        }
+        match self.storage.maintain() {
             Ok(true) => Duration::ZERO,
             Ok(false) if inline => MAINTENANCE_RETRY_INTERVAL,
             // Nothing signals the end of a backup, which holds maintenance up, so poll.
@@ -250,14 +247,6 @@ impl Core {
                 tracing::warn!(%error, "store maintenance failed; will retry");
                 MAINTENANCE_RETRY_INTERVAL
             }
-        }
-    }
-
-    /// Whether this server maintains the store.
-    fn has_upkeep(&self) -> Result<bool, StorageError> {
-        match &self.sharing {
-            None => Ok(true),
-            Some(sharing) => sharing.has_duty(Duty::Upkeep),
         }
     }
 

@@ -27,6 +27,7 @@
 //! | `writers/`, `producers.rs` | what a stream knows of its writers; the rules of producers |
 //! | `judged.rs` | what a batch was judged on, for a store that several servers share |
 //! | `sharing/` | fresh reads, news and duties, for such a store |
+//! | `upkeep.rs` | its maintenance, by one server for all |
 //! | `ids.rs`, `answers.rs` | ids of new streams; replies |
 //! | `watch.rs` | tells subscriptions which streams have changed |
 //!
@@ -98,6 +99,7 @@ mod sweeper;
 mod text;
 mod transaction;
 mod trim;
+mod upkeep;
 mod watch;
 mod writers;
 
@@ -235,6 +237,10 @@ impl Engine {
         };
         if let Some(sharing) = &engine.shared.sharing {
             sharing.start(engine.shared.stopped.clone());
+            tokio::spawn(upkeep::maintain(
+                Arc::downgrade(&engine.shared),
+                engine.shared.stopped.clone(),
+            ));
         }
         tokio::spawn(sweeper::sweep(
             Arc::downgrade(&engine.shared),

@@ -96,7 +96,7 @@ async fn has_retention_duty(engine: &Weak<Shared>) -> bool {
 
 impl Engine {
     /// Whether this server does the work that one server does for all.
-    async fn has_duty(&self, duty: Duty) -> Result<bool, Unavailable> {
+    pub(super) async fn has_duty(&self, duty: Duty) -> Result<bool, Unavailable> {
         let Some(sharing) = &self.shared.sharing else {
             return Ok(true);
         };

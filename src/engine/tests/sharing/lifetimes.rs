@@ -141,18 +141,15 @@ async fn one_server_sweeps_and_maintains_until_another_takes_the_duties() {
     assert!(a.connection.commits.lock().len() == 1 && !b.connection.commits.lock().is_empty());
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn the_store_is_maintained_by_the_server_that_has_the_duty() {
-    let shared = Shared::new();
-    let (a, b) = (shared.connect(true), shared.connect(true));
-    shared.duties.lock().insert(Duty::Upkeep, b.number);
-    let engines = [serve(&a, unlimited()), serve(&b, unlimited())];
-    for (engine, stream) in engines.iter().zip(["a", "b"]) {
-        engine.create(&name(stream), plain()).await.unwrap();
-        engine.stop().await;
-    }
-    assert_eq!(a.maintained.load(SeqCst), 0);
-    assert!(b.maintained.load(SeqCst) > 0);
+    let (shared, a, b) = servers();
+    shared.duties.lock().insert(Duty::Upkeep, b.connection.number);
+    a.engine.create(&name("a"), plain()).await.unwrap();
+    b.engine.create(&name("b"), plain()).await.unwrap();
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    assert_eq!(a.connection.maintained.load(SeqCst), 0);
+    assert!(b.connection.maintained.load(SeqCst) > 0);
 }
 
 #[tokio::test(start_paused = true)]

@@ -2,6 +2,8 @@
 --
 -- No session settings are needed, because they do not survive a pooler. Each function brings its own:
 -- a generic plan by indexes, whatever the statistics of a new database say, and a limit for lock waits.
+-- No just-in-time compilation: the switches above make plans look expensive, and compiling one of them
+-- takes 300 ms.
 
 -- Commits a batch of groups, each of them whole or not at all.
 --
@@ -33,7 +35,7 @@ create or replace function durable_streams.commit_v1(
   m_ids bigint[], m_records bytea[], m_revs bigint[], m_tails bigint[],
   grown_streams bigint, grown_bytes bigint
 ) language plpgsql
-set plan_cache_mode = force_generic_plan set enable_seqscan = off set enable_hashjoin = off
+set jit = off set plan_cache_mode = force_generic_plan set enable_seqscan = off set enable_hashjoin = off
 set enable_mergejoin = off set lock_timeout = '2s'
 as $$
 declare
@@ -221,7 +223,7 @@ end $$;
 -- commit that did not wait for them, because its backend was ended, would prove too little otherwise.
 create or replace function durable_streams.settle_v1(p_lane bigint, p_n bigint)
 returns table (ids bigint[], revs bigint[], tails bigint[], streams bigint, bytes bigint) language plpgsql
-set plan_cache_mode = force_generic_plan set enable_seqscan = off set lock_timeout = '2s'
+set jit = off set plan_cache_mode = force_generic_plan set enable_seqscan = off set lock_timeout = '2s'
 as $$
 begin
   update durable_streams.servers s set seen = clock_timestamp() where s.lane = p_lane;
@@ -243,7 +245,7 @@ $$;
 -- Streams by their names, as of one moment. Fails on a standby, to which a pooler may lead, and which may lag.
 create or replace function durable_streams.streams_v1(p_keys text[])
 returns table (now bigint, ord bigint, name text, record bytea, rev bigint, tail bigint) language plpgsql stable
-set plan_cache_mode = force_generic_plan set enable_seqscan = off set enable_hashjoin = off
+set jit = off set plan_cache_mode = force_generic_plan set enable_seqscan = off set enable_hashjoin = off
 set enable_mergejoin = off
 as $$
 begin
@@ -260,7 +262,7 @@ end $$;
 -- Streams in the order of their keys: from p_from on, after p_after, below p_below.
 create or replace function durable_streams.list_v1(p_from text, p_after text, p_below text, p_limit bigint)
 returns table (name text, record bytea, rev bigint, tail bigint) language plpgsql stable
-set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off
+set jit = off set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off
 as $$
 begin
   if pg_is_in_recovery() then
@@ -279,7 +281,7 @@ end $$;
 
 create or replace function durable_streams.due_v1(p_now bigint, p_limit bigint)
 returns table (name text) language plpgsql stable
-set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off
+set jit = off set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off
 as $$
 begin
   return query select t.name from durable_streams.heads h join durable_streams.streams t on t.id = h.id
@@ -288,7 +290,7 @@ end $$;
 
 create or replace function durable_streams.writers_v1(p_id bigint)
 returns table (key bytea, progress bytea, used_at bigint) language plpgsql stable
-set plan_cache_mode = force_generic_plan set enable_seqscan = off
+set jit = off set plan_cache_mode = force_generic_plan set enable_seqscan = off
 as $$
 begin
   return query select x.key, x.progress, x.used_at from durable_streams.writers x where x.id = p_id;
@@ -297,7 +299,7 @@ end $$;
 -- The bytes of ranges, in order.
 create or replace function durable_streams.read_v1(p_ids bigint[], p_from bigint[], p_to bigint[])
 returns table (ord bigint, start bigint, data bytea) language plpgsql stable
-set plan_cache_mode = force_generic_plan set enable_seqscan = off set enable_hashjoin = off
+set jit = off set plan_cache_mode = force_generic_plan set enable_seqscan = off set enable_hashjoin = off
 set enable_mergejoin = off
 as $$
 begin
@@ -340,7 +342,7 @@ $$;
 -- The commits of other servers after a vector of lanes, and the store's clock and history.
 create or replace function durable_streams.news_v1(p_lane bigint, p_lanes bigint[], p_ns bigint[])
 returns table (lane bigint, n bigint, ids bigint[], revs bigint[], tails bigint[]) language plpgsql stable
-set plan_cache_mode = force_generic_plan set enable_seqscan = off set enable_hashjoin = off
+set jit = off set plan_cache_mode = force_generic_plan set enable_seqscan = off set enable_hashjoin = off
 set enable_mergejoin = off
 as $$
 begin
@@ -357,7 +359,7 @@ end $$;
 -- The last commit of each lane.
 create or replace function durable_streams.lanes_v1()
 returns table (lane bigint, n bigint) language plpgsql stable
-set enable_seqscan = off
+set jit = off set enable_seqscan = off
 as $$
 begin
   return query select s.lane, coalesce((select max(l.n) from durable_streams.log l where l.lane = s.lane), 0)
@@ -383,7 +385,7 @@ $$;
 -- A step of upkeep. True: there is more to do.
 create or replace function durable_streams.upkeep_v1()
 returns boolean language plpgsql
-set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set lock_timeout = '2s'
+set jit = off set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set lock_timeout = '2s'
 as $$
 declare
   g record;
@@ -423,6 +425,7 @@ end $$;
 -- still ask for it. Servers without a sign of life for an hour are forgotten.
 create or replace function durable_streams.trim_log_v1()
 returns boolean language plpgsql
+set jit = off
 as $$
 declare
   gone bigint;
@@ -458,6 +461,7 @@ end $$;
 -- merged, so nothing that another one removes comes back. Readers see one or the other.
 create or replace function durable_streams.merge_v1()
 returns boolean language plpgsql
+set jit = off
 as $$
 declare
   m record;

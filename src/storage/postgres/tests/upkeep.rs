@@ -59,3 +59,16 @@ fn small_rows_are_merged_and_the_log_stays_short() {
     commit(&store, &[group(vec![rev(1, 1)], vec![append(1, tail, "end")])]);
     assert_eq!(&store.read(1, tail..tail + 9).unwrap()[..], b"end");
 }
+
+/// A compilation takes 300 ms, and plans that avoid sequential scans look expensive enough for one.
+#[test]
+fn no_function_is_compiled_just_in_time() {
+    let database = Postgres::shared().database();
+    drop(open(&database));
+    let compiled = database.sql(
+        "select string_agg(p.proname, ' ') from pg_proc p join pg_language l on l.oid = p.prolang \
+         where p.pronamespace = 'durable_streams'::regnamespace and l.lanname = 'plpgsql' \
+         and not coalesce(p.proconfig @> '{jit=off}', false)",
+    );
+    assert_eq!(compiled, "");
+}
