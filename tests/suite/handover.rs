@@ -9,7 +9,7 @@ use std::{
         atomic::{AtomicBool, Ordering},
     },
     thread::{self, JoinHandle},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use super::support::{
@@ -128,6 +128,22 @@ fn a_long_poll_at_the_old_server_gets_what_is_written_at_the_new_one() {
     let answer = poll.answer().expect(200);
     assert_eq!(answer.text(), "def");
     assert_eq!(answer.next_offset(), second.head("s").send().expect(200).next_offset());
+}
+
+/// A poll that waited for 2 of its 4 seconds has less than 2 left at the next holder.
+#[test]
+fn a_long_poll_keeps_its_deadline_across_a_handover() {
+    let setup = on_disk("acid").with("transport.connection.long_poll_timeout_secs", 4);
+    let first = setup.start();
+    let offset = first.text_stream("s", "abc");
+    let began = Instant::now();
+    let mut poll = first.get(&format!("s?live=long-poll&offset={offset}")).open();
+    let second = setup.launch();
+    thread::sleep(Duration::from_secs(2).saturating_sub(began.elapsed()));
+    second.head("s").send().expect(200);
+    poll.answer().expect(204);
+    let waited = began.elapsed();
+    assert!(waited < Duration::from_secs(5), "{waited:?}");
 }
 
 #[test]
