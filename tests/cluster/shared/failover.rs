@@ -40,7 +40,6 @@ fn fail_over(scene: &Scene, standby: &Postgres) {
 }
 
 #[test]
-#[ignore = "known fault: shortly after the failover, a read may still see a stream that was deleted before it; bin/torture cluster runs this"]
 fn a_synchronous_standby_takes_over_without_loss() {
     let seed = seed();
     for round in 0..amount("DS_TEST_ROUNDS", 1) {
