@@ -73,6 +73,7 @@ macro_rules! contract {
             $subject;
             an_empty_store_has_nothing,
             a_record_is_read_as_written,
+            streams_of_the_servers_own_are_kept,
             a_record_is_replaced,
             ranges_read_what_was_appended,
             a_batch_may_append_to_a_stream_several_times,

@@ -7,7 +7,7 @@ use crate::storage::{Change, Fork, Inherited, Life, Mark, Retention, Storage, St
 use crate::{
     protocol::Framing,
     protocol::Millis,
-    protocol::{Lifetime, ProducerStamp, RetentionPolicy},
+    protocol::{Lifetime, ProducerStamp, RetentionPolicy, StreamName},
 };
 
 pub(crate) fn an_empty_store_has_nothing<S: Subject>() {
@@ -92,6 +92,24 @@ pub(crate) fn a_record_is_read_as_written<S: Subject>() {
     );
     assert_eq!(get(&store, "x").unwrap().record, expires);
     assert_eq!(get(&store, "gid://app/Room/2"), None);
+}
+
+pub(crate) fn streams_of_the_servers_own_are_kept<S: Subject>() {
+    let subject = S::new();
+    let store = subject.open();
+    let own = StreamName::internal("subscriptions/s").unwrap();
+    let due = StreamRecord {
+        due_at: Some(7),
+        ..record(1)
+    };
+    let (name, record) = (own.clone(), due.clone());
+    store
+        .commit_changes(&[Change::Put { name, record }, append(1, 0, "event")])
+        .unwrap();
+    assert_eq!(store.get(&own).unwrap().unwrap().record, due);
+    let listed = store.list("__ds/", None, 10).unwrap();
+    assert_eq!(listed.iter().map(|(name, _)| name).collect::<Vec<_>>(), [&own]);
+    assert_eq!(store.due(7, 10).unwrap(), [own]);
 }
 
 pub(crate) fn a_record_is_replaced<S: Subject>() {

@@ -68,7 +68,7 @@ pub(super) fn stored(name: &str, record: &[u8], rev: i64, tail: i64) -> Result<S
 }
 
 pub(super) fn stream_name(name: &str) -> Result<StreamName, StorageError> {
-    StreamName::new(name).map_err(|error| StorageError::Malformed {
+    StreamName::stored(name).map_err(|error| StorageError::Malformed {
         what: format!("the name `{name}`"),
         source: error.into(),
     })
