@@ -104,9 +104,3 @@ pub use config::{Config, ConfigLoadOptions, LoadError, Loaded, StorageMode};
 pub use listener::PeerAddr;
 pub use protocol::{Framing, Lifetime, NameError, Offset, ProducerStamp, RetentionPolicy, StreamName};
 pub use router::{EmbedError, build_router, build_router_with_ready};
-pub use storage::{
-    AcidStorage, Change, Changed, CommitError, CopyProgress, DUTY_LEASE, DirLock, Duty, Expect, Feed, FileStorage,
-    Fork, Group, Holder, InMemoryStorage, Inherited, Landed, Life, LockError, MAX_REFRESHED, Mark, Position,
-    ProducerState, Progress, Retention, SharedStore, Storage, StorageError, StoreReport, Stored, StreamId,
-    StreamRecord, Usage, Verdict, Verdicts, WriterState,
-};

@@ -141,7 +141,7 @@ pub use writers::WriterScope;
 use crate::{
     clock::Clock,
     protocol::StreamName,
-    storage::{SharedStore, Storage, Usage},
+    storage::{SharedStore, Storage, StoreFigures, Usage},
     telemetry::Metrics,
 };
 
@@ -305,11 +305,10 @@ impl Engine {
         self.shared.storage.shared()?.outage()
     }
 
-    /// What has happened with a store that servers share, for the metrics.
+    /// What has happened with a store that servers share, for the metrics; `None`: it is not shared.
     #[must_use]
-    pub fn store_events(&self) -> Vec<(&'static str, u64)> {
-        let shared = self.shared.storage.shared();
-        shared.map(SharedStore::events).unwrap_or_default()
+    pub fn store_figures(&self) -> Option<StoreFigures> {
+        self.shared.storage.shared().map(SharedStore::figures)
     }
 
     /// The number of streams in memory.

@@ -4,7 +4,7 @@ use axum::body::Body;
 use http::{HeaderValue, Method, Response, header, request::Parts};
 
 use super::{App, Problem, caching};
-use crate::{problems, routes};
+use crate::{problems, routes, telemetry::SharedStoreState};
 
 const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
 const PROMETHEUS: HeaderValue = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
@@ -82,8 +82,12 @@ pub(super) fn metrics(app: &App) -> Result<Response<Body>, Problem> {
         let metrics = app.metrics().subscriptions();
         metrics.set_lag(subscriptions, pending_streams, oldest_millis);
     }
-    app.metrics().store_events(&engine.store_events());
-    let body = app.metrics().render(engine.usage(), engine.streams_in_memory());
+    let shared_store = engine.store_figures().map(|figures| SharedStoreState {
+        figures,
+        is_reached: engine.store_outage().is_none(),
+    });
+    let metrics = app.metrics();
+    let body = metrics.render(engine.usage(), engine.streams_in_memory(), shared_store.as_ref());
     let body = body.map_err(|error| {
         tracing::error!(%error, "the metrics could not be rendered");
         Problem::new(&problems::METRICS, "the metrics could not be rendered")

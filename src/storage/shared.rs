@@ -57,9 +57,9 @@ pub trait SharedStore: Send + Sync {
         None
     }
 
-    /// How often what has happened since the start, by name, for the metrics.
-    fn events(&self) -> Vec<(&'static str, u64)> {
-        Vec::new()
+    /// What has happened since the start, for the metrics.
+    fn figures(&self) -> StoreFigures {
+        StoreFigures::default()
     }
 
     /// Takes a duty, or keeps it: true if this server has it for [`DUTY_LEASE`]. At most one server
@@ -96,6 +96,30 @@ pub struct Changed {
     pub tail: Position,
     /// Whether the stream was removed.
     pub gone: bool,
+}
+
+/// What a server has done with a shared store since its start.
+#[derive(Debug, Clone, Default)]
+pub struct StoreFigures {
+    /// How often something has happened, by name.
+    pub events: Vec<(&'static str, u64)>,
+    /// How long round trips took, by their purpose.
+    pub round_trips: Vec<(&'static str, Durations)>,
+    /// How long ago every change of other servers was known; `None`: never yet.
+    pub lag: Option<Duration>,
+    /// Whether notifications of other servers arrive.
+    pub hears_notifications: bool,
+}
+
+/// How long something took, as a histogram.
+#[derive(Debug, Clone, Default)]
+pub struct Durations {
+    /// Upper bounds, ascending, each with the number of durations that do not exceed it.
+    pub buckets: Vec<(Duration, u64)>,
+    /// The number of all durations.
+    pub count: u64,
+    /// Their sum.
+    pub sum: Duration,
 }
 
 /// Work that one of the servers does for all.

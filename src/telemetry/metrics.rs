@@ -7,7 +7,7 @@ use prometheus::{
     Encoder, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
 };
 
-use super::{registered::registered, subscriptions::SubscriptionMetrics};
+use super::{registered::registered, shared_store::SharedStoreState, subscriptions::SubscriptionMetrics};
 use crate::storage::Usage;
 
 /// All metrics of one server.
@@ -26,7 +26,6 @@ pub struct Metrics {
     streams_in_memory: IntGauge,
     refused_connections: IntCounterVec,
     connections: IntGauge,
-    store_events: IntCounterVec,
     subscriptions: SubscriptionMetrics,
 }
 
@@ -85,16 +84,6 @@ impl Metrics {
                 ),
             )?,
             connections: registered(r, IntGauge::new("ds_connections", "Open connections"))?,
-            store_events: registered(
-                r,
-                IntCounterVec::new(
-                    Opts::new(
-                        "ds_store_events_total",
-                        "Round trips to a shared store, and what came of them",
-                    ),
-                    &["event"],
-                ),
-            )?,
             subscriptions: SubscriptionMetrics::new(r)?,
             registry,
         })
@@ -145,26 +134,25 @@ impl Metrics {
         self.refused_connections.with_label_values(&[reason]).inc();
     }
 
-    /// Takes over the counts of a shared store.
-    pub fn store_events(&self, counts: &[(&str, u64)]) {
-        for (event, count) in counts {
-            let counter = self.store_events.with_label_values(&[event]);
-            counter.inc_by(count.saturating_sub(counter.get()));
-        }
-    }
-
     /// All metrics, in Prometheus' text format.
     ///
     /// # Errors
     /// A metric that cannot be written as text.
-    pub fn render(&self, usage: Usage, streams_in_memory: usize) -> prometheus::Result<Vec<u8>> {
+    pub fn render(
+        &self,
+        usage: Usage,
+        streams_in_memory: usize,
+        shared_store: Option<&SharedStoreState>,
+    ) -> prometheus::Result<Vec<u8>> {
         let gauge = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
         self.streams.set(gauge(usage.streams));
         self.stored_bytes.set(gauge(usage.bytes));
         self.streams_in_memory
             .set(i64::try_from(streams_in_memory).unwrap_or(i64::MAX));
         let mut out = Vec::new();
-        TextEncoder::new().encode(&self.registry.gather(), &mut out)?;
+        let mut families = self.registry.gather();
+        families.extend(shared_store.map(SharedStoreState::families).unwrap_or_default());
+        TextEncoder::new().encode(&families, &mut out)?;
         Ok(out)
     }
 }

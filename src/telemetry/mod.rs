@@ -5,8 +5,10 @@ mod config;
 pub mod logs;
 mod metrics;
 mod registered;
+mod shared_store;
 mod subscriptions;
 
 pub use config::{LogFormat, ObservabilityConfig};
 pub use metrics::Metrics;
+pub use shared_store::SharedStoreState;
 pub use subscriptions::SubscriptionMetrics;

@@ -102,6 +102,8 @@ impl Lane {
             let failure = match self.send(&session, batch).await {
                 Ok(row) => {
                     let received = clock.local().instant();
+                    let took = received.saturating_duration_since(sent);
+                    connections.figures.commit_time.add(took);
                     clock.note(get(&row, 0).map_err(malformed)?, sent, received);
                     let committed = answered(&row, batch, self.n + 1).map_err(malformed)?;
                     self.n += i64::from(committed.news.is_some());

@@ -105,7 +105,12 @@ impl Connections {
         let mut lost = None;
         for _ in 0..2 {
             let session = self.session(slot).await?;
-            match query(&session, sql, parameters, READ_TIMEOUT).await {
+            let sent = self.clock.instant();
+            let answer = query(&session, sql, parameters, READ_TIMEOUT).await;
+            self.figures
+                .read_time
+                .add(self.clock.instant().saturating_duration_since(sent));
+            match answer {
                 Err(failure) if failure.spoils_connection() => {
                     self.discard(slot, &session).await;
                     lost = Some(failure);

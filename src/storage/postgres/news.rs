@@ -6,7 +6,7 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Weak},
+    sync::{Arc, Weak, atomic::Ordering},
     time::Duration,
 };
 
@@ -155,6 +155,7 @@ pub(super) async fn follow(core: Arc<Core>, mut events: mpsc::Receiver<Event>) {
         let next_poll = Instant::now() + hearing.poll_interval();
         loop {
             hearing.check(&core);
+            core.connections.figures.hears.store(hearing.hears, Ordering::Relaxed);
             let wake = next_poll
                 .min(hearing.deadline.unwrap_or(hearing.next_test))
                 .min(hearing.next_test);
@@ -224,7 +225,12 @@ async fn poll(core: &Core, feed: &dyn Feed, vector: &mut Option<(u64, Vector)>) 
             vector
         }
     };
-    while read_log(core, feed, current).await? {}
+    // What is committed later is found by the next call.
+    let mut begun_at = core.clock.local().instant();
+    while read_log(core, feed, current).await? {
+        begun_at = core.clock.local().instant();
+    }
+    *core.connections.figures.caught_up_at.lock() = Some(begun_at);
     Ok(())
 }
 
@@ -248,6 +254,7 @@ async fn read_log(core: &Core, feed: &dyn Feed, vector: &mut Vector) -> Result<b
     ];
     core.connections.figures.log_reads.add(1);
     let rows = core.connections.read(NEWS, &parameters).await?;
+    core.connections.figures.log_rows.add(rows.len() as u64);
     let (mut changes, mut missed) = (Vec::new(), false);
     for row in &rows {
         let (lane, n) = (get(row, 0)?, get(row, 1)?);

@@ -13,7 +13,7 @@ use super::{Core, PostgresStorage, failure::Failure, listener, news, outcome::ge
 use crate::{
     clock::Clock,
     protocol::StreamName,
-    storage::{DUTY_LEASE, Duty, Feed, Position, SharedStore, StorageError, Stored, StreamId},
+    storage::{DUTY_LEASE, Duty, Feed, Position, SharedStore, StorageError, StoreFigures, Stored, StreamId},
 };
 
 /// How often the contents of the store are counted.
@@ -52,8 +52,8 @@ impl SharedStore for PostgresStorage {
         self.core.connections.outage()
     }
 
-    fn events(&self) -> Vec<(&'static str, u64)> {
-        self.core.connections.figures.list()
+    fn figures(&self) -> StoreFigures {
+        self.core.connections.figures.at(self.core.clock.local().instant())
     }
 
     fn take_duty(&self, duty: Duty) -> Result<bool, StorageError> {
