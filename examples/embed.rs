@@ -6,7 +6,7 @@
 //!     curl localhost:4437/rooms/1
 //!
 //! It reads `config/*.toml` and `DS_*` variables, as the server does. Without them the streams are
-//! in memory and open to everyone. It needs none of the crate's features.
+//! in memory and open to everyone. It needs none of the crate's features but `postgres` for a database.
 
 use std::{
     io::Write as _,
@@ -21,6 +21,8 @@ use axum::{Router, extract::Path, routing::get};
 use durable_streams_server::{
     AcidStorage, Config, ConfigLoadOptions, FileStorage, InMemoryStorage, Storage, StorageMode, build_router_with_ready,
 };
+#[cfg(feature = "postgres")]
+use durable_streams_server::{PostgresOptions, PostgresStorage};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
@@ -44,7 +46,11 @@ pub async fn serve(
     stop: impl Future<Output = ()> + Send + 'static,
 ) -> Result<(), Error> {
     let (ready, stopping) = (Arc::new(AtomicBool::new(true)), CancellationToken::new());
-    let streams = build_router_with_ready(storage(config)?, config, Arc::clone(&ready), stopping.clone())?;
+    let opened = {
+        let config = config.clone();
+        tokio::task::spawn_blocking(move || storage(&config)).await??
+    };
+    let streams = build_router_with_ready(opened, config, Arc::clone(&ready), stopping.clone())?;
 
     // The application's own routes and the streams.
     let application = Router::new().route("/rooms/{id}", get(room)).merge(streams);
@@ -67,7 +73,8 @@ async fn room(Path(id): Path<u32>) -> String {
     format!("room {id}")
 }
 
-/// The backend of `[storage]`. Only one process at a time may open a directory.
+/// The backend of `[storage]`. Opening it blocks. Only one process at a time may open a directory; any number
+/// may share a database.
 fn storage(config: &Config) -> Result<Arc<dyn Storage>, Error> {
     let section = &config.storage;
     let (dir, open_files) = (&section.data_dir, section.max_open_files);
@@ -76,6 +83,13 @@ fn storage(config: &Config) -> Result<Arc<dyn Storage>, Error> {
         StorageMode::FileFast => Arc::new(FileStorage::open(dir, false, open_files)?),
         StorageMode::FileDurable => Arc::new(FileStorage::open(dir, true, open_files)?),
         StorageMode::Acid => Arc::new(AcidStorage::open(dir, section.cache_bytes)?),
-        StorageMode::Postgres => return Err("only the standalone server keeps streams in PostgreSQL".into()),
+        #[cfg(feature = "postgres")]
+        StorageMode::Postgres => {
+            let mut options = PostgresOptions::new(section.url.clone().unwrap_or_default(), "rooms");
+            options.listen_url.clone_from(&section.listen_url);
+            Arc::new(PostgresStorage::connect(&options)?)
+        }
+        #[cfg(not(feature = "postgres"))]
+        StorageMode::Postgres => return Err("this build has no support for PostgreSQL".into()),
     })
 }

@@ -27,8 +27,8 @@
 //! # }
 //! ```
 //!
-//! Build one router for each store and clone it: a store has one writer. Hold a [`DirLock`] on a data
-//! directory, as the server does, so that no other process opens it. `examples/embed.rs` shows a
+//! Build one router for each store and clone it: a store has one writer, and one in PostgreSQL one for
+//! each server. Hold a [`DirLock`] on a data directory, as the server does, so that no other process opens it. `examples/embed.rs` shows a
 //! complete application that stops without losing requests.
 //!
 //! The protocol, the token rules, limits and caching are this crate's. Listeners, TLS, connection
@@ -43,16 +43,18 @@
 //! | [`FileStorage`], not durable | a crash of the process |
 //! | [`FileStorage`], durable | a power failure |
 //! | [`AcidStorage`] | a power failure; the index is transactional |
+//! | `PostgresStorage` | what the database promises; any number of servers share it |
 //!
 //! Any other type that implements [`Storage`] serves as well.
 //!
 //! # Features
 //!
-//! Both are on by default and need not be for embedding:
+//! All are on by default and need not be for embedding:
 //!
 //! - `cli`: the server as a program. Without it the crate has no command line, allocator or log
 //!   subscriber.
 //! - `acme`: automatic HTTPS for the program's own listener.
+//! - `postgres`: `PostgresStorage`.
 
 // The program's modules have no caller in a library without it. The default build finds dead code.
 #![cfg_attr(not(all(feature = "acme", feature = "cli")), allow(dead_code, unused_imports))]
@@ -104,3 +106,11 @@ pub use config::{Config, ConfigLoadOptions, LoadError, Loaded, StorageMode};
 pub use listener::PeerAddr;
 pub use protocol::{Framing, Lifetime, NameError, Offset, ProducerStamp, RetentionPolicy, StreamName};
 pub use router::{EmbedError, build_router, build_router_with_ready};
+#[cfg(feature = "postgres")]
+pub use storage::postgres::{PostgresOptions, PostgresStorage};
+pub use storage::{
+    AcidStorage, Change, Changed, CommitError, CopyProgress, DUTY_LEASE, DirLock, Durations, Duty, Expect, Feed,
+    FileStorage, Fork, Group, Holder, InMemoryStorage, Inherited, Landed, Life, LockError, MAX_REFRESHED, Mark,
+    Position, ProducerState, Progress, Retention, SharedStore, Storage, StorageError, StoreFigures, StoreReport,
+    Stored, StreamId, StreamRecord, Usage, Verdict, Verdicts, WriterState,
+};

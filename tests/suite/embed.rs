@@ -9,6 +9,7 @@ use super::support::{
     http::Request,
     live::Sse,
     now,
+    shared::postgres::Postgres,
     tokens::{AUDIENCE, ISSUER, Issuer, STREAM, client, server},
 };
 
@@ -121,4 +122,21 @@ fn embedding_applies_auth_storage_and_proxy_configuration() {
     let url = format!("{path}?token={reader}");
     assert_eq!(app.ask("GET", &url).send().expect(200).text(), "kept");
     app.stop();
+}
+
+#[test]
+fn applications_share_a_database() {
+    let dir = tempfile::tempdir().unwrap();
+    let database = Postgres::shared().database();
+    let url = database.url();
+    let variables = [("DS_STORAGE__MODE", "postgres"), ("DS_STORAGE__URL", url.as_str())];
+    let (one, other) = (start(dir.path(), &variables), start(dir.path(), &variables));
+    one.ask("PUT", "/v1/stream/a").text("hello").send().expect(201);
+    assert_eq!(other.ask("GET", "/v1/stream/a").send().expect(200).text(), "hello");
+    let mut sse = Sse::open(&other.ask("GET", "/v1/stream/a?offset=-1&live=sse"));
+    assert_eq!(sse.data(), "hello");
+    one.ask("POST", "/v1/stream/a").text(" again").send().expect(204);
+    assert_eq!(sse.data(), " again");
+    one.stop();
+    other.stop();
 }

@@ -41,6 +41,7 @@ mod modes;
 mod mtls_proxies;
 mod names;
 mod offsets;
+mod postgres;
 mod producers;
 mod protocol;
 mod proxies;

@@ -12,7 +12,7 @@ use super::support::{
 const STREAMS: [&str; 7] = ["json", "large", "closed", "ttl", "fork", "p", "kept"];
 
 /// One stream of each kind.
-fn fill(server: &Server) {
+pub(super) fn fill(server: &Server) {
     server.put("json").json(r#"[{"a":1},{"a":2}]"#).send().expect(201);
     server.text_stream("large", &"0123456789".repeat(20_000));
     server.post("large").text("the end").send().expect(204);
@@ -37,7 +37,7 @@ fn fill(server: &Server) {
 }
 
 /// Everything that a client can observe.
-fn seen(server: &Server) -> Vec<(Answer, String)> {
+pub(super) fn seen(server: &Server) -> Vec<(Answer, String)> {
     let of = |name: &str| {
         let mut head = server.head(name).send().expect(200);
         head.headers
@@ -49,10 +49,21 @@ fn seen(server: &Server) -> Vec<(Answer, String)> {
 
 #[track_caller]
 fn assert_same(server: &Server, before: &[(Answer, String)]) {
-    for (name, (now, before)) in STREAMS.iter().zip(seen(server).iter().zip(before)) {
+    assert_seen(&seen(server), before);
+    assert_continues(server);
+}
+
+#[track_caller]
+pub(super) fn assert_seen(now: &[(Answer, String)], before: &[(Answer, String)]) {
+    for (name, (now, before)) in STREAMS.iter().zip(now.iter().zip(before)) {
         assert_eq!(now.0.headers, before.0.headers, "{name}");
         assert!(now.1 == before.1, "the content of {name} is another");
     }
+}
+
+/// What was appended, deleted and closed before stays so, and writers go on where they were.
+#[track_caller]
+pub(super) fn assert_continues(server: &Server) {
     server.get("deleted").send().expect(404);
     // Offsets stay valid and producers continue.
     let large = server.get("large").send().expect(200);

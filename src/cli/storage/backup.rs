@@ -35,7 +35,7 @@ pub(super) fn run(args: &BackupArgs, source: &DataDir, out: &mut dyn Write) -> R
     let to = source.target(&args.to)?;
     let report = match lock::acquire(&source.path, &Clock::system()) {
         Ok(lock) => tools::migrate(&lock, &to, source.layout, &mut never_cancel).map_err(|source| {
-            let (command, to) = ("backup", to.clone());
+            let (command, to) = ("backup", to.display().to_string());
             StorageCommandError::Copy { command, to, source }
         })?,
         Err(held @ LockError::Held { .. }) => control::backup(&source.path, &to).map_err(|source| {
@@ -44,5 +44,5 @@ pub(super) fn run(args: &BackupArgs, source: &DataDir, out: &mut dyn Write) -> R
         })?,
         Err(error) => return Err(StorageCommandError::Lock(error).into()),
     };
-    print_copied(&report, &to, out)
+    print_copied(&report, &to.display(), out)
 }

@@ -10,10 +10,11 @@ use crate::{
     storage::{StoreReport, tools},
 };
 
-/// Verify the directory of a stopped server. Exit 0 when it is whole, 1 when it is damaged.
+/// Verify a store. Exit 0 when it is whole, 1 when it is damaged.
 ///
-/// Verifies the checksums of the journal and the index, and that records, bytes, files and due
-/// times agree. Changes nothing.
+/// In a directory, verifies the checksums of the journal and the index, and that records, bytes, files and due
+/// times agree. Needs a stopped server. With storage.mode postgres, verifies that the rows of the database agree,
+/// also while servers use it. Changes nothing.
 #[derive(Debug, Args)]
 pub(super) struct CheckArgs {}
 
@@ -31,7 +32,18 @@ pub(super) fn run(source: &DataDir, out: &mut dyn Write) -> Result<u8, CliError>
             }
         }
     };
-    writeln!(out, "data_dir   {}", source.path.display())?;
+    let advice = "damaged: `storage repair --to DIR` copies what can be read to another directory";
+    print_report(&report, &format!("data_dir   {}", source.path.display()), advice, out)
+}
+
+/// Prints what a check has found in a place. Returns the exit code.
+pub(super) fn print_report(
+    report: &StoreReport,
+    place: &str,
+    advice: &str,
+    out: &mut dyn Write,
+) -> Result<u8, CliError> {
+    writeln!(out, "{place}")?;
     writeln!(out, "streams    {}\nbytes      {}", report.streams, report.bytes)?;
     if report.problems.is_empty() {
         writeln!(out, "ok")?;
@@ -40,9 +52,6 @@ pub(super) fn run(source: &DataDir, out: &mut dyn Write) -> Result<u8, CliError>
     for problem in &report.problems {
         writeln!(out, "problem    {problem}")?;
     }
-    writeln!(
-        out,
-        "damaged: `storage repair --to DIR` copies what can be read to another directory"
-    )?;
+    writeln!(out, "{advice}")?;
     Ok(1)
 }

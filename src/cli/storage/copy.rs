@@ -1,6 +1,6 @@
 //! Shared code of the commands that copy.
 
-use std::{io::Write, ops::ControlFlow, path::Path};
+use std::{fmt::Display, io::Write, ops::ControlFlow};
 
 use clap::ValueEnum;
 
@@ -34,12 +34,8 @@ pub(super) fn never_cancel(_: &StoreReport) -> ControlFlow<()> {
     ControlFlow::Continue(())
 }
 
-pub(super) fn print_copied(report: &StoreReport, to: &Path, out: &mut dyn Write) -> Result<(), CliError> {
+pub(super) fn print_copied(report: &StoreReport, to: &dyn Display, out: &mut dyn Write) -> Result<(), CliError> {
     let (streams, bytes) = (report.streams, report.bytes);
-    writeln!(
-        out,
-        "copied     {streams} streams with {bytes} bytes to {}",
-        to.display()
-    )?;
+    writeln!(out, "copied     {streams} streams with {bytes} bytes to {to}")?;
     Ok(())
 }

@@ -60,15 +60,19 @@ impl DataDir {
 
     /// The absolute path of a copy, which must be outside the directory.
     pub(super) fn target(&self, to: &Path) -> Result<PathBuf, CliError> {
-        let target = std::path::absolute(to).map_err(|error| CliError::file(to, error))?;
+        outside(to, Some(&self.path))
+    }
+}
+
+/// The absolute path of a copy, which must be outside the directory that is copied.
+pub(super) fn outside(to: &Path, source: Option<&Path>) -> Result<PathBuf, CliError> {
+    let target = std::path::absolute(to).map_err(|error| CliError::file(to, error))?;
+    if let Some(source) = source {
         let parent = target.parent().and_then(|parent| parent.canonicalize().ok());
-        let dir = self
-            .path
-            .canonicalize()
-            .map_err(|error| CliError::file(&self.path, error))?;
+        let dir = source.canonicalize().map_err(|error| CliError::file(source, error))?;
         if parent.is_some_and(|parent| parent.starts_with(&dir)) {
             return Err(StorageCommandError::TargetInside { target, dir }.into());
         }
-        Ok(target)
     }
+    Ok(target)
 }

@@ -13,9 +13,27 @@ pub enum StorageCommandError {
     /// The configured store is in PostgreSQL.
     #[error(
         "storage.mode is postgres: streams are not kept in a directory. Back the database up with pg_dump or with the \
-         backups of its provider"
+         backups of its provider (--data-dir names a directory regardless of the configuration)"
     )]
     InPostgres,
+    /// The configuration names no database.
+    #[error(
+        "--mode postgres copies a directory to the configured database: set storage.mode to postgres and storage.url \
+         to its URL, and name the directory with --data-dir"
+    )]
+    NoDatabase,
+    /// The source of a copy to the database is missing.
+    #[error("--mode postgres copies a directory to the configured database: name the directory with --data-dir")]
+    NoSource,
+    /// A copy to the database has a directory as its target.
+    #[error("--to names a directory, and --mode postgres copies to the database of storage.url: leave --to out")]
+    TwoTargets,
+    /// The target of a copy is missing.
+    #[error("--to is missing: it names the directory to create")]
+    NoTarget,
+    /// A database cannot be used.
+    #[error("{0}")]
+    Database(#[source] StorageError),
     /// The configured store has no directory.
     #[error(
         "storage.mode is memory: streams are not kept in a directory, so there is nothing to check, repair, migrate or \
@@ -56,12 +74,12 @@ pub enum StorageCommandError {
         source: StorageError,
     },
     /// A copy was not made.
-    #[error("the {command} to {} failed: {source}", to.display())]
+    #[error("the {command} to {to} failed: {source}")]
     Copy {
         /// "backup", "migration" or "repair".
         command: &'static str,
-        /// The path of the copy.
-        to: PathBuf,
+        /// The path of the copy, or the database.
+        to: String,
         /// The error.
         source: StorageError,
     },

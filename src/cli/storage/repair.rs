@@ -29,10 +29,10 @@ pub(super) fn run(args: &RepairArgs, source: &DataDir, out: &mut dyn Write) -> R
     let layout = args.mode.map_or(source.layout, Into::into);
     let lock = source.lock()?;
     let report = tools::salvage(&lock, &to, layout, &mut never_cancel).map_err(|source| {
-        let (command, to) = ("repair", to.clone());
+        let (command, to) = ("repair", to.display().to_string());
         StorageCommandError::Copy { command, to, source }
     })?;
-    print_copied(&report, &to, out)?;
+    print_copied(&report, &to.display(), out)?;
     for problem in &report.problems {
         writeln!(out, "problem    {problem}")?;
     }

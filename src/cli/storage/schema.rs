@@ -9,11 +9,15 @@ use crate::cli::error::CliError;
 /// Print the schema for PostgreSQL, for a role that may not create it itself.
 ///
 /// A server creates its schema when it starts. Where its role has no right to do so, let an
-/// administrator run this output with psql, and grant the role usage of the schema durable_streams,
-/// all rights to its tables, and the execution of its functions.
+/// administrator run this output with psql, at the first installation and after each upgrade.
 #[derive(Debug, Args)]
-pub struct SchemaArgs;
+pub struct SchemaArgs {
+    /// The role that the servers connect as. The output grants it what they need, and nothing else.
+    #[arg(long, value_name = "ROLE")]
+    role: Option<String>,
+}
 
-pub(super) fn run(out: &mut dyn Write) -> Result<(), CliError> {
-    Ok(out.write_all(crate::storage::postgres::schema().as_bytes())?)
+pub(super) fn run(args: &SchemaArgs, out: &mut dyn Write) -> Result<(), CliError> {
+    let schema = crate::storage::postgres::schema(args.role.as_deref());
+    Ok(out.write_all(schema.as_bytes())?)
 }

@@ -71,11 +71,34 @@ impl JournaledStore {
         };
         copier.all_streams()?;
         let next_id = copier.next_id;
-        target.reserve_ids(0, next_id).map_err(write_error)?;
-        let mut writer = target.writer.lock();
-        target.checkpoint(&mut writer).map_err(write_error)?;
+        complete(target, next_id)?;
         Ok(report)
     }
+
+    /// The lowest id that no stream has or had.
+    #[cfg(feature = "postgres")]
+    pub(crate) fn next_id(&self) -> StreamId {
+        self.writer.lock().next_id
+    }
+}
+
+/// Completes a copy whose ids from `next_id` on are not used.
+pub(crate) fn complete(target: &JournaledStore, next_id: StreamId) -> Result<(), StorageError> {
+    target.reserve_ids(0, next_id).map_err(write_error)?;
+    let mut writer = target.writer.lock();
+    target.checkpoint(&mut writer).map_err(write_error)
+}
+
+/// Writes a part of a copy of an intact store.
+#[cfg(feature = "postgres")]
+pub(crate) fn write_strictly(target: &JournaledStore, changes: &[Change]) -> Result<(), StorageError> {
+    target.commit(changes).map_err(|error| match error {
+        error @ Refused::TailMoved { .. } => StorageError::Malformed {
+            what: "copying a stream".to_owned(),
+            source: error.into(),
+        },
+        Refused::Failed(error) => write_error(error),
+    })
 }
 
 /// A copy under way.

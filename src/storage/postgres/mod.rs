@@ -2,13 +2,14 @@
 //!
 //! | module | |
 //! |---|---|
-//! | [`target`], [`session`], [`connections`] | URLs, new connections and their checks, connections in use |
+//! | [`options`], [`target`], [`session`], [`connections`] | URLs, new connections and their checks, connections in use |
 //! | [`schema`], `sql/` | tables and functions |
 //! | [`batch`], [`commit`], [`outcome`] | groups as arrays, commits and their outcomes |
 //! | [`reads`] | lookups of streams and bytes |
 //! | [`encoding`], [`failure`] | values and errors of the database |
 //! | [`clock`], [`usage`], [`figures`] | the database's clock, the contents of the store, metrics |
 //! | [`news`], [`notifier`], [`listener`] | the changes of other servers |
+//! | [`tools`] | copies from and to a database, and its check |
 //!
 //! Calls block. The client is asynchronous and runs on a thread of the store's own.
 
@@ -22,6 +23,7 @@ mod figures;
 mod listener;
 mod news;
 mod notifier;
+mod options;
 mod outcome;
 mod reads;
 mod schema;
@@ -30,6 +32,7 @@ mod shared;
 mod target;
 #[cfg(test)]
 mod tests;
+pub(crate) mod tools;
 mod usage;
 
 use std::{
@@ -46,8 +49,7 @@ use parking_lot::Mutex;
 use tokio::runtime::Runtime;
 use tokio_postgres::types::Type;
 
-pub use self::schema::schema;
-pub(crate) use self::target::TargetError;
+pub(crate) use self::options::check_url;
 use self::{
     batch::Batch,
     clock::StoreClock,
@@ -60,6 +62,7 @@ use self::{
     target::Target,
     usage::UsageCount,
 };
+pub use self::{options::PostgresOptions, schema::schema};
 use super::{
     CommitError, Feed, Group, Position, SharedStore, Storage, StorageError, Stored, StreamId, Usage, Verdicts,
     WriterState,
@@ -74,26 +77,7 @@ const SCHEMA_TIMEOUT: Duration = Duration::from_secs(30);
 /// How often upkeep looks for work that other servers have left.
 const UPKEEP_INTERVAL: Duration = Duration::from_secs(10);
 
-/// Where a shared store is.
-#[derive(Clone)]
-pub struct PostgresOptions {
-    /// The URL of the database.
-    pub url: String,
-    /// The URL of a direct connection, if the first one leads through a pooler that does not pass notifications on.
-    pub listen_url: Option<String>,
-    /// This server, for messages.
-    pub name: String,
-}
-
-/// Whether a URL names a database and says how to connect to it.
-///
-/// # Errors
-/// If not. The message never repeats the URL.
-pub(crate) fn check_url(url: &str) -> Result<(), TargetError> {
-    url.parse::<Target>().map(|_| ())
-}
-
-/// A [`Storage`] in PostgreSQL.
+/// The mode `postgres`: streams in a database, which any number of servers share.
 pub struct PostgresStorage {
     core: Arc<Core>,
     runtime: Option<Runtime>,
@@ -116,12 +100,17 @@ struct Core {
 }
 
 impl PostgresStorage {
-    /// Connects, creates the schema if it is missing, and begins a lane.
+    /// Connects, and creates the schema if it is missing. Blocks: on a thread of an async runtime, call it by
+    /// `spawn_blocking`.
     ///
     /// # Errors
     /// If the URL is wrong, the database cannot be reached, or it cannot be used.
-    #[cfg(test)]
-    pub fn open(options: &PostgresOptions, clock: Clock) -> Result<Self, StorageError> {
+    pub fn connect(options: &PostgresOptions) -> Result<Self, StorageError> {
+        Self::open(options, Clock::system())
+    }
+
+    /// As [`Self::connect`], by another clock than the system's.
+    pub(crate) fn open(options: &PostgresOptions, clock: Clock) -> Result<Self, StorageError> {
         let storage = Self::new(options, clock)?;
         storage.block(Arc::clone(&storage.core).start())??;
         Ok(storage)

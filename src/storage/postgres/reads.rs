@@ -54,7 +54,7 @@ impl Core {
 }
 
 /// Joins rows as far as they follow each other.
-fn join(pieces: &[(u64, &[u8])]) -> Bytes {
+pub(super) fn join(pieces: &[(u64, &[u8])]) -> Bytes {
     let len = pieces.iter().map(|(_, data)| data.len()).sum();
     let mut joined = BytesMut::with_capacity(len);
     let first = pieces.first().map_or(0, |(start, _)| *start);

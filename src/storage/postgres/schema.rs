@@ -15,10 +15,31 @@ const FUNCTIONS_REVISION: i64 = 2;
 /// One server at a time. Other numbers under 29541 are buckets of names.
 const LOCK: &str = "select pg_advisory_xact_lock(29541, 1000)";
 
-/// The whole schema as SQL, for a role that may not create it itself.
+/// The whole schema as SQL, for a role that may not create it itself; with the rights of a server's role. Run
+/// again, it brings the functions and the rights up to date.
 #[must_use]
-pub fn schema() -> String {
-    format!("begin;\n{LOCK};\n\n{TABLES}\n{FUNCTIONS}\n{};\ncommit;\n", installed())
+pub fn schema(role: Option<&str>) -> String {
+    let tables = format!(
+        "do $schema$\nbegin\n  if to_regclass('durable_streams.format') is null then\n    execute $tables$\n{TABLES}\n\
+         $tables$;\n  elsif (select version from durable_streams.format) > {VERSION} then\n    \
+         raise exception 'the schema durable_streams has a newer format than this release';\n  end if;\nend \
+         $schema$;"
+    );
+    let rights = role.map(rights).unwrap_or_default();
+    format!(
+        "begin;\n{LOCK};\n\n{tables}\n\n{FUNCTIONS}\n{};\n{rights}commit;\n",
+        installed()
+    )
+}
+
+/// The rights of the role that servers connect as.
+fn rights(role: &str) -> String {
+    let role = format!("\"{}\"", role.replace('"', "\"\""));
+    format!(
+        "\ngrant usage on schema durable_streams to {role};\n\
+         grant select, insert, update, delete on all tables in schema durable_streams to {role};\n\
+         grant execute on all functions in schema durable_streams to {role};\n"
+    )
 }
 
 fn installed() -> String {
@@ -27,15 +48,30 @@ fn installed() -> String {
 
 /// Creates the schema, or what is missing of it.
 pub(super) async fn ensure(client: &Client) -> Result<(), StorageError> {
+    if !is_complete(client).await? {
+        client.batch_execute("begin").await.map_err(Failure::from)?;
+        let result = install(client).await;
+        let end = if result.is_ok() { "commit" } else { "rollback" };
+        let ended = client.batch_execute(end).await.map_err(Failure::from);
+        result?;
+        ended?;
+    }
+    check_rights(client).await
+}
+
+/// Fails unless the schema is there and of this release.
+pub(super) async fn require(client: &Client) -> Result<(), StorageError> {
     if is_complete(client).await? {
         return Ok(());
     }
-    client.batch_execute("begin").await.map_err(Failure::from)?;
-    let result = install(client).await;
-    let end = if result.is_ok() { "commit" } else { "rollback" };
-    let ended = client.batch_execute(end).await.map_err(Failure::from);
-    result?;
-    Ok(ended?)
+    Err(StorageError::Unusable(match version(client).await? {
+        None => "the database has no streams: it has no schema durable_streams".to_owned(),
+        Some(_) => {
+            "the schema durable_streams is of an earlier release: start a server of this release first, or have \
+                    an administrator run the output of `durable-streams-server storage schema`"
+                .to_owned()
+        }
+    }))
 }
 
 async fn install(client: &Client) -> Result<(), StorageError> {
@@ -74,19 +110,46 @@ async fn version(client: &Client) -> Result<Option<(i64, i64)>, StorageError> {
     if !get::<bool>(&row, 0)? {
         return Ok(None);
     }
-    let row = client.query_typed_one(VERSION, &[]).await.map_err(Failure::from)?;
+    let row = client.query_typed_one(VERSION, &[]).await.map_err(Failure::from);
+    let row = row.map_err(|failure| denied(failure, "use"))?;
     Ok(Some((get(&row, 0)?, get(&row, 1)?)))
 }
 
-async fn run(client: &Client, sql: &str) -> Result<(), StorageError> {
-    match client.batch_execute(sql).await.map_err(Failure::from) {
-        Ok(()) => Ok(()),
-        Err(Failure::Refused { code, message }) if code == SqlState::INSUFFICIENT_PRIVILEGE => Err(StorageError::Io {
-            context: "the role may not create or update the schema durable_streams; have an administrator run the \
-                    output of `durable-streams-server storage schema`"
-                .to_owned(),
-            source: std::io::Error::new(std::io::ErrorKind::PermissionDenied, message),
-        }),
-        Err(failure) => Err(failure.into()),
+/// Fails unless the role may use every table and function.
+async fn check_rights(client: &Client) -> Result<(), StorageError> {
+    const MISSING: &str = "select (select 'the table ' || c.relname from pg_catalog.pg_class c \
+            where c.relnamespace = n.oid and c.relkind = 'r' and not (has_table_privilege(c.oid, 'select') \
+              and has_table_privilege(c.oid, 'insert') and has_table_privilege(c.oid, 'update') \
+              and has_table_privilege(c.oid, 'delete')) limit 1), \
+          (select 'the function ' || p.proname from pg_catalog.pg_proc p \
+            where p.pronamespace = n.oid and not has_function_privilege(p.oid, 'execute') limit 1) \
+        from pg_catalog.pg_namespace n where n.nspname = 'durable_streams'";
+    let row = client.query_typed_one(MISSING, &[]).await.map_err(Failure::from)?;
+    let missing: [Option<&str>; 2] = [get(&row, 0)?, get(&row, 1)?];
+    match missing.into_iter().flatten().next() {
+        None => Ok(()),
+        Some(what) => Err(unprivileged("use", &format!("no rights to {what}"))),
     }
+}
+
+async fn run(client: &Client, sql: &str) -> Result<(), StorageError> {
+    let done = client.batch_execute(sql).await.map_err(Failure::from);
+    done.map_err(|failure| denied(failure, "create or update"))
+}
+
+/// A failure, which may be a lack of rights to do something with the schema.
+fn denied(failure: Failure, action: &str) -> StorageError {
+    match failure {
+        Failure::Refused { code, message } if code == SqlState::INSUFFICIENT_PRIVILEGE => {
+            unprivileged(action, &message)
+        }
+        failure => failure.into(),
+    }
+}
+
+fn unprivileged(action: &str, reason: &str) -> StorageError {
+    StorageError::Unusable(format!(
+        "the role may not {action} the schema durable_streams ({reason}): have an administrator run the output of \
+         `durable-streams-server storage schema --role ROLE` with psql"
+    ))
 }

@@ -1,13 +1,17 @@
-//! Tools for a data directory: check, migrate to another layout or place, and salvage what can be
-//! read of a damaged one.
+//! Tools for a data directory: check, migrate to another layout or place, from or to a database, and
+//! salvage what can be read of a damaged one.
 //!
 //! None of them changes the directory that it reads: what opening it would change (replaying the
 //! journal, repairing the index) happens in memory. Each needs the directory's lock, so that nobody
 //! writes meanwhile. A store that is in use copies itself
 //! ([`Storage::backup`](super::Storage::backup)).
 
+#[cfg(feature = "postgres")]
+pub(crate) mod database;
 mod overlay;
 mod target;
+#[cfg(feature = "postgres")]
+pub(crate) mod transfer;
 
 use std::{io, path::Path, sync::Arc};
 
@@ -165,15 +169,24 @@ fn copy(
     mode: CopyMode,
     progress: &mut CopyProgress<'_>,
 ) -> Result<StoreReport, StorageError> {
+    copy_into(target, layout, |store| source.copy_to(store, mode, progress))
+}
+
+/// Makes a store in a new or empty directory and has it filled.
+fn copy_into(
+    target: &Path,
+    layout: Layout,
+    fill: impl FnOnce(&JournaledStore) -> Result<StoreReport, StorageError>,
+) -> Result<StoreReport, StorageError> {
     let options = match layout {
         Layout::Index => Options::acid(COPY_CACHE_BYTES),
         Layout::DataFiles => Options::file(false, COPY_MAX_OPEN_FILES),
     };
     // Synced once, when the copy is complete.
     let options = Options { sync: false, ..options };
-    let target = Target::create(target, &source.options().clock)?;
+    let target = Target::create(target, &options.clock)?;
     let store = JournaledStore::open(Arc::new(Directory::existing(target.dir())), options)?;
-    match source.copy_to(&store, mode, progress) {
+    match fill(&store) {
         Ok(report) => {
             drop(store);
             target.complete()?;

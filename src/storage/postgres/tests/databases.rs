@@ -9,7 +9,7 @@ use crate::{
     test_support::postgres::Stop,
 };
 
-fn refusal(url: &str) -> String {
+pub(super) fn refusal(url: &str) -> String {
     let options = PostgresOptions {
         url: url.to_owned(),
         listen_url: None,
@@ -69,7 +69,9 @@ fn a_newer_schema_is_refused() {
 #[test]
 fn the_printed_schema_is_the_one_that_a_server_needs() {
     let database = Postgres::shared().database();
-    database.sql(&schema());
+    // Once more, as at an upgrade.
+    database.sql(&schema(None));
+    database.sql(&schema(None));
     let store = open(&database);
     create(&store, "s", 1);
 }

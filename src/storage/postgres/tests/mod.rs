@@ -1,11 +1,15 @@
 //! The store on a real PostgreSQL.
 
+mod checks;
+mod copies;
 mod databases;
 mod faults;
 mod news;
 mod pooler;
+mod roles;
 mod shared;
 mod standbys;
+mod tls;
 mod upkeep;
 
 use super::*;

@@ -58,6 +58,13 @@ impl Recorder {
     }
 
     #[track_caller]
+    pub(super) fn wait_for_tail(&self, id: StreamId, tail: Position) {
+        self.wait("the append", |seen| {
+            seen.changes.iter().any(|change| (change.id, change.tail) == (id, tail))
+        });
+    }
+
+    #[track_caller]
     pub(super) fn wait_until_restored(&self) {
         self.wait("another history", |seen| seen.restored > 0);
     }
