@@ -1,8 +1,15 @@
-//! The cost of subscriptions: an append that concerns none of them, and a webhook delivery.
+//! The cost of subscriptions: a webhook delivery, and appends and memory beside many of them.
 //!
 //! `cargo bench --bench subscriptions` starts the server on each backend, with a receiver on this
-//! machine, and prints deliveries per second and the server's CPU for each. A delivery includes the
-//! append that causes it; `append` is the same append without a subscription.
+//! machine, and prints two tables for a note:
+//!
+//! - Deliveries per second and the server's CPU for each. A delivery includes the append that causes
+//!   it; `CPU of append` is the same append without a subscription.
+//! - The server's CPU for an append that concerns no subscription, without any and beside many, and the
+//!   memory of each of those. Each is linked to ten streams by its pattern.
+//!
+//! `DS_BENCH_SECONDS` is the time of each measurement (5), `DS_BENCH_SUBSCRIPTIONS` how many are many
+//! (10000).
 //!
 //! To count the instructions of an append, run the binary with the number of subscriptions that do
 //! not match and a number of appends under `valgrind --tool=callgrind`, with two different numbers of
@@ -30,6 +37,7 @@ use std::{
 use axum::{Router, body::Body, extract::State, routing::post};
 use bytes::Bytes;
 use durable_streams_server::{Config, ConfigLoadOptions, InMemoryStorage, build_router};
+use futures_util::StreamExt as _;
 use http::{Request, StatusCode};
 use serde_json::Value;
 use tokio::sync::mpsc;
@@ -37,8 +45,10 @@ use tower::ServiceExt as _;
 
 const BIN: &str = env!("CARGO_BIN_EXE_durable-streams-server");
 const STREAMS: usize = 32;
-const TIME: Duration = Duration::from_secs(5);
+/// Streams that the pattern of each of many subscriptions links.
+const LINKED: usize = 10;
 const WARM_UP: Duration = Duration::from_secs(1);
+const BACKENDS: [&str; 4] = ["memory", "file-fast", "file-durable", "acid"];
 
 #[tokio::main]
 async fn main() {
@@ -46,23 +56,83 @@ async fn main() {
     match arguments.as_slice() {
         [others, appends] => append_beside(others.parse().unwrap(), appends.parse().unwrap()).await,
         _ => {
-            println!(
-                "{:<14} {:>12} {:>16} {:>16}",
-                "backend", "deliveries/s", "CPU of delivery", "CPU of append"
-            );
-            for mode in ["memory", "file-fast", "file-durable", "acid"] {
-                let deliveries = measure(mode, true).await;
-                let appends = measure(mode, false).await;
-                let micros = |cpu: Duration, count: u64| cpu.as_secs_f64() * 1e6 / count as f64;
-                println!(
-                    "{mode:<14} {:>12.0} {:>13.1} µs {:>13.1} µs",
-                    deliveries.count as f64 / TIME.as_secs_f64(),
-                    micros(deliveries.cpu, deliveries.count),
-                    micros(appends.cpu, appends.count),
-                );
-            }
+            deliveries().await;
+            beside_many().await;
         }
     }
+}
+
+async fn deliveries() {
+    println!("| backend | deliveries/s | CPU of delivery | CPU of append |\n|---|---|---|---|");
+    for mode in BACKENDS {
+        let delivered = measure(&Server::start(mode), true).await;
+        let appended = measure(&Server::start(mode), false).await;
+        println!(
+            "| {mode} | {:.0} | {:.1} µs | {:.1} µs |",
+            delivered.count as f64 / time().as_secs_f64(),
+            delivered.micros(),
+            appended.micros(),
+        );
+    }
+}
+
+async fn beside_many() {
+    let many = amount("DS_BENCH_SUBSCRIPTIONS", 10_000);
+    println!(
+        "\n| backend | CPU of append, no subscription | beside {many} | memory of a subscription with {LINKED} streams |"
+    );
+    println!("|---|---|---|---|");
+    for mode in BACKENDS {
+        let server = Server::start(mode);
+        let client = reqwest::Client::new();
+        let put = |path: String, body: String| {
+            let request = client.put(server.url(&path)).header("content-type", "application/json");
+            async move {
+                request
+                    .body(body)
+                    .send()
+                    .await
+                    .unwrap()
+                    .error_for_status()
+                    .map(drop)
+                    .unwrap()
+            }
+        };
+        let streams = (0..many).flat_map(|number| (0..LINKED).map(move |stream| format!("other/{number}/{stream}")));
+        each(streams.map(|path| put(path, String::new()))).await;
+        let alone = measure(&server, false).await;
+        let before = server.memory();
+        let subscriptions = (0..many).map(|number| {
+            let definition = format!(r#"{{"type":"pull-wake","wake_stream":"wake","pattern":"other/{number}/*"}}"#);
+            put(format!("__ds/subscriptions/s{number}"), definition)
+        });
+        each(subscriptions).await;
+        let memory = server.memory().saturating_sub(before) / many.max(1);
+        let beside = measure(&server, false).await;
+        println!(
+            "| {mode} | {:.1} µs | {:.1} µs | {:.1} KiB |",
+            alone.micros(),
+            beside.micros(),
+            memory as f64 / 1024.0,
+        );
+    }
+}
+
+/// Sends requests, 32 at a time.
+async fn each<F: Future<Output = ()>>(requests: impl Iterator<Item = F>) {
+    futures_util::stream::iter(requests)
+        .buffer_unordered(32)
+        .for_each(|()| std::future::ready(()))
+        .await;
+}
+
+fn amount(variable: &str, usual: usize) -> usize {
+    std::env::var(variable).map_or(usual, |text| text.parse().unwrap())
+}
+
+/// The time of one measurement.
+fn time() -> Duration {
+    Duration::from_secs(amount("DS_BENCH_SECONDS", 5) as u64)
 }
 
 /// Appends to a stream that none of `others` subscriptions concerns.
@@ -98,9 +168,15 @@ struct Measured {
     cpu: Duration,
 }
 
+impl Measured {
+    /// The CPU of each.
+    fn micros(&self) -> f64 {
+        self.cpu.as_secs_f64() * 1e6 / self.count as f64
+    }
+}
+
 /// A closed loop: each stream has one append, and with `delivered` its delivery, at a time.
-async fn measure(mode: &str, delivered: bool) -> Measured {
-    let server = Server::start(mode);
+async fn measure(server: &Server, delivered: bool) -> Measured {
     let (sender, mut arrived) = mpsc::unbounded_channel();
     let receiver = receiver(sender).await;
     let client = reqwest::Client::new();
@@ -149,7 +225,7 @@ async fn measure(mode: &str, delivered: bool) -> Measured {
         let elapsed = start.elapsed();
         if elapsed >= WARM_UP {
             let (_, cpu) = begun.get_or_insert_with(|| (count, server.cpu()));
-            if elapsed >= WARM_UP + TIME {
+            if elapsed >= WARM_UP + time() {
                 let cpu = server.cpu() - *cpu;
                 let before = begun.map_or(0, |(before, _)| before);
                 return Measured {
@@ -226,6 +302,13 @@ impl Server {
 
     fn url(&self, path: &str) -> String {
         format!("http://{}/v1/stream/{path}", self.address)
+    }
+
+    /// Resident memory, in bytes.
+    fn memory(&self) -> usize {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+        line.split_whitespace().next().unwrap().parse::<usize>().unwrap() * 1024
     }
 
     /// User and system time of all threads.

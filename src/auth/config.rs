@@ -33,8 +33,9 @@ section! {
         leeway_secs: u64 = 5, { max: 300, why: "expired tokens would be accepted for that long" };
         /// Verified tokens to remember.
         cache_size: usize = 10_000;
-        /// Tokens of one client address that may fail to verify in a minute, and refusals (403) of
-        /// one token, before further ones get 429. 0: no limit.
+        /// Tokens of one client address that may fail to verify in a minute, tokens of
+        /// subscriptions that it may send in vain, and refusals (403) of one token, before further
+        /// ones get 429. 0: no limit.
         max_failures_per_minute: u32 = 240;
         /// How often the key files are checked for changes.
         reload_secs: u64 = 2, { min: 1 };

@@ -20,6 +20,7 @@ pub use keys::{KeySet, KeysError};
 pub use principal::{Principal, Verified, WriterDigest};
 pub(crate) use rules::OpenServer;
 pub use rules::{Denied, Permit, authorize, is_own};
+pub(crate) use throttle::{Charge, FailedChecks, Rate};
 pub use token::TokenError;
 
 #[cfg(test)]

@@ -20,8 +20,8 @@ const MAX_ADDRESSES: usize = 16 * 1024;
 /// The number of failures allowed at once and per minute (`auth.max_failures_per_minute`). 0 allows
 /// any number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Rate {
-    pub(super) per_minute: u32,
+pub(crate) struct Rate {
+    pub(crate) per_minute: u32,
 }
 
 /// A token bucket, counted from empty to full.
@@ -55,17 +55,25 @@ impl Bucket {
     }
 }
 
-/// Failed signature checks by client address.
-pub(super) struct FailedChecks {
+/// Failed checks of tokens by client address.
+pub(crate) struct FailedChecks {
     rate: Rate,
     addresses: Cache<IpAddr, Arc<Mutex<Bucket>>, UnitWeighter, RandomState>,
 }
 
-/// Signature checks that were charged in advance. Refunded when the token verifies.
-pub(super) struct Charge(Option<(Arc<Mutex<Bucket>>, u32)>);
+impl std::fmt::Debug for FailedChecks {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("FailedChecks")
+            .field("rate", &self.rate)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Checks that were charged in advance. Refunded when the token verifies.
+pub(crate) struct Charge(Option<(Arc<Mutex<Bucket>>, u32)>);
 
 impl FailedChecks {
-    pub(super) fn new(rate: Rate) -> Self {
+    pub(crate) fn new(rate: Rate) -> Self {
         let addresses = Cache::with(
             MAX_ADDRESSES,
             MAX_ADDRESSES as u64,
@@ -77,7 +85,7 @@ impl FailedChecks {
     }
 
     /// Charges an address for `checks` before they are made. Unknown clients are not charged.
-    pub(super) fn charge(&self, client: Option<IpAddr>, checks: u32, now: Instant) -> Result<Charge, Duration> {
+    pub(crate) fn charge(&self, client: Option<IpAddr>, checks: u32, now: Instant) -> Result<Charge, Duration> {
         let Some(client) = client.filter(|_| checks > 0 && self.rate.per_minute > 0) else {
             return Ok(Charge(None));
         };
@@ -94,7 +102,7 @@ impl FailedChecks {
 }
 
 impl Charge {
-    pub(super) fn refund(self) {
+    pub(crate) fn refund(self) {
         if let Some((bucket, checks)) = self.0 {
             bucket.lock().refund(checks);
         }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::{Engine, errors::Unavailable, snapshot::Snapshot};
 use crate::{
     protocol::{Offset, StreamName},
-    storage::{Position, StreamRecord},
+    storage::{Position, StreamId, StreamRecord},
 };
 
 /// Where a stream begins and ends.
@@ -16,6 +16,12 @@ pub struct Extent {
 }
 
 impl Extent {
+    /// The stream's id.
+    #[must_use]
+    pub fn id(&self) -> StreamId {
+        self.record.id
+    }
+
     /// The tail.
     #[must_use]
     pub fn tail(&self) -> Offset {

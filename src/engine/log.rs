@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     protocol::{ContentType, Framing, Lifetime, Offset, ReadFrom, StreamName},
-    storage::{Stored, StreamRecord},
+    storage::{Stored, StreamId, StreamRecord},
 };
 
 const JSON: &str = "application/json";
@@ -29,6 +29,8 @@ const PAGE: usize = 256;
 pub struct Log {
     /// Messages, each followed by a comma and a line feed.
     pub messages: Bytes,
+    /// Whether these are all of its messages, and not only those after an offset.
+    pub is_whole: bool,
     /// Where the log ends.
     pub tail: Offset,
 }
@@ -42,6 +44,33 @@ pub enum LogChange {
     Replace(Bytes),
     /// Deletes the log.
     Remove,
+}
+
+/// A change of a log, and what is committed with it.
+#[derive(Debug, Clone)]
+pub struct LogWrite {
+    /// The tail on which the change was decided; `None`: there is no log.
+    pub expected: Option<Offset>,
+    /// The change.
+    pub change: LogChange,
+    /// Messages in their stored form for a stream of clients. One that refuses them does not keep
+    /// the log from being changed.
+    pub notice: Option<(StreamName, Bytes)>,
+    /// Messages for another log, wherever it ends. It is created if it does not exist.
+    pub announcement: Option<(StreamName, Bytes)>,
+}
+
+impl LogWrite {
+    /// A change of nothing but the log.
+    #[must_use]
+    pub fn alone(expected: Option<Offset>, change: LogChange) -> Self {
+        Self {
+            expected,
+            change,
+            notice: None,
+            announcement: None,
+        }
+    }
 }
 
 /// Why a log was not changed.
@@ -58,6 +87,8 @@ pub enum LogError {
 /// A log after a change.
 #[derive(Debug, Clone)]
 pub struct Logged {
+    /// Its id.
+    pub id: StreamId,
     /// Its tail.
     pub tail: Offset,
     /// Why the notice was not appended, if it was not.
@@ -66,20 +97,21 @@ pub struct Logged {
 
 struct WriteLog {
     name: StreamName,
-    /// The tail on which the change was decided; `None`: there is no log.
     expected: Option<Offset>,
     change: LogChange,
     notice: Option<Append>,
+    announcement: Option<(StreamName, Bytes)>,
 }
 
 impl Engine {
-    /// Reads a log; `None` if there is none.
+    /// Reads a log, from `after` on if it has that offset, else all of it; `None` if there is none.
     ///
     /// # Errors
     /// See [`Unavailable`].
-    pub async fn read_log(&self, name: &StreamName) -> Result<Option<Log>, Unavailable> {
+    pub async fn read_log(&self, name: &StreamName, after: Option<Offset>) -> Result<Option<Log>, Unavailable> {
         let mut messages = BytesMut::new();
-        let mut from = ReadFrom::Beginning;
+        let mut from = after.map_or(ReadFrom::Beginning, ReadFrom::At);
+        let mut is_whole = after.is_none();
         loop {
             let part = match self.read_stored(name, from, None).await {
                 Ok(part) => part,
@@ -88,7 +120,7 @@ impl Engine {
                 // It was replaced meanwhile.
                 Err(ReadError::Trimmed { .. } | ReadError::OtherLife { .. } | ReadError::InvalidOffset) => {
                     messages.clear();
-                    from = ReadFrom::Beginning;
+                    (from, is_whole) = (ReadFrom::Beginning, true);
                     continue;
                 }
             };
@@ -96,6 +128,7 @@ impl Engine {
             if part.is_last {
                 return Ok(Some(Log {
                     messages: messages.freeze(),
+                    is_whole,
                     tail: part.end,
                 }));
             }
@@ -122,19 +155,17 @@ impl Engine {
         Ok(page.into_iter().map(|(name, stored)| (name, tail(stored))).collect())
     }
 
-    /// Changes a log that ends at `expected`, and appends `notice`, messages in their stored form,
-    /// to another stream in the same commit. A notice that is refused does not keep the log from
-    /// being changed.
+    /// Changes a log, if it ends where the change was decided.
     ///
     /// # Errors
     /// See [`LogError`]; nothing was changed then, unless the store failed.
-    pub async fn write_log(
-        &self,
-        name: &StreamName,
-        expected: Option<Offset>,
-        change: LogChange,
-        notice: Option<(StreamName, Bytes)>,
-    ) -> Result<Logged, LogError> {
+    pub async fn write_log(&self, name: &StreamName, write: LogWrite) -> Result<Logged, LogError> {
+        let LogWrite {
+            expected,
+            change,
+            notice,
+            announcement,
+        } = write;
         let removes = matches!(change, LogChange::Remove);
         let (notice, notice_refused) = match notice {
             Some((stream, messages)) => match self.prepare_notice(&stream, messages).await {
@@ -149,6 +180,7 @@ impl Engine {
             expected,
             change,
             notice,
+            announcement,
         };
         let mut logged = self.submit(command).await??;
         let count = &self.shared.logs;
@@ -185,7 +217,8 @@ impl Command for WriteLog {
             LogChange::Append(data) | LogChange::Replace(data) => data.len(),
             LogChange::Remove => 0,
         };
-        log + self.notice.as_ref().map_or(0, Command::bytes)
+        let announced = self.announcement.as_ref().map_or(0, |(_, messages)| messages.len());
+        log + announced + self.notice.as_ref().map_or(0, Command::bytes)
     }
 
     fn stage(&self, tx: &mut Transaction<'_>) -> Self::Reply {
@@ -196,6 +229,10 @@ impl Command for WriteLog {
         let new = match found {
             Some(_) => None,
             None => Some(new_record(tx)?),
+        };
+        let announced = match &self.announcement {
+            Some((log, messages)) => Some((find_or_create(tx, log)?, messages)),
+            None => None,
         };
         let notice_refused = match &self.notice {
             Some(notice) => match notice.stage(tx) {
@@ -225,7 +262,13 @@ impl Command for WriteLog {
             }
             LogChange::Remove => delete::remove(tx, slot)?,
         }
+        if let Some((slot, messages)) = announced {
+            let staged = tx.get_mut(slot);
+            staged.limit_headroom(Offset::MAX_POSITION.saturating_sub(staged.tail));
+            staged.append(messages.clone());
+        }
         Ok(Logged {
+            id: tx.get(slot).record.id,
             tail: tx.get(slot).offset(),
             notice_refused,
         })
@@ -240,6 +283,15 @@ fn append(tx: &mut Transaction<'_>, slot: Slot, data: &Bytes) {
     let staged = tx.get_mut(slot);
     staged.append(data.clone());
     staged.limit_headroom(0);
+}
+
+/// A log whose tail does not matter.
+fn find_or_create(tx: &mut Transaction<'_>, name: &StreamName) -> Result<Slot, Unavailable> {
+    if let Some(slot) = tx.find(name)? {
+        return Ok(slot);
+    }
+    let record = new_record(tx)?;
+    Ok(tx.stage_new(name, record))
 }
 
 fn new_record(tx: &mut Transaction<'_>) -> Result<StreamRecord, Unavailable> {

@@ -117,11 +117,12 @@ pub use chunk::Chunk;
 pub use create::{CreateError, CreateRequest, PastError};
 pub use delete::DeleteError;
 pub use errors::Unavailable;
+pub use extent::Extent;
 pub use follow::{Event, Follower, ReadState};
 pub use fork::{ForkError, ForkRequest};
 pub use limits::{EngineConfig, LimitsConfig, RetentionConfig, RetentionRule};
 pub use list::{Listed, Listing};
-pub use log::{LogChange, LogError};
+pub use log::{LogChange, LogError, LogWrite};
 #[cfg(test)]
 pub use metadata::Metadata;
 pub use read_error::ReadError;

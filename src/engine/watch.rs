@@ -6,12 +6,21 @@ use std::sync::{
 };
 
 use super::{Engine, stream::Stream};
-use crate::protocol::StreamName;
+use crate::{protocol::StreamName, storage::Changed};
 
-/// Told of changed streams by the committer, which must not be made to wait.
+/// Told of changed streams by the committer and by the store's feed, which must not be made to wait.
 pub trait Watcher: Send + Sync {
     /// Notes that a stream has new content or was removed. Returns whether anybody watches it.
     fn changed(&self, name: &StreamName) -> bool;
+
+    /// Notes what other servers of the store have changed, watched or not.
+    fn changed_elsewhere(&self, changes: &[Changed]);
+
+    /// Notes that changes by other servers may have been missed.
+    fn missed(&self);
+
+    /// Notes that the store has another history, so that what was read of it may be wrong.
+    fn restored(&self);
 }
 
 /// The watcher, and the version of what it watches. A stream that nobody watches remembers the
@@ -36,6 +45,24 @@ impl Watch {
             stream.set_unwatched_as_of(version);
         }
         is_watched
+    }
+
+    pub(super) fn changed_elsewhere(&self, changes: &[Changed]) {
+        if let Some(watcher) = self.watcher.get() {
+            watcher.changed_elsewhere(changes);
+        }
+    }
+
+    pub(super) fn missed(&self) {
+        if let Some(watcher) = self.watcher.get() {
+            watcher.missed();
+        }
+    }
+
+    pub(super) fn restored(&self) {
+        if let Some(watcher) = self.watcher.get() {
+            watcher.restored();
+        }
     }
 }
 

@@ -9,8 +9,8 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, request::Parts};
 
 use crate::{
     auth::{
-        AuthConfig, Authenticator, Denied, KeysError, OpenServer, Permit, TokenError, Unverified, Verified, authorize,
-        candidates,
+        AuthConfig, Authenticator, Charge, Denied, FailedChecks, KeysError, OpenServer, Permit, Rate, TokenError,
+        Unverified, Verified, authorize, candidates,
     },
     clock::Clock,
     listener::ListenerKind,
@@ -106,6 +106,9 @@ impl Refusal {
 pub struct Gate {
     policy: Policy,
     base: Arc<str>,
+    /// Tokens of subscriptions that were not accepted.
+    failed_wake_tokens: Arc<FailedChecks>,
+    clock: Clock,
 }
 
 #[derive(Debug, Clone)]
@@ -120,15 +123,32 @@ impl Gate {
     /// # Errors
     /// [`KeysError`], which names the file and what to do.
     pub fn load(auth: Option<&AuthConfig>, base: &str, clock: Clock) -> Result<Self, KeysError> {
+        let per_minute = auth.map_or_else(
+            || AuthConfig::default().max_failures_per_minute,
+            |auth| auth.max_failures_per_minute,
+        );
+        let failed_wake_tokens = Arc::new(FailedChecks::new(Rate { per_minute }));
         let policy = match (OpenServer::declared(auth), auth) {
-            (None, Some(auth)) => Policy::Jwt(Authenticator::load(auth, clock)?),
+            (None, Some(auth)) => Policy::Jwt(Authenticator::load(auth, clock.clone())?),
             (None, None) => return Err(KeysError::NotSet),
             (Some(open), _) => Policy::Open(open),
         };
         Ok(Self {
             policy,
             base: base.into(),
+            failed_wake_tokens,
+            clock,
         })
+    }
+
+    /// Charges the client of a request before a token of a subscription is looked up that this
+    /// server does not know. Refund it if the token is accepted.
+    ///
+    /// # Errors
+    /// [`Refusal::FailedTooOften`]
+    pub(crate) fn charge_wake_token(&self, parts: &Parts) -> Result<Charge, Refusal> {
+        let charge = self.failed_wake_tokens.charge(client(parts), 1, self.clock.instant());
+        charge.map_err(Refusal::FailedTooOften)
     }
 
     /// Whether the server asks for no tokens.
@@ -157,12 +177,7 @@ impl Gate {
     /// [`Refusal`]
     pub fn admit_parts(&self, parts: &Parts) -> Result<Admission, Refusal> {
         let listener = ListenerKind::of(&parts.extensions);
-        // The peers of the internal listener were chosen by the operator, and share addresses.
-        let client = match listener {
-            ListenerKind::Public => parts.extensions.get::<Origin>().and_then(|origin| origin.client_ip),
-            ListenerKind::Internal => None,
-        };
-        self.admit(&parts.method, &parts.uri, &parts.headers, listener, client)
+        self.admit(&parts.method, &parts.uri, &parts.headers, listener, client(parts))
     }
 
     /// Authenticates and authorises a request. A `client` whose tokens keep failing is throttled.
@@ -207,6 +222,15 @@ impl Gate {
             Some(Err(error)) => Admission::BadName(error),
             Some(Ok(_)) | None => Admission::Granted(permit),
         })
+    }
+}
+
+/// The address that is throttled. The peers of the internal listener were chosen by the operator, and
+/// share addresses.
+fn client(parts: &Parts) -> Option<IpAddr> {
+    match ListenerKind::of(&parts.extensions) {
+        ListenerKind::Public => parts.extensions.get::<Origin>().and_then(|origin| origin.client_ip),
+        ListenerKind::Internal => None,
     }
 }
 

@@ -40,21 +40,37 @@ pub(super) fn encode_state(state: State) -> Result<Bytes, serde_json::Error> {
     }])
 }
 
-/// The state that a log describes, and the size of its last whole state.
-pub(super) fn replay(messages: &[u8]) -> Result<(State, usize), CodecError> {
-    let mut found: Option<(State, usize)> = None;
-    for (number, line) in messages.split(|byte| *byte == b'\n').enumerate() {
+/// An event of a log.
+pub(super) struct Line {
+    pub(super) event: Event,
+    /// Its bytes in the log.
+    pub(super) len: usize,
+}
+
+/// The events of a log, or of a part of it.
+pub(super) fn decode(messages: &[u8]) -> Result<Vec<Line>, CodecError> {
+    let mut lines = Vec::new();
+    for (number, line) in messages.split_inclusive(|byte| *byte == b'\n').enumerate() {
+        let len = line.len();
+        let line = line.strip_suffix(b"\n").unwrap_or(line);
         let line = line.strip_suffix(b",").unwrap_or(line);
         if line.is_empty() {
             continue;
         }
         let event = serde_json::from_slice(line).map_err(|source| CodecError::Event { number, source })?;
-        match (event, &mut found) {
-            (Event::State { version, .. }, _) if version > VERSION => return Err(CodecError::Version(version)),
-            (Event::State { state, .. }, found) => *found = Some((*state, line.len())),
-            (event, Some((state, _))) => state.apply(event),
-            (_, None) => return Err(CodecError::NoState),
+        match event {
+            Event::State { version, .. } if version > VERSION => return Err(CodecError::Version(version)),
+            event => lines.push(Line { event, len }),
         }
     }
-    found.ok_or(CodecError::NoState)
+    Ok(lines)
+}
+
+/// The events of a whole log, which begins with a state.
+pub(super) fn decode_whole(messages: &[u8]) -> Result<Vec<Line>, CodecError> {
+    let lines = decode(messages)?;
+    match lines.first().map(|line| &line.event) {
+        Some(Event::State { .. }) => Ok(lines),
+        _ => Err(CodecError::NoState),
+    }
 }

@@ -91,15 +91,15 @@ impl Inner {
         let explicit = Link::new(LinkType::Explicit, Offset::BEGINNING);
         state.links = new.streams.into_iter().map(|name| (name, explicit)).collect();
         // From now on changes are marked, so that nothing is missed after the tails are read.
-        self.index(subscription, Some(&state));
+        self.index(subscription, &state);
         if let Err(error) = self.link(&mut state).await {
-            self.unindex(subscription, Some(&state));
+            self.unindex(subscription, &state);
             return Err(error);
         }
         match self.store(subscription, live, state.clone()).await {
             Ok(()) => Ok(true),
             Err(error) => {
-                self.unindex(subscription, Some(&state));
+                self.unindex(subscription, &state);
                 match error {
                     ChangeError::Moved => Ok(false),
                     ChangeError::Unavailable(unavailable) => Err(unavailable.into()),

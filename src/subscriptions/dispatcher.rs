@@ -13,7 +13,10 @@ use std::{
 use tokio::time::sleep;
 
 use super::{Inner, index::Id, live::Subscription};
-use crate::{engine::Unavailable, protocol::Millis};
+use crate::{
+    engine::Unavailable,
+    protocol::{Millis, StreamName},
+};
 
 /// The wait after the store could not be read.
 const RETRY_INTERVAL: Duration = Duration::from_secs(1);
@@ -85,17 +88,33 @@ impl Inner {
     /// Has each changed stream noted by the subscriptions that it concerns.
     pub(super) fn pass_marks(&self) {
         let changed = self.marks.take();
+        self.mark_all(changed.names);
+        if changed.overflowed {
+            self.want_scan();
+        }
+        for id in &changed.logs {
+            // The wake on which its marked streams have waited may have ended.
+            if let Some(subscription) = self.get(id)
+                && subscription.has_pending()
+            {
+                self.schedule(&subscription);
+            }
+        }
+        if self.marks.oversees() {
+            self.overseen.lock().extend(changed.logs);
+        }
+    }
+
+    /// Has each of these streams noted by the subscriptions that it concerns.
+    pub(super) fn mark_all(&self, names: impl IntoIterator<Item = StreamName>) {
         let now = self.clock.millis();
-        for name in changed.names {
+        for name in names {
             for id in self.marks.concerned(&name) {
                 if let Some(subscription) = self.get(&id) {
                     subscription.mark(&name, now);
                     self.schedule(&subscription);
                 }
             }
-        }
-        if changed.overflowed {
-            self.want_scan();
         }
     }
 
@@ -158,6 +177,16 @@ impl Inner {
         *timer = at;
         drop(timers);
         self.marks.work.notify_one();
+    }
+
+    /// Has this server's appends to the streams of a subscription looked for.
+    pub(super) fn want_examined(&self, id: &Id) {
+        self.unexamined.lock().insert(Arc::clone(id));
+        self.marks.has_news.notify_one();
+    }
+
+    pub(super) fn all(&self) -> Vec<Arc<Subscription>> {
+        self.known.read().values().cloned().collect()
     }
 
     pub(super) fn get(&self, id: &Id) -> Option<Arc<Subscription>> {

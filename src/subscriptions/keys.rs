@@ -8,7 +8,7 @@ use tokio::sync::Mutex;
 
 use crate::{
     clock::Clock,
-    engine::{Engine, LogChange, LogError, Unavailable},
+    engine::{Engine, LogChange, LogError, LogWrite, Unavailable},
     protocol::{NameError, Offset, StreamName},
     webhook::{KeyError, KeyRing, Seed, WebhooksConfig},
 };
@@ -63,7 +63,8 @@ impl Keys {
     pub(super) async fn jwks(&self, engine: &Engine, clock: &Clock) -> Result<Bytes, KeysError> {
         let now = clock.secs();
         let mut known = self.known.lock().await;
-        if known.is_old(now) {
+        // Another server may have made the first one since.
+        if known.is_old(now) || known.ring.kid(now).is_none() {
             self.read(&mut known, engine, now).await?;
         }
         Ok(known.ring.jwks(now))
@@ -98,7 +99,8 @@ impl Keys {
             line.extend_from_slice(b",\n");
             // Stored first, so that no key signs that a restart would forget.
             let change = LogChange::Replace(line.into());
-            match engine.write_log(&self.log, known.tail, change, None).await {
+            let write = LogWrite::alone(known.tail, change);
+            match engine.write_log(&self.log, write).await {
                 Ok(logged) => {
                     known.ring = Arc::new(next);
                     known.tail = Some(logged.tail);
@@ -112,7 +114,7 @@ impl Keys {
     }
 
     async fn read(&self, known: &mut Known, engine: &Engine, now: u64) -> Result<(), KeysError> {
-        let log = engine.read_log(&self.log).await?;
+        let log = engine.read_log(&self.log, None).await?;
         let line = log.as_ref().and_then(|log| last_line(&log.messages));
         known.ring = match line {
             Some(line) => Arc::new(serde_json::from_slice(line).map_err(KeysError::Stored)?),

@@ -3,6 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
+use futures_util::future::try_join_all;
 use tokio::time::sleep;
 
 use super::{
@@ -34,14 +35,17 @@ impl Subscriptions {
         }
     }
 
+    /// The subscription of an id. Refresh it before its state is used: another server may have
+    /// changed or deleted it.
     pub(super) async fn find(&self, id: &str) -> Result<Arc<Subscription>, NotFound> {
-        let found = self.inner.get(&id.into());
-        let subscription = match found {
-            Some(found) => found,
-            // Another server may have created it.
-            None if self.inner.engine.is_shared() && check_id(id).is_ok() => self.inner.get_or_new(id)?,
-            None => return Err(NotFound::NotFound),
-        };
+        if let Some(known) = self.inner.get(&id.into()) {
+            return Ok(known);
+        }
+        // Another server may have created it.
+        if !self.inner.engine.is_shared() || check_id(id).is_err() {
+            return Err(NotFound::NotFound);
+        }
+        let subscription = self.inner.get_or_new(id)?;
         let mut live = subscription.live.lock().await;
         if self.inner.refresh(&subscription, &mut live).await? {
             drop(live);
@@ -96,7 +100,8 @@ impl Subscriptions {
     pub async fn read(&self, id: &str) -> Result<View, NotFound> {
         self.loaded().await?;
         let subscription = self.find(id).await?;
-        let live = subscription.live.lock().await;
+        let mut live = subscription.live.lock().await;
+        self.inner.refresh(&subscription, &mut live).await?;
         let view = self.inner.view(&subscription, &live).await;
         view.map_err(unavailable)?.ok_or(NotFound::NotFound)
     }
@@ -107,8 +112,12 @@ impl Subscriptions {
     /// See [`Unavailable`].
     pub async fn list(&self, after: Option<&str>, limit: usize) -> Result<(Vec<View>, bool), Unavailable> {
         self.loaded().await?;
+        let inner = &self.inner;
+        if inner.engine.is_shared() {
+            inner.catch_up().await?;
+        }
         let known: Vec<_> = {
-            let known = self.inner.known.read();
+            let known = inner.known.read();
             let later = known.iter().filter(|(id, _)| after.is_none_or(|after| &***id > after));
             later
                 .map(|(_, subscription)| Arc::clone(subscription))
@@ -116,14 +125,17 @@ impl Subscriptions {
                 .collect()
         };
         let has_more = known.len() > limit;
-        let mut views = Vec::new();
-        for subscription in known.iter().take(limit) {
-            let live = subscription.live.lock().await;
-            if let Some(state) = live.state() {
-                views.push(show(subscription, state, None, false));
+        let shown = known.iter().take(limit).map(|subscription| async move {
+            let mut live = subscription.live.lock().await;
+            match inner.refresh(subscription, &mut live).await {
+                // One that cannot be read must not hide the others.
+                Ok(_) | Err(Unavailable::Damaged(_)) => {}
+                Err(error) => return Err(error),
             }
-        }
-        Ok((views, has_more))
+            Ok(live.state().map(|state| show(subscription, state, None, false)))
+        });
+        let views = try_join_all(shown).await?;
+        Ok((views.into_iter().flatten().collect(), has_more))
     }
 
     /// Deletes a subscription with its cursors.

@@ -1,23 +1,38 @@
 //! Streams that have changed and concern a subscription, until the dispatcher looks at them.
 
-use std::collections::HashSet;
+use std::{
+    collections::{HashMap, HashSet, hash_map::Entry},
+    sync::atomic::{AtomicBool, Ordering},
+};
 
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::Notify;
 
 use super::index::{Id, Index};
-use crate::{engine::Watcher, protocol::StreamName};
+use crate::{
+    engine::Watcher,
+    protocol::StreamName,
+    storage::{Changed as Change, StreamId},
+};
 
 /// Beyond this many changed streams, the dispatcher looks at all streams instead.
 const MAX_MARKS: usize = 100_000;
 
-/// Filled by the committer, emptied by the dispatcher.
+/// Filled by the committer and the store's feed, emptied by the dispatcher and by the task that
+/// follows the other servers.
 #[derive(Default)]
 pub(super) struct Marks {
     index: RwLock<Index>,
     changed: Mutex<Changed>,
     /// There is something for the dispatcher to do.
     pub(super) work: Notify,
+    /// What the ids in the news of other servers mean. Empty if one server has the store.
+    sources: RwLock<HashMap<StreamId, Source>>,
+    news: Mutex<News>,
+    /// There is something for the task that follows the other servers.
+    pub(super) has_news: Notify,
+    /// This server looks after subscriptions whose server has ended.
+    oversees: AtomicBool,
 }
 
 #[derive(Default)]
@@ -25,6 +40,32 @@ pub(super) struct Changed {
     pub(super) names: HashSet<StreamName>,
     /// There were too many names to keep.
     pub(super) overflowed: bool,
+    /// Subscriptions that other servers have changed.
+    pub(super) logs: HashSet<Id>,
+}
+
+/// What other servers have done.
+#[derive(Default)]
+pub(super) struct News {
+    /// The log of announcements has changed.
+    pub(super) announced: bool,
+    /// Some news are missing.
+    pub(super) missed: bool,
+    /// The store has another history.
+    pub(super) restored: bool,
+    /// Streams that have changed, if this server looks after the work of others.
+    pub(super) names: HashSet<StreamName>,
+}
+
+/// A stream whose changes by other servers matter.
+enum Source {
+    Announcements,
+    Log(Id),
+    /// It is linked to this many subscriptions.
+    Linked {
+        name: StreamName,
+        links: usize,
+    },
 }
 
 impl Marks {
@@ -38,6 +79,77 @@ impl Marks {
 
     pub(super) fn take(&self) -> Changed {
         std::mem::take(&mut *self.changed.lock())
+    }
+
+    /// Takes everything but the names of changed streams.
+    pub(super) fn take_announcements(&self) -> News {
+        let mut news = self.news.lock();
+        let names = std::mem::take(&mut news.names);
+        let taken = std::mem::take(&mut *news);
+        news.names = names;
+        taken
+    }
+
+    /// Takes the names of streams that other servers have changed.
+    pub(super) fn take_names_of_news(&self) -> HashSet<StreamName> {
+        std::mem::take(&mut self.news.lock().names)
+    }
+
+    pub(super) fn oversees(&self) -> bool {
+        self.oversees.load(Ordering::Acquire)
+    }
+
+    pub(super) fn set_oversees(&self, oversees: bool) {
+        self.oversees.store(oversees, Ordering::Release);
+    }
+
+    pub(super) fn note_announcements(&self, id: StreamId) {
+        self.sources.write().insert(id, Source::Announcements);
+    }
+
+    /// Notes that the log of a subscription has another id than before.
+    pub(super) fn note_log(&self, subscription: &Id, before: Option<StreamId>, now: Option<StreamId>) {
+        let mut sources = self.sources.write();
+        if let Some(before) = before {
+            sources.remove(&before);
+        }
+        if let Some(now) = now {
+            sources.insert(now, Source::Log(subscription.clone()));
+        }
+    }
+
+    /// Notes links.
+    pub(super) fn note_streams<'s>(&self, streams: impl Iterator<Item = (StreamId, &'s StreamName)>) {
+        let mut sources = self.sources.write();
+        for (id, stream) in streams {
+            let new = Source::Linked {
+                name: stream.clone(),
+                links: 0,
+            };
+            if let Source::Linked { links, .. } = sources.entry(id).or_insert(new) {
+                *links += 1;
+            }
+        }
+    }
+
+    /// Forgets links.
+    pub(super) fn forget_streams<'s>(&self, streams: impl Iterator<Item = (StreamId, &'s StreamName)>) {
+        let mut sources = self.sources.write();
+        for (id, _) in streams {
+            if let Entry::Occupied(mut source) = sources.entry(id)
+                && let Source::Linked { links, .. } = source.get_mut()
+            {
+                *links -= 1;
+                if *links == 0 {
+                    source.remove();
+                }
+            }
+        }
+    }
+
+    #[cfg(test)]
+    pub(super) fn sources(&self) -> usize {
+        self.sources.read().len()
     }
 }
 
@@ -55,5 +167,45 @@ impl Watcher for Marks {
         drop(changed);
         self.work.notify_one();
         true
+    }
+
+    fn changed_elsewhere(&self, changes: &[Change]) {
+        let (mut logs, mut names, mut announced) = (Vec::new(), Vec::new(), false);
+        let sources = self.sources.read();
+        for source in changes.iter().filter_map(|change| sources.get(&change.id)) {
+            match source {
+                Source::Announcements => announced = true,
+                Source::Log(id) => logs.push(id.clone()),
+                Source::Linked { name, .. } if self.oversees() => names.push(name.clone()),
+                Source::Linked { .. } => {}
+            }
+        }
+        drop(sources);
+        if !logs.is_empty() {
+            self.changed.lock().logs.extend(logs);
+            self.work.notify_one();
+        }
+        if announced || !names.is_empty() {
+            let mut news = self.news.lock();
+            news.announced |= announced;
+            news.names.extend(names);
+            if news.names.len() > MAX_MARKS {
+                news.names.clear();
+                self.changed.lock().overflowed = true;
+            }
+        }
+        if announced {
+            self.has_news.notify_one();
+        }
+    }
+
+    fn missed(&self) {
+        self.news.lock().missed = true;
+        self.has_news.notify_one();
+    }
+
+    fn restored(&self) {
+        self.news.lock().restored = true;
+        self.has_news.notify_one();
     }
 }

@@ -13,19 +13,25 @@
 //! wake stream is in the same commit. Marks are not stored: a start compares all cursors with the
 //! streams' tails, and of several servers one does so every minute.
 //!
+//! Of several servers of one store, each marks its own appends and issues the wakes that they cause.
+//! The announcements, a log that all of them follow, tell which streams to watch. One server has the
+//! duty of looking after what the others have begun, so that nothing waits for a server that ended.
+//!
 //! | file | contents |
 //! |---|---|
 //! | `state.rs`, `decide.rs` | the state, its events, and what a request does to it; no I/O |
-//! | `codec.rs`, `live.rs` | the log; a subscription in memory, read from the log and changed by it |
+//! | `live.rs`, `log.rs`, `codec.rs` | a subscription in memory; its log, from which it is read and with which it is changed; the form of the log |
+//! | `watched.rs` | what has to be noticed for a subscription |
 //! | `pattern.rs`, `index.rs` | patterns; which subscriptions a stream concerns |
 //! | `marks.rs`, `pending.rs` | changed streams; those of one subscription |
 //! | `dispatcher.rs`, `turn.rs`, `deliver.rs` | who has a turn, and when; the next wake; its delivery by webhook |
 //! | `scan.rs` | loading at the start, lost work, existing streams that a new pattern matches |
-//! | `sync.rs` | what other servers of the store have done |
+//! | `announcements.rs`, `sync.rs` | what the servers of one store tell each other; what other servers have done |
 //! | `create.rs`, `manage.rs`, `view.rs` | create and add streams; read, delete, remove streams, pause; a subscription as it is shown |
 //! | `work.rs` | claim, acknowledge, release |
 //! | `token.rs`, `keys.rs` | tokens of workers; keys that sign deliveries |
 
+mod announcements;
 mod codec;
 mod config;
 mod create;
@@ -36,6 +42,7 @@ mod errors;
 mod index;
 mod keys;
 mod live;
+mod log;
 mod manage;
 mod marks;
 mod pattern;
@@ -46,6 +53,7 @@ mod sync;
 mod token;
 mod turn;
 mod view;
+mod watched;
 mod work;
 
 #[cfg(test)]
@@ -76,6 +84,7 @@ pub use state::{Definition, Delivery};
 pub use view::View;
 pub use work::{Claimed, Holder};
 
+use announcements::Announcements;
 use index::Id;
 use keys::Keys;
 use live::Known;
@@ -128,12 +137,17 @@ struct Inner {
     clock: Clock,
     random: Random,
     marks: Arc<Marks>,
+    announcements: Announcements,
     known: RwLock<Known>,
     /// Links of all subscriptions.
     links: AtomicUsize,
     ready: Mutex<VecDeque<Id>>,
     timers: Mutex<BTreeSet<(Millis, Id)>>,
     scan_wanted: AtomicBool,
+    /// Subscriptions for which this server may have missed appends of its own.
+    unexamined: Mutex<BTreeSet<Id>>,
+    /// Subscriptions that other servers have changed, if this one looks after their work.
+    overseen: Mutex<BTreeSet<Id>>,
     turns: Arc<Semaphore>,
     loaded: watch::Sender<bool>,
     failures: LogThrottle,
@@ -170,11 +184,14 @@ impl Subscriptions {
             clock,
             random,
             marks: Arc::default(),
+            announcements: Announcements::new()?,
             known: RwLock::default(),
             links: AtomicUsize::new(0),
             ready: Mutex::default(),
             timers: Mutex::default(),
             scan_wanted: AtomicBool::new(false),
+            unexamined: Mutex::default(),
+            overseen: Mutex::default(),
             turns: Arc::new(Semaphore::new(MAX_TURNS)),
             loaded: watch::Sender::new(false),
             stopped: CancellationToken::new(),

@@ -1,13 +1,19 @@
-//! Looks through the streams: for those that a new pattern matches, and at the start for work that
-//! no mark tells of any longer.
+//! Looks through the streams: for those that a new pattern matches, and for work that no mark tells
+//! of, at the start and later. Only streams that somebody watches are looked at, a page at a time.
 
-use std::{collections::BTreeMap, sync::Arc, sync::atomic::Ordering};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{Arc, atomic::Ordering},
+};
+
+use futures_util::future::try_join_all;
 
 use super::{
     Inner,
     index::Id,
     live::Subscription,
-    state::{Definition, Link, LinkType},
+    state::{Definition, Link, LinkType, State},
+    sync::CONCURRENT_READS,
 };
 use crate::{
     engine::{Listed, Unavailable},
@@ -16,9 +22,19 @@ use crate::{
 
 /// Streams that one step examines.
 const PAGE: usize = 1000;
+/// Streams that are looked up at a time, in one round trip of a shared store.
+const CONCURRENT_LOOK_UPS: usize = 256;
 
 /// More streams match than may be linked.
 pub(super) struct TooMany;
+
+/// How many streams may be looked at.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Breadth {
+    All,
+    /// As many as a request may wait for.
+    Page,
+}
 
 impl Inner {
     /// Loads what is stored, and returns whether that is anything.
@@ -30,14 +46,23 @@ impl Inner {
         loop {
             let page = self.engine.logs(&folder, after.as_ref()).await?;
             let Some((last, _)) = page.last().cloned() else { break };
-            for (log, _) in page {
-                let subscription = Subscription::id_of(&log, &folder).and_then(|id| Subscription::new(&id).ok());
-                let Some(subscription) = subscription else { continue };
-                found += 1;
-                self.load_one(subscription).await?;
+            let ids = page
+                .into_iter()
+                .filter_map(|(log, _)| Subscription::id_of(&log, &folder));
+            let new: Vec<Subscription> = ids.filter_map(|id| Subscription::new(&id).ok()).collect();
+            found += new.len();
+            let mut new = new.into_iter();
+            loop {
+                let some: Vec<_> = new.by_ref().take(CONCURRENT_READS).collect();
+                if some.is_empty() {
+                    break;
+                }
+                try_join_all(some.into_iter().map(|subscription| self.load_one(subscription))).await?;
             }
             after = Some(last);
         }
+        // What this server has changed meanwhile is found by looking at all streams.
+        self.unexamined.lock().clear();
         self.count_logs(found).await?;
         Ok(found > 0)
     }
@@ -45,11 +70,12 @@ impl Inner {
     /// Notes how many streams of the store are the server's own.
     pub(super) async fn count_logs(&self, subscriptions: usize) -> Result<(), Unavailable> {
         let keys = u64::from(self.keys.are_stored(&self.engine).await?);
-        self.engine.set_logs(subscriptions as u64 + keys);
+        let announcements = u64::from(self.announcements.are_stored(&self.engine).await?);
+        self.engine.set_logs(subscriptions as u64 + keys + announcements);
         Ok(())
     }
 
-    pub(super) async fn load_one(&self, subscription: Subscription) -> Result<(), Unavailable> {
+    async fn load_one(&self, subscription: Subscription) -> Result<(), Unavailable> {
         let subscription = self.known_or(subscription);
         let mut live = subscription.live.lock().await;
         match self.refresh(&subscription, &mut live).await {
@@ -70,31 +96,113 @@ impl Inner {
 
     /// Marks every stream that concerns a subscription and has other content than its cursor says.
     pub(super) async fn scan(&self) -> Result<(), Unavailable> {
-        let mut after = None;
-        loop {
-            let page = self.engine.list(String::new(), after, PAGE).await?;
-            for listed in &page.streams {
-                for id in self.marks.concerned(&listed.name) {
-                    self.examine(&id, listed).await;
-                }
-            }
-            match page.next {
-                Some(next) => after = Some(next.key().to_owned()),
-                None => return Ok(()),
+        let (mut prefixes, mut named) = (BTreeSet::new(), Vec::new());
+        for subscription in self.all() {
+            let live = subscription.live.lock().await;
+            let Some(state) = live.state() else { continue };
+            prefixes.extend(state.definition.pattern.as_ref().map(super::Pattern::prefix));
+            if state.links.values().any(|link| link.explicit) {
+                named.push(Arc::clone(&subscription));
             }
         }
+        for prefix in without_covered(prefixes) {
+            let mut after = None;
+            loop {
+                let page = self.engine.list(prefix.clone(), after, PAGE).await?;
+                for listed in &page.streams {
+                    for id in self.marks.concerned(&listed.name) {
+                        self.compare(&id, listed).await;
+                    }
+                }
+                match page.next {
+                    Some(next) => after = Some(next.key().to_owned()),
+                    None => break,
+                }
+            }
+        }
+        for subscription in named {
+            let named = {
+                let live = subscription.live.lock().await;
+                live.state().map(named_links).unwrap_or_default()
+            };
+            if self.mark_pending(&subscription, named).await? {
+                self.schedule(&subscription);
+            }
+        }
+        Ok(())
     }
 
-    async fn examine(&self, id: &Id, listed: &Listed) {
+    async fn compare(&self, id: &Id, listed: &Listed) {
         let Some(subscription) = self.get(id) else { return };
         let live = subscription.live.lock().await;
-        let link = live.state().and_then(|state| state.links.get(&listed.name));
-        let is_settled = link.is_some_and(|link| link.acked.0 == listed.metadata.tail);
+        let is_settled = live.state().is_none_or(|state| is_settled(state, listed));
         drop(live);
         if !is_settled {
             subscription.mark(&listed.name, self.clock.millis());
             self.schedule(&subscription);
         }
+    }
+
+    /// Marks the streams of one subscription that have other content than their cursors say.
+    pub(super) async fn examine(&self, subscription: &Subscription) -> Result<(), Unavailable> {
+        let state = subscription.live.lock().await.state().cloned();
+        if let Some(state) = state
+            && self.examine_state(subscription, &state, Breadth::All).await?
+        {
+            self.schedule(subscription);
+        }
+        Ok(())
+    }
+
+    /// Returns whether any stream was marked.
+    pub(super) async fn examine_state(
+        &self,
+        subscription: &Subscription,
+        state: &State,
+        breadth: Breadth,
+    ) -> Result<bool, Unavailable> {
+        let mut named = named_links(state);
+        if breadth == Breadth::Page {
+            named.truncate(PAGE);
+        }
+        let mut found = self.mark_pending(subscription, named).await?;
+        let Some(pattern) = &state.definition.pattern else {
+            return Ok(found);
+        };
+        let mut after = None;
+        loop {
+            let page = self.engine.list(pattern.prefix(), after, PAGE).await?;
+            for listed in &page.streams {
+                if state.definition.links(&listed.name) && !is_settled(state, listed) {
+                    subscription.mark(&listed.name, self.clock.millis());
+                    found = true;
+                }
+            }
+            match page.next {
+                Some(next) if breadth == Breadth::All => after = Some(next.key().to_owned()),
+                _ => return Ok(found),
+            }
+        }
+    }
+
+    /// Marks those of the links whose streams have content after the cursor. Returns whether there
+    /// are any.
+    async fn mark_pending(
+        &self,
+        subscription: &Subscription,
+        links: Vec<(StreamName, Offset)>,
+    ) -> Result<bool, Unavailable> {
+        let mut found = false;
+        for some in links.chunks(CONCURRENT_LOOK_UPS) {
+            let extents = try_join_all(some.iter().map(|(name, _)| self.engine.extent(name))).await?;
+            for ((name, cursor), extent) in some.iter().zip(extents) {
+                if extent.is_some_and(|extent| extent.continues_after(*cursor)) {
+                    subscription.mark(name, self.clock.millis());
+                    found = true;
+                }
+            }
+        }
+        Ok(found)
     }
 
     /// The existing streams that a pattern matches, linked at their tails (section 6.2).
@@ -143,5 +251,40 @@ impl Inner {
         let mut known = self.known.write();
         let id = Arc::clone(&subscription.id);
         Arc::clone(known.entry(id).or_insert_with(|| Arc::new(subscription)))
+    }
+}
+
+fn is_settled(state: &State, listed: &Listed) -> bool {
+    let link = state.links.get(&listed.name);
+    link.is_some_and(|link| link.acked.0 == listed.metadata.tail)
+}
+
+fn named_links(state: &State) -> Vec<(StreamName, Offset)> {
+    let named = state.links.iter().filter(|(_, link)| link.explicit);
+    named.map(|(name, link)| (name.clone(), link.acked.0)).collect()
+}
+
+/// Prefixes without those that begin with another one of them.
+fn without_covered(prefixes: BTreeSet<String>) -> Vec<String> {
+    let mut kept: Vec<String> = Vec::new();
+    // A prefix is sorted right before those that begin with it.
+    for prefix in prefixes {
+        if kept.last().is_none_or(|last| !prefix.starts_with(last.as_str())) {
+            kept.push(prefix);
+        }
+    }
+    kept
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_prefix_is_listed_once() {
+        let prefixes = ["a", "a/b", "ab", "b/c", "b/d", "b/c/e"];
+        let prefixes = prefixes.into_iter().map(str::to_owned).collect();
+        assert_eq!(without_covered(prefixes), ["a", "b/c", "b/d"]);
+        assert_eq!(without_covered(["".to_owned(), "a".to_owned()].into()), [""]);
     }
 }

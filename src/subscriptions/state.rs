@@ -214,6 +214,42 @@ pub(super) enum Event {
     Resumed,
 }
 
+impl Event {
+    /// The stream whose link it changes.
+    pub(super) fn stream(&self) -> Option<&StreamName> {
+        match self {
+            Self::Linked { stream, .. } | Self::Unlinked { stream, .. } | Self::Acked { stream, .. } => Some(stream),
+            Self::State { .. }
+            | Self::Woken { .. }
+            | Self::Claimed { .. }
+            | Self::Extended { .. }
+            | Self::Accepted
+            | Self::Ended { .. }
+            | Self::Failed { .. }
+            | Self::Paused
+            | Self::Resumed => None,
+        }
+    }
+
+    /// Whether it changes which streams the subscription watches. Those of a pattern are watched
+    /// before they are linked.
+    pub(super) fn changes_what_is_watched(&self) -> bool {
+        match self {
+            Self::State { .. } => true,
+            Self::Linked { link, .. } | Self::Unlinked { link, .. } => *link == LinkType::Explicit,
+            Self::Woken { .. }
+            | Self::Claimed { .. }
+            | Self::Extended { .. }
+            | Self::Acked { .. }
+            | Self::Accepted
+            | Self::Ended { .. }
+            | Self::Failed { .. }
+            | Self::Paused
+            | Self::Resumed => false,
+        }
+    }
+}
+
 /// The version of [`Event::State`] that this server writes.
 pub(super) const VERSION: u32 = 1;
 
@@ -311,6 +347,19 @@ impl State {
         let retry = self.retry.map(|retry| retry.next_attempt_at);
         let lease = self.wake.as_ref().and_then(|wake| wake.lease_until);
         retry.into_iter().chain(lease).filter(|at| *at > now).min()
+    }
+
+    /// Whether a lease has ended, or a delivery is to be repeated, with nobody having seen to it.
+    pub(super) fn is_overdue(&self, now: Millis) -> bool {
+        let has_ended = self.wake.is_some() && self.current_wake(now).is_none();
+        has_ended || self.retry.is_some_and(|retry| retry.next_attempt_at <= now)
+    }
+
+    /// Whether it watches every stream that another state watches.
+    pub(super) fn watches_all_of(&self, other: &Self) -> bool {
+        let is_named = |name: &StreamName| self.links.get(name).is_some_and(|link| link.explicit);
+        let mut named = other.links.iter().filter(|(_, link)| link.explicit);
+        self.definition.pattern == other.definition.pattern && named.all(|(name, _)| is_named(name))
     }
 
     pub(super) fn is_webhook(&self) -> bool {

@@ -17,6 +17,8 @@ const PREFIX: &str = "dswake_";
 const CONTEXT: &[u8] = b"durable-streams wake token v1";
 const GENERATION_BYTES: usize = 8;
 const SECRET_BYTES: usize = 32;
+/// HMAC-SHA-256.
+const CODE_BYTES: usize = 32;
 
 /// The secret of one subscription.
 #[derive(Clone, PartialEq, Eq)]
@@ -49,6 +51,12 @@ impl Secret {
         let mut bytes = generation.to_be_bytes().to_vec();
         bytes.extend(self.code(generation));
         format!("{PREFIX}{}", URL_SAFE_NO_PAD.encode(bytes))
+    }
+
+    /// Whether a text could be a token of any subscription.
+    pub(super) fn is_well_formed(token: &str) -> bool {
+        let bytes = token.strip_prefix(PREFIX).map(|body| URL_SAFE_NO_PAD.decode(body));
+        matches!(bytes, Some(Ok(bytes)) if bytes.len() == GENERATION_BYTES + CODE_BYTES)
     }
 
     /// The generation of a token that was issued with this secret. Takes the same time for every

@@ -3,6 +3,7 @@
 use std::sync::{Arc, atomic::Ordering};
 
 use bytes::Bytes;
+use futures_util::future::try_join_all;
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::{
@@ -12,6 +13,7 @@ use super::{
     index::Id,
     live::{ChangeError, Live, MAX_MOVES, Notice, Subscription},
     state::{Delivery, Event, LinkType, State},
+    sync::OVERSIGHT_DELAY,
 };
 use crate::{
     engine::Unavailable,
@@ -198,17 +200,21 @@ impl Inner {
         loop {
             let marked = subscription.pending.lock().first(MAX_STREAMS_PER_WAKE);
             let mut cleared = 0;
-            for (name, version) in &marked {
+            // Together, because a shared store answers all in one round trip.
+            let extents = try_join_all(marked.iter().map(|(name, _)| async move {
+                let is_linked = state.links.contains_key(name) || state.definition.links(name);
+                match is_linked {
+                    true => self.engine.extent(name).await,
+                    false => Ok(None),
+                }
+            }));
+            let extents = extents.await?;
+            for ((name, version), extent) in marked.iter().zip(extents) {
                 let link = state.links.get(name).copied();
-                let is_linked = link.is_some() || state.definition.links(name);
-                let extent = match is_linked {
-                    true => self.engine.extent(name).await?,
-                    false => None,
-                };
                 let cursor = link.map_or(Offset::BEGINNING, |link| link.acked.0);
                 let exists = extent.is_some();
                 match extent.filter(|extent| extent.continues_after(cursor)) {
-                    Some(extent) if link.is_some() || self.has_room(state) => {
+                    Some(extent) if link.is_some() || self.has_room(subscription, state) => {
                         look.pending.push(PendingStream {
                             stream: name.clone(),
                             link: link.map_or(LinkType::Glob, |link| link.link_type()),
@@ -233,24 +239,38 @@ impl Inner {
         }
     }
 
-    fn has_room(&self, state: &State) -> bool {
+    fn has_room(&self, subscription: &Subscription, state: &State) -> bool {
         let links = state.links.len();
-        let has_room = links < self.config.max_links_per_subscription && self.has_room_for(1);
-        if !has_room && let Some(suppressed) = self.failures.allow("links") {
+        if links < self.config.max_links_per_subscription && self.has_room_for(1) {
+            return true;
+        }
+        self.metrics.link_refused();
+        subscription.note_refused_link(self.clock.millis());
+        if let Some(suppressed) = self.failures.allow("links") {
             tracing::error!(
+                subscription = &*subscription.id,
                 links,
                 suppressed,
                 "a stream is not linked to a subscription, because subscriptions.max_links or \
                  subscriptions.max_links_per_subscription is reached; its events are not delivered"
             );
         }
-        has_room
+        false
     }
 
-    /// Has the dispatcher come back when something is due.
+    /// Has the dispatcher come back when something is due. If servers share the store, the one that
+    /// made the last change sees to it, and a little later the one that looks after the others.
     pub(super) fn arm(&self, subscription: &Subscription, live: &Live) {
         let now = self.clock.millis();
         let due_at = live.state().and_then(|state| state.due_at(now));
-        self.set_timer(subscription, due_at);
+        let is_own = live.is_own || !self.engine.is_shared();
+        self.set_timer(
+            subscription,
+            match due_at {
+                Some(at) if is_own => Some(at),
+                Some(at) if self.marks.oversees() => Some(at.saturating_add(OVERSIGHT_DELAY)),
+                _ => None,
+            },
+        );
     }
 }

@@ -34,6 +34,9 @@ pub struct View {
     pub generation: u64,
     /// Streams that may have content after their cursors.
     pub pending_streams: usize,
+    /// When this server last saw a matching stream that is not linked because of a limit, and whose
+    /// events are not delivered.
+    pub link_refused_at: Option<Millis>,
 }
 
 impl Inner {
@@ -63,5 +66,6 @@ pub(super) fn show(subscription: &Subscription, state: &State, kid: Option<Strin
         kid,
         generation: state.generation,
         pending_streams: subscription.pending.lock().len(),
+        link_refused_at: subscription.link_refused_at(),
     }
 }

@@ -7,12 +7,13 @@ use super::{
     decide::{Ack, BadAck, ClaimConflict, PendingStream, WakeRef},
     errors::{AckError, ClaimError, NotFound, TokenError},
     live::{ChangeError, Live, MAX_MOVES, Subscription},
+    scan::Breadth,
     state::{Event, State},
     token::Secret,
 };
 use crate::{
     engine::{ReadError, Unavailable},
-    protocol::{Offset, ReadFrom},
+    protocol::{Millis, Offset, ReadFrom},
 };
 
 /// The holder of a token that was issued for a subscription, at some time.
@@ -35,33 +36,42 @@ pub struct Claimed {
 }
 
 impl Subscriptions {
-    /// The holder of a token.
+    /// The holder of a token, as far as this server knows. Neither waits nor reads anything, so it
+    /// costs little however many tokens are tried.
+    #[must_use]
+    pub fn known_holder(&self, id: &str, token: &str) -> Option<Holder> {
+        let found = self.inner.get(&id.into());
+        let secret = found.as_ref().and_then(|found| found.secret.read().clone());
+        // As much work for a subscription that does not exist.
+        let is_known = secret.is_some();
+        let generation = secret.unwrap_or_else(Secret::none).verify(token)?;
+        found.filter(|_| is_known).map(|subscription| Holder {
+            subscription,
+            generation,
+        })
+    }
+
+    /// The holder of a token. Asks the store about a subscription that another server may have
+    /// created, so limit how often one client may call it in vain.
     ///
     /// # Errors
     /// See [`TokenError`].
     pub async fn holder(&self, id: &str, token: &str) -> Result<Holder, TokenError> {
         self.loaded().await?;
-        let found = match self.find(id).await {
-            Ok(subscription) => Some(subscription),
-            Err(NotFound::NotFound) => None,
+        let known = self.known_holder(id, token);
+        if known.is_some() || !self.inner.engine.is_shared() || !Secret::is_well_formed(token) {
+            return known.ok_or(TokenError::Invalid);
+        }
+        let subscription = match self.find(id).await {
+            Ok(subscription) => subscription,
+            Err(NotFound::NotFound) => return Err(TokenError::Invalid),
             Err(NotFound::Unavailable(unavailable)) => return Err(unavailable.into()),
         };
-        let known = match &found {
-            Some(subscription) => {
-                let live = subscription.live.lock().await;
-                live.state().map(|state| state.secret.clone())
-            }
-            None => None,
-        };
-        // As much work for a subscription that does not exist.
-        let generation = known.clone().unwrap_or_else(Secret::none).verify(token);
-        match (found, known, generation) {
-            (Some(subscription), Some(_), Some(generation)) => Ok(Holder {
-                subscription,
-                generation,
-            }),
-            _ => Err(TokenError::Invalid),
-        }
+        // Another one may have taken its place.
+        let mut live = subscription.live.lock().await;
+        self.inner.refresh(&subscription, &mut live).await?;
+        drop(live);
+        self.known_holder(id, token).ok_or(TokenError::Invalid)
     }
 
     /// Acknowledges for a webhook's wake. Returns whether another wake follows.
@@ -122,7 +132,11 @@ impl Subscriptions {
             }
             let now = inner.clock.millis();
             inner.mark_streams_of_wake(&subscription, state);
-            let look = inner.look(&subscription, state).await?;
+            let mut look = inner.look(&subscription, state).await?;
+            if look.pending.is_empty() && inner.may_miss_marks(state, now) {
+                inner.examine_state(&subscription, state, Breadth::Page).await?;
+                look = inner.look(&subscription, state).await?;
+            }
             let claimed = state.claim(worker, &look.pending, inner.wake_id(), now);
             let mut events = look.gone;
             let refused = match claimed {
@@ -190,6 +204,8 @@ impl Inner {
             for ack in acks {
                 self.check(state, ack).await?;
             }
+            // What another server has appended to them meanwhile is for the next wake.
+            self.mark_streams_of_wake(subscription, state);
             let events = state.acknowledge(acks, done, self.clock.millis());
             match self.commit(subscription, &mut live, events, None).await {
                 Ok(()) => {
@@ -259,6 +275,12 @@ impl Inner {
                 Err(BadAck::Foreign(stream()).into())
             }
         }
+    }
+
+    /// Whether other servers may have marks for a subscription that a worker could claim.
+    fn may_miss_marks(&self, state: &State, now: Millis) -> bool {
+        let is_held = state.current_wake(now).is_some_and(|wake| wake.holder.is_some());
+        self.engine.is_shared() && !is_held && !state.paused
     }
 
     /// Whether another wake follows one that is done.

@@ -12,6 +12,7 @@ pub struct SubscriptionMetrics {
     delivery_failures: IntCounterVec,
     claims: IntCounterVec,
     fenced: IntCounter,
+    refused_links: IntCounter,
     subscriptions: IntGauge,
     pending_streams: IntGauge,
     lag_seconds: IntGauge,
@@ -44,6 +45,10 @@ impl SubscriptionMetrics {
             fenced: counter(
                 "ds_subscription_fenced_total",
                 "Requests of workers whose wake was over or belonged to another generation",
+            )?,
+            refused_links: counter(
+                "ds_subscription_refused_links_total",
+                "Events of matching streams that are not delivered, because a limit on links is reached",
             )?,
             subscriptions: gauge("ds_subscriptions", "Subscriptions")?,
             pending_streams: gauge(
@@ -81,6 +86,11 @@ impl SubscriptionMetrics {
     /// Counts a request that was fenced.
     pub fn fenced(&self) {
         self.fenced.inc();
+    }
+
+    /// Counts a change of a matching stream that is not linked because of a limit.
+    pub fn link_refused(&self) {
+        self.refused_links.inc();
     }
 
     /// Sets how far behind the subscriptions are.

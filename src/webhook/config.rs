@@ -24,7 +24,7 @@ section! {
         /// Deliveries at a time.
         max_in_flight: usize = 64, { min: 1, max: 10_000 };
         /// Deliveries at a time to one host; further ones wait. Keep it well below `max_in_flight`, so that a slow host
-        /// leaves room for the others.
+        /// leaves room for the others. The last eighth of those is for hosts that have none.
         max_in_flight_per_target: usize = 8, { min: 1, max: 10_000 };
         /// Bytes of a response's body that are read. A longer one is cut off and counts as an
         /// acceptance without `done`.

@@ -1,6 +1,7 @@
 //! Subscriptions with real receivers, files and processes.
 
 mod handover;
+mod tokens;
 
 use std::{
     io::{BufRead, BufReader, Read, Write},

@@ -61,6 +61,10 @@ pub(super) async fn run(args: &ShowArgs, remote: &Remote, out: &mut dyn Write) -
             "pending",
             number("pending_streams").map(|number| format!("{number} streams")),
         ),
+        (
+            "unlinked",
+            own("link_refused_at").map(|at| format!("a stream beyond the limit, last at {at}")),
+        ),
     ];
     for (label, value) in lines {
         if let Some(value) = value {

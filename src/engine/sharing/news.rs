@@ -42,6 +42,7 @@ struct Fetch {
 
 impl Feed for Sharing {
     fn changed(&self, changes: &[Changed]) {
+        self.watch.changed_elsewhere(changes);
         let followed = self.registry.known(changes);
         if followed.is_empty() {
             return;
@@ -54,10 +55,12 @@ impl Feed for Sharing {
     }
 
     fn missed(&self) {
+        self.watch.missed();
         self.news.note(|pending| pending.all = true);
     }
 
     fn restored(&self) {
+        self.watch.restored();
         self.news.note(|pending| pending.restored = true);
     }
 }

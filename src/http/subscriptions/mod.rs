@@ -17,7 +17,7 @@ use crate::{
     protocol::{BadInput, name::RESERVED_SEGMENT},
     proxy::Origin,
     routes::{self, Operation},
-    subscriptions::{AckError, Holder, Subscriptions},
+    subscriptions::{AckError, Holder, Subscriptions, TokenError},
 };
 
 /// A request to create a subscription, or to add streams.
@@ -147,7 +147,7 @@ async fn answer_work(app: &App, permit: &Permit, parts: &Parts, body: Body) -> R
     };
     let subscriptions = served(app)?;
     let token = token(&parts.headers);
-    let holder = subscriptions.holder(id.as_deref().unwrap_or_default(), &token).await?;
+    let holder = holder(app, parts, &subscriptions, id.as_deref().unwrap_or_default(), &token).await?;
     drop(running);
     let received = body::receive_up_to(app, permit, parts, body, MAX_WORK_BYTES)
         .await?
@@ -156,6 +156,26 @@ async fn answer_work(app: &App, permit: &Permit, parts: &Parts, body: Body) -> R
         return forward::forward(app, parts, received.into()).await;
     };
     act(&subscriptions, permit.operation(), &holder, &received).await
+}
+
+/// The holder of a token. A client whose tokens keep failing is throttled, because each may cost a
+/// question to the store.
+async fn holder(
+    app: &App,
+    parts: &Parts,
+    subscriptions: &Subscriptions,
+    id: &str,
+    token: &str,
+) -> Result<Holder, Problem> {
+    if let Some(holder) = subscriptions.known_holder(id, token) {
+        return Ok(holder);
+    }
+    let charge = app.gate().charge_wake_token(parts)?;
+    let found = subscriptions.holder(id, token).await;
+    if !matches!(found, Err(TokenError::Invalid)) {
+        charge.refund();
+    }
+    Ok(found?)
 }
 
 async fn act(

@@ -8,7 +8,7 @@ use crate::{
 };
 
 /// A subscription (section 6.3), with members of this server's own: `next_attempt_at`,
-/// `paused`, `generation` and `pending_streams`.
+/// `paused`, `generation`, `pending_streams` and `link_refused_at`.
 pub(super) fn show(view: &View) -> Value {
     let mut shown = summary(view);
     let streams = view.streams.iter().map(
@@ -52,6 +52,7 @@ fn summary(view: &View) -> Map<String, Value> {
         ("paused", json!(view.is_paused)),
         ("generation", json!(view.generation)),
         ("pending_streams", json!(view.pending_streams)),
+        ("link_refused_at", json!(view.link_refused_at.map(format_timestamp))),
     ];
     members
         .into_iter()

@@ -1,5 +1,6 @@
 //! Subscriptions over an engine, with a clock that the test moves.
 
+mod limits;
 mod pulling;
 mod recovery;
 mod sharing;

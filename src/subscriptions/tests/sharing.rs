@@ -5,18 +5,51 @@ use std::collections::BTreeSet;
 use parking_lot::Mutex;
 
 use super::*;
-use crate::engine::{Unavailable, tests::shared_store::Shared};
+use crate::{
+    engine::{
+        Unavailable,
+        tests::shared_store::{Connection, Shared},
+    },
+    storage::Duty,
+};
 
-fn servers() -> (Arc<Shared>, [Server; 2]) {
-    let shared = Shared::new();
-    let clock = shared.clock.clone();
-    let servers = [(), ()].map(|()| Server::start(shared.connect(false), &clock));
-    (shared, servers)
+struct Two {
+    shared: Arc<Shared>,
+    connections: [Arc<Connection>; 2],
+    servers: [Server; 2],
+}
+
+impl Two {
+    /// The second one looks after the work of both.
+    fn start() -> Self {
+        let shared = Shared::new();
+        let connections = [(), ()].map(|()| shared.connect(false));
+        connections[1].takes(Duty::Subscriptions);
+        let servers = [0, 1].map(|number: usize| {
+            let connection = Arc::clone(&connections[number]);
+            Server::start(connection as Arc<dyn Storage>, &shared.clock)
+        });
+        Self {
+            shared,
+            connections,
+            servers,
+        }
+    }
+}
+
+/// Long enough for news and for the server that looks after the others, and much shorter than the
+/// time between two comparisons of everything.
+async fn moment() {
+    tokio::time::sleep(Duration::from_secs(5)).await;
+}
+
+async fn listed(server: &Server) -> usize {
+    server.subscriptions.list(None, 10).await.unwrap().0.len()
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_subscription_of_one_server_is_served_by_the_other() {
-    let (_shared, [a, b]) = servers();
+    let Two { servers: [a, b], .. } = Two::start();
     a.create("wake").await;
     a.subscribe("s", Some("e/*"), &[]).await;
     assert_eq!(b.subscriptions.read("s").await.unwrap().generation, 0);
@@ -38,66 +71,207 @@ async fn a_subscription_of_one_server_is_served_by_the_other() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_server_learns_of_what_another_creates_and_deletes_without_being_asked() {
-    let (_shared, [a, b]) = servers();
-    let listed = async |server: &Server| server.subscriptions.list(None, 10).await.unwrap().0.len();
+async fn a_server_lists_at_once_what_another_creates_and_deletes() {
+    let Two { servers: [a, b], .. } = Two::start();
     a.create("x").await;
+    moment().await;
     a.subscribe("s", Some("e/*"), &[]).await;
-    assert_eq!(listed(&b).await, 0);
-    tokio::time::sleep(Duration::from_secs(5)).await;
     assert_eq!(listed(&b).await, 1);
+    a.subscriptions.delete("s").await.unwrap();
+    assert_eq!(listed(&b).await, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_learns_of_what_another_creates_and_deletes_without_being_asked() {
+    let Two { servers: [a, b], .. } = Two::start();
+    a.create("x").await;
+    moment().await;
+    a.subscribe("s", Some("e/*"), &["x"]).await;
+    moment().await;
+    assert_eq!(b.subscriptions.lag().0, 1);
     assert_eq!((a.engine.usage().streams, b.engine.usage().streams), (1, 1));
     a.subscriptions.delete("s").await.unwrap();
-    tokio::time::sleep(Duration::from_secs(5)).await;
-    assert_eq!(listed(&b).await, 0);
-    assert_eq!(b.engine.usage().streams, 1);
+    moment().await;
+    assert_eq!(b.subscriptions.lag().0, 0);
+    assert_eq!((a.engine.usage().streams, b.engine.usage().streams), (1, 1));
+    // Nothing of it is left but the log of announcements.
+    let sources = [&a, &b].map(|server| server.subscriptions.inner.marks.sources());
+    assert_eq!(sources, [1, 1]);
+}
+
+/// The server that appends has not heard of the subscription yet.
+#[tokio::test(start_paused = true)]
+async fn an_append_wakes_a_subscription_that_another_server_has_just_created() {
+    let Two {
+        connections: [_, late],
+        servers: [a, b],
+        ..
+    } = Two::start();
+    a.create("wake").await;
+    b.create("n").await;
+    moment().await;
+    late.hold_news();
+    a.subscribe("s", Some("e/*"), &["n"]).await;
+    b.create("e/1").await;
+    b.append("e/1").await;
+    b.append("n").await;
+    late.lose_news();
+    a.until_woken(1).await;
+    let claimed = a.claim("s").await.unwrap();
+    let streams: BTreeSet<_> = claimed.streams.iter().map(|stream| stream.stream.to_string()).collect();
+    assert_eq!(streams, ["e/1".to_owned(), "n".to_owned()].into());
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_append_wakes_a_subscription_to_which_another_server_has_just_added_the_stream() {
+    let Two { servers: [a, b], .. } = Two::start();
+    a.create("wake").await;
+    b.create("n").await;
+    a.subscribe("s", Some("e/*"), &[]).await;
+    moment().await;
+    a.subscriptions.add_streams("s", vec![name("n")]).await.unwrap();
+    b.append("n").await;
+    assert_eq!(a.until_woken(1).await, [1]);
+}
+
+/// The server that is asked has marked nothing.
+#[tokio::test(start_paused = true)]
+async fn a_claim_finds_what_was_appended_through_another_server() {
+    let Two {
+        connections: [_, silent],
+        servers: [a, b],
+        ..
+    } = Two::start();
+    a.create("wake").await;
+    a.create("n").await;
+    a.subscribe("s", Some("e/*"), &["n"]).await;
+    moment().await;
+    silent.hold_news();
+    a.subscriptions.stop(Duration::ZERO).await;
+    a.create("e/1").await;
+    for stream in ["n", "e/1", "e/1"] {
+        a.append(stream).await;
+        let claimed = b.claim("s").await.unwrap();
+        assert_eq!(claimed.streams.len(), 1, "{stream}");
+        b.ack("s", &claimed, &all_of(&claimed), true).await.unwrap();
+    }
+    assert!(matches!(b.claim("s").await, Err(ClaimError::NoPendingWork)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_acknowledgement_knows_of_what_was_appended_through_another_server() {
+    let Two {
+        connections: [_, silent],
+        servers: [a, b],
+        ..
+    } = Two::start();
+    a.create("wake").await;
+    a.create("e/1").await;
+    a.subscribe("s", Some("e/*"), &[]).await;
+    moment().await;
+    a.append("e/1").await;
+    let claimed = b.claim("s").await.unwrap();
+    silent.hold_news();
+    a.append("e/1").await;
+    assert!(b.ack("s", &claimed, &all_of(&claimed), true).await.unwrap());
 }
 
 /// A server that ends with a lease, or between an append and its mark, leaves nothing undone.
 #[tokio::test(start_paused = true)]
 async fn the_work_of_a_server_that_ended_is_taken_over() {
-    let (shared, [a, b]) = servers();
+    let Two {
+        shared,
+        servers: [a, b],
+        ..
+    } = Two::start();
     a.create("wake").await;
     a.create("e/1").await;
     a.subscribe("s", Some("e/*"), &[]).await;
     a.append("e/1").await;
     a.until_woken(1).await;
     let claimed = a.claim("s").await.unwrap();
-    tokio::time::sleep(Duration::from_secs(5)).await;
+    moment().await;
     // Its marks are lost with it.
     a.subscriptions.stop(Duration::ZERO).await;
     a.append("e/1").await;
-    shared.clock.advance(LEASE);
-    let mut woken = b.woken().await;
-    for _ in 0..100 {
-        shared.clock.advance(Duration::from_secs(1));
-        tokio::time::sleep(Duration::from_secs(1)).await;
-        woken = b.woken().await;
-        if woken.len() > 1 {
-            break;
-        }
-    }
-    assert_eq!(woken, [1, 2]);
+    shared.clock.advance(LEASE + Duration::from_secs(2));
+    moment().await;
+    assert_eq!(b.woken().await, [1, 2]);
     let late = b.ack("s", &claimed, &all_of(&claimed), true).await;
     assert!(matches!(late, Err(AckError::Fenced)), "{late:?}");
     let again = b.claim("s").await.unwrap();
     assert!(!b.ack("s", &again, &all_of(&again), true).await.unwrap());
 }
 
-/// No wake tells of it, and no server has marked it.
+/// The news of the append mark it at the server that has the duty.
 #[tokio::test(start_paused = true)]
-async fn an_append_of_a_server_that_ended_before_its_mark_is_found() {
-    let (shared, [a, b]) = servers();
+async fn an_append_to_a_linked_stream_wakes_although_its_server_ended_before_its_mark() {
+    let Two { servers: [a, b], .. } = Two::start();
     a.create("wake").await;
     a.create("e/1").await;
     a.subscribe("s", Some("e/*"), &[]).await;
-    tokio::time::sleep(Duration::from_secs(5)).await;
+    moment().await;
     a.subscriptions.stop(Duration::ZERO).await;
     a.append("e/1").await;
-    tokio::time::sleep(Duration::from_secs(10)).await;
+    moment().await;
+    assert_eq!(b.woken().await, [1]);
+}
+
+/// No cursor tells the id of a stream that is new, so the news of it mean nothing.
+#[tokio::test(start_paused = true)]
+async fn an_append_to_a_new_stream_is_found_although_its_server_ended_before_its_mark() {
+    let Two { servers: [a, b], .. } = Two::start();
+    a.create("wake").await;
+    a.subscribe("s", Some("e/*"), &[]).await;
+    moment().await;
+    a.subscriptions.stop(Duration::ZERO).await;
+    a.create("e/1").await;
+    a.append("e/1").await;
+    moment().await;
     assert!(b.woken().await.is_empty());
-    shared.clock.advance(Duration::from_secs(61));
-    assert_eq!(b.until_woken(1).await, [1]);
+    tokio::time::sleep(Duration::from_secs(61)).await;
+    assert_eq!(b.woken().await, [1]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_that_gets_the_duty_finds_what_the_last_one_has_left() {
+    let Two {
+        shared,
+        connections,
+        servers: [a, b],
+    } = Two::start();
+    a.create("wake").await;
+    b.create("e/1").await;
+    a.subscribe("s", Some("e/*"), &[]).await;
+    b.append("e/1").await;
+    a.until_woken(1).await;
+    b.claim("s").await.unwrap();
+    b.subscriptions.stop(Duration::ZERO).await;
+    shared.clock.advance(LEASE + Duration::from_secs(2));
+    moment().await;
+    assert_eq!(a.woken().await, [1]);
+    connections[0].takes(Duty::Subscriptions);
+    shared.clock.advance(Duration::from_secs(2));
+    moment().await;
+    assert_eq!(a.woken().await, [1, 2]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_long_log_of_announcements_is_emptied_and_nothing_is_missed() {
+    let Two { servers: [a, b], .. } = Two::start();
+    a.create("x").await;
+    let id = "i".repeat(256);
+    moment().await;
+    for _ in 0..500 {
+        a.subscribe(&id, None, &["x"]).await;
+        a.subscriptions.delete(&id).await.unwrap();
+    }
+    tokio::time::sleep(Duration::from_secs(121)).await;
+    let log = StreamName::internal("subscription-changes").unwrap();
+    let stored = a.engine.read_log(&log, None).await.unwrap().unwrap();
+    assert!(stored.messages.len() < 10_000, "{}", stored.messages.len());
+    a.subscribe("last", None, &["x"]).await;
+    assert_eq!((listed(&a).await, listed(&b).await), (1, 1));
 }
 
 /// Nobody but this server can notice, and it cannot know.
@@ -140,7 +314,7 @@ async fn a_request_does_not_wait_forever_for_a_store_that_cannot_be_read() {
 /// Workers of both servers race for every generation while both append.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn two_servers_never_give_out_the_same_generation() {
-    let (_shared, [a, b]) = servers();
+    let Two { servers: [a, b], .. } = Two::start();
     a.create("wake").await;
     for stream in 0..3 {
         a.create(&format!("e/{stream}")).await;
@@ -181,7 +355,6 @@ async fn two_servers_never_give_out_the_same_generation() {
         let tail = server.engine.extent(&name).await.unwrap().unwrap().tail();
         last.push((name.to_string(), tail));
     }
-    // A server learns of the other's marks within seconds.
     for _ in 0..2000 {
         if servers[1].cursors("s").await == last {
             return;

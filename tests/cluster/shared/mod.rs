@@ -9,4 +9,5 @@ mod rolling;
 mod scene;
 mod small_disk;
 mod starts;
+mod subscriptions;
 mod wakeup;

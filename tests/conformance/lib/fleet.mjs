@@ -114,7 +114,7 @@ export class Fleet {
     for (let number = 0; !this.stopping; number++) {
       await sleep(KILL_INTERVAL_MS)
       if (this.stopping) return
-      const server = this.servers[number % SERVERS]
+      const server = this.servers[number % this.servers.length]
       const begin = Date.now()
       await server.kill()
       await server.start()

@@ -9,7 +9,7 @@ use crate::storage::{Position, SharedStore, Usage, WriterState};
 
 impl Connection {
     /// From now on, news wait until they are delivered.
-    pub(in crate::engine::tests) fn hold_news(&self) {
+    pub(crate) fn hold_news(&self) {
         self.inbox.is_held.store(true, SeqCst);
     }
 
@@ -32,8 +32,13 @@ impl Connection {
         (0..=usize::from(twice)).for_each(|_| feed.changed(&changes));
     }
 
+    /// Has this server have a duty from now on, and no other.
+    pub(crate) fn takes(&self, duty: Duty) {
+        self.shared.duties.lock().insert(duty, self.number);
+    }
+
     /// Loses the news that are on their way, and tells the server that it missed some.
-    pub(in crate::engine::tests) fn lose_news(&self) {
+    pub(crate) fn lose_news(&self) {
         self.inbox.news.lock().clear();
         self.feed().missed();
     }

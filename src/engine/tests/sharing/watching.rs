@@ -1,7 +1,7 @@
 //! A watcher hears of changes that this server may not have made, and that nobody else announces to it.
 
 use super::*;
-use crate::engine::Watcher;
+use crate::{engine::Watcher, storage::Changed};
 
 /// Watches everything.
 #[derive(Default)]
@@ -12,6 +12,12 @@ impl Watcher for Seen {
         self.0.lock().push(name.clone());
         true
     }
+
+    fn changed_elsewhere(&self, _: &[Changed]) {}
+
+    fn missed(&self) {}
+
+    fn restored(&self) {}
 }
 
 impl Seen {
