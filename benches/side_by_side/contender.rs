@@ -13,6 +13,7 @@ use http_body_util::Full;
 use crate::{
     client::{Connection, Request, TlsClient},
     credentials::{Credentials, TlsFiles},
+    database::Cluster,
     work::{Outcome, failed},
 };
 
@@ -29,7 +30,9 @@ pub struct Contender {
 #[derive(Clone)]
 pub enum Kind {
     /// This project's server on a storage backend, with the gate on.
-    Ours { mode: String, url: Option<String> },
+    Ours { mode: String },
+    /// Several of this project's servers, with the gate on, on one database.
+    Shared { database: Database, servers: usize },
     /// The crate `durable-streams` with its defaults: durable, without tokens.
     Official,
     /// A bare hyper server with canned responses: the cost of reads and SSE without a store. With
@@ -37,6 +40,25 @@ pub enum Kind {
     Hyper,
     /// nginx with a static file of 1 KiB at this path.
     Nginx { file: String },
+}
+
+/// A PostgreSQL database.
+#[derive(Clone)]
+pub enum Database {
+    /// This one, by its URL.
+    Given(String),
+    /// A new one in this program's own server.
+    Own(Arc<Cluster>),
+}
+
+impl Database {
+    /// The URL of a database to which the settings of a server can be checked.
+    pub fn any_url(&self) -> String {
+        match self {
+            Self::Given(url) => url.clone(),
+            Self::Own(cluster) => cluster.any_database(),
+        }
+    }
 }
 
 impl Contender {
@@ -66,24 +88,69 @@ impl Contender {
     }
 
     pub fn is_store(&self) -> bool {
-        matches!(self.kind, Kind::Ours { .. } | Kind::Official)
+        self.is_ours() || matches!(self.kind, Kind::Official)
     }
 
     pub fn is_ours(&self) -> bool {
-        matches!(self.kind, Kind::Ours { .. })
+        matches!(self.kind, Kind::Ours { .. } | Kind::Shared { .. })
+    }
+
+    /// How many processes it has.
+    pub fn processes(&self) -> usize {
+        match &self.kind {
+            Kind::Shared { servers, .. } => *servers,
+            _ => 1,
+        }
+    }
+
+    /// Whether other contenders use its database too.
+    pub fn has_given_database(&self) -> bool {
+        matches!(
+            &self.kind,
+            Kind::Shared {
+                database: Database::Given(_),
+                ..
+            }
+        )
+    }
+
+    /// Its database server, if that is this program's own.
+    pub fn own_database(&self) -> Option<Arc<Cluster>> {
+        match &self.kind {
+            Kind::Shared {
+                database: Database::Own(cluster),
+                ..
+            } => Some(Arc::clone(cluster)),
+            _ => None,
+        }
+    }
+
+    /// The URL of the database for a start.
+    pub fn database_url(&self) -> Option<String> {
+        match &self.kind {
+            Kind::Shared {
+                database: Database::Own(cluster),
+                ..
+            } => Some(cluster.new_database()),
+            Kind::Shared {
+                database: Database::Given(url),
+                ..
+            } => Some(url.clone()),
+            _ => None,
+        }
     }
 
     /// Whether its streams are in its data directory and survive a restart.
     pub fn is_on_disk(&self) -> bool {
         match &self.kind {
-            Kind::Ours { mode, url } => mode != "memory" && url.is_none(),
+            Kind::Ours { mode } => mode != "memory",
             Kind::Official => true,
-            Kind::Hyper | Kind::Nginx { .. } => false,
+            Kind::Shared { .. } | Kind::Hyper | Kind::Nginx { .. } => false,
         }
     }
 
     pub fn has_health_checks(&self) -> bool {
-        matches!(self.kind, Kind::Ours { .. } | Kind::Hyper)
+        self.is_ours() || matches!(self.kind, Kind::Hyper)
     }
 
     pub fn binary(&self) -> &Path {
@@ -104,37 +171,27 @@ impl Contender {
         self.tls.as_ref().map(|files| &files.client)
     }
 
-    /// Arguments, environment and files of the server.
-    pub fn configure(&self, command: &mut Command, address: SocketAddr, dir: &Path) -> std::io::Result<()> {
+    /// Arguments, environment and files of a server process. `url` is that of its database.
+    pub fn configure(
+        &self,
+        command: &mut Command,
+        address: SocketAddr,
+        dir: &Path,
+        url: Option<&str>,
+    ) -> std::io::Result<()> {
         let port = address.port().to_string();
         match &self.kind {
-            Kind::Ours { mode, url } => {
-                command
-                    .arg("serve")
-                    .env("DS_SERVER__BIND_ADDRESS", address.to_string())
-                    .env("DS_STORAGE__MODE", mode)
-                    .env("DS_LIMITS__MAX_MEMORY_BYTES", "0")
-                    .env("DS_LIMITS__MAX_CONNECTIONS_PER_ADDRESS", "0")
-                    .env("DS_LIMITS__MAX_LIVE_READERS_PER_ADDRESS", "0")
-                    .env("DS_LIMITS__MAX_LIVE_READERS_PER_PRINCIPAL", "0")
-                    .env("DS_LIMITS__MAX_STREAM_BYTES", "0");
-                if let Some(credentials) = &self.credentials {
-                    command.env("DS_AUTH__VERIFY_KEY", &credentials.verify_key);
-                }
-                if let Some(url) = url {
-                    command.env("DS_STORAGE__URL", url);
-                }
+            Kind::Ours { mode } => {
+                self.configure_ours(command, address);
+                command.env("DS_STORAGE__MODE", mode);
                 if self.is_on_disk() {
                     command.env("DS_STORAGE__DATA_DIR", dir.join("data"));
                 }
-                if let Some(tls) = &self.tls {
-                    command
-                        .env("DS_TRANSPORT__MODE", "tls")
-                        .env("DS_TRANSPORT__HTTP__VERSIONS", "http1,http2")
-                        .env("DS_TRANSPORT__TLS__ALPN_PROTOCOLS", "h2,http/1.1")
-                        .env("DS_TRANSPORT__TLS__CERT_PATH", &tls.certificate)
-                        .env("DS_TRANSPORT__TLS__KEY_PATH", &tls.key);
-                }
+            }
+            Kind::Shared { .. } => {
+                self.configure_ours(command, address);
+                command.env("DS_STORAGE__MODE", "postgres");
+                command.env("DS_STORAGE__URL", url.unwrap_or_default());
             }
             Kind::Official => {
                 command.args(["--host", "127.0.0.1", "--port", &port]);
@@ -159,6 +216,28 @@ impl Contender {
             }
         }
         Ok(())
+    }
+
+    fn configure_ours(&self, command: &mut Command, address: SocketAddr) {
+        command
+            .arg("serve")
+            .env("DS_SERVER__BIND_ADDRESS", address.to_string())
+            .env("DS_LIMITS__MAX_MEMORY_BYTES", "0")
+            .env("DS_LIMITS__MAX_CONNECTIONS_PER_ADDRESS", "0")
+            .env("DS_LIMITS__MAX_LIVE_READERS_PER_ADDRESS", "0")
+            .env("DS_LIMITS__MAX_LIVE_READERS_PER_PRINCIPAL", "0")
+            .env("DS_LIMITS__MAX_STREAM_BYTES", "0");
+        if let Some(credentials) = &self.credentials {
+            command.env("DS_AUTH__VERIFY_KEY", &credentials.verify_key);
+        }
+        if let Some(tls) = &self.tls {
+            command
+                .env("DS_TRANSPORT__MODE", "tls")
+                .env("DS_TRANSPORT__HTTP__VERSIONS", "http1,http2")
+                .env("DS_TRANSPORT__TLS__ALPN_PROTOCOLS", "h2,http/1.1")
+                .env("DS_TRANSPORT__TLS__CERT_PATH", &tls.certificate)
+                .env("DS_TRANSPORT__TLS__KEY_PATH", &tls.key);
+        }
     }
 
     /// A single process, so that its CPU clock covers all work.

@@ -4,12 +4,14 @@ use std::{
     path::{Path, PathBuf},
     process::{Command, Stdio},
     sync::Arc,
+    time::Duration,
 };
 
 use crate::{
     Options,
-    contender::{Contender, Kind},
+    contender::{Contender, Database, Kind},
     credentials::{Credentials, TlsFiles},
+    database::Cluster,
     manifest_dir,
     process::remove_settings,
     row::{Field, Settings},
@@ -27,6 +29,10 @@ pub struct Lineup {
     nginx: Option<Contender>,
     /// By backend: this build and, if given, the previous one.
     ours: Vec<Vec<Contender>>,
+    /// This build, on each durable backend.
+    durable: Vec<Contender>,
+    /// PostgreSQL, if this program has started it.
+    cluster: Option<Arc<Cluster>>,
     credentials: Arc<Credentials>,
     tls: Arc<TlsFiles>,
     /// Contenders that do not take part, each with the reason.
@@ -46,6 +52,8 @@ impl Lineup {
             hyper: Contender::new("hyper", &this, Kind::Hyper),
             nginx: None,
             ours: Vec::new(),
+            durable: Vec::new(),
+            cluster: None,
             tls: Arc::new(TlsFiles::new(dir)?),
             credentials,
             absent: Vec::new(),
@@ -55,15 +63,55 @@ impl Lineup {
             if !BACKENDS.contains(&backend.as_str()) {
                 return Err(format!("unknown backend {backend}; there are {}", BACKENDS.join(", ")));
             }
-            lineup.add_ours(options, backend, None)?;
+            let kind = Kind::Ours { mode: backend.clone() };
+            lineup.add_ours(options, backend, &kind)?;
         }
-        match &options.postgres {
-            Some(url) => lineup.add_ours(options, "postgres", Some(url))?,
-            None => lineup
-                .absent
-                .push("postgres: no database given (BENCH_POSTGRES_URL)".into()),
+        for mode in ["acid", "file-durable"] {
+            let kind = Kind::Ours { mode: mode.to_owned() };
+            let contender = Contender::new(mode, &built(options)?, kind);
+            lineup.durable.push(contender.with_credentials(&lineup.credentials));
+        }
+        match lineup.find_database(options) {
+            Ok(database) => lineup.add_shared(options, &database)?,
+            Err(reason) => lineup.absent.push(format!("postgres: {reason}")),
         }
         Ok(lineup)
+    }
+
+    /// The database that is given, or else one of an own server.
+    fn find_database(&mut self, options: &Options) -> Outcome<Database> {
+        if options.without_postgres {
+            return Err("left out (--without-postgres)".into());
+        }
+        let database = match &options.postgres {
+            Some(url) => Database::Given(url.clone()),
+            None => {
+                let cluster = Cluster::start()?;
+                self.cluster = Some(Arc::clone(&cluster));
+                Database::Own(cluster)
+            }
+        };
+        accepts_postgres(&built(options)?, &database.any_url())?;
+        Ok(database)
+    }
+
+    /// One server takes part in the rows of all backends, several in those of durable ones.
+    fn add_shared(&mut self, options: &Options, database: &Database) -> Outcome {
+        let kind = |servers| Kind::Shared {
+            database: database.clone(),
+            servers,
+        };
+        self.add_ours(options, "postgres", &kind(1))?;
+        for (name, servers) in [("postgres", 1), ("postgres ×2", 2), ("postgres ×4", 4)] {
+            let contender = Contender::new(name, &built(options)?, kind(servers));
+            self.durable.push(contender.with_credentials(&self.credentials));
+        }
+        Ok(())
+    }
+
+    /// CPU time of PostgreSQL, if this program has started it.
+    pub fn database_cpu(&self) -> Duration {
+        self.cluster.as_ref().map_or(Duration::ZERO, |cluster| cluster.cpu())
     }
 
     fn add_nginx(&mut self, settings: &Settings) {
@@ -76,28 +124,24 @@ impl Lineup {
         }
     }
 
-    fn add_ours(&mut self, options: &Options, mode: &str, url: Option<&String>) -> Outcome {
-        let built = PathBuf::from(env!("CARGO_BIN_EXE_durable-streams-server"));
-        let after = (mode.to_owned(), options.ours.clone().unwrap_or(built));
-        let before = options.against.clone().map(|path| (format!("{mode}{BEFORE}"), path));
-        let mut builds = Vec::new();
-        for (name, binary) in [Some(after), before].into_iter().flatten() {
-            let binary = existing(&binary)?;
-            if let Some(url) = url
-                && let Err(reason) = accepts_postgres(&binary, url)
-            {
-                self.absent.push(format!("{name}: {reason}"));
-                continue;
-            }
-            let kind = Kind::Ours {
-                mode: mode.to_owned(),
-                url: url.cloned(),
+    /// Adds this build and, if given, the previous one.
+    fn add_ours(&mut self, options: &Options, name: &str, kind: &Kind) -> Outcome {
+        let mut builds = vec![Contender::new(name, &built(options)?, kind.clone())];
+        if let Some(before) = &options.against {
+            let (name, binary) = (format!("{name}{BEFORE}"), existing(before)?);
+            let accepted = match kind {
+                Kind::Shared { database, .. } => accepts_postgres(&binary, &database.any_url()),
+                _ => Ok(()),
             };
-            builds.push(Contender::new(&name, &binary, kind).with_credentials(&self.credentials));
+            match accepted {
+                Ok(()) => builds.push(Contender::new(&name, &binary, kind.clone())),
+                Err(reason) => self.absent.push(format!("{name}: {reason}")),
+            }
         }
-        if !builds.is_empty() {
-            self.ours.push(builds);
-        }
+        let builds = builds
+            .into_iter()
+            .map(|build| build.with_credentials(&self.credentials));
+        self.ours.push(builds.collect());
         Ok(())
     }
 
@@ -120,6 +164,7 @@ impl Lineup {
             }
             Field::Crowd => [vec![self.official.clone()], first_of_ours()].concat(),
             Field::Tls { .. } => [vec![self.hyper.clone()], first_of_ours()].concat(),
+            Field::Durable => self.durable.clone(),
         };
         if matches!(field, Field::StoresAndHyper | Field::StoresHyperAndNginx | Field::Crowd) {
             contenders.push(self.hyper.clone());
@@ -145,6 +190,12 @@ impl Lineup {
             .map(|one| format!("{:<20}{}", one.name, one.binary().display()))
             .collect()
     }
+}
+
+/// The measured build of ours.
+fn built(options: &Options) -> Outcome<PathBuf> {
+    let built = || PathBuf::from(env!("CARGO_BIN_EXE_durable-streams-server"));
+    existing(&options.ours.clone().unwrap_or_else(built))
 }
 
 /// Makes a path absolute, because servers run in their own directories.

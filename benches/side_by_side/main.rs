@@ -14,6 +14,7 @@
 mod client;
 mod contender;
 mod credentials;
+mod database;
 mod lineup;
 mod machine;
 mod process;
@@ -68,9 +69,13 @@ pub struct Options {
     /// Our backends. Rows with a single contender of ours use the first.
     #[arg(long, value_delimiter = ',', default_value = "memory,acid,file-durable")]
     backends: Vec<String>,
-    /// A dedicated database for the postgres backend. Its streams are not deleted.
+    /// A dedicated database for the postgres backend (default: those of a PostgreSQL server that the
+    /// benchmark starts, if PostgreSQL is installed). Its streams are not deleted.
     #[arg(long, env = "BENCH_POSTGRES_URL", hide_env_values = true)]
     postgres: Option<String>,
+    /// Leaves PostgreSQL out.
+    #[arg(long, conflicts_with = "postgres")]
+    without_postgres: bool,
     /// Another build of ours to compare with in the same run, such as an earlier one.
     #[arg(long)]
     against: Option<PathBuf>,

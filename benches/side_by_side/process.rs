@@ -6,6 +6,7 @@ use std::{
     net::{Ipv4Addr, SocketAddr, TcpListener},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
+    sync::Arc,
     time::Duration,
 };
 
@@ -20,7 +21,7 @@ use nix::{
 };
 use tokio::time::{Instant, sleep};
 
-use crate::{client::Request, contender::Contender};
+use crate::{client::Request, contender::Contender, database::Cluster};
 
 const MAX_START: Duration = Duration::from_secs(20);
 const MAX_STOP: Duration = Duration::from_secs(30);
@@ -29,9 +30,15 @@ const IDLE_WINDOW: Duration = Duration::from_millis(40);
 const IDLE_CPU: Duration = Duration::from_millis(1);
 const MAX_SETTLING: Duration = Duration::from_secs(1);
 
-/// A running server with its own port and data.
+/// A running contender: one process, or several that share a database.
 pub struct Server {
-    pub address: SocketAddr,
+    processes: Vec<Process>,
+    database: Option<Arc<Cluster>>,
+}
+
+/// A process of a server with its own port and data.
+struct Process {
+    address: SocketAddr,
     child: Child,
     log: PathBuf,
 }
@@ -39,20 +46,87 @@ pub struct Server {
 impl Server {
     /// Starts a contender and waits until it answers.
     pub async fn start(contender: &Contender, dir: &Path) -> Result<Self, String> {
-        let server = Self::spawn(contender, dir)?;
-        server
-            .wait_for(contender, &contender.get("/readyz"), contender.has_health_checks())
-            .await
+        let request = contender.get("/readyz");
+        Self::answering(contender, dir, &request, contender.has_health_checks()).await
     }
 
     /// Starts it and waits for the first good answer to `request`, with how long that took.
     pub async fn start_until(contender: &Contender, dir: &Path, request: &Request) -> Result<(Self, Duration), String> {
         let started = Instant::now();
-        let server = Self::spawn(contender, dir)?.wait_for(contender, request, true).await?;
+        let server = Self::answering(contender, dir, request, true).await?;
         Ok((server, started.elapsed()))
     }
 
-    fn spawn(contender: &Contender, dir: &Path) -> Result<Self, String> {
+    async fn answering(contender: &Contender, dir: &Path, request: &Request, good: bool) -> Result<Self, String> {
+        let mut server = Self {
+            processes: Vec::new(),
+            database: contender.own_database(),
+        };
+        let url = contender.database_url();
+        for number in 0..contender.processes() {
+            let dir = match number {
+                0 => dir.to_owned(),
+                number => dir.join(number.to_string()),
+            };
+            let process = Process::spawn(contender, &dir, url.as_deref())?;
+            server.processes.push(process.wait_for(contender, request, good).await?);
+        }
+        Ok(server)
+    }
+
+    /// The address of the first process.
+    pub fn address(&self) -> SocketAddr {
+        self.address_for(0)
+    }
+
+    /// The address for a connection: each process has its share of them.
+    pub fn address_for(&self, connection: usize) -> SocketAddr {
+        self.processes[connection % self.processes.len()].address
+    }
+
+    /// CPU time, user and system, of all threads including ended ones.
+    pub fn cpu(&self) -> Result<Duration, String> {
+        self.processes.iter().map(Process::cpu).sum()
+    }
+
+    /// CPU time of the database, if it is of this program.
+    pub fn database_cpu(&self) -> Option<Duration> {
+        self.database.as_ref().map(|database| database.cpu())
+    }
+
+    /// The same once the server is idle, or after a second, so that deferred work counts.
+    pub async fn cpu_when_idle(&self) -> Result<Duration, String> {
+        let deadline = Instant::now() + MAX_SETTLING;
+        let mut before = self.cpu()?;
+        loop {
+            sleep(IDLE_WINDOW).await;
+            let now = self.cpu()?;
+            if now - before < IDLE_CPU || Instant::now() > deadline {
+                return Ok(now);
+            }
+            before = now;
+        }
+    }
+
+    /// Resident memory without file pages.
+    pub fn memory(&self) -> Result<u64, String> {
+        self.processes.iter().map(Process::memory).sum()
+    }
+
+    pub fn descriptors(&self) -> u64 {
+        self.processes.iter().map(Process::descriptors).sum()
+    }
+
+    /// Stops it, and kills it if that fails.
+    pub async fn stop(self) {
+        for process in self.processes {
+            process.stop().await;
+        }
+    }
+}
+
+impl Process {
+    fn spawn(contender: &Contender, dir: &Path, url: Option<&str>) -> Result<Self, String> {
         std::fs::create_dir_all(dir).map_err(|e| format!("{}: {e}", dir.display()))?;
         let address = free_address().map_err(|e| format!("no free port: {e}"))?;
         let log = dir.join("server.log");
@@ -61,7 +135,7 @@ impl Server {
         let mut command = Command::new(contender.binary());
         remove_settings(&mut command);
         contender
-            .configure(&mut command, address, dir)
+            .configure(&mut command, address, dir, url)
             .map_err(|e| format!("{}: {e}", dir.display()))?;
         let child = command
             .current_dir(dir)
@@ -104,29 +178,11 @@ impl Server {
         Pid::from_raw(self.child.id().cast_signed())
     }
 
-    /// CPU time, user and system, of all threads including ended ones.
-    pub fn cpu(&self) -> Result<Duration, String> {
-        let time = clock_getcpuclockid(self.pid()).and_then(clock_gettime);
-        time.map(Duration::from)
-            .map_err(|e| format!("cannot read the server's CPU clock, has it died? ({e})"))
+    fn cpu(&self) -> Result<Duration, String> {
+        cpu_clock(self.child.id()).ok_or_else(|| "cannot read the server's CPU clock, has it died?".to_owned())
     }
 
-    /// The same once the server is idle, or after a second, so that deferred work counts.
-    pub async fn cpu_when_idle(&self) -> Result<Duration, String> {
-        let deadline = Instant::now() + MAX_SETTLING;
-        let mut before = self.cpu()?;
-        loop {
-            sleep(IDLE_WINDOW).await;
-            let now = self.cpu()?;
-            if now - before < IDLE_CPU || Instant::now() > deadline {
-                return Ok(now);
-            }
-            before = now;
-        }
-    }
-
-    /// Resident memory without file pages.
-    pub fn memory(&self) -> Result<u64, String> {
+    fn memory(&self) -> Result<u64, String> {
         let path = format!("/proc/{}/status", self.child.id());
         let status = std::fs::read_to_string(&path).map_err(|e| format!("{path}: {e}"))?;
         let kibibytes = |field: &str| {
@@ -139,12 +195,11 @@ impl Server {
         }
     }
 
-    pub fn descriptors(&self) -> u64 {
+    fn descriptors(&self) -> u64 {
         std::fs::read_dir(format!("/proc/{}/fd", self.child.id())).map_or(0, |entries| entries.count() as u64)
     }
 
-    /// Stops it, and kills it if that fails.
-    pub async fn stop(mut self) {
+    async fn stop(mut self) {
         let _ = kill(self.pid(), Signal::SIGTERM);
         let deadline = Instant::now() + MAX_STOP;
         while Instant::now() < deadline {
@@ -156,11 +211,17 @@ impl Server {
     }
 }
 
-impl Drop for Server {
+impl Drop for Process {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// CPU time, user and system, of all threads of a process, including ended ones.
+pub fn cpu_clock(process: u32) -> Option<Duration> {
+    let clock = clock_getcpuclockid(Pid::from_raw(process.cast_signed()));
+    clock.and_then(clock_gettime).map(Duration::from).ok()
 }
 
 /// Removes inherited settings from the environment.

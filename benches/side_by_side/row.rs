@@ -14,6 +14,7 @@ use crate::{
 #[serde(rename_all = "snake_case")]
 pub enum Measure {
     Cpu,
+    DatabaseCpu,
     Throughput,
     P50,
     P99,
@@ -29,6 +30,7 @@ impl Measure {
     pub fn title(self) -> &'static str {
         match self {
             Self::Cpu => "server CPU of one [µs]",
+            Self::DatabaseCpu => "PostgreSQL's CPU of one [µs]",
             Self::Throughput => "throughput [1/s], more is better",
             Self::P50 => "latency, p50 [µs]",
             Self::P99 => "latency, p99 [µs]",
@@ -62,6 +64,9 @@ pub enum Field {
     /// Bare hyper, ours on the first backend, and nginx if available. The official server has no
     /// TLS.
     Tls { nginx: bool },
+    /// Ours on the backends whose acknowledgements are durable: alone on a disk, and one, two and
+    /// four servers on one database.
+    Durable,
 }
 
 impl Field {
@@ -69,6 +74,7 @@ impl Field {
     pub fn base(self) -> &'static str {
         match self {
             Self::Tls { .. } => "hyper",
+            Self::Durable => "acid",
             _ => "official",
         }
     }
@@ -90,6 +96,7 @@ pub enum Bound {
 }
 
 /// Counts that the command line may change.
+#[derive(Clone)]
 pub struct Settings {
     /// Part of all stream names, so that a database can be reused.
     pub tag: String,
@@ -97,6 +104,15 @@ pub struct Settings {
 }
 
 impl Settings {
+    /// Those of a contender whose streams must not be those of others in the same database.
+    pub fn of(&self, contender: &str) -> Self {
+        let name = contender.replace(|letter: char| !letter.is_ascii_alphanumeric(), "-");
+        Self {
+            tag: format!("{}-{name}", self.tag),
+            ..self.clone()
+        }
+    }
+
     pub fn path(&self, name: &str) -> String {
         format!("/v1/stream/bench-{}-{name}", self.tag)
     }
@@ -125,7 +141,14 @@ impl Row {
 
 const BACKENDS: &[&str] = &["memory", "acid", "file-durable"];
 const LATENCY: &[Measure] = &[Measure::P50, Measure::P99, Measure::Throughput, Measure::Cpu];
-const CPU: &[Measure] = &[Measure::Cpu];
+const CPU: &[Measure] = &[Measure::Cpu, Measure::DatabaseCpu];
+const DURABLE: &[Measure] = &[
+    Measure::Throughput,
+    Measure::Cpu,
+    Measure::DatabaseCpu,
+    Measure::P50,
+    Measure::P99,
+];
 
 const fn target(measure: Measure, contenders: &'static [&'static str], bound: Bound) -> Target {
     Target {
@@ -194,6 +217,30 @@ pub const ROWS: &[Row] = &[
         name: "append_producer",
         title: "append 256 B with producer headers; 32 connections, 64 streams, one producer each",
         work: Some(|settings| Work::Append(Append::by_producers(settings))),
+        ..PLAIN
+    },
+    Row {
+        name: "durable",
+        title: "durable append 256 B, 32 connections, 64 streams; servers that share a database",
+        field: Field::Durable,
+        measures: DURABLE,
+        work: Some(|settings| Work::Append(Append::binary(settings, 32))),
+        ..PLAIN
+    },
+    Row {
+        name: "durable256",
+        title: "durable append 256 B, 256 connections, 64 streams; servers that share a database",
+        field: Field::Durable,
+        measures: DURABLE,
+        work: Some(|settings| Work::Append(Append::binary(settings, 256))),
+        ..PLAIN
+    },
+    Row {
+        name: "durable_hot",
+        title: "durable append 256 B, 32 connections, one stream; servers that share a database",
+        field: Field::Durable,
+        measures: DURABLE,
+        work: Some(|settings| Work::Append(Append::to_one_stream(settings, 32))),
         ..PLAIN
     },
     Row {

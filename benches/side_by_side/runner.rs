@@ -81,9 +81,13 @@ impl Bench {
     async fn rounds(&mut self, row: &'static Row, work: fn(&Settings) -> Work) {
         let mut entrants: Vec<Entrant> = Vec::new();
         for contender in self.lineup.of(row.field) {
+            let settings = match contender.has_given_database() {
+                true => &self.settings.of(&contender.name),
+                false => &self.settings,
+            };
             entrants.push(Entrant {
                 dir: self.dir.path().join(row.name).join(&contender.name),
-                work: work(&self.settings),
+                work: work(settings),
                 server: None,
                 contender,
             });
@@ -130,7 +134,7 @@ impl Bench {
             Some(_) => row.turn,
             None => row.turn / 3,
         };
-        let before = snapshot(entrants);
+        let before = self.snapshot(entrants);
         let count = entrants.len();
         let mut failed = Vec::new();
         for turn in 0..count {
@@ -151,7 +155,7 @@ impl Bench {
                 }
             }
         }
-        let usage = match (before, snapshot(entrants)) {
+        let usage = match (before, self.snapshot(entrants)) {
             (Ok(before), Ok(after)) => after.since(&before),
             (Err(error), _) | (_, Err(error)) => {
                 self.report.cannot_judge(row.name, &error);
@@ -165,6 +169,11 @@ impl Bench {
         usage
     }
 
+    fn snapshot(&self, entrants: &[Entrant]) -> Outcome<Snapshot> {
+        let servers = entrants.iter().filter_map(|entrant| entrant.server.as_ref());
+        Snapshot::take(cpu_of_all(servers) + self.lineup.database_cpu())
+    }
+
     async fn idle(&mut self, row: &'static Row) {
         let idle = Idle {
             settings: &self.settings,
@@ -176,7 +185,7 @@ impl Bench {
         };
         let once = |contender: &Contender| !contender.name.ends_with(AGAIN);
         for contender in self.lineup.of(row.field).into_iter().filter(once) {
-            let before = snapshot(&[]);
+            let before = self.snapshot(&[]);
             let seconds = self.started.elapsed().as_secs();
             eprintln!("{seconds:>4} s  {}: {}", row.name, contender.name);
             let dir = self.dir.path().join(row.name).join(&contender.name);
@@ -192,7 +201,7 @@ impl Bench {
                 Err(error) => self.report.problem(row.name, &contender, &error),
             }
             let _ = std::fs::remove_dir_all(&dir);
-            match (before, snapshot(&[])) {
+            match (before, self.snapshot(&[])) {
                 (Ok(before), Ok(after)) => disturbance.add(&after.since(&before)),
                 (Err(error), _) | (_, Err(error)) => self.report.cannot_judge(row.name, &error),
             }
@@ -210,9 +219,4 @@ fn place(turn: usize, count: usize, round: usize) -> usize {
     } else {
         count - 1 - place
     }
-}
-
-fn snapshot(entrants: &[Entrant]) -> Outcome<Snapshot> {
-    let servers = entrants.iter().filter_map(|entrant| entrant.server.as_ref());
-    Snapshot::take(cpu_of_all(servers))
 }

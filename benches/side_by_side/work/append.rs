@@ -38,38 +38,34 @@ pub struct Append {
 
 impl Append {
     pub fn binary(settings: &Settings, connections: usize) -> Self {
-        let name = format!("append{connections}");
-        Self::new(settings, &name, BINARY, vec![b'x'; BODY], connections, false)
+        let plan = Plan::binary(settings, &format!("append{connections}"), STREAMS);
+        Self::new(plan, connections)
+    }
+
+    pub fn to_one_stream(settings: &Settings, connections: usize) -> Self {
+        Self::new(Plan::binary(settings, "hot", 1), connections)
     }
 
     pub fn json(settings: &Settings) -> Self {
         let value = "x".repeat(BODY - r#"[{"value":""}]"#.len());
-        let body = format!(r#"[{{"value":"{value}"}}]"#).into_bytes();
-        Self::new(settings, "json", JSON, body, 32, false)
+        let plan = Plan {
+            content_type: JSON,
+            body: format!(r#"[{{"value":"{value}"}}]"#).into_bytes(),
+            ..Plan::binary(settings, "json", STREAMS)
+        };
+        Self::new(plan, 32)
     }
 
     /// One producer per stream, so that its sequence numbers arrive in order.
     pub fn by_producers(settings: &Settings) -> Self {
-        Self::new(settings, "producer", BINARY, vec![b'x'; BODY], 32, true)
+        let plan = Plan {
+            with_producers: true,
+            ..Plan::binary(settings, "producer", STREAMS)
+        };
+        Self::new(plan, 32)
     }
 
-    fn new(
-        settings: &Settings,
-        name: &str,
-        content_type: &'static str,
-        body: Vec<u8>,
-        connections: usize,
-        with_producers: bool,
-    ) -> Self {
-        let plan = Plan {
-            content_type,
-            body,
-            streams: (0..STREAMS)
-                .map(|index| settings.path(&format!("{name}-{index}")))
-                .collect(),
-            written: (0..STREAMS).map(|_| AtomicU64::new(0)).collect(),
-            with_producers,
-        };
+    fn new(plan: Plan, connections: usize) -> Self {
         Self {
             plan: Arc::new(plan),
             connections,
@@ -77,7 +73,7 @@ impl Append {
     }
 
     pub async fn prepare(&self, contender: &Contender, server: &Server) -> Outcome {
-        let mut connection = contender.connect(server.address).await?;
+        let mut connection = contender.connect(server.address()).await?;
         for stream in &self.plan.streams {
             let request = contender.create(stream, self.plan.content_type);
             send(&mut connection, "create", &request).await?;
@@ -108,20 +104,16 @@ impl Append {
             });
         }
         let mut latencies: Vec<u32> = all(tasks).await?.concat();
-        let (cpu, throughput) = meter.stop(server, latencies.len() as u64).await?;
+        let mut figures = meter.stop(server, latencies.len() as u64).await?;
         latencies.sort_unstable();
         let micros = |q| percentile(&latencies, q).map_or(0.0, |nanos| f64::from(nanos) / 1000.0);
-        Ok(vec![
-            (Measure::Cpu, cpu),
-            (Measure::Throughput, throughput),
-            (Measure::P50, micros(0.5)),
-            (Measure::P99, micros(0.99)),
-        ])
+        figures.extend([(Measure::P50, micros(0.5)), (Measure::P99, micros(0.99))]);
+        Ok(figures)
     }
 
     /// Checks that every acknowledged append is stored.
     pub async fn check(&self, contender: &Contender, server: &Server) -> Outcome {
-        let mut connection = contender.connect(server.address).await?;
+        let mut connection = contender.connect(server.address()).await?;
         for (stream, written) in self.plan.streams.iter().zip(&self.plan.written) {
             let count = written.load(Ordering::Relaxed) as usize;
             let content = read_all(contender, &mut connection, stream).await?;
@@ -138,6 +130,18 @@ impl Append {
 }
 
 impl Plan {
+    fn binary(settings: &Settings, name: &str, streams: usize) -> Self {
+        Self {
+            content_type: BINARY,
+            body: vec![b'x'; BODY],
+            streams: (0..streams)
+                .map(|index| settings.path(&format!("{name}-{index}")))
+                .collect(),
+            written: (0..streams).map(|_| AtomicU64::new(0)).collect(),
+            with_producers: false,
+        }
+    }
+
     /// Each connection cycles through the streams from its own start. Returns the latencies in
     /// nanoseconds.
     async fn append(

@@ -59,9 +59,10 @@ impl Work {
     }
 }
 
-/// The server's CPU and the time since a turn began.
+/// The CPU of the server and of its database, and the time, since a turn began.
 struct Meter {
     cpu: Duration,
+    database_cpu: Option<Duration>,
     started: Instant,
 }
 
@@ -69,21 +70,26 @@ impl Meter {
     fn start(server: &Server) -> Outcome<Self> {
         Ok(Self {
             cpu: server.cpu()?,
+            database_cpu: server.database_cpu(),
             started: Instant::now(),
         })
     }
 
-    /// Server CPU per operation in microseconds, and operations per second.
-    async fn stop(self, server: &Server, count: u64) -> Outcome<(f64, f64)> {
+    /// CPU per operation, and throughput.
+    async fn stop(self, server: &Server, count: u64) -> Outcome<Figures> {
         let elapsed = self.started.elapsed();
         if count == 0 {
             return Err("nothing was done".into());
         }
-        let cpu = server.cpu_when_idle().await?.saturating_sub(self.cpu);
-        Ok((
-            cpu.as_secs_f64() * 1e6 / count as f64,
-            count as f64 / elapsed.as_secs_f64(),
-        ))
+        let micros = |now: Duration, before: Duration| now.saturating_sub(before).as_secs_f64() * 1e6 / count as f64;
+        let mut figures = vec![
+            (Measure::Cpu, micros(server.cpu_when_idle().await?, self.cpu)),
+            (Measure::Throughput, count as f64 / elapsed.as_secs_f64()),
+        ];
+        if let (Some(now), Some(before)) = (server.database_cpu(), self.database_cpu) {
+            figures.push((Measure::DatabaseCpu, micros(now, before)));
+        }
+        Ok(figures)
     }
 }
 
@@ -125,8 +131,8 @@ async fn read_all(contender: &Contender, connection: &mut Connection, path: &str
 
 async fn connections(contender: &Contender, server: &Server, count: usize) -> Outcome<Vec<Connection>> {
     let mut connections = Vec::with_capacity(count);
-    for _ in 0..count {
-        connections.push(contender.connect(server.address).await?);
+    for number in 0..count {
+        connections.push(contender.connect(server.address_for(number)).await?);
     }
     Ok(connections)
 }

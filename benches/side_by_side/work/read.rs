@@ -15,7 +15,7 @@ use crate::{
     client::{Connection, Request},
     contender::Contender,
     process::Server,
-    row::{Measure, Settings},
+    row::Settings,
 };
 
 /// Tokens for a turn, signed before it begins.
@@ -49,7 +49,7 @@ impl Read {
     }
 
     pub async fn prepare(&self, contender: &Contender, server: &Server) -> Outcome {
-        let mut connection = contender.connect(server.address).await?;
+        let mut connection = contender.connect(server.address()).await?;
         if contender.is_store() {
             send(&mut connection, "create", &contender.create(&self.path, BINARY)).await?;
             let request = contender.append(&self.path, BINARY, &vec![b'x'; self.size]);
@@ -93,12 +93,11 @@ impl Read {
             });
         }
         let count = all(tasks).await?.iter().sum();
-        let (cpu, throughput) = meter.stop(server, count).await?;
-        Ok(vec![(Measure::Cpu, cpu), (Measure::Throughput, throughput)])
+        meter.stop(server, count).await
     }
 
     async fn pages(&self, contender: &Contender, server: &Server) -> Outcome<Pages> {
-        let mut connection = contender.connect(server.address).await?;
+        let mut connection = contender.connect(server.address()).await?;
         let mut pages = Vec::new();
         let mut offset = "-1".to_owned();
         loop {

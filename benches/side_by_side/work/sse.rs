@@ -46,7 +46,7 @@ impl Sse {
     }
 
     pub async fn prepare(&self, contender: &Contender, server: &Server) -> Outcome {
-        let mut connection = contender.connect(server.address).await?;
+        let mut connection = contender.connect(server.address()).await?;
         if contender.is_store() {
             send(&mut connection, "create", &contender.create(&self.path, TEXT)).await?;
         }
@@ -60,7 +60,7 @@ impl Sse {
         let mut event = vec![b'e'; 127];
         event.push(MARK);
         let append = contender.append(&self.path, TEXT, &event);
-        let mut writer = contender.connect(server.address).await?;
+        let mut writer = contender.connect(server.address()).await?;
 
         let memory_before = server.memory()?;
         let delivered = Arc::new(AtomicU64::new(0));
@@ -86,19 +86,17 @@ impl Sse {
             send(&mut writer, "append", &append).await?;
         }
         self.delivered(&delivered, self.events + 1).await?;
-        let (cpu, _) = meter.stop(server, self.events * self.readers as u64).await?;
+        let mut figures = meter.stop(server, self.events * self.readers as u64).await?;
         let memory = server.memory()?.saturating_sub(memory_before);
         readers.shutdown().await;
-        Ok(vec![
-            (Measure::Cpu, cpu),
-            (Measure::ReaderMemory, memory as f64 / 1024.0 / self.readers as f64),
-        ])
+        figures.push((Measure::ReaderMemory, memory as f64 / 1024.0 / self.readers as f64));
+        Ok(figures)
     }
 
     async fn open(&self, contender: &Contender, server: &Server, count: usize) -> Outcome<Vec<Connection>> {
         let mut tasks = JoinSet::new();
         for opener in 0..OPENERS.min(count) {
-            let (contender, address) = (contender.clone(), server.address);
+            let (contender, address) = (contender.clone(), server.address());
             let request: Request = contender.get(&format!("{}?offset=now&live=sse", self.path));
             let share = (count - opener).div_ceil(OPENERS);
             tasks.spawn(async move {

@@ -54,7 +54,15 @@ impl Postgres {
 
     /// A new server with lines for `postgresql.conf`, such as `("fsync", "off")`.
     pub fn start(settings: &[(&str, &str)]) -> Self {
-        let dir = new_directory();
+        Self::start_in(new_directory(), settings)
+    }
+
+    /// The same with its data on a disk, where a sync costs what it costs in production.
+    pub fn start_on_disk(settings: &[(&str, &str)]) -> Self {
+        Self::start_in(new_directory_on_disk(), settings)
+    }
+
+    fn start_in(dir: PathBuf, settings: &[(&str, &str)]) -> Self {
         fs::write(dir.join("password"), PASSWORD).expect("the password file");
         fs::set_permissions(dir.join("password"), fs::Permissions::from_mode(0o644)).expect("its permissions");
         program("initdb")
@@ -140,6 +148,13 @@ impl Postgres {
     /// The directory of the Unix socket, of `data` and of the `log`.
     pub fn dir(&self) -> &Path {
         &self.dir
+    }
+
+    /// The process id of the server's first process.
+    pub fn process_id(&self) -> u32 {
+        let file = fs::read_to_string(self.dir.join("data/postmaster.pid")).expect("a running server");
+        let line = file.lines().next().unwrap_or_default();
+        line.parse().expect("a process id")
     }
 
     /// The server's log.
@@ -231,20 +246,20 @@ impl Drop for Database<'_> {
 
 /// The directory of PostgreSQL's programs.
 pub fn bin_dir() -> PathBuf {
+    find_bin_dir().unwrap_or_else(|| {
+        panic!("PostgreSQL is missing: install the Debian package `postgresql`, or name its programs in {BIN_VARIABLE}")
+    })
+}
+
+/// The same; `None`: PostgreSQL is not installed.
+pub fn find_bin_dir() -> Option<PathBuf> {
     if let Some(given) = std::env::var_os(BIN_VARIABLE) {
-        return PathBuf::from(given);
+        return Some(PathBuf::from(given));
     }
     let versions = fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
     let number = |dir: &Path| dir.file_name()?.to_str()?.parse::<u32>().ok();
     let newest = versions.map(|entry| entry.path()).max_by_key(|dir| number(dir));
-    newest.map_or_else(
-        || {
-            panic!(
-                "PostgreSQL is missing: install the Debian package `postgresql`, or name its programs in {BIN_VARIABLE}"
-            )
-        },
-        |dir| dir.join("bin"),
-    )
+    newest.map(|dir| dir.join("bin"))
 }
 
 /// One of PostgreSQL's programs. The server refuses to run as root, so root runs them as `postgres`.
@@ -290,13 +305,20 @@ fn keeper(dir: &Path) -> Child {
     command.spawn().expect("a shell")
 }
 
-/// A directory of the user whom PostgreSQL runs as. Its path is short, for the Unix socket.
+/// A new directory, in memory if possible: the cost of a sync is not under test.
 fn new_directory() -> PathBuf {
-    let mut builder = tempfile::Builder::new();
-    builder.prefix("pg-");
-    // In memory if possible: the cost of a sync is not under test.
-    let made = builder.tempdir_in("/dev/shm").or_else(|_| builder.tempdir());
-    let dir = made.expect("a directory").keep();
+    let made = tempfile::Builder::new().prefix("pg-").tempdir_in("/dev/shm");
+    made.map_or_else(|_| new_directory_on_disk(), owned)
+}
+
+fn new_directory_on_disk() -> PathBuf {
+    let made = tempfile::Builder::new().prefix("pg-").tempdir();
+    owned(made.expect("a directory"))
+}
+
+/// A directory of the user whom PostgreSQL runs as. Its path is short, for the Unix socket.
+fn owned(made: tempfile::TempDir) -> PathBuf {
+    let dir = made.keep();
     if is_root() {
         Command::new("chown").arg("postgres:postgres").arg(&dir).succeed();
     }
