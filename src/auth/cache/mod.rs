@@ -10,15 +10,16 @@ use quick_cache::{
     Equivalent, UnitWeighter,
     sync::{Cache, DefaultLifecycle},
 };
+use rustc_hash::FxBuildHasher;
 
 use super::{principal::Verified, token::TokenError};
 
-type Entries = Cache<Key<Box<str>>, Arc<Verified>, UnitWeighter, RandomState>;
+type Entries = Cache<Key<Box<str>>, Arc<Verified>, UnitWeighter, FxBuildHasher>;
 
 /// A bounded cache of verified tokens, keyed by the whole token.
 ///
-/// Clients choose the keys of lookups, so the hash is std's keyed SipHash. Only verified tokens
-/// are inserted, so a flood of bad ones evicts nothing.
+/// Only verified tokens are inserted, so a flood of bad ones evicts nothing, and the hash needs no
+/// key: clients choose what is looked up, but not the signatures that are there.
 pub(super) struct TokenCache {
     /// `None` for a size of 0.
     entries: Option<Entries>,
@@ -59,7 +60,7 @@ impl TokenCache {
                 size,
                 u64::try_from(size).unwrap_or(u64::MAX),
                 UnitWeighter,
-                RandomState::new(),
+                FxBuildHasher,
                 DefaultLifecycle::default(),
             )
         });
