@@ -4,8 +4,12 @@ use std::borrow::Cow;
 
 use http::{HeaderMap, header::AUTHORIZATION};
 use percent_encoding::percent_decode_str;
+use smallvec::SmallVec;
 
 use super::token::TokenError;
+
+/// The tokens of one request.
+pub type Candidates<'a> = SmallVec<[Cow<'a, str>; 2]>;
 
 /// The tokens of a request in the order in which they are tried: the query parameter `token`,
 /// then `Authorization: Bearer` with the scheme in any case (RFC 9110 section 11.1).
@@ -14,8 +18,8 @@ use super::token::TokenError;
 ///
 /// # Errors
 /// [`TokenError::Repeated`], or [`TokenError::Malformed`] for a token that is not UTF-8.
-pub fn candidates<'a>(query: Option<&'a str>, headers: &'a HeaderMap) -> Result<Vec<Cow<'a, str>>, TokenError> {
-    let mut tokens = Vec::with_capacity(2);
+pub fn candidates<'a>(query: Option<&'a str>, headers: &'a HeaderMap) -> Result<Candidates<'a>, TokenError> {
+    let mut tokens = Candidates::new();
     if let Some(query) = query {
         tokens.extend(from_query(query)?);
     }
