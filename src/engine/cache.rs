@@ -7,14 +7,15 @@
 //! truth.
 
 use std::{
-    collections::HashMap,
+    hash::{BuildHasher, RandomState},
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering::SeqCst},
     },
 };
 
-use parking_lot::Mutex;
+use hashbrown::{HashTable, hash_table::Entry};
+use parking_lot::{Mutex, MutexGuard};
 
 use super::{
     expiry::Lifetimes,
@@ -33,7 +34,7 @@ const MAX_IDLE_PER_SHARD: usize = 64;
 const IDLE_TIMEOUT_MILLIS: Millis = 10_000;
 
 pub(super) struct StreamCache {
-    hasher: std::hash::RandomState,
+    hasher: RandomState,
     shards: Vec<Mutex<Shard>>,
     lifetimes: Lifetimes,
     /// See [`crate::storage::SharedStore::history`].
@@ -66,8 +67,42 @@ struct Ticket(u64);
 
 #[derive(Default)]
 struct Shard {
-    streams: HashMap<StreamName, Arc<Stream>>,
+    /// By the hashes of their names.
+    streams: HashTable<Arc<Stream>>,
     evictions: u64,
+}
+
+/// The place of a name in its locked shard. The name is hashed once for the shard and the table.
+struct Slot<'c, 'n> {
+    shard: MutexGuard<'c, Shard>,
+    hasher: &'c RandomState,
+    hash: u64,
+    name: &'n StreamName,
+}
+
+impl Slot<'_, '_> {
+    fn get(&self) -> Option<&Arc<Stream>> {
+        let streams = &self.shard.streams;
+        streams.find(self.hash, |stream| stream.name == *self.name)
+    }
+
+    /// Inserts a stream unless there is one.
+    fn insert(&mut self, stream: Arc<Stream>) {
+        let Self { shard, hasher, .. } = self;
+        shard.make_room(hasher);
+        let rehash = |stream: &Arc<Stream>| hasher.hash_one(&stream.name);
+        let is_same = |present: &Arc<Stream>| present.name == stream.name;
+        if let Entry::Vacant(vacant) = shard.streams.entry(self.hash, is_same, rehash) {
+            vacant.insert(stream);
+        }
+    }
+
+    fn remove(&mut self) {
+        let Self { shard, hash, name, .. } = self;
+        if let Ok(present) = shard.streams.find_entry(*hash, |stream| stream.name == **name) {
+            present.remove();
+        }
+    }
 }
 
 impl StreamCache {
@@ -75,7 +110,7 @@ impl StreamCache {
     pub fn new(history: Option<u64>) -> Self {
         let shards = std::iter::repeat_with(Mutex::default).take(SHARDS).collect();
         Self {
-            hasher: std::hash::RandomState::new(),
+            hasher: RandomState::new(),
             shards,
             lifetimes: history.map_or_else(Lifetimes::default, |_| Lifetimes::shared()),
             history: AtomicU64::new(history.unwrap_or(0)),
@@ -110,21 +145,21 @@ impl StreamCache {
 
     /// Makes memory agree with what was read from a shared store with `ticket`.
     pub fn refreshed(&self, name: &StreamName, stored: Option<Stored>, ticket: ReadTicket, now: Millis) -> Refreshed {
-        let mut shard = self.shard(name).lock();
+        let mut slot = self.slot(name);
         if self.drains.load(SeqCst) != ticket.drains {
             return Refreshed::Outdated;
         }
-        if let Some(present) = shard.streams.get(name) {
+        if let Some(present) = slot.get() {
             let present = Arc::clone(present);
             match stored {
                 Some(stored) if stored.record.id == present.id => {
-                    drop(shard);
+                    drop(slot);
                     present.take_over(stored, None);
                     return Refreshed::Found(present);
                 }
                 _ if present.known_since() >= ticket.number => return Refreshed::Outdated,
                 _ => {
-                    shard.streams.remove(name);
+                    slot.remove();
                     present.end(Gone::Deleted);
                 }
             }
@@ -132,8 +167,7 @@ impl StreamCache {
         let Some(stored) = stored else { return Refreshed::Absent };
         let stream = Arc::new(Stream::new(name.clone(), stored, now, self.origin()));
         stream.set_known_since(self.tickets.load(SeqCst));
-        shard.make_room();
-        shard.streams.insert(name.clone(), Arc::clone(&stream));
+        slot.insert(Arc::clone(&stream));
         Refreshed::Found(stream)
     }
 
@@ -155,7 +189,7 @@ impl StreamCache {
         let mut drained = Vec::new();
         for shard in &mut shards {
             shard.evictions += 1;
-            drained.extend(shard.streams.drain().map(|(_, stream)| stream));
+            drained.extend(shard.streams.drain());
         }
         drained.iter().for_each(|stream| stream.end(Gone::Outdated));
         drained
@@ -201,61 +235,52 @@ impl StreamCache {
     }
 
     fn get_or_ticket(&self, name: &StreamName) -> Result<Arc<Stream>, Ticket> {
-        let shard = self.shard(name).lock();
-        shard.streams.get(name).map(Arc::clone).ok_or(Ticket(shard.evictions))
+        let slot = self.slot(name);
+        slot.get().map(Arc::clone).ok_or(Ticket(slot.shard.evictions))
     }
 
     /// Inserts what was read with a ticket. Returns the stream that is in memory now: this one, or
     /// the one that another reader inserted first; `None` when the ticket is void.
     fn insert_read(&self, stream: Stream, ticket: Ticket) -> Option<Arc<Stream>> {
-        let mut shard = self.shard(&stream.name).lock();
-        if let Some(present) = shard.streams.get(&stream.name) {
+        let stream = Arc::new(stream);
+        let mut slot = self.slot(&stream.name);
+        if let Some(present) = slot.get() {
             return Some(Arc::clone(present));
         }
-        if Ticket(shard.evictions) != ticket {
+        if Ticket(slot.shard.evictions) != ticket {
             return None;
         }
-        shard.make_room();
-        let stream = Arc::new(stream);
         stream.set_known_since(self.tickets.load(SeqCst));
-        shard.streams.insert(stream.name.clone(), Arc::clone(&stream));
+        slot.insert(Arc::clone(&stream));
+        drop(slot);
         Some(stream)
     }
 
     /// Inserts a stream that was just created. A stream that is there was read from a shared store
     /// since, or is about to be replaced by the next read.
     pub fn insert_committed(&self, stream: Arc<Stream>) {
-        let mut shard = self.shard(&stream.name).lock();
+        let mut slot = self.slot(&stream.name);
         if stream.origin().history != self.history() {
             return;
         }
         stream.set_known_since(self.tickets.load(SeqCst));
-        shard.make_room();
-        shard.streams.entry(stream.name.clone()).or_insert(stream);
+        slot.insert(Arc::clone(&stream));
     }
 
     /// Forgets a stream that has ended, if it is still in memory.
     pub fn forget(&self, ended: &Arc<Stream>) {
-        let mut shard = self.shard(&ended.name).lock();
-        if shard
-            .streams
-            .get(&ended.name)
-            .is_some_and(|present| Arc::ptr_eq(present, ended))
-        {
-            shard.streams.remove(&ended.name);
-            shard.evictions += 1;
+        let mut slot = self.slot(&ended.name);
+        if slot.get().is_some_and(|present| Arc::ptr_eq(present, ended)) {
+            slot.remove();
+            slot.shard.evictions += 1;
         }
     }
 
     pub fn remove(&self, stream: &Stream) {
-        let mut shard = self.shard(&stream.name).lock();
-        if shard
-            .streams
-            .get(&stream.name)
-            .is_some_and(|present| present.id == stream.id)
-        {
-            shard.streams.remove(&stream.name);
-            shard.evictions += 1;
+        let mut slot = self.slot(&stream.name);
+        if slot.get().is_some_and(|present| present.id == stream.id) {
+            slot.remove();
+            slot.shard.evictions += 1;
         }
     }
 
@@ -264,7 +289,7 @@ impl StreamCache {
     pub fn evict_idle(&self, now: Millis) -> Vec<Arc<Stream>> {
         let mut unflushed = Vec::new();
         for shard in &self.shards {
-            shard.lock().evict(|stream| {
+            shard.lock().evict(&self.hasher, |stream| {
                 if stream.used_at() + IDLE_TIMEOUT_MILLIS > now {
                     return false;
                 }
@@ -282,7 +307,7 @@ impl StreamCache {
     pub fn unflushed(&self) -> Vec<Arc<Stream>> {
         let unflushed = |shard: &Mutex<Shard>| -> Vec<Arc<Stream>> {
             let shard = shard.lock();
-            let streams = shard.streams.values();
+            let streams = shard.streams.iter();
             streams
                 .filter(|stream| stream.has_unflushed_access_time())
                 .map(Arc::clone)
@@ -295,36 +320,46 @@ impl StreamCache {
         self.shards.iter().map(|shard| shard.lock().streams.len()).sum()
     }
 
-    fn shard(&self, name: &StreamName) -> &Mutex<Shard> {
-        use std::hash::BuildHasher;
-        let index = usize::try_from(self.hasher.hash_one(name) % SHARDS as u64).unwrap_or(0);
+    fn slot<'c, 'n>(&'c self, name: &'n StreamName) -> Slot<'c, 'n> {
+        let hash = self.hasher.hash_one(name);
+        // The table uses the other bits.
+        let index = usize::try_from((hash >> 32) % SHARDS as u64).unwrap_or(0);
         #[allow(clippy::indexing_slicing)] // the index is below SHARDS, the number of shards
-        &self.shards[index]
+        let shard = self.shards[index].lock();
+        Slot {
+            shard,
+            hasher: &self.hasher,
+            hash,
+            name,
+        }
     }
 }
 
 impl Shard {
     /// Evicts idle streams, except those that are held elsewhere: a second [`Stream`] of the same
     /// name could be made otherwise.
-    fn evict(&mut self, mut is_idle: impl FnMut(&Arc<Stream>) -> bool) {
+    fn evict(&mut self, hasher: &RandomState, mut is_idle: impl FnMut(&Arc<Stream>) -> bool) {
         let before = self.streams.len();
         self.streams
-            .retain(|_, stream| Arc::strong_count(stream) > 1 || !is_idle(stream));
+            .retain(|stream| Arc::strong_count(stream) > 1 || !is_idle(stream));
         if self.streams.len() < before {
             self.evictions += 1;
-            self.streams.shrink_to(MAX_IDLE_PER_SHARD);
+            self.streams
+                .shrink_to(MAX_IDLE_PER_SHARD, |stream| hasher.hash_one(&stream.name));
         }
     }
 
     /// Evicts the less recently used half of a full shard.
-    fn make_room(&mut self) {
+    fn make_room(&mut self, hasher: &RandomState) {
         if self.streams.len() < MAX_IDLE_PER_SHARD {
             return;
         }
-        let mut used: Vec<Millis> = self.streams.values().map(|stream| stream.used_at()).collect();
+        let mut used: Vec<Millis> = self.streams.iter().map(|stream| stream.used_at()).collect();
         let (_, median, _) = used.select_nth_unstable(MAX_IDLE_PER_SHARD / 2);
         let median = *median;
-        self.evict(|stream| stream.used_at() <= median && !stream.has_unflushed_access_time());
+        self.evict(hasher, |stream| {
+            stream.used_at() <= median && !stream.has_unflushed_access_time()
+        });
     }
 }
 
