@@ -1,6 +1,6 @@
 //! Request bodies, bounded in size, in time, and in the memory that all of them occupy.
 
-use std::{future::Future, pin::pin, sync::Arc, time::Duration};
+use std::{future::Future, pin::pin, time::Duration};
 
 use axum::body::Body;
 use bytes::Bytes;
@@ -8,12 +8,9 @@ use futures_util::future::poll_immediate;
 use http::{HeaderMap, HeaderValue, header, request::Parts};
 use http_body::Body as _;
 use http_body_util::BodyExt;
-use tokio::{
-    sync::OwnedSemaphorePermit,
-    time::{error::Elapsed, timeout},
-};
+use tokio::time::{error::Elapsed, timeout};
 
-use super::{App, Problem, live};
+use super::{App, Problem, byte_limit::ChargedBytes, live};
 use crate::{
     auth::{Permit, Principal},
     listener::KeyedPermit,
@@ -28,31 +25,35 @@ const MAX_FIRST_ALLOCATION: usize = 16 * 1024;
 const MIN_ALLOCATION: usize = 1024;
 
 /// A body, and the memory charged for it.
-pub(super) struct Received {
+pub(super) struct Received<'a> {
     pub(super) bytes: Bytes,
-    _charge: Charge,
+    _charge: Charge<'a>,
 }
 
 /// Memory charged to the server's limit and to the client address's share of it.
-#[derive(Default)]
-struct Charge {
-    permit: Option<OwnedSemaphorePermit>,
+struct Charge<'a> {
+    bytes: ChargedBytes<'a>,
     shares: Vec<KeyedPermit>,
 }
 
 /// Reads a body. One that is announced as too large is refused before it is read.
-pub(super) async fn receive(app: &App, permit: &Permit, parts: &Parts, body: Body) -> Result<Received, Problem> {
+pub(super) async fn receive<'a>(
+    app: &'a App,
+    permit: &Permit,
+    parts: &Parts,
+    body: Body,
+) -> Result<Received<'a>, Problem> {
     receive_up_to(app, permit, parts, body, u64::MAX).await
 }
 
 /// Reads a body that may be smaller than others.
-pub(super) async fn receive_up_to(
-    app: &App,
+pub(super) async fn receive_up_to<'a>(
+    app: &'a App,
     permit: &Permit,
     parts: &Parts,
     body: Body,
     limit: u64,
-) -> Result<Received, Problem> {
+) -> Result<Received<'a>, Problem> {
     let limit = app.settings().limits.max_body_bytes.min(limit);
     let announced = announced(&parts.headers)?;
     if announced > limit {
@@ -65,7 +66,10 @@ pub(super) async fn receive_up_to(
         announced: usize::try_from(announced).unwrap_or(usize::MAX),
         bytes: Vec::new(),
         client: live::client(app, parts).filter(|_| !is_server),
-        charge: Charge::default(),
+        charge: Charge {
+            bytes: app.body_bytes().charge(),
+            shares: Vec::new(),
+        },
     };
     let collected = pin!(collect(buffer, body));
     match within(app.settings().connection.body_total_timeout(), collected).await {
@@ -74,7 +78,7 @@ pub(super) async fn receive_up_to(
     }
 }
 
-async fn collect(mut buffer: Buffer<'_>, mut body: Body) -> Result<Received, Problem> {
+async fn collect(mut buffer: Buffer<'_>, mut body: Body) -> Result<Received<'_>, Problem> {
     let idle = buffer.app.settings().connection.body_timeout();
     while !body.is_end_stream() {
         let Ok(frame) = within(idle, body.frame()).await else {
@@ -111,10 +115,10 @@ struct Buffer<'a> {
     bytes: Vec<u8>,
     /// The address whose share is charged.
     client: Option<u64>,
-    charge: Charge,
+    charge: Charge<'a>,
 }
 
-impl Buffer<'_> {
+impl<'a> Buffer<'a> {
     fn append(&mut self, data: &[u8]) -> Result<(), Problem> {
         let needed = self.bytes.len() + data.len();
         if needed > self.limit {
@@ -147,7 +151,7 @@ impl Buffer<'_> {
 
     /// Gives back unused memory, up to half for a body of unknown length: a memory store keeps the
     /// allocation itself.
-    fn finish(mut self) -> Received {
+    fn finish(mut self) -> Received<'a> {
         self.bytes.shrink_to_fit();
         Received {
             bytes: self.bytes.into(),
@@ -160,14 +164,7 @@ impl Buffer<'_> {
             let share = self.app.body_shares().try_acquire_many(client, bytes);
             self.charge.shares.push(share.ok_or_else(too_many_own_bodies)?);
         }
-        let bytes = u32::try_from(bytes).map_err(|_| overloaded())?;
-        let more = Arc::clone(self.app.body_bytes()).try_acquire_many_owned(bytes);
-        let more = more.map_err(|_| overloaded())?;
-        match &mut self.charge.permit {
-            Some(permit) => permit.merge(more),
-            None => self.charge.permit = Some(more),
-        }
-        Ok(())
+        self.charge.bytes.try_add(bytes).ok_or_else(overloaded)
     }
 }
 

@@ -5,6 +5,7 @@
 
 mod append;
 mod body;
+mod byte_limit;
 pub(crate) mod caching;
 mod config;
 mod content;

@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     CachePolicy, HttpConfig, Problem,
+    byte_limit::ByteLimit,
     caching::{Caching, Clocks},
     cors::Cors,
     live_shares::LiveShares,
@@ -49,8 +50,8 @@ struct Inner {
     cors: Cors,
     caching: Caching,
     settings: Settings,
-    /// One permit for each byte of request bodies in flight.
-    body_bytes: Arc<Semaphore>,
+    /// The memory of request bodies in flight.
+    body_bytes: ByteLimit,
     body_shares: Arc<KeyedLimit>,
     live_readers: Arc<Semaphore>,
     live_shares: LiveShares,
@@ -99,10 +100,9 @@ impl Settings {
         self.limits.max_live_readers.min(Semaphore::MAX_PERMITS)
     }
 
-    /// The memory of all request bodies, as a number of permits.
+    /// The memory of all request bodies.
     fn max_inflight_bytes(&self) -> usize {
-        let bytes = usize::try_from(self.limits.max_inflight_bytes).unwrap_or(usize::MAX);
-        bytes.min(Semaphore::MAX_PERMITS)
+        usize::try_from(self.limits.max_inflight_bytes).unwrap_or(usize::MAX)
     }
 
     /// The share of one client address: half of all bytes, but at least one body.
@@ -131,7 +131,7 @@ impl App {
             gate,
             metrics,
             cors: Cors::new(&settings.http, settings.identity_header()),
-            body_bytes: Arc::new(Semaphore::new(settings.max_inflight_bytes())),
+            body_bytes: ByteLimit::new(settings.max_inflight_bytes()),
             body_shares: KeyedLimit::new(settings.max_body_bytes_per_address()),
             live_readers: Arc::new(Semaphore::new(settings.max_live_readers())),
             live_shares: LiveShares::new(
@@ -306,7 +306,7 @@ impl App {
         &self.inner.caching
     }
 
-    pub(super) fn body_bytes(&self) -> &Arc<Semaphore> {
+    pub(super) fn body_bytes(&self) -> &ByteLimit {
         &self.inner.body_bytes
     }
 
