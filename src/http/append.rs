@@ -24,7 +24,7 @@ pub(super) async fn handle(app: &App, permit: &Permit, parts: &Parts, body: Body
     let received = body::receive(app, permit, parts, body).await?;
     let content_type = if received.bytes.is_empty() { None } else { content_type? };
     let Ok(engine) = app.running() else {
-        return forward::forward(app, parts, received.bytes.into()).await;
+        return Box::pin(forward::forward(app, parts, received.bytes.into())).await;
     };
     let length = received.bytes.len() as u64;
     let has_producer = producer.is_some();

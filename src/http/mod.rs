@@ -141,13 +141,13 @@ async fn answer(app: &App, parts: &Parts, body: Body) -> Answer {
                 health::note_probe(app, parts);
                 Place::Nowhere
             }
-            false => app.phase().place().await,
+            false => Box::pin(app.phase().place()).await,
         };
         match place {
             Place::Here => {}
             Place::Nowhere => return Answer::new(labels::WAITING, health::while_waiting(app, parts)),
             Place::Successor => {
-                return Answer::new(labels::FORWARDED, relayed::forward(app, parts, body).await);
+                return Answer::new(labels::FORWARDED, Box::pin(relayed::forward(app, parts, body)).await);
             }
         }
     }
@@ -170,12 +170,15 @@ async fn granted(app: &App, parts: &Parts, body: Body, permit: &Permit) -> Answe
     let is_late = |problem: &Problem| !route.takes_body && problem.is_starting() && app.phase().has_served();
     match &answer.result {
         Err(problem) if is_late(problem) => {
-            Answer::new(labels::FORWARDED, relayed::forward(app, parts, Body::empty()).await)
+            let forwarded = Box::pin(relayed::forward(app, parts, Body::empty()));
+            Answer::new(labels::FORWARDED, forwarded.await)
         }
         _ => answer,
     }
 }
 
+/// The handlers with large futures are boxed: one that is held by value makes the future of every
+/// request larger.
 async fn handle(app: &App, parts: &Parts, body: Body, permit: &Permit) -> Answer {
     let route = permit.route();
     let result = match route.operation {
@@ -184,9 +187,9 @@ async fn handle(app: &App, parts: &Parts, body: Body, permit: &Permit) -> Answer
         Operation::Append | Operation::AppendAndClose | Operation::Close => {
             append::handle(app, permit, parts, body).await
         }
-        Operation::Create | Operation::Fork => create::handle(app, permit, parts, body).await,
+        Operation::Create | Operation::Fork => Box::pin(create::handle(app, permit, parts, body)).await,
         Operation::Delete => delete::handle(app, permit).await,
-        Operation::List => list::handle(app, parts).await,
+        Operation::List => Box::pin(list::handle(app, parts)).await,
         Operation::SubscriptionCreate
         | Operation::SubscriptionRead
         | Operation::SubscriptionDelete
@@ -194,12 +197,12 @@ async fn handle(app: &App, parts: &Parts, body: Body, permit: &Permit) -> Answer
         | Operation::SubscriptionAddStreams
         | Operation::SubscriptionRemoveStream
         | Operation::SubscriptionPause
-        | Operation::SubscriptionResume => subscriptions::manage(app, permit, parts, body).await,
+        | Operation::SubscriptionResume => Box::pin(subscriptions::manage(app, permit, parts, body)).await,
         Operation::SubscriptionClaim
         | Operation::SubscriptionAck
         | Operation::SubscriptionRelease
-        | Operation::SubscriptionCallback => subscriptions::work(app, permit, parts, body).await,
-        Operation::SigningKeys => subscriptions::keys(app).await,
+        | Operation::SubscriptionCallback => Box::pin(subscriptions::work(app, permit, parts, body)).await,
+        Operation::SigningKeys => Box::pin(subscriptions::keys(app)).await,
         Operation::Preflight => Ok(app.cors().preflight(&parts.headers)),
         Operation::Alive => Ok(health::alive()),
         Operation::Ready => health::ready(app),

@@ -24,9 +24,9 @@ pub(super) async fn handle(app: &App, permit: &Permit, parts: &Parts) -> Answer 
         Err(error) => return Answer::refused(label, error),
     };
     let mut result = match (query.form, query.live) {
-        (Form::Stored { until }, _) => stored::handle(app, permit, query, until).await,
+        (Form::Stored { until }, _) => Box::pin(stored::handle(app, permit, query, until)).await,
         (Form::Protocol, None) => catch_up(app, permit, parts, query.from).await,
-        (Form::Protocol, Some(Live::LongPoll)) => long_poll::handle(app, permit, parts, query).await,
+        (Form::Protocol, Some(Live::LongPoll)) => Box::pin(long_poll::handle(app, permit, parts, query)).await,
         (Form::Protocol, Some(Live::Sse)) => sse::handle(app, permit, parts, query).await,
     };
     if let Ok(response) = &mut result {
