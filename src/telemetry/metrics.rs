@@ -7,14 +7,17 @@ use prometheus::{
     Encoder, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
 };
 
-use super::{registered::registered, shared_store::SharedStoreState, subscriptions::SubscriptionMetrics};
+use super::{
+    registered::registered, requests::RequestCounters, shared_store::SharedStoreState,
+    subscriptions::SubscriptionMetrics,
+};
 use crate::storage::Usage;
 
 /// All metrics of one server.
 #[derive(Debug)]
 pub struct Metrics {
     registry: Registry,
-    requests: IntCounterVec,
+    requests: RequestCounters,
     appended_bytes: IntCounter,
     live_readers: IntGaugeVec,
     commits: IntCounter,
@@ -38,13 +41,7 @@ impl Metrics {
         let registry = Registry::new();
         let r = &registry;
         Ok(Self {
-            requests: registered(
-                r,
-                IntCounterVec::new(
-                    Opts::new("ds_requests_total", "Requests by operation and status"),
-                    &["operation", "status"],
-                ),
-            )?,
+            requests: RequestCounters::new(r)?,
             appended_bytes: registered(
                 r,
                 IntCounter::new("ds_appended_bytes_total", "Bytes of appended request bodies"),
@@ -96,8 +93,8 @@ impl Metrics {
     }
 
     /// Counts a request. `operation` is a label of the route table.
-    pub fn request(&self, operation: &str, status: StatusCode) {
-        self.requests.with_label_values(&[operation, status.as_str()]).inc();
+    pub fn request(&self, operation: &'static str, status: StatusCode) {
+        self.requests.count(operation, status);
     }
 
     /// Counts the bytes of an append.

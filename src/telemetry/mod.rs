@@ -5,6 +5,7 @@ mod config;
 pub mod logs;
 mod metrics;
 mod registered;
+mod requests;
 mod shared_store;
 mod subscriptions;
 
