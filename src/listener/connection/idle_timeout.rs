@@ -106,7 +106,10 @@ impl<C> IdleTimeout<C> {
             return;
         }
         self.phase = phase;
-        self.phase_started = Instant::now();
+        // A busy connection has no deadline.
+        if phase != Phase::Busy {
+            self.phase_started = Instant::now();
+        }
         if phase == Phase::Idle {
             self.reads = self.state.reads();
         }
