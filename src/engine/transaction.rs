@@ -17,8 +17,8 @@ use super::{
 use crate::{
     protocol::{Millis, Offset, StreamName},
     storage::{
-        Expect, Group, Landed, Position, ProducerState, Progress, Storage, Stored, StreamId, StreamRecord, Verdict,
-        Verdicts, WriterState,
+        Expect, Group, IdMap, Landed, Position, ProducerState, Progress, Storage, Stored, StreamId, StreamRecord,
+        Verdict, Verdicts, WriterState,
     },
 };
 
@@ -43,7 +43,7 @@ pub(super) struct Transaction<'c> {
     pub(super) context: Context<'c>,
     staged: Vec<Staged>,
     /// The staged streams, once there are more than [`MAX_SCANNED`].
-    by_id: HashMap<StreamId, usize>,
+    by_id: IdMap<usize>,
     created: HashMap<StreamName, usize>,
     ids: &'c mut Ids,
     writers: &'c mut WriterTables,
@@ -109,7 +109,7 @@ impl<'c> Transaction<'c> {
         Self {
             context,
             staged: Vec::with_capacity(commands.min(MAX_SCANNED)),
-            by_id: HashMap::new(),
+            by_id: IdMap::default(),
             created: HashMap::new(),
             ids,
             writers,

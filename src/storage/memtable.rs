@@ -1,15 +1,16 @@
 //! Changes that are in the journal and not yet in the index, until a checkpoint writes them.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
+    collections::{BTreeMap, BTreeSet, HashMap, btree_map},
     ops::Bound,
 };
 
 use bytes::Bytes;
+use rustc_hash::FxHashSet;
 
 use crate::{
     protocol::{Millis, StreamName},
-    storage::{Change, Position, StreamId, StreamRecord, WriterState, segments::Segments},
+    storage::{Change, IdMap, Position, StreamId, StreamRecord, WriterState, segments::Segments},
 };
 
 /// The estimated cost of writing one entry to the index, besides its bytes.
@@ -59,9 +60,9 @@ impl PendingStream {
 #[derive(Debug, Default)]
 pub(super) struct IndexLookups {
     pub(super) records: HashMap<StreamName, StreamRecord>,
-    pub(super) tails: HashMap<StreamId, Position>,
+    pub(super) tails: IdMap<Position>,
     /// Streams whose data files have the length that the index expects.
-    pub(super) verified: HashSet<StreamId>,
+    pub(super) verified: FxHashSet<StreamId>,
 }
 
 /// The change that a batch makes to the usage.
@@ -139,15 +140,15 @@ impl Memtable {
     }
 
     fn pending(&mut self, id: StreamId, known: &IndexLookups) -> Option<&mut PendingStream> {
-        if !self.streams.contains_key(&id) {
-            if self.removed.contains(&id) {
-                return None;
+        match self.streams.entry(id) {
+            btree_map::Entry::Occupied(pending) => Some(pending.into_mut()),
+            btree_map::Entry::Vacant(_) if self.removed.contains(&id) => None,
+            btree_map::Entry::Vacant(vacant) => {
+                let start = *known.tails.get(&id)?;
+                self.cost += ENTRY_COST;
+                Some(vacant.insert(PendingStream::new(start, true)))
             }
-            self.streams
-                .insert(id, PendingStream::new(*known.tails.get(&id)?, true));
-            self.cost += ENTRY_COST;
         }
-        self.streams.get_mut(&id)
     }
 
     fn append(&mut self, id: StreamId, data: &[Bytes], known: &IndexLookups) -> UsageDelta {

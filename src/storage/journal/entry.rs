@@ -67,7 +67,7 @@ pub(crate) struct Encoded {
 impl Encoded {
     pub(crate) fn batch(batch: &[Change]) -> Result<Self, postcard::Error> {
         let mut encoded = Self {
-            copied: Vec::with_capacity(64 * batch.len()),
+            copied: Vec::with_capacity(batch.iter().map(usual_len).sum()),
             shared: Vec::new(),
         };
         for change in batch {
@@ -127,6 +127,18 @@ impl Encoded {
                 between(self.shared.last().map_or(0, |(at, _)| *at)..self.copied.len())
             }))
             .filter(|part| !part.is_empty())
+    }
+}
+
+/// About as many bytes as a change takes in [`Encoded::copied`].
+fn usual_len(change: &Change) -> usize {
+    const ENTRY: usize = 64;
+    match change {
+        Change::Append { data, .. } => {
+            let copied = data.iter().map(Bytes::len).filter(|len| *len < MIN_SHARED);
+            ENTRY + copied.sum::<usize>()
+        }
+        Change::Put { .. } | Change::Writer { .. } | Change::Remove { .. } => ENTRY,
     }
 }
 

@@ -9,7 +9,8 @@ use super::legacy_names::LegacyNames;
 use crate::{
     protocol::StreamName,
     storage::{
-        Change, CommitError, Position, Refused, StorageError, Stored, StreamId, StreamRecord, Usage, WriterState,
+        Change, CommitError, IdMap, Position, Refused, StorageError, Stored, StreamId, StreamRecord, Usage,
+        WriterState,
         data_files::DataFiles,
         index::{Snapshot, Totals, schema::storage_error},
         journal::{
@@ -96,7 +97,7 @@ impl View {
             view: self,
             files,
             known: IndexLookups::default(),
-            tails: HashMap::new(),
+            tails: IdMap::default(),
             names: HashMap::new(),
         };
         checker.check(batch)?;
@@ -179,7 +180,7 @@ struct Checker<'v, 'b> {
     files: Option<&'v DataFiles>,
     known: IndexLookups,
     /// Changes by the batch itself; `None`: removed.
-    tails: HashMap<StreamId, Option<Position>>,
+    tails: IdMap<Option<Position>>,
     names: HashMap<&'b StreamName, Option<StreamId>>,
 }
 
