@@ -3,7 +3,10 @@
 use std::{
     sync::{
         Arc, OnceLock,
-        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed},
+        atomic::{
+            AtomicBool, AtomicU64, AtomicUsize,
+            Ordering::{Acquire, Relaxed, Release},
+        },
     },
     task::{Poll, Waker},
 };
@@ -50,6 +53,8 @@ pub(super) struct Stream {
     damage: OnceLock<String>,
     /// See [`Stream::unwatched_as_of`].
     unwatched_as_of: AtomicU64,
+    /// Changes only while `state` is locked, so that under the lock it is that of the record.
+    tail: AtomicU64,
     state: Mutex<State>,
 }
 
@@ -63,7 +68,6 @@ pub(super) struct Origin {
 
 #[derive(Debug)]
 struct State {
-    tail: Position,
     gone: Option<Gone>,
     record: Arc<StreamRecord>,
     rev: u64,
@@ -128,8 +132,8 @@ impl Stream {
             flush_in_progress: AtomicBool::new(false),
             damage: OnceLock::new(),
             unwatched_as_of: AtomicU64::new(0),
+            tail: AtomicU64::new(tail),
             state: Mutex::new(State {
-                tail,
                 gone: record.soft_deleted.then_some(Gone::SoftDeleted),
                 record: Arc::new(record),
                 rev,
@@ -172,7 +176,7 @@ impl Stream {
     fn snapshot_of(&self, state: &State) -> Snapshot {
         Snapshot {
             record: Arc::clone(&state.record),
-            tail: state.tail,
+            tail: self.tail(),
             gone: state.gone,
             is_fresh: self.origin.lifetimes.are_shared(),
         }
@@ -185,7 +189,7 @@ impl Stream {
     /// The revision of the record, and the tail.
     pub fn version(&self) -> (u64, Position) {
         let state = self.state.lock();
-        (state.rev, state.tail)
+        (state.rev, self.tail())
     }
 
     pub fn gone(&self) -> Option<Gone> {
@@ -217,17 +221,18 @@ impl Stream {
     /// Publishes a commit. Another path may have taken over a later state by now.
     pub fn publish(&self, update: Update) {
         let mut state = self.state.lock();
-        let is_news = update.tail >= state.tail;
-        if !self.has_readers() || (is_news && update.base != state.tail) {
+        let tail = self.tail();
+        let is_news = update.tail >= tail;
+        if !self.has_readers() || (is_news && update.base != tail) {
             state.recent.clear();
         }
-        if is_news && self.has_readers() && !update.appends.is_empty() && update.tail > state.tail {
+        if is_news && self.has_readers() && !update.appends.is_empty() && update.tail > tail {
             let kind = self.content_type.kind();
             let content = joined::join(kind, update.appends.into_iter(), 0);
             state.recent.push(content.into_chunk(kind, &update.record, update.base));
         }
         if is_news {
-            state.tail = update.tail;
+            self.tail.store(update.tail, Release);
         }
         if update.rev >= state.rev {
             state.record = update.record;
@@ -249,7 +254,7 @@ impl Stream {
     pub fn take_over(&self, stored: Stored, run: Option<Run>) {
         let Stored { record, tail, rev } = stored;
         let mut state = self.state.lock();
-        let is_news = rev > state.rev || tail > state.tail;
+        let is_news = rev > state.rev || tail > self.tail();
         if rev > state.rev {
             self.touch(record.touched_at);
             if state.gone.is_none() {
@@ -279,7 +284,8 @@ impl Stream {
             let kind = self.content_type.kind();
             joined::stored_chunk(kind, &state.record, run.start, &run.bytes)
         };
-        if tail <= state.tail {
+        let known = self.tail();
+        if tail <= known {
             // A commit of this server was published first.
             if let Some(run) = run.filter(|run| state.recent.begins_at(run.end()))
                 && let Some(chunk) = chunk(state, &run)
@@ -288,14 +294,14 @@ impl Stream {
             }
             return;
         }
-        match run.filter(|run| run.start == state.tail && run.end() == tail) {
+        match run.filter(|run| run.start == known && run.end() == tail) {
             Some(run) => match chunk(state, &run) {
                 Some(chunk) => state.recent.push(chunk),
                 None => state.recent.clear(),
             },
             None => state.recent.clear(),
         }
-        state.tail = tail;
+        self.tail.store(tail, Release);
     }
 
     /// Another server has deleted it, or the store has another history.
@@ -311,10 +317,10 @@ impl Stream {
     pub fn reset_to_stored(&self, stored: Stored) {
         let Stored { record, tail, rev } = stored;
         let mut state = self.state.lock();
-        if tail != state.tail {
+        if tail != self.tail() {
             state.recent.clear();
         }
-        state.tail = tail;
+        self.tail.store(tail, Release);
         state.gone = record.soft_deleted.then_some(Gone::SoftDeleted);
         state.record = Arc::new(record);
         state.rev = rev;
@@ -343,8 +349,10 @@ impl Stream {
     /// to `seen` waits for more, though it could not take all of it.
     pub fn poll_news(&self, at: Position, seen: Position, place: &mut Option<Place>, waker: &Waker) -> Poll<News> {
         let mut state = self.state.lock();
-        let is_idle =
-            state.tail <= at.max(seen) && at >= state.record.earliest() && state.gone.is_none() && !state.record.closed;
+        let is_idle = self.tail() <= at.max(seen)
+            && at >= state.record.earliest()
+            && state.gone.is_none()
+            && !state.record.closed;
         if is_idle {
             let earlier = state.waiting.register(place, waker);
             drop(state);
@@ -378,10 +386,14 @@ impl Stream {
         drop(withdrawn);
     }
 
-    /// The bytes that a reader at `at` has left to read.
+    /// The bytes between `at` and the tail, of which retention may have trimmed some. Every reader
+    /// asks before each event, so it takes no lock.
     pub fn backlog(&self, at: Position) -> u64 {
-        let state = self.state.lock();
-        state.tail.saturating_sub(at.max(state.record.earliest()))
+        self.tail().saturating_sub(at)
+    }
+
+    fn tail(&self) -> Position {
+        self.tail.load(Acquire)
     }
 
     /// Has the live readers look again.
