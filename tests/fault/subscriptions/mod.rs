@@ -27,8 +27,9 @@ const APPENDERS: u64 = 2;
 const WORKERS: u64 = 3;
 /// Kills for each mode; `DS_TEST_SUBSCRIPTION_KILLS` overrides it.
 const KILLS: u64 = 6;
-/// How long the subscriptions may take to catch up after the last kill.
-const CATCH_UP: Duration = Duration::from_secs(60);
+/// How long the subscriptions may take to catch up after the last kill. A delivery that has failed
+/// several times waits for up to 72 s.
+const CATCH_UP: Duration = Duration::from_secs(120);
 const FLEET_SERVERS: usize = 3;
 
 /// Servers that are killed and started again.
