@@ -155,12 +155,14 @@ impl Inner {
                 Err(ChangeError::Moved) => {}
                 Ok(()) => return,
                 Err(ChangeError::Unavailable(error)) => {
-                    // Nothing was acknowledged: the wake is delivered again when its lease ends.
                     tracing::warn!(subscription = &*subscription.id, %error, "could not commit the answer to a webhook delivery");
-                    return;
+                    break;
                 }
             }
         }
+        // Nothing was acknowledged, so the wake is issued again. The timer of its lease may have fired
+        // during the delivery.
+        self.retry_soon(subscription);
     }
 
     async fn send(&self, delivery: &Delivery, slot: Option<Slot>) -> Result<Answer, Failure> {
@@ -185,6 +187,7 @@ impl Inner {
         if live.delivering == Some(delivery.generation) {
             live.delivering = None;
         }
+        let as_of = self.clock.millis();
         self.refresh(subscription, &mut live).await?;
         let now = self.clock.millis();
         let Some(state) = live.state() else { return Ok(()) };
@@ -207,7 +210,7 @@ impl Inner {
             }
         };
         self.commit(subscription, &mut live, events, None).await?;
-        self.arm(subscription, &live);
+        self.arm(subscription, &live, as_of);
         drop(live);
         self.schedule(subscription);
         Ok(())

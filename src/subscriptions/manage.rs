@@ -7,7 +7,7 @@ use futures_util::future::try_join_all;
 use tokio::time::sleep;
 
 use super::{
-    Subscriptions,
+    Inner, Subscriptions,
     create::{Create, check_id, own_wake_stream},
     errors::{CreateError, MemberError, NotFound},
     keys::KeysError,
@@ -33,6 +33,27 @@ impl Subscriptions {
             () = self.inner.stopped.cancelled() => Err(Unavailable::Stopping),
             () = sleep(MAX_LOAD_WAIT) => Err(Unavailable::Loading),
         }
+    }
+
+    /// Makes a change to its end although the caller may disconnect: a commit has consequences, such
+    /// as a timer or a turn, which must not be left out.
+    pub(super) async fn complete<T, E>(
+        &self,
+        change: impl Future<Output = Result<T, E>> + Send + 'static,
+    ) -> Result<T, E>
+    where
+        T: Send + 'static,
+        E: From<Unavailable> + Send + 'static,
+    {
+        let aborted = self.inner.aborted.clone();
+        let task = self.inner.tasks.spawn(async move {
+            tokio::select! {
+                biased;
+                result = change => result,
+                () = aborted.cancelled() => Err(Unavailable::Stopping.into()),
+            }
+        });
+        task.await.unwrap_or_else(|_| Err(Unavailable::Stopping.into()))
     }
 
     /// The subscription of an id. Refresh it before its state is used: another server may have
@@ -145,22 +166,8 @@ impl Subscriptions {
     pub async fn delete(&self, id: &str) -> Result<(), NotFound> {
         self.loaded().await?;
         let subscription = self.find(id).await?;
-        for _ in 0..MAX_MOVES {
-            let mut live = subscription.live.lock().await;
-            if !self.inner.refresh(&subscription, &mut live).await? {
-                return Err(NotFound::NotFound);
-            }
-            match self.inner.remove(&subscription, &mut live).await {
-                Ok(()) => {
-                    self.inner.set_timer(&subscription, None);
-                    self.inner.forget(&subscription, &mut live);
-                    return Ok(());
-                }
-                Err(ChangeError::Moved) => {}
-                Err(ChangeError::Unavailable(unavailable)) => return Err(unavailable.into()),
-            }
-        }
-        Err(Unavailable::Raced.into())
+        let inner = Arc::clone(&self.inner);
+        self.complete(async move { inner.delete(&subscription).await }).await
     }
 
     /// Links streams explicitly, at their tails.
@@ -171,11 +178,8 @@ impl Subscriptions {
         self.loaded().await?;
         let subscription = self.find(id).await?;
         let inner = Arc::clone(&self.inner);
-        let task = self
-            .inner
-            .tasks
-            .spawn(async move { inner.add(&subscription, streams).await });
-        task.await.unwrap_or(Err(Unavailable::Stopping.into()))
+        self.complete(async move { inner.add(&subscription, streams).await })
+            .await
     }
 
     /// Removes an explicit link, if there is one.
@@ -184,13 +188,15 @@ impl Subscriptions {
     /// See [`MemberError`].
     pub async fn remove_stream(&self, id: &str, stream: &StreamName) -> Result<(), MemberError> {
         self.loaded().await?;
-        let is_linked = |state: &State| state.links.get(stream).is_some_and(|link| link.explicit);
-        let removed = || Event::Unlinked {
-            stream: stream.clone(),
-            link: LinkType::Explicit,
+        let stream = stream.clone();
+        let removed = move |state: &State| {
+            let is_linked = state.links.get(&stream).is_some_and(|link| link.explicit);
+            is_linked.then(|| Event::Unlinked {
+                stream: stream.clone(),
+                link: LinkType::Explicit,
+            })
         };
-        let change = |state: &State| is_linked(state).then(removed);
-        Ok(self.change(id, change).await.map(|_| ())?)
+        Ok(self.change(id, removed).await?)
     }
 
     /// Pauses a subscription, which then issues no wakes, or resumes it.
@@ -199,10 +205,9 @@ impl Subscriptions {
     /// See [`NotFound`].
     pub async fn set_paused(&self, id: &str, is_paused: bool) -> Result<View, NotFound> {
         self.loaded().await?;
-        let event = || if is_paused { Event::Paused } else { Event::Resumed };
-        let change = |state: &State| (state.paused != is_paused).then(event);
-        let subscription = self.change(id, change).await?;
-        self.inner.schedule(&subscription);
+        let event = move || if is_paused { Event::Paused } else { Event::Resumed };
+        self.change(id, move |state: &State| (state.paused != is_paused).then(event))
+            .await?;
         self.read(id).await
     }
 
@@ -214,24 +219,15 @@ impl Subscriptions {
         self.inner.keys.jwks(&self.inner.engine, &self.inner.clock).await
     }
 
-    /// Commits the event that a state asks for, if it asks for one.
-    async fn change(&self, id: &str, event: impl Fn(&State) -> Option<Event>) -> Result<Arc<Subscription>, NotFound> {
+    /// Commits the event that a state asks for, if it asks for one, and gives a turn.
+    async fn change<E>(&self, id: &str, event: E) -> Result<(), NotFound>
+    where
+        E: Fn(&State) -> Option<Event> + Send + Sync + 'static,
+    {
         let subscription = self.find(id).await?;
-        for _ in 0..MAX_MOVES {
-            let mut live = subscription.live.lock().await;
-            self.inner.refresh(&subscription, &mut live).await?;
-            let state = live.state().ok_or(NotFound::NotFound)?;
-            let events = event(state).into_iter().collect();
-            match self.inner.commit(&subscription, &mut live, events, None).await {
-                Ok(()) => {
-                    drop(live);
-                    return Ok(subscription);
-                }
-                Err(ChangeError::Moved) => {}
-                Err(ChangeError::Unavailable(unavailable)) => return Err(unavailable.into()),
-            }
-        }
-        Err(Unavailable::Raced.into())
+        let inner = Arc::clone(&self.inner);
+        self.complete(async move { inner.change(&subscription, event).await })
+            .await
     }
 
     /// How many subscriptions and pending streams there are, and for how many milliseconds the
@@ -247,6 +243,49 @@ impl Subscriptions {
             oldest = oldest.max(marks.since().map_or(0, |since| now.saturating_sub(since)));
         }
         (known.len(), pending, oldest)
+    }
+}
+
+impl Inner {
+    async fn delete(&self, subscription: &Arc<Subscription>) -> Result<(), NotFound> {
+        for _ in 0..MAX_MOVES {
+            let mut live = subscription.live.lock().await;
+            if !self.refresh(subscription, &mut live).await? {
+                return Err(NotFound::NotFound);
+            }
+            match self.remove(subscription, &mut live).await {
+                Ok(()) => {
+                    self.set_timer(subscription, None);
+                    self.forget(subscription, &mut live);
+                    return Ok(());
+                }
+                Err(ChangeError::Moved) => {}
+                Err(ChangeError::Unavailable(unavailable)) => return Err(unavailable.into()),
+            }
+        }
+        Err(Unavailable::Raced.into())
+    }
+
+    async fn change<E>(&self, subscription: &Subscription, event: E) -> Result<(), NotFound>
+    where
+        E: Fn(&State) -> Option<Event> + Send + Sync,
+    {
+        for _ in 0..MAX_MOVES {
+            let mut live = subscription.live.lock().await;
+            self.refresh(subscription, &mut live).await?;
+            let state = live.state().ok_or(NotFound::NotFound)?;
+            let events = event(state).into_iter().collect();
+            match self.commit(subscription, &mut live, events, None).await {
+                Ok(()) => {
+                    drop(live);
+                    self.schedule(subscription);
+                    return Ok(());
+                }
+                Err(ChangeError::Moved) => {}
+                Err(ChangeError::Unavailable(unavailable)) => return Err(unavailable.into()),
+            }
+        }
+        Err(Unavailable::Raced.into())
     }
 }
 

@@ -192,6 +192,7 @@ impl Watcher for Marks {
             if news.names.len() > MAX_MARKS {
                 news.names.clear();
                 self.changed.lock().overflowed = true;
+                self.work.notify_one();
             }
         }
         if announced {

@@ -78,6 +78,7 @@ impl Inner {
     async fn load_one(&self, subscription: Subscription) -> Result<(), Unavailable> {
         let subscription = self.known_or(subscription);
         let mut live = subscription.live.lock().await;
+        let as_of = self.clock.millis();
         match self.refresh(&subscription, &mut live).await {
             // One that cannot be read must not keep the others from being delivered.
             Err(Unavailable::Damaged(_)) => {}
@@ -87,7 +88,7 @@ impl Inner {
                 if !self.engine.is_shared() {
                     live.orphan = generation;
                 }
-                self.arm(&subscription, &live);
+                self.arm(&subscription, &live, as_of);
             }
         }
         drop(live);
@@ -98,7 +99,14 @@ impl Inner {
     pub(super) async fn scan(&self) -> Result<(), Unavailable> {
         let (mut prefixes, mut named) = (BTreeSet::new(), Vec::new());
         for subscription in self.all() {
-            let live = subscription.live.lock().await;
+            let mut live = subscription.live.lock().await;
+            if live.is_stale {
+                // The outcome of its last change is unknown.
+                match self.refresh(&subscription, &mut live).await {
+                    Ok(_) | Err(Unavailable::Damaged(_)) => {}
+                    Err(error) => return Err(error),
+                }
+            }
             let Some(state) = live.state() else { continue };
             prefixes.extend(state.definition.pattern.as_ref().map(super::Pattern::prefix));
             if state.links.values().any(|link| link.explicit) {
@@ -135,7 +143,7 @@ impl Inner {
     async fn compare(&self, id: &Id, listed: &Listed) {
         let Some(subscription) = self.get(id) else { return };
         let live = subscription.live.lock().await;
-        let is_settled = live.state().is_none_or(|state| is_settled(state, listed));
+        let is_settled = live.state().map_or(!live.is_stale, |state| is_settled(state, listed));
         drop(live);
         if !is_settled {
             subscription.mark(&listed.name, self.clock.millis());

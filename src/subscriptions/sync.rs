@@ -8,7 +8,10 @@
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use futures_util::future::try_join_all;
-use tokio::time::{Instant, sleep};
+use tokio::{
+    sync::OwnedMutexGuard,
+    time::{Instant, sleep},
+};
 
 use super::{
     Inner,
@@ -132,8 +135,9 @@ impl Inner {
                 break (subscription, live);
             }
         };
+        let as_of = self.clock.millis();
         match self.refresh(&subscription, &mut live).await {
-            Ok(true) => self.arm(&subscription, &live),
+            Ok(true) => self.see_to(&subscription, live, as_of),
             Ok(false) => self.drop_deleted(&subscription, &mut live),
             // One that cannot be read must not keep the others from being delivered.
             Err(Unavailable::Damaged(_)) => {}
@@ -260,18 +264,23 @@ impl Inner {
         let Some(subscription) = self.get(id) else {
             return Ok(());
         };
-        let mut live = subscription.live.lock().await;
+        let mut live = Arc::clone(&subscription.live).lock_owned().await;
+        let as_of = self.clock.millis();
         match self.refresh(&subscription, &mut live).await {
             Ok(_) | Err(Unavailable::Damaged(_)) => {}
             Err(error) => return Err(error),
         }
-        self.arm(&subscription, &live);
-        let now = self.clock.millis();
-        let is_due = live.state().is_some_and(|state| state.is_overdue(now));
-        drop(live);
-        if is_due || subscription.has_pending() {
-            self.schedule(&subscription);
-        }
+        self.see_to(&subscription, live, as_of);
         Ok(())
+    }
+
+    /// Sees to what is due for a subscription, or will be. `as_of` is a moment before it was read.
+    fn see_to(&self, subscription: &Subscription, live: OwnedMutexGuard<Live>, as_of: Millis) {
+        self.arm(subscription, &live, as_of);
+        let is_due = live.state().is_some_and(|state| state.is_overdue(as_of));
+        drop(live);
+        if subscription.has_pending() || (is_due && self.marks.oversees()) {
+            self.schedule(subscription);
+        }
     }
 }

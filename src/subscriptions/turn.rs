@@ -57,9 +57,10 @@ impl Inner {
         }
         for _ in 0..MAX_MOVES {
             let mut live = subscription.live.lock().await;
+            let as_of = self.clock.millis();
             match self.advance(&subscription, &mut live).await {
                 Ok(attempt) => {
-                    self.arm(&subscription, &live);
+                    self.arm(&subscription, &live, as_of);
                     drop(live);
                     if let Some(attempt) = attempt {
                         self.attempt(subscription, attempt, admission).await;
@@ -76,8 +77,13 @@ impl Inner {
                 }
             }
         }
+        self.retry_soon(&subscription);
+    }
+
+    /// Gives a subscription another turn after one that failed.
+    pub(super) fn retry_soon(&self, subscription: &Subscription) {
         let retry_at = self.clock.millis().saturating_add(RETRY_MILLIS);
-        self.set_timer(&subscription, Some(retry_at));
+        self.set_timer(subscription, Some(retry_at));
     }
 
     /// Waits until a turn may begin. A delivery's slot comes before its wake, whose lease would run
@@ -259,16 +265,20 @@ impl Inner {
     }
 
     /// Has the dispatcher come back when something is due. If servers share the store, the one that
-    /// made the last change sees to it, and a little later the one that looks after the others.
-    pub(super) fn arm(&self, subscription: &Subscription, live: &Live) {
-        let now = self.clock.millis();
-        let due_at = live.state().and_then(|state| state.due_at(now));
+    /// made the last change sees to it, and a little later the one that looks after the others, or
+    /// has marked streams.
+    ///
+    /// `as_of` is a moment before the state was judged: what has become due since then, nobody has
+    /// seen.
+    pub(super) fn arm(&self, subscription: &Subscription, live: &Live, as_of: Millis) {
+        let due_at = live.state().and_then(|state| state.due_at(as_of));
         let is_own = live.is_own || !self.engine.is_shared();
+        let looks_later = || self.marks.oversees() || subscription.has_pending();
         self.set_timer(
             subscription,
             match due_at {
                 Some(at) if is_own => Some(at),
-                Some(at) if self.marks.oversees() => Some(at.saturating_add(OVERSIGHT_DELAY)),
+                Some(at) if looks_later() => Some(at.saturating_add(OVERSIGHT_DELAY)),
                 _ => None,
             },
         );

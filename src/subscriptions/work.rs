@@ -17,6 +17,7 @@ use crate::{
 };
 
 /// The holder of a token that was issued for a subscription, at some time.
+#[derive(Clone)]
 pub struct Holder {
     subscription: Arc<Subscription>,
     generation: u64,
@@ -79,7 +80,7 @@ impl Subscriptions {
     /// # Errors
     /// See [`AckError`].
     pub async fn call_back(&self, holder: &Holder, wake: &WakeRef, acks: &[Ack], done: bool) -> Result<bool, AckError> {
-        self.inner.acknowledge(holder, wake, acks, done, true).await
+        self.acknowledge(holder, wake, acks, done, true).await
     }
 
     /// Acknowledges for a claimed wake. Returns whether another wake follows.
@@ -87,7 +88,21 @@ impl Subscriptions {
     /// # Errors
     /// See [`AckError`].
     pub async fn ack(&self, holder: &Holder, wake: &WakeRef, acks: &[Ack], done: bool) -> Result<bool, AckError> {
-        self.inner.acknowledge(holder, wake, acks, done, false).await
+        self.acknowledge(holder, wake, acks, done, false).await
+    }
+
+    async fn acknowledge(
+        &self,
+        holder: &Holder,
+        wake: &WakeRef,
+        acks: &[Ack],
+        done: bool,
+        is_callback: bool,
+    ) -> Result<bool, AckError> {
+        let (inner, holder) = (Arc::clone(&self.inner), holder.clone());
+        let (wake, acks) = (wake.clone(), acks.to_vec());
+        self.complete(async move { inner.acknowledge(&holder, &wake, &acks, done, is_callback).await })
+            .await
     }
 
     /// Gives a claimed wake up, without acknowledging anything.
@@ -95,23 +110,8 @@ impl Subscriptions {
     /// # Errors
     /// See [`AckError`].
     pub async fn release(&self, holder: &Holder, wake: &WakeRef) -> Result<(), AckError> {
-        let (inner, subscription) = (&self.inner, &holder.subscription);
-        for _ in 0..MAX_MOVES {
-            let mut live = subscription.live.lock().await;
-            inner.refresh(subscription, &mut live).await?;
-            inner.held(&live, holder, wake, false)?;
-            let ended = Event::Ended { done: false };
-            match inner.commit(subscription, &mut live, vec![ended], None).await {
-                Ok(()) => {
-                    inner.arm(subscription, &live);
-                    inner.schedule(subscription);
-                    return Ok(());
-                }
-                Err(ChangeError::Moved) => {}
-                Err(ChangeError::Unavailable(unavailable)) => return Err(unavailable.into()),
-            }
-        }
-        Err(Unavailable::Raced.into())
+        let (inner, holder, wake) = (Arc::clone(&self.inner), holder.clone(), wake.clone());
+        self.complete(async move { inner.release(&holder, &wake).await }).await
     }
 
     /// Claims a subscription for a worker.
@@ -120,50 +120,10 @@ impl Subscriptions {
     /// See [`ClaimError`].
     pub async fn claim(&self, id: &str, worker: &str) -> Result<Claimed, ClaimError> {
         self.loaded().await?;
-        let inner = &self.inner;
         let subscription = self.find(id).await?;
-        for _ in 0..MAX_MOVES {
-            inner.pass_marks();
-            let mut live = subscription.live.lock().await;
-            inner.refresh(&subscription, &mut live).await?;
-            let state = live.state().ok_or(NotFound::NotFound)?;
-            if state.is_webhook() {
-                return Err(ClaimError::WrongType);
-            }
-            let now = inner.clock.millis();
-            inner.mark_streams_of_wake(&subscription, state);
-            let mut look = inner.look(&subscription, state).await?;
-            if look.pending.is_empty() && inner.may_miss_marks(state, now) {
-                inner.examine_state(&subscription, state, Breadth::Page).await?;
-                look = inner.look(&subscription, state).await?;
-            }
-            let claimed = state.claim(worker, &look.pending, inner.wake_id(), now);
-            let mut events = look.gone;
-            let refused = match claimed {
-                Ok(claim) => {
-                    events.extend(claim);
-                    None
-                }
-                Err(conflict) => Some(refusal(conflict)),
-            };
-            match inner.commit(&subscription, &mut live, events, None).await {
-                Ok(()) => {
-                    if let Some(refused) = refused {
-                        inner.metrics.claimed(false);
-                        return Err(refused);
-                    }
-                    inner.metrics.claimed(true);
-                    inner.arm(&subscription, &live);
-                    return live
-                        .state()
-                        .and_then(|state| claim(state, look.pending))
-                        .ok_or_else(|| Unavailable::Raced.into());
-                }
-                Err(ChangeError::Moved) => {}
-                Err(ChangeError::Unavailable(unavailable)) => return Err(unavailable.into()),
-            }
-        }
-        Err(Unavailable::Raced.into())
+        let (inner, worker) = (Arc::clone(&self.inner), worker.to_owned());
+        self.complete(async move { inner.claim(&subscription, &worker).await })
+            .await
     }
 }
 
@@ -188,6 +148,73 @@ fn claim(state: &State, streams: Vec<PendingStream>) -> Option<Claimed> {
 }
 
 impl Inner {
+    async fn claim(&self, subscription: &Subscription, worker: &str) -> Result<Claimed, ClaimError> {
+        for _ in 0..MAX_MOVES {
+            self.pass_marks();
+            let mut live = subscription.live.lock().await;
+            let as_of = self.clock.millis();
+            self.refresh(subscription, &mut live).await?;
+            let state = live.state().ok_or(NotFound::NotFound)?;
+            if state.is_webhook() {
+                return Err(ClaimError::WrongType);
+            }
+            let now = self.clock.millis();
+            self.mark_streams_of_wake(subscription, state);
+            let mut look = self.look(subscription, state).await?;
+            if look.pending.is_empty() && self.may_miss_marks(state, now) {
+                self.examine_state(subscription, state, Breadth::Page).await?;
+                look = self.look(subscription, state).await?;
+            }
+            let claimed = state.claim(worker, &look.pending, self.wake_id(), now);
+            let mut events = look.gone;
+            let refused = match claimed {
+                Ok(claim) => {
+                    events.extend(claim);
+                    None
+                }
+                Err(conflict) => Some(refusal(conflict)),
+            };
+            match self.commit(subscription, &mut live, events, None).await {
+                Ok(()) => {
+                    if let Some(refused) = refused {
+                        self.metrics.claimed(false);
+                        return Err(refused);
+                    }
+                    self.metrics.claimed(true);
+                    self.arm(subscription, &live, as_of);
+                    return live
+                        .state()
+                        .and_then(|state| claim(state, look.pending))
+                        .ok_or_else(|| Unavailable::Raced.into());
+                }
+                Err(ChangeError::Moved) => {}
+                Err(ChangeError::Unavailable(unavailable)) => return Err(unavailable.into()),
+            }
+        }
+        Err(Unavailable::Raced.into())
+    }
+
+    async fn release(&self, holder: &Holder, wake: &WakeRef) -> Result<(), AckError> {
+        let subscription = &holder.subscription;
+        for _ in 0..MAX_MOVES {
+            let mut live = subscription.live.lock().await;
+            let as_of = self.clock.millis();
+            self.refresh(subscription, &mut live).await?;
+            self.held(&live, holder, wake, false)?;
+            let ended = Event::Ended { done: false };
+            match self.commit(subscription, &mut live, vec![ended], None).await {
+                Ok(()) => {
+                    self.arm(subscription, &live, as_of);
+                    self.schedule(subscription);
+                    return Ok(());
+                }
+                Err(ChangeError::Moved) => {}
+                Err(ChangeError::Unavailable(unavailable)) => return Err(unavailable.into()),
+            }
+        }
+        Err(Unavailable::Raced.into())
+    }
+
     async fn acknowledge(
         &self,
         holder: &Holder,
@@ -199,6 +226,7 @@ impl Inner {
         let subscription = &holder.subscription;
         for _ in 0..MAX_MOVES {
             let mut live = subscription.live.lock().await;
+            let as_of = self.clock.millis();
             self.refresh(subscription, &mut live).await?;
             let state = self.held(&live, holder, wake, is_callback)?;
             for ack in acks {
@@ -209,7 +237,7 @@ impl Inner {
             let events = state.acknowledge(acks, done, self.clock.millis());
             match self.commit(subscription, &mut live, events, None).await {
                 Ok(()) => {
-                    self.arm(subscription, &live);
+                    self.arm(subscription, &live, as_of);
                     return Ok(done && self.follows(subscription, &live).await);
                 }
                 Err(ChangeError::Moved) => {}

@@ -93,7 +93,7 @@ impl Deliverer {
         body: Bytes,
         signature: &str,
     ) -> Result<Answer, DeliveryError> {
-        let slot = Arc::new(slot);
+        let slot = Arc::new(slot.begin());
         let deadline = Instant::now() + self.timeout;
         let attempt = async {
             let resolved = self.resolve(url, &slot).await?;

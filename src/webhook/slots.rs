@@ -69,7 +69,8 @@ struct Host {
 pub struct Slot {
     slots: Arc<Slots>,
     host: Arc<str>,
-    since: Instant,
+    /// The beginning of the delivery.
+    since: Option<Instant>,
 }
 
 /// A delivery that waits for its slot.
@@ -105,7 +106,7 @@ impl Slots {
         Slot {
             slots: Arc::clone(self),
             host: Arc::clone(&waiting.host),
-            since: Instant::now(),
+            since: None,
         }
     }
 
@@ -225,11 +226,19 @@ impl Table {
     }
 }
 
+impl Slot {
+    /// Begins the delivery. A slot that is returned without one tells nothing of its host.
+    pub(super) fn begin(mut self) -> Self {
+        self.since = Some(Instant::now());
+        self
+    }
+}
+
 impl Drop for Slot {
     fn drop(&mut self) {
-        let is_slow = self.since.elapsed() >= SLOW;
+        let is_slow = self.since.map(|since| since.elapsed() >= SLOW);
         let mut table = self.slots.table.lock();
-        table.release(&self.host, Some(is_slow), self.slots.limits);
+        table.release(&self.host, is_slow, self.slots.limits);
     }
 }
 
@@ -257,7 +266,7 @@ mod tests {
     }
 
     fn at_once(slots: &Arc<Slots>, host: &str) -> Option<Slot> {
-        slots.acquire(host).now_or_never()
+        slots.acquire(host).now_or_never().map(Slot::begin)
     }
 
     /// As many as a host gets at once.
@@ -322,6 +331,21 @@ mod tests {
         let held: Vec<_> = (1..100).flat_map(|number| at_once(&slots, &host(number))).collect();
         assert_eq!(held.len(), 32);
         assert!(at_once(&slots, &host(0)).is_some());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_slot_without_a_delivery_tells_nothing_of_its_host() {
+        let slots = slots(2, 2);
+        let slow = at_once(&slots, "hangs");
+        tokio::time::advance(SLOW).await;
+        drop(slow);
+        drop(slots.acquire("hangs").await);
+        // One of two slots, as before.
+        assert_eq!(fill(&slots, "hangs").len(), 1);
+        let unused = slots.acquire("answers").await;
+        tokio::time::advance(SLOW).await;
+        drop(unused);
+        assert_eq!(fill(&slots, "answers").len(), 2);
     }
 
     #[tokio::test]

@@ -39,7 +39,7 @@ use crate::{
 pub(super) const NOW: Millis = 1_800_000_000_000;
 
 /// How the next commit fails.
-pub(super) enum Fault {
+pub(crate) enum Fault {
     /// Nothing is written.
     Refused,
     /// The commit is reported to have failed, but has been written.
@@ -50,7 +50,7 @@ pub(super) enum Fault {
 type Hook = Mutex<Option<Box<dyn FnOnce() + Send>>>;
 
 /// A store that counts as one that blocks, with places to interfere.
-pub(super) struct FailingStore {
+pub(crate) struct FailingStore {
     pub inner: Box<dyn Storage>,
     pub fault: Mutex<Option<Fault>>,
     /// The next `get` of this name fails.

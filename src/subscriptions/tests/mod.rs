@@ -1,5 +1,6 @@
 //! Subscriptions over an engine, with a clock that the test moves.
 
+mod failures;
 mod limits;
 mod pulling;
 mod recovery;

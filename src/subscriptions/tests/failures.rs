@@ -1,0 +1,70 @@
+//! Changes whose outcome nobody waits for, or that the store refuses.
+
+use futures_util::FutureExt;
+
+use super::*;
+use crate::{
+    engine::tests::{FailingStore, Fault},
+    subscriptions::{deliver, live::Subscription},
+};
+
+const LEASE_END: Millis = NOW + LEASE.as_millis() as Millis;
+
+/// A server with one subscription, and an event for it.
+async fn woken() -> (Server, Arc<FailingStore>, Arc<Subscription>) {
+    let store = FailingStore::new(0);
+    let server = Server::start(Arc::clone(&store) as Arc<dyn Storage>, &Clock::manual(NOW));
+    server.create("wake").await;
+    server.subscribe("s", Some("e/*"), &[]).await;
+    server.create("e/1").await;
+    server.append("e/1").await;
+    server.until_woken(1).await;
+    let subscription = server.subscriptions.inner.get(&"s".into()).unwrap();
+    (server, store, subscription)
+}
+
+async fn until_timer(subscription: &Subscription, at: Millis) {
+    for _ in 0..2_000 {
+        if *subscription.timer.lock() == Some(at) {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    panic!("the timer is {:?}", subscription.timer.lock());
+}
+
+/// A connection of HTTP/2 drops a request whose stream is reset, and the claim is already on its way.
+#[tokio::test]
+async fn a_claim_whose_worker_disconnects_ends_with_its_lease() {
+    let (server, _, subscription) = woken().await;
+    assert_eq!(*subscription.timer.lock(), None);
+    let claim = server.claim("s").now_or_never();
+    assert!(claim.is_none(), "the claim was faster than the test");
+    until_timer(&subscription, LEASE_END).await;
+}
+
+#[tokio::test]
+async fn a_delivery_is_repeated_whose_outcome_could_not_be_stored() {
+    let (server, store, subscription) = woken().await;
+    server.claim("s").await.unwrap();
+    until_timer(&subscription, LEASE_END).await;
+    let mut state = subscription.live.lock().await.state().cloned().unwrap();
+    state.definition.delivery = Delivery::Webhook {
+        url: "http://no.such.receiver".into(),
+    };
+    let delivery = deliver::Delivery::of(&subscription, &state, Vec::new()).unwrap();
+    *store.fault.lock() = Some(Fault::Refused);
+    server.subscriptions.inner.deliver(&subscription, delivery, None).await;
+    assert_eq!(*subscription.timer.lock(), Some(NOW + 1000));
+}
+
+/// The outcome of a change is unknown, and its marks are lost.
+#[tokio::test]
+async fn a_scan_reads_again_what_is_not_known() {
+    let (server, _, subscription) = woken().await;
+    server.subscriptions.set_paused("s", true).await.unwrap();
+    *subscription.pending.lock() = Default::default();
+    subscription.live.lock().await.distrust();
+    server.subscriptions.inner.scan().await.unwrap();
+    assert!(subscription.has_pending());
+}
