@@ -176,7 +176,7 @@ fn a_copy_is_made_to_an_empty_database() {
     assert!(refused.to_string().contains(&part), "{refused}");
     assert_eq!(named(&database).check().unwrap(), copied);
 
-    // What is left of deleted streams does not count, and does not come back.
+    // Rows of deleted streams do not count, and do not come back.
     database.sql("delete from durable_streams.heads; delete from durable_streams.streams");
     database.sql("insert into durable_streams.garbage select distinct id, 1 << 40 from durable_streams.chunks");
     migrate_to_database(&lock, &named(&database), &mut never_cancel).unwrap();

@@ -10,12 +10,7 @@ use crate::{
 };
 
 pub(super) fn refusal(url: &str) -> String {
-    let options = PostgresOptions {
-        url: url.to_owned(),
-        listen_url: None,
-        name: "test".to_owned(),
-    };
-    match PostgresStorage::open(&options, Clock::system()) {
+    match PostgresStorage::open(&PostgresOptions::new(url, "test"), Clock::system()) {
         Ok(_) => panic!("the database is accepted"),
         Err(error) => error.to_string(),
     }
@@ -80,18 +75,8 @@ fn the_printed_schema_is_the_one_that_a_server_needs() {
 fn another_history_is_noticed_after_a_failover() {
     let primary = Postgres::start(&[("synchronous_standby_names", "s1"), ("synchronous_commit", "local")]);
     let standby = primary.standby("s1", &[]);
-    let both = format!("127.0.0.1:{},127.0.0.1:{}/", primary.port(), standby.port());
-    let url = primary
-        .url("postgres")
-        .replace(&format!("127.0.0.1:{}/", primary.port()), &both)
-        + "&target_session_attrs=read-write";
     primary.set("synchronous_commit", "on");
-    let options = PostgresOptions {
-        url,
-        listen_url: None,
-        name: "test".to_owned(),
-    };
-    let store = PostgresStorage::open(&options, Clock::system()).unwrap();
+    let store = open_at_either(&primary, &standby);
     create(&store, "s", 1);
     let recorder = Recorder::of(&store);
     let appended = |data: &str| group(vec![rev(1, 1), room(1, 100)], vec![append(1, 0, data)]);

@@ -78,6 +78,18 @@ fn floating(data: &str) -> Group {
     group(vec![rev(1, 1), room(1, 1 << 30)], vec![append(1, 0, data)])
 }
 
+/// Waits until a new connection is made. After one that could not be made, calls fail for a moment.
+fn until_reached(store: &PostgresStorage) {
+    wait_until(
+        Postgres::shared(),
+        "the database is not reached again",
+        || match store.get(&name("s")) {
+            Err(StorageError::Away(_)) => false,
+            reached => reached.is_ok_and(|stored| stored.is_some()),
+        },
+    );
+}
+
 /// Commits while the proxy loses something, until `is_over` says that it has happened.
 fn commit_through(mode: u8, is_over: impl Fn(&Database<'_>) -> bool) {
     let (database, proxy) = (Postgres::shared().database(), Proxy::new());
@@ -92,6 +104,7 @@ fn commit_through(mode: u8, is_over: impl Fn(&Database<'_>) -> bool) {
         let landed = Landed { id: 1, at: 7, rev: 1 };
         assert_eq!(committing.join().unwrap(), [Verdict::Committed(vec![landed])]);
     });
+    until_reached(&store);
     commit(&store, &[floating("after")]);
     assert_eq!(&store.read(1, 0..100).unwrap()[..], b"before,doubtful,after");
     assert_eq!(store.usage().bytes, 21);
@@ -152,6 +165,7 @@ fn appends_survive_backends_that_are_ended_at_any_moment() {
         }
         is_over.store(true, Ordering::SeqCst);
     });
+    until_reached(&store);
     assert_eq!(store.read(1, 0..10_000).unwrap(), expected);
     assert_eq!(store.get(&name("s")).unwrap().unwrap().tail, expected.len() as u64);
 }

@@ -34,15 +34,35 @@ impl Subject for OnPostgres {
 }
 
 fn options(database: &Database<'_>) -> PostgresOptions {
-    PostgresOptions {
-        url: database.url(),
-        listen_url: None,
-        name: "test".to_owned(),
-    }
+    PostgresOptions::new(database.url(), "test")
 }
 
 fn open(database: &Database<'_>) -> PostgresStorage {
-    PostgresStorage::open(&options(database), Clock::system()).unwrap()
+    open_at(database.url())
+}
+
+/// Tries again and again, at the pace of a server that runs.
+#[track_caller]
+fn wait_until(server: &Postgres, what: &str, condition: impl Fn() -> bool) {
+    for _ in 0..1_000 {
+        if condition() {
+            return;
+        }
+        server.sql("postgres", "select pg_sleep(0.02)");
+    }
+    panic!("{what}");
+}
+
+fn open_at(url: String) -> PostgresStorage {
+    PostgresStorage::open(&PostgresOptions::new(url, "test"), Clock::system()).unwrap()
+}
+
+/// A store at whichever of two servers takes writes.
+fn open_at_either(primary: &Postgres, standby: &Postgres) -> PostgresStorage {
+    let both = format!("127.0.0.1:{},127.0.0.1:{}/", primary.port(), standby.port());
+    let url = primary.url("postgres");
+    let url = url.replace(&format!("127.0.0.1:{}/", primary.port()), &both);
+    open_at(url + "&target_session_attrs=read-write")
 }
 
 contract!(OnPostgres);

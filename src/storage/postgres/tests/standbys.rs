@@ -13,18 +13,6 @@ fn appended(data: &str) -> Group {
     group(vec![rev(1, 1), room(1, 100)], vec![append(1, 0, data)])
 }
 
-/// Tries again and again, at the pace of a server that runs.
-#[track_caller]
-fn wait_until(server: &Postgres, what: &str, condition: impl Fn() -> bool) {
-    for _ in 0..1_000 {
-        if condition() {
-            return;
-        }
-        server.sql("postgres", "select pg_sleep(0.02)");
-    }
-    panic!("{what}");
-}
-
 fn waiting(server: &Postgres) -> String {
     server.sql(
         "postgres",
@@ -41,12 +29,7 @@ fn begin(server: &Arc<Postgres>, sql: &'static str) {
 #[test]
 fn a_commit_without_its_standby_is_not_acknowledged_and_occupies_one_connection() {
     let server = Arc::new(Postgres::start(&[]));
-    let options = PostgresOptions {
-        url: server.url("postgres"),
-        listen_url: None,
-        name: "test".to_owned(),
-    };
-    let store = PostgresStorage::open(&options, Clock::system()).unwrap();
+    let store = open_at(server.url("postgres"));
     create(&store, "s", 1);
     server.set("synchronous_standby_names", "absent");
     wait_until(&server, "no commit waits", || {
@@ -83,17 +66,7 @@ fn a_commit_without_its_standby_is_not_acknowledged_and_occupies_one_connection(
 fn an_old_primary_is_not_used_again() {
     let primary = Postgres::start(&[]);
     let standby = primary.standby("s1", &[]);
-    let both = format!("127.0.0.1:{},127.0.0.1:{}/", primary.port(), standby.port());
-    let url = primary
-        .url("postgres")
-        .replace(&format!("127.0.0.1:{}/", primary.port()), &both)
-        + "&target_session_attrs=read-write";
-    let options = PostgresOptions {
-        url,
-        listen_url: None,
-        name: "test".to_owned(),
-    };
-    let store = PostgresStorage::open(&options, Clock::system()).unwrap();
+    let store = open_at_either(&primary, &standby);
     create(&store, "s", 1);
     let lsn = primary.sql("postgres", "select pg_current_wal_flush_lsn()");
     wait_until(&primary, "the standby lags", || {
