@@ -1,11 +1,13 @@
 //! The log in which the servers of one store tell each other which subscriptions were created, were
 //! deleted, or watch other streams. An announcement is in the same commit as its change.
 
+use std::borrow::Cow;
+
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{Mutex, MutexGuard};
 
-use super::index::Id;
+use super::{codec, index::Id};
 use crate::{
     engine::{Engine, LogChange, LogError, LogWrite, Unavailable},
     protocol::{NameError, Offset, StreamName},
@@ -25,11 +27,11 @@ pub(super) struct Announcements {
 
 #[derive(Serialize, Deserialize)]
 struct Announcement<'a> {
-    subscription: std::borrow::Cow<'a, str>,
+    subscription: Cow<'a, str>,
 }
 
-/// What this server has not read yet. Others wait until this is dropped, and get it as well unless
-/// it is [`Unread::done`].
+/// Announcements that this server has not read yet. Other callers wait until this is dropped, and get
+/// the same ones unless it is [`Unread::done`].
 pub(super) struct Unread<'a> {
     /// The subscriptions that have changed; `None`: the log does not have all of them.
     pub(super) ids: Option<Vec<Id>>,
@@ -53,9 +55,9 @@ impl Announcements {
     }
 
     /// The announcement of a change, and its log.
-    pub(super) fn of(&self, id: &Id) -> (StreamName, Bytes) {
-        let announcement = serde_json::json!({ "subscription": &**id });
-        (self.log.clone(), Bytes::from(format!("{announcement},\n")))
+    pub(super) fn of(&self, id: &Id) -> Result<(StreamName, Bytes), serde_json::Error> {
+        let subscription = Cow::Borrowed(&**id);
+        Ok((self.log.clone(), codec::encode(&[Announcement { subscription }])?))
     }
 
     /// Begins to read after the present tail. Creates the log if there is none. Returns its id.
@@ -79,7 +81,7 @@ impl Announcements {
         Ok(engine.extent(&self.log).await?.is_some())
     }
 
-    /// What was announced since it was last read.
+    /// The announcements since the last ones that were taken over.
     pub(super) async fn unread(&self, engine: &Engine) -> Result<Unread<'_>, Unavailable> {
         let read_up_to = self.read_up_to.lock().await;
         let log = match *read_up_to {
@@ -112,12 +114,9 @@ impl Announcements {
 }
 
 /// `None`: a later version has written something else.
-fn ids(messages: &[u8]) -> Option<Vec<Id>> {
-    let lines = messages.split(|byte| *byte == b'\n');
-    let lines = lines.map(|line| line.strip_suffix(b",").unwrap_or(line));
-    let mut ids: Vec<Id> = lines
-        .filter(|line| !line.is_empty())
-        .map(|line| serde_json::from_slice::<Announcement<'_>>(line).map(|one| Id::from(&*one.subscription)))
+fn ids(stored: &[u8]) -> Option<Vec<Id>> {
+    let mut ids: Vec<Id> = codec::messages(stored)
+        .map(|(message, _)| serde_json::from_slice::<Announcement<'_>>(message).map(|one| Id::from(&*one.subscription)))
         .collect::<Result<_, _>>()
         .ok()?;
     ids.sort_unstable();

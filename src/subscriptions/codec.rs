@@ -1,6 +1,7 @@
 //! A subscription's log: one event on each line.
 
 use bytes::Bytes;
+use serde::Serialize;
 
 use super::state::{Event, State, VERSION};
 
@@ -22,14 +23,24 @@ pub(super) enum CodecError {
     NoState,
 }
 
-/// Events as messages in the stored form of a JSON stream.
-pub(super) fn encode(events: &[Event]) -> Result<Bytes, serde_json::Error> {
+/// Values as messages in the stored form of a JSON stream.
+pub(super) fn encode<T: Serialize>(values: &[T]) -> Result<Bytes, serde_json::Error> {
     let mut lines = Vec::new();
-    for event in events {
-        serde_json::to_writer(&mut lines, event)?;
+    for value in values {
+        serde_json::to_writer(&mut lines, value)?;
         lines.extend_from_slice(b",\n");
     }
     Ok(lines.into())
+}
+
+/// Stored messages, each with its bytes in the log.
+pub(super) fn messages(stored: &[u8]) -> impl Iterator<Item = (&[u8], usize)> {
+    let lines = stored.split_inclusive(|byte| *byte == b'\n');
+    let messages = lines.map(|line| {
+        let message = line.strip_suffix(b"\n").unwrap_or(line);
+        (message.strip_suffix(b",").unwrap_or(message), line.len())
+    });
+    messages.filter(|(message, _)| !message.is_empty())
 }
 
 /// The whole state as one event.
@@ -48,16 +59,10 @@ pub(super) struct Line {
 }
 
 /// The events of a log, or of a part of it.
-pub(super) fn decode(messages: &[u8]) -> Result<Vec<Line>, CodecError> {
+pub(super) fn decode(stored: &[u8]) -> Result<Vec<Line>, CodecError> {
     let mut lines = Vec::new();
-    for (number, line) in messages.split_inclusive(|byte| *byte == b'\n').enumerate() {
-        let len = line.len();
-        let line = line.strip_suffix(b"\n").unwrap_or(line);
-        let line = line.strip_suffix(b",").unwrap_or(line);
-        if line.is_empty() {
-            continue;
-        }
-        let event = serde_json::from_slice(line).map_err(|source| CodecError::Event { number, source })?;
+    for (number, (message, len)) in messages(stored).enumerate() {
+        let event = serde_json::from_slice(message).map_err(|source| CodecError::Event { number, source })?;
         match event {
             Event::State { version, .. } if version > VERSION => return Err(CodecError::Version(version)),
             event => lines.push(Line { event, len }),
@@ -67,8 +72,8 @@ pub(super) fn decode(messages: &[u8]) -> Result<Vec<Line>, CodecError> {
 }
 
 /// The events of a whole log, which begins with a state.
-pub(super) fn decode_whole(messages: &[u8]) -> Result<Vec<Line>, CodecError> {
-    let lines = decode(messages)?;
+pub(super) fn decode_whole(stored: &[u8]) -> Result<Vec<Line>, CodecError> {
+    let lines = decode(stored)?;
     match lines.first().map(|line| &line.event) {
         Some(Event::State { .. }) => Ok(lines),
         _ => Err(CodecError::NoState),

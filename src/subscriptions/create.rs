@@ -6,7 +6,7 @@ use super::{
     Inner,
     errors::{CreateError, MemberError, NotFound},
     keys::KeysError,
-    live::{ChangeError, Live, MAX_MOVES, Subscription},
+    live::{ChangeError, Live, MAX_MOVES, Subscription, unless_moved},
     scan::TooMany,
     state::{Cursor, Definition, Delivery, Event, Link, LinkType, State},
     token::Secret,
@@ -96,16 +96,11 @@ impl Inner {
             self.unindex(subscription, &state);
             return Err(error);
         }
-        match self.store(subscription, live, state.clone()).await {
-            Ok(()) => Ok(true),
-            Err(error) => {
-                self.unindex(subscription, &state);
-                match error {
-                    ChangeError::Moved => Ok(false),
-                    ChangeError::Unavailable(unavailable) => Err(unavailable.into()),
-                }
-            }
+        let stored = self.store(subscription, live, state.clone()).await;
+        if stored.is_err() {
+            self.unindex(subscription, &state);
         }
+        Ok(unless_moved(stored)?.is_some())
     }
 
     /// Links the streams of a new subscription at their tails.
@@ -148,13 +143,9 @@ impl Inner {
                 self.marks
                     .with_index(|index| new.iter().for_each(|name| index.remove_name(name, &subscription.id)));
             }
-            match added {
-                Ok(()) => {
-                    self.schedule(subscription);
-                    return Ok(());
-                }
-                Err(ChangeError::Moved) => {}
-                Err(ChangeError::Unavailable(unavailable)) => return Err(unavailable.into()),
+            if unless_moved(added)?.is_some() {
+                self.schedule(subscription);
+                return Ok(());
             }
         }
         Err(Unavailable::Raced.into())

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use tokio::sync::Mutex;
 
+use super::codec;
 use crate::{
     clock::Clock,
     engine::{Engine, LogChange, LogError, LogWrite, Unavailable},
@@ -95,10 +96,8 @@ impl Keys {
             let Some(next) = known.ring.maintained(now, self.config.key_rotation(), Seed::generate)? else {
                 return Ok(Arc::clone(&known.ring));
             };
-            let mut line = serde_json::to_vec(&next).map_err(KeysError::Stored)?;
-            line.extend_from_slice(b",\n");
             // Stored first, so that no key signs that a restart would forget.
-            let change = LogChange::Replace(line.into());
+            let change = LogChange::Replace(codec::encode(&[&next]).map_err(KeysError::Stored)?);
             let write = LogWrite::alone(known.tail, change);
             match engine.write_log(&self.log, write).await {
                 Ok(logged) => {

@@ -85,6 +85,15 @@ pub(super) enum ChangeError {
     Unavailable(#[from] Unavailable),
 }
 
+/// `None`: another server was faster, so decide again.
+pub(super) fn unless_moved<T>(changed: Result<T, ChangeError>) -> Result<Option<T>, Unavailable> {
+    match changed {
+        Ok(changed) => Ok(Some(changed)),
+        Err(ChangeError::Moved) => Ok(None),
+        Err(ChangeError::Unavailable(unavailable)) => Err(unavailable),
+    }
+}
+
 /// Messages for another stream, committed together with a change.
 pub(super) type Notice = (StreamName, bytes::Bytes);
 

@@ -11,7 +11,7 @@ use crate::engine::{Extent, LogChange, LogError, LogWrite, Unavailable};
 /// A log is replaced by its state once it has grown past twice the state's size and this.
 const MIN_COMPACTED: usize = 64 * 1024;
 
-/// What is committed together with a change.
+/// Other changes in the same commit.
 #[derive(Default)]
 struct Beside {
     notice: Option<Notice>,
@@ -37,7 +37,7 @@ impl Inner {
         let known = live.tail.filter(|_| live.state.is_some() && !live.is_unfounded);
         let mut log = self.engine.read_log(&subscription.log, known).await?;
         if let Some(part) = log.as_ref().filter(|log| !log.is_whole) {
-            // What follows the known part may be of another history.
+            // The messages after the known part may be of another history.
             match codec::decode(&part.messages) {
                 Ok(lines) => {
                     live.tail = Some(part.tail);
@@ -175,7 +175,10 @@ impl Inner {
             expected: live.tail,
             change,
             notice: beside.notice,
-            announcement: is_announced.then(|| self.announcements.of(&subscription.id)),
+            announcement: is_announced
+                .then(|| self.announcements.of(&subscription.id))
+                .transpose()
+                .map_err(unwritable)?,
         };
         match self.engine.write_log(&subscription.log, write).await {
             Ok(logged) => {

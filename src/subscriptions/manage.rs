@@ -11,7 +11,7 @@ use super::{
     create::{Create, check_id, own_wake_stream},
     errors::{CreateError, MemberError, NotFound},
     keys::KeysError,
-    live::{ChangeError, MAX_MOVES, Subscription},
+    live::{MAX_MOVES, Subscription, unless_moved},
     state::{Definition, Delivery, Event, LinkType, State},
     view::{View, show},
 };
@@ -253,14 +253,11 @@ impl Inner {
             if !self.refresh(subscription, &mut live).await? {
                 return Err(NotFound::NotFound);
             }
-            match self.remove(subscription, &mut live).await {
-                Ok(()) => {
-                    self.set_timer(subscription, None);
-                    self.forget(subscription, &mut live);
-                    return Ok(());
-                }
-                Err(ChangeError::Moved) => {}
-                Err(ChangeError::Unavailable(unavailable)) => return Err(unavailable.into()),
+            let removed = self.remove(subscription, &mut live).await;
+            if unless_moved(removed)?.is_some() {
+                self.set_timer(subscription, None);
+                self.forget(subscription, &mut live);
+                return Ok(());
             }
         }
         Err(Unavailable::Raced.into())
@@ -275,14 +272,11 @@ impl Inner {
             self.refresh(subscription, &mut live).await?;
             let state = live.state().ok_or(NotFound::NotFound)?;
             let events = event(state).into_iter().collect();
-            match self.commit(subscription, &mut live, events, None).await {
-                Ok(()) => {
-                    drop(live);
-                    self.schedule(subscription);
-                    return Ok(());
-                }
-                Err(ChangeError::Moved) => {}
-                Err(ChangeError::Unavailable(unavailable)) => return Err(unavailable.into()),
+            let committed = self.commit(subscription, &mut live, events, None).await;
+            if unless_moved(committed)?.is_some() {
+                drop(live);
+                self.schedule(subscription);
+                return Ok(());
             }
         }
         Err(Unavailable::Raced.into())

@@ -6,7 +6,7 @@ use super::{
     Inner, Subscriptions,
     decide::{Ack, BadAck, ClaimConflict, PendingStream, WakeRef},
     errors::{AckError, ClaimError, NotFound, TokenError},
-    live::{ChangeError, Live, MAX_MOVES, Subscription},
+    live::{Live, MAX_MOVES, Subscription, unless_moved},
     scan::Breadth,
     state::{Event, State},
     token::Secret,
@@ -174,22 +174,19 @@ impl Inner {
                 }
                 Err(conflict) => Some(refusal(conflict)),
             };
-            match self.commit(subscription, &mut live, events, None).await {
-                Ok(()) => {
-                    if let Some(refused) = refused {
-                        self.metrics.claimed(false);
-                        return Err(refused);
-                    }
-                    self.metrics.claimed(true);
-                    self.arm(subscription, &live, as_of);
-                    return live
-                        .state()
-                        .and_then(|state| claim(state, look.pending))
-                        .ok_or_else(|| Unavailable::Raced.into());
-                }
-                Err(ChangeError::Moved) => {}
-                Err(ChangeError::Unavailable(unavailable)) => return Err(unavailable.into()),
+            let committed = self.commit(subscription, &mut live, events, None).await;
+            if unless_moved(committed)?.is_none() {
+                continue;
             }
+            self.metrics.claimed(refused.is_none());
+            if let Some(refused) = refused {
+                return Err(refused);
+            }
+            self.arm(subscription, &live, as_of);
+            return live
+                .state()
+                .and_then(|state| claim(state, look.pending))
+                .ok_or_else(|| Unavailable::Raced.into());
         }
         Err(Unavailable::Raced.into())
     }
@@ -201,15 +198,12 @@ impl Inner {
             let as_of = self.clock.millis();
             self.refresh(subscription, &mut live).await?;
             self.held(&live, holder, wake, false)?;
-            let ended = Event::Ended { done: false };
-            match self.commit(subscription, &mut live, vec![ended], None).await {
-                Ok(()) => {
-                    self.arm(subscription, &live, as_of);
-                    self.schedule(subscription);
-                    return Ok(());
-                }
-                Err(ChangeError::Moved) => {}
-                Err(ChangeError::Unavailable(unavailable)) => return Err(unavailable.into()),
+            let ended = vec![Event::Ended { done: false }];
+            let committed = self.commit(subscription, &mut live, ended, None).await;
+            if unless_moved(committed)?.is_some() {
+                self.arm(subscription, &live, as_of);
+                self.schedule(subscription);
+                return Ok(());
             }
         }
         Err(Unavailable::Raced.into())
@@ -235,13 +229,10 @@ impl Inner {
             // What another server has appended to them meanwhile is for the next wake.
             self.mark_streams_of_wake(subscription, state);
             let events = state.acknowledge(acks, done, self.clock.millis());
-            match self.commit(subscription, &mut live, events, None).await {
-                Ok(()) => {
-                    self.arm(subscription, &live, as_of);
-                    return Ok(done && self.follows(subscription, &live).await);
-                }
-                Err(ChangeError::Moved) => {}
-                Err(ChangeError::Unavailable(unavailable)) => return Err(unavailable.into()),
+            let committed = self.commit(subscription, &mut live, events, None).await;
+            if unless_moved(committed)?.is_some() {
+                self.arm(subscription, &live, as_of);
+                return Ok(done && self.follows(subscription, &live).await);
             }
         }
         Err(Unavailable::Raced.into())

@@ -1,4 +1,4 @@
-//! Changes whose outcome nobody waits for, or that the store refuses.
+//! Changes whose client has disconnected, and changes that the store refuses.
 
 use futures_util::FutureExt;
 
