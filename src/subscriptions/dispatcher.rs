@@ -58,7 +58,7 @@ async fn run(inner: &Arc<Inner>) {
 }
 
 /// Tries until it succeeds; `None` once the engine has stopped.
-async fn retried<T, F: Future<Output = Result<T, Unavailable>>>(
+pub(super) async fn retried<T, F: Future<Output = Result<T, Unavailable>>>(
     inner: &Inner,
     what: &str,
     attempt: impl Fn() -> F,
@@ -182,7 +182,7 @@ impl Inner {
     /// Has this server's appends to the streams of a subscription looked for.
     pub(super) fn want_examined(&self, id: &Id) {
         self.unexamined.lock().insert(Arc::clone(id));
-        self.marks.has_news.notify_one();
+        self.examination_wanted.notify_one();
     }
 
     pub(super) fn all(&self) -> Vec<Arc<Subscription>> {

@@ -26,9 +26,11 @@ pub(super) struct Marks {
     changed: Mutex<Changed>,
     /// There is something for the dispatcher to do.
     pub(super) work: Notify,
-    /// What the ids in the news of other servers mean. Empty if one server has the store.
+    /// Streams and logs by the ids in the news of other servers. Empty if one server has the store.
     sources: RwLock<HashMap<StreamId, Source>>,
     news: Mutex<News>,
+    /// Streams that other servers have changed, if this server looks after their work.
+    changed_elsewhere: Mutex<HashSet<StreamName>>,
     /// There is something for the task that follows the other servers.
     pub(super) has_news: Notify,
     /// This server looks after subscriptions whose server has ended.
@@ -44,7 +46,7 @@ pub(super) struct Changed {
     pub(super) logs: HashSet<Id>,
 }
 
-/// What other servers have done.
+/// News of other servers.
 #[derive(Default)]
 pub(super) struct News {
     /// The log of announcements has changed.
@@ -53,8 +55,6 @@ pub(super) struct News {
     pub(super) missed: bool,
     /// The store has another history.
     pub(super) restored: bool,
-    /// Streams that have changed, if this server looks after the work of others.
-    pub(super) names: HashSet<StreamName>,
 }
 
 /// A stream whose changes by other servers matter.
@@ -77,22 +77,21 @@ impl Marks {
         self.index.read().concerned(name)
     }
 
+    pub(super) fn concerns_any(&self, name: &StreamName) -> bool {
+        self.index.read().concerns_any(name)
+    }
+
     pub(super) fn take(&self) -> Changed {
         std::mem::take(&mut *self.changed.lock())
     }
 
-    /// Takes everything but the names of changed streams.
-    pub(super) fn take_announcements(&self) -> News {
-        let mut news = self.news.lock();
-        let names = std::mem::take(&mut news.names);
-        let taken = std::mem::take(&mut *news);
-        news.names = names;
-        taken
+    pub(super) fn take_news(&self) -> News {
+        std::mem::take(&mut *self.news.lock())
     }
 
-    /// Takes the names of streams that other servers have changed.
-    pub(super) fn take_names_of_news(&self) -> HashSet<StreamName> {
-        std::mem::take(&mut self.news.lock().names)
+    /// Takes the streams that other servers have changed.
+    pub(super) fn take_changed_elsewhere(&self) -> HashSet<StreamName> {
+        std::mem::take(&mut *self.changed_elsewhere.lock())
     }
 
     pub(super) fn oversees(&self) -> bool {
@@ -155,7 +154,7 @@ impl Marks {
 
 impl Watcher for Marks {
     fn changed(&self, name: &StreamName) -> bool {
-        if name.is_internal() || !self.index.read().concerns_any(name) {
+        if name.is_internal() || !self.concerns_any(name) {
             return false;
         }
         let mut changed = self.changed.lock();
@@ -185,17 +184,17 @@ impl Watcher for Marks {
             self.changed.lock().logs.extend(logs);
             self.work.notify_one();
         }
-        if announced || !names.is_empty() {
-            let mut news = self.news.lock();
-            news.announced |= announced;
-            news.names.extend(names);
-            if news.names.len() > MAX_MARKS {
-                news.names.clear();
+        if !names.is_empty() {
+            let mut changed = self.changed_elsewhere.lock();
+            changed.extend(names);
+            if changed.len() > MAX_MARKS {
+                changed.clear();
                 self.changed.lock().overflowed = true;
                 self.work.notify_one();
             }
         }
         if announced {
+            self.news.lock().announced = true;
             self.has_news.notify_one();
         }
     }

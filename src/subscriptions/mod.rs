@@ -69,7 +69,7 @@ use std::{
 };
 
 use parking_lot::{Mutex, RwLock};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{Notify, Semaphore, watch};
 use tokio_util::{
     sync::{CancellationToken, DropGuard},
     task::TaskTracker,
@@ -146,6 +146,7 @@ struct Inner {
     scan_wanted: AtomicBool,
     /// Subscriptions for which this server may have missed appends of its own.
     unexamined: Mutex<BTreeSet<Id>>,
+    examination_wanted: Notify,
     /// Subscriptions that other servers have changed, if this one looks after their work.
     overseen: Mutex<BTreeSet<Id>>,
     turns: Arc<Semaphore>,
@@ -191,6 +192,7 @@ impl Subscriptions {
             timers: Mutex::default(),
             scan_wanted: AtomicBool::new(false),
             unexamined: Mutex::default(),
+            examination_wanted: Notify::new(),
             overseen: Mutex::default(),
             turns: Arc::new(Semaphore::new(MAX_TURNS)),
             loaded: watch::Sender::new(false),

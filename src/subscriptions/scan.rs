@@ -61,7 +61,7 @@ impl Inner {
             }
             after = Some(last);
         }
-        // What this server has changed meanwhile is found by looking at all streams.
+        // The scan of all streams finds the appends of this server meanwhile.
         self.unexamined.lock().clear();
         self.count_logs(found).await?;
         Ok(found > 0)

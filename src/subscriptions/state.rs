@@ -181,7 +181,7 @@ pub(super) enum Event {
         wake: String,
         #[serde(default, skip_serializing_if = "Option::is_none")]
         lease_until: Option<Millis>,
-        /// What was pending. The wake may be claimed, or taken over, at a server that has not marked it.
+        /// The pending streams. The wake may be claimed, or taken over, at a server that has not marked them.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         streams: Vec<StreamName>,
     },
@@ -349,7 +349,7 @@ impl State {
         retry.into_iter().chain(lease).filter(|at| *at > now).min()
     }
 
-    /// Whether a lease has ended, or a delivery is to be repeated, with nobody having seen to it.
+    /// Whether a lease has ended, or the next delivery is due, and no event says more.
     pub(super) fn is_overdue(&self, now: Millis) -> bool {
         let has_ended = self.wake.is_some() && self.current_wake(now).is_none();
         has_ended || self.retry.is_some_and(|retry| retry.next_attempt_at <= now)
@@ -358,8 +358,13 @@ impl State {
     /// Whether it watches every stream that another state watches.
     pub(super) fn watches_all_of(&self, other: &Self) -> bool {
         let is_named = |name: &StreamName| self.links.get(name).is_some_and(|link| link.explicit);
-        let mut named = other.links.iter().filter(|(_, link)| link.explicit);
-        self.definition.pattern == other.definition.pattern && named.all(|(name, _)| is_named(name))
+        self.definition.pattern == other.definition.pattern && other.named().all(is_named)
+    }
+
+    /// The streams that are linked by their names.
+    pub(super) fn named(&self) -> impl Iterator<Item = &StreamName> {
+        let explicit = self.links.iter().filter(|(_, link)| link.explicit);
+        explicit.map(|(name, _)| name)
     }
 
     pub(super) fn is_webhook(&self) -> bool {

@@ -1,4 +1,4 @@
-//! What other servers of the same store have done to subscriptions.
+//! Changes of subscriptions by other servers of the same store.
 //!
 //! Every decision reads its subscription afresh. This task has the index follow those that others
 //! create, change and delete, which are announced. One server, which has the duty, also looks after
@@ -15,11 +15,12 @@ use tokio::{
 
 use super::{
     Inner,
+    dispatcher::retried,
     index::Id,
     live::{Live, Subscription},
 };
 use crate::{
-    engine::Unavailable,
+    engine::{Unavailable, Watcher as _},
     protocol::{Millis, Offset, StreamName},
 };
 
@@ -37,7 +38,7 @@ pub(super) const CONCURRENT_READS: usize = 64;
 /// If more have changed at once, all streams are compared instead of those of each.
 const MAX_EXAMINED: usize = 64;
 
-/// What the task remembers.
+/// The state of the task.
 struct Follower {
     /// When all subscriptions were last compared; `None`: they have to be.
     reconciled_at: Option<Instant>,
@@ -54,11 +55,32 @@ pub(super) async fn follow(inner: Arc<Inner>) {
     }
 }
 
-async fn run(inner: &Arc<Inner>) {
+async fn run(inner: &Inner) {
     let mut loaded = inner.loaded.subscribe();
     if loaded.wait_for(|loaded| *loaded).await.is_err() {
         return;
     }
+    // New patterns may match a million streams, which the rest must not wait for.
+    tokio::select! {
+        () = follow_changes(inner) => {}
+        () = examine_wanted(inner) => {}
+    }
+}
+
+/// Looks for appends that this server has made while it did not watch for a subscription.
+async fn examine_wanted(inner: &Inner) {
+    loop {
+        inner.examination_wanted.notified().await;
+        let examined = retried(inner, "look for appends to newly watched streams", || {
+            inner.examine_wanted()
+        });
+        if examined.await.is_none() {
+            return;
+        }
+    }
+}
+
+async fn follow_changes(inner: &Inner) {
     let now = Instant::now();
     let mut follower = Follower {
         reconciled_at: None,
@@ -83,7 +105,7 @@ impl Inner {
     async fn synchronize(&self, follower: &mut Follower) -> Result<(), Unavailable> {
         let now = Instant::now();
         let is_past = |at: Instant, interval| now.saturating_duration_since(at) >= interval;
-        let news = self.marks.take_announcements();
+        let news = self.marks.take_news();
         if news.restored {
             self.distrust_all().await;
         }
@@ -96,12 +118,11 @@ impl Inner {
             self.reconcile().await?;
             follower.reconciled_at = Some(now);
         } else if news.announced {
-            // What is not taken over now is found by comparing all.
+            // If this fails, all subscriptions are compared.
             let heard_at = follower.reconciled_at.take();
             self.catch_up().await?;
             follower.reconciled_at = heard_at;
         }
-        self.examine_wanted().await?;
         if !self.known.read().is_empty() && is_past(follower.overseen_at, OVERSIGHT_INTERVAL) {
             follower.overseen_at = now;
             self.oversee(follower, now).await?;
@@ -114,7 +135,8 @@ impl Inner {
         let unread = self.announcements.unread(&self.engine).await?;
         let Some(ids) = &unread.ids else {
             drop(unread);
-            return self.reconcile().await;
+            // If this fails, the task tries again.
+            return self.reconcile().await.inspect_err(|_| self.marks.missed());
         };
         for some in ids.chunks(CONCURRENT_READS) {
             try_join_all(some.iter().map(|id| self.learn(id))).await?;
@@ -207,14 +229,13 @@ impl Inner {
         Ok(())
     }
 
-    /// What was read of the store may be wrong.
+    /// Has every subscription read again, because the store may have another history.
     async fn distrust_all(&self) {
         for subscription in self.all() {
             subscription.live.lock().await.distrust();
         }
     }
 
-    /// Looks for appends that this server has made while it did not watch for a subscription.
     async fn examine_wanted(&self) -> Result<(), Unavailable> {
         let wanted = std::mem::take(&mut *self.unexamined.lock());
         if wanted.len() > MAX_EXAMINED {
@@ -255,7 +276,7 @@ impl Inner {
                 return Err(error);
             }
         }
-        self.mark_all(self.marks.take_names_of_news());
+        self.mark_all(self.marks.take_changed_elsewhere());
         Ok(())
     }
 

@@ -20,8 +20,9 @@ impl Inner {
                 (Some(before), Some(now)) => !before.watches_all_of(now),
                 _ => true,
             };
-            self.unwatch(subscription, before.as_ref());
-            self.watch(subscription, live.state.as_ref());
+            if let Some(now) = &live.state {
+                self.rewatch(subscription, before.as_ref(), now);
+            }
             return watches_more;
         }
         let Some(state) = &mut live.state else { return false };
@@ -36,25 +37,12 @@ impl Inner {
 
     /// Has changes of the subscription's streams marked.
     pub(super) fn index(&self, subscription: &Subscription, state: &State) {
-        let id = &subscription.id;
-        self.marks.with_index(|index| {
-            if let Some(pattern) = &state.definition.pattern {
-                index.add_pattern(pattern, id);
-            }
-            let explicit = state.links.iter().filter(|(_, link)| link.explicit);
-            explicit.for_each(|(name, _)| index.add_name(name, id));
-        });
+        self.reindex(subscription, None, Some(state));
         self.engine.watch_more();
     }
 
     pub(super) fn unindex(&self, subscription: &Subscription, state: &State) {
-        let id = &subscription.id;
-        self.marks.with_index(|index| {
-            if let Some(pattern) = &state.definition.pattern {
-                index.remove_pattern(pattern, id);
-            }
-            state.links.keys().for_each(|name| index.remove_name(name, id));
-        });
+        self.reindex(subscription, Some(state), None);
     }
 
     /// Has other servers' changes of the linked streams noted.
@@ -64,19 +52,48 @@ impl Inner {
         }
     }
 
-    fn watch(&self, subscription: &Subscription, state: Option<&State>) {
-        if let Some(state) = state {
-            self.index(subscription, state);
-            self.note_links(state);
+    fn forget_links(&self, state: &State) {
+        if self.engine.is_shared() {
+            self.marks.forget_streams(state.links.iter().filter_map(identified));
+        }
+    }
+
+    /// Watches for another state. A stream that both of them watch is watched all the time.
+    fn rewatch(&self, subscription: &Subscription, before: Option<&State>, now: &State) {
+        self.reindex(subscription, before, Some(now));
+        self.engine.watch_more();
+        self.note_links(now);
+        if let Some(before) = before {
+            self.forget_links(before);
         }
     }
 
     pub(super) fn unwatch(&self, subscription: &Subscription, state: Option<&State>) {
         let Some(state) = state else { return };
         self.unindex(subscription, state);
-        if self.engine.is_shared() {
-            self.marks.forget_streams(state.links.iter().filter_map(identified));
-        }
+        self.forget_links(state);
+    }
+
+    /// Changes the index in one step.
+    fn reindex(&self, subscription: &Subscription, before: Option<&State>, now: Option<&State>) {
+        let id = &subscription.id;
+        self.marks.with_index(|index| {
+            if let Some(before) = before {
+                before
+                    .definition
+                    .pattern
+                    .iter()
+                    .for_each(|pattern| index.remove_pattern(pattern, id));
+                before.named().for_each(|name| index.remove_name(name, id));
+            }
+            if let Some(now) = now {
+                now.definition
+                    .pattern
+                    .iter()
+                    .for_each(|pattern| index.add_pattern(pattern, id));
+                now.named().for_each(|name| index.add_name(name, id));
+            }
+        });
     }
 
     /// Returns whether the stream is watched by its name since.

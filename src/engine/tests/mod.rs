@@ -47,7 +47,7 @@ pub(crate) enum Fault {
     Panic,
 }
 
-type Hook = Mutex<Option<Box<dyn FnOnce() + Send>>>;
+pub(crate) type Hook = Mutex<Option<Box<dyn FnOnce() + Send>>>;
 
 /// A store that counts as one that blocks, with places to interfere.
 pub(crate) struct FailingStore {

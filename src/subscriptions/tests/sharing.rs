@@ -1,14 +1,20 @@
 //! Several servers on one store: a generation is issued once, and whoever is asked knows the rest.
 
-use std::collections::BTreeSet;
+use std::{
+    collections::BTreeSet,
+    sync::atomic::{AtomicBool, Ordering},
+};
 
 use parking_lot::Mutex;
 
-use super::*;
+use super::{
+    super::state::{Event, VERSION},
+    *,
+};
 use crate::{
     engine::{
         Unavailable,
-        tests::shared_store::{Connection, Shared},
+        tests::shared_store::{Connection, Shared, hold},
     },
     storage::Duty,
 };
@@ -215,6 +221,69 @@ async fn an_append_to_a_linked_stream_wakes_although_its_server_ended_before_its
     a.append("e/1").await;
     moment().await;
     assert_eq!(b.woken().await, [1]);
+}
+
+/// The search for appends to newly watched streams is one that may take long.
+#[tokio::test(start_paused = true)]
+async fn a_search_of_many_streams_does_not_hold_the_duty_up() {
+    let Two {
+        connections: [_, searching],
+        servers: [a, b],
+        ..
+    } = Two::start();
+    a.create("wake").await;
+    a.create("e/1").await;
+    a.subscribe("s", Some("e/*"), &[]).await;
+    moment().await;
+    let (is_searching, go) = hold(&searching.before_list);
+    a.subscribe("t", Some("f/**"), &[]).await;
+    is_searching.await.unwrap();
+    a.subscriptions.stop(Duration::ZERO).await;
+    a.append("e/1").await;
+    // The paused clock stands still by itself while a thread is busy.
+    for _ in 0..1000 {
+        tokio::time::advance(Duration::from_millis(5)).await;
+        tokio::task::yield_now().await;
+    }
+    let woken = a.woken().await;
+    go.send(()).unwrap();
+    b.end().await;
+    assert_eq!(woken, [1]);
+}
+
+/// An append in between would be marked by nobody.
+#[tokio::test]
+async fn a_stream_is_watched_all_the_time_while_a_log_is_compacted() {
+    let Two { servers: [a, _b], .. } = Two::start();
+    a.create("n").await;
+    a.subscribe("s", Some("e/*"), &["n"]).await;
+    let inner = &a.subscriptions.inner;
+    let subscription = inner.get(&"s".into()).unwrap();
+    let mut live = subscription.live.lock().await;
+    let state = live.state().unwrap().clone();
+    let is_over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let watching = scope.spawn(|| {
+            let (matching, named, sources) = (name("e/1"), name("n"), inner.marks.sources());
+            while !is_over.load(Ordering::Relaxed) {
+                assert!(inner.marks.concerns_any(&matching) && inner.marks.concerns_any(&named));
+                assert_eq!(inner.marks.sources(), sources);
+            }
+        });
+        for _ in 0..30_000 {
+            let state = Box::new(state.clone());
+            inner.apply(
+                &subscription,
+                &mut live,
+                Event::State {
+                    version: VERSION,
+                    state,
+                },
+            );
+        }
+        is_over.store(true, Ordering::Relaxed);
+        watching.join().unwrap();
+    });
 }
 
 /// No cursor tells the id of a stream that is new, so the news of it mean nothing.

@@ -125,6 +125,7 @@ impl Storage for Connection {
     }
 
     fn list(&self, prefix: &str, after: Option<&str>, limit: usize) -> Result<Vec<(StreamName, Stored)>, StorageError> {
+        run(&self.before_list);
         self.check()?;
         self.shared.inner().list(prefix, after, limit)
     }

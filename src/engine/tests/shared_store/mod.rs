@@ -9,10 +9,12 @@ use std::{
     sync::{
         Arc, Weak,
         atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::SeqCst},
+        mpsc,
     },
 };
 
 use parking_lot::{Mutex, RwLock};
+use tokio::sync::oneshot;
 
 use super::{Hook, run};
 use crate::{
@@ -45,6 +47,17 @@ pub(crate) struct Shared {
     connected: AtomicUsize,
 }
 
+/// Has the next call that runs this hook say when it does, and wait until it is let go.
+pub(crate) fn hold(hook: &Hook) -> (oneshot::Receiver<()>, mpsc::Sender<()>) {
+    let (go, wait) = mpsc::channel();
+    let (arrived, on_its_way) = oneshot::channel();
+    *hook.lock() = Some(Box::new(move || {
+        let _ = arrived.send(());
+        let _ = wait.recv();
+    }));
+    (on_its_way, go)
+}
+
 /// One server's connection.
 pub(crate) struct Connection {
     shared: Arc<Shared>,
@@ -56,6 +69,8 @@ pub(crate) struct Connection {
     pub(super) after_commit: Hook,
     /// Runs once, between a fresh read and its answer.
     pub(super) after_refresh: Hook,
+    /// Runs once, before names are listed.
+    pub(crate) before_list: Hook,
     /// How many groups with changes are yet to be answered as moved, whatever they expect.
     pub(super) forced_moves: AtomicUsize,
     /// The outcome of the next commit is unknown; whether it is made.
@@ -114,6 +129,7 @@ impl Shared {
             before_commit: Mutex::default(),
             after_commit: Mutex::default(),
             after_refresh: Mutex::default(),
+            before_list: Mutex::default(),
             forced_moves: AtomicUsize::new(0),
             unknown: Mutex::default(),
             late: Mutex::default(),

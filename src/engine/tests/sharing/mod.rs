@@ -22,7 +22,7 @@ use std::{
 };
 
 use super::{
-    shared_store::{Connection, Shared},
+    shared_store::{Connection, Shared, hold},
     *,
 };
 

@@ -130,12 +130,7 @@ async fn reads_that_wait_share_one_call() {
     for stream in &streams {
         a.engine.create(stream, plain()).await.unwrap();
     }
-    let (go, wait) = std::sync::mpsc::channel::<()>();
-    let (arrived, under_way) = tokio::sync::oneshot::channel();
-    *connection.after_refresh.lock() = Some(Box::new(move || {
-        let _ = arrived.send(());
-        let _ = wait.recv();
-    }));
+    let (under_way, go) = hold(&connection.after_refresh);
     let read = |stream: &StreamName| {
         let (engine, stream) = (engine.clone(), stream.clone());
         tokio::spawn(async move { content(&engine, &stream).await.unwrap() })

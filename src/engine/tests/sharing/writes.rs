@@ -213,12 +213,7 @@ async fn a_group_that_moved_does_not_hold_the_others_up() {
         append(&engine, stream, "0").await.unwrap();
     }
     // The first append is on its way to the store while the two others are queued.
-    let (go, wait) = std::sync::mpsc::channel::<()>();
-    let (arrived, on_its_way) = tokio::sync::oneshot::channel();
-    *connection.before_commit.lock() = Some(Box::new(move || {
-        let _ = arrived.send(());
-        let _ = wait.recv();
-    }));
+    let (on_its_way, go) = hold(&connection.before_commit);
     let [x, y, z] = &streams;
     let others = async {
         on_its_way.await.unwrap();
@@ -307,12 +302,7 @@ async fn a_refusal_after_a_close_of_the_same_batch_has_the_final_tail() {
         append(&engine, stream, "0").await.unwrap();
     }
     // One commit is on its way while a close and an append are queued, which make the next batch.
-    let (go, wait) = std::sync::mpsc::channel::<()>();
-    let (arrived, on_its_way) = tokio::sync::oneshot::channel();
-    *connection.before_commit.lock() = Some(Box::new(move || {
-        let _ = arrived.send(());
-        let _ = wait.recv();
-    }));
+    let (on_its_way, go) = hold(&connection.before_commit);
     let others = async {
         on_its_way.await.unwrap();
         // This server does not know of it.
@@ -346,12 +336,7 @@ async fn a_life_within_one_batch_has_a_smaller_incarnation_than_the_next_one() {
         engine.metadata(stream).await.unwrap();
     }
     // One commit is on its way while two deletes and a create between them are queued, which make the next batch.
-    let (go, wait) = std::sync::mpsc::channel::<()>();
-    let (arrived, on_its_way) = tokio::sync::oneshot::channel();
-    *connection.before_commit.lock() = Some(Box::new(move || {
-        let _ = arrived.send(());
-        let _ = wait.recv();
-    }));
+    let (on_its_way, go) = hold(&connection.before_commit);
     let others = async {
         on_its_way.await.unwrap();
         connection.commits.lock().clear();
