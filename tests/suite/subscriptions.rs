@@ -4,7 +4,7 @@ mod handover;
 mod tokens;
 
 use std::{
-    io::{BufRead, BufReader, Read, Write},
+    io::{BufReader, Write},
     net::TcpListener,
     sync::{Arc, Mutex},
 };
@@ -15,6 +15,7 @@ use super::support::{
     http::Answer,
     server::{Server, Setup},
     until,
+    webhooks::Delivery,
 };
 
 /// A webhook receiver that keeps what it gets.
@@ -40,13 +41,17 @@ impl Receiver {
             let mut unanswered = Vec::new();
             for stream in listener.incoming() {
                 let mut stream = BufReader::new(stream.unwrap());
-                let Some((signature, body)) = read_request(&mut stream) else {
+                let Some(delivery) = Delivery::read(&mut stream) else {
                     continue;
                 };
-                assert!(signature.starts_with("t="), "{signature}");
+                let is_signed = delivery
+                    .head
+                    .lines()
+                    .any(|line| line.starts_with("webhook-signature: t="));
+                assert!(is_signed, "{}", delivery.head);
                 let number = {
                     let mut seen = seen.lock().unwrap();
-                    seen.push(body);
+                    seen.push(delivery.json());
                     seen.len() - 1
                 };
                 match answer(number) {
@@ -71,26 +76,6 @@ impl Receiver {
         until(&format!("{count} deliveries"), || self.received().len() >= count);
         self.received()
     }
-}
-
-fn read_request(stream: &mut BufReader<std::net::TcpStream>) -> Option<(String, Value)> {
-    let (mut length, mut signature) = (0, String::new());
-    stream.read_line(&mut String::new()).ok()?;
-    loop {
-        let mut line = String::new();
-        stream.read_line(&mut line).ok()?;
-        let Some((name, value)) = line.trim_end().split_once(": ") else {
-            break;
-        };
-        match name.to_ascii_lowercase().as_str() {
-            "content-length" => length = value.parse().ok()?,
-            "webhook-signature" => signature = value.to_owned(),
-            _ => {}
-        }
-    }
-    let mut body = vec![0; length];
-    stream.read_exact(&mut body).ok()?;
-    Some((signature, serde_json::from_slice(&body).ok()?))
 }
 
 fn setup() -> Setup {

@@ -1,7 +1,7 @@
 //! A webhook receiver, which behaves as it is told.
 
 use std::{
-    io::{BufRead as _, BufReader, Read as _, Write as _},
+    io::{BufRead, BufReader, Read as _, Write as _},
     net::{SocketAddr, TcpListener, TcpStream},
     sync::{Arc, Mutex},
     thread,
@@ -38,6 +38,31 @@ pub struct Delivery {
 }
 
 impl Delivery {
+    /// `None`: the connection ended before.
+    pub fn read(mut stream: impl BufRead) -> Option<Self> {
+        let (mut head, mut length) = (String::new(), 0);
+        loop {
+            let mut line = String::new();
+            if stream.read_line(&mut line).ok()? == 0 {
+                return None;
+            }
+            if line == "\r\n" {
+                break;
+            }
+            if let Some(value) = line.strip_prefix("content-length: ") {
+                length = value.trim().parse().unwrap();
+            }
+            head.push_str(&line);
+        }
+        let mut body = vec![0; length];
+        stream.read_exact(&mut body).ok()?;
+        Some(Self {
+            at: Instant::now(),
+            head,
+            body: String::from_utf8(body).unwrap(),
+        })
+    }
+
     pub fn json(&self) -> Value {
         serde_json::from_str(&self.body).unwrap()
     }
@@ -106,10 +131,11 @@ impl Receiver {
 }
 
 fn serve(mut stream: TcpStream, conduct: &Mutex<Conduct>, deliveries: &Mutex<Vec<Delivery>>) {
-    let Some((head, body)) = read(&stream) else { return };
-    let at = Instant::now();
+    let Some(delivery) = Delivery::read(BufReader::new(&stream)) else {
+        return;
+    };
     let conduct = conduct.lock().unwrap().clone();
-    deliveries.lock().unwrap().push(Delivery { at, head, body });
+    deliveries.lock().unwrap().push(delivery);
     let respond = |status: u16, more: &str, body: &str| {
         format!(
             "HTTP/1.1 {status} Told\r\n{more}content-length: {}\r\n\r\n{body}",
@@ -129,25 +155,4 @@ fn serve(mut stream: TcpStream, conduct: &Mutex<Conduct>, deliveries: &Mutex<Vec
         }
     };
     let _ = stream.write_all(bytes.as_bytes());
-}
-
-fn read(stream: &TcpStream) -> Option<(String, String)> {
-    let mut reader = BufReader::new(stream);
-    let (mut head, mut length) = (String::new(), 0);
-    loop {
-        let mut line = String::new();
-        if reader.read_line(&mut line).ok()? == 0 {
-            return None;
-        }
-        if line == "\r\n" {
-            break;
-        }
-        if let Some(value) = line.strip_prefix("content-length: ") {
-            length = value.trim().parse().unwrap();
-        }
-        head.push_str(&line);
-    }
-    let mut body = vec![0; length];
-    reader.read_exact(&mut body).ok()?;
-    Some((head, String::from_utf8(body).unwrap()))
 }

@@ -1,7 +1,7 @@
 //! Receivers of webhooks: they fail at times, and otherwise finish at once or by a callback.
 
 use std::{
-    io::{BufRead, BufReader, Read, Write},
+    io::{BufReader, Write},
     net::{TcpListener, TcpStream},
     sync::Arc,
     thread::sleep,
@@ -11,7 +11,7 @@ use std::{
 use serde_json::Value;
 
 use super::{
-    super::support::rng::TestRng,
+    super::support::{rng::TestRng, webhooks::Delivery},
     world::{Work, World},
 };
 
@@ -32,7 +32,10 @@ pub fn receive(world: &Arc<World>, listener: &TcpListener, consumer: usize, seed
 fn answer(world: &World, stream: TcpStream, consumer: usize, rng: &mut TestRng) {
     stream.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
     let mut stream = BufReader::new(stream);
-    let Some(wake) = read_request(&mut stream) else { return };
+    let Some(delivery) = Delivery::read(&mut stream) else {
+        return;
+    };
+    let wake = delivery.json();
     world.note_generation(consumer, &wake);
     let mut respond = |status: u16, body: &str| {
         let head = format!(
@@ -78,22 +81,4 @@ fn answer(world: &World, stream: TcpStream, consumer: usize, rng: &mut TestRng) 
 fn tail(stream: &Value) -> (String, String) {
     let text = |member: &str| stream[member].as_str().unwrap().to_owned();
     (text("path"), text("tail_offset"))
-}
-
-fn read_request(stream: &mut BufReader<TcpStream>) -> Option<Value> {
-    let mut length = 0;
-    stream.read_line(&mut String::new()).ok()?;
-    loop {
-        let mut line = String::new();
-        stream.read_line(&mut line).ok()?;
-        let Some((name, value)) = line.trim_end().split_once(": ") else {
-            break;
-        };
-        if name.eq_ignore_ascii_case("content-length") {
-            length = value.parse().ok()?;
-        }
-    }
-    let mut body = vec![0; length];
-    stream.read_exact(&mut body).ok()?;
-    serde_json::from_slice(&body).ok()
 }
