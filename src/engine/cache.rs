@@ -395,7 +395,7 @@ mod tests {
         });
         assert_eq!((cache.history(), stream.gone()), (2, Some(Gone::Outdated)));
         assert!(cache.get(&name).is_none());
-        // What was read before it means nothing.
+        // A read that began before the drain does not count.
         assert!(matches!(cache.refreshed(&name, None, begun, 0), Refreshed::Outdated));
     }
 }

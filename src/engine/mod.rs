@@ -306,7 +306,7 @@ impl Engine {
         self.shared.storage.shared()?.outage()
     }
 
-    /// What has happened with a store that servers share, for the metrics; `None`: it is not shared.
+    /// The counts and gauges of a store that servers share; `None`: it is not shared.
     #[must_use]
     pub fn store_figures(&self) -> Option<StoreFigures> {
         self.shared.storage.shared().map(SharedStore::figures)

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
-/// Counts only: nobody waits for room.
+/// A request beyond the limit is refused at once; none waits for room.
 #[derive(Debug)]
 pub(super) struct ByteLimit {
     limit: usize,

@@ -57,7 +57,7 @@ pub trait SharedStore: Send + Sync {
         None
     }
 
-    /// What has happened since the start, for the metrics.
+    /// The counts since the start, for the metrics.
     fn figures(&self) -> StoreFigures {
         StoreFigures::default()
     }
@@ -98,7 +98,7 @@ pub struct Changed {
     pub gone: bool,
 }
 
-/// What a server has done with a shared store since its start.
+/// The use of a shared store by this server since its start.
 #[derive(Debug, Clone, Default)]
 pub struct StoreFigures {
     /// How often something has happened, by name.

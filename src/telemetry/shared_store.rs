@@ -4,10 +4,10 @@ use prometheus::proto::{Bucket, Counter, Gauge, Histogram, LabelPair, Metric, Me
 
 use crate::storage::{Durations, StoreFigures};
 
-/// What a server knows of its shared store when metrics are asked for.
+/// The state of a shared store when metrics are requested.
 #[derive(Debug)]
 pub struct SharedStoreState {
-    /// What has happened so far.
+    /// The counts since the start.
     pub figures: StoreFigures,
     /// Whether the store is reached.
     pub is_reached: bool,

@@ -60,7 +60,7 @@ impl Failure {
         }
     }
 
-    /// What it means for a connection that was not made.
+    /// The failure of a connection that could not be made, so that nothing was sent.
     pub(super) fn before_use(self) -> Self {
         match self {
             Self::Standby | Self::Unusable(_) => self,

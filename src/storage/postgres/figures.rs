@@ -60,7 +60,7 @@ impl Timing {
     }
 }
 
-/// What has happened since the start.
+/// The counts since the start.
 #[derive(Debug, Default)]
 pub(super) struct Figures {
     pub(super) reads: Figure,

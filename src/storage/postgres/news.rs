@@ -225,7 +225,7 @@ async fn poll(core: &Core, feed: &dyn Feed, vector: &mut Option<(u64, Vector)>) 
             vector
         }
     };
-    // What is committed later is found by the next call.
+    // The next call finds later commits.
     let mut begun_at = core.clock.local().instant();
     while read_log(core, feed, current).await? {
         begun_at = core.clock.local().instant();

@@ -1,4 +1,4 @@
-//! What a store needs to know.
+//! The options of a store in PostgreSQL.
 
 use super::target::{Target, TargetError};
 

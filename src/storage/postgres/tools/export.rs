@@ -69,7 +69,7 @@ impl Source for Export {
         let rows = self.0.rows(READ, &parameters)?;
         let pieces = rows.iter().map(|row| Ok((unsigned(get(row, 0)?), get(row, 1)?)));
         let pieces = pieces.collect::<Result<Vec<(u64, &[u8])>, StorageError>>()?;
-        // What is joined begins where the first row does.
+        // The joined bytes begin where the first row does.
         if pieces.first().is_some_and(|(start, _)| *start != range.start) {
             return Ok(Bytes::new());
         }

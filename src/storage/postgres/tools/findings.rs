@@ -1,4 +1,4 @@
-//! What a check has found: sentences that name a stream, what is wrong with it, and what to do.
+//! The findings of a check: sentences that name a stream, what is wrong with it, and what to do.
 
 use std::fmt;
 

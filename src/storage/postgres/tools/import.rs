@@ -90,7 +90,7 @@ impl Import {
                  everything with `drop schema durable_streams cascade`"
             )));
         }
-        // What is left of streams that were deleted.
+        // Rows of deleted streams may remain.
         for table in [
             "heads", "chunks", "writers", "garbage", "merges", "removed", "log", "servers",
         ] {
