@@ -165,7 +165,7 @@ impl Inner {
                 acked: Cursor(self.tail_of(name).await?),
             });
         }
-        self.commit(subscription, live, events, None).await
+        self.commit(subscription, live, events, None).await.map(drop)
     }
 
     pub(super) fn get_or_new(&self, id: &str) -> Result<Arc<Subscription>, BadId> {

@@ -141,6 +141,27 @@ impl State {
         Ok(events)
     }
 
+    /// The events of a claim that finds nothing to do. The wake was for streams that are gone, and
+    /// must not keep the next append from being announced.
+    pub(super) fn without_work(&self) -> Vec<Event> {
+        let ended = self.is_unclaimed().then_some(Event::Ended { done: false });
+        ended.into_iter().collect()
+    }
+
+    /// The events that pause it, or resume it.
+    pub(super) fn pause(&self, is_paused: bool) -> Vec<Event> {
+        if self.paused == is_paused {
+            return Vec::new();
+        }
+        if is_paused {
+            return vec![Event::Paused];
+        }
+        // Workers that were refused meanwhile wait for another wake.
+        let mut events = vec![Event::Resumed];
+        events.extend(self.without_work());
+        events
+    }
+
     /// The events of an acknowledgement that was checked. Without `done` it extends the lease.
     pub(super) fn acknowledge(&self, acks: &[Ack], done: bool, now: Millis) -> Vec<Event> {
         let mut events: Vec<Event> = acks

@@ -48,7 +48,7 @@ struct Stream<'b> {
 
 impl Delivery {
     /// `None` for a subscription without a webhook.
-    pub(super) fn of(subscription: &Subscription, state: &State, mut pending: Vec<PendingStream>) -> Option<Self> {
+    pub(super) fn of(subscription: &Subscription, state: &State, pending: &[PendingStream]) -> Option<Self> {
         let Kind::Webhook { url } = &state.definition.delivery else {
             return None;
         };
@@ -59,12 +59,12 @@ impl Delivery {
             bytes <= MAX_LIST_BYTES
         });
         let fitting = fits.count().max(1);
-        pending.truncate(fitting);
+        let snapshot: Vec<_> = pending.iter().take(fitting).cloned().collect();
         let body = Body {
             subscription_id: &subscription.id,
             wake_id: &wake.id,
             generation: state.generation,
-            streams: pending.iter().map(Stream::of).collect(),
+            streams: snapshot.iter().map(Stream::of).collect(),
             callback_url: format!(
                 "{}/{}/callback",
                 super::root(&state.root_url),
@@ -76,9 +76,14 @@ impl Delivery {
             generation: state.generation,
             url: url.clone(),
             body: serde_json::to_vec(&body).ok()?.into(),
-            snapshot: pending,
+            snapshot,
             lease: Duration::from_millis(state.definition.lease_ttl_ms),
         })
+    }
+
+    /// The streams that the request names.
+    pub(super) fn streams(&self) -> &[PendingStream] {
+        &self.snapshot
     }
 }
 

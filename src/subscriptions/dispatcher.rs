@@ -21,6 +21,14 @@ use crate::{
 /// The wait after the store could not be read.
 const RETRY_INTERVAL: Duration = Duration::from_secs(1);
 
+/// A search for work of which no mark tells, because marks are lost with their server.
+#[derive(Clone, Copy)]
+pub(super) enum Search {
+    PendingStreams,
+    /// Linked ones.
+    DeletedStreams,
+}
+
 /// Runs until stopped.
 pub(super) async fn dispatch(inner: Arc<Inner>) {
     let stopped = inner.stopped.clone();
@@ -32,7 +40,10 @@ pub(super) async fn dispatch(inner: Arc<Inner>) {
 
 async fn run(inner: &Arc<Inner>) {
     match retried(inner, "load the subscriptions", || inner.load_all()).await {
-        Some(true) => inner.want_scan(),
+        Some(true) => {
+            inner.want_scan();
+            inner.search(Search::DeletedStreams);
+        }
         Some(false) => {}
         None => return,
     }
@@ -41,13 +52,7 @@ async fn run(inner: &Arc<Inner>) {
         inner.pass_marks();
         inner.start_turns();
         if inner.scan_wanted.swap(false, AcqRel) {
-            let scanning = Arc::clone(inner);
-            inner.tasks.spawn(async move {
-                tokio::select! {
-                    () = scanning.stopped.cancelled() => {}
-                    _ = retried(&scanning, "look for pending streams", || scanning.scan()) => {}
-                }
-            });
+            inner.search(Search::PendingStreams);
         }
         let due = inner.start_due();
         tokio::select! {
@@ -122,6 +127,23 @@ impl Inner {
     pub(super) fn want_scan(&self) {
         self.scan_wanted.store(true, SeqCst);
         self.marks.work.notify_one();
+    }
+
+    /// Looks through all streams or links in the background, until it succeeds.
+    pub(super) fn search(self: &Arc<Self>, wanted: Search) {
+        let inner = Arc::clone(self);
+        self.tasks.spawn(async move {
+            let attempt = || async {
+                match wanted {
+                    Search::PendingStreams => inner.scan().await,
+                    Search::DeletedStreams => inner.mark_deleted().await,
+                }
+            };
+            tokio::select! {
+                () = inner.stopped.cancelled() => {}
+                _ = retried(&inner, "look through the streams", attempt) => {}
+            }
+        });
     }
 
     /// Gives a subscription a turn soon.

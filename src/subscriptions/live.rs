@@ -55,8 +55,9 @@ pub(super) struct Live {
     pub(super) is_forgotten: bool,
     /// The generation that this server is delivering.
     pub(super) delivering: Option<u64>,
-    /// The generation whose delivery was cut off when the last holder of the store ended.
-    pub(super) orphan: Option<u64>,
+    /// The generation whose delivery, or whose event, may not have been sent by the last holder of the
+    /// store.
+    pub(super) cut_off: Option<u64>,
 }
 
 impl Live {
@@ -92,6 +93,14 @@ pub(super) fn unless_moved<T>(changed: Result<T, ChangeError>) -> Result<Option<
         Err(ChangeError::Moved) => Ok(None),
         Err(ChangeError::Unavailable(unavailable)) => Err(unavailable),
     }
+}
+
+/// Whether the messages for another stream were appended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Noticed {
+    /// Also if there were none.
+    Appended,
+    Refused,
 }
 
 /// Messages for another stream, committed together with a change.

@@ -3,7 +3,7 @@
 use super::{
     Inner,
     codec::{self, CodecError, Line},
-    live::{ChangeError, Live, Notice, Subscription},
+    live::{ChangeError, Live, Notice, Noticed, Subscription},
     state::{Event, State},
 };
 use crate::engine::{Extent, LogChange, LogError, LogWrite, Unavailable};
@@ -86,12 +86,12 @@ impl Inner {
         live: &mut Live,
         events: Vec<Event>,
         notice: Option<Notice>,
-    ) -> Result<(), ChangeError> {
+    ) -> Result<Noticed, ChangeError> {
         let Some(state) = live.state() else {
             return Err(ChangeError::Moved);
         };
         if events.is_empty() {
-            return Ok(());
+            return Ok(Noticed::Appended);
         }
         let data = codec::encode(&events).map_err(unwritable)?;
         let (change, is_whole) = if live.log_bytes + data.len() > 2 * live.state_bytes + MIN_COMPACTED {
@@ -111,7 +111,7 @@ impl Inner {
             notice,
             is_announced: events.iter().any(Event::changes_what_is_watched),
         };
-        self.write(subscription, live, change, beside).await?;
+        let noticed = self.write(subscription, live, change, beside).await?;
         if is_whole {
             (live.log_bytes, live.state_bytes) = (len, len);
         } else {
@@ -121,7 +121,7 @@ impl Inner {
             self.apply(subscription, live, event);
         }
         self.count_links(live);
-        Ok(())
+        Ok(noticed)
     }
 
     /// Stores a new subscription.
@@ -167,7 +167,7 @@ impl Inner {
         live: &mut Live,
         change: LogChange,
         beside: Beside,
-    ) -> Result<(), ChangeError> {
+    ) -> Result<Noticed, ChangeError> {
         // Until the answer is known, also if the caller disconnects.
         live.is_stale = true;
         let is_announced = beside.is_announced && self.engine.is_shared();
@@ -185,13 +185,19 @@ impl Inner {
                 live.tail = Some(logged.tail);
                 (live.is_stale, live.is_own) = (false, true);
                 self.note_log(subscription, live, Some(logged.id));
-                if let Some(refused) = logged.notice_refused
-                    && let Some(suppressed) = self.failures.allow("wake stream")
-                {
+                let Some(refused) = logged.notice_refused else {
+                    return Ok(Noticed::Appended);
+                };
+                if let Some(suppressed) = self.failures.allow("wake stream") {
                     let id = &*subscription.id;
-                    tracing::warn!(subscription = id, %refused, suppressed, "could not append a wake to the wake stream; workers can claim without it");
+                    tracing::warn!(
+                        subscription = id,
+                        %refused,
+                        suppressed,
+                        "could not append a wake to the wake stream; will retry, and workers can claim without it"
+                    );
                 }
-                Ok(())
+                Ok(Noticed::Refused)
             }
             Err(LogError::Moved) => Err(ChangeError::Moved),
             Err(LogError::Unavailable(unavailable)) => Err(unavailable.into()),

@@ -191,10 +191,11 @@ impl Subscriptions {
         let stream = stream.clone();
         let removed = move |state: &State| {
             let is_linked = state.links.get(&stream).is_some_and(|link| link.explicit);
-            is_linked.then(|| Event::Unlinked {
+            let unlinked = is_linked.then(|| Event::Unlinked {
                 stream: stream.clone(),
                 link: LinkType::Explicit,
-            })
+            });
+            unlinked.into_iter().collect()
         };
         Ok(self.change(id, removed).await?)
     }
@@ -205,9 +206,7 @@ impl Subscriptions {
     /// See [`NotFound`].
     pub async fn set_paused(&self, id: &str, is_paused: bool) -> Result<View, NotFound> {
         self.loaded().await?;
-        let event = move || if is_paused { Event::Paused } else { Event::Resumed };
-        self.change(id, move |state: &State| (state.paused != is_paused).then(event))
-            .await?;
+        self.change(id, move |state: &State| state.pause(is_paused)).await?;
         self.read(id).await
     }
 
@@ -219,14 +218,14 @@ impl Subscriptions {
         self.inner.keys.jwks(&self.inner.engine, &self.inner.clock).await
     }
 
-    /// Commits the event that a state asks for, if it asks for one, and gives a turn.
-    async fn change<E>(&self, id: &str, event: E) -> Result<(), NotFound>
+    /// Commits the events that a state asks for, and gives a turn.
+    async fn change<E>(&self, id: &str, events: E) -> Result<(), NotFound>
     where
-        E: Fn(&State) -> Option<Event> + Send + Sync + 'static,
+        E: Fn(&State) -> Vec<Event> + Send + Sync + 'static,
     {
         let subscription = self.find(id).await?;
         let inner = Arc::clone(&self.inner);
-        self.complete(async move { inner.change(&subscription, event).await })
+        self.complete(async move { inner.change(&subscription, events).await })
             .await
     }
 
@@ -263,16 +262,16 @@ impl Inner {
         Err(Unavailable::Raced.into())
     }
 
-    async fn change<E>(&self, subscription: &Subscription, event: E) -> Result<(), NotFound>
+    async fn change<E>(&self, subscription: &Subscription, events: E) -> Result<(), NotFound>
     where
-        E: Fn(&State) -> Option<Event> + Send + Sync,
+        E: Fn(&State) -> Vec<Event> + Send + Sync,
     {
         for _ in 0..MAX_MOVES {
             let mut live = subscription.live.lock().await;
             self.refresh(subscription, &mut live).await?;
             let state = live.state().ok_or(NotFound::NotFound)?;
-            let events = event(state).into_iter().collect();
-            let committed = self.commit(subscription, &mut live, events, None).await;
+            let changes = events(state);
+            let committed = self.commit(subscription, &mut live, changes, None).await;
             if unless_moved(committed)?.is_some() {
                 drop(live);
                 self.schedule(subscription);

@@ -86,7 +86,7 @@ impl Inner {
             Ok(_) => {
                 let generation = live.state().map(|state| state.generation);
                 if !self.engine.is_shared() {
-                    live.orphan = generation;
+                    live.cut_off = generation;
                 }
                 self.arm(&subscription, &live, as_of);
             }
@@ -135,6 +135,27 @@ impl Inner {
             };
             if self.mark_pending(&subscription, named).await? {
                 self.schedule(&subscription);
+            }
+        }
+        Ok(())
+    }
+
+    /// Marks linked streams that do not exist any longer.
+    pub(super) async fn mark_deleted(&self) -> Result<(), Unavailable> {
+        for subscription in self.all() {
+            let linked: Vec<StreamName> = {
+                let live = subscription.live.lock().await;
+                let links = live.state().into_iter().flat_map(|state| &state.links);
+                let of_pattern = links.filter(|(_, link)| link.glob);
+                of_pattern.map(|(name, _)| name.clone()).collect()
+            };
+            for some in linked.chunks(CONCURRENT_LOOK_UPS) {
+                let extents = try_join_all(some.iter().map(|name| self.engine.extent(name))).await?;
+                let found = some.iter().zip(extents).filter(|(_, extent)| extent.is_none());
+                for (name, _) in found {
+                    subscription.mark(name, self.clock.millis());
+                    self.schedule(&subscription);
+                }
             }
         }
         Ok(())

@@ -267,7 +267,11 @@ impl State {
             Event::Unlinked { stream, link } => {
                 if let Some(known) = self.links.get_mut(&stream) {
                     match link {
-                        LinkType::Explicit => known.explicit = false,
+                        LinkType::Explicit => {
+                            known.explicit = false;
+                            // The pattern follows a stream from its beginning, but not a second time.
+                            known.glob |= known.acked.0 != Offset::BEGINNING && self.definition.links(&stream);
+                        }
                         LinkType::Glob => known.glob = false,
                     }
                     if !known.explicit && !known.glob {
@@ -295,6 +299,7 @@ impl State {
                     wake.holder = Some(worker);
                     wake.lease_until = Some(lease_until);
                 }
+                self.retry = None;
             }
             Event::Extended { lease_until } => {
                 if let Some(wake) = &mut self.wake {
@@ -339,6 +344,12 @@ impl State {
     pub(super) fn current_wake(&self, now: Millis) -> Option<&Wake> {
         let lives = |wake: &&Wake| wake.lease_until.is_none_or(|until| now < until);
         self.wake.as_ref().filter(lives)
+    }
+
+    /// The event of a pull-wake is on its way to a worker.
+    pub(super) fn is_unclaimed(&self) -> bool {
+        let wake = self.wake.as_ref();
+        wake.is_some_and(|wake| wake.holder.is_none()) && !self.is_webhook()
     }
 
     /// The next moment after `now` at which something is due: the end of a lease, or the next

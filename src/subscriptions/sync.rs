@@ -15,7 +15,7 @@ use tokio::{
 
 use super::{
     Inner,
-    dispatcher::retried,
+    dispatcher::{Search, retried},
     index::Id,
     live::{Live, Subscription},
 };
@@ -55,7 +55,7 @@ pub(super) async fn follow(inner: Arc<Inner>) {
     }
 }
 
-async fn run(inner: &Inner) {
+async fn run(inner: &Arc<Inner>) {
     let mut loaded = inner.loaded.subscribe();
     if loaded.wait_for(|loaded| *loaded).await.is_err() {
         return;
@@ -80,7 +80,7 @@ async fn examine_wanted(inner: &Inner) {
     }
 }
 
-async fn follow_changes(inner: &Inner) {
+async fn follow_changes(inner: &Arc<Inner>) {
     let now = Instant::now();
     let mut follower = Follower {
         reconciled_at: None,
@@ -102,7 +102,7 @@ async fn follow_changes(inner: &Inner) {
 }
 
 impl Inner {
-    async fn synchronize(&self, follower: &mut Follower) -> Result<(), Unavailable> {
+    async fn synchronize(self: &Arc<Self>, follower: &mut Follower) -> Result<(), Unavailable> {
         let now = Instant::now();
         let is_past = |at: Instant, interval| now.saturating_duration_since(at) >= interval;
         let news = self.marks.take_news();
@@ -253,7 +253,7 @@ impl Inner {
     }
 
     /// Looks after what other servers have begun, if this one has the duty.
-    async fn oversee(&self, follower: &mut Follower, now: Instant) -> Result<(), Unavailable> {
+    async fn oversee(self: &Arc<Self>, follower: &mut Follower, now: Instant) -> Result<(), Unavailable> {
         let (had, has) = (self.marks.oversees(), self.engine.looks_for_lost_wakes().await?);
         self.marks.set_oversees(has);
         if !has {
@@ -263,6 +263,9 @@ impl Inner {
         if !had || now.saturating_duration_since(follower.scanned_at) >= SCAN_INTERVAL {
             follower.scanned_at = now;
             self.want_scan();
+        }
+        if !had {
+            self.search(Search::DeletedStreams);
         }
         let changed = std::mem::take(&mut *self.overseen.lock());
         let changed: Vec<Id> = match had {

@@ -11,7 +11,7 @@ use super::{
     decide::PendingStream,
     deliver::Delivery as Attempt,
     index::Id,
-    live::{ChangeError, Live, MAX_MOVES, Notice, Subscription},
+    live::{ChangeError, Live, MAX_MOVES, Notice, Noticed, Subscription},
     state::{Delivery, Event, LinkType, State},
     sync::OVERSIGHT_DELAY,
 };
@@ -32,14 +32,6 @@ enum Admission {
     Turn(#[allow(dead_code, reason = "held until the turn ends")] OwnedSemaphorePermit),
     /// A delivery's slot.
     Delivery(Slot),
-}
-
-/// The streams of a subscription that have content after their cursors.
-#[derive(Default)]
-pub(super) struct Look {
-    pub(super) pending: Vec<PendingStream>,
-    /// Links of streams that do not exist any longer.
-    pub(super) gone: Vec<Event>,
 }
 
 impl Inner {
@@ -128,32 +120,48 @@ impl Inner {
             return Ok(None);
         }
         self.mark_streams_of_wake(subscription, state);
-        let look = self.look(subscription, state).await?;
-        let mut events = look.gone;
-        let Some(first) = look.pending.first() else {
-            self.commit(subscription, live, events, None).await?;
+        let pending = self.look(subscription, live).await?;
+        let (Some(state), Some(first)) = (live.state(), pending.first()) else {
             return Ok(None);
         };
-        events.extend(State::link_new(&look.pending));
-        let woken = state.wake(&look.pending, self.wake_id(), now);
+        let mut events = State::link_new(&pending);
+        events.push(state.wake(&pending, self.wake_id(), now));
         let notice = self.notice(subscription, state, &first.stream, now)?;
-        events.push(woken);
-        self.commit(subscription, live, events, notice).await?;
+        let noticed = self.commit(subscription, live, events, notice).await?;
         self.metrics.woken();
-        look.pending.iter().for_each(|stream| {
+        if noticed == Noticed::Refused {
+            self.repeat_notice(subscription, live, now).await?;
+        }
+        let Some(state) = live.state() else { return Ok(None) };
+        let attempt = Attempt::of(subscription, state, &pending);
+        // The streams that are left out come first in the next wake.
+        let told = attempt.as_ref().map_or(&pending[..], Attempt::streams);
+        told.iter().for_each(|stream| {
             subscription.pending.lock().postpone(&stream.stream);
         });
-        let Some(state) = live.state() else { return Ok(None) };
-        let attempt = Attempt::of(subscription, state, look.pending);
         if let Some(attempt) = &attempt {
             live.delivering = Some(attempt.generation);
         }
         Ok(attempt)
     }
 
-    /// Marks what another server may have marked.
+    /// Has a wake replaced whose event was refused by the wake stream. It can be claimed meanwhile.
+    async fn repeat_notice(
+        &self,
+        subscription: &Subscription,
+        live: &mut Live,
+        now: Millis,
+    ) -> Result<(), ChangeError> {
+        let Some(state) = live.state() else { return Ok(()) };
+        let failed = state.fail(now, &self.random);
+        // If this cannot be stored, the next turn replaces it.
+        live.cut_off = Some(state.generation);
+        self.commit(subscription, live, vec![failed], None).await.map(drop)
+    }
+
+    /// Marks what another server, or this one before its last start, may have marked.
     pub(super) fn mark_streams_of_wake(&self, subscription: &Subscription, state: &State) {
-        if let Some(wake) = state.wake.as_ref().filter(|_| self.engine.is_shared()) {
+        if let Some(wake) = &state.wake {
             let now = self.clock.millis();
             wake.streams.iter().for_each(|name| subscription.mark(name, now));
         }
@@ -161,12 +169,11 @@ impl Inner {
 
     /// Whether no wake is in flight, and no attempt is to be waited for.
     fn may_wake(state: &State, live: &Live, now: Millis) -> bool {
-        let (delivering, orphan) = (live.delivering, live.orphan);
-        if delivering == Some(state.generation) && state.wake.is_some() {
+        if live.delivering == Some(state.generation) && state.wake.is_some() {
             // The delivery ends by itself, before its lease does or not much later.
             return false;
         }
-        let is_lost = orphan == Some(state.generation) && state.is_webhook();
+        let is_cut_off = live.cut_off == Some(state.generation);
         let has_failed = state.retry.is_some_and(|retry| retry.generation == state.generation);
         if state.retry.is_some_and(|retry| now < retry.next_attempt_at) {
             return false;
@@ -175,7 +182,7 @@ impl Inner {
             None => true,
             // A wake whose delivery failed, or was cut off with its server, is replaced, unless a
             // worker has it after all.
-            Some(wake) => (has_failed || is_lost) && !wake.accepted,
+            Some(wake) => (has_failed || is_cut_off) && !wake.accepted && wake.holder.is_none(),
         }
     }
 
@@ -200,12 +207,18 @@ impl Inner {
         Ok(Some((wake_stream.clone(), Bytes::from(event.to_string()))))
     }
 
-    /// Which streams have content after their cursors.
-    pub(super) async fn look(&self, subscription: &Subscription, state: &State) -> Result<Look, Unavailable> {
-        let mut look = Look::default();
+    /// The streams that have content after their cursors. Removes the links of streams that do not
+    /// exist any longer: nothing tells of them again.
+    pub(super) async fn look(
+        &self,
+        subscription: &Subscription,
+        live: &mut Live,
+    ) -> Result<Vec<PendingStream>, ChangeError> {
         loop {
+            let Some(state) = live.state() else {
+                return Ok(Vec::new());
+            };
             let marked = subscription.pending.lock().first(MAX_STREAMS_PER_WAKE);
-            let mut cleared = 0;
             // Together, because a shared store answers all in one round trip.
             let extents = try_join_all(marked.iter().map(|(name, _)| async move {
                 let is_linked = state.links.contains_key(name) || state.definition.links(name);
@@ -215,13 +228,14 @@ impl Inner {
                 }
             }));
             let extents = extents.await?;
+            let (mut pending, mut gone, mut settled) = (Vec::new(), Vec::new(), Vec::new());
             for ((name, version), extent) in marked.iter().zip(extents) {
                 let link = state.links.get(name).copied();
                 let cursor = link.map_or(Offset::BEGINNING, |link| link.acked.0);
                 let exists = extent.is_some();
                 match extent.filter(|extent| extent.continues_after(cursor)) {
                     Some(extent) if link.is_some() || self.has_room(subscription, state) => {
-                        look.pending.push(PendingStream {
+                        pending.push(PendingStream {
                             stream: name.clone(),
                             link: link.map_or(LinkType::Glob, |link| link.link_type()),
                             acked: extent.effective(cursor),
@@ -232,15 +246,18 @@ impl Inner {
                     _ => {
                         if link.is_some_and(|link| link.glob) && !exists {
                             let (stream, link) = (name.clone(), LinkType::Glob);
-                            look.gone.push(Event::Unlinked { stream, link });
+                            gone.push(Event::Unlinked { stream, link });
                         }
-                        subscription.pending.lock().clear(name, *version);
-                        cleared += 1;
+                        settled.push((name, *version));
                     }
                 }
             }
-            if cleared == 0 || !look.pending.is_empty() {
-                return Ok(look);
+            self.commit(subscription, live, gone, None).await?;
+            for (name, version) in &settled {
+                subscription.pending.lock().clear(name, *version);
+            }
+            if settled.is_empty() || !pending.is_empty() {
+                return Ok(pending);
             }
         }
     }

@@ -6,7 +6,7 @@ use super::{
     Inner, Subscriptions,
     decide::{Ack, BadAck, ClaimConflict, PendingStream, WakeRef},
     errors::{AckError, ClaimError, NotFound, TokenError},
-    live::{Live, MAX_MOVES, Subscription, unless_moved},
+    live::{ChangeError, Live, MAX_MOVES, Subscription, unless_moved},
     scan::Breadth,
     state::{Event, State},
     token::Secret,
@@ -127,14 +127,6 @@ impl Subscriptions {
     }
 }
 
-fn refusal(conflict: ClaimConflict) -> ClaimError {
-    match conflict {
-        ClaimConflict::Claimed { holder, generation } => ClaimError::AlreadyClaimed { holder, generation },
-        ClaimConflict::Nothing => ClaimError::NoPendingWork,
-        ClaimConflict::Paused => ClaimError::Paused,
-    }
-}
-
 fn claim(state: &State, streams: Vec<PendingStream>) -> Option<Claimed> {
     Some(Claimed {
         wake: WakeRef {
@@ -160,19 +152,17 @@ impl Inner {
             }
             let now = self.clock.millis();
             self.mark_streams_of_wake(subscription, state);
-            let mut look = self.look(subscription, state).await?;
-            if look.pending.is_empty() && self.may_miss_marks(state, now) {
-                self.examine_state(subscription, state, Breadth::Page).await?;
-                look = self.look(subscription, state).await?;
-            }
-            let claimed = state.claim(worker, &look.pending, self.wake_id(), now);
-            let mut events = look.gone;
-            let refused = match claimed {
-                Ok(claim) => {
-                    events.extend(claim);
-                    None
+            let Some(pending) = unless_moved(self.look_for_worker(subscription, &mut live, now).await)? else {
+                continue;
+            };
+            let state = live.state().ok_or(NotFound::NotFound)?;
+            let (events, refused) = match state.claim(worker, &pending, self.wake_id(), now) {
+                Ok(events) => (events, None),
+                Err(ClaimConflict::Nothing) => (state.without_work(), Some(ClaimError::NoPendingWork)),
+                Err(ClaimConflict::Paused) => (Vec::new(), Some(ClaimError::Paused)),
+                Err(ClaimConflict::Claimed { holder, generation }) => {
+                    (Vec::new(), Some(ClaimError::AlreadyClaimed { holder, generation }))
                 }
-                Err(conflict) => Some(refusal(conflict)),
             };
             let committed = self.commit(subscription, &mut live, events, None).await;
             if unless_moved(committed)?.is_none() {
@@ -185,10 +175,27 @@ impl Inner {
             self.arm(subscription, &live, as_of);
             return live
                 .state()
-                .and_then(|state| claim(state, look.pending))
+                .and_then(|state| claim(state, pending))
                 .ok_or_else(|| Unavailable::Raced.into());
         }
         Err(Unavailable::Raced.into())
+    }
+
+    /// The pending streams, as far as a worker may wait for them to be found.
+    async fn look_for_worker(
+        &self,
+        subscription: &Subscription,
+        live: &mut Live,
+        now: Millis,
+    ) -> Result<Vec<PendingStream>, ChangeError> {
+        let pending = self.look(subscription, live).await?;
+        match live.state() {
+            Some(state) if pending.is_empty() && self.may_miss_marks(state, now) => {
+                self.examine_state(subscription, state, Breadth::Page).await?;
+                self.look(subscription, live).await
+            }
+            _ => Ok(pending),
+        }
     }
 
     async fn release(&self, holder: &Holder, wake: &WakeRef) -> Result<(), AckError> {
@@ -232,7 +239,7 @@ impl Inner {
             let committed = self.commit(subscription, &mut live, events, None).await;
             if unless_moved(committed)?.is_some() {
                 self.arm(subscription, &live, as_of);
-                return Ok(done && self.follows(subscription, &live).await);
+                return Ok(done && self.follows(subscription, &mut live).await);
             }
         }
         Err(Unavailable::Raced.into())
@@ -303,11 +310,11 @@ impl Inner {
     }
 
     /// Whether another wake follows one that is done.
-    async fn follows(&self, subscription: &Subscription, live: &Live) -> bool {
+    async fn follows(&self, subscription: &Subscription, live: &mut Live) -> bool {
         self.pass_marks();
-        let Some(state) = live.state() else { return false };
         self.schedule(subscription);
-        let look = self.look(subscription, state).await;
-        !state.paused && look.is_ok_and(|look| !look.pending.is_empty())
+        let pending = self.look(subscription, live).await;
+        let is_active = live.state().is_some_and(|state| !state.paused);
+        is_active && pending.is_ok_and(|pending| !pending.is_empty())
     }
 }

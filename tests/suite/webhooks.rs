@@ -85,6 +85,27 @@ fn a_delivery_that_fails_is_repeated_with_a_growing_backoff() {
     assert_eq!(receiver.deliveries().len(), 4);
 }
 
+/// A request lists as many streams as fit.
+#[test]
+fn streams_that_one_request_leaves_out_come_first_in_the_next_one() {
+    let (server, receiver) = (setup().start(), Receiver::start(Conduct::Status(500)));
+    receiver.subscribe(&server, "s", "e/*");
+    server.post("__ds/subscriptions/s/pause").send().expect(200);
+    for number in 0..200 {
+        server.text_stream(&format!("e/{number}-{}", "n".repeat(200)), "x");
+    }
+    server.post("__ds/subscriptions/s/resume").send().expect(200);
+    let listed = |count: usize| -> Vec<String> {
+        let body = receiver.wait_for(count).json();
+        let streams = body["streams"].as_array().unwrap();
+        streams.iter().map(|stream| stream["path"].to_string()).collect()
+    };
+    let (first, second) = (listed(1), listed(2));
+    assert!((100..200).contains(&first.len()), "{}", first.len());
+    let left_out = 200 - first.len();
+    assert!(second.iter().take(left_out).all(|stream| !first.contains(stream)));
+}
+
 #[test]
 fn the_backoff_survives_a_kill() {
     let (setup, receiver) = (setup().acid(), Receiver::start(Conduct::Status(503)));

@@ -52,7 +52,7 @@ async fn a_delivery_is_repeated_whose_outcome_could_not_be_stored() {
     state.definition.delivery = Delivery::Webhook {
         url: "http://no.such.receiver".into(),
     };
-    let delivery = deliver::Delivery::of(&subscription, &state, Vec::new()).unwrap();
+    let delivery = deliver::Delivery::of(&subscription, &state, &[]).unwrap();
     *store.fault.lock() = Some(Fault::Refused);
     server.subscriptions.inner.deliver(&subscription, delivery, None).await;
     assert_eq!(*subscription.timer.lock(), Some(NOW + 1000));

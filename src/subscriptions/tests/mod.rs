@@ -6,6 +6,7 @@ mod pulling;
 mod recovery;
 mod sharing;
 mod states;
+mod waking;
 
 use std::{sync::Arc, time::Duration};
 
