@@ -25,7 +25,7 @@ module DurableStreams
 
     def initialize(subscriptions = self.class.subscriptions, name: "#{Socket.gethostname}-#{Process.pid}", shutdown_timeout: SHUTDOWN_TIMEOUT)
       @subscriptions, @name, @shutdown_timeout = subscriptions, name.first(64), shutdown_timeout
-      @consumers = subscriptions.to_h { |subscription| [ subscription.id, Consumer.new(subscription.id, worker: @name) ] }
+      @consumers = subscriptions.to_h { |subscription| [ subscription.id, Consumer.new(subscription.id, lease: subscription.lease, worker: @name) ] }
       @stop = Queue.new
     end
 

@@ -20,7 +20,7 @@ class WorkerTest < StubServerTestCase
     broadcast "slow/a", key: 1
     broadcast "slow/a", key: 2
     @subscription = StubSubscription.new(@server, "slow", %w[ slow/a ])
-    @consumer = DurableStreams::Worker::Consumer.new("slow", worker: "me")
+    @consumer = consumer
   end
 
   test "a claim is processed and ended" do
@@ -63,19 +63,52 @@ class WorkerTest < StubServerTestCase
 
   test "a delivery continues when the server is back, with the same lease" do
     SlowHandler.before = ->(*) { SlowHandler.before = nil; @server.script(:drop, :drop, :drop) }
-    DurableStreams::Worker::Backoff.stub(:new, Struct.new(:next) { def reset; end }.new(0)) do
-      @consumer = DurableStreams::Worker::Consumer.new("slow", worker: "me")
-    end
+    pausing { 0 }
     assert_nil @consumer.consume
 
     assert_equal({ "slow/a" => "00000002" }, @subscription.cursors)
     assert_equal 1, @subscription.actions.count("claim")
   end
 
-  test "a fenced worker moves no cursor and waits for the next wake" do
-    SlowHandler.before = ->(*) { @subscription.fence }
+  test "a wake during an outage, after which the lease has ended, is kept" do
+    SlowHandler.before = ->(*) { SlowHandler.before = nil; @server.script(:drop, :drop, :drop) }
+    pauses = [ 600, 0 ]
+    pausing do
+      if pauses.many?
+        @subscription.fence
+        @consumer.wake
+      end
+      pauses.pop
+    end
+    running do
+      @consumer.wake
+      assert_equal %w[ claim ack claim ack ], 4.times.map { @subscription.next_request.first }
+    end
+    assert_empty pauses
+    assert_equal({ "slow/a" => "00000002" }, @subscription.cursors)
+  end
+
+  test "stopping ends the pauses of a delivery" do
+    SlowHandler.before = ->(*) { SlowHandler.before = nil; @server.script(:drop, :drop, :drop) }
+    pausing { @consumer.stop; 600 }
     assert_nil @consumer.consume
+    assert_equal %w[ claim ack release ], @subscription.actions
+  end
+
+  test "a fenced worker moves no cursor and claims again after a pause" do
+    SlowHandler.before = ->(*) { SlowHandler.before = nil; @subscription.fence }
+    pausing { 7 }
+    assert_equal 7, @consumer.consume
     assert_empty @subscription.cursors
+
+    assert_nil @consumer.consume
+    assert_equal({ "slow/a" => "00000002" }, @subscription.cursors)
+  end
+
+  test "a worker that hears nothing claims about once in a lease" do
+    @subscription.pending = false
+    @consumer = consumer(lease: 0.01)
+    running { 3.times { assert_equal "claim", @subscription.next_request.first } }
   end
 
   test "stopping finishes the batch and gives the claim back" do
@@ -151,6 +184,27 @@ class WorkerTest < StubServerTestCase
   end
 
   private
+    def consumer(lease: 30)
+      DurableStreams::Worker::Consumer.new("slow", lease: lease, worker: "me")
+    end
+
+    # The block returns the seconds of each pause.
+    def pausing(&block)
+      backoff = Object.new
+      backoff.define_singleton_method(:next) { block.call }
+      backoff.define_singleton_method(:reset) { }
+      DurableStreams::Worker::Backoff.stub(:new, backoff) { @consumer = consumer }
+    end
+
+    # Runs the consumer during the block.
+    def running
+      thread = Thread.new { @consumer.run }
+      yield
+    ensure
+      @consumer.stop
+      assert thread.join(10), "the consumer has ended"
+    end
+
     def wakes
       @wakes ||= Queue.new
     end

@@ -6,30 +6,27 @@ module DurableStreams
     class Consumer # :nodoc:
       attr_reader :id
 
-      def initialize(id, worker:)
-        @id, @worker = id, worker
-        @signals = Queue.new
+      # +lease+ is in seconds.
+      def initialize(id, lease:, worker:)
+        @id, @lease, @worker = id, lease, worker
+        @wakes = Queue.new
+        @stopped = Queue.new # Closed by #stop.
         @backoff = Backoff.new
-        @stopping = false
       end
 
       # Wakes during a delivery are one wake after it.
       def wake
-        @signals << :wake if @signals.empty?
+        @wakes << :wake if @wakes.empty?
       end
 
       def stop
-        @stopping = true
-        @signals << :stop
+        @stopped.close
+        @wakes << :stop
       end
 
       def run
-        @signals.pop
-        until @stopping
-          pause = consume
-          # A longer pause ends with the next wake.
-          @signals.pop(timeout: pause)
-        end
+        await_wake
+        await_wake(consume) until stopping?
       end
 
       # Returns the seconds until the next attempt, or nil to wait for a wake.
@@ -37,11 +34,8 @@ module DurableStreams
         again = ::Rails.application.reloader.wrap { claim_and_process }
         @backoff.reset
         0 if again
-      rescue Fenced => error
-        ::Rails.logger&.warn("  DurableStreams #{error.message}")
-        nil
       rescue Error => error
-        report(error) unless error.is_a?(ConnectionError)
+        report(error) unless error.is_a?(ConnectionError) || error.is_a?(Fenced)
         ::Rails.logger&.warn("  DurableStreams #{error.message}")
         @backoff.next
       rescue *Rails::BroadcastFailure::RESCUED => error
@@ -51,6 +45,16 @@ module DurableStreams
       end
 
       private
+        # A longer pause ends with the next wake. Without a pause, a lost wake delays its
+        # events by about a lease.
+        def await_wake(pause = nil)
+          @wakes.pop(timeout: pause || @lease * rand(1.0..1.5))
+        end
+
+        def stopping?
+          @stopped.closed?
+        end
+
         def claim_and_process
           subscription = Rails::Subscription.find(id) || raise(ConfigurationError, "no handler has the subscription #{id} any longer")
           wake = api.claim(id, worker: @worker) || return
@@ -64,16 +68,16 @@ module DurableStreams
         rescue Rails::Delivery::Stopped
           nil
         ensure
-          release(lease) if @stopping && !finished
+          release(lease) if stopping? && !finished
         end
 
         # The lease outlives a restart of the server.
         def deliver(subscription, lease)
-          Rails::Delivery.new(subscription, lease, stopping: -> { @stopping }).perform
+          Rails::Delivery.new(subscription, lease, stopping: -> { stopping? }).perform
         rescue ConnectionError => error
           ::Rails.logger&.warn("  DurableStreams #{error.message}")
-          @signals.pop(timeout: @backoff.next)
-          raise Rails::Delivery::Stopped if @stopping
+          @stopped.pop(timeout: @backoff.next)
+          raise Rails::Delivery::Stopped if stopping?
           lease.verify
           retry
         end
