@@ -109,6 +109,12 @@ class DeliveryJobTest < StubServerTestCase
     assert_empty subscription.cursors
   end
 
+  test "a heartbeat that a proxy answers is followed by another" do
+    lease = DurableStreams::Rails::Lease.new(@subscription.wake, action: "callback", duration: 0.3)
+    @server.script [ 200, { "Content-Type" => "text/html" }, "<html>Back soon</html>" ]
+    lease.keep { assert_equal "callback", @subscription.next_request.first }
+  end
+
   test "a stream that was deleted does not hold up the others" do
     @subscription.refuse "notes/a"
     errors = capture_reports { perform }

@@ -176,9 +176,9 @@ class HttpTransportTest < StubServerTestCase
   end
 
   test "a stream without JSON messages raises and is not retried" do
-    [ [ 200, { "Content-Type" => "text/plain" }, "hello" ], [ 200, { "Content-Type" => "application/json" }, "{}" ], [ 200, { "Content-Type" => "application/json" }, "[1,2" ], [ 200, {}, "x" ] ].each do |answer|
+    [ [ { "Content-Type" => "text/plain" }, "hello" ], [ { "Content-Type" => "application/json" }, "{}" ], [ { "Content-Type" => "application/json" }, "[1,2" ], [ {}, "x" ] ].each do |headers, body|
       @server.requests.clear
-      @server.script(answer)
+      @server.script([ 200, { "Stream-Next-Offset" => "00000001", **headers }, body ])
       error = assert_raises(DurableStreams::InvalidStreamContent) { DurableStreams.read_stream("notes") }
       assert_not_kind_of DurableStreams::ConnectionError, error
       assert_equal 1, @server.requests.size, "it was tried again"
@@ -191,6 +191,27 @@ class HttpTransportTest < StubServerTestCase
     assert_equal 1, DurableStreams.read_stream("notes").size
     @server.script(*[ :break_off ] * 3)
     assert_raises(DurableStreams::ConnectionError) { DurableStreams.read_stream("notes") }
+  end
+
+  test "a response without an offset is not the server's, and counts as none" do
+    broadcast
+    transport = DurableStreams.transport
+    requests = [ -> { transport.create("notes") }, -> { transport.append("notes", [ EVENT ]) }, -> { transport.close("notes") },
+      -> { transport.metadata("notes") }, -> { transport.read("notes", "-1") }, -> { transport.wait("notes", "-1") } ]
+    requests.each do |request|
+      @server.script [ 200, { "Content-Type" => "text/html" }, "<html>Back soon</html>" ]
+      error = assert_raises(DurableStreams::ConnectionError, &request)
+      assert_match "#{@server.url}/notes answered 200 without Stream-Next-Offset", error.message
+    end
+  end
+
+  test "an append that a proxy has answered can be repeated later" do
+    broadcast
+    @server.script [ 200, { "Content-Type" => "text/html" }, "<html>Back soon</html>" ]
+    error = assert_raises(DurableStreams::ConnectionError) { broadcast(key: "2") }
+    broadcast(key: "2", producer: error.producer)
+
+    assert_equal %w[ 1 2 ], @server.events("notes").pluck("key")
   end
 
   test "messages that cannot be parsed are skipped" do

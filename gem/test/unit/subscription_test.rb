@@ -92,6 +92,18 @@ class SubscriptionTest < StubServerTestCase
     end
   end
 
+  test "a response that is not the server's is an error, as if there were no server" do
+    wake = DurableStreams::Rails::Wake.new(subscription_id: "dummy-desk", id: "w_1", generation: 7, token: "own", streams: [])
+    api = DurableStreams::Rails::SubscriptionApi.new
+    requests = [ -> { api.find("dummy-desk") }, -> { api.create("dummy-desk", {}) }, -> { api.claim("dummy-desk", worker: "w") }, -> { api.acknowledge(wake, "ack", {}) } ]
+
+    requests.product([ "<html>Back soon</html>", "", "[]", "\xFF".b ]).each do |request, body|
+      @server.script [ 200, { "Content-Type" => "text/html" }, body ]
+      error = assert_raises(DurableStreams::ConnectionError, body, &request)
+      assert_match(/dummy-desk.* answered 200 with something other than a JSON object/, error.message)
+    end
+  end
+
   private
     def answer(request)
       case request.verb

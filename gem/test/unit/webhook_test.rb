@@ -144,6 +144,15 @@ class WebhookTest < StubServerTestCase
     end
   end
 
+  test "a document that is not a key set replaces no keys, and is asked for again" do
+    verify(BODY)
+    [ "<html>Back soon</html>", '{"message":"Back soon"}' ].each_with_index do |document, at|
+      @server.answer("/v1/streams/__ds/jwks.json") { [ 200, {}, document ] }
+      clock_at(310 + 10 * at) { verify(BODY) }
+      assert_equal 2 + at, requests
+    end
+  end
+
   test "keys for another purpose are ignored" do
     jwk = @signer.jwk
     [ { "use" => "enc" }, { "kty" => "EC" }, { "crv" => "X25519" }, { "alg" => "ES256" }, { "x" => "short" }, { "x" => 1 }, { "kid" => 1 } ].each do |change|

@@ -7,8 +7,8 @@ module DurableStreams
   # A setting is missing or invalid.
   class ConfigurationError < Error; end
 
-  # The server is unreachable or temporarily unavailable. Retry later, as
-  # DurableStreams::Rails::BroadcastJob does.
+  # The server is unreachable or temporarily unavailable, or something else has
+  # responded in its place. Retry later, as DurableStreams::Rails::BroadcastJob does.
   class ConnectionError < Error
     # The identity under which the append was sent, or nil. An append that is
     # repeated under this identity takes effect once.

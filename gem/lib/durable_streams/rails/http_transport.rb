@@ -90,7 +90,7 @@ module DurableStreams
         # Below the server's route, a PUT is never answered with 404.
         raise failure(response, name).wrong_route if response.code == "404"
 
-        check(response, name, accept: [ 409 ])["Stream-Next-Offset"]
+        offset_of(response, name) unless response.code == "409"
       end
 
       # Appends events atomically and returns the new tail. With +producer+, the
@@ -107,7 +107,7 @@ module DurableStreams
       # Closes the stream and returns its last offset.
       def close(name)
         response = request(Net::HTTP::Post, name, headers: { **JSON_TYPE, "Stream-Closed" => "true" })
-        check(response, name)["Stream-Next-Offset"]
+        offset_of(response, name)
       end
 
       # Deletes the stream and returns whether there was one.
@@ -121,10 +121,9 @@ module DurableStreams
         response = request(Net::HTTP::Head, name)
         return if [ 404, 410 ].include?(response.code.to_i)
 
-        check(response, name)
         StreamMetadata.new(
           content_type: response["Content-Type"],
-          offset: response["Stream-Next-Offset"],
+          offset: offset_of(response, name),
           closed: response["Stream-Closed"].to_s.casecmp?("true"),
           ttl: response["Stream-TTL"]&.to_i,
           expires_at: response["Stream-Expires-At"]&.then { |time| Time.iso8601(time) }
@@ -134,23 +133,26 @@ module DurableStreams
       # Returns one StreamPage of events after +offset+.
       def read(name, offset)
         response = request(Net::HTTP::Get, name, query: "offset=#{URI.encode_www_form_component(offset)}")
-        check(response, name)
-        StreamPage.from(response, "#{@url}/#{name}")
+        page(response, name)
       end
 
       # Waits for events after +offset+ and returns a StreamPage, which is empty if none
       # came.
       def wait(name, offset)
         response = request(Net::HTTP::Get, name, query: "offset=#{URI.encode_www_form_component(offset)}&live=long-poll")
-        check(response, name)
-        return StreamPage.from(response, "#{@url}/#{name}") unless response.code == "204"
-        StreamPage.new([], response["Stream-Next-Offset"] || offset, response["Stream-Closed"].to_s.casecmp?("true"), true, 0)
+        return page(response, name) unless response.code == "204"
+        StreamPage.new([], offset_of(response, name), response["Stream-Closed"].to_s.casecmp?("true"), true, 0)
       end
 
       # Sends a request to the server's control API and returns the response, whatever its
       # status. +token+ takes the place of the app's token.
       def control(verb, path, body: nil, token: nil)
         request(verb, "__ds/#{path}", body: body&.to_json, headers: body ? JSON_TYPE : {}, token: token)
+      end
+
+      # Parses the response to a control request, which is always an object.
+      def control_document(response, path)
+        parse_object(response.body) || raise(foreign(response, "__ds/#{path}", "with something other than a JSON object"))
       end
 
       def control_failure(response, path)
@@ -173,7 +175,7 @@ module DurableStreams
             identity = @producers.fresh
             response = request(Append, name, body: body, headers: { **JSON_TYPE, **identity.headers })
           end
-          check(response, name)["Stream-Next-Offset"]
+          offset_of(response, name)
         rescue ConnectionError => error
           error.producer = identity.to_h
           raise
@@ -254,6 +256,30 @@ module DurableStreams
           status = response.code.to_i
           return response if status < 300 || accept.include?(status)
           raise failure(response, name).error
+        end
+
+        def page(response, name)
+          offset_of(response, name)
+          StreamPage.from(response, "#{@url}/#{name}")
+        end
+
+        # Returns the offset that every response of the server has.
+        def offset_of(response, name)
+          check(response, name)["Stream-Next-Offset"] || raise(foreign(response, name, "without Stream-Next-Offset"))
+        end
+
+        # Returns nil unless the text is a JSON object.
+        def parse_object(text)
+          document = JSON.parse(text.to_s)
+          document if document.is_a?(Hash)
+        rescue JSON::ParserError, EncodingError
+          nil
+        end
+
+        # A proxy that responds in the server's place, as during a deploy, is as good as
+        # no server.
+        def foreign(response, name, how)
+          ConnectionError.new("#{@url}/#{name} answered #{response.code} #{how}. Does DurableStreams.server_url lead to the server?")
         end
 
         def failure(response, name)

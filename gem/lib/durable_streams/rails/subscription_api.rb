@@ -12,7 +12,7 @@ module DurableStreams
       # Returns the subscription, or nil.
       def find(id)
         response = @transport.control(Net::HTTP::Get, path(id))
-        JSON.parse(response.body) unless failed(response, id, accept: [ 404 ])
+        document(response, id) unless failed(response, id, accept: [ 404 ])
       end
 
       # Returns whether the subscription is new. Raises Conflict if there is one with
@@ -20,6 +20,7 @@ module DurableStreams
       def create(id, configuration)
         response = @transport.control(Net::HTTP::Put, path(id), body: configuration)
         failed(response, id)
+        document(response, id)
         response.code == "201"
       end
 
@@ -36,7 +37,7 @@ module DurableStreams
         return if response.code == "204" || NOTHING_TO_CLAIM.include?(code_of(response))
 
         failed(response, id)
-        claimed = JSON.parse(response.body)
+        claimed = document(response, id)
         Wake.build(claimed, subscription_id: id, token: claimed["token"])
       end
 
@@ -51,7 +52,7 @@ module DurableStreams
         body[:done] = true if done
         response = @transport.control(Net::HTTP::Post, path(wake.subscription_id, action), body: body, token: wake.token)
         fenced(response, wake)
-        JSON.parse(response.body)["next_wake"] == true
+        document(response, wake.subscription_id)["next_wake"] == true
       end
 
       # Gives the claim back.
@@ -63,6 +64,10 @@ module DurableStreams
       private
         def path(id, action = nil)
           [ "subscriptions", id, action ].compact.join("/")
+        end
+
+        def document(response, id)
+          @transport.control_document(response, path(id))
         end
 
         # Returns false, or true for an accepted failure. Raises for any other.

@@ -70,8 +70,9 @@ module DurableStreams
           raise ConnectionError, "the Durable Streams server at #{DurableStreams.server_url} has just failed" if response.nil?
           raise ConnectionError, "the webhook keys of #{DurableStreams.server_url} cannot be fetched: the server answered #{response.code}" unless response.code == "200"
 
+          keys = parse(response)
           @fresh_until = Rails::MonotonicClock.now + max_age(response)
-          @keys, @failure = parse(response.body.to_s), nil
+          @keys, @failure = keys, nil
         rescue Error => error
           @failure = error.message
         end
@@ -80,14 +81,13 @@ module DurableStreams
           response["Cache-Control"].to_s[/\bmax-age=(\d{1,9})\b/, 1].to_i.clamp(MAX_AGE)
         end
 
-        def parse(body)
-          raise ConnectionError, "the webhook keys of #{DurableStreams.server_url} are larger than #{MAX_BYTES} bytes" if body.bytesize > MAX_BYTES
+        def parse(response)
+          raise ConnectionError, "the webhook keys of #{DurableStreams.server_url} are larger than #{MAX_BYTES} bytes" if response.body.to_s.bytesize > MAX_BYTES
 
-          document = JSON.parse(body)
-          members = document.is_a?(Hash) && document["keys"].is_a?(Array) ? document["keys"] : []
+          members = @client.transport.control_document(response, "jwks.json")["keys"]
+          raise ConnectionError, "the webhook keys of #{DurableStreams.server_url} are no key set" unless members.is_a?(Array)
+
           members.filter_map { |jwk| [ jwk["kid"], public_key(jwk) ] if usable?(jwk) }.to_h
-        rescue JSON::ParserError, EncodingError
-          raise ConnectionError, "the webhook keys of #{DurableStreams.server_url} are not JSON"
         end
 
         # Members of another kind are for other receivers.
