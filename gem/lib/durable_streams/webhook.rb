@@ -15,8 +15,9 @@ module DurableStreams
   module Webhook
     extend ActiveSupport::Autoload
 
-    # The largest body, in bytes. A wake lists the streams of its subscription.
-    MAX_BODY_BYTES = 16 * 1024 * 1024
+    # The largest body, in bytes. The server lists streams of up to 64 KiB, which JSON
+    # can double, and adds less than 10 KiB.
+    MAX_BODY_BYTES = 256 * 1024
 
     # The largest difference, in seconds, between the time of the signature and now.
     TOLERANCE = 300

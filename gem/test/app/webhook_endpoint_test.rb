@@ -49,8 +49,22 @@ class WebhookEndpointTest < StubServerTestCase
   test "a body that is too large is refused, with or without its length" do
     large = "x" * (DurableStreams::Webhook::MAX_BODY_BYTES + 1)
     assert_equal 413, post(large, @signer.sign("x"))
-    assert_equal 413, DurableStreams::Webhook::Endpoint.call("rack.input" => StringIO.new(large), "HTTP_WEBHOOK_SIGNATURE" => "x").first
+    assert_equal 413, DurableStreams::Webhook::Endpoint.call("rack.input" => StringIO.new(large), "HTTP_WEBHOOK_SIGNATURE" => @signer.sign("x")).first
     assert_equal 401, DurableStreams::Webhook::Endpoint.call({}).first
+  end
+
+  test "the largest delivery of the server is accepted" do
+    # 64 KiB of names and 200 bytes for each, of which JSON escapes every byte.
+    streams = 53.times.map { |at| { path: format("%02d", at) + '"' * 1022, acked_offset: "0" * 33, tail_offset: "0" * 33, has_pending: true } }
+    assert_equal 202, deliver(streams: streams, callback_url: "x" * 2048)
+  end
+
+  test "without a signature of the present, the body is not read" do
+    [ nil, "x", @signer.sign(body, time: 10.minutes.ago.to_i) ].each do |signature|
+      input = StringIO.new(body)
+      assert_equal 401, DurableStreams::Webhook::Endpoint.call({ "rack.input" => input, "HTTP_WEBHOOK_SIGNATURE" => signature }.compact).first
+      assert_equal 0, input.pos
+    end
   end
 
   test "while the keys cannot be fetched, the server is asked to deliver again" do

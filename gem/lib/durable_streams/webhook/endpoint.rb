@@ -12,8 +12,9 @@ module DurableStreams
 
       class << self
         def call(env)
-          wake = Webhook.verify(read(env), env["HTTP_WEBHOOK_SIGNATURE"])
-          accept(wake)
+          signature = env["HTTP_WEBHOOK_SIGNATURE"]
+          Signature.parse(signature).verify_time # Before anybody's body is read.
+          accept(Webhook.verify(read(env), signature))
         rescue BodyTooLarge => error
           refuse(413, error)
         rescue InvalidBody => error
