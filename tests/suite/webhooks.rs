@@ -317,16 +317,23 @@ fn the_documented_receiver_verifies_signatures() {
     // Another receiver passes its own delivery on, as it is and changed.
     server.text_stream("f/1", "x");
     let delivery = forger.wait_for(1);
-    let replay = |body: &str| {
-        let signature = delivery
-            .head
-            .lines()
-            .find_map(|line| line.strip_prefix("webhook-signature: "))
-            .unwrap();
-        let to = url.trim_start_matches("http://").trim_end_matches('/').parse().unwrap();
-        let request = super::support::http::Request::new(to, "POST", "/").header("webhook-signature", signature);
+    let signature = delivery
+        .head
+        .lines()
+        .find_map(|line| line.strip_prefix("webhook-signature: "))
+        .unwrap();
+    let to = url.trim_start_matches("http://").trim_end_matches('/').parse().unwrap();
+    let request = || super::support::http::Request::new(to, "POST", "/");
+    let replay = |body: &str, signature: &str| {
+        let request = request().header("webhook-signature", signature);
         request.json(body).send().status
     };
-    assert_eq!(replay(&delivery.body), 200);
-    assert_eq!(replay(&delivery.body.replace("forger", "forged")), 401);
+    assert_eq!(replay(&delivery.body, signature), 200);
+    assert_eq!(replay(&delivery.body.replace("forger", "forged"), signature), 401);
+
+    // None of these ends it.
+    assert_eq!(request().json(&delivery.body).send().status, 401);
+    assert_eq!(replay(&delivery.body, "nonsense"), 401);
+    assert_eq!(replay(&delivery.body, &signature.replace("kid=", "kid=un")), 401);
+    assert_eq!(replay(&delivery.body, signature), 200);
 }

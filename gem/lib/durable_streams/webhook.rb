@@ -16,7 +16,7 @@ module DurableStreams
     extend ActiveSupport::Autoload
 
     # The largest body, in bytes. The server lists streams of up to 64 KiB, which JSON
-    # can double, and adds less than 10 KiB.
+    # can double, and adds a URL and a token.
     MAX_BODY_BYTES = 256 * 1024
 
     # The largest difference, in seconds, between the time of the signature and now.
