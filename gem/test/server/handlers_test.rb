@@ -7,7 +7,7 @@ class HandlersTest < RealServerTestCase
   NOTES = "gid://dummy/Post/1/notes"
 
   setup do
-    start_server webhooks: { allow_local_http: true, timeout_secs: 2 }
+    start_server webhooks: { allow_local_http: true, timeout_secs: 2 }, limits: { max_stream_bytes: 2.megabytes }
     @app = DummyApp.new(@server, signing_key: DurableStreams.config.signing_key)
     @app.create_database
     configure webhook_url: "http://127.0.0.1:#{@app.port}/durable_streams/webhook"
@@ -106,6 +106,23 @@ class HandlersTest < RealServerTestCase
     assert_predicate $?, :success?, @app.log
     broadcast "desks/1", key: "3"
     assert api.claim("dummy-desk", worker: "test"), "nobody holds the subscription"
+  end
+
+  test "the wake stream drops old wakes, also those that a worker has not seen" do
+    worker = @app.spawn_worker
+    eventually { api.find("dummy-desk") }
+    broadcast "desks/1", key: "0"
+    eventually { received("desks/1") == %w[ 0 ] }
+
+    Process.kill :STOP, worker
+    32.times { broadcast DurableStreams.wake_stream, value: "x" * 100_000 }
+    broadcast "desks/1", key: "1"
+    32.times { broadcast DurableStreams.wake_stream, value: "x" * 100_000 }
+    Process.kill :CONT, worker
+    eventually { received("desks/1").uniq == %w[ 0 1 ] }
+    broadcast "desks/1", key: "2"
+    eventually { received("desks/1").uniq == %w[ 0 1 2 ] }
+    assert_includes DurableStreams.transport.read(DurableStreams.wake_stream, "-1").events.pluck("subscription_id"), "dummy-desk"
   end
 
   test "one worker at a time holds a subscription, also when its holder is killed" do

@@ -169,6 +169,13 @@ module TransportContract
       transport.create("notes")
       assert_equal 60, transport.metadata("notes").ttl
     end
+
+    test "a stream with a retention" do
+      tail = transport.create("notes", retention_bytes: 1_000)
+
+      assert_equal tail, transport.create("notes")
+      assert_equal tail, transport.create("notes", retention_bytes: 1_000)
+    end
   end
 
   private

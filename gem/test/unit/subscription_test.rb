@@ -21,6 +21,7 @@ class SubscriptionTest < StubServerTestCase
   test "the wake stream of workers is created first" do
     assert_equal :created, DeskHandler.subscription.sync
     assert_equal %w[ /v1/streams/dummy/wakes /v1/streams/__ds/subscriptions/dummy-desk ], sent("PUT").map(&:path)
+    assert_equal "1048576", sent("PUT").first.headers["stream-retention-bytes"]
     configure wake_stream: "other/wakes"
     assert_raises(DurableStreams::SubscriptionConflict) { DeskHandler.subscription.sync }
     assert_equal "/v1/streams/other/wakes", sent("PUT")[2].path

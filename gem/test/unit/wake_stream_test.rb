@@ -42,6 +42,26 @@ class WakeStreamTest < StubServerTestCase
     assert_equal 2, sent("PUT").size
   end
 
+  test "the stream is created with a retention, because it gets an event for each wake" do
+    assert_equal [ :all ], follow(1)
+    assert_equal [ "1048576" ], sent("PUT").map { |request| request.headers["stream-retention-bytes"] }
+  end
+
+  test "a stream that exists with another retention is followed as it is" do
+    create
+    broadcast_wakes "a", "b"
+    @server.script problem(409, "the stream exists with another retention", code: "exists")
+    following { broadcast_wakes "c" }
+
+    assert_equal [ :all, "c" ], follow(2)
+  end
+
+  test "after its retention has dropped wakes, all are woken" do
+    following { @server.script problem(410, "data at this offset has been removed by retention", code: "given-up") }
+    @after_pause = -> { broadcast_wakes "a" }
+    assert_equal [ :all, :all ], follow(2), "the wakes before it are covered by :all"
+  end
+
   test "a closed stream is an error, and does not end the worker" do
     following { DurableStreams.close_stream("wakes") }
     @after_pause = -> { raise Enough }

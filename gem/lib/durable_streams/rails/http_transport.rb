@@ -83,10 +83,12 @@ module DurableStreams
         "#<#{self.class.name} #{@url}>"
       end
 
-      # Creates the stream, or confirms that it exists, and returns its tail. With
-      # +ttl+ the stream expires after so many seconds without access.
-      def create(name, ttl: nil)
-        response = request(Net::HTTP::Put, name, headers: { **JSON_TYPE, "Stream-TTL" => ttl&.to_s }.compact)
+      # Creates the stream, or confirms that it exists, and returns its tail, or nil if it
+      # is another one than requested. With +ttl+ the stream expires after so many seconds
+      # without access. With +retention_bytes+ it keeps about so many of its latest bytes.
+      def create(name, ttl: nil, retention_bytes: nil)
+        options = { "Stream-TTL" => ttl, "Stream-Retention-Bytes" => retention_bytes }.compact.transform_values(&:to_s)
+        response = request(Net::HTTP::Put, name, headers: { **JSON_TYPE, **options })
         # Below the server's route, a PUT is never answered with 404.
         raise failure(response, name).wrong_route if response.code == "404"
 

@@ -27,7 +27,7 @@ module DurableStreams
         yield self
       end
 
-      def create(name, ttl: nil) # :nodoc:
+      def create(name, ttl: nil, retention_bytes: nil) # :nodoc:
         @mutex.synchronize { (find(name) || add(name, ttl)).tail }
       end
 

@@ -119,7 +119,7 @@ module DurableStreams
         end
 
         def create_wake_stream
-          DurableStreams.provisioner.create_stream(wake_stream)
+          Worker::WakeStream.create(wake_stream)
         end
     end
   end

@@ -10,20 +10,31 @@ module DurableStreams
       # A server that is stopping ends polls at once.
       SHORTEST_POLL = 1
 
+      # The bytes of wakes that are kept, some thousands. The server could not write to a
+      # stream that has reached limits.max_stream_bytes.
+      RETENTION_BYTES = 1024 * 1024
+
+      # Creates the stream unless it exists, and returns its tail.
+      def self.create(name)
+        transport = DurableStreams.transport
+        transport.create(name, retention_bytes: RETENTION_BYTES) || transport.metadata(name)&.offset
+      end
+
       def initialize(name, pause: method(:sleep))
         @name, @pause = name, pause
         @backoff = Backoff.new
       end
 
       # Yields the ids of woken subscriptions, and +:all+ whenever wakes may have been
-      # missed: at the start, and when the stream was replaced. Never returns.
+      # missed: at the start, and when the stream was replaced or has dropped them. Never
+      # returns.
       def each(&block)
         loop { follow(&block) }
       end
 
       private
         def follow
-          offset = DurableStreams.provisioner.create_stream(@name)
+          offset = self.class.create(@name)
           yield :all # Earlier wakes.
           loop do
             started_at = Rails::MonotonicClock.now
