@@ -61,6 +61,26 @@ fn a_commit_without_its_standby_is_not_acknowledged_and_occupies_one_connection(
     assert_eq!(&store.read(1, 0..100).unwrap()[..], b"doubtful,after");
 }
 
+/// In a busy cluster, somebody waits at any moment.
+#[test]
+fn a_standby_that_others_have_just_begun_to_wait_for_stops_no_write() {
+    let server = Arc::new(Postgres::start(&[]));
+    let store = open_at(server.url("postgres"));
+    server.set("synchronous_standby_names", "absent");
+    wait_until(&server, "no commit waits", || {
+        begin(&server, "select pg_logical_emit_message(true, 'x', 'x')");
+        server.sql("postgres", "select pg_sleep(0.05)");
+        waiting(&server) != "0"
+    });
+    let connections = &store.core.connections;
+    connections.note_late_write();
+    store.block(connections.check_standby()).unwrap().unwrap();
+    server.sql("postgres", "select pg_sleep(3)");
+    connections.note_late_write();
+    let refused = store.block(connections.check_standby()).unwrap();
+    assert!(refused.is_err_and(|failure| failure.to_string().contains("standby")));
+}
+
 /// Two hosts in the URL, and both take writes: the one that was left behind must not be used.
 #[test]
 fn an_old_primary_is_not_used_again() {
