@@ -19,30 +19,42 @@ use crate::protocol::Millis;
 #[derive(Debug, Clone, Default)]
 pub struct Clock {
     manual: Option<Arc<Manual>>,
-    offset: Option<Arc<Offset>>,
+    anchor: Option<Arc<Anchor>>,
 }
 
-/// By how much another machine's wall clock is ahead.
-#[derive(Debug, Default)]
-pub struct Offset {
+/// The wall clock of another machine, as its time at one moment of this machine's monotonic clock. A step of
+/// this machine's wall clock does not move it.
+#[derive(Debug)]
+pub struct Anchor {
+    moment: Instant,
+    /// The other clock's time at that moment, in microseconds since the Unix epoch.
     micros: AtomicI64,
 }
 
-impl Offset {
-    /// Sets the offset, in microseconds.
-    #[cfg_attr(not(feature = "postgres"), allow(dead_code))]
-    pub fn set(&self, micros: i64) {
-        self.micros.store(micros, Ordering::Relaxed);
+#[cfg_attr(not(feature = "postgres"), allow(dead_code))]
+impl Anchor {
+    /// A clock that agrees with `local` at present.
+    pub fn at(local: &Clock) -> Self {
+        Self {
+            moment: local.instant(),
+            micros: AtomicI64::new(i64::try_from(local.micros()).unwrap_or(i64::MAX)),
+        }
     }
 
-    fn apply(&self, time: Duration) -> Duration {
-        let micros = self.micros.load(Ordering::Relaxed);
-        let by = Duration::from_micros(micros.unsigned_abs());
-        if micros < 0 {
-            time.saturating_sub(by)
-        } else {
-            time.saturating_add(by)
-        }
+    /// The other clock showed `micros` at an instant after the anchor.
+    pub fn set(&self, micros: i64, instant: Instant) {
+        self.micros
+            .store(micros.saturating_sub(self.since(instant)), Ordering::Relaxed);
+    }
+
+    /// The time of the other clock at an instant after the anchor, in microseconds.
+    pub fn micros_at(&self, instant: Instant) -> i64 {
+        self.micros.load(Ordering::Relaxed).saturating_add(self.since(instant))
+    }
+
+    fn since(&self, instant: Instant) -> i64 {
+        let since = instant.saturating_duration_since(self.moment);
+        i64::try_from(since.as_micros()).unwrap_or(i64::MAX)
     }
 }
 
@@ -74,7 +86,7 @@ impl Clock {
         };
         Self {
             manual: Some(Arc::new(manual)),
-            offset: None,
+            anchor: None,
         }
     }
 
@@ -96,13 +108,13 @@ impl Clock {
         }
     }
 
-    /// The wall clock of another machine, which is ahead of this one by `offset`.
+    /// The wall clock of another machine.
     #[must_use]
     #[cfg_attr(not(feature = "postgres"), allow(dead_code))]
-    pub fn with_offset(&self, offset: Arc<Offset>) -> Self {
+    pub fn anchored(&self, anchor: Arc<Anchor>) -> Self {
         Self {
             manual: self.manual.clone(),
-            offset: Some(offset),
+            anchor: Some(anchor),
         }
     }
 
@@ -136,10 +148,12 @@ impl Clock {
 
     #[allow(clippy::disallowed_methods)]
     fn since_epoch(&self) -> Duration {
-        let time = match &self.manual {
+        if let Some(anchor) = &self.anchor {
+            return Duration::from_micros(u64::try_from(anchor.micros_at(self.instant())).unwrap_or(0));
+        }
+        match &self.manual {
             None => SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO),
             Some(manual) => *manual.since_epoch.lock(),
-        };
-        self.offset.as_ref().map_or(time, |offset| offset.apply(time))
+        }
     }
 }

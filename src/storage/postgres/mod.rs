@@ -203,6 +203,8 @@ impl Core {
         lane.register(&self.connections).await?;
         self.lane_id.store(lane.id(), Ordering::Release);
         drop(lane);
+        // Before any lifetime is judged.
+        self.ask_time().await?;
         self.count_once().await?;
         drop(tokio::spawn(Arc::clone(&self).count()));
         drop(tokio::spawn(self.notify()));

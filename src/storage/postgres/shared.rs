@@ -79,11 +79,14 @@ impl SharedStore for PostgresStorage {
 }
 
 impl Core {
-    /// Counts the contents of the store from time to time, and shows that this server is alive.
+    /// Counts the contents of the store and asks for its time, now and then, and shows that this server is alive.
     pub(super) async fn count(self: Arc<Self>) {
         const SEEN: &str = "select durable_streams.seen_v1($1, $2), set_config('synchronous_commit', 'local', true)";
         loop {
             tokio::time::sleep(COUNT_INTERVAL).await;
+            if let Err(failure) = self.ask_time().await {
+                tracing::debug!(%failure, "the database does not tell its time; will retry");
+            }
             if let Err(failure) = self.count_once().await {
                 tracing::debug!(%failure, "the store cannot be counted; will retry");
             }
@@ -93,6 +96,18 @@ impl Core {
                 tracing::debug!(%failure, "this server cannot show that it is alive; will retry");
             }
         }
+    }
+
+    /// Learns the database's time, although nobody reads or writes.
+    pub(super) async fn ask_time(&self) -> Result<(), Failure> {
+        const TIME: &str = "select (extract(epoch from clock_timestamp()) * 1000000)::bigint";
+        let sent = self.clock.local().instant();
+        let rows = self.connections.read(TIME, &[]).await?;
+        let received = self.clock.local().instant();
+        if let Some(row) = rows.first() {
+            self.clock.note(get(row, 0)?, sent, received);
+        }
+        Ok(())
     }
 
     pub(super) async fn count_once(&self) -> Result<(), Failure> {

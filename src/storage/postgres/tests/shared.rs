@@ -218,6 +218,15 @@ fn one_server_has_a_duty() {
     assert!(take(&a, Duty::Sweep));
 }
 
+#[test]
+fn a_store_tells_the_time_of_its_database_from_the_start() {
+    let database = Postgres::shared().database();
+    let store = PostgresStorage::open(&options(&database), Clock::manual(7)).unwrap();
+    let now: f64 = database.sql("select extract(epoch from now())").parse().unwrap();
+    let told = SharedStore::clock(&store).secs() as f64;
+    assert!((told - now).abs() < 60.0, "{told} {now}");
+}
+
 /// The rows that would prove its commits may be gone.
 #[test]
 fn a_lane_that_has_ended_stays_so() {
