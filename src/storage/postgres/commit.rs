@@ -104,10 +104,16 @@ impl Lane {
                     let received = clock.local().instant();
                     let took = received.saturating_duration_since(sent);
                     connections.figures.commit_time.add(took);
-                    clock.note(get(&row, 0).map_err(malformed)?, sent, received);
-                    let committed = answered(&row, batch, self.n + 1).map_err(malformed)?;
-                    self.n += i64::from(committed.news.is_some());
-                    return Ok(committed);
+                    let read = get(&row, 0).and_then(|now| Ok((now, answered(&row, batch, self.n + 1)?)));
+                    match read {
+                        Ok((now, committed)) => {
+                            clock.note(now, sent, received);
+                            self.n += i64::from(committed.news.is_some());
+                            return Ok(committed);
+                        }
+                        // The log has what happened.
+                        Err(failure) => Failure::Lost(format!("an answer cannot be read: {failure}")),
+                    }
                 }
                 Err(failure) => failure,
             };
@@ -122,6 +128,8 @@ impl Lane {
                         return Ok(committed);
                     }
                 }
+                // An earlier commit has the number, although nothing is known of it.
+                Failure::NumberTaken => self.is_unsettled = true,
                 // Nothing was heard of this server for an hour.
                 ended if ended.is_ended_lane() => self.register(connections).await.map_err(not_sent)?,
                 passing if passing.is_passing() && elapsed() < MAX_DOUBT => {
@@ -261,7 +269,7 @@ impl Lane {
         ];
         let mut rows = query(session, COMMIT, &parameters, ANSWER_TIMEOUT).await?;
         rows.pop()
-            .ok_or_else(|| Failure::Malformed("a commit without an answer".to_owned()))
+            .ok_or_else(|| Failure::Lost("a commit without an answer".to_owned()))
     }
 }
 
@@ -304,9 +312,5 @@ impl<'b> Columns<'b> {
 }
 
 fn not_sent(failure: Failure) -> CommitError {
-    CommitError::Storage(failure.into())
-}
-
-fn malformed(failure: Failure) -> CommitError {
     CommitError::Storage(failure.into())
 }

@@ -22,6 +22,9 @@ pub(super) enum Failure {
     /// The database refused the statement, which has changed nothing.
     #[error("{message} (SQLSTATE {})", code.code())]
     Refused { code: SqlState, message: String },
+    /// The number of a commit is in the log already. The statement has changed nothing.
+    #[error("the log has a commit of this number")]
+    NumberTaken,
     /// An answer is not what it must be.
     #[error("{0}")]
     Malformed(String),
@@ -56,7 +59,7 @@ impl Failure {
                 SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE,
             ]
             .contains(code),
-            Self::Away(_) | Self::Standby | Self::Unusable(_) | Self::Malformed(_) => false,
+            Self::Away(_) | Self::Standby | Self::Unusable(_) | Self::NumberTaken | Self::Malformed(_) => false,
         }
     }
 
@@ -81,6 +84,7 @@ impl From<Error> for Failure {
         match refusal.severity() {
             "FATAL" | "PANIC" => Self::Lost(message),
             _ if code.code().starts_with("57P") || code.code().starts_with("08") => Self::Lost(message),
+            _ if code == SqlState::UNIQUE_VIOLATION && refusal.constraint() == Some("log_pkey") => Self::NumberTaken,
             _ => Self::Refused { code, message },
         }
     }
@@ -101,7 +105,7 @@ impl From<Failure> for StorageError {
             {
                 Self::Away(failure.to_string())
             }
-            refused @ Failure::Refused { .. } => Self::Io {
+            refused @ (Failure::Refused { .. } | Failure::NumberTaken) => Self::Io {
                 context: "PostgreSQL".to_owned(),
                 source: std::io::Error::other(refused),
             },

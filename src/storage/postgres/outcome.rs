@@ -59,7 +59,11 @@ pub(super) fn answered(row: &Row, batch: &Batch, n: i64) -> Result<Committed, Fa
             let ids = expected
                 .filter_map(|index| batch.streams.id.get(index).copied())
                 .map(unsigned);
-            Verdict::Moved(ids.map(|id| (id, found.get(&id).cloned())).collect())
+            let present = ids.filter_map(|id| match found.get(&id) {
+                Some(stored) => stored.clone().map(|stored| (id, Some(stored))),
+                None => Some((id, None)),
+            });
+            Verdict::Moved(present.collect())
         } else {
             let landed: Vec<Landed> = batch.members(group).filter_map(landed).collect();
             changes.extend(batch.members(group).filter_map(|index| changed(batch, index, &landed)));
@@ -144,21 +148,19 @@ fn changed(batch: &Batch, index: usize, landed: &[Landed]) -> Option<Changed> {
     })
 }
 
-/// The present state of streams whose groups have moved.
-fn present(row: &Row) -> Result<HashMap<StreamId, Stored>, Failure> {
+/// The present state of streams whose groups have moved; `None`: it cannot be read, which must not concern the
+/// other groups.
+fn present(row: &Row) -> Result<HashMap<StreamId, Option<Stored>>, Failure> {
     let ids: Vec<i64> = get::<Option<_>>(row, 5)?.unwrap_or_default();
     let records: Vec<&[u8]> = get::<Option<_>>(row, 6)?.unwrap_or_default();
     let revs: Vec<i64> = get::<Option<_>>(row, 7)?.unwrap_or_default();
     let tails: Vec<i64> = get::<Option<_>>(row, 8)?.unwrap_or_default();
     let rows = ids.into_iter().zip(records).zip(revs.into_iter().zip(tails));
-    rows.map(|((id, record), (rev, tail))| {
+    let streams = rows.map(|((id, record), (rev, tail))| {
         let stored = encoding::stored(&format!("stream {id}"), record, rev, tail);
-        Ok((
-            unsigned(id),
-            stored.map_err(|error| Failure::Malformed(error.to_string()))?,
-        ))
-    })
-    .collect()
+        (unsigned(id), stored.ok())
+    });
+    Ok(streams.collect())
 }
 
 pub(super) fn get<'r, T: tokio_postgres::types::FromSql<'r>>(row: &'r Row, column: usize) -> Result<T, Failure> {

@@ -1,5 +1,6 @@
 //! The store on a real PostgreSQL.
 
+mod answers;
 mod checks;
 mod copies;
 mod databases;

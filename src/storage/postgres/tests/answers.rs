@@ -1,0 +1,79 @@
+//! Answers that never come, and answers that cannot be read.
+
+use super::{shared::*, *};
+use crate::storage::{
+    Landed, Verdict,
+    contract::{append, name},
+};
+
+fn appended(id: u64, data: &str) -> Group {
+    group(vec![rev(id, 1), room(id, 100)], vec![append(id, 0, data)])
+}
+
+const fn landed(id: u64, at: u64) -> Landed {
+    Landed { id, at, rev: 1 }
+}
+
+/// Replaces a part of the commit function.
+fn change_commit(database: &Database<'_>, part: &str, by: &str) {
+    let changed = database.sql(&format!(
+        "do $do$ declare def text := pg_get_functiondef('durable_streams.commit_v1'::regproc); \
+         begin if strpos(def, $part${part}$part$) = 0 then raise exception 'no such part'; end if; \
+         execute replace(def, $part${part}$part$, $part${by}$part$); end $do$; select 'changed'"
+    ));
+    assert_eq!(changed, "changed");
+}
+
+#[test]
+fn a_record_that_cannot_be_read_does_not_concern_other_groups() {
+    let database = Postgres::shared().database();
+    let store = open(&database);
+    create(&store, "s", 1);
+    create(&store, "t", 2);
+    database.sql("update durable_streams.streams set record = '\\xff' where id = 2");
+    database.sql("update durable_streams.heads set rev = 2 where id = 2");
+    let verdicts = commit(&store, &[appended(1, "x"), appended(2, "y")]);
+    assert_eq!(
+        verdicts,
+        [Verdict::Committed(vec![landed(1, 0)]), Verdict::Moved(Vec::new())]
+    );
+    assert_eq!(
+        commit(&store, &[appended(1, "z")]),
+        [Verdict::Committed(vec![landed(1, 1)])]
+    );
+}
+
+#[test]
+fn a_commit_with_an_answer_that_cannot_be_read_is_found_in_the_log() {
+    let database = Postgres::shared().database();
+    let store = open(&database);
+    create(&store, "s", 1);
+    change_commit(
+        &database,
+        "now := (extract(epoch from clock_timestamp()) * 1000000)::bigint",
+        "now := null",
+    );
+    for at in 0..3 {
+        assert_eq!(
+            commit(&store, &[appended(1, "x")]),
+            [Verdict::Committed(vec![landed(1, at)])]
+        );
+    }
+}
+
+/// However it came to be used.
+#[test]
+fn a_number_that_was_used_is_passed_over() {
+    let database = Postgres::shared().database();
+    let store = open(&database);
+    create(&store, "s", 1);
+    database.sql(
+        "insert into durable_streams.log (lane, n, ids, revs, tails, streams, bytes) \
+         select lane, n + 1, ids, revs, tails, 0, 0 from durable_streams.log",
+    );
+    assert_eq!(
+        commit(&store, &[appended(1, "x")]),
+        [Verdict::Committed(vec![landed(1, 0)])]
+    );
+    assert_eq!(store.get(&name("s")).unwrap().unwrap().tail, 1);
+}
