@@ -126,7 +126,6 @@ impl Engine {
     /// see.
     fn tend_followed(&self) {
         let Some(sharing) = &self.shared.sharing else { return };
-        sharing.look_at_suspects();
         let now = self.shared.clock.millis();
         for stream in sharing.followed() {
             if matches!(stream.lifetime(), Lifetime::Ttl(_)) {

@@ -74,7 +74,8 @@ pub trait SharedStore: Send + Sync {
 /// changes.
 pub trait Feed: Send + Sync {
     /// Streams that other servers have changed. Changes of one server come in the order of its
-    /// commits. A change may be repeated, and this server's own may be among them.
+    /// commits. A change may be repeated, and this server's own may be among them. One of them whose outcome was
+    /// [`CommitError::Unknown`](super::CommitError::Unknown) is, if it has happened.
     fn changed(&self, changes: &[Changed]);
 
     /// Changes may have been missed. Everything that is followed must be read again. Also called

@@ -12,7 +12,6 @@
 //! | `followed.rs` | the streams that live readers of this server follow |
 //! | `news.rs`, `pending.rs` | other servers' changes, on their way to live readers |
 //! | `history.rs` | what happens when the store has lost acknowledged changes |
-//! | `suspects.rs` | streams with a commit of unknown outcome |
 //! | `duties.rs` | work that one server does for all |
 
 mod duties;
@@ -22,7 +21,6 @@ mod history;
 mod news;
 mod pending;
 mod refresh;
-mod suspects;
 mod waiting;
 
 use std::sync::Arc;
@@ -30,7 +28,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 
 pub(super) use self::followed::Followed;
-use self::{duties::Duties, followed::Registry, pending::Queue, suspects::Suspects, waiting::Gatherer};
+use self::{duties::Duties, followed::Registry, pending::Queue, waiting::Gatherer};
 use super::{
     cache::{Refreshed, StreamCache},
     errors::Unavailable,
@@ -52,7 +50,6 @@ pub(super) struct Sharing {
     history: Mutex<()>,
     registry: Arc<Registry>,
     news: Queue,
-    suspects: Suspects,
     watch: Arc<Watch>,
     duties: Duties,
 }
@@ -74,7 +71,6 @@ impl Sharing {
             history: Mutex::default(),
             registry: Arc::default(),
             news: Queue::default(),
-            suspects: Suspects::default(),
             watch: Arc::clone(watch),
             duties: Duties::new(clock.clone()),
         }))
@@ -119,6 +115,16 @@ impl Sharing {
         for stream in streams {
             self.watch.published(stream);
         }
+    }
+
+    /// Has live readers and subscriptions look at streams whose commit has an unknown outcome. If it happens
+    /// later, the store's feed tells of it. Every other read refreshes them anyway.
+    pub(super) fn suspect(&self, streams: &[Arc<Stream>]) {
+        for stream in streams {
+            self.watch.published(stream);
+        }
+        let ids = streams.iter().map(|stream| stream.id);
+        self.news.refresh(ids.filter(|id| self.registry.has(*id)));
     }
 
     fn refresh_all(&self, streams: &[Arc<Stream>]) {

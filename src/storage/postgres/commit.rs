@@ -15,7 +15,7 @@ use super::{
     clock::StoreClock,
     connections::{Connections, Parameters, Session, query},
     failure::Failure,
-    outcome::{Committed, LogRow, answered, get, recovered},
+    outcome::{Committed, LogRow, News, answered, get, recovered},
 };
 use crate::storage::CommitError;
 
@@ -41,6 +41,8 @@ pub(super) struct Lane {
     n: i64,
     /// The outcome of commit `n` is unknown.
     is_unsettled: bool,
+    /// Commits that turned out to have happened after their outcome was said to be unknown, with their lanes.
+    late: Vec<(i64, News)>,
     history: u64,
 }
 
@@ -57,6 +59,7 @@ impl Lane {
             id: 0,
             n: 0,
             is_unsettled: false,
+            late: Vec::new(),
             history: 0,
         }
     }
@@ -73,9 +76,27 @@ impl Lane {
         *self = Self {
             id: get(row, 0)?,
             history: session.history,
+            late: std::mem::take(&mut self.late),
             ..Self::new(std::mem::take(&mut self.name))
         };
         Ok(())
+    }
+
+    /// The late commits, which nobody has been told of.
+    pub(super) fn take_late(&mut self) -> Vec<(i64, News)> {
+        std::mem::take(&mut self.late)
+    }
+
+    /// Finds out about a commit whose outcome was said to be unknown.
+    pub(super) async fn settle_open(&mut self, connections: &Connections) -> Result<(), CommitError> {
+        if !self.is_unsettled {
+            return Ok(());
+        }
+        let session = connections.session(&connections.commits).await.map_err(not_sent)?;
+        if session.history != self.history {
+            return self.register(connections).await.map_err(not_sent);
+        }
+        self.settle_last(connections, &session).await
     }
 
     /// Commits a batch.
@@ -188,7 +209,11 @@ impl Lane {
     /// Settles what an earlier call left open, before anything else is committed.
     async fn settle_last(&mut self, connections: &Connections, session: &Session) -> Result<(), CommitError> {
         match self.settle(connections, session).await {
-            Ok(Settled::Committed(_) | Settled::Never) => Ok(()),
+            Ok(Settled::Committed(row)) => {
+                self.late.push((self.id, row.news(self.n)));
+                Ok(())
+            }
+            Ok(Settled::Never) => Ok(()),
             Ok(Settled::LaneEnded) => self.register(connections).await.map_err(not_sent),
             Err(failure) => Err(not_sent(failure)),
         }

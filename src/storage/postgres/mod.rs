@@ -58,7 +58,7 @@ use self::{
     encoding::{decode_writer, end_of, signed, stored, stream_name, unsigned},
     failure::Failure,
     notifier::Notifier,
-    outcome::{Committed, get},
+    outcome::{Committed, News, get},
     target::Target,
     usage::UsageCount,
 };
@@ -207,6 +207,7 @@ impl Core {
         self.ask_time().await?;
         self.count_once().await?;
         drop(tokio::spawn(Arc::clone(&self).count()));
+        drop(tokio::spawn(Arc::clone(&self).settle()));
         drop(tokio::spawn(self.notify()));
         Ok(())
     }
@@ -223,10 +224,7 @@ impl Core {
                 groups.next();
             }
             let committed = lane.commit(&self.connections, &self.clock, &batch).await;
-            if lane.id() != self.lane_id() {
-                self.lane_id.store(lane.id(), Ordering::Release);
-                self.usage.reset();
-            }
+            self.note(&mut lane);
             match committed {
                 Ok(committed) => verdicts.extend(self.committed(lane.id(), &batch, committed)),
                 // Groups that came before are committed.
@@ -240,8 +238,7 @@ impl Core {
     /// Takes note of a commit, and has the other servers told.
     fn committed(&self, lane: i64, batch: &Batch, committed: Committed) -> Vec<super::Verdict> {
         if let Some(news) = committed.news {
-            self.usage.committed(news.n, news.streams, news.bytes);
-            self.notifier.push(lane, news.n, news.changes);
+            self.tell(lane, news);
         }
         let figures = &self.connections.figures;
         figures.commits.add(1);
@@ -256,6 +253,26 @@ impl Core {
             self.has_garbage.store(true, Ordering::Release);
         }
         committed.verdicts
+    }
+
+    fn tell(&self, lane: i64, news: News) {
+        self.usage.committed(news.n, news.streams, news.bytes);
+        self.notifier.push(lane, news.n, news.changes);
+    }
+
+    /// Takes note of what the lane has found out. This server's live readers hear of a late commit by the feed,
+    /// as of those of other servers.
+    fn note(&self, lane: &mut Lane) {
+        for (of, news) in lane.take_late() {
+            if let Some(feed) = self.feed.get().and_then(Weak::upgrade) {
+                feed.changed(&news.changes);
+            }
+            self.tell(of, news);
+        }
+        if lane.id() != self.lane_id() {
+            self.lane_id.store(lane.id(), Ordering::Release);
+            self.usage.reset();
+        }
     }
 
     fn lane_id(&self) -> i64 {

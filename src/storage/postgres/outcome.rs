@@ -36,6 +36,25 @@ pub(super) struct LogRow {
     pub(super) bytes: i64,
 }
 
+impl LogRow {
+    /// What to tell of the commit with this number.
+    pub(super) fn news(&self, n: i64) -> News {
+        let rows = self.ids.iter().zip(self.revs.iter().zip(&self.tails));
+        let changes = rows.map(|(id, (rev, tail))| Changed {
+            id: unsigned(*id),
+            rev: unsigned(*rev),
+            tail: unsigned(*tail),
+            gone: *tail < 0,
+        });
+        News {
+            n,
+            changes: changes.collect(),
+            streams: self.streams,
+            bytes: self.bytes,
+        }
+    }
+}
+
 /// Reads the answer of the commit function.
 pub(super) fn answered(row: &Row, batch: &Batch, n: i64) -> Result<Committed, Failure> {
     let logged: bool = get(row, 1)?;
@@ -106,20 +125,9 @@ pub(super) fn recovered(row: &LogRow, batch: &Batch, n: i64) -> Committed {
         }
     };
     let groups = (0..batch.groups).map(|group| i32::try_from(group).unwrap_or(i32::MAX));
-    let changes = by_id.iter().map(|(id, (rev, tail))| Changed {
-        id: unsigned(*id),
-        rev: unsigned(*rev),
-        tail: unsigned(*tail),
-        gone: *tail < 0,
-    });
     Committed {
         verdicts: groups.map(verdict).collect(),
-        news: Some(News {
-            n,
-            changes: changes.collect(),
-            streams: row.streams,
-            bytes: row.bytes,
-        }),
+        news: Some(row.news(n)),
     }
 }
 

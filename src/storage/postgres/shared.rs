@@ -18,6 +18,8 @@ use crate::{
 
 /// How often the contents of the store are counted.
 const COUNT_INTERVAL: Duration = Duration::from_secs(5);
+/// How often the database is asked for the outcome of a commit that is unknown.
+const SETTLE_INTERVAL: Duration = Duration::from_secs(1);
 /// Notifications that wait to be taken. Those for which there is no room are found in the log.
 const MAX_EVENTS: usize = 4_096;
 
@@ -95,6 +97,19 @@ impl Core {
             if let Err(failure) = self.connections.read(SEEN, &parameters).await {
                 tracing::debug!(%failure, "this server cannot show that it is alive; will retry");
             }
+        }
+    }
+
+    /// Finds out about commits of unknown outcome, although nothing else is committed.
+    pub(super) async fn settle(self: Arc<Self>) {
+        loop {
+            tokio::time::sleep(SETTLE_INTERVAL).await;
+            // A commit that is under way has settled the last one.
+            let Ok(mut lane) = self.lane.try_lock() else { continue };
+            if let Err(error) = lane.settle_open(&self.connections).await {
+                tracing::debug!(%error, "the outcome of a commit is still unknown; will retry");
+            }
+            self.note(&mut lane);
         }
     }
 

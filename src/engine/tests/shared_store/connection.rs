@@ -45,10 +45,14 @@ impl Connection {
 
     /// Makes the commit that was not made when its outcome was asked for.
     pub(crate) fn commit_late(&self) {
-        for group in self.late.lock().drain(..) {
-            let verdict = self.shared.commit(&group, false).unwrap();
-            assert!(matches!(verdict, Verdict::Committed(_)), "{verdict:?}");
-        }
+        let groups = std::mem::take(&mut *self.late.lock());
+        let committed = groups.iter().map(|group| self.shared.commit(group, false).unwrap());
+        let verdicts: Vec<Verdict> = committed.collect();
+        let is_committed = |verdict: &Verdict| matches!(verdict, Verdict::Committed(_));
+        assert!(verdicts.iter().all(is_committed), "{verdicts:?}");
+        let echoes = self.shared.echoes.swap(true, SeqCst);
+        self.publish(&groups, &verdicts);
+        self.shared.echoes.store(echoes, SeqCst);
     }
 
     /// The store is reached again.
