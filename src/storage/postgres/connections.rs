@@ -13,9 +13,10 @@ use std::{
 
 use parking_lot::Mutex;
 use tokio_postgres::{
-    Client, Row,
+    Client, NoTls, Row,
     types::{ToSql, Type},
 };
+use tokio_util::sync::CancellationToken;
 
 use super::{
     failure::Failure,
@@ -30,6 +31,11 @@ use crate::{clock::Clock, log_throttle::LogThrottle};
 const READERS: usize = 3;
 /// Longest wait for the answer to a read.
 const READ_TIMEOUT: Duration = Duration::from_secs(5);
+/// Connections beyond which no further one is made. Five are in use; others were given up, and their backends have
+/// not noticed yet.
+pub(super) const MAX_CONNECTIONS: usize = 12;
+/// How often the database is asked to end the statements of a connection that was given up.
+const CANCEL_INTERVAL: Duration = Duration::from_secs(1);
 /// After a connection could not be made, further attempts fail at once for this long.
 const MIN_BACKOFF: Duration = Duration::from_millis(50);
 const MAX_BACKOFF: Duration = Duration::from_secs(1);
@@ -42,6 +48,8 @@ pub(super) type Parameters<'p> = [(&'p (dyn ToSql + Sync), Type)];
 pub(super) struct Session {
     pub(super) client: Arc<Client>,
     pub(super) history: u64,
+    /// The connection is closed.
+    ended: CancellationToken,
 }
 
 type Slot = tokio::sync::Mutex<Option<Session>>;
@@ -58,6 +66,8 @@ pub(super) struct Connections {
     /// Called when it changes.
     on_history: Box<dyn Fn() + Send + Sync>,
     outage: Mutex<Option<Outage>>,
+    /// Each connection that is not closed holds a clone.
+    pub(super) alive: Arc<()>,
     failures: LogThrottle,
     /// The answer to a write was late: it may wait for a synchronous standby.
     has_late_write: AtomicBool,
@@ -82,6 +92,7 @@ impl Connections {
             history: AtomicU64::new(0),
             on_history,
             outage: Mutex::default(),
+            alive: Arc::default(),
             failures: LogThrottle::new(clock.clone()),
             has_late_write: AtomicBool::new(false),
             figures: Figures::default(),
@@ -112,7 +123,7 @@ impl Connections {
                 .add(self.clock.instant().saturating_duration_since(sent));
             match answer {
                 Err(failure) if failure.spoils_connection() => {
-                    self.discard(slot, &session).await;
+                    self.give_up(slot, &session).await;
                     lost = Some(failure);
                 }
                 result => return result,
@@ -155,8 +166,18 @@ impl Connections {
         {
             return Err(Failure::Away(outage.reason.clone()));
         }
+        if Arc::strong_count(&self.alive) > MAX_CONNECTIONS {
+            let reason = format!(
+                "{}: {MAX_CONNECTIONS} connections wait for answers that do not come",
+                self.target.shown
+            );
+            self.note_outage(&reason);
+            return Err(Failure::Away(reason));
+        }
+        let ended = CancellationToken::new();
+        let guard = (Arc::clone(&self.alive), ended.clone().drop_guard());
         let opened = async {
-            let client = session::connect(&self.target, on_notification).await?;
+            let client = session::connect(&self.target, on_notification, guard).await?;
             let origin = session::check(&client).await?;
             Ok((client, origin))
         };
@@ -172,6 +193,7 @@ impl Connections {
                 Ok(Session {
                     client: Arc::new(client),
                     history: origin.history.number(),
+                    ended,
                 })
             }
             Err(failure) => {
@@ -181,14 +203,43 @@ impl Connections {
         }
     }
 
-    /// Forgets a connection that has failed, unless it was replaced already.
-    pub(super) async fn discard(&self, slot: &Slot, failed: &Session) {
+    /// Forgets a connection that has failed. False: it was replaced already.
+    pub(super) async fn discard(&self, slot: &Slot, failed: &Session) -> bool {
         let mut slot = slot.lock().await;
-        if slot
+        let is_held = slot
             .as_ref()
-            .is_some_and(|held| Arc::ptr_eq(&held.client, &failed.client))
-        {
+            .is_some_and(|held| Arc::ptr_eq(&held.client, &failed.client));
+        if is_held {
             *slot = None;
+        }
+        is_held
+    }
+
+    /// As [`Self::discard`], and has the database end what the connection still waits for. A backend does not
+    /// notice that nobody waits for its answer, and may wait for a lock as long as that is held.
+    ///
+    /// Not for commits: one that is ended while it waits for a synchronous standby is shown to others although no
+    /// standby has it.
+    pub(super) async fn give_up(&self, slot: &Slot, failed: &Session) {
+        if self.discard(slot, failed).await && !failed.client.is_closed() {
+            let (token, tls, ended) = (
+                failed.client.cancel_token(),
+                self.target.tls.clone(),
+                failed.ended.clone(),
+            );
+            drop(tokio::spawn(ended.run_until_cancelled_owned(async move {
+                loop {
+                    let cancel = async {
+                        match &tls {
+                            Some(tls) => token.cancel_query(tls.clone()).await,
+                            None => token.cancel_query(NoTls).await,
+                        }
+                    };
+                    // The next attempt may reach it.
+                    let _ = tokio::time::timeout(READ_TIMEOUT, cancel).await;
+                    tokio::time::sleep(CANCEL_INTERVAL).await;
+                }
+            })));
         }
     }
 
@@ -202,6 +253,7 @@ impl Connections {
             Err(_) => Err(Failure::Lost(format!("no answer within {READ_TIMEOUT:?}"))),
         };
         if history.is_err() {
+            self.give_up(slot, &session).await;
             // Every new connection is checked.
             for slot in self.readers.iter().chain([&self.commits]) {
                 *slot.lock().await = None;

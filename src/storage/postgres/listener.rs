@@ -41,7 +41,7 @@ async fn listen_once(core: &Core, events: &mpsc::Sender<Event>) -> Result<(), su
             let _ = notify.try_send(Event::Message(message));
         }
     });
-    let client = session::connect(&core.listen, Some(on_notification)).await?;
+    let client = session::connect(&core.listen, Some(on_notification), ()).await?;
     client.batch_execute(&format!("listen {CHANNEL}")).await?;
     let _ = events.send(Event::Listening).await;
     while !client.is_closed() && !events.is_closed() {

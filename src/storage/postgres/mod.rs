@@ -196,7 +196,7 @@ impl Core {
         let session = self.connections.session(&self.connections.commits).await?;
         let ensured = tokio::time::timeout(SCHEMA_TIMEOUT, schema::ensure(&session.client)).await;
         if !matches!(ensured, Ok(Ok(()))) {
-            self.connections.discard(&self.connections.commits, &session).await;
+            self.connections.give_up(&self.connections.commits, &session).await;
         }
         ensured.map_err(|_| StorageError::Away(format!("no schema within {SCHEMA_TIMEOUT:?}")))??;
         let mut lane = self.lane.lock().await;

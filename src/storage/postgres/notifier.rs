@@ -168,7 +168,7 @@ impl Core {
             Ok(session) => {
                 let sent = query(&session, SEND, &parameters, TIMEOUT).await;
                 if sent.is_err() {
-                    self.connections.discard(&self.notifier.slot, &session).await;
+                    self.connections.give_up(&self.notifier.slot, &session).await;
                 }
                 sent.map(|_| ())
             }

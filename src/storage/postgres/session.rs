@@ -22,8 +22,13 @@ pub(super) struct Origin {
 /// What happens to the notifications of a connection.
 pub(super) type OnNotification = Box<dyn Fn(Notification) + Send>;
 
-/// Connects. The connection runs as a task of its own until the client is dropped or it fails.
-pub(super) async fn connect(target: &Target, on_notification: Option<OnNotification>) -> Result<Client, Failure> {
+/// Connects. The connection runs as a task of its own, and drops `guard` when it ends: if it fails, or the client
+/// is dropped and every statement that was sent is answered.
+pub(super) async fn connect(
+    target: &Target,
+    on_notification: Option<OnNotification>,
+    guard: impl Send + 'static,
+) -> Result<Client, Failure> {
     let failed = |error: tokio_postgres::Error| {
         let text = format!("{}: {}", target.shown, reason(&error));
         match is_lasting(&error) {
@@ -34,12 +39,12 @@ pub(super) async fn connect(target: &Target, on_notification: Option<OnNotificat
     match &target.tls {
         Some(tls) => {
             let (client, connection) = target.config.connect(tls.clone()).await.map_err(failed)?;
-            drop(tokio::spawn(drive(connection, on_notification)));
+            drop(tokio::spawn(drive(connection, on_notification, guard)));
             Ok(client)
         }
         None => {
             let (client, connection) = target.config.connect(NoTls).await.map_err(failed)?;
-            drop(tokio::spawn(drive(connection, on_notification)));
+            drop(tokio::spawn(drive(connection, on_notification, guard)));
             Ok(client)
         }
     }
@@ -69,7 +74,7 @@ fn is_lasting(error: &tokio_postgres::Error) -> bool {
     })
 }
 
-async fn drive<S, T>(mut connection: Connection<S, T>, on_notification: Option<OnNotification>)
+async fn drive<S, T, G>(mut connection: Connection<S, T>, on_notification: Option<OnNotification>, _guard: G)
 where
     S: AsyncRead + AsyncWrite + Unpin,
     T: AsyncRead + AsyncWrite + Unpin,

@@ -77,3 +77,49 @@ fn a_number_that_was_used_is_passed_over() {
     );
     assert_eq!(store.get(&name("s")).unwrap().unwrap().tail, 1);
 }
+
+/// A backend that waits for a lock does not notice that nobody waits for its answer.
+#[test]
+fn a_read_that_is_not_answered_in_time_leaves_no_backend_behind() {
+    let database = Postgres::shared().database();
+    let store = open(&database);
+    create(&store, "s", 1);
+    std::thread::scope(|scope| {
+        let lock = "begin; lock table durable_streams.heads; select pg_sleep(60)";
+        let holder = scope.spawn(|| database.sql(lock));
+        let waiting = |event: &str| {
+            let activity = format!(
+                "select count(*) from pg_stat_activity where datname = current_database() and wait_event = '{event}'"
+            );
+            database.sql(&activity)
+        };
+        wait_until(Postgres::shared(), "nothing is locked", || waiting("PgSleep") == "1");
+        let refused = store.get(&name("s"));
+        assert!(matches!(refused, Err(StorageError::Away(_))), "{refused:?}");
+        wait_until(Postgres::shared(), "a backend is left behind", || {
+            waiting("relation") == "0"
+        });
+        assert_eq!(waiting("PgSleep"), "1");
+        database.sql(
+            "select pg_terminate_backend(pid) from pg_stat_activity \
+             where datname = current_database() and wait_event = 'PgSleep'",
+        );
+        assert!(holder.join().is_err(), "the lock was released too early");
+    });
+}
+
+#[test]
+fn connections_that_wait_for_an_answer_for_ever_are_limited() {
+    let database = Postgres::shared().database();
+    let store = open(&database);
+    let connections = &store.core.connections;
+    let given_up: Vec<_> = (0..connections::MAX_CONNECTIONS)
+        .map(|_| Arc::clone(&connections.alive))
+        .collect();
+    let refused = store.block(connections.open(None)).unwrap();
+    assert!(refused.is_err_and(|failure| failure.to_string().contains("do not come")));
+    drop(given_up);
+    wait_until(Postgres::shared(), "no connection is made", || {
+        store.block(connections.open(None)).unwrap().is_ok()
+    });
+}

@@ -26,7 +26,7 @@ impl Connection {
             source,
         })?;
         let client = runtime.block_on(async {
-            let client = session::connect(target, None).await?;
+            let client = session::connect(target, None, ()).await?;
             session::check(&client).await.map(|_| client)
         })?;
         Ok(Self { runtime, client })
