@@ -19,11 +19,11 @@ use super::{
 };
 use crate::storage::CommitError;
 
-/// How long the outcome of a commit may be unknown before that is the answer.
+/// How long a commit is tried, or its outcome may be unknown, before that is the answer.
 const MAX_DOUBT: Duration = Duration::from_secs(10);
 /// Longest wait for one answer.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
-/// The wait between attempts to reach the database while an outcome is unknown.
+/// The wait between attempts after an answer was lost.
 const RETRY_INTERVAL: Duration = Duration::from_millis(50);
 
 const COMMIT: &str = "select * from durable_streams.commit_v1(\
@@ -148,6 +148,10 @@ impl Lane {
                     if let Some(committed) = self.settle_batch(connections, clock, batch, started, &reason).await? {
                         return Ok(committed);
                     }
+                    if elapsed() >= MAX_DOUBT {
+                        return Err(not_sent(Failure::Away(reason)));
+                    }
+                    tokio::time::sleep(RETRY_INTERVAL).await;
                 }
                 // An earlier commit has the number, although nothing is known of it.
                 Failure::NumberTaken => self.is_unsettled = true,

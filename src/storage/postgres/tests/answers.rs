@@ -24,6 +24,26 @@ fn change_commit(database: &Database<'_>, part: &str, by: &str) {
     assert_eq!(changed, "changed");
 }
 
+/// Nobody waits for it any longer than for one with changes.
+#[test]
+fn a_batch_that_only_expects_is_not_repeated_for_ever() {
+    let database = Postgres::shared().database();
+    let store = open(&database);
+    create(&store, "s", 1);
+    change_commit(
+        &database,
+        "  if p_names is not null then\n    if current_setting",
+        "  if p_lock is null then perform pg_terminate_backend(pg_backend_pid()), pg_sleep(1); end if;\n  \
+         if p_names is not null then\n    if current_setting",
+    );
+    let expecting = group(vec![rev(1, 1)], vec![]);
+    let refused = store.commit(std::slice::from_ref(&expecting));
+    assert!(
+        matches!(refused, Err(CommitError::Storage(StorageError::Away(_)))),
+        "{refused:?}"
+    );
+}
+
 #[test]
 fn a_record_that_cannot_be_read_does_not_concern_other_groups() {
     let database = Postgres::shared().database();
