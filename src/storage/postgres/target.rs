@@ -62,6 +62,7 @@ impl FromStr for Target {
     type Err = TargetError;
 
     fn from_str(url: &str) -> Result<Self, TargetError> {
+        check_separators(url)?;
         let (url, parameters) = take_tls_parameters(url)?;
         let mut config = Config::from_str(&url).map_err(|error| {
             // The source names the parameter, and no value.
@@ -131,6 +132,23 @@ impl TlsParameters {
         }
         Ok(roots)
     }
+}
+
+/// Refuses a URL in which a part of the password would be taken for the host, the database or the name of a
+/// parameter, all of which are shown, or would not be recognized as one where passwords are masked.
+fn check_separators(url: &str) -> Result<(), TargetError> {
+    let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
+    let (authority, tail) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
+    let (path, query) = tail.split_once('?').unwrap_or((tail, ""));
+    let keys = query.split('&').map(|pair| pair.split('=').next().unwrap_or_default());
+    if authority.matches('@').count() > 1 || keys.chain([path]).any(|part| part.contains('@')) {
+        return Err(TargetError::Invalid(
+            "has an @ where none can be: in the user and the password, write %40 for @, %2F for /, %3F for ? and \
+             %23 for #"
+                .to_owned(),
+        ));
+    }
+    Ok(())
 }
 
 /// Removes the TLS parameters from a URL.
@@ -245,6 +263,17 @@ mod tests {
             let refusal = refused(url);
             assert!(!refusal.contains("s3cret"), "{refusal}");
         }
+        for url in [
+            "postgres://a:p@s3cret@db/x",
+            "postgres://a:p@s3cret/t@db/x",
+            "postgres://a:p@s?3cret@db/x=1",
+            "postgres://a:p/s3cret@db/x",
+            "postgres://a:p#s3cret@db/x",
+        ] {
+            let refusal = refused(url);
+            assert!(refusal.contains("%40") && !refusal.contains("3cret"), "{refusal}");
+        }
+        assert!(target("postgres://a%40b:p%40s@db/x?application_name=a@b").is_ok());
         assert!(refused("postgres://a@db/x?sslmode=allow").contains("verify-full"));
     }
 }
