@@ -181,8 +181,9 @@ impl Connections {
             let origin = session::check(&client).await?;
             Ok((client, origin))
         };
-        let opened = tokio::time::timeout(READ_TIMEOUT, opened).await;
-        let late = || Failure::Away(format!("{}: no answer within {READ_TIMEOUT:?}", self.target.shown));
+        let patience = self.target.patience(READ_TIMEOUT).await;
+        let opened = tokio::time::timeout(patience, opened).await;
+        let late = || Failure::Away(format!("{}: no answer within {patience:?}", self.target.shown));
         let opened = opened.unwrap_or_else(|_| Err(late())).and_then(|(client, origin)| {
             self.note_history(origin.history)?;
             Ok((client, origin))

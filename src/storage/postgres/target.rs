@@ -14,6 +14,8 @@ use tokio_postgres_rustls::MakeRustlsConnect;
 
 /// Longest that a connection may take to be made, for each host and address.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+/// Addresses beyond the first that a connection waits for.
+const MAX_ADDRESSES: u32 = 8;
 /// A peer that acknowledges nothing for this long is gone.
 const TCP_USER_TIMEOUT: Duration = Duration::from_secs(8);
 const KEEPALIVE_IDLE: Duration = Duration::from_secs(10);
@@ -83,6 +85,26 @@ impl FromStr for Target {
         let tls = parameters.apply(&mut config)?;
         let shown = shown(&config);
         Ok(Self { config, tls, shown })
+    }
+}
+
+impl Target {
+    /// Longest wait for a connection, if one to a single address and its checks may take `one`. The addresses are
+    /// tried one after the other, and one that is gone is given [`CONNECT_TIMEOUT`].
+    pub(super) async fn patience(&self, one: Duration) -> Duration {
+        let (hosts, addresses) = (self.config.get_hosts(), self.config.get_hostaddrs());
+        let mut count = addresses.len();
+        for host in hosts.iter().skip(addresses.len()) {
+            count += match host {
+                Host::Tcp(name) if name.parse::<std::net::IpAddr>().is_err() => {
+                    let found = tokio::time::timeout(CONNECT_TIMEOUT, tokio::net::lookup_host((name.as_str(), 0)));
+                    found.await.map_or(1, |found| found.map_or(1, Iterator::count))
+                }
+                Host::Tcp(_) | Host::Unix(_) => 1,
+            };
+        }
+        let others = u32::try_from(count.saturating_sub(1)).unwrap_or(MAX_ADDRESSES);
+        one + CONNECT_TIMEOUT * others.min(MAX_ADDRESSES)
     }
 }
 
@@ -247,6 +269,20 @@ mod tests {
             target("postgres://a:s3cret@one,two:77/x").unwrap().shown,
             "postgres://a@one:5432,two:77/x"
         );
+    }
+
+    #[tokio::test]
+    async fn every_address_may_take_its_time() {
+        let one = Duration::from_secs(5);
+        for (url, seconds) in [
+            ("postgres://a@10.0.0.1/x", 5),
+            ("postgres://a@10.0.0.1,10.0.0.2,10.0.0.3/x", 11),
+            ("postgres://a@one,two/x?hostaddr=10.0.0.1,10.0.0.2", 8),
+            ("postgresql://a@%2Frun%2Fpostgresql/x", 5),
+        ] {
+            let patience = target(url).unwrap().patience(one).await;
+            assert_eq!(patience, Duration::from_secs(seconds), "{url}");
+        }
     }
 
     #[test]
