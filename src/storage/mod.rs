@@ -66,7 +66,7 @@ pub use self::{
         StreamRecord, Usage, WriterState,
     },
     report::{CopyProgress, StoreReport},
-    shared::{Changed, DUTY_LEASE, Durations, Duty, Feed, MAX_REFRESHED, SharedStore, StoreFigures},
+    shared::{Changed, DUTY_LEASE, Durations, Duty, Feed, Lookup, MAX_REFRESHED, SharedStore, StoreFigures},
 };
 use crate::protocol::{Millis, StreamName};
 

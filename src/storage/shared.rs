@@ -35,11 +35,11 @@ pub trait SharedStore: Send + Sync {
 
     /// The present records and tails of several streams, in one round trip; at most
     /// [`MAX_REFRESHED`]. The answer includes every commit that was acknowledged, by any server,
-    /// before the call.
+    /// before the call. A stream that is damaged fails alone.
     ///
     /// # Errors
     /// If the store cannot be read.
-    fn refresh(&self, names: &[StreamName]) -> Result<Vec<Option<Stored>>, StorageError>;
+    fn refresh(&self, names: &[StreamName]) -> Result<Vec<Lookup>, StorageError>;
 
     /// The bytes of several ranges, in one round trip, each as [`Storage::read`](super::Storage::read)
     /// returns it. The caller bounds the ranges, and gives at most [`MAX_REFRESHED`].
@@ -69,6 +69,9 @@ pub trait SharedStore: Send + Sync {
     /// If the store cannot be written to; the server does not have the duty then.
     fn take_duty(&self, duty: Duty) -> Result<bool, StorageError>;
 }
+
+/// What was found of a stream.
+pub type Lookup = Result<Option<Stored>, StorageError>;
 
 /// The receiver of changes. Its methods must not block: they are called by the task that reads the
 /// changes.

@@ -50,15 +50,18 @@ impl Sharing {
                 }
             };
             for (former, stored) in page.iter().zip(stored) {
-                match stored.filter(|stored| stored.record.id == former.id) {
-                    Some(stored) if stored.tail < former.tail => tracing::error!(
+                match stored.map(|stored| stored.filter(|stored| stored.record.id == former.id)) {
+                    Err(error) => {
+                        tracing::error!(stream = %former.name, %error, "a stream of the store's new history cannot be read");
+                    }
+                    Ok(Some(stored)) if stored.tail < former.tail => tracing::error!(
                         stream = %former.name,
                         acknowledged = former.tail,
                         kept = stored.tail,
                         "the store has lost acknowledged data of a stream"
                     ),
-                    Some(_) => {}
-                    None => tracing::error!(
+                    Ok(Some(_)) => {}
+                    Ok(None) => tracing::error!(
                         stream = %former.name,
                         "a stream is gone from the store's new history: it was deleted, or its creation was lost"
                     ),

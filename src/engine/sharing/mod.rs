@@ -88,7 +88,7 @@ impl Sharing {
             return self.gather(name).await;
         }
         let mut found = self.refresh_now(std::slice::from_ref(name))?;
-        Ok(found.pop().unwrap_or(Refreshed::Outdated))
+        Ok(found.pop().unwrap_or(Ok(Refreshed::Outdated))?)
     }
 
     /// Counts a reader of a stream, which gets other servers' changes to it until the guard is

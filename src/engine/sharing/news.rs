@@ -217,7 +217,9 @@ impl Sharing {
         self.check_history()?;
         for (stream, stored) in streams.iter().zip(stored) {
             match stored {
-                Some(stored) if stored.record.id == stream.id => {
+                // A reader that reads it is told.
+                Err(error) => tracing::debug!(stream = %stream.name, %error, "a followed stream cannot be read"),
+                Ok(Some(stored)) if stored.record.id == stream.id => {
                     let range = stream.version().1..stored.tail;
                     let is_small = range.end.saturating_sub(range.start) <= recent::MAX_BYTES as u64;
                     if range.is_empty() || !is_small {
@@ -232,7 +234,7 @@ impl Sharing {
                         });
                     }
                 }
-                _ => {
+                Ok(stored) => {
                     self.cache.refreshed(&stream.name, stored, ticket, self.clock.millis());
                 }
             }

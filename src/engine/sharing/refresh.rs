@@ -38,8 +38,9 @@ impl Sharing {
             let (names, waiters): (Vec<_>, Vec<_>) = page.into_iter().unzip();
             let sharing = Arc::clone(&self);
             let read = tokio::task::spawn_blocking(move || sharing.refresh_now(&names));
-            let found = match read.await {
-                Ok(found) => found.map_err(Unavailable::from),
+            let found: Result<Vec<Answer>, Unavailable> = match read.await {
+                Ok(Ok(found)) => Ok(found.into_iter().map(|found| Ok(found?)).collect()),
+                Ok(Err(error)) => Err(error.into()),
                 Err(_) => Err(Unavailable::Stopping),
             };
             for (index, waiter) in waiters
@@ -47,8 +48,10 @@ impl Sharing {
                 .enumerate()
                 .flat_map(|(index, waiters)| waiters.into_iter().map(move |waiter| (index, waiter)))
             {
-                let answer = found.as_ref().map_err(Clone::clone);
-                let answer = answer.map(|found| found.get(index).cloned().unwrap_or(Refreshed::Outdated));
+                let answer = match &found {
+                    Ok(found) => found.get(index).cloned().unwrap_or(Ok(Refreshed::Outdated)),
+                    Err(error) => Err(error.clone()),
+                };
                 // The caller may be gone.
                 let _ = waiter.send(answer);
             }
@@ -56,8 +59,11 @@ impl Sharing {
     }
 
     /// Reads at most [`MAX_REFRESHED`] streams from the store, and makes the cache agree. Blocks as
-    /// the store does.
-    pub(super) fn refresh_now(&self, names: &[StreamName]) -> Result<Vec<Refreshed>, StorageError> {
+    /// the store does. A stream that is damaged fails alone.
+    pub(super) fn refresh_now(
+        &self,
+        names: &[StreamName],
+    ) -> Result<Vec<Result<Refreshed, StorageError>>, StorageError> {
         self.notice_history()?;
         let ticket = self.cache.ticket();
         let stored = self.store()?.refresh(names)?;
@@ -66,7 +72,7 @@ impl Sharing {
         let now = self.clock.millis();
         let pairs = names.iter().zip(stored);
         Ok(pairs
-            .map(|(name, stored)| self.cache.refreshed(name, stored, ticket, now))
+            .map(|(name, stored)| Ok(self.cache.refreshed(name, stored?, ticket, now)))
             .collect())
     }
 }

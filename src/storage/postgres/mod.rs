@@ -306,7 +306,7 @@ impl Core {
 impl Storage for PostgresStorage {
     fn get(&self, name: &StreamName) -> Result<Option<Stored>, StorageError> {
         let found = self.block(self.core.streams(&[name.key()]))??;
-        Ok(found.into_iter().next().flatten())
+        found.into_iter().next().unwrap_or(Ok(None))
     }
 
     fn writers(&self, id: StreamId) -> Result<Vec<(String, WriterState)>, StorageError> {

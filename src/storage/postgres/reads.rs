@@ -10,19 +10,19 @@ use super::{
     encoding::{signed, stored, unsigned},
     outcome::get,
 };
-use crate::storage::{Position, StorageError, Stored, StreamId};
+use crate::storage::{Lookup, Position, StorageError, StreamId};
 
 impl Core {
-    pub(super) async fn streams(&self, keys: &[&str]) -> Result<Vec<Option<Stored>>, StorageError> {
+    pub(super) async fn streams(&self, keys: &[&str]) -> Result<Vec<Lookup>, StorageError> {
         const STREAMS: &str = "select now, ord, name, record, rev, tail from durable_streams.streams_v1($1)";
         let sent = self.clock.local().instant();
         let rows = self.connections.read(STREAMS, &[(&keys, Type::TEXT_ARRAY)]).await?;
         let received = self.clock.local().instant();
-        let mut found = vec![None; keys.len()];
+        let mut found: Vec<Lookup> = keys.iter().map(|_| Ok(None)).collect();
         for row in &rows {
             let place = usize::try_from(get::<i64>(row, 1)? - 1).ok();
             if let Some(found) = place.and_then(|place| found.get_mut(place)) {
-                *found = Some(stored(get(row, 2)?, get(row, 3)?, get(row, 4)?, get(row, 5)?)?);
+                *found = stored(get(row, 2)?, get(row, 3)?, get(row, 4)?, get(row, 5)?).map(Some);
             }
         }
         if let Some(row) = rows.first() {

@@ -13,7 +13,7 @@ use super::{Core, PostgresStorage, failure::Failure, listener, news, outcome::ge
 use crate::{
     clock::Clock,
     protocol::StreamName,
-    storage::{DUTY_LEASE, Duty, Feed, Position, SharedStore, StorageError, StoreFigures, Stored, StreamId},
+    storage::{DUTY_LEASE, Duty, Feed, Lookup, Position, SharedStore, StorageError, StoreFigures, StreamId},
 };
 
 /// How often the contents of the store are counted.
@@ -32,7 +32,7 @@ impl SharedStore for PostgresStorage {
         self.core.connections.history()
     }
 
-    fn refresh(&self, names: &[StreamName]) -> Result<Vec<Option<Stored>>, StorageError> {
+    fn refresh(&self, names: &[StreamName]) -> Result<Vec<Lookup>, StorageError> {
         let keys: Vec<&str> = names.iter().map(StreamName::key).collect();
         self.block(self.core.streams(&keys))?
     }

@@ -5,7 +5,7 @@ use std::ops::Range;
 use bytes::Bytes;
 
 use super::*;
-use crate::storage::{Position, SharedStore, Usage, WriterState};
+use crate::storage::{Lookup, Position, SharedStore, Usage, WriterState};
 
 impl Connection {
     /// From now on, news wait until they are delivered.
@@ -204,12 +204,16 @@ impl SharedStore for Connection {
         self.shared.history.load(SeqCst)
     }
 
-    fn refresh(&self, names: &[StreamName]) -> Result<Vec<Option<Stored>>, StorageError> {
+    fn refresh(&self, names: &[StreamName]) -> Result<Vec<Lookup>, StorageError> {
         self.check()?;
         self.refreshes.lock().push(names.len());
-        let found = names.iter().map(|name| self.get(name)).collect();
+        let found = names.iter().map(|name| match self.damaged.lock().as_ref() {
+            Some(damaged) if damaged == name => Err(StorageError::Corrupt("as the test wants it".into())),
+            _ => self.get(name),
+        });
+        let found = found.collect();
         run(&self.after_refresh);
-        found
+        Ok(found)
     }
 
     fn read_many(&self, ranges: &[(StreamId, Range<Position>)]) -> Result<Vec<Bytes>, StorageError> {

@@ -78,6 +78,8 @@ pub(crate) struct Connection {
     /// A commit that was not made when its outcome was asked for.
     late: Mutex<Vec<Group>>,
     pub(crate) away: AtomicBool,
+    /// A stream that fresh reads cannot read.
+    pub(super) damaged: Mutex<Option<StreamName>>,
     /// The verdicts of each commit: whether each group was committed.
     pub(super) commits: Mutex<Vec<Vec<bool>>>,
     /// The number of streams of each fresh read.
@@ -134,6 +136,7 @@ impl Shared {
             unknown: Mutex::default(),
             late: Mutex::default(),
             away: AtomicBool::new(false),
+            damaged: Mutex::default(),
             commits: Mutex::default(),
             refreshes: Mutex::default(),
             reads_of_many: Mutex::default(),

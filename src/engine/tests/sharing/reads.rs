@@ -152,3 +152,37 @@ async fn reads_that_wait_share_one_call() {
     }
     assert_eq!(*connection.refreshes.lock(), [1, 10]);
 }
+
+#[tokio::test]
+async fn a_damaged_stream_fails_alone() {
+    let shared = Shared::new();
+    let a = Server::new(&shared, unlimited());
+    let connection = shared.connect(true);
+    let engine = serve(&connection, unlimited());
+    let (sound, damaged) = (name("sound"), name("damaged"));
+    for stream in [&sound, &damaged] {
+        a.engine.create(stream, plain()).await.unwrap();
+    }
+    *connection.damaged.lock() = Some(damaged.clone());
+    let (under_way, go) = hold(&connection.after_refresh);
+    let read = |stream: &StreamName| {
+        let (engine, stream) = (engine.clone(), stream.clone());
+        tokio::spawn(async move { content(&engine, &stream).await })
+    };
+    let first = read(&sound);
+    under_way.await.unwrap();
+    let others = [read(&sound), read(&damaged)];
+    while engine.shared.sharing.as_ref().unwrap().waiting() < 2 {
+        tokio::task::yield_now().await;
+    }
+    go.send(()).unwrap();
+    first.await.unwrap().unwrap();
+    let [sound, damaged] = others;
+    assert_eq!(sound.await.unwrap().unwrap(), "");
+    let refused = damaged.await.unwrap();
+    assert!(
+        matches!(refused, Err(ReadError::Unavailable(Unavailable::Failed(_)))),
+        "{refused:?}"
+    );
+    assert_eq!(*connection.refreshes.lock(), [1, 2]);
+}

@@ -61,6 +61,8 @@ fn a_record_that_cannot_be_read_does_not_concern_other_groups() {
         commit(&store, &[appended(1, "z")]),
         [Verdict::Committed(vec![landed(1, 1)])]
     );
+    let found = SharedStore::refresh(&store, &[name("s"), name("t")]).unwrap();
+    assert!(matches!(found[..], [Ok(Some(_)), Err(_)]), "{found:?}");
 }
 
 #[test]
