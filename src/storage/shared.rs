@@ -4,6 +4,7 @@
 use std::{ops::Range, sync::Weak, time::Duration};
 
 use bytes::Bytes;
+use futures_util::future::BoxFuture;
 
 use super::{
     error::StorageError,
@@ -17,8 +18,8 @@ pub const MAX_REFRESHED: usize = 1_000;
 pub const DUTY_LEASE: Duration = Duration::from_secs(5);
 
 /// The part of a shared store that a store with one holder does not need. Calls block, as those of
-/// [`Storage`](super::Storage) do. While the store cannot be reached they fail with
-/// [`StorageError::Away`], within seconds at first and then at once.
+/// [`Storage`](super::Storage) do, except [`SharedStore::refresh_async`]. While the store cannot be
+/// reached they fail with [`StorageError::Away`], within seconds at first and then at once.
 pub trait SharedStore: Send + Sync {
     /// The clock of the store, by which all of its servers judge lifetimes.
     fn clock(&self) -> Clock;
@@ -40,6 +41,10 @@ pub trait SharedStore: Send + Sync {
     /// # Errors
     /// If the store cannot be read.
     fn refresh(&self, names: &[StreamName]) -> Result<Vec<Lookup>, StorageError>;
+
+    /// [`Self::refresh`] without blocking. Reads of clients wait for it, so the tokio runtime that
+    /// polls it does the I/O: a thread of the store's own would cost several context switches.
+    fn refresh_async<'s>(&'s self, names: &'s [StreamName]) -> BoxFuture<'s, Result<Vec<Lookup>, StorageError>>;
 
     /// The bytes of several ranges, in one round trip, each as [`Storage::read`](super::Storage::read)
     /// returns it. The caller bounds the ranges, and gives at most [`MAX_REFRESHED`].

@@ -87,6 +87,7 @@ impl Sharing {
         if self.storage.blocking() {
             return self.gather(name).await;
         }
+        // Tests decide what happens between two calls of such a store.
         let mut found = self.refresh_now(std::slice::from_ref(name))?;
         Ok(found.pop().unwrap_or(Ok(Refreshed::Outdated))?)
     }

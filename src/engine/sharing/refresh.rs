@@ -4,12 +4,20 @@ use std::sync::Arc;
 
 use tokio::sync::oneshot;
 
-use super::{Sharing, waiting::Answer};
-use crate::{
-    engine::{cache::Refreshed, errors::Unavailable},
-    protocol::StreamName,
-    storage::StorageError,
+use super::{
+    Sharing,
+    waiting::{Answer, Gatherer, Waiting},
 };
+use crate::{
+    engine::{
+        cache::{ReadTicket, Refreshed},
+        errors::Unavailable,
+    },
+    protocol::StreamName,
+    storage::{Lookup, StorageError},
+};
+
+type Found = Result<Refreshed, StorageError>;
 
 #[cfg(test)]
 impl Sharing {
@@ -32,17 +40,13 @@ impl Sharing {
     }
 
     async fn answer_all(self: Arc<Self>) {
+        let _end = End(&self.gatherer);
         loop {
             let page = self.gatherer.0.lock().take();
             let Some(page) = page else { return };
             let (names, waiters): (Vec<_>, Vec<_>) = page.into_iter().unzip();
-            let sharing = Arc::clone(&self);
-            let read = tokio::task::spawn_blocking(move || sharing.refresh_now(&names));
-            let found: Result<Vec<Answer>, Unavailable> = match read.await {
-                Ok(Ok(found)) => Ok(found.into_iter().map(|found| Ok(found?)).collect()),
-                Ok(Err(error)) => Err(error.into()),
-                Err(_) => Err(Unavailable::Stopping),
-            };
+            let found = self.refresh_page(&names).await.map_err(Unavailable::from);
+            let found = found.map(|found| found.into_iter().map(|found| Ok(found?)).collect::<Vec<Answer>>());
             for (index, waiter) in waiters
                 .into_iter()
                 .enumerate()
@@ -58,15 +62,32 @@ impl Sharing {
         }
     }
 
-    /// Reads at most [`MAX_REFRESHED`] streams from the store, and makes the cache agree. Blocks as
-    /// the store does. A stream that is damaged fails alone.
-    pub(super) fn refresh_now(
+    /// Reads at most [`MAX_REFRESHED`] streams from the store, and makes the cache agree. A stream that
+    /// is damaged fails alone.
+    async fn refresh_page(&self, names: &[StreamName]) -> Result<Vec<Found>, StorageError> {
+        let ticket = self.ticket()?;
+        let stored = self.store()?.refresh_async(names).await?;
+        self.take_over(names, stored, ticket)
+    }
+
+    /// As [`Self::refresh_page`], but blocks as the store does.
+    pub(super) fn refresh_now(&self, names: &[StreamName]) -> Result<Vec<Found>, StorageError> {
+        let ticket = self.ticket()?;
+        let stored = self.store()?.refresh(names)?;
+        self.take_over(names, stored, ticket)
+    }
+
+    fn ticket(&self) -> Result<ReadTicket, StorageError> {
+        self.notice_history()?;
+        Ok(self.cache.ticket())
+    }
+
+    fn take_over(
         &self,
         names: &[StreamName],
-    ) -> Result<Vec<Result<Refreshed, StorageError>>, StorageError> {
-        self.notice_history()?;
-        let ticket = self.cache.ticket();
-        let stored = self.store()?.refresh(names)?;
+        stored: Vec<Lookup>,
+        ticket: ReadTicket,
+    ) -> Result<Vec<Found>, StorageError> {
         // What was read may be of another history than what is in memory.
         self.notice_history()?;
         let now = self.clock.millis();
@@ -74,5 +95,16 @@ impl Sharing {
         Ok(pairs
             .map(|(name, stored)| Ok(self.cache.refreshed(name, stored?, ticket, now)))
             .collect())
+    }
+}
+
+/// Refuses those who wait when a call panics; the next read begins another task.
+struct End<'g>(&'g Gatherer);
+
+impl Drop for End<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            *self.0.0.lock() = Waiting::default();
+        }
     }
 }

@@ -27,8 +27,8 @@ use super::{
 };
 use crate::{clock::Clock, log_throttle::LogThrottle};
 
-/// Connections for reads.
-const READERS: usize = 3;
+/// Connections for reads, besides that of fresh reads.
+const READERS: usize = 2;
 /// Longest wait for the answer to a read.
 const READ_TIMEOUT: Duration = Duration::from_secs(5);
 /// Connections beyond which no further one is made. Five are in use; others were given up, and their backends have
@@ -52,13 +52,16 @@ pub(super) struct Session {
     ended: CancellationToken,
 }
 
-type Slot = tokio::sync::Mutex<Option<Session>>;
+pub(super) type Slot = tokio::sync::Mutex<Option<Session>>;
 
 pub(super) struct Connections {
     target: Target,
     clock: Clock,
     readers: [Slot; READERS],
     next_reader: AtomicUsize,
+    /// For fresh reads. A connection is driven by the runtime on which it was made: here, the one that serves
+    /// requests.
+    pub(super) refreshes: Slot,
     pub(super) commits: Slot,
     /// The history of the newest connection, and its number.
     newest: Mutex<Option<History>>,
@@ -87,6 +90,7 @@ impl Connections {
             target,
             readers: Default::default(),
             next_reader: AtomicUsize::new(0),
+            refreshes: Slot::default(),
             commits: Slot::default(),
             newest: Mutex::default(),
             history: AtomicU64::new(0),
@@ -111,8 +115,17 @@ impl Connections {
 
     /// Runs a statement that may be run twice: a read, or a write of the server's own.
     pub(super) async fn read(&self, sql: &str, parameters: &Parameters<'_>) -> Result<Vec<Row>, Failure> {
+        self.read_on(self.reader(), sql, parameters).await
+    }
+
+    /// As [`Self::read`], on this connection.
+    pub(super) async fn read_on(
+        &self,
+        slot: &Slot,
+        sql: &str,
+        parameters: &Parameters<'_>,
+    ) -> Result<Vec<Row>, Failure> {
         self.figures.reads.add(1);
-        let slot = self.reader();
         let mut lost = None;
         for _ in 0..2 {
             let session = self.session(slot).await?;
@@ -134,7 +147,7 @@ impl Connections {
         Err(failure)
     }
 
-    fn reader(&self) -> &Slot {
+    pub(super) fn reader(&self) -> &Slot {
         let next = self.next_reader.fetch_add(1, Ordering::Relaxed);
         let [first, ..] = &self.readers;
         self.readers.get(next % READERS).unwrap_or(first)
@@ -256,7 +269,7 @@ impl Connections {
         if history.is_err() {
             self.give_up(slot, &session).await;
             // Every new connection is checked.
-            for slot in self.readers.iter().chain([&self.commits]) {
+            for slot in self.readers.iter().chain([&self.refreshes, &self.commits]) {
                 *slot.lock().await = None;
             }
         }

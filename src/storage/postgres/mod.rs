@@ -11,7 +11,8 @@
 //! | [`news`], [`notifier`], [`listener`] | the changes of other servers |
 //! | [`tools`] | copies from and to a database, and its check |
 //!
-//! Calls block. The client is asynchronous and runs on a thread of the store's own.
+//! Calls block. The client is asynchronous and runs on a thread of the store's own, except that of fresh
+//! reads, which runs on the runtime that serves requests.
 
 mod batch;
 mod clock;
@@ -305,7 +306,8 @@ impl Core {
 
 impl Storage for PostgresStorage {
     fn get(&self, name: &StreamName) -> Result<Option<Stored>, StorageError> {
-        let found = self.block(self.core.streams(&[name.key()]))??;
+        let reader = self.core.connections.reader();
+        let found = self.block(self.core.streams(reader, &[name.key()]))??;
         found.into_iter().next().unwrap_or(Ok(None))
     }
 

@@ -7,16 +7,18 @@ use tokio_postgres::types::Type;
 
 use super::{
     Core,
+    connections::Slot,
     encoding::{signed, stored, unsigned},
     outcome::get,
 };
 use crate::storage::{Lookup, Position, StorageError, StreamId};
 
 impl Core {
-    pub(super) async fn streams(&self, keys: &[&str]) -> Result<Vec<Lookup>, StorageError> {
+    pub(super) async fn streams(&self, slot: &Slot, keys: &[&str]) -> Result<Vec<Lookup>, StorageError> {
         const STREAMS: &str = "select now, ord, name, record, rev, tail from durable_streams.streams_v1($1)";
         let sent = self.clock.local().instant();
-        let rows = self.connections.read(STREAMS, &[(&keys, Type::TEXT_ARRAY)]).await?;
+        let parameters = [(&keys as _, Type::TEXT_ARRAY)];
+        let rows = self.connections.read_on(slot, STREAMS, &parameters).await?;
         let received = self.clock.local().instant();
         let mut found: Vec<Lookup> = keys.iter().map(|_| Ok(None)).collect();
         for row in &rows {

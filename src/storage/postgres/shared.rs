@@ -7,6 +7,7 @@ use std::{
 };
 
 use bytes::Bytes;
+use futures_util::future::BoxFuture;
 use tokio_postgres::types::Type;
 
 use super::{Core, PostgresStorage, failure::Failure, listener, news, outcome::get};
@@ -34,7 +35,12 @@ impl SharedStore for PostgresStorage {
 
     fn refresh(&self, names: &[StreamName]) -> Result<Vec<Lookup>, StorageError> {
         let keys: Vec<&str> = names.iter().map(StreamName::key).collect();
-        self.block(self.core.streams(&keys))?
+        self.block(self.core.streams(self.core.connections.reader(), &keys))?
+    }
+
+    fn refresh_async<'s>(&'s self, names: &'s [StreamName]) -> BoxFuture<'s, Result<Vec<Lookup>, StorageError>> {
+        let keys: Vec<&str> = names.iter().map(StreamName::key).collect();
+        Box::pin(async move { self.core.streams(&self.core.connections.refreshes, &keys).await })
     }
 
     fn read_many(&self, ranges: &[(StreamId, Range<Position>)]) -> Result<Vec<Bytes>, StorageError> {

@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use bytes::Bytes;
+use futures_util::future::BoxFuture;
 
 use super::*;
 use crate::storage::{Lookup, Position, SharedStore, Usage, WriterState};
@@ -214,6 +215,10 @@ impl SharedStore for Connection {
         let found = found.collect();
         run(&self.after_refresh);
         Ok(found)
+    }
+
+    fn refresh_async<'s>(&'s self, names: &'s [StreamName]) -> BoxFuture<'s, Result<Vec<Lookup>, StorageError>> {
+        Box::pin(async { self.refresh(names) })
     }
 
     fn read_many(&self, ranges: &[(StreamId, Range<Position>)]) -> Result<Vec<Bytes>, StorageError> {

@@ -120,7 +120,8 @@ async fn a_read_of_what_another_server_has_trimmed_says_so() {
     assert!(matches!(lagging, Err(ReadError::Trimmed { .. })), "{lagging:?}");
 }
 
-#[tokio::test]
+// The store holds one of the threads.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn reads_that_wait_share_one_call() {
     let shared = Shared::new();
     let a = Server::new(&shared, unlimited());
@@ -185,4 +186,21 @@ async fn a_damaged_stream_fails_alone() {
         "{refused:?}"
     );
     assert_eq!(*connection.refreshes.lock(), [1, 2]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_that_panics_keeps_nobody_waiting() {
+    let shared = Shared::new();
+    let connection = shared.connect(true);
+    let engine = serve(&connection, unlimited());
+    let stream = name("s");
+    engine.create(&stream, plain()).await.unwrap();
+    *connection.after_refresh.lock() = Some(Box::new(|| panic!("as the test wants it")));
+    let refused = engine.metadata(&stream).await;
+    assert!(
+        matches!(refused, Err(ReadError::Unavailable(Unavailable::Stopping))),
+        "{refused:?}"
+    );
+    let next = tokio::time::timeout(Duration::from_secs(60), engine.metadata(&stream)).await;
+    next.unwrap().unwrap();
 }

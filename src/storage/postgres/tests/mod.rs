@@ -5,6 +5,7 @@ mod checks;
 mod copies;
 mod databases;
 mod faults;
+mod fresh;
 mod news;
 mod pooler;
 mod roles;
