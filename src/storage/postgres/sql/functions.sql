@@ -395,7 +395,9 @@ begin
   select * into g from durable_streams.garbage order by id limit 1 for update skip locked;
   if found then
     delete from durable_streams.chunks c using (
-        select k.id, k.start from durable_streams.chunks k where k.id = g.id and k.stop <= g.below
+        -- The index ends the search at a start only.
+        select k.id, k.start from durable_streams.chunks k
+        where k.id = g.id and k.start < g.below and k.stop <= g.below
         order by k.start limit 1000) x
       where c.id = x.id and c.start = x.start;
     get diagnostics gone = row_count;
@@ -486,7 +488,8 @@ begin
   edge := case when span.rows < 1000 then (span.high / 65536) * 65536 else span.high end;
   with gone as (
     delete from durable_streams.chunks c
-      where c.id = m.id and c.start >= span.low and c.stop <= edge and c.stop - c.start < 32768
+      -- The index ends the search at a start only.
+      where c.id = m.id and c.start >= span.low and c.start < edge and c.stop <= edge and c.stop - c.start < 32768
       returning c.start, c.stop, c.data
   ), runs as (
     select g.start, g.stop, g.data, g.start / 65536 as block,

@@ -60,6 +60,39 @@ fn small_rows_are_merged_and_the_log_stays_short() {
     assert_eq!(&store.read(1, tail..tail + 9).unwrap()[..], b"end");
 }
 
+/// A database with the rows of one stream, of 100 bytes each.
+fn with_rows(rows: usize) -> Database<'static> {
+    let database = Postgres::shared().database();
+    drop(open(&database));
+    database.sql(&format!(
+        "insert into durable_streams.chunks \
+         select 1, n * 100, n * 100 + 100, decode(repeat('ab', 100), 'hex') from generate_series(0, {rows} - 1) n; \
+         analyze durable_streams.chunks"
+    ));
+    database
+}
+
+/// How many rows of bytes a step of upkeep looks at.
+fn visited(database: &Database<'_>) -> usize {
+    let visited = database.sql(
+        "do $$ begin perform durable_streams.upkeep_v1(); end $$; \
+         select idx_tup_fetch from pg_stat_xact_user_tables where relid = 'durable_streams.chunks'::regclass",
+    );
+    visited.parse().unwrap()
+}
+
+/// Otherwise the upkeep of a long stream takes as many steps as looks at each of its rows.
+#[test]
+fn a_step_of_upkeep_does_not_look_at_the_rest_of_a_stream() {
+    let database = with_rows(20_000);
+    database.sql("insert into durable_streams.merges values (1, now() - interval '1 second', 50000)");
+    let merging = visited(&database);
+    assert!((1_000..4_000).contains(&merging), "{merging}");
+    database.sql("insert into durable_streams.garbage values (1, 20000)");
+    let trimming = visited(&database);
+    assert!((200..4_000).contains(&trimming), "{trimming}");
+}
+
 /// A compilation takes 300 ms, and plans that avoid sequential scans look expensive enough for one.
 #[test]
 fn no_function_is_compiled_just_in_time() {
