@@ -61,7 +61,7 @@ use self::{
     notifier::Notifier,
     outcome::{Committed, News, get},
     target::Target,
-    usage::UsageCount,
+    usage::{Growth, UsageCount},
 };
 pub use self::{options::PostgresOptions, schema::schema};
 use super::{
@@ -257,7 +257,12 @@ impl Core {
     }
 
     fn tell(&self, lane: i64, news: News) {
-        self.usage.committed(news.n, news.streams, news.bytes);
+        self.usage.committed(Growth {
+            lane,
+            n: news.n,
+            streams: news.streams,
+            bytes: news.bytes,
+        });
         self.notifier.push(lane, news.n, news.changes);
     }
 

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use tokio_postgres::types::Type;
 
-use super::{Core, PostgresStorage, failure::Failure, listener, news, outcome::get};
+use super::{Core, PostgresStorage, failure::Failure, listener, news, outcome::get, usage::Growth};
 use crate::{
     clock::Clock,
     protocol::StreamName,
@@ -132,12 +132,22 @@ impl Core {
     }
 
     pub(super) async fn count_once(&self) -> Result<(), Failure> {
-        const USAGE: &str = "select streams, bytes, n from durable_streams.usage_v1($1)";
-        let lane = self.lane_id();
-        let rows = self.connections.read(USAGE, &[(&lane, Type::INT8)]).await?;
-        if let Some(row) = rows.first() {
-            self.usage.counted(get(row, 0)?, get(row, 1)?, get(row, 2)?);
-        }
+        const USAGE: &str = "select lane, n, streams, bytes from durable_streams.usage_v2($1, $2)";
+        let now = self.clock.local().instant();
+        let question = self.usage.question(self.connections.history(), now);
+        let (lanes, numbers) = question.vector().unzip();
+        let parameters = [(&lanes as _, Type::INT8_ARRAY), (&numbers as _, Type::INT8_ARRAY)];
+        let rows = self.connections.read(USAGE, &parameters).await?;
+        let growth = |row| {
+            Ok(Growth {
+                lane: get(row, 0)?,
+                n: get(row, 1)?,
+                streams: get(row, 2)?,
+                bytes: get(row, 3)?,
+            })
+        };
+        let answer: Vec<Growth> = rows.iter().map(growth).collect::<Result<_, Failure>>()?;
+        self.usage.counted(question, &answer);
         Ok(())
     }
 }

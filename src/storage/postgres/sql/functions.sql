@@ -372,55 +372,87 @@ returns void language sql as $$
   update durable_streams.servers set seen = clock_timestamp() where lane = p_lane;
 $$;
 
--- What the store holds, and up to which commit of a lane that counts.
-create or replace function durable_streams.usage_v1(p_lane bigint)
-returns table (streams bigint, bytes bigint, n bigint) language sql stable as $$
-  select t.streams + l.streams, t.bytes + l.bytes, l.n
-  from durable_streams.totals t, (
-    select coalesce(sum(k.streams), 0)::bigint as streams, coalesce(sum(k.bytes), 0)::bigint as bytes,
-      coalesce(max(k.n) filter (where k.lane = p_lane), 0) as n
-    from durable_streams.log k) l;
-$$;
+-- The growth of the store by commits after a vector of lanes. Without a vector: by all commits, with lane 0 for
+-- those whose rows the log no longer has.
+create or replace function durable_streams.usage_v2(p_lanes bigint[], p_ns bigint[])
+returns table (lane bigint, n bigint, streams bigint, bytes bigint) language plpgsql stable
+set jit = off set plan_cache_mode = force_generic_plan set enable_seqscan = off set enable_hashjoin = off
+set enable_mergejoin = off
+as $$
+begin
+  if p_lanes is null then
+    return query select 0::bigint, 0::bigint, t.streams, t.bytes from durable_streams.totals t
+      union all select k.lane, max(k.n), sum(k.streams)::bigint, sum(k.bytes)::bigint
+        from durable_streams.log k group by k.lane;
+  else
+    return query select s.lane, l.n, l.streams, l.bytes
+      from durable_streams.servers s left join unnest(p_lanes, p_ns) v(lane, n) on v.lane = s.lane
+      cross join lateral (
+        select max(k.n) as n, sum(k.streams)::bigint as streams, sum(k.bytes)::bigint as bytes
+        from durable_streams.log k where k.lane = s.lane and k.n > coalesce(v.n, 0)) l
+      where l.n is not null;
+  end if;
+end $$;
 
--- A step of upkeep. True: there is more to do.
+-- A step of upkeep. True: there is more to do. The log comes first, because all servers read it.
 create or replace function durable_streams.upkeep_v1()
 returns boolean language plpgsql
 set jit = off set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set lock_timeout = '2s'
 as $$
 declare
-  g record;
-  gone bigint;
+  more boolean := durable_streams.trim_log_v1();
 begin
-  -- Another server that does the same takes another row.
-  select * into g from durable_streams.garbage order by id limit 1 for update skip locked;
-  if found then
-    delete from durable_streams.chunks c using (
-        -- The index ends the search at a start only.
-        select k.id, k.start from durable_streams.chunks k
-        where k.id = g.id and k.start < g.below and k.stop <= g.below
-        order by k.start limit 1000) x
-      where c.id = x.id and c.start = x.start;
-    get diagnostics gone = row_count;
-    if gone = 1000 then
+  return durable_streams.collect_v1() or more or durable_streams.merge_v1();
+end $$;
+
+-- Deletes garbage. True: there may be more. A step is bounded by rows and by bytes: a row of 1 MiB is 500 rows
+-- for the database. A commit that trims a stream waits for a step that does the same.
+create or replace function durable_streams.collect_v1()
+returns boolean language plpgsql
+set jit = off
+as $$
+declare
+  g record;
+  rows_left int := 1000;
+  bytes_left bigint := 16777216;
+  gone record;
+  written int;
+begin
+  for step in 1..100 loop
+    -- Another server that does the same takes another row.
+    select * into g from durable_streams.garbage order by id limit 1 for update skip locked;
+    if not found then
+      return false;
+    end if;
+    with x as (
+      -- The index ends the search at a start only.
+      select k.start, sum(k.stop - k.start) over (order by k.start) - (k.stop - k.start) as before
+      from durable_streams.chunks k where k.id = g.id and k.start < g.below and k.stop <= g.below
+      order by k.start limit rows_left
+    ), d as (
+      delete from durable_streams.chunks c using x where c.id = g.id and c.start = x.start and x.before < bytes_left
+        returning c.stop - c.start as size
+    )
+    select count(*) as rows, coalesce(sum(d.size), 0) as bytes into gone from d;
+    rows_left := rows_left - gone.rows;
+    bytes_left := bytes_left - gone.bytes;
+    if rows_left <= 0 or bytes_left <= 0 then
       return true;
     end if;
     if g.below = 9223372036854775807 then
       delete from durable_streams.writers w using (
-          select x.id, x.key from durable_streams.writers x where x.id = g.id limit 1000) x
+          select x.id, x.key from durable_streams.writers x where x.id = g.id limit rows_left) x
         where w.id = x.id and w.key = x.key;
-      get diagnostics gone = row_count;
-      if gone = 1000 then
+      get diagnostics written = row_count;
+      rows_left := rows_left - written;
+      if rows_left <= 0 then
         return true;
       end if;
       delete from durable_streams.merges m where m.id = g.id;
     end if;
     delete from durable_streams.garbage where id = g.id;
-    return true;
-  end if;
-  if durable_streams.trim_log_v1() then
-    return true;
-  end if;
-  return durable_streams.merge_v1();
+  end loop;
+  return true;
 end $$;
 
 -- Removes old rows of the log and keeps their sums. The newest row of a lane stays, because the lane may
@@ -431,28 +463,40 @@ set jit = off
 as $$
 declare
   gone bigint;
+  edge timestamptz := clock_timestamp() - interval '1 minute';
 begin
   -- One at a time, so that sums are added once.
   perform 1 from durable_streams.totals for update skip locked;
   if not found then
     return false;
   end if;
-  with dead as (
+  -- The lanes in the log, which servers that were forgotten have left, too.
+  with recursive lanes as (
+    (select k.lane from durable_streams.log k order by k.lane limit 1)
+    union all select (select k.lane from durable_streams.log k where k.lane > l.lane order by k.lane limit 1)
+      from lanes l where l.lane is not null
+  ), dead as (
     delete from durable_streams.servers s where s.seen < clock_timestamp() - interval '1 hour' returning s.lane
   ), old as (
     delete from durable_streams.log l using (
-        select k.lane, k.n from durable_streams.log k
-        where k.at < clock_timestamp() - interval '1 minute'
+        select k.lane, k.n from lanes
+        cross join lateral (
+          select k.at from durable_streams.log k where k.lane = lanes.lane order by k.n limit 1) oldest
+        cross join lateral (
+          select k.lane, k.n, k.at from durable_streams.log k where k.lane = lanes.lane and oldest.at < edge
+          order by k.n limit 5000) k
+        where k.at < edge
           and (exists (select from durable_streams.log m where m.lane = k.lane and m.n > k.n)
             or not exists (select from durable_streams.servers s where s.lane = k.lane))
-        order by k.lane, k.n limit 5000) x
+        limit 5000) x
       where l.lane = x.lane and l.n = x.n returning l.ids, l.streams, l.bytes
   ), sums as (
     update durable_streams.totals t set streams = t.streams + o.streams, bytes = t.bytes + o.bytes
       from (select coalesce(sum(old.streams), 0) as streams, coalesce(sum(old.bytes), 0) as bytes from old) o
   ), due as (
     insert into durable_streams.merges as m (id, due)
-      select distinct i, clock_timestamp() + interval '1 hour' from old, unnest(old.ids) i
+      select changed.id, clock_timestamp() + interval '1 hour'
+      from (select distinct i as id from old, unnest(old.ids) i) changed
       on conflict (id) do nothing
   )
   select count(*) into gone from old;

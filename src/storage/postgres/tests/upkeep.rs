@@ -93,6 +93,62 @@ fn a_step_of_upkeep_does_not_look_at_the_rest_of_a_stream() {
     assert!((200..4_000).contains(&trimming), "{trimming}");
 }
 
+/// All servers read the log, and so it must stay short.
+#[test]
+fn the_log_is_trimmed_however_much_garbage_there_is() {
+    let database = with_rows(5_000);
+    database.sql(
+        "insert into durable_streams.garbage values (1, 9223372036854775807); \
+         insert into durable_streams.log select 1, n, now() - interval '2 minutes', '{1}', '{1}', '{1}', 0, 1 \
+           from generate_series(1, 10) n; \
+         select durable_streams.upkeep_v1()",
+    );
+    assert_eq!((count(&database, "log"), count(&database, "garbage")), (1, 1));
+    // The rows of a server that was forgotten go, too.
+    database.sql("delete from durable_streams.servers; select durable_streams.upkeep_v1()");
+    assert_eq!(count(&database, "log"), 0);
+}
+
+#[test]
+fn a_step_of_upkeep_is_bounded_by_rows_and_by_bytes() {
+    let database = with_rows(0);
+    let (rows, small) = (40, 50);
+    database.sql(&format!(
+        "insert into durable_streams.chunks \
+           select 1, n << 20, (n + 1) << 20, decode(repeat('ab', 1 << 20), 'hex') from generate_series(0, {rows} - 1) n; \
+         insert into durable_streams.chunks select n, 0, 1, 'x' from generate_series(2, {small} + 1) n; \
+         insert into durable_streams.garbage select n, 9223372036854775807 from generate_series(1, {small} + 1) n"
+    ));
+    let mut left = vec![count(&database, "chunks")];
+    while count(&database, "garbage") > 0 {
+        database.sql("select durable_streams.upkeep_v1()");
+        left.push(count(&database, "chunks"));
+        assert!(left.len() < 10, "{left:?}");
+    }
+    assert_eq!(left, [90, 74, 58, 0]);
+}
+
+#[test]
+fn what_another_server_adds_is_counted_without_the_whole_log() {
+    let database = Postgres::shared().database();
+    let (a, b) = (open(&database), open(&database));
+    create(&a, "s", 1);
+    for at in 0..20 {
+        commit(&a, &[group(vec![rev(1, 1)], vec![append(1, at, "x")])]);
+    }
+    let counted = || {
+        b.block(b.core.count_once()).unwrap().unwrap();
+        (b.usage().streams, b.usage().bytes)
+    };
+    assert_eq!(b.usage().bytes, 0);
+    assert_eq!(counted(), (1, 20));
+    // A count from the beginning would find less.
+    database.sql("update durable_streams.log set bytes = 0");
+    commit(&a, &[group(vec![rev(1, 1)], vec![append(1, 20, "y")])]);
+    assert_eq!(counted(), (1, 21));
+    assert_eq!(counted(), (1, 21));
+}
+
 /// A compilation takes 300 ms, and plans that avoid sequential scans look expensive enough for one.
 #[test]
 fn no_function_is_compiled_just_in_time() {
