@@ -6,6 +6,7 @@ use super::{
     errors::Unavailable,
     transaction::{Landings, Transaction},
 };
+use crate::protocol::StreamName;
 
 /// A change that the committer judges, commits and replies to.
 pub(super) trait Command: Send + 'static {
@@ -15,6 +16,11 @@ pub(super) trait Command: Send + 'static {
     /// The bytes of content in it, which bound the queue and the batches.
     fn bytes(&self) -> usize {
         0
+    }
+
+    /// The stream that it looks up by name, if it does.
+    fn name(&self) -> Option<&StreamName> {
+        None
     }
 
     /// Judges the command against what the batch has staged so far, and stages its changes. A
@@ -69,6 +75,10 @@ impl Request {
         self.command.bytes()
     }
 
+    pub(super) fn name(&self) -> Option<&StreamName> {
+        self.command.name()
+    }
+
     /// Judges the command; its reply is kept until [`Request::answer`].
     pub(super) fn stage(&mut self, tx: &mut Transaction<'_>) {
         self.command.stage(tx);
@@ -89,6 +99,7 @@ impl Request {
 
 trait Queued: Send {
     fn bytes(&self) -> usize;
+    fn name(&self) -> Option<&StreamName>;
     fn stage(&mut self, tx: &mut Transaction<'_>);
     fn landed(&mut self, landings: &Landings);
     fn answer(self: Box<Self>);
@@ -104,6 +115,10 @@ struct Pending<C: Command> {
 impl<C: Command> Queued for Pending<C> {
     fn bytes(&self) -> usize {
         self.command.bytes()
+    }
+
+    fn name(&self) -> Option<&StreamName> {
+        self.command.name()
     }
 
     fn stage(&mut self, tx: &mut Transaction<'_>) {

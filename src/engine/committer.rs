@@ -4,7 +4,7 @@
 //! commits one batch, publishes it and replies. While a batch is on its way to the disk the next
 //! one gathers: load grows batches, not the number of commits.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use parking_lot::{Condvar, Mutex, MutexGuard};
 
@@ -15,6 +15,7 @@ use super::{
     errors::Unavailable,
     ids::Ids,
     limits::EngineConfig,
+    loads::Loads,
     pacing::{BatchPacer, batches},
     sharing::Sharing,
     stream::Stream,
@@ -25,6 +26,7 @@ use super::{
 use crate::{
     clock::Clock,
     log_throttle::LogThrottle,
+    protocol::StreamName,
     storage::{CommitError, Group, Storage, Verdicts},
     telemetry::Metrics,
 };
@@ -65,6 +67,7 @@ struct Queue {
 struct Core {
     clock: Clock,
     storage: Arc<dyn Storage>,
+    loads: Loads,
     cache: Arc<StreamCache>,
     sharing: Option<Arc<Sharing>>,
     /// The history of a shared store in which writers and uncertain streams are known.
@@ -94,6 +97,7 @@ impl Committer {
         let inline = !storage.blocking();
         let core = Core {
             clock: clock.clone(),
+            loads: Loads::new(Arc::clone(&storage)),
             storage,
             history: cache.history(),
             cache,
@@ -123,7 +127,9 @@ impl Committer {
             if self.queue.lock().stopping {
                 return request.refuse(Unavailable::Stopping);
             }
-            return self.core.lock().process(vec![request]);
+            let mut core = self.core.lock();
+            core.loads.ask_again();
+            return core.process(vec![request]);
         }
         let mut queue = self.queue.lock();
         if queue.stopping {
@@ -164,6 +170,7 @@ impl Committer {
             let mut core = self.core.lock();
             if !requests.is_empty() {
                 let (commands, started) = (requests.len(), self.clock.instant());
+                core.loads.ask_again();
                 batches(requests).for_each(|batch| core.process(batch));
                 pacer.record(commands, self.clock.instant().duration_since(started));
             }
@@ -260,10 +267,11 @@ impl Core {
 
     /// Judges a batch and commits it. Returns what has to be tried again, the last batch first.
     fn attempt(&mut self, mut requests: Vec<Request>) -> Vec<Vec<Request>> {
+        self.look_up(&requests);
         self.notice_history();
         self.reconcile();
         let context = Context {
-            storage: &*self.storage,
+            storage: &self.loads,
             cache: &self.cache,
             watch: &self.watch,
             config: &self.config,
@@ -297,6 +305,20 @@ impl Core {
                 self.recover(requests, streams, error)
             }
         }
+    }
+
+    /// Reads the streams of several commands at once that are not in memory.
+    fn look_up(&self, requests: &[Request]) {
+        let Some(sharing) = &self.sharing else { return };
+        let names = requests.iter().filter_map(Request::name);
+        let names: HashSet<&StreamName> = names.filter(|name| self.cache.get(name).is_none()).collect();
+        let names: Vec<StreamName> = match names.len() {
+            0 | 1 => Vec::new(),
+            _ => names.into_iter().cloned().collect(),
+        };
+        // If that fails, so does each command.
+        let absent = self.loads.ask(|| sharing.look_up(&names));
+        self.loads.set_absent(absent.unwrap_or_default());
     }
 
     /// Answers the committed commands. Returns those whose streams moved.

@@ -163,6 +163,10 @@ impl Command for Create {
         self.data.len()
     }
 
+    fn name(&self) -> Option<&StreamName> {
+        Some(&self.name)
+    }
+
     fn stage(&self, tx: &mut Transaction<'_>) -> Self::Reply {
         if let Some(slot) = tx.find(&self.name)? {
             let now = tx.context.now;

@@ -43,6 +43,10 @@ impl Engine {
 impl Command for Delete {
     type Reply = Result<(), DeleteError>;
 
+    fn name(&self) -> Option<&StreamName> {
+        Some(&self.name)
+    }
+
     fn stage(&self, tx: &mut Transaction<'_>) -> Self::Reply {
         let slot = tx.find(&self.name)?.ok_or(DeleteError::NotFound)?;
         if tx.get(slot).gone == Some(Gone::SoftDeleted) {

@@ -13,6 +13,10 @@ pub(super) struct Expire {
 impl Command for Expire {
     type Reply = Result<(), Unavailable>;
 
+    fn name(&self) -> Option<&StreamName> {
+        Some(&self.name)
+    }
+
     fn stage(&self, tx: &mut Transaction<'_>) -> Self::Reply {
         let Some(slot) = tx.find(&self.name)? else {
             return Ok(());

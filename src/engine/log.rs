@@ -221,6 +221,10 @@ impl Command for WriteLog {
         log + announced + self.notice.as_ref().map_or(0, Command::bytes)
     }
 
+    fn name(&self) -> Option<&StreamName> {
+        Some(&self.name)
+    }
+
     fn stage(&self, tx: &mut Transaction<'_>) -> Self::Reply {
         let found = tx.find(&self.name)?;
         if found.map(|slot| tx.get(slot).offset()) != self.expected {

@@ -24,6 +24,7 @@
 //! | `command.rs` | a change with a reply type, and the queued form of it |
 //! | `committer.rs`, `pacing.rs` | the queue, the thread, failed commits; the size of a batch |
 //! | `transaction.rs`, `staged.rs` | a batch before its commit, and one stream in it |
+//! | `loads.rs` | the store as a batch reads it |
 //! | `writers/`, `producers.rs` | what a stream knows of its writers; the rules of producers |
 //! | `judged.rs` | what a batch was judged on, for a store that several servers share |
 //! | `sharing/` | fresh reads, news and duties, for such a store |
@@ -80,6 +81,7 @@ mod judged;
 mod limits;
 mod list;
 mod load;
+mod loads;
 mod log;
 mod metadata;
 mod offload;

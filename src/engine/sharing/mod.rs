@@ -23,7 +23,7 @@ mod pending;
 mod refresh;
 mod waiting;
 
-use std::sync::Arc;
+use std::{collections::HashSet, sync::Arc};
 
 use parking_lot::Mutex;
 
@@ -38,7 +38,7 @@ use super::{
 use crate::{
     clock::Clock,
     protocol::StreamName,
-    storage::{Duty, SharedStore, Storage, StorageError},
+    storage::{Duty, MAX_REFRESHED, SharedStore, Storage, StorageError},
 };
 
 pub(super) struct Sharing {
@@ -118,8 +118,8 @@ impl Sharing {
         }
     }
 
-    /// Has live readers and subscriptions look at streams whose commit has an unknown outcome. If it happens
-    /// later, the store's feed tells of it. Every other read refreshes them anyway.
+    /// Has live readers and subscriptions look at streams whose commit has an unknown outcome. If it
+    /// happens later, the store's feed tells of it. Every other read refreshes them anyway.
     pub(super) fn suspect(&self, streams: &[Arc<Stream>]) {
         for stream in streams {
             self.watch.published(stream);
@@ -128,9 +128,23 @@ impl Sharing {
         self.news.refresh(ids.filter(|id| self.registry.has(*id)));
     }
 
+    /// Reads streams into the cache. Returns the names that have none.
+    pub(super) fn look_up(&self, names: &[StreamName]) -> Result<HashSet<StreamName>, StorageError> {
+        let mut absent = HashSet::new();
+        for page in names.chunks(MAX_REFRESHED) {
+            let found = page.iter().zip(self.refresh_now(page)?);
+            absent.extend(
+                found
+                    .filter(|(_, found)| matches!(found, Ok(Refreshed::Absent)))
+                    .map(|(name, _)| name.clone()),
+            );
+        }
+        Ok(absent)
+    }
+
     fn refresh_all(&self, streams: &[Arc<Stream>]) {
         let names: Vec<StreamName> = streams.iter().map(|stream| stream.name.clone()).collect();
-        for page in names.chunks(crate::storage::MAX_REFRESHED) {
+        for page in names.chunks(MAX_REFRESHED) {
             if let Err(error) = self.refresh_now(page) {
                 tracing::debug!(%error, "could not read streams that another server has changed");
                 return;

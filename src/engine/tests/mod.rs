@@ -244,3 +244,22 @@ pub(super) fn expiring(at: Millis) -> CreateRequest {
         ..plain()
     }
 }
+
+/// Has commands gather in the queue until the result is dropped.
+pub(super) async fn hold_committer(engine: &Engine) -> impl Sized + '_ {
+    let committer = &engine.shared.committer;
+    loop {
+        let held = committer.hold();
+        // The committer takes this one and waits with it, unless it was about to do maintenance.
+        engine.send(Expire {
+            name: name("no such stream"),
+        });
+        for _ in 0..1_000 {
+            tokio::task::yield_now().await;
+            std::thread::yield_now();
+            if committer.queued() == 0 {
+                return held;
+            }
+        }
+    }
+}

@@ -129,23 +129,7 @@ async fn perform(engine: Engine, stream: StreamName, request: CreateRequest, ste
 /// Performs steps on different streams, which the committer finds in its queue all at once.
 async fn perform_together(engine: &Engine, subjects: &[Subject], steps: &[Step]) -> Vec<Outcome> {
     let committer = &engine.shared.committer;
-    let held = loop {
-        let held = committer.hold();
-        // The committer takes this one and waits with it, unless it was about to do maintenance.
-        engine.send(Expire {
-            name: name("no such stream"),
-        });
-        for _ in 0..1_000 {
-            tokio::task::yield_now().await;
-            std::thread::yield_now();
-            if committer.queued() == 0 {
-                break;
-            }
-        }
-        if committer.queued() == 0 {
-            break held;
-        }
-    };
+    let held = hold_committer(engine).await;
     let tasks = subjects.iter().zip(steps).map(|(subject, step)| {
         let (stream, request) = (subject.stream.clone(), subject.request.clone());
         tokio::spawn(perform(engine.clone(), stream, request, step.clone()))

@@ -69,6 +69,12 @@ impl Connection {
     }
 
     fn check(&self) -> Result<(), StorageError> {
+        let checked = self.check_for_duties();
+        self.refused.fetch_add(usize::from(checked.is_err()), SeqCst);
+        checked
+    }
+
+    fn check_for_duties(&self) -> Result<(), StorageError> {
         match self.away.load(SeqCst) {
             true => Err(StorageError::Away("as the test wants it".into())),
             false => Ok(()),
@@ -237,7 +243,7 @@ impl SharedStore for Connection {
     }
 
     fn take_duty(&self, duty: Duty) -> Result<bool, StorageError> {
-        self.check()?;
+        self.check_for_duties()?;
         Ok(*self.shared.duties.lock().entry(duty).or_insert(self.number) == self.number)
     }
 }

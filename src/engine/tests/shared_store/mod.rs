@@ -80,6 +80,8 @@ pub(crate) struct Connection {
     pub(crate) away: AtomicBool,
     /// A stream that fresh reads cannot read.
     pub(super) damaged: Mutex<Option<StreamName>>,
+    /// How many calls, but for duties, it has refused while it was away.
+    pub(super) refused: AtomicUsize,
     /// The verdicts of each commit: whether each group was committed.
     pub(super) commits: Mutex<Vec<Vec<bool>>>,
     /// The number of streams of each fresh read.
@@ -137,6 +139,7 @@ impl Shared {
             late: Mutex::default(),
             away: AtomicBool::new(false),
             damaged: Mutex::default(),
+            refused: AtomicUsize::new(0),
             commits: Mutex::default(),
             refreshes: Mutex::default(),
             reads_of_many: Mutex::default(),

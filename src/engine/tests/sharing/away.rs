@@ -118,3 +118,90 @@ async fn a_commit_that_happens_after_its_outcome_was_unknown_reaches_live_reader
     let event = tokio::time::timeout(Duration::from_secs(10), reader.next()).await;
     assert!(matches!(event, Ok(Ok(Event::Chunk { .. }))), "{event:?}");
 }
+
+/// Starts a request on each stream, and returns once all of them are queued.
+async fn queue<F: Future + Send + 'static>(
+    engine: &Engine,
+    streams: &[StreamName],
+    request: impl Fn(Engine, StreamName) -> F,
+) -> Vec<tokio::task::JoinHandle<F::Output>>
+where
+    F::Output: Send,
+{
+    let start = |stream: &StreamName| tokio::spawn(request(engine.clone(), stream.clone()));
+    let requests = streams.iter().map(start).collect();
+    while engine.shared.committer.queued() < streams.len() {
+        tokio::task::yield_now().await;
+    }
+    requests
+}
+
+fn names(count: usize) -> Vec<StreamName> {
+    (0..count).map(|number| name(&format!("s{number}"))).collect()
+}
+
+/// A store that hangs takes seconds for each call.
+#[tokio::test]
+async fn a_batch_asks_a_store_that_is_away_once() {
+    let shared = Shared::new();
+    let connection = shared.connect(true);
+    let (engine, streams) = (serve(&connection, unlimited()), names(20));
+    let held = hold_committer(&engine).await;
+    let create = |engine: Engine, stream: StreamName| async move { engine.create(&stream, plain()).await };
+    let creates = queue(&engine, &streams, create).await;
+    connection.away.store(true, SeqCst);
+    drop(held);
+    for create in creates {
+        let refused = create.await.unwrap();
+        assert!(
+            matches!(refused, Err(CreateError::Unavailable(Unavailable::Away(_)))),
+            "{refused:?}"
+        );
+    }
+    // The command that held the committer asks as well, and so does work in the background.
+    assert!(connection.refused.load(SeqCst) < 10);
+    connection.away.store(false, SeqCst);
+    assert!(engine.create(&streams[0], plain()).await.unwrap().new);
+}
+
+#[tokio::test]
+async fn a_batch_that_finds_the_store_away_while_it_is_judged_does_not_ask_it_again() {
+    let shared = Shared::new();
+    let connection = shared.connect(true);
+    let (engine, streams) = (serve(&connection, unlimited()), names(20));
+    for stream in &streams {
+        engine.create(stream, plain()).await.unwrap();
+    }
+    let held = hold_committer(&engine).await;
+    let produce = |engine: Engine, stream: StreamName| async move { engine.append(&stream, produced(0)).await };
+    let appends = queue(&engine, &streams, produce).await;
+    connection.away.store(true, SeqCst);
+    drop(held);
+    for append in appends {
+        let refused = append.await.unwrap();
+        assert!(
+            matches!(refused, Err(AppendError::Unavailable(Unavailable::Away(_)))),
+            "{refused:?}"
+        );
+    }
+    // The commit asks as well.
+    assert!(connection.refused.load(SeqCst) < 10);
+}
+
+#[tokio::test]
+async fn the_streams_of_a_batch_are_looked_up_together() {
+    let shared = Shared::new();
+    let a = Server::new(&shared, unlimited());
+    let connection = shared.connect(true);
+    let (engine, streams) = (serve(&connection, unlimited()), names(20));
+    a.engine.create(&streams[7], plain()).await.unwrap();
+    let held = hold_committer(&engine).await;
+    let create = |engine: Engine, stream: StreamName| async move { engine.create(&stream, plain()).await };
+    let creates = queue(&engine, &streams, create).await;
+    drop(held);
+    for (number, create) in creates.into_iter().enumerate() {
+        assert_eq!(create.await.unwrap().unwrap().new, number != 7);
+    }
+    assert_eq!(*connection.refreshes.lock(), [20]);
+    assert_eq!(stored(&shared, &streams[19]).await.unwrap(), "");
+}
