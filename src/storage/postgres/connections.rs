@@ -27,13 +27,13 @@ use super::{
 };
 use crate::{clock::Clock, log_throttle::LogThrottle};
 
-/// Connections for reads, besides that of fresh reads.
-const READERS: usize = 2;
+/// Connections for bytes.
+const BYTE_READERS: usize = 2;
 /// Longest wait for the answer to a read.
 const READ_TIMEOUT: Duration = Duration::from_secs(5);
-/// Connections beyond which no further one is made. Five are in use; others were given up, and their backends have
+/// Connections beyond which no further one is made. Seven are in use; others were given up, and their backends have
 /// not noticed yet.
-pub(super) const MAX_CONNECTIONS: usize = 12;
+pub(super) const MAX_CONNECTIONS: usize = 14;
 /// How often the database is asked to end the statements of a connection that was given up.
 const CANCEL_INTERVAL: Duration = Duration::from_secs(1);
 /// After a connection could not be made, further attempts fail at once for this long.
@@ -52,16 +52,52 @@ pub(super) struct Session {
     ended: CancellationToken,
 }
 
-pub(super) type Slot = tokio::sync::Mutex<Option<Session>>;
+type Slot = tokio::sync::Mutex<Option<Session>>;
+
+/// The purpose of a statement. Those of one purpose do not wait for the answers to those of another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Purpose {
+    /// Lookups for clients. A connection is driven by the runtime on which it was made: here, the one
+    /// that serves requests.
+    FreshReads,
+    /// Other lookups: the committer and news wait for them.
+    Lookups,
+    /// Bytes of streams, and lists.
+    Bytes,
+    /// Work that nobody waits for, and that may take long.
+    Upkeep,
+}
+
+/// A connection for reads, and how many of its answers are waited for.
+#[derive(Default)]
+struct Reader {
+    slot: Slot,
+    pending: AtomicUsize,
+}
+
+/// Counts as pending until it is dropped.
+struct Pending<'r>(&'r Reader);
+
+impl<'r> Pending<'r> {
+    fn on(reader: &'r Reader) -> Self {
+        reader.pending.fetch_add(1, Ordering::Relaxed);
+        Self(reader)
+    }
+}
+
+impl Drop for Pending<'_> {
+    fn drop(&mut self) {
+        self.0.pending.fetch_sub(1, Ordering::Relaxed);
+    }
+}
 
 pub(super) struct Connections {
     target: Target,
     clock: Clock,
-    readers: [Slot; READERS],
-    next_reader: AtomicUsize,
-    /// For fresh reads. A connection is driven by the runtime on which it was made: here, the one that serves
-    /// requests.
-    pub(super) refreshes: Slot,
+    fresh_reads: Reader,
+    lookups: Reader,
+    bytes: [Reader; BYTE_READERS],
+    upkeep: Reader,
     pub(super) commits: Slot,
     /// The history of the newest connection, and its number.
     newest: Mutex<Option<History>>,
@@ -88,9 +124,10 @@ impl Connections {
     pub(super) fn new(target: Target, clock: Clock, on_history: Box<dyn Fn() + Send + Sync>) -> Self {
         Self {
             target,
-            readers: Default::default(),
-            next_reader: AtomicUsize::new(0),
-            refreshes: Slot::default(),
+            fresh_reads: Reader::default(),
+            lookups: Reader::default(),
+            bytes: Default::default(),
+            upkeep: Reader::default(),
             commits: Slot::default(),
             newest: Mutex::default(),
             history: AtomicU64::new(0),
@@ -113,19 +150,21 @@ impl Connections {
         self.outage.lock().as_ref().map(|outage| outage.reason.clone())
     }
 
-    /// Runs a statement that may be run twice: a read, or a write of the server's own.
+    /// Runs a lookup. It may be run twice.
     pub(super) async fn read(&self, sql: &str, parameters: &Parameters<'_>) -> Result<Vec<Row>, Failure> {
-        self.read_on(self.reader(), sql, parameters).await
+        self.read_for(Purpose::Lookups, sql, parameters).await
     }
 
-    /// As [`Self::read`], on this connection.
-    pub(super) async fn read_on(
+    /// Runs a statement that may be run twice: a read, or a write of the server's own.
+    pub(super) async fn read_for(
         &self,
-        slot: &Slot,
+        purpose: Purpose,
         sql: &str,
         parameters: &Parameters<'_>,
     ) -> Result<Vec<Row>, Failure> {
         self.figures.reads.add(1);
+        let pending = Pending::on(self.reader(purpose));
+        let slot = &pending.0.slot;
         let mut lost = None;
         for _ in 0..2 {
             let session = self.session(slot).await?;
@@ -143,14 +182,27 @@ impl Connections {
             }
         }
         let failure = lost.unwrap_or_else(|| Failure::Away("no attempt".to_owned()));
-        self.note_outage(&failure.to_string());
+        // Upkeep that takes too long tells nothing of the database.
+        if purpose != Purpose::Upkeep {
+            self.note_outage(&failure.to_string());
+        }
         Err(failure)
     }
 
-    pub(super) fn reader(&self) -> &Slot {
-        let next = self.next_reader.fetch_add(1, Ordering::Relaxed);
-        let [first, ..] = &self.readers;
-        self.readers.get(next % READERS).unwrap_or(first)
+    fn reader(&self, purpose: Purpose) -> &Reader {
+        match purpose {
+            Purpose::FreshReads => &self.fresh_reads,
+            Purpose::Lookups => &self.lookups,
+            Purpose::Bytes => {
+                let [first, others @ ..] = &self.bytes;
+                let pending = |reader: &Reader| reader.pending.load(Ordering::Relaxed);
+                others.iter().fold(
+                    first,
+                    |least, other| if pending(other) < pending(least) { other } else { least },
+                )
+            }
+            Purpose::Upkeep => &self.upkeep,
+        }
     }
 
     /// The connection of a slot.
@@ -259,17 +311,22 @@ impl Connections {
 
     /// Finds out where the open connections lead, which a pooler may change.
     pub(super) async fn check_history(&self) {
-        let slot = self.reader();
-        let Ok(session) = self.session(slot).await else { return };
+        let Ok(session) = self.session(&self.lookups.slot).await else {
+            return;
+        };
         let history = match tokio::time::timeout(READ_TIMEOUT, session::history(&session.client)).await {
             Ok(Ok(history)) => self.note_history(history),
             Ok(Err(failure)) => Err(failure),
             Err(_) => Err(Failure::Lost(format!("no answer within {READ_TIMEOUT:?}"))),
         };
         if history.is_err() {
-            self.give_up(slot, &session).await;
+            self.give_up(&self.lookups.slot, &session).await;
             // Every new connection is checked.
-            for slot in self.readers.iter().chain([&self.refreshes, &self.commits]) {
+            let readers = self
+                .bytes
+                .iter()
+                .chain([&self.fresh_reads, &self.lookups, &self.upkeep]);
+            for slot in readers.map(|reader| &reader.slot).chain([&self.commits]) {
                 *slot.lock().await = None;
             }
         }

@@ -55,7 +55,7 @@ use self::{
     batch::Batch,
     clock::StoreClock,
     commit::Lane,
-    connections::Connections,
+    connections::{Connections, Purpose},
     encoding::{decode_writer, end_of, signed, stored, stream_name, unsigned},
     failure::Failure,
     notifier::Notifier,
@@ -291,7 +291,7 @@ impl Core {
         if !self.has_garbage.load(Ordering::Acquire) && now < *self.upkeep.lock() {
             return Ok(false);
         }
-        let rows = self.connections.read(UPKEEP, &[]).await;
+        let rows = self.connections.read_for(Purpose::Upkeep, UPKEEP, &[]).await;
         let is_pending = match rows {
             Ok(rows) => rows
                 .first()
@@ -311,8 +311,7 @@ impl Core {
 
 impl Storage for PostgresStorage {
     fn get(&self, name: &StreamName) -> Result<Option<Stored>, StorageError> {
-        let reader = self.core.connections.reader();
-        let found = self.block(self.core.streams(reader, &[name.key()]))??;
+        let found = self.block(self.core.streams(Purpose::Lookups, &[name.key()]))??;
         found.into_iter().next().unwrap_or(Ok(None))
     }
 
@@ -333,7 +332,7 @@ impl Storage for PostgresStorage {
             (&below as _, Type::TEXT),
             (&limit as _, Type::INT8),
         ];
-        let rows = self.block(self.core.connections.read(LIST, &parameters))??;
+        let rows = self.block(self.core.connections.read_for(Purpose::Bytes, LIST, &parameters))??;
         let stream = |row| {
             let name = get(row, 0)?;
             Ok((
@@ -348,7 +347,7 @@ impl Storage for PostgresStorage {
         const DUE: &str = "select name from durable_streams.due_v1($1, $2)";
         let (now, limit) = (signed(now), signed(limit as u64));
         let parameters = [(&now as _, Type::INT8), (&limit as _, Type::INT8)];
-        let rows = self.block(self.core.connections.read(DUE, &parameters))??;
+        let rows = self.block(self.core.connections.read_for(Purpose::Upkeep, DUE, &parameters))??;
         rows.iter().map(|row| stream_name(get(row, 0)?)).collect()
     }
 

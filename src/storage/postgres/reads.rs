@@ -7,18 +7,18 @@ use tokio_postgres::types::Type;
 
 use super::{
     Core,
-    connections::Slot,
+    connections::Purpose,
     encoding::{signed, stored, unsigned},
     outcome::get,
 };
 use crate::storage::{Lookup, Position, StorageError, StreamId};
 
 impl Core {
-    pub(super) async fn streams(&self, slot: &Slot, keys: &[&str]) -> Result<Vec<Lookup>, StorageError> {
+    pub(super) async fn streams(&self, purpose: Purpose, keys: &[&str]) -> Result<Vec<Lookup>, StorageError> {
         const STREAMS: &str = "select now, ord, name, record, rev, tail from durable_streams.streams_v1($1)";
         let sent = self.clock.local().instant();
         let parameters = [(&keys as _, Type::TEXT_ARRAY)];
-        let rows = self.connections.read_on(slot, STREAMS, &parameters).await?;
+        let rows = self.connections.read_for(purpose, STREAMS, &parameters).await?;
         let received = self.clock.local().instant();
         let mut found: Vec<Lookup> = keys.iter().map(|_| Ok(None)).collect();
         for row in &rows {
@@ -43,7 +43,7 @@ impl Core {
             (&from as _, Type::INT8_ARRAY),
             (&to as _, Type::INT8_ARRAY),
         ];
-        let rows = self.connections.read(READ, &parameters).await?;
+        let rows = self.connections.read_for(Purpose::Bytes, READ, &parameters).await?;
         let mut pieces: Vec<Vec<(u64, &[u8])>> = vec![Vec::new(); ranges.len()];
         for row in &rows {
             let place = usize::try_from(get::<i64>(row, 0)? - 1).ok();

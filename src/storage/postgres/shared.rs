@@ -10,7 +10,7 @@ use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use tokio_postgres::types::Type;
 
-use super::{Core, PostgresStorage, failure::Failure, listener, news, outcome::get, usage::Growth};
+use super::{Core, PostgresStorage, connections::Purpose, failure::Failure, listener, news, outcome::get, usage::Growth};
 use crate::{
     clock::Clock,
     protocol::StreamName,
@@ -35,12 +35,12 @@ impl SharedStore for PostgresStorage {
 
     fn refresh(&self, names: &[StreamName]) -> Result<Vec<Lookup>, StorageError> {
         let keys: Vec<&str> = names.iter().map(StreamName::key).collect();
-        self.block(self.core.streams(self.core.connections.reader(), &keys))?
+        self.block(self.core.streams(Purpose::Lookups, &keys))?
     }
 
     fn refresh_async<'s>(&'s self, names: &'s [StreamName]) -> BoxFuture<'s, Result<Vec<Lookup>, StorageError>> {
         let keys: Vec<&str> = names.iter().map(StreamName::key).collect();
-        Box::pin(async move { self.core.streams(&self.core.connections.refreshes, &keys).await })
+        Box::pin(async move { self.core.streams(Purpose::FreshReads, &keys).await })
     }
 
     fn read_many(&self, ranges: &[(StreamId, Range<Position>)]) -> Result<Vec<Bytes>, StorageError> {
@@ -80,7 +80,11 @@ impl SharedStore for PostgresStorage {
                 (&lane as _, Type::INT8),
                 (&seconds as _, Type::FLOAT8),
             ];
-            let rows = self.core.connections.read(DUTY, &parameters).await?;
+            let rows = self
+                .core
+                .connections
+                .read_for(Purpose::Upkeep, DUTY, &parameters)
+                .await?;
             Ok(rows.first().map_or(Ok(false), |row| get(row, 0))?)
         })?
     }
@@ -100,7 +104,7 @@ impl Core {
             }
             let lane = self.lane_id();
             let parameters = [(&lane as _, Type::INT8), (&self.name as _, Type::TEXT)];
-            if let Err(failure) = self.connections.read(SEEN, &parameters).await {
+            if let Err(failure) = self.connections.read_for(Purpose::Upkeep, SEEN, &parameters).await {
                 tracing::debug!(%failure, "this server cannot show that it is alive; will retry");
             }
         }
@@ -137,7 +141,7 @@ impl Core {
         let question = self.usage.question(self.connections.history(), now);
         let (lanes, numbers) = question.vector().unzip();
         let parameters = [(&lanes as _, Type::INT8_ARRAY), (&numbers as _, Type::INT8_ARRAY)];
-        let rows = self.connections.read(USAGE, &parameters).await?;
+        let rows = self.connections.read_for(Purpose::Upkeep, USAGE, &parameters).await?;
         let growth = |row| {
             Ok(Growth {
                 lane: get(row, 0)?,

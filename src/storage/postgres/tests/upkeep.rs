@@ -1,7 +1,7 @@
 //! Upkeep: the log, merged rows, and their sums.
 
 use super::{shared::*, *};
-use crate::storage::contract::append;
+use crate::storage::contract::{append, name};
 
 fn upkeep(database: &Database<'_>) {
     for _ in 0..1_000 {
@@ -147,6 +147,33 @@ fn what_another_server_adds_is_counted_without_the_whole_log() {
     commit(&a, &[group(vec![rev(1, 1)], vec![append(1, 20, "y")])]);
     assert_eq!(counted(), (1, 21));
     assert_eq!(counted(), (1, 21));
+}
+
+#[test]
+fn lookups_do_not_wait_for_upkeep_or_for_bytes() {
+    let database = Postgres::shared().database();
+    let store = open(&database);
+    create(&store, "s", 1);
+    let lock_count = |granted| {
+        database.sql(&format!(
+            "select count(*) from pg_locks where database = (select oid from pg_database where datname = \
+             current_database()) and relation in ('durable_streams.chunks'::regclass, \
+             'durable_streams.garbage'::regclass) and granted = {granted}"
+        ))
+    };
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            database.sql("begin; lock table durable_streams.chunks, durable_streams.garbage; select pg_sleep(4)");
+        });
+        wait_until(Postgres::shared(), "no lock", || lock_count(true) == "2");
+        let reads: Vec<_> = (0..2).map(|_| scope.spawn(|| store.read(1, 0..1).unwrap())).collect();
+        let upkeep = scope.spawn(|| store.maintain().unwrap());
+        wait_until(Postgres::shared(), "nothing waits", || lock_count(false) == "3");
+        for _ in 0..6 {
+            assert!(store.get(&name("s")).unwrap().is_some());
+        }
+        assert!(!upkeep.is_finished() && reads.iter().all(|read| !read.is_finished()));
+    });
 }
 
 /// A compilation takes 300 ms, and plans that avoid sequential scans look expensive enough for one.
