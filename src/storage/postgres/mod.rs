@@ -87,8 +87,6 @@ pub struct PostgresStorage {
 /// What calls and background tasks share.
 struct Core {
     connections: Connections,
-    /// The name of this server.
-    name: String,
     lane: tokio::sync::Mutex<Lane>,
     lane_id: AtomicI64,
     clock: Arc<StoreClock>,
@@ -149,7 +147,6 @@ impl PostgresStorage {
         };
         let core = Arc::new(Core {
             connections: Connections::new(connect, clock.clone(), Box::new(on_history)),
-            name: options.name.clone(),
             lane: tokio::sync::Mutex::new(Lane::new(options.name.clone())),
             lane_id: AtomicI64::new(0),
             upkeep: Mutex::new(clock.instant()),
@@ -202,7 +199,7 @@ impl Core {
         ensured.map_err(|_| StorageError::Away(format!("no schema within {SCHEMA_TIMEOUT:?}")))??;
         let mut lane = self.lane.lock().await;
         lane.register(&self.connections).await?;
-        self.lane_id.store(lane.id(), Ordering::Release);
+        self.begin_lane(lane.id());
         drop(lane);
         // Before any lifetime is judged.
         self.ask_time().await?;
@@ -276,9 +273,13 @@ impl Core {
             self.tell(of, news);
         }
         if lane.id() != self.lane_id() {
-            self.lane_id.store(lane.id(), Ordering::Release);
-            self.usage.reset();
+            self.begin_lane(lane.id());
         }
+    }
+
+    fn begin_lane(&self, lane: i64) {
+        self.lane_id.store(lane, Ordering::Release);
+        self.usage.reset();
     }
 
     fn lane_id(&self) -> i64 {

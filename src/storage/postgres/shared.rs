@@ -10,7 +10,9 @@ use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use tokio_postgres::types::Type;
 
-use super::{Core, PostgresStorage, connections::Purpose, failure::Failure, listener, news, outcome::get, usage::Growth};
+use super::{
+    Core, PostgresStorage, connections::Purpose, failure::Failure, listener, news, outcome::get, usage::Growth,
+};
 use crate::{
     clock::Clock,
     protocol::StreamName,
@@ -93,7 +95,6 @@ impl SharedStore for PostgresStorage {
 impl Core {
     /// Counts the contents of the store and asks for its time, now and then, and shows that this server is alive.
     pub(super) async fn count(self: Arc<Self>) {
-        const SEEN: &str = "select durable_streams.seen_v1($1, $2), set_config('synchronous_commit', 'local', true)";
         loop {
             tokio::time::sleep(COUNT_INTERVAL).await;
             if let Err(failure) = self.ask_time().await {
@@ -102,9 +103,7 @@ impl Core {
             if let Err(failure) = self.count_once().await {
                 tracing::debug!(%failure, "the store cannot be counted; will retry");
             }
-            let lane = self.lane_id();
-            let parameters = [(&lane as _, Type::INT8), (&self.name as _, Type::TEXT)];
-            if let Err(failure) = self.connections.read_for(Purpose::Upkeep, SEEN, &parameters).await {
+            if let Err(failure) = self.show_alive().await {
                 tracing::debug!(%failure, "this server cannot show that it is alive; will retry");
             }
         }
@@ -131,6 +130,23 @@ impl Core {
         let received = self.clock.local().instant();
         if let Some(row) = rows.first() {
             self.clock.note(get(row, 0)?, sent, received);
+        }
+        Ok(())
+    }
+
+    pub(super) async fn show_alive(&self) -> Result<(), Failure> {
+        const SEEN: &str = "select durable_streams.seen_v2($1), set_config('synchronous_commit', 'local', true)";
+        let seen = self.lane_id();
+        let parameters = [(&seen as _, Type::INT8)];
+        let rows = self.connections.read_for(Purpose::Upkeep, SEEN, &parameters).await?;
+        if rows.first().map_or(Ok(true), |row| get(row, 0))? {
+            return Ok(());
+        }
+        // Nothing was heard of this server for an hour. The next commit may be far away.
+        let mut lane = self.lane.lock().await;
+        if lane.id() == seen {
+            lane.register(&self.connections).await?;
+            self.note(&mut lane);
         }
         Ok(())
     }

@@ -366,10 +366,11 @@ begin
     from durable_streams.servers s;
 end $$;
 
--- A lane that has ended stays so: the rows that prove its commits may be gone.
-create or replace function durable_streams.seen_v1(p_lane bigint, p_name text)
-returns void language sql as $$
-  update durable_streams.servers set seen = clock_timestamp() where lane = p_lane;
+-- A server is alive. False: its lane has ended, and stays so, because the rows that prove its commits may be gone.
+create or replace function durable_streams.seen_v2(p_lane bigint)
+returns boolean language sql as $$
+  with seen as (update durable_streams.servers set seen = clock_timestamp() where lane = p_lane returning 1)
+  select exists (select from seen);
 $$;
 
 -- The growth of the store by commits after a vector of lanes. Without a vector: by all commits, with lane 0 for

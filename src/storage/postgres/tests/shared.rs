@@ -235,7 +235,7 @@ fn a_lane_that_has_ended_stays_so() {
     let lane = || database.sql("select lane from durable_streams.log order by lane desc limit 1");
     let ended = lane();
     database.sql("delete from durable_streams.servers");
-    database.sql(&format!("select durable_streams.seen_v1({ended}, 'a')"));
+    assert_eq!(database.sql(&format!("select durable_streams.seen_v2({ended})")), "f");
     assert_eq!(database.sql("select count(*) from durable_streams.servers"), "0");
     assert_eq!(
         database.sql(&format!("select count(*) from durable_streams.settle_v1({ended}, 1)")),
@@ -247,6 +247,22 @@ fn a_lane_that_has_ended_stays_so() {
     assert_ne!(lane(), ended);
     assert_eq!(database.sql("select lane from durable_streams.servers"), lane());
     assert_eq!(&a.read(1, 0..10).unwrap()[..], b"x");
+}
+
+/// Otherwise a migration does not see a server that only reads.
+#[test]
+fn a_server_whose_lane_has_ended_shows_again_that_it_is_alive() {
+    let Servers { database, a, b: _b } = servers();
+    create(&a, "s", 1);
+    database.sql("delete from durable_streams.servers");
+    let show = || a.block(a.core.show_alive()).unwrap().unwrap();
+    show();
+    let lane = database.sql("select lane from durable_streams.servers");
+    assert_eq!(lane, a.core.lane_id().to_string());
+    show();
+    let appended = group(vec![rev(1, 1), room(1, 100)], vec![append(1, 0, "x")]);
+    assert!(matches!(commit(&a, &[appended])[..], [Verdict::Committed(_)]));
+    assert_eq!(database.sql("select lane from durable_streams.servers"), lane);
 }
 
 #[test]
