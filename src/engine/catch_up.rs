@@ -150,7 +150,7 @@ impl Engine {
     /// See [`ReadError`].
     pub async fn read(&self, name: &StreamName, from: ReadFrom) -> Result<CatchUp, ReadError> {
         let stream = self.find_readable(name).await?;
-        self.touch(&stream, self.shared.clock.millis()).await?;
+        self.touch(&stream, self.shared.clock.millis()).await;
         let (snapshot, start, first) = loop {
             let snapshot = stream.snapshot();
             let start = snapshot.resolve(from)?;

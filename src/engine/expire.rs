@@ -1,9 +1,12 @@
 //! The sweeper's commands: end a stream or trim it, and store when it was last used.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use super::{Engine, command::Command, delete, errors::Unavailable, stream::Stream, transaction::Transaction, trim};
 use crate::protocol::{Lifetime, Millis, StreamName};
+
+/// Longest wait of a read for the store to take that the stream was used.
+const MAX_TOUCH_WAIT: Duration = Duration::from_secs(1);
 
 /// Deletes a stream that has expired; trims one that has not, and schedules the next look.
 pub(super) struct Expire {
@@ -64,26 +67,29 @@ impl Drop for Touch {
 
 impl Engine {
     /// Restarts a sliding lifetime (section 5.1, `Stream-TTL`). In a shared store, the use is stored
-    /// by the time this returns if the other servers must know of it.
-    pub(super) async fn touch(&self, stream: &Arc<Stream>, now: Millis) -> Result<(), Unavailable> {
+    /// by the time this returns if the other servers must know of it, unless the store takes no
+    /// writes: it is stored once it does.
+    pub(super) async fn touch(&self, stream: &Arc<Stream>, now: Millis) {
         if !matches!(stream.lifetime(), Lifetime::Ttl(_)) {
-            return Ok(());
+            return;
         }
         stream.touch(now);
         let lifetimes = stream.origin().lifetimes;
         if !lifetimes.needs_flush(&stream.record(), now) {
-            return Ok(());
+            return;
         }
         let touch = || Touch {
             stream: Arc::clone(stream),
         };
         if lifetimes.are_shared() {
-            return Box::pin(self.submit(touch())).await;
-        }
-        if stream.claim_flush() {
+            let stored = tokio::time::timeout(MAX_TOUCH_WAIT, Box::pin(self.submit(touch()))).await;
+            // The committer logs why.
+            if !matches!(stored, Ok(Ok(()))) {
+                tracing::debug!(stream = %stream.name, "a read goes on although the use could not be stored");
+            }
+        } else if stream.claim_flush() {
             self.send(touch());
         }
-        Ok(())
     }
 
     /// Stores that a stream of a shared store was used, if the other servers must know of it.

@@ -116,7 +116,7 @@ impl Engine {
                 (Arc::clone(followed.stream()), Some(followed))
             }
         };
-        self.touch(&stream, self.shared.clock.millis()).await?;
+        self.touch(&stream, self.shared.clock.millis()).await;
         let reader = ReaderGuard::new(stream, self.shared.clock.clone());
         let snapshot = reader.stream().snapshot();
         let follower = Follower {

@@ -38,7 +38,7 @@ impl Engine {
         until: Option<Offset>,
     ) -> Result<StoredPart, ReadError> {
         let stream = self.find_readable(name).await?;
-        self.touch(&stream, self.shared.clock.millis()).await?;
+        self.touch(&stream, self.shared.clock.millis()).await;
         loop {
             let snapshot = stream.snapshot();
             let start = snapshot.resolve(from)?;

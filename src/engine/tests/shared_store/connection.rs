@@ -156,6 +156,9 @@ impl Storage for Connection {
         let history = self.history();
         run(&self.before_commit);
         self.check()?;
+        if self.takes_no_writes.load(SeqCst) {
+            return Err(StorageError::Away("it takes no writes".into()).into());
+        }
         let unknown = self.unknown.lock().take();
         let lost = || CommitError::Unknown("as the test wants it".into());
         if history != self.history() || unknown == Some(false) {

@@ -80,6 +80,8 @@ pub(crate) struct Connection {
     pub(crate) away: AtomicBool,
     /// A stream that fresh reads cannot read.
     pub(super) damaged: Mutex<Option<StreamName>>,
+    /// It answers reads and takes no writes.
+    pub(crate) takes_no_writes: AtomicBool,
     /// How many calls, but for duties, it has refused while it was away.
     pub(super) refused: AtomicUsize,
     /// The verdicts of each commit: whether each group was committed.
@@ -139,6 +141,7 @@ impl Shared {
             late: Mutex::default(),
             away: AtomicBool::new(false),
             damaged: Mutex::default(),
+            takes_no_writes: AtomicBool::new(false),
             refused: AtomicUsize::new(0),
             commits: Mutex::default(),
             refreshes: Mutex::default(),

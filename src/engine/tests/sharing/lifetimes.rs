@@ -57,6 +57,26 @@ async fn a_read_is_stored_before_it_is_answered_once_others_must_know_of_it() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_read_is_answered_although_its_use_cannot_be_stored() {
+    let (shared, a, _) = servers();
+    let stream = name("s");
+    a.engine.create(&stream, sliding(SECS)).await.unwrap();
+    let touched_at = || shared.inner().get(&stream).unwrap().unwrap().record.touched_at;
+    a.connection.takes_no_writes.store(true, SeqCst);
+    shared.clock.advance(EIGHTH);
+    assert_eq!(content(&a.engine, &stream).await.unwrap(), "");
+    let reader = a.engine.follow(&stream, ReadFrom::Now).await.unwrap();
+    let used_at = shared.clock.millis();
+    assert!(touched_at() < used_at);
+    drop(reader);
+    // It is stored with the next use.
+    a.connection.takes_no_writes.store(false, SeqCst);
+    shared.clock.advance(Duration::from_millis(1));
+    content(&a.engine, &stream).await.unwrap();
+    assert!(touched_at() > used_at);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_stream_does_not_end_under_a_live_reader_of_another_server() {
     let (shared, a, b) = servers();
     let stream = name("s");
