@@ -1,6 +1,10 @@
 //! Parts of a stream's content, shared by everyone who reads them.
 
-use std::{any::Any, sync::OnceLock};
+use std::{
+    any::Any,
+    hash::{DefaultHasher, Hash, Hasher},
+    sync::OnceLock,
+};
 
 use bytes::Bytes;
 
@@ -9,6 +13,9 @@ use crate::{
     protocol::{Kind, Offset, json},
     storage::Position,
 };
+
+/// The last bytes of a chunk that its digest is of.
+const MAX_DIGESTED: usize = 4096;
 
 /// Content of a stream between two offsets, with the forms that readers are sent.
 ///
@@ -24,6 +31,24 @@ pub struct Chunk {
     split: Option<Boundary>,
     array: OnceLock<Bytes>,
     derived: OnceLock<Box<dyn Any + Send + Sync>>,
+}
+
+/// The last content of a stream that readers were given, with a digest of its last bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct LastRead {
+    pub start: Position,
+    pub end: Position,
+    digest: u64,
+}
+
+impl LastRead {
+    pub fn of(chunk: &Chunk) -> Self {
+        Self {
+            start: chunk.start.position,
+            end: chunk.end.position,
+            digest: chunk.digest_of_last_bytes(),
+        }
+    }
 }
 
 /// A place inside a chunk where its content can be cut.
@@ -97,6 +122,13 @@ impl Chunk {
     /// chunk for all its readers. `None` if a value of another type is kept.
     pub fn derived<T: Default + Send + Sync + 'static>(&self) -> Option<&T> {
         self.derived.get_or_init(|| Box::<T>::default()).downcast_ref()
+    }
+
+    fn digest_of_last_bytes(&self) -> u64 {
+        let digested = self.content.len().saturating_sub(MAX_DIGESTED);
+        let mut hasher = DefaultHasher::new();
+        self.content.slice(digested..).hash(&mut hasher);
+        hasher.finish()
     }
 
     /// The memory that the chunk may occupy, with its forms.

@@ -274,13 +274,8 @@ impl Follower {
 
     /// Looks for the stream in the store's new history.
     fn find_again(&self) -> impl Future<Output = Answered> + Send + use<> {
-        let (engine, old) = (self.engine.clone(), Arc::clone(self.reader.stream()));
-        async move {
-            Answered::FoundAgain(match &engine.shared.sharing {
-                Some(sharing) => engine.find_followed(sharing, &old.name).await,
-                None => Err(ReadError::NotFound),
-            })
-        }
+        let (engine, old, at) = (self.engine.clone(), Arc::clone(self.reader.stream()), self.at);
+        async move { Answered::FoundAgain(engine.follow_again(&old, at).await) }
     }
 
     /// Goes on with the stream in the store's new history. `None`: nothing has happened.
@@ -295,12 +290,6 @@ impl Follower {
             }
             Err(error) => return Some(Err(error)),
         };
-        let snapshot = followed.stream().snapshot();
-        if snapshot.tail < self.at {
-            return Some(Err(ReadError::OtherLife {
-                tail: snapshot.offset(snapshot.tail),
-            }));
-        }
         self.reader = ReaderGuard::new(Arc::clone(followed.stream()), self.engine.shared.clock.clone());
         self.followed = Some(followed);
         None
@@ -384,7 +373,11 @@ impl Load {
         let recent = stream.recent(self.at);
         let chunk = match recent.filter(|chunk| chunk.split_character().is_none() || is_last(chunk)) {
             Some(chunk) => chunk,
-            None => self.engine.chunk(stream, self.at, snapshot.tail).await?,
+            None => {
+                let chunk = self.engine.chunk(stream, self.at, snapshot.tail).await?;
+                stream.note_read(&chunk);
+                chunk
+            }
         };
         let split = chunk
             .split_character()

@@ -32,6 +32,10 @@ impl RecentChunks {
         self.chunks.get(index).map(Arc::clone)
     }
 
+    pub fn last(&self) -> Option<&Arc<Chunk>> {
+        self.chunks.back()
+    }
+
     pub fn push(&mut self, chunk: Chunk) {
         self.bytes += chunk.stored().len();
         self.chunks.push_back(Arc::new(chunk));

@@ -15,7 +15,7 @@ use bytes::Bytes;
 use parking_lot::{Mutex, MutexGuard};
 
 use super::{
-    chunk::Chunk,
+    chunk::{Chunk, LastRead},
     chunk_cache,
     expiry::Lifetimes,
     joined,
@@ -72,6 +72,7 @@ struct State {
     record: Arc<StreamRecord>,
     rev: u64,
     recent: RecentChunks,
+    last_read: Option<LastRead>,
     /// Live readers that wait for the next publication.
     waiting: Wakers,
 }
@@ -138,6 +139,7 @@ impl Stream {
                 record: Arc::new(record),
                 rev,
                 recent: RecentChunks::default(),
+                last_read: None,
                 waiting: Wakers::default(),
             }),
         }
@@ -216,6 +218,24 @@ impl Stream {
     /// The chunk that begins at `at`, if live readers share it.
     pub fn recent(&self, at: Position) -> Option<Arc<Chunk>> {
         self.state.lock().recent.get(at)
+    }
+
+    /// Notes what a reader was given, of a shared store, which may lose it.
+    pub fn note_read(&self, chunk: &Chunk) {
+        if !self.origin.lifetimes.are_shared() {
+            return;
+        }
+        let mut state = self.state.lock();
+        if state.last_read.is_none_or(|last| last.end < chunk.end.position) {
+            state.last_read = Some(LastRead::of(chunk));
+        }
+    }
+
+    /// The last content that readers of this server were given, or are about to be.
+    pub fn last_read(&self) -> Option<LastRead> {
+        let state = self.state.lock();
+        let published = state.recent.last().map(|chunk| LastRead::of(chunk));
+        published.or(state.last_read)
     }
 
     /// Publishes a commit. Another path may have taken over a later state by now.

@@ -5,10 +5,11 @@ use std::sync::Arc;
 use super::{Followed, Sharing};
 use crate::{
     engine::{
-        Engine, cache::Refreshed, errors::Unavailable, expire::Expire, read_error::ReadError, snapshot::Gone,
-        stream::Stream,
+        Engine, cache::Refreshed, chunk::LastRead, errors::Unavailable, expire::Expire, read_error::ReadError,
+        snapshot::Gone, stream::Stream,
     },
     protocol::StreamName,
+    storage::Position,
 };
 
 /// How often a lookup is repeated because the stream was replaced meanwhile.
@@ -59,5 +60,40 @@ impl Engine {
             }
         }
         Err(Unavailable::Raced.into())
+    }
+
+    /// The stream in the store's new history, for a reader that is at `at` in the old one.
+    pub(in crate::engine) async fn follow_again(&self, old: &Stream, at: Position) -> Result<Followed, ReadError> {
+        let Some(sharing) = &self.shared.sharing else {
+            return Err(ReadError::NotFound);
+        };
+        let followed = self.find_followed(sharing, &old.name).await?;
+        let stream = followed.stream();
+        let snapshot = stream.snapshot();
+        let continues = match old.last_read() {
+            _ if stream.id != old.id || at <= snapshot.earliest() => true,
+            Some(last) if at <= last.end => self.has_again(stream, last, snapshot.tail).await?,
+            // If the stream ends there, nothing was written since.
+            _ => at == snapshot.tail,
+        };
+        if !continues {
+            return Err(ReadError::OtherLife {
+                tail: snapshot.offset(snapshot.tail),
+            });
+        }
+        Ok(followed)
+    }
+
+    /// Whether a stream has what readers of an earlier history were given. That may be lost, and other bytes
+    /// written in its place.
+    async fn has_again(&self, stream: &Arc<Stream>, last: LastRead, tail: Position) -> Result<bool, ReadError> {
+        if tail < last.end {
+            return Ok(false);
+        }
+        match self.chunk(stream, last.start, last.end).await {
+            Ok(chunk) => Ok(LastRead::of(&chunk) == last),
+            Err(ReadError::InvalidOffset | ReadError::Trimmed { .. }) => Ok(false),
+            Err(error) => Err(error),
+        }
     }
 }

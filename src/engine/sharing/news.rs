@@ -216,6 +216,9 @@ impl Sharing {
         let stored = self.store()?.refresh(&names)?;
         self.check_history()?;
         for (stream, stored) in streams.iter().zip(stored) {
+            if !self.is_present(stream) {
+                continue;
+            }
             match stored {
                 // A reader that reads it is told.
                 Err(error) => tracing::debug!(stream = %stream.name, %error, "a followed stream cannot be read"),
@@ -242,6 +245,11 @@ impl Sharing {
         Ok(())
     }
 
+    /// Whether a stream is of the present history. The readers of one that is not look for another one.
+    fn is_present(&self, stream: &Stream) -> bool {
+        stream.origin().history == self.cache.history()
+    }
+
     fn fetch(&self, page: Vec<Fetch>, again: &mut Vec<StreamId>) -> Result<(), StorageError> {
         let ranges: Vec<_> = page
             .iter()
@@ -250,6 +258,9 @@ impl Sharing {
         let runs = self.store()?.read_many(&ranges)?;
         self.check_history()?;
         for (Fetch { stream, range, stored }, bytes) in page.into_iter().zip(runs) {
+            if !self.is_present(&stream) {
+                continue;
+            }
             let is_whole = bytes.len() as u64 == range.end - range.start;
             let run = is_whole.then_some(Run {
                 start: range.start,

@@ -36,6 +36,47 @@ async fn a_tail_that_went_back_ends_its_live_readers_and_others_go_on() {
 }
 
 #[tokio::test]
+async fn other_bytes_below_its_position_end_a_live_reader() {
+    let cases: [(&[&str], bool); 4] = [
+        (&["3"], true),
+        (&["3", "4"], true),
+        (&["2"], false),
+        (&["2", "4"], false),
+    ];
+    for (written, ends) in cases {
+        let (shared, a, b) = servers();
+        let stream = name("s");
+        a.engine.create(&stream, plain()).await.unwrap();
+        append(&a.engine, &stream, "1").await.unwrap();
+        let mut reader = b.engine.follow(&stream, ReadFrom::Beginning).await.unwrap();
+        // One that has come before a server that had nothing of the stream in memory.
+        let c = Server::new(&shared, unlimited());
+        let before = shared.batches();
+        append(&a.engine, &stream, "2").await.unwrap();
+        assert_eq!(seen(&mut reader).await, "12");
+        let mut late = c.engine.follow(&stream, ReadFrom::Now).await.unwrap();
+        shared.lose_all_after(before);
+        // Before B has been told.
+        for text in written {
+            append(&a.engine, &stream, text).await.unwrap();
+        }
+        shared.announce_history();
+        let (then, expected) = (seen(&mut reader).await, written[1..].concat());
+        match ends {
+            true => assert!(then.starts_with("Err(OtherLife"), "{written:?}: {then}"),
+            false => assert_eq!(then, expected),
+        }
+        // It cannot tell, and ends if something was written.
+        let then = seen(&mut late).await;
+        assert_eq!(
+            then.starts_with("Err(OtherLife"),
+            written.len() > 1,
+            "{written:?}: {then}"
+        );
+    }
+}
+
+#[tokio::test]
 async fn the_identity_behind_entity_tags_changes_with_the_history() {
     let (shared, a, b) = servers();
     let stream = name("s");
