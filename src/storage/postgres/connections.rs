@@ -343,18 +343,21 @@ impl Connections {
                 self.target.shown, history.timeline, newest.timeline
             )));
         }
-        *newest = Some(history);
-        let number = history.number();
-        let before = self.history.swap(number, Ordering::AcqRel);
+        let before = newest.replace(history);
+        self.history.store(history.number(), Ordering::Release);
         drop(newest);
-        if before != 0 && before != number {
+        let Some(before) = before.filter(|before| *before != history) else {
+            return Ok(());
+        };
+        // Otherwise the schema was created.
+        if before.log != 0 {
             tracing::error!(
                 database = self.target.shown,
                 "the database has another history than before, after a failover or because a backup was restored: \
                  acknowledged data may be lost. Everything in memory is read again"
             );
-            (self.on_history)();
         }
+        (self.on_history)();
         Ok(())
     }
 

@@ -197,6 +197,8 @@ impl Core {
             self.connections.give_up(&self.connections.commits, &session).await;
         }
         ensured.map_err(|_| StorageError::Away(format!("no schema within {SCHEMA_TIMEOUT:?}")))??;
+        // The schema is a part of the history.
+        self.connections.check_history().await;
         let mut lane = self.lane.lock().await;
         lane.register(&self.connections).await?;
         self.begin_lane(lane.id());

@@ -132,21 +132,23 @@ pub(super) async fn check(client: &Client) -> Result<Origin, Failure> {
     })
 }
 
-/// The system, its timeline and the database. A failover begins another timeline, and a backup is restored to
-/// another one, to another system or to another database.
+/// The system, its timeline, the database and a table. A failover begins another timeline. A backup is restored
+/// to another timeline, system or database, or as other tables of the same one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct History {
     pub(super) system: i64,
     pub(super) timeline: i64,
     pub(super) database: i64,
+    /// The oid of the log; 0: there is no schema yet.
+    pub(super) log: i64,
 }
 
 impl History {
     /// See [`SharedStore::history`](crate::storage::SharedStore::history).
     pub(super) fn number(self) -> u64 {
-        // Each step is a bijection, so two histories of one system and one database never meet.
+        // Each step is a bijection, so two histories that differ in one part never meet.
         let mut number = self.system.cast_unsigned();
-        for part in [self.timeline, self.database] {
+        for part in [self.timeline, self.database, self.log] {
             number = number.rotate_left(23).wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ part.cast_unsigned();
         }
         number
@@ -161,7 +163,9 @@ impl History {
 pub(super) async fn history(client: &Client) -> Result<History, Failure> {
     const HISTORY: &str = "select system_identifier, \
         ('x' || lpad(substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8), 16, '0'))::bit(64)::bigint, \
-        (select oid::bigint from pg_database where datname = current_database()) from pg_control_system()";
+        (select oid::bigint from pg_database where datname = current_database()), \
+        coalesce((select c.oid::bigint from pg_class c join pg_namespace n on n.oid = c.relnamespace \
+          where n.nspname = 'durable_streams' and c.relname = 'log'), 0) from pg_control_system()";
     let row = client.query_typed_one(HISTORY, &[]).await?;
     let malformed = |error: tokio_postgres::Error| Failure::Malformed(describe(&error));
     let number = |column| row.try_get::<_, i64>(column).map_err(malformed);
@@ -169,6 +173,7 @@ pub(super) async fn history(client: &Client) -> Result<History, Failure> {
         system: number(0)?,
         timeline: number(1)?,
         database: number(2)?,
+        log: number(3)?,
     })
 }
 
@@ -182,6 +187,7 @@ mod tests {
             system,
             timeline,
             database,
+            log: 9,
         };
         let present = history(7, 2, 5);
         assert!(history(7, 1, 5).is_before(present));
@@ -189,5 +195,6 @@ mod tests {
             assert!(!other.is_before(present), "{other:?}");
         }
         assert_ne!(history(7, 1, 5).number(), present.number());
+        assert_ne!(History { log: 10, ..present }.number(), present.number());
     }
 }

@@ -110,6 +110,31 @@ fn another_history_is_noticed_after_a_failover() {
 }
 
 #[test]
+fn a_dump_that_is_restored_into_the_same_database_is_noticed() {
+    let database = Postgres::shared().database();
+    let store = open(&database);
+    create(&store, "s", 1);
+    let recorder = Recorder::of(&store);
+    let before = SharedStore::history(&store);
+    recorder.has_seen_no_restore();
+    database.sql(
+        "begin; alter table durable_streams.log rename to lost; \
+         create table durable_streams.log (like durable_streams.lost including all); \
+         insert into durable_streams.log select * from durable_streams.lost; drop table durable_streams.lost; commit",
+    );
+    recorder.wait_until_restored();
+    assert_ne!(SharedStore::history(&store), before);
+    // Servers that start now agree.
+    let other = open(&database);
+    assert_eq!(SharedStore::history(&other), SharedStore::history(&store));
+    let appended = || group(vec![rev(1, 1), room(1, 100)], vec![append(1, 0, "x")]);
+    // The first one was judged on what may be lost.
+    assert!(store.commit(&[appended()]).is_err());
+    assert!(matches!(commit(&store, &[appended()])[..], [Verdict::Committed(_)]));
+    assert_eq!(&other.read(1, 0..9).unwrap()[..], b"x");
+}
+
+#[test]
 fn servers_that_start_together_agree_who_creates_the_schema() {
     for _ in 0..3 {
         let database = Postgres::shared().database();

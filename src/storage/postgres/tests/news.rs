@@ -69,6 +69,10 @@ impl Recorder {
         self.wait("another history", |seen| seen.restored > 0);
     }
 
+    pub(super) fn has_seen_no_restore(&self) {
+        assert_eq!(self.seen.lock().restored, 0);
+    }
+
     /// The tails of a stream, in the order of their arrival.
     fn tails(&self, id: StreamId) -> Vec<Position> {
         let seen = self.seen.lock();
