@@ -2,6 +2,8 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
+use tokio::sync::OwnedMutexGuard;
+
 use super::{
     Inner,
     errors::{CreateError, MemberError, NotFound},
@@ -31,34 +33,36 @@ pub(super) struct Create {
 impl Inner {
     /// `None` when it must be tried again.
     pub(super) async fn create(self: &Arc<Self>, id: &str, new: Create) -> Result<Option<(bool, View)>, CreateError> {
-        let subscription = self.get_or_new(id)?;
-        let mut live = subscription.live.lock().await;
-        if live.is_forgotten {
-            return Ok(None);
-        }
+        let (subscription, mut live) = self.lock_known(id).await?;
         let hash = new.definition.hash(&new.streams);
-        if self.refresh(&subscription, &mut live).await? {
-            if live.state().is_none_or(|state| state.hash != hash) {
-                return Err(CreateError::Exists);
+        match self.refresh(&subscription, &mut live).await {
+            Ok(false) => {}
+            Ok(true) => {
+                if live.state().is_none_or(|state| state.hash != hash) {
+                    return Err(CreateError::Exists);
+                }
+                let view = self.view(&subscription, &live).await?;
+                return Ok(view.map(|view| (false, view)));
             }
-            let view = self.view(&subscription, &live).await?;
-            return Ok(view.map(|view| (false, view)));
+            Err(error) => {
+                let is_stored = live.state.is_some() || matches!(error, Unavailable::Damaged(_));
+                if !is_stored {
+                    self.forget(&subscription, &mut live);
+                }
+                return Err(error.into());
+            }
         }
         let created = self.create_new(&subscription, &mut live, new, hash).await;
-        match created {
-            Ok(true) => {
-                self.schedule(&subscription);
-                let view = self.view(&subscription, &live).await?;
-                Ok(view.map(|view| (true, view)))
-            }
-            // It may have been stored after all, which the next request finds out.
-            Ok(false) => Ok(None),
-            Err(error @ CreateError::Unavailable(_)) => Err(error),
-            Err(refused) => {
-                self.forget(&subscription, &mut live);
-                Err(refused)
-            }
+        if let Ok(true) = created {
+            self.schedule(&subscription);
+            let view = self.view(&subscription, &live).await?;
+            return Ok(view.map(|view| (true, view)));
         }
+        // It may have been stored after all, or by another server.
+        if let Ok(false) = self.refresh(&subscription, &mut live).await {
+            self.forget(&subscription, &mut live);
+        }
+        created.map(|_| None)
     }
 
     /// Whether it was created; otherwise it must be tried again.
@@ -168,7 +172,18 @@ impl Inner {
         self.commit(subscription, live, events, None).await.map(drop)
     }
 
-    pub(super) fn get_or_new(&self, id: &str) -> Result<Arc<Subscription>, BadId> {
+    /// The subscription of an id, which becomes a known one. Have it forgotten if it does not exist.
+    pub(super) async fn lock_known(&self, id: &str) -> Result<(Arc<Subscription>, OwnedMutexGuard<Live>), BadId> {
+        loop {
+            let subscription = self.get_or_new(id)?;
+            let live = Arc::clone(&subscription.live).lock_owned().await;
+            if !live.is_forgotten {
+                return Ok((subscription, live));
+            }
+        }
+    }
+
+    fn get_or_new(&self, id: &str) -> Result<Arc<Subscription>, BadId> {
         let new = Subscription::new(id).map_err(|_| BadId)?;
         let mut known = self.known.write();
         let entry = known.entry(Arc::clone(&new.id));

@@ -112,7 +112,7 @@ impl Subscription {
     pub(super) fn new(id: &str) -> Result<Self, NameError> {
         Ok(Self {
             id: id.into(),
-            log: StreamName::internal(&format!("{FOLDER}{id}"))?,
+            log: Self::log_of(id)?,
             live: Arc::new(tokio::sync::Mutex::new(Live {
                 is_stale: true,
                 ..Live::default()
@@ -123,6 +123,11 @@ impl Subscription {
             is_scheduled: AtomicBool::new(false),
             timer: Mutex::default(),
         })
+    }
+
+    /// The log of an id.
+    pub(super) fn log_of(id: &str) -> Result<StreamName, NameError> {
+        StreamName::internal(&format!("{FOLDER}{id}"))
     }
 
     /// Where the logs of all subscriptions are.

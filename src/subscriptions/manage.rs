@@ -66,8 +66,12 @@ impl Subscriptions {
         if !self.inner.engine.is_shared() || check_id(id).is_err() {
             return Err(NotFound::NotFound);
         }
-        let subscription = self.inner.get_or_new(id)?;
-        let mut live = subscription.live.lock().await;
+        // Nothing in memory for an id that only a client has named.
+        let log = Subscription::log_of(id).map_err(|_| NotFound::NotFound)?;
+        if self.inner.engine.extent(&log).await?.is_none() {
+            return Err(NotFound::NotFound);
+        }
+        let (subscription, mut live) = self.inner.lock_known(id).await?;
         if self.inner.refresh(&subscription, &mut live).await? {
             drop(live);
             return Ok(subscription);

@@ -148,14 +148,8 @@ impl Inner {
 
     /// Takes over a subscription that another server has created, changed or deleted.
     async fn learn(&self, id: &Id) -> Result<(), Unavailable> {
-        let (subscription, mut live) = loop {
-            let Ok(subscription) = self.get_or_new(id) else {
-                return Ok(());
-            };
-            let live = Arc::clone(&subscription.live).lock_owned().await;
-            if !live.is_forgotten {
-                break (subscription, live);
-            }
+        let Ok((subscription, mut live)) = self.lock_known(id).await else {
+            return Ok(());
         };
         let as_of = self.clock.millis();
         match self.refresh(&subscription, &mut live).await {

@@ -1,11 +1,13 @@
 //! Changes whose client has disconnected, and changes that the store refuses.
 
+use std::sync::atomic::Ordering;
+
 use futures_util::FutureExt;
 
 use super::*;
 use crate::{
-    engine::tests::{FailingStore, Fault},
-    subscriptions::{deliver, live::Subscription},
+    engine::tests::{FailingStore, Fault, shared_store::Shared},
+    subscriptions::{deliver, live::Subscription, token::Secret},
 };
 
 const LEASE_END: Millis = NOW + LEASE.as_millis() as Millis;
@@ -56,6 +58,50 @@ async fn a_delivery_is_repeated_whose_outcome_could_not_be_stored() {
     *store.fault.lock() = Some(Fault::Refused);
     server.subscriptions.inner.deliver(&subscription, delivery, None).await;
     assert_eq!(*subscription.timer.lock(), Some(NOW + 1000));
+}
+
+#[tokio::test]
+async fn a_subscription_that_could_not_be_stored_is_not_known() {
+    let (server, store, _) = woken().await;
+    let create = async |id: &str| {
+        let definition = pulling(Some("e/*"));
+        server.subscriptions.create(id, definition, vec![], root_url()).await
+    };
+    *store.unreadable.lock() = Some(Subscription::log_of("unread").unwrap());
+    assert!(create("unread").await.is_err());
+    *store.fault.lock() = Some(Fault::Refused);
+    assert!(create("refused").await.is_err());
+    assert_eq!(server.subscriptions.lag().0, 1);
+    *store.fault.lock() = Some(Fault::Landed);
+    assert!(create("landed").await.is_err());
+    assert_eq!(server.subscriptions.read("landed").await.unwrap().generation, 0);
+    assert_eq!(server.subscriptions.lag().0, 2);
+}
+
+/// Anybody may send a token that looks right, for any id.
+#[tokio::test]
+async fn ids_that_are_only_asked_for_take_no_memory_while_the_store_is_away() {
+    let shared = Shared::new();
+    let connection = shared.connect(true);
+    let server = Server::start(Arc::clone(&connection) as Arc<dyn Storage>, &shared.clock);
+    server.create("x").await;
+    let token = Secret::generate().unwrap().token(1);
+    assert!(server.subscriptions.holder("a", &token).await.is_err());
+    assert!(server.subscriptions.holder("b", &token).now_or_never().is_none());
+    connection.away.store(true, Ordering::SeqCst);
+    let asked = server.subscriptions.holder("c", &token).await;
+    assert!(matches!(asked, Err(TokenError::Unavailable(_))));
+    assert!(server.subscriptions.holder("d", &token).now_or_never().is_none());
+    for id in ["e", "f"] {
+        let created = server
+            .subscriptions
+            .create(id, pulling(None), vec![name("x")], root_url());
+        assert!(created.await.is_err());
+    }
+    assert_eq!(server.subscriptions.lag().0, 0);
+    connection.come_back();
+    server.subscribe("e", None, &["x"]).await;
+    assert_eq!(server.subscriptions.lag().0, 1);
 }
 
 /// The outcome of a change is unknown, and its marks are lost.
