@@ -201,7 +201,7 @@ impl Inner {
         self.marks.work.notify_one();
     }
 
-    /// Has this server's appends to the streams of a subscription looked for.
+    /// Has the streams of a subscription compared with its cursors, because marks are missing.
     pub(super) fn want_examined(&self, id: &Id) {
         self.unexamined.lock().insert(Arc::clone(id));
         self.examination_wanted.notify_one();

@@ -140,8 +140,14 @@ impl Subscription {
         log.key().strip_prefix(folder.key()).map(str::to_owned)
     }
 
-    pub(super) fn mark(&self, name: &StreamName, now: Millis) {
-        self.pending.lock().mark(name, now);
+    /// Marks a stream. Returns whether there was room for it.
+    pub(super) fn mark(&self, name: &StreamName, now: Millis) -> bool {
+        self.pending.lock().mark(name, now)
+    }
+
+    /// Whether no stream had to be left out since the last examination.
+    pub(super) fn has_all_marks(&self) -> bool {
+        self.pending.lock().is_complete()
     }
 
     pub(super) fn has_pending(&self) -> bool {

@@ -144,7 +144,7 @@ struct Inner {
     ready: Mutex<VecDeque<Id>>,
     timers: Mutex<BTreeSet<(Millis, Id)>>,
     scan_wanted: AtomicBool,
-    /// Subscriptions for which this server may have missed appends of its own.
+    /// Subscriptions for which marks are missing.
     unexamined: Mutex<BTreeSet<Id>>,
     examination_wanted: Notify,
     /// Subscriptions that other servers have changed, if this one looks after their work.
@@ -204,6 +204,7 @@ impl Subscriptions {
             .engine
             .watch(Arc::clone(&inner.marks) as Arc<dyn crate::engine::Watcher>);
         inner.tasks.spawn(dispatcher::dispatch(Arc::clone(&inner)));
+        inner.tasks.spawn(scan::examine_wanted(Arc::clone(&inner)));
         if inner.engine.is_shared() {
             inner.tasks.spawn(sync::follow(Arc::clone(&inner)));
         }

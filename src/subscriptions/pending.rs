@@ -4,6 +4,9 @@ use std::collections::{BTreeMap, HashMap};
 
 use crate::protocol::{Millis, StreamName};
 
+/// The limit of a set. Nobody works it off while a subscription is paused, or its wake not claimed.
+const MAX_STREAMS: usize = 10_000;
+
 /// Streams in the order in which they were marked, each once. Derived from the streams and the
 /// cursors, so it is not stored: a start computes it again.
 #[derive(Default)]
@@ -11,6 +14,8 @@ pub(super) struct Pending {
     by_name: HashMap<StreamName, Mark>,
     by_order: BTreeMap<u64, StreamName>,
     next: u64,
+    /// Streams were left out, which only an examination of all streams finds.
+    is_incomplete: bool,
     /// When the set was last empty.
     since: Millis,
 }
@@ -21,16 +26,21 @@ struct Mark {
 }
 
 impl Pending {
-    /// Marks a stream. Returns whether it was unmarked.
+    /// Marks a stream. Returns whether there was room for it.
     pub(super) fn mark(&mut self, name: &StreamName, now: Millis) -> bool {
         if self.by_name.is_empty() {
             self.since = now;
         }
         self.next += 1;
         let version = self.next;
+        let is_full = self.by_name.len() >= MAX_STREAMS;
         match self.by_name.get_mut(name) {
             Some(mark) => {
                 mark.version = version;
+                true
+            }
+            None if is_full => {
+                self.is_incomplete = true;
                 false
             }
             None => {
@@ -68,6 +78,16 @@ impl Pending {
             mark.order = self.next;
             self.by_order.insert(self.next, name.clone());
         }
+    }
+
+    pub(super) fn is_complete(&self) -> bool {
+        !self.is_incomplete
+    }
+
+    /// Whether to examine all streams now: some were left out, and half of the others are done. The
+    /// caller sees to it, and is told once.
+    pub(super) fn take_incomplete(&mut self) -> bool {
+        self.by_name.len() <= MAX_STREAMS / 2 && std::mem::take(&mut self.is_incomplete)
     }
 
     pub(super) fn len(&self) -> usize {

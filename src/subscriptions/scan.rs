@@ -10,6 +10,7 @@ use futures_util::future::try_join_all;
 
 use super::{
     Inner,
+    dispatcher::retried,
     index::Id,
     live::Subscription,
     state::{Definition, Link, LinkType, State},
@@ -25,6 +26,9 @@ const PAGE: usize = 1000;
 /// Streams that are looked up at a time, in one round trip of a shared store.
 const CONCURRENT_LOOK_UPS: usize = 256;
 
+/// If more subscriptions are to be examined, all streams are compared instead of those of each.
+const MAX_EXAMINED: usize = 64;
+
 /// More streams match than may be linked.
 pub(super) struct TooMany;
 
@@ -34,6 +38,31 @@ pub(super) enum Breadth {
     All,
     /// As many as a request may wait for.
     Page,
+}
+
+/// Examines the subscriptions for which marks are missing, until stopped. A pattern may match a
+/// million streams, which nothing else must wait for.
+pub(super) async fn examine_wanted(inner: Arc<Inner>) {
+    let stopped = inner.stopped.clone();
+    let mut loaded = inner.loaded.subscribe();
+    let examining = async {
+        if loaded.wait_for(|loaded| *loaded).await.is_err() {
+            return;
+        }
+        loop {
+            inner.examination_wanted.notified().await;
+            let examined = retried(&inner, "look for streams that are not marked", || {
+                inner.examine_wanted()
+            });
+            if examined.await.is_none() {
+                return;
+            }
+        }
+    };
+    tokio::select! {
+        () = stopped.cancelled() => {}
+        () = examining => {}
+    }
 }
 
 impl Inner {
@@ -172,8 +201,24 @@ impl Inner {
         }
     }
 
-    /// Marks the streams of one subscription that have other content than their cursors say.
-    pub(super) async fn examine(&self, subscription: &Subscription) -> Result<(), Unavailable> {
+    async fn examine_wanted(&self) -> Result<(), Unavailable> {
+        let wanted = std::mem::take(&mut *self.unexamined.lock());
+        if wanted.len() > MAX_EXAMINED {
+            self.want_scan();
+            return Ok(());
+        }
+        for id in &wanted {
+            let Some(subscription) = self.get(id) else { continue };
+            if let Err(error) = self.examine(&subscription).await {
+                self.unexamined.lock().extend(wanted);
+                return Err(error);
+            }
+        }
+        Ok(())
+    }
+
+    /// Marks the streams of one subscription that have content after their cursors.
+    async fn examine(&self, subscription: &Subscription) -> Result<(), Unavailable> {
         let state = subscription.live.lock().await.state().cloned();
         if let Some(state) = state
             && self.examine_state(subscription, &state, Breadth::All).await?
@@ -183,35 +228,62 @@ impl Inner {
         Ok(())
     }
 
-    /// Returns whether any stream was marked.
+    /// Marks only what the next wake can have, and links of streams that are gone. Otherwise a set that
+    /// overflows would be examined again and again, and never be worked off. Returns whether any
+    /// stream was marked.
     pub(super) async fn examine_state(
         &self,
         subscription: &Subscription,
         state: &State,
         breadth: Breadth,
     ) -> Result<bool, Unavailable> {
-        let mut named = named_links(state);
+        let (mut after, mut found) = (None, false);
+        let mut links = named_links(state);
         if breadth == Breadth::Page {
-            named.truncate(PAGE);
+            links.truncate(PAGE);
         }
-        let mut found = self.mark_pending(subscription, named).await?;
-        let Some(pattern) = &state.definition.pattern else {
-            return Ok(found);
-        };
-        let mut after = None;
+        let mut missing: BTreeSet<&StreamName> = matched_links(state).collect();
         loop {
-            let page = self.engine.list(pattern.prefix(), after, PAGE).await?;
-            for listed in &page.streams {
-                if state.definition.links(&listed.name) && !is_settled(state, listed) {
-                    subscription.mark(&listed.name, self.clock.millis());
-                    found = true;
+            let next = match &state.definition.pattern {
+                Some(pattern) => {
+                    let page = self.engine.list(pattern.prefix(), after, PAGE).await?;
+                    for listed in &page.streams {
+                        missing.remove(&listed.name);
+                    }
+                    links.extend(
+                        page.streams
+                            .into_iter()
+                            .filter_map(|listed| self.unsettled(state, listed)),
+                    );
+                    page.next
                 }
-            }
-            match page.next {
-                Some(next) if breadth == Breadth::All => after = Some(next.key().to_owned()),
-                _ => return Ok(found),
+                None => None,
+            };
+            found |= self.mark_pending(subscription, std::mem::take(&mut links)).await?;
+            match next {
+                // Of a set that is full, the rest is examined later.
+                Some(next) if breadth == Breadth::All && subscription.has_all_marks() => {
+                    after = Some(next.key().to_owned());
+                }
+                Some(_) => return Ok(found),
+                None => break,
             }
         }
+        for name in &missing {
+            subscription.mark(name, self.clock.millis());
+        }
+        Ok(found || !missing.is_empty())
+    }
+
+    /// The cursor of a stream that a pattern matches, if the stream may have content after it.
+    fn unsettled(&self, state: &State, Listed { name, metadata, .. }: Listed) -> Option<(StreamName, Offset)> {
+        let cursor = match state.links.get(&name) {
+            Some(link) => link.acked.0,
+            None if self.may_link_one(state) && metadata.tail != metadata.earliest => Offset::BEGINNING,
+            None => return None,
+        };
+        let is_unsettled = cursor != metadata.tail && state.definition.links(&name);
+        is_unsettled.then_some((name, cursor))
     }
 
     /// Marks those of the links whose streams have content after the cursor. Returns whether there
@@ -271,6 +343,11 @@ impl Inner {
         Ok(extent.map_or(Offset::BEGINNING, |extent| extent.tail()))
     }
 
+    /// Whether a subscription may have one more link.
+    pub(super) fn may_link_one(&self, state: &State) -> bool {
+        state.links.len() < self.config.max_links_per_subscription && self.has_room_for(1)
+    }
+
     pub(super) fn has_room_for(&self, links: usize) -> bool {
         let linked = self.links.load(Ordering::Relaxed);
         linked.saturating_add(links) <= self.config.max_links
@@ -291,6 +368,12 @@ fn is_settled(state: &State, listed: &Listed) -> bool {
 fn named_links(state: &State) -> Vec<(StreamName, Offset)> {
     let named = state.links.iter().filter(|(_, link)| link.explicit);
     named.map(|(name, link)| (name.clone(), link.acked.0)).collect()
+}
+
+/// The streams that are linked by the pattern.
+fn matched_links(state: &State) -> impl Iterator<Item = &StreamName> {
+    let matched = state.links.iter().filter(|(_, link)| link.glob);
+    matched.map(|(name, _)| name)
 }
 
 /// Prefixes without those that begin with another one of them.

@@ -15,7 +15,7 @@ use tokio::{
 
 use super::{
     Inner,
-    dispatcher::{Search, retried},
+    dispatcher::Search,
     index::Id,
     live::{Live, Subscription},
 };
@@ -35,8 +35,6 @@ const RECONCILE_INTERVAL: Duration = Duration::from_secs(60);
 const SCAN_INTERVAL: Duration = Duration::from_secs(60);
 /// Subscriptions that are read at a time.
 pub(super) const CONCURRENT_READS: usize = 64;
-/// If more have changed at once, all streams are compared instead of those of each.
-const MAX_EXAMINED: usize = 64;
 
 /// The state of the task.
 struct Follower {
@@ -60,27 +58,6 @@ async fn run(inner: &Arc<Inner>) {
     if loaded.wait_for(|loaded| *loaded).await.is_err() {
         return;
     }
-    // New patterns may match a million streams, which the rest must not wait for.
-    tokio::select! {
-        () = follow_changes(inner) => {}
-        () = examine_wanted(inner) => {}
-    }
-}
-
-/// Looks for appends that this server has made while it did not watch for a subscription.
-async fn examine_wanted(inner: &Inner) {
-    loop {
-        inner.examination_wanted.notified().await;
-        let examined = retried(inner, "look for appends to newly watched streams", || {
-            inner.examine_wanted()
-        });
-        if examined.await.is_none() {
-            return;
-        }
-    }
-}
-
-async fn follow_changes(inner: &Arc<Inner>) {
     let now = Instant::now();
     let mut follower = Follower {
         reconciled_at: None,
@@ -228,22 +205,6 @@ impl Inner {
         for subscription in self.all() {
             subscription.live.lock().await.distrust();
         }
-    }
-
-    async fn examine_wanted(&self) -> Result<(), Unavailable> {
-        let wanted = std::mem::take(&mut *self.unexamined.lock());
-        if wanted.len() > MAX_EXAMINED {
-            self.want_scan();
-            return Ok(());
-        }
-        for id in &wanted {
-            let Some(subscription) = self.get(id) else { continue };
-            if let Err(error) = self.examine(&subscription).await {
-                self.unexamined.lock().extend(wanted);
-                return Err(error);
-            }
-        }
-        Ok(())
     }
 
     /// Looks after what other servers have begun, if this one has the duty.

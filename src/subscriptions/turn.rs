@@ -163,7 +163,9 @@ impl Inner {
     pub(super) fn mark_streams_of_wake(&self, subscription: &Subscription, state: &State) {
         if let Some(wake) = &state.wake {
             let now = self.clock.millis();
-            wake.streams.iter().for_each(|name| subscription.mark(name, now));
+            for name in &wake.streams {
+                subscription.mark(name, now);
+            }
         }
     }
 
@@ -257,14 +259,16 @@ impl Inner {
                 subscription.pending.lock().clear(name, *version);
             }
             if settled.is_empty() || !pending.is_empty() {
+                if subscription.pending.lock().take_incomplete() {
+                    self.want_examined(&subscription.id);
+                }
                 return Ok(pending);
             }
         }
     }
 
     fn has_room(&self, subscription: &Subscription, state: &State) -> bool {
-        let links = state.links.len();
-        if links < self.config.max_links_per_subscription && self.has_room_for(1) {
+        if self.may_link_one(state) {
             return true;
         }
         self.metrics.link_refused();
@@ -272,7 +276,7 @@ impl Inner {
         if let Some(suppressed) = self.failures.allow("links") {
             tracing::error!(
                 subscription = &*subscription.id,
-                links,
+                links = state.links.len(),
                 suppressed,
                 "a stream is not linked to a subscription, because subscriptions.max_links or \
                  subscriptions.max_links_per_subscription is reached; its events are not delivered"

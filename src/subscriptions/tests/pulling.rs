@@ -185,6 +185,35 @@ async fn a_paused_subscription_wakes_nobody_until_it_is_resumed() {
     assert_eq!(server.until_woken(1).await, [1]);
 }
 
+/// Nobody works the marks off meanwhile, and the streams may end.
+#[tokio::test]
+async fn a_paused_subscription_has_a_limited_number_of_marks_and_misses_nothing() {
+    let server = server();
+    server.create("wake").await;
+    server.create("e/old").await;
+    server.subscribe("s", Some("e/*"), &["x"]).await;
+    server.subscriptions.set_paused("s", true).await.unwrap();
+    let subscription = server.subscriptions.inner.get(&"s".into()).unwrap();
+    for number in 0..20_000 {
+        subscription.mark(&name(&format!("e/gone/{number}")), NOW);
+    }
+    assert_eq!(server.subscriptions.lag().1, 10_000);
+    for stream in ["x", "e/1", "e/empty"] {
+        server.create(stream).await;
+    }
+    server.append("x").await;
+    server.append("e/1").await;
+    server.engine.delete(&name("e/old")).await.unwrap();
+    server.subscriptions.set_paused("s", false).await.unwrap();
+    server.until_woken(1).await;
+    let claimed = server.claim("s").await.unwrap();
+    let streams: Vec<_> = claimed.streams.iter().map(|stream| stream.stream.as_str()).collect();
+    assert_eq!(streams, ["x", "e/1"]);
+    assert!(!server.ack("s", &claimed, &all_of(&claimed), true).await.unwrap());
+    assert_eq!(server.subscriptions.lag().1, 0);
+    assert_eq!(server.cursors("s").await.len(), 2);
+}
+
 #[tokio::test]
 async fn a_deleted_subscription_answers_like_one_that_never_was() {
     let server = server();
