@@ -3,14 +3,13 @@
 
 use std::time::Duration;
 
-use super::state::{Cursor, Event, LinkType, State};
+use super::state::{Cursor, Event, LinkType, MAX_RETRY, State, millis};
 use crate::{
     protocol::{Millis, Offset, StreamName},
     random::Random,
 };
 
 const FIRST_RETRY: Duration = Duration::from_secs(1);
-const MAX_RETRY: Duration = Duration::from_secs(60);
 
 /// What a worker acknowledges, and for which wake.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -210,8 +209,4 @@ impl State {
     fn lease_from(&self, now: Millis) -> Millis {
         now.saturating_add(self.definition.lease_ttl_ms)
     }
-}
-
-fn millis(duration: Duration) -> Millis {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

@@ -7,19 +7,24 @@ use std::{
         Arc,
         atomic::Ordering::{AcqRel, SeqCst},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use tokio::time::sleep;
 
-use super::{Inner, index::Id, live::Subscription};
+use super::{Inner, index::Id, live::Subscription, state::millis};
 use crate::{
+    clock::Clock,
     engine::Unavailable,
     protocol::{Millis, StreamName},
 };
 
 /// The wait after the store could not be read.
 const RETRY_INTERVAL: Duration = Duration::from_secs(1);
+/// The longest wait while there are timers: they are moments of a clock that may be set.
+const MAX_WAIT: Duration = Duration::from_secs(5);
+/// A clock that is behind by more than this was set back.
+const MAX_SLOWNESS: Duration = Duration::from_secs(1);
 
 /// A search for work of which no mark tells, because marks are lost with their server.
 #[derive(Clone, Copy)]
@@ -48,13 +53,15 @@ async fn run(inner: &Arc<Inner>) {
         None => return,
     }
     inner.loaded.send_replace(true);
+    let mut steps = ClockSteps::new(&inner.clock);
     loop {
         inner.pass_marks();
         inner.start_turns();
         if inner.scan_wanted.swap(false, AcqRel) {
             inner.search(Search::PendingStreams);
         }
-        let due = inner.start_due();
+        let all = steps.was_set_back(&inner.clock);
+        let due = inner.start_due(all);
         tokio::select! {
             () = inner.marks.work.notified() => {}
             () = until(due) => {}
@@ -82,9 +89,32 @@ pub(super) async fn retried<T, F: Future<Output = Result<T, Unavailable>>>(
     }
 }
 
+/// Compares the wall clock with time as it passes.
+struct ClockSteps {
+    millis: Millis,
+    instant: Instant,
+}
+
+impl ClockSteps {
+    fn new(clock: &Clock) -> Self {
+        Self {
+            millis: clock.millis(),
+            instant: clock.instant(),
+        }
+    }
+
+    /// Whether the clock was set back since the last call.
+    fn was_set_back(&mut self, clock: &Clock) -> bool {
+        let before = std::mem::replace(self, Self::new(clock));
+        let passed = self.instant.saturating_duration_since(before.instant);
+        let expected = before.millis.saturating_add(millis(passed));
+        self.millis.saturating_add(millis(MAX_SLOWNESS)) < expected
+    }
+}
+
 async fn until(due: Option<Duration>) {
     match due {
-        Some(wait) => sleep(wait).await,
+        Some(wait) => sleep(wait.min(MAX_WAIT)).await,
         None => pending().await,
     }
 }
@@ -161,13 +191,14 @@ impl Inner {
         }
     }
 
-    /// Gives turns to the subscriptions whose timers are due. Returns the wait for the next one.
-    fn start_due(&self) -> Option<Duration> {
+    /// Gives turns to the subscriptions whose timers are due, or to all that have one. Returns the wait
+    /// for the next one.
+    fn start_due(&self, all: bool) -> Option<Duration> {
         let now = self.clock.millis();
         let (mut due, mut next) = (Vec::new(), None);
         let mut timers = self.timers.lock();
         while let Some((at, _)) = timers.first() {
-            if *at > now {
+            if *at > now && !all {
                 next = Some(Duration::from_millis(at - now));
                 break;
             }

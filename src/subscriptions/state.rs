@@ -1,7 +1,7 @@
 //! The state of a subscription, and the events that change it. Both are stored, as lines of JSON in
 //! the subscription's log.
 
-use std::{collections::BTreeMap, fmt};
+use std::{collections::BTreeMap, fmt, time::Duration};
 
 use aws_lc_rs::digest;
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
@@ -9,6 +9,11 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::{pattern::Pattern, token::Secret};
 use crate::protocol::{Millis, Offset, StreamName};
+
+/// The longest wait for the next attempt, before a fifth of it is added or taken away at random.
+pub(super) const MAX_RETRY: Duration = Duration::from_secs(60);
+/// How far clocks of servers of one store may be apart.
+const MAX_CLOCK_ERROR: Millis = 5_000;
 
 /// How a subscription is configured when it is created.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -153,6 +158,20 @@ pub(super) struct Retry {
     /// In a row.
     pub(super) failures: u32,
     pub(super) next_attempt_at: Millis,
+}
+
+impl Retry {
+    /// Whether the next attempt is not due yet.
+    pub(super) fn is_waiting(&self, now: Millis) -> bool {
+        is_ahead(self.next_attempt_at, now, millis(MAX_RETRY + MAX_RETRY / 5))
+    }
+}
+
+/// Whether a moment is ahead that was chosen at most `longest` ahead. One that is further ahead was
+/// chosen before the clock was set back, and counts as past.
+fn is_ahead(moment: Millis, now: Millis, longest: Millis) -> bool {
+    let ahead = moment.saturating_sub(now);
+    (1..=longest.saturating_add(MAX_CLOCK_ERROR)).contains(&ahead)
 }
 
 /// A change of a subscription.
@@ -342,7 +361,7 @@ impl State {
 
     /// The wake, unless its lease has ended.
     pub(super) fn current_wake(&self, now: Millis) -> Option<&Wake> {
-        let lives = |wake: &&Wake| wake.lease_until.is_none_or(|until| now < until);
+        let lives = |wake: &&Wake| wake.lease_until.is_none_or(|until| self.lease_lasts(until, now));
         self.wake.as_ref().filter(lives)
     }
 
@@ -352,18 +371,23 @@ impl State {
         wake.is_some_and(|wake| wake.holder.is_none()) && !self.is_webhook()
     }
 
+    fn lease_lasts(&self, until: Millis, now: Millis) -> bool {
+        is_ahead(until, now, self.definition.lease_ttl_ms)
+    }
+
     /// The next moment after `now` at which something is due: the end of a lease, or the next
     /// attempt.
     pub(super) fn due_at(&self, now: Millis) -> Option<Millis> {
-        let retry = self.retry.map(|retry| retry.next_attempt_at);
-        let lease = self.wake.as_ref().and_then(|wake| wake.lease_until);
-        retry.into_iter().chain(lease).filter(|at| *at > now).min()
+        let retry = self.retry.filter(|retry| retry.is_waiting(now));
+        let retry = retry.map(|retry| retry.next_attempt_at);
+        let lease = self.current_wake(now).and_then(|wake| wake.lease_until);
+        retry.into_iter().chain(lease).min()
     }
 
     /// Whether a lease has ended, or the next delivery is due, and no event says more.
     pub(super) fn is_overdue(&self, now: Millis) -> bool {
         let has_ended = self.wake.is_some() && self.current_wake(now).is_none();
-        has_ended || self.retry.is_some_and(|retry| retry.next_attempt_at <= now)
+        has_ended || self.retry.is_some_and(|retry| !retry.is_waiting(now))
     }
 
     /// Whether it watches every stream that another state watches.
@@ -381,6 +405,10 @@ impl State {
     pub(super) fn is_webhook(&self) -> bool {
         matches!(self.definition.delivery, Delivery::Webhook { .. })
     }
+}
+
+pub(super) fn millis(duration: Duration) -> Millis {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// An offset, stored as clients see it.

@@ -177,7 +177,7 @@ impl Inner {
         }
         let is_cut_off = live.cut_off == Some(state.generation);
         let has_failed = state.retry.is_some_and(|retry| retry.generation == state.generation);
-        if state.retry.is_some_and(|retry| now < retry.next_attempt_at) {
+        if state.retry.is_some_and(|retry| retry.is_waiting(now)) {
             return false;
         }
         match state.current_wake(now) {

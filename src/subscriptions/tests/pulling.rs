@@ -185,6 +185,27 @@ async fn a_paused_subscription_wakes_nobody_until_it_is_resumed() {
     assert_eq!(server.until_woken(1).await, [1]);
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_lease_ends_although_the_clock_is_set() {
+    for set_to in [NOW - 3_600_000, NOW + 31_000] {
+        let server = server();
+        server.create("wake").await;
+        server.subscribe("s", Some("e/*"), &[]).await;
+        server.create("e/1").await;
+        server.append("e/1").await;
+        server.until_woken(1).await;
+        let claimed = server.claim("s").await.unwrap();
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        server.clock.set_millis(set_to);
+        let set_at = tokio::time::Instant::now();
+        assert_eq!(server.until_woken(2).await, [1, 2]);
+        assert!(set_at.elapsed() < Duration::from_secs(6));
+        let late = server.ack("s", &claimed, &all_of(&claimed), true).await;
+        assert!(matches!(late, Err(AckError::Fenced)), "{late:?}");
+        server.claim("s").await.unwrap();
+    }
+}
+
 /// Nobody works the marks off meanwhile, and the streams may end.
 #[tokio::test]
 async fn a_paused_subscription_has_a_limited_number_of_marks_and_misses_nothing() {

@@ -220,6 +220,9 @@ fn retries_back_off_to_a_minute() {
         );
         state.apply(event);
     }
+    // The clock was set back.
+    assert!(!state.is_overdue(NOW) && state.due_at(NOW).is_some());
+    assert!(state.is_overdue(NOW - 60_000) && state.due_at(NOW - 60_000).is_none());
     state.apply(Event::Ended { done: true });
     assert_eq!(state.retry, None);
 }
