@@ -24,7 +24,7 @@ use crate::{
 /// Streams that one step examines.
 const PAGE: usize = 1000;
 /// Streams that are looked up at a time, in one round trip of a shared store.
-const CONCURRENT_LOOK_UPS: usize = 256;
+pub(super) const CONCURRENT_LOOK_UPS: usize = 256;
 
 /// If more subscriptions are to be examined, all streams are compared instead of those of each.
 const MAX_EXAMINED: usize = 64;

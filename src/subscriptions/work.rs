@@ -2,12 +2,14 @@
 
 use std::{sync::Arc, time::Duration};
 
+use futures_util::future::try_join_all;
+
 use super::{
     Inner, Subscriptions,
     decide::{Ack, BadAck, ClaimConflict, PendingStream, WakeRef},
     errors::{AckError, ClaimError, NotFound, TokenError},
     live::{ChangeError, Live, MAX_MOVES, Subscription, unless_moved},
-    scan::Breadth,
+    scan::{Breadth, CONCURRENT_LOOK_UPS},
     state::{Event, State},
     token::Secret,
 };
@@ -15,6 +17,9 @@ use crate::{
     engine::{ReadError, Unavailable},
     protocol::{Millis, Offset, ReadFrom},
 };
+
+/// Chunks of streams that a request reads at a time. Each may take 1 MiB.
+const CONCURRENT_CHUNKS: usize = 16;
 
 /// The holder of a token that was issued for a subscription, at some time.
 #[derive(Clone)]
@@ -230,9 +235,7 @@ impl Inner {
             let as_of = self.clock.millis();
             self.refresh(subscription, &mut live).await?;
             let state = self.held(&live, holder, wake, is_callback)?;
-            for ack in acks {
-                self.check(state, ack).await?;
-            }
+            self.check_all(state, acks).await?;
             // What another server has appended to them meanwhile is for the next wake.
             self.mark_streams_of_wake(subscription, state);
             let events = state.acknowledge(acks, done, self.clock.millis());
@@ -270,8 +273,26 @@ impl Inner {
         Ok(state)
     }
 
-    /// Whether a cursor may move to an offset: forwards, and to where the stream can be read on.
-    async fn check(&self, state: &State, ack: &Ack) -> Result<(), AckError> {
+    /// Whether the cursors may move: forwards, and to where the streams can be read on.
+    async fn check_all(&self, state: &State, acks: &[Ack]) -> Result<(), AckError> {
+        for some in acks.chunks(CONCURRENT_LOOK_UPS) {
+            // Together, because a shared store answers all in one round trip.
+            let within = try_join_all(some.iter().map(|ack| self.is_within(state, ack))).await?;
+            let within: Vec<&Ack> = some
+                .iter()
+                .zip(within)
+                .filter(|(_, within)| *within)
+                .map(|(ack, _)| ack)
+                .collect();
+            for some in within.chunks(CONCURRENT_CHUNKS) {
+                try_join_all(some.iter().map(|ack| self.check_boundary(ack))).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether an offset that a cursor may move to lies within the new content, not at one of its ends.
+    async fn is_within(&self, state: &State, ack: &Ack) -> Result<bool, AckError> {
         let stream = || ack.stream.as_str().to_owned();
         let link = state
             .links
@@ -291,14 +312,16 @@ impl Inner {
             }
             .into());
         }
-        if ack.offset == extent.tail() || ack.offset == acked {
-            return Ok(());
-        }
+        Ok(ack.offset != extent.tail() && ack.offset != acked)
+    }
+
+    /// Whether an offset lies between two messages.
+    async fn check_boundary(&self, ack: &Ack) -> Result<(), AckError> {
         match self.engine.read(&ack.stream, ReadFrom::At(ack.offset)).await {
             Ok(_) | Err(ReadError::Trimmed { .. }) => Ok(()),
             Err(ReadError::Unavailable(unavailable)) => Err(unavailable.into()),
             Err(ReadError::NotFound | ReadError::Gone | ReadError::OtherLife { .. } | ReadError::InvalidOffset) => {
-                Err(BadAck::Foreign(stream()).into())
+                Err(BadAck::Foreign(ack.stream.as_str().to_owned()).into())
             }
         }
     }

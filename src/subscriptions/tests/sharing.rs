@@ -164,6 +164,35 @@ async fn a_claim_finds_what_was_appended_through_another_server() {
     assert!(matches!(b.claim("s").await, Err(ClaimError::NoPendingWork)));
 }
 
+#[tokio::test]
+async fn acknowledgements_of_many_streams_take_few_round_trips() {
+    let shared = Shared::new();
+    let connection = shared.connect(true);
+    let a = Server::start(Arc::clone(&connection) as Arc<dyn Storage>, &shared.clock);
+    a.create("wake").await;
+    a.subscribe("s", Some("e/*"), &[]).await;
+    let mut acks = Vec::new();
+    for number in 0..100 {
+        let stream = format!("e/{number}");
+        a.create(&stream).await;
+        let offset = a.append(&stream).await;
+        a.append(&stream).await;
+        let stream = name(&stream);
+        acks.push(Ack { stream, offset });
+    }
+    let claimed = a.claim("s").await.unwrap();
+    connection.refreshes.lock().clear();
+    a.ack("s", &claimed, &acks, false).await.unwrap();
+    let calls = connection.refreshes.lock().len();
+    assert!(calls < 20, "{calls}");
+    assert!(
+        a.cursors("s")
+            .await
+            .iter()
+            .all(|(_, acked)| acks.iter().any(|ack| ack.offset == *acked))
+    );
+}
+
 #[tokio::test(start_paused = true)]
 async fn an_acknowledgement_knows_of_what_was_appended_through_another_server() {
     let Two {

@@ -87,7 +87,7 @@ pub(crate) struct Connection {
     /// The verdicts of each commit: whether each group was committed.
     pub(super) commits: Mutex<Vec<Vec<bool>>>,
     /// The number of streams of each fresh read.
-    pub(super) refreshes: Mutex<Vec<usize>>,
+    pub(crate) refreshes: Mutex<Vec<usize>>,
     /// The number of ranges of each read of several.
     pub(super) reads_of_many: Mutex<Vec<usize>>,
     /// The number of reads of a single range.
