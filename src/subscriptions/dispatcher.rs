@@ -144,13 +144,30 @@ impl Inner {
     pub(super) fn mark_all(&self, names: impl IntoIterator<Item = StreamName>) {
         let now = self.clock.millis();
         for name in names {
-            for id in self.marks.concerned(&name) {
+            for id in self.concerned(&name) {
                 if let Some(subscription) = self.get(&id) {
                     subscription.mark(&name, now);
                     self.schedule(&subscription);
                 }
             }
         }
+    }
+
+    /// The subscriptions that a stream concerns.
+    pub(super) fn concerned(&self, name: &StreamName) -> Vec<Id> {
+        let concerned = self.marks.concerned(name);
+        if !concerned.is_complete {
+            self.metrics.link_refused();
+            if let Some(suppressed) = self.failures.allow("patterns") {
+                tracing::error!(
+                    stream = %name,
+                    suppressed,
+                    "the name of a stream fits the beginnings of too many patterns; subscriptions with such a \
+                     pattern do not get its events unless it is linked by its name"
+                );
+            }
+        }
+        concerned.ids
     }
 
     /// Has all streams compared with the cursors.

@@ -1,13 +1,19 @@
 //! Which subscriptions a stream concerns: explicit names in a map, patterns in a tree by segment. A
 //! lookup follows the name's own segments, however many subscriptions and streams there are.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{collections::HashMap, ops::ControlFlow, sync::Arc};
+
+use rustc_hash::FxHashSet;
 
 use super::pattern::{Pattern, Segment};
 use crate::protocol::StreamName;
 
 /// The id of a subscription.
 pub(super) type Id = Arc<str>;
+
+/// The longest walk through the patterns for one name, so that the committer does not wait. One pattern
+/// never takes as long. Thousands can that have `*` and literals at the same places before a `**`.
+const MAX_STEPS: usize = 50_000;
 
 #[derive(Default)]
 pub(super) struct Index {
@@ -19,11 +25,40 @@ pub(super) struct Index {
 struct Node {
     literals: HashMap<Box<str>, Node>,
     one: Option<Box<Node>>,
+    /// After a `**`, which may match more segments.
     any: Option<Box<Node>>,
-    /// Reached by a `**`, which may match more segments.
-    repeats: bool,
     /// Patterns that end here.
     ids: Vec<Id>,
+}
+
+/// The nodes that a walk has reached after some segments of a name, each once: a node is entered only
+/// from the one above it.
+#[derive(Default)]
+struct Reached<'n> {
+    nodes: Vec<&'n Node>,
+    /// Those after a `**`, which stay reached. The node above may be entered again.
+    repeating: Vec<&'n Node>,
+    entered: FxHashSet<*const Node>,
+}
+
+impl<'n> Reached<'n> {
+    /// Enters a node, and the one that follows if a `**` matches nothing. Visits the ids of a pattern that
+    /// matches whatever follows in the name.
+    fn enter(&mut self, node: &'n Node, visit: &mut impl FnMut(&[Id]) -> ControlFlow<()>) -> ControlFlow<()> {
+        self.nodes.push(node);
+        match node.any.as_deref() {
+            Some(any) if self.entered.insert(std::ptr::from_ref(any)) => {
+                if any.has_children() {
+                    self.repeating.push(any);
+                }
+                match any.ids.is_empty() {
+                    true => ControlFlow::Continue(()),
+                    false => visit(&any.ids),
+                }
+            }
+            _ => ControlFlow::Continue(()),
+        }
+    }
 }
 
 impl Index {
@@ -46,11 +81,7 @@ impl Index {
             node = match segment {
                 Segment::Literal(literal) => node.literals.entry(literal.clone()).or_default(),
                 Segment::One => node.one.get_or_insert_default(),
-                Segment::Any => {
-                    let any = node.any.get_or_insert_default();
-                    any.repeats = true;
-                    any
-                }
+                Segment::Any => node.any.get_or_insert_default(),
             };
         }
         add(&mut node.ids, id);
@@ -60,21 +91,30 @@ impl Index {
         self.patterns.remove(pattern.segments(), id);
     }
 
-    /// Whether a name concerns any subscription.
+    /// Whether a name may concern any subscription.
     pub(super) fn concerns_any(&self, name: &StreamName) -> bool {
-        self.names.contains_key(name) || self.patterns.matching(name).iter().any(|node| !node.ids.is_empty())
+        self.names.contains_key(name) || self.patterns.walk(name, |_| ControlFlow::Break(())).is_break()
     }
 
     /// The subscriptions that a name concerns, by its name or by their pattern.
-    pub(super) fn concerned(&self, name: &StreamName) -> Vec<Id> {
+    pub(super) fn concerned(&self, name: &StreamName) -> Concerned {
         let mut ids = self.names.get(name).cloned().unwrap_or_default();
-        for node in self.patterns.matching(name) {
-            ids.extend(node.ids.iter().cloned());
-        }
+        let walk = self.patterns.walk(name, |found| {
+            ids.extend(found.iter().cloned());
+            ControlFlow::Continue(())
+        });
         ids.sort_unstable();
         ids.dedup();
-        ids
+        let is_complete = walk.is_continue();
+        Concerned { ids, is_complete }
     }
+}
+
+/// The subscriptions that a name concerns.
+pub(super) struct Concerned {
+    pub(super) ids: Vec<Id>,
+    /// Whether the name was compared with all patterns.
+    pub(super) is_complete: bool,
 }
 
 fn add(ids: &mut Vec<Id>, id: &Id) {
@@ -84,41 +124,27 @@ fn add(ids: &mut Vec<Id>, id: &Id) {
 }
 
 impl Node {
-    /// The nodes where patterns end that match a name.
-    fn matching<'n>(&'n self, name: &StreamName) -> Vec<&'n Self> {
-        let mut at = Vec::new();
-        self.enter(&mut at);
+    /// Visits the ids of the patterns that match a name. Breaks off with the visitor, and after
+    /// [`MAX_STEPS`].
+    fn walk(&self, name: &StreamName, mut visit: impl FnMut(&[Id]) -> ControlFlow<()>) -> ControlFlow<()> {
+        let mut reached = Reached::default();
+        reached.enter(self, &mut visit)?;
+        let mut steps = 0;
         for segment in name.key().split('/') {
-            let mut next: Vec<&Self> = Vec::new();
-            for node in at {
-                if node.repeats {
-                    node.enter(&mut next);
-                }
-                if let Some(child) = node.literals.get(segment) {
-                    child.enter(&mut next);
-                }
-                if let Some(child) = &node.one {
-                    child.enter(&mut next);
-                }
+            let mut nodes = std::mem::take(&mut reached.nodes);
+            nodes.extend_from_slice(&reached.repeating);
+            steps += nodes.len();
+            if steps > MAX_STEPS {
+                return ControlFlow::Break(());
             }
-            at = next;
-            if at.is_empty() {
-                break;
+            for node in nodes {
+                for child in node.literals.get(segment).into_iter().chain(node.one.as_deref()) {
+                    reached.enter(child, &mut visit)?;
+                }
             }
         }
-        at
-    }
-
-    /// Adds the node, and those that follow when a `**` matches nothing.
-    fn enter<'n>(&'n self, at: &mut Vec<&'n Self>) {
-        let mut node = self;
-        while !at.iter().any(|known| std::ptr::eq(*known, node)) {
-            at.push(node);
-            match &node.any {
-                Some(any) => node = any,
-                None => break,
-            }
-        }
+        let ends = reached.nodes.iter().filter(|node| !node.ids.is_empty());
+        ends.map(|node| &node.ids).try_for_each(|ids| visit(ids))
     }
 
     fn remove(&mut self, segments: &[Segment], id: &Id) {
@@ -148,8 +174,12 @@ impl Node {
         }
     }
 
+    fn has_children(&self) -> bool {
+        !self.literals.is_empty() || self.one.is_some() || self.any.is_some()
+    }
+
     fn is_unused(&self) -> bool {
-        self.ids.is_empty() && self.literals.is_empty() && self.one.is_none() && self.any.is_none()
+        self.ids.is_empty() && !self.has_children()
     }
 }
 
@@ -217,6 +247,33 @@ mod tests {
         }
     }
 
+    /// All patterns of this many segments of `a` and `*`, with an end.
+    fn mixed(segments: u32, end: &str) -> Index {
+        let mut index = Index::default();
+        for number in 0..1_u32 << segments {
+            let segment = |at: u32| if number >> at & 1 == 0 { "a/" } else { "*/" };
+            let text: String = (0..segments).map(segment).collect();
+            index.add_pattern(&pattern(&(text + end)), &number.to_string().into());
+        }
+        index
+    }
+
+    #[test]
+    fn many_patterns_that_match_at_once_take_a_limited_time() {
+        let long = |segments: usize, end: &str| name(&("a/".repeat(segments) + end));
+        let rest = mixed(10, "**").concerned(&long(500, "z"));
+        assert!(rest.is_complete && rest.ids.len() == 1024);
+        let index = mixed(10, "**/z");
+        let short = index.concerned(&long(40, "z"));
+        assert!(short.is_complete && short.ids.len() == 1024);
+        assert!(!index.concerns_any(&long(40, "y")));
+        assert!(!index.concerned(&long(500, "z")).is_complete);
+        assert!(index.concerns_any(&long(500, "z")));
+        let mut one = Index::default();
+        one.add_pattern(&pattern(&format!("**{}", "/*".repeat(63))), &"s".into());
+        assert!(one.concerned(&long(510, "z")).is_complete);
+    }
+
     #[test]
     fn the_index_agrees_with_each_pattern_and_forgets_what_is_removed() {
         let random = Random::seeded(11);
@@ -241,7 +298,7 @@ mod tests {
                     .map(|(id, _)| Arc::clone(id))
                     .collect();
                 expected.sort_unstable();
-                assert_eq!(index.concerned(&name), expected, "{name}");
+                assert_eq!(index.concerned(&name).ids, expected, "{name}");
             }
             let gone = random.between(0, patterns.len() as u64 - 1) as usize;
             let (id, pattern) = patterns.swap_remove(gone);

@@ -8,7 +8,7 @@ use std::{
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::Notify;
 
-use super::index::{Id, Index};
+use super::index::{Concerned, Id, Index};
 use crate::{
     engine::Watcher,
     protocol::StreamName,
@@ -73,7 +73,7 @@ impl Marks {
         change(&mut self.index.write())
     }
 
-    pub(super) fn concerned(&self, name: &StreamName) -> Vec<Id> {
+    pub(super) fn concerned(&self, name: &StreamName) -> Concerned {
         self.index.read().concerned(name)
     }
 

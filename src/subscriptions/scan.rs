@@ -147,7 +147,7 @@ impl Inner {
             loop {
                 let page = self.engine.list(prefix.clone(), after, PAGE).await?;
                 for listed in &page.streams {
-                    for id in self.marks.concerned(&listed.name) {
+                    for id in self.concerned(&listed.name) {
                         self.compare(&id, listed).await;
                     }
                 }
