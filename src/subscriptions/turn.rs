@@ -121,7 +121,13 @@ impl Inner {
         }
         self.mark_streams_of_wake(subscription, state);
         let pending = self.look(subscription, live).await?;
-        let (Some(state), Some(first)) = (live.state(), pending.first()) else {
+        let Some(state) = live.state() else { return Ok(None) };
+        let Some(first) = pending.first() else {
+            if state.retry.is_some() {
+                // The streams of the failed delivery are gone or acknowledged, so there is no retry.
+                let ended = vec![Event::Ended { done: true }];
+                self.commit(subscription, live, ended, None).await?;
+            }
             return Ok(None);
         };
         let mut events = State::link_new(&pending);

@@ -7,7 +7,7 @@ use futures_util::FutureExt;
 use super::*;
 use crate::{
     engine::tests::{FailingStore, Fault, shared_store::Shared},
-    subscriptions::{deliver, live::Subscription, token::Secret},
+    subscriptions::{deliver, live::Subscription, state::Event, token::Secret},
 };
 
 const LEASE_END: Millis = NOW + LEASE.as_millis() as Millis;
@@ -76,6 +76,36 @@ async fn a_subscription_that_could_not_be_stored_is_not_known() {
     assert!(create("landed").await.is_err());
     assert_eq!(server.subscriptions.read("landed").await.unwrap().generation, 0);
     assert_eq!(server.subscriptions.lag().0, 2);
+}
+
+/// Section 6.3: the status is `failed` while a retry is scheduled.
+#[tokio::test]
+async fn a_retry_ends_with_the_streams_it_was_for() {
+    let (server, _, subscription) = woken().await;
+    let inner = &server.subscriptions.inner;
+    let failed = Event::Failed {
+        failures: 1,
+        next_attempt_at: NOW + 1000,
+    };
+    let mut live = subscription.live.lock().await;
+    inner
+        .commit(&subscription, &mut live, vec![failed], None)
+        .await
+        .unwrap();
+    inner.arm(&subscription, &live, NOW);
+    drop(live);
+    server.engine.delete(&name("e/1")).await.unwrap();
+    server.subscriptions.inner.schedule(&subscription);
+    until_timer(&subscription, NOW + 1000).await;
+    server.clock.advance(Duration::from_secs(2));
+    for _ in 0..2_000 {
+        let view = server.subscriptions.read("s").await.unwrap();
+        if view.next_attempt_at.is_none() {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    panic!("the retry is still scheduled");
 }
 
 /// Anybody may send a token that looks right, for any id.
