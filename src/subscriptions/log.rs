@@ -48,7 +48,7 @@ impl Inner {
             }
         }
         let read = match &log {
-            Some(log) => codec::decode_whole(&log.messages).map_err(|error| damaged(subscription, &error))?,
+            Some(log) => codec::decode_whole(&log.messages).map_err(|error| self.damaged(subscription, &error))?,
             None => Vec::new(),
         };
         live.tail = log.map(|log| log.tail);
@@ -204,6 +204,13 @@ impl Inner {
         }
     }
 
+    fn damaged(&self, subscription: &Subscription, error: &CodecError) -> Unavailable {
+        if let Some(suppressed) = self.failures.allow("damaged subscription") {
+            tracing::error!(subscription = &*subscription.id, %error, suppressed, "a subscription cannot be read");
+        }
+        Unavailable::Damaged(format!("the subscription {}: {error}", subscription.id))
+    }
+
     fn note_secret(&self, subscription: &Subscription, live: &Live) {
         let secret = live.state.as_ref().map(|state| state.secret.clone());
         let is_known = *subscription.secret.read() == secret;
@@ -211,11 +218,6 @@ impl Inner {
             *subscription.secret.write() = secret;
         }
     }
-}
-
-fn damaged(subscription: &Subscription, error: &CodecError) -> Unavailable {
-    tracing::error!(subscription = &*subscription.id, %error, "a subscription cannot be read");
-    Unavailable::Damaged(format!("the subscription {}: {error}", subscription.id))
 }
 
 #[allow(clippy::needless_pass_by_value, reason = "for map_err")]

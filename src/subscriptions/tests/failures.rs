@@ -6,7 +6,10 @@ use futures_util::FutureExt;
 
 use super::*;
 use crate::{
-    engine::tests::{FailingStore, Fault, shared_store::Shared},
+    engine::{
+        LogChange, LogWrite, Unavailable,
+        tests::{FailingStore, Fault, shared_store::Shared},
+    },
     subscriptions::{deliver, live::Subscription, state::Event, token::Secret},
 };
 
@@ -132,6 +135,27 @@ async fn ids_that_are_only_asked_for_take_no_memory_while_the_store_is_away() {
     connection.come_back();
     server.subscribe("e", None, &["x"]).await;
     assert_eq!(server.subscriptions.lag().0, 1);
+}
+
+/// It is read again at each retry.
+#[tokio::test]
+async fn the_log_lines_about_a_subscription_that_cannot_be_read_are_limited() {
+    let (server, ..) = woken().await;
+    let log = Subscription::log_of("d").unwrap();
+    let damaged = LogChange::Append(Bytes::from_static(b"{\"event\":\"x\"},\n"));
+    server
+        .engine
+        .write_log(&log, LogWrite::alone(None, damaged))
+        .await
+        .unwrap();
+    let created = server
+        .subscriptions
+        .create("d", pulling(Some("d/*")), vec![], root_url());
+    assert!(matches!(
+        created.await,
+        Err(CreateError::Unavailable(Unavailable::Damaged(_)))
+    ));
+    assert_eq!(server.subscriptions.inner.failures.allow("damaged subscription"), None);
 }
 
 /// The outcome of a change is unknown, and its marks are lost.
