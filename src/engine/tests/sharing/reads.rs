@@ -154,7 +154,8 @@ async fn reads_that_wait_share_one_call() {
     assert_eq!(*connection.refreshes.lock(), [1, 10]);
 }
 
-#[tokio::test]
+// The store holds one of the threads.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_damaged_stream_fails_alone() {
     let shared = Shared::new();
     let a = Server::new(&shared, unlimited());
