@@ -65,6 +65,10 @@ impl StreamName {
     /// # Errors
     /// See [`NameError`].
     pub fn from_path(encoded: &str) -> Result<Self, NameError> {
+        // Most names need no decoding.
+        if !encoded.as_bytes().contains(&b'%') {
+            return Self::new(encoded);
+        }
         if !escapes_are_whole(encoded) {
             return Err(NameError::BadEscape);
         }
@@ -106,10 +110,11 @@ impl StreamName {
         if spelling.len() > MAX_NAME_BYTES || key.len() > MAX_NAME_BYTES {
             return Err(NameError::TooLong);
         }
-        if text.chars().any(char::is_control) {
+        if has_control(text) {
             return Err(NameError::Control);
         }
-        if key.split('/').any(|segment| segment == "." || segment == "..") {
+        let mut segments = key.as_bytes().split(|byte| *byte == b'/');
+        if segments.any(|segment| matches!(segment, b"." | b"..")) {
             return Err(NameError::DotSegment);
         }
         if is_reserved(&key) && key.strip_prefix(INTERNAL).is_none_or(str::is_empty) {
@@ -172,9 +177,18 @@ pub fn canonical(text: &str) -> Cow<'_, str> {
     Cow::Owned(form)
 }
 
-/// Whether the first segment is reserved.
+/// Whether the first segment is reserved. A key begins with one slash at most.
 fn is_reserved(key: &str) -> bool {
-    key.trim_start_matches('/').split('/').next() == Some(RESERVED_SEGMENT)
+    let path = key.strip_prefix('/').unwrap_or(key);
+    let below = path.strip_prefix(RESERVED_SEGMENT);
+    below.is_some_and(|below| below.is_empty() || below.starts_with('/'))
+}
+
+fn has_control(text: &str) -> bool {
+    if text.is_ascii() {
+        return text.bytes().any(|byte| byte.is_ascii_control());
+    }
+    text.chars().any(char::is_control)
 }
 
 /// A spelling in which `gid://` replaces each `gid:/` that a proxy merged.

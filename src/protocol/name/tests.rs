@@ -87,6 +87,7 @@ fn an_invalid_name_is_refused_with_the_reason() {
         ("", NameError::Empty),
         ("a%00b", NameError::Control),
         ("a%0Ab", NameError::Control),
+        ("a%C2%85b", NameError::Control),
         ("a/../b", NameError::DotSegment),
         ("a/%2e%2E/b", NameError::DotSegment),
         (".", NameError::DotSegment),
