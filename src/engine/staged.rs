@@ -155,8 +155,9 @@ impl Staged {
         if !self.record.framing.is_framed() {
             return contents.cloned().collect();
         }
-        let pieces = contents.flat_map(frame::pieces);
-        pieces.filter(|piece| !piece.is_empty()).collect()
+        let mut pieces = Vec::with_capacity(self.appends.len());
+        contents.for_each(|content| frame::push(&mut pieces, content));
+        pieces
     }
 
     pub(super) fn changes(&self, changes: &mut Vec<Change>) {

@@ -81,18 +81,17 @@ pub fn header(len: u64) -> Bytes {
     out.into()
 }
 
-/// An append as a frame: in one piece if copying it costs less than a second piece does.
-#[must_use]
-pub fn pieces(append: &Bytes) -> [Bytes; 2] {
+/// Adds an append as a frame: in one piece if copying it costs less than a second piece does.
+pub fn push(pieces: &mut Vec<Bytes>, append: &Bytes) {
     const COPY_BELOW: usize = 4 * 1024;
     let len = append.len() as u64;
     if append.len() >= COPY_BELOW {
-        return [header(len), append.clone()];
+        return pieces.extend([header(len), append.clone()]);
     }
-    let mut out = Vec::with_capacity(header_len(len) + append.len());
-    put_header(&mut out, len);
-    out.extend_from_slice(append);
-    [out.into(), Bytes::new()]
+    let mut frame = Vec::with_capacity(header_len(len) + append.len());
+    put_header(&mut frame, len);
+    frame.extend_from_slice(append);
+    pieces.push(frame.into());
 }
 
 /// The result of reading a frame's header.
@@ -204,7 +203,9 @@ mod tests {
         for len in [1, 127, 128, 4095, 4096, 100_000] {
             let append = Bytes::from(vec![7; len]);
             let expected = [header(len as u64), append.clone()].concat();
-            assert_eq!(pieces(&append).concat(), expected, "{len}");
+            let mut pieces = Vec::new();
+            push(&mut pieces, &append);
+            assert_eq!(pieces.concat(), expected, "{len}");
         }
     }
 
