@@ -174,8 +174,11 @@ impl State {
         // Tails changed by the batch itself; `None`: removed.
         let mut tails: IdMap<Option<Position>> = IdMap::default();
         let (mut growth, mut shrinkage) = (0u64, 0u64);
-        // The last step needs no note of what it changes, so that a lone append makes no map.
-        let is_last = |index: usize| index + 1 == batch.len();
+        // Only a later append or put asks for a tail, so a lone append makes no map.
+        let is_last = |index: usize| {
+            let after = batch.get(index + 1..).unwrap_or_default();
+            after.iter().all(|change| matches!(change, Change::Writer { .. }))
+        };
         for (index, change) in batch.iter().enumerate() {
             match change {
                 Change::Put { name, record } => {
