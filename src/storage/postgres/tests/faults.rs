@@ -78,16 +78,11 @@ fn floating(data: &str) -> Group {
     group(vec![rev(1, 1), room(1, 1 << 30)], vec![append(1, 0, data)])
 }
 
-/// Waits until a new connection is made. After one that could not be made, calls fail for a moment.
+/// Waits until new connections are made. After one that could not be made, calls fail for a moment.
 fn until_reached(store: &PostgresStorage) {
-    wait_until(
-        Postgres::shared(),
-        "the database is not reached again",
-        || match store.get(&name("s")) {
-            Err(StorageError::Away(_)) => false,
-            reached => reached.is_ok_and(|stored| stored.is_some()),
-        },
-    );
+    wait_until(Postgres::shared(), "the database is not reached again", || {
+        store.get(&name("s")).is_ok() && store.read(1, 0..1).is_ok()
+    });
 }
 
 /// Commits while the proxy loses something, until `is_over` says that it has happened.
@@ -126,44 +121,49 @@ fn a_commit_whose_request_is_lost_is_sent_again() {
     });
 }
 
+/// Appends numbers, and returns all of them.
+fn append_numbers(store: &PostgresStorage) -> String {
+    let mut expected = String::new();
+    for number in 0..150 {
+        let text = format!("{number},");
+        loop {
+            match store.commit(&[floating(&text)]) {
+                Ok(Verdicts::Each(verdicts)) => {
+                    assert_eq!(verdicts.len(), 1);
+                    if let [Verdict::Committed(landed)] = &verdicts[..] {
+                        assert_eq!(landed[0].at, expected.len() as u64);
+                        break;
+                    }
+                    // Nothing else changes the stream.
+                    panic!("{verdicts:?}");
+                }
+                Ok(other) => panic!("{other:?}"),
+                // Nothing was sent.
+                Err(CommitError::Storage(StorageError::Away(_))) => {}
+                Err(error) => panic!("{error}"),
+            }
+        }
+        expected.push_str(&text);
+    }
+    expected
+}
+
 #[test]
 fn appends_survive_backends_that_are_ended_at_any_moment() {
     let database = Postgres::shared().database();
     let store = open(&database);
     create(&store, "s", 1);
-    let is_over = AtomicBool::new(false);
-    let mut expected = String::new();
-    std::thread::scope(|scope| {
-        scope.spawn(|| {
-            while !is_over.load(Ordering::SeqCst) {
-                database.sql(
-                    "select pg_terminate_backend(pid) from pg_stat_activity \
-                     where datname = current_database() and pid <> pg_backend_pid() order by random() limit 1",
-                );
-            }
-        });
-        for number in 0..150 {
-            let text = format!("{number},");
-            loop {
-                match store.commit(&[floating(&text)]) {
-                    Ok(Verdicts::Each(verdicts)) => {
-                        assert_eq!(verdicts.len(), 1);
-                        if let [Verdict::Committed(landed)] = &verdicts[..] {
-                            assert_eq!(landed[0].at, expected.len() as u64);
-                            break;
-                        }
-                        // Nothing else changes the stream.
-                        panic!("{verdicts:?}");
-                    }
-                    Ok(other) => panic!("{other:?}"),
-                    // Nothing was sent.
-                    Err(CommitError::Storage(StorageError::Away(_))) => {}
-                    Err(error) => panic!("{error}"),
-                }
-            }
-            expected.push_str(&text);
+    let expected = std::thread::scope(|scope| {
+        let appending = scope.spawn(|| append_numbers(&store));
+        while !appending.is_finished() {
+            // A new connection can be made in between, so that no outcome stays unknown.
+            database.sql(
+                "select pg_terminate_backend(pid) from pg_stat_activity \
+                 where datname = current_database() and pid <> pg_backend_pid() order by random() limit 1; \
+                 select pg_sleep(0.03)",
+            );
         }
-        is_over.store(true, Ordering::SeqCst);
+        appending.join().unwrap()
     });
     until_reached(&store);
     assert_eq!(store.read(1, 0..10_000).unwrap(), expected);
