@@ -46,9 +46,25 @@ impl LastRead {
         Self {
             start: chunk.start.position,
             end: chunk.end.position,
-            digest: chunk.digest_of_last_bytes(),
+            digest: digest(chunk.last_bytes()),
         }
     }
+
+    /// Whether the same content was read again, whose last bytes these are.
+    pub fn ends_with(&self, bytes: &[u8]) -> bool {
+        digest(last(bytes)) == self.digest
+    }
+}
+
+/// As many of the last bytes as tell content from other content.
+fn last(content: &[u8]) -> &[u8] {
+    content.last_chunk::<MAX_DIGESTED>().map_or(content, |last| last)
+}
+
+fn digest(last_bytes: &[u8]) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    last_bytes.hash(&mut hasher);
+    hasher.finish()
 }
 
 /// A place inside a chunk where its content can be cut.
@@ -124,11 +140,9 @@ impl Chunk {
         self.derived.get_or_init(|| Box::<T>::default()).downcast_ref()
     }
 
-    fn digest_of_last_bytes(&self) -> u64 {
-        let digested = self.content.len().saturating_sub(MAX_DIGESTED);
-        let mut hasher = DefaultHasher::new();
-        self.content.slice(digested..).hash(&mut hasher);
-        hasher.finish()
+    /// As many of the last bytes as tell the content from other content.
+    pub(super) fn last_bytes(&self) -> &[u8] {
+        last(&self.content)
     }
 
     /// The memory that the chunk may occupy, with its forms.

@@ -16,6 +16,9 @@ pub trait Watcher: Send + Sync {
     /// Notes what other servers of the store have changed, watched or not.
     fn changed_elsewhere(&self, changes: &[Changed]);
 
+    /// Notes that this server has changed streams without a word of [`Watcher::changed`].
+    fn happened_late(&self);
+
     /// Notes that changes by other servers may have been missed.
     fn missed(&self);
 
@@ -50,6 +53,12 @@ impl Watch {
     pub(super) fn changed_elsewhere(&self, changes: &[Changed]) {
         if let Some(watcher) = self.watcher.get() {
             watcher.changed_elsewhere(changes);
+        }
+    }
+
+    pub(super) fn happened_late(&self) {
+        if let Some(watcher) = self.watcher.get() {
+            watcher.happened_late();
         }
     }
 

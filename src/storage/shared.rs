@@ -82,9 +82,12 @@ pub type Lookup = Result<Option<Stored>, StorageError>;
 /// changes.
 pub trait Feed: Send + Sync {
     /// Streams that other servers have changed. Changes of one server come in the order of its
-    /// commits. A change may be repeated, and this server's own may be among them. One of them whose outcome was
-    /// [`CommitError::Unknown`](super::CommitError::Unknown) is, if it has happened.
+    /// commits. A change may be repeated, and this server's own may be among them.
     fn changed(&self, changes: &[Changed]);
+
+    /// Streams that this server has changed by a commit whose outcome was
+    /// [`CommitError::Unknown`](super::CommitError::Unknown).
+    fn happened_late(&self, changes: &[Changed]);
 
     /// Changes may have been missed. Everything that is followed must be read again. Also called
     /// when the store is reached again after it was away.

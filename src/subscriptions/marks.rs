@@ -199,6 +199,12 @@ impl Watcher for Marks {
         }
     }
 
+    /// Nothing tells which of the streams concern a subscription, and it happens rarely.
+    fn happened_late(&self) {
+        self.changed.lock().overflowed = true;
+        self.work.notify_one();
+    }
+
     fn missed(&self) {
         self.news.lock().missed = true;
         self.has_news.notify_one();

@@ -90,10 +90,20 @@ impl Engine {
         if tail < last.end {
             return Ok(false);
         }
-        match self.chunk(stream, last.start, last.end).await {
-            Ok(chunk) => Ok(LastRead::of(&chunk) == last),
-            Err(ReadError::InvalidOffset | ReadError::Trimmed { .. }) => Ok(false),
-            Err(error) => Err(error),
+        // Readers may have been given a whole commit, which chunks divide.
+        let (mut at, mut bytes) = (last.start.max(stream.snapshot().earliest()), Vec::new());
+        while at < last.end {
+            let chunk = match self.chunk(stream, at, last.end).await {
+                Ok(chunk) => chunk,
+                Err(ReadError::InvalidOffset | ReadError::Trimmed { .. }) => return Ok(false),
+                Err(error) => return Err(error),
+            };
+            if chunk.end.position <= at {
+                return Ok(false);
+            }
+            at = chunk.end.position;
+            bytes.extend_from_slice(chunk.last_bytes());
         }
+        Ok(at == last.end && last.ends_with(&bytes))
     }
 }

@@ -54,6 +54,11 @@ impl Feed for Sharing {
         });
     }
 
+    fn happened_late(&self, changes: &[Changed]) {
+        self.changed(changes);
+        self.watch.happened_late();
+    }
+
     fn missed(&self) {
         self.watch.missed();
         self.news.note(|pending| pending.all = true);

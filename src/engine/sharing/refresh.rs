@@ -40,10 +40,16 @@ impl Sharing {
     }
 
     async fn answer_all(self: Arc<Self>) {
-        let _end = End(&self.gatherer);
+        let mut end = End {
+            gatherer: &self.gatherer,
+            has_answered: false,
+        };
         loop {
             let page = self.gatherer.0.lock().take();
-            let Some(page) = page else { return };
+            let Some(page) = page else {
+                end.has_answered = true;
+                return;
+            };
             let (names, waiters): (Vec<_>, Vec<_>) = page.into_iter().unzip();
             let found = self.refresh_page(&names).await.map_err(Unavailable::from);
             let found = found.map(|found| found.into_iter().map(|found| Ok(found?)).collect::<Vec<Answer>>());
@@ -98,13 +104,16 @@ impl Sharing {
     }
 }
 
-/// Refuses those who wait when a call panics; the next read begins another task.
-struct End<'g>(&'g Gatherer);
+/// Refuses those who wait when a call panics, or its runtime ends; the next read begins another task.
+struct End<'g> {
+    gatherer: &'g Gatherer,
+    has_answered: bool,
+}
 
 impl Drop for End<'_> {
     fn drop(&mut self) {
-        if std::thread::panicking() {
-            *self.0.0.lock() = Waiting::default();
+        if !self.has_answered {
+            *self.gatherer.0.lock() = Waiting::default();
         }
     }
 }

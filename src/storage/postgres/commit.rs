@@ -19,7 +19,7 @@ use super::{
 };
 use crate::storage::CommitError;
 
-/// How long a commit is tried, or its outcome may be unknown, before that is the answer.
+/// How long a commit is tried, or its outcome looked for, before it is answered. A task goes on to look for it.
 const MAX_DOUBT: Duration = Duration::from_secs(10);
 /// Longest wait for one answer.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
@@ -94,7 +94,9 @@ impl Lane {
         }
         let session = connections.session(&connections.commits).await.map_err(not_sent)?;
         if session.history != self.history {
-            return self.register(connections).await.map_err(not_sent);
+            // The next commit takes another lane, and refuses what was judged on the old history.
+            self.is_unsettled = false;
+            return Ok(());
         }
         self.settle_last(connections, &session).await
     }

@@ -178,7 +178,12 @@ impl Connections {
                     self.give_up(slot, &session).await;
                     lost = Some(failure);
                 }
-                result => return result,
+                result => {
+                    if result.is_ok() {
+                        self.end_outage();
+                    }
+                    return result;
+                }
             }
         }
         let failure = lost.unwrap_or_else(|| Failure::Away("no attempt".to_owned()));
@@ -319,8 +324,10 @@ impl Connections {
             Ok(Err(failure)) => Err(failure),
             Err(_) => Err(Failure::Lost(format!("no answer within {READ_TIMEOUT:?}"))),
         };
-        if history.is_err() {
-            self.give_up(&self.lookups.slot, &session).await;
+        let Err(failure) = history else { return };
+        self.give_up(&self.lookups.slot, &session).await;
+        // One that does not answer tells nothing of the others.
+        if !matches!(failure, Failure::Lost(_)) {
             // Every new connection is checked.
             let readers = self
                 .bytes
@@ -390,11 +397,14 @@ impl Connections {
         Ok(())
     }
 
-    fn reached(&self, origin: &Origin) {
-        let ended = self.outage.lock().take();
-        if ended.is_some() {
+    fn end_outage(&self) {
+        if self.outage.lock().take().is_some() {
             tracing::info!(database = self.target.shown, "the database is reached again");
         }
+    }
+
+    fn reached(&self, origin: &Origin) {
+        self.end_outage();
         for warning in &origin.warnings {
             if self.failures.allow(warning).is_some() {
                 tracing::warn!(database = self.target.shown, "{warning}");

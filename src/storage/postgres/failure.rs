@@ -57,6 +57,8 @@ impl Failure {
                 SqlState::READ_ONLY_SQL_TRANSACTION,
                 // A lookup at a standby.
                 SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE,
+                // Meant for an earlier statement on the connection, which was given up.
+                SqlState::QUERY_CANCELED,
             ]
             .contains(code),
             Self::Away(_) | Self::Standby | Self::Unusable(_) | Self::NumberTaken | Self::Malformed(_) => false,

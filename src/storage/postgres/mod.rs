@@ -270,7 +270,7 @@ impl Core {
     fn note(&self, lane: &mut Lane) {
         for (of, news) in lane.take_late() {
             if let Some(feed) = self.feed.get().and_then(Weak::upgrade) {
-                feed.changed(&news.changes);
+                feed.happened_late(&news.changes);
             }
             self.tell(of, news);
         }

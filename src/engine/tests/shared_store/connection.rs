@@ -51,9 +51,8 @@ impl Connection {
         let verdicts: Vec<Verdict> = committed.collect();
         let is_committed = |verdict: &Verdict| matches!(verdict, Verdict::Committed(_));
         assert!(verdicts.iter().all(is_committed), "{verdicts:?}");
-        let echoes = self.shared.echoes.swap(true, SeqCst);
-        self.publish(&groups, &verdicts);
-        self.shared.echoes.store(echoes, SeqCst);
+        let changed = self.publish(&groups, &verdicts);
+        self.feed().happened_late(&changed);
     }
 
     /// The store is reached again.
@@ -82,7 +81,7 @@ impl Connection {
     }
 
     /// Tells the servers what a commit has changed.
-    fn publish(&self, groups: &[Group], verdicts: &[Verdict]) {
+    fn publish(&self, groups: &[Group], verdicts: &[Verdict]) -> Vec<Changed> {
         let mut changed = HashSet::new();
         for (group, verdict) in groups.iter().zip(verdicts) {
             if matches!(verdict, Verdict::Committed(_)) {
@@ -93,7 +92,7 @@ impl Connection {
             }
         }
         if changed.is_empty() {
-            return;
+            return Vec::new();
         }
         let streams = self.shared.streams.lock();
         let changed = changed.into_iter().map(|id| {
@@ -119,6 +118,7 @@ impl Connection {
                 feed.changed(&changed);
             }
         }
+        changed
     }
 }
 

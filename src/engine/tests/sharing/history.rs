@@ -76,6 +76,34 @@ async fn other_bytes_below_its_position_end_a_live_reader() {
     }
 }
 
+/// Readers of the server that made a commit are given it as a whole, and chunks divide it.
+#[tokio::test]
+async fn a_live_reader_goes_on_after_a_large_commit_that_was_kept() {
+    let (shared, a, b) = servers();
+    let stream = name("s");
+    let json = CreateRequest {
+        content_type: Some(ContentType::parse("application/json").unwrap()),
+        ..plain()
+    };
+    a.engine.create(&stream, json).await.unwrap();
+    let message = "x".repeat(400 * 1024);
+    let append = async |server: &Server, messages: &[&str]| {
+        let request = AppendRequest {
+            content_type: Some(ContentType::parse("application/json").unwrap()),
+            body: serde_json::to_vec(messages).unwrap().into(),
+            ..AppendRequest::default()
+        };
+        server.engine.append(&stream, request).await.unwrap().tail
+    };
+    let mut reader = a.engine.follow(&stream, ReadFrom::Now).await.unwrap();
+    let tail = append(&a, &[message.as_str(); 5]).await;
+    assert!(!seen(&mut reader).await.contains("Err"));
+    assert_eq!(reader.position(), tail);
+    lose(&shared, shared.batches());
+    append(&b, &["3"]).await;
+    assert_eq!(seen(&mut reader).await, r#"["3"]"#);
+}
+
 #[tokio::test]
 async fn the_identity_behind_entity_tags_changes_with_the_history() {
     let (shared, a, b) = servers();

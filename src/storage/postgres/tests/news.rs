@@ -29,6 +29,10 @@ impl Feed for Recorder {
         self.changed.notify_all();
     }
 
+    fn happened_late(&self, changes: &[Changed]) {
+        self.changed(changes);
+    }
+
     fn missed(&self) {
         self.seen.lock().missed += 1;
         self.changed.notify_all();
