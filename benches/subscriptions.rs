@@ -40,7 +40,7 @@ use durable_streams_server::{Config, ConfigLoadOptions, InMemoryStorage, build_r
 use futures_util::StreamExt as _;
 use http::{Request, StatusCode};
 use serde_json::Value;
-use tokio::sync::mpsc;
+use tokio::{sync::mpsc, task::JoinSet};
 use tower::ServiceExt as _;
 
 const BIN: &str = env!("CARGO_BIN_EXE_durable-streams-server");
@@ -183,7 +183,7 @@ async fn measure(server: &Server, delivered: bool) -> Measured {
     for stream in 0..STREAMS {
         client
             .put(server.url(&format!("s/{stream}")))
-            .body("")
+            .header("content-type", "text/plain")
             .send()
             .await
             .unwrap()
@@ -202,7 +202,8 @@ async fn measure(server: &Server, delivered: bool) -> Measured {
         }
     }
     let append = |stream: usize| {
-        let request = client.post(server.url(&format!("s/{stream}"))).body("x".repeat(256));
+        let request = client.post(server.url(&format!("s/{stream}")));
+        let request = request.header("content-type", "text/plain").body("x".repeat(256));
         async move { request.send().await.unwrap().error_for_status().map(drop).unwrap() }
     };
     for stream in 0..STREAMS {
@@ -211,6 +212,8 @@ async fn measure(server: &Server, delivered: bool) -> Measured {
     let (mut count, mut begun) = (0, None);
     let start = Instant::now();
     let (turns, mut turn) = mpsc::unbounded_channel();
+    // Ended with the measurement, before the server.
+    let mut appending = JoinSet::new();
     (0..STREAMS).for_each(|stream| turns.send(stream).unwrap());
     loop {
         let stream = match delivered {
@@ -218,10 +221,11 @@ async fn measure(server: &Server, delivered: bool) -> Measured {
             false => turn.recv().await.unwrap(),
         };
         let (append, turns) = (append(stream), turns.clone());
-        tokio::spawn(async move {
+        appending.spawn(async move {
             append.await;
             let _ = turns.send(stream);
         });
+        while appending.try_join_next().is_some() {}
         let elapsed = start.elapsed();
         if elapsed >= WARM_UP {
             let (_, cpu) = begun.get_or_insert_with(|| (count, server.cpu()));
@@ -277,6 +281,7 @@ impl Server {
             .env("DS_STORAGE__MODE", mode)
             .env("DS_STORAGE__DATA_DIR", directory.path().join("data"))
             .env("DS_LIMITS__MAX_STREAM_BYTES", "0")
+            .env("DS_LIMITS__MAX_MEMORY_BYTES", "0")
             .env("DS_WEBHOOKS__ALLOW_LOCAL_HTTP", "true")
             .env("DS_WEBHOOKS__MAX_IN_FLIGHT_PER_TARGET", "32")
             .stderr(Stdio::piped())
