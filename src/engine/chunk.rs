@@ -34,7 +34,7 @@ pub struct Chunk {
 }
 
 /// The last content of a stream that readers were given, with a digest of its last bytes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy)]
 pub(super) struct LastRead {
     pub start: Position,
     pub end: Position,

@@ -308,7 +308,7 @@ impl Core {
     }
 
     /// Reads the streams of several commands at once that are not in memory.
-    fn look_up(&self, requests: &[Request]) {
+    fn look_up(&mut self, requests: &[Request]) {
         let Some(sharing) = &self.sharing else { return };
         let names = requests.iter().filter_map(Request::name);
         let names: HashSet<&StreamName> = names.filter(|name| self.cache.get(name).is_none()).collect();

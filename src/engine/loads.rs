@@ -28,13 +28,13 @@ impl Loads {
     }
 
     /// The store may be back.
-    pub(super) fn ask_again(&self) {
-        *self.away.lock() = None;
+    pub(super) fn ask_again(&mut self) {
+        *self.away.get_mut() = None;
     }
 
     /// Notes which names have no stream, as far as the present attempt is concerned.
-    pub(super) fn set_absent(&self, names: HashSet<StreamName>) {
-        *self.absent.lock() = names;
+    pub(super) fn set_absent(&mut self, names: HashSet<StreamName>) {
+        *self.absent.get_mut() = names;
     }
 
     /// Asks the store, unless it was away.
