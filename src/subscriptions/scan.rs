@@ -26,7 +26,7 @@ const PAGE: usize = 1000;
 /// Streams that are looked up at a time, in one round trip of a shared store.
 pub(super) const CONCURRENT_LOOK_UPS: usize = 256;
 
-/// If more subscriptions are to be examined, all streams are compared instead of those of each.
+/// With more subscriptions to examine, one scan of all streams replaces the examinations.
 const MAX_EXAMINED: usize = 64;
 
 /// More streams match than may be linked.
@@ -138,7 +138,7 @@ impl Inner {
             }
             let Some(state) = live.state() else { continue };
             prefixes.extend(state.definition.pattern.as_ref().map(super::Pattern::prefix));
-            if state.links.values().any(|link| link.explicit) {
+            if state.named().next().is_some() {
                 named.push(Arc::clone(&subscription));
             }
         }
@@ -174,9 +174,7 @@ impl Inner {
         for subscription in self.all() {
             let linked: Vec<StreamName> = {
                 let live = subscription.live.lock().await;
-                let links = live.state().into_iter().flat_map(|state| &state.links);
-                let of_pattern = links.filter(|(_, link)| link.glob);
-                of_pattern.map(|(name, _)| name.clone()).collect()
+                live.state().into_iter().flat_map(matched_links).cloned().collect()
             };
             for some in linked.chunks(CONCURRENT_LOOK_UPS) {
                 let extents = try_join_all(some.iter().map(|name| self.engine.extent(name))).await?;

@@ -71,36 +71,38 @@ async fn a_claim_right_after_a_restart_finds_the_work_of_the_wake() {
     assert_eq!(server.claim("s").await.unwrap().streams[0].stream, name("a/1"));
 }
 
-#[tokio::test(start_paused = true)]
-async fn an_event_that_the_wake_stream_refused_is_repeated() {
+async fn view(server: &Server) -> View {
+    server.subscriptions.read("s").await.unwrap()
+}
+
+/// A server with one subscription, whose wake stream does not exist, and an event for it.
+async fn refused() -> Server {
     let server = Server::start(store(), &Clock::manual(NOW));
     server.subscribe("s", Some("a/*"), &[]).await;
     server.create("a/1").await;
     server.append("a/1").await;
-    let view = async || server.subscriptions.read("s").await.unwrap();
-    while view().await.next_attempt_at.is_none() {
+    while view(&server).await.next_attempt_at.is_none() {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
-    assert_eq!(view().await.generation, 1);
+    server
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_event_that_the_wake_stream_refused_is_repeated() {
+    let server = refused().await;
+    assert_eq!(view(&server).await.generation, 1);
     // The stream has been forgotten, and is created now.
     server.create("wake").await;
     server.clock.advance(Duration::from_secs(2));
     assert_eq!(server.until_woken(1).await, [2]);
     let claimed = server.claim("s").await.unwrap();
-    assert_eq!(view().await.next_attempt_at, None);
+    assert_eq!(view(&server).await.next_attempt_at, None);
     assert!(!server.ack("s", &claimed, &all_of(&claimed), true).await.unwrap());
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_refused_event_is_not_repeated_once_a_worker_has_claimed() {
-    let server = Server::start(store(), &Clock::manual(NOW));
-    server.subscribe("s", Some("a/*"), &[]).await;
-    server.create("a/1").await;
-    server.append("a/1").await;
-    let view = async || server.subscriptions.read("s").await.unwrap();
-    while view().await.next_attempt_at.is_none() {
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
+    let server = refused().await;
     let claimed = server.claim("s").await.unwrap();
     server.create("wake").await;
     server.clock.advance(Duration::from_secs(2));
@@ -111,8 +113,19 @@ async fn a_refused_event_is_not_repeated_once_a_worker_has_claimed() {
     assert_eq!(server.until_woken(1).await, [2]);
 }
 
+/// Waits until a subscription has no link to a stream.
+async fn until_unlinked(server: &Server, stream: &str) {
+    for _ in 0..1_000 {
+        if server.cursors("s").await.iter().all(|(linked, _)| linked != stream) {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    panic!("the link is still there");
+}
+
 /// An acknowledgement comes before any turn that could see the deletion.
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn the_link_of_a_stream_that_was_deleted_during_a_wake_goes() {
     let server = woken(store()).await;
     server.create("a/2").await;
@@ -125,21 +138,11 @@ async fn the_link_of_a_stream_that_was_deleted_during_a_wake_goes() {
         .filter(|ack| ack.stream == name("a/1"))
         .collect();
     server.ack("s", &claimed, &acks, true).await.unwrap();
-    let linked = async || {
-        let cursors = server.cursors("s").await;
-        cursors.iter().any(|(stream, _)| stream == "a/2")
-    };
-    for _ in 0..1_000 {
-        if !linked().await {
-            return;
-        }
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
-    panic!("the link is still there");
+    until_unlinked(&server, "a/2").await;
 }
 
 /// The mark of the deletion is lost with the server.
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn the_link_of_a_stream_that_was_deleted_before_a_restart_goes() {
     let store = store();
     let server = woken(Arc::clone(&store)).await;
@@ -150,13 +153,8 @@ async fn the_link_of_a_stream_that_was_deleted_before_a_restart_goes() {
     server.engine.delete(&name("a/1")).await.unwrap();
     server.engine.stop().await;
     let server = Server::start(store, &clock);
-    for _ in 0..1_000 {
-        if server.cursors("s").await.len() == 1 {
-            return;
-        }
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
-    panic!("the link is still there");
+    until_unlinked(&server, "a/1").await;
+    assert_eq!(server.cursors("s").await.len(), 1);
 }
 
 #[tokio::test]
