@@ -75,7 +75,7 @@ pub trait SharedStore: Send + Sync {
     fn take_duty(&self, duty: Duty) -> Result<bool, StorageError>;
 }
 
-/// What was found of a stream.
+/// The present record and tail of a stream; `None`: there is no such stream.
 pub type Lookup = Result<Option<Stored>, StorageError>;
 
 /// The receiver of changes. Its methods must not block: they are called by the task that reads the

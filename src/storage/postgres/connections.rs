@@ -31,8 +31,8 @@ use crate::{clock::Clock, log_throttle::LogThrottle};
 const BYTE_READERS: usize = 2;
 /// Longest wait for the answer to a read.
 const READ_TIMEOUT: Duration = Duration::from_secs(5);
-/// Connections beyond which no further one is made. Seven are in use; others were given up, and their backends have
-/// not noticed yet.
+/// Connections beyond which no further one is made. Seven are in use; the others were given up, and their backends
+/// have not ended yet.
 pub(super) const MAX_CONNECTIONS: usize = 14;
 /// How often the database is asked to end the statements of a connection that was given up.
 const CANCEL_INTERVAL: Duration = Duration::from_secs(1);
@@ -64,7 +64,7 @@ pub(super) enum Purpose {
     Lookups,
     /// Bytes of streams, and lists.
     Bytes,
-    /// Work that nobody waits for, and that may take long.
+    /// Background work, which may take long.
     Upkeep,
 }
 
@@ -287,7 +287,7 @@ impl Connections {
     }
 
     /// As [`Self::discard`], and has the database end what the connection still waits for. A backend does not
-    /// notice that nobody waits for its answer, and may wait for a lock as long as that is held.
+    /// detect that its client is gone while it waits for a lock, however long that is held.
     ///
     /// Not for commits: one that is ended while it waits for a synchronous standby is shown to others although no
     /// standby has it.

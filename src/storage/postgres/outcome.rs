@@ -37,7 +37,7 @@ pub(super) struct LogRow {
 }
 
 impl LogRow {
-    /// What to tell of the commit with this number.
+    /// The news of the commit with this number.
     pub(super) fn news(&self, n: i64) -> News {
         let rows = self.ids.iter().zip(self.revs.iter().zip(&self.tails));
         let changes = rows.map(|(id, (rev, tail))| Changed {

@@ -84,8 +84,8 @@ module DurableStreams
       end
 
       # Creates the stream, or confirms that it exists, and returns its tail, or nil if it
-      # is another one than requested. With +ttl+ the stream expires after so many seconds
-      # without access. With +retention_bytes+ it keeps about so many of its latest bytes.
+      # has other properties than requested. With +ttl+ the stream expires after that many seconds
+      # without access. With +retention_bytes+ it keeps about that many of its latest bytes.
       def create(name, ttl: nil, retention_bytes: nil)
         options = { "Stream-TTL" => ttl, "Stream-Retention-Bytes" => retention_bytes }.compact.transform_values(&:to_s)
         response = request(Net::HTTP::Put, name, headers: { **JSON_TYPE, **options })

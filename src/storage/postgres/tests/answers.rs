@@ -100,7 +100,7 @@ fn a_number_that_was_used_is_passed_over() {
     assert_eq!(store.get(&name("s")).unwrap().unwrap().tail, 1);
 }
 
-/// A backend that waits for a lock does not notice that nobody waits for its answer.
+/// A backend does not detect that its client is gone while it waits for a lock.
 #[test]
 fn a_read_that_is_not_answered_in_time_leaves_no_backend_behind() {
     let database = Postgres::shared().database();
