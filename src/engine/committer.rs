@@ -16,6 +16,7 @@ use super::{
     ids::Ids,
     limits::EngineConfig,
     loads::Loads,
+    maintenance::Maintenance,
     pacing::{BatchPacer, batches},
     sharing::Sharing,
     stream::Stream,
@@ -37,12 +38,8 @@ const MAX_QUEUE: usize = 100_000;
 const MAX_QUEUE_BYTES: usize = 256 * 1024 * 1024;
 /// How often a command is judged again because other servers changed its streams.
 const MAX_MOVES: u32 = 8;
-/// Longest that a busy queue may defer maintenance.
-const MAX_MAINTENANCE_DELAY: Duration = Duration::from_secs(1);
-/// The wait for the next maintenance when there is nothing left to do.
-const MAINTENANCE_IDLE_INTERVAL: Duration = Duration::from_secs(60);
-/// The wait after a maintenance that failed.
-const MAINTENANCE_RETRY_INTERVAL: Duration = Duration::from_secs(1);
+/// How often an idle committer forgets writers that are not used.
+const TRIM_INTERVAL: Duration = Duration::from_secs(60);
 
 /// The queue of commands, and the thread that commits them.
 pub(super) struct Committer {
@@ -160,26 +157,21 @@ impl Committer {
         self.filled.notify_all();
     }
 
-    /// Commits until stopped, on a thread of its own. A non-blocking store only gets its
-    /// maintenance here.
-    pub(super) fn run(&self) {
+    /// Commits until stopped, on a thread of its own.
+    pub(super) fn run(&self, maintenance: &Maintenance) {
         let _end = End(self);
-        let (mut pacer, mut idle_for) = (BatchPacer::default(), Duration::ZERO);
-        let mut maintained_at = self.clock.instant();
-        while let Some(requests) = self.take(&pacer, idle_for) {
+        let mut pacer = BatchPacer::default();
+        while let Some(requests) = self.take(&pacer, TRIM_INTERVAL) {
             let mut core = self.core.lock();
-            if !requests.is_empty() {
-                let (commands, started) = (requests.len(), self.clock.instant());
-                core.loads.ask_again();
-                batches(requests).for_each(|batch| core.process(batch));
-                pacer.record(commands, self.clock.instant().duration_since(started));
-            }
-            let deferred = self.clock.instant().duration_since(maintained_at);
-            if deferred < MAX_MAINTENANCE_DELAY && !self.queue.lock().requests.is_empty() {
+            if requests.is_empty() {
+                core.writers.trim(self.clock.millis());
                 continue;
             }
-            maintained_at = self.clock.instant();
-            idle_for = core.maintain(self.inline);
+            let (commands, started) = (requests.len(), self.clock.instant());
+            core.loads.ask_again();
+            batches(requests).for_each(|batch| core.process(batch));
+            pacer.record(commands, self.clock.instant().duration_since(started));
+            maintenance.note_changes(core.storage.needs_maintenance());
         }
     }
 
@@ -238,25 +230,6 @@ impl Drop for End<'_> {
 }
 
 impl Core {
-    /// Returns how long to wait for the next time. The upkeep of a shared store is not done here,
-    /// because commits would wait for it (`upkeep.rs`).
-    fn maintain(&mut self, inline: bool) -> Duration {
-        self.writers.trim(self.clock.millis());
-        if self.sharing.is_some() {
-            return MAINTENANCE_IDLE_INTERVAL;
-        }
-        match self.storage.maintain() {
-            Ok(true) => Duration::ZERO,
-            Ok(false) if inline => MAINTENANCE_RETRY_INTERVAL,
-            // Nothing signals the end of a backup, which holds maintenance up, so poll.
-            Ok(false) => MAINTENANCE_IDLE_INTERVAL,
-            Err(error) => {
-                tracing::warn!(%error, "store maintenance failed; will retry");
-                MAINTENANCE_RETRY_INTERVAL
-            }
-        }
-    }
-
     /// Commits a batch and answers every command in it.
     fn process(&mut self, requests: Vec<Request>) {
         let mut left = self.attempt(requests);

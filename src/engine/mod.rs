@@ -83,6 +83,7 @@ mod list;
 mod load;
 mod loads;
 mod log;
+mod maintenance;
 mod metadata;
 mod offload;
 mod pacing;
@@ -105,9 +106,12 @@ mod upkeep;
 mod watch;
 mod writers;
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicU64, Ordering},
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    thread::JoinHandle,
 };
 
 use parking_lot::Mutex;
@@ -135,6 +139,7 @@ pub(crate) use chunk_cache::LARGE_CHUNK;
 use command::{Command, Reply, Request};
 use committer::Committer;
 use expire::{Expire, Touch};
+use maintenance::Maintenance;
 use sharing::Sharing;
 pub use snapshot::Identity;
 use stream::Stream;
@@ -168,21 +173,39 @@ struct Shared {
     watch: Arc<watch::Watch>,
     /// How many of the stored streams are logs.
     logs: AtomicU64,
-    thread: Mutex<Option<std::thread::JoinHandle<()>>>,
+    maintenance: Arc<Maintenance>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
     stopped: CancellationToken,
 }
 
+impl Shared {
+    /// Stops the threads. Returns those that are to be joined.
+    fn stop_threads(&self) -> Vec<JoinHandle<()>> {
+        self.committer.stop();
+        self.maintenance.stop();
+        std::mem::take(&mut self.threads.lock())
+    }
+}
+
 impl Drop for Shared {
-    /// Stops the committer and waits for it: the store must be closed once its last owner is gone,
+    /// Stops the threads and waits for them: the store must be closed once its last owner is gone,
     /// so that it can be opened again.
     fn drop(&mut self) {
-        self.committer.stop();
-        let Some(thread) = self.thread.get_mut().take() else {
-            return;
-        };
         // The committer itself may drop the last handle, and a thread cannot join itself.
-        if thread.thread().id() != std::thread::current().id() && thread.join().is_err() {
-            tracing::error!("the committer thread panicked");
+        let others = self.stop_threads().into_iter();
+        join(others.filter(|thread| thread.thread().id() != std::thread::current().id()));
+    }
+}
+
+fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> std::io::Result<JoinHandle<()>> {
+    std::thread::Builder::new().name(name.to_owned()).spawn(run)
+}
+
+fn join(threads: impl IntoIterator<Item = JoinHandle<()>>) {
+    for thread in threads {
+        let name = thread.thread().name().unwrap_or_default().to_owned();
+        if thread.join().is_err() {
+            tracing::error!("the thread `{name}` panicked");
         }
     }
 }
@@ -216,10 +239,14 @@ impl Engine {
             metrics,
             clock.clone(),
         ));
-        let run = Arc::clone(&committer);
-        let thread = std::thread::Builder::new()
-            .name("committer".into())
-            .spawn(move || run.run())?;
+        let maintenance = Arc::<Maintenance>::default();
+        let mut threads = Vec::new();
+        if sharing.is_none() {
+            let (maintenance, storage) = (Arc::clone(&maintenance), Arc::clone(&storage));
+            threads.push(spawn("maintenance", move || maintenance.run(&storage))?);
+        }
+        let (run, notified) = (Arc::clone(&committer), Arc::clone(&maintenance));
+        threads.push(spawn("committer", move || run.run(&notified))?);
         let shared = Shared {
             clock,
             storage,
@@ -232,7 +259,8 @@ impl Engine {
             retention,
             watch,
             logs: AtomicU64::new(0),
-            thread: Mutex::new(Some(thread)),
+            maintenance,
+            threads: Mutex::new(threads),
             stopped: CancellationToken::new(),
         };
         let engine = Self {
@@ -263,14 +291,8 @@ impl Engine {
         for stream in self.shared.cache.unflushed() {
             self.send(Touch { stream });
         }
-        self.shared.committer.stop();
-        let thread = self.shared.thread.lock().take();
-        if let Some(thread) = thread {
-            let joined = self.blocking(move || thread.join().is_ok()).await;
-            if !matches!(joined, Ok(true)) {
-                tracing::error!("the committer thread panicked");
-            }
-        }
+        let threads = self.shared.stop_threads();
+        let _ = self.blocking(move || join(threads)).await;
     }
 
     /// Whether changes are accepted: not after a stop, nor after the committer has failed.

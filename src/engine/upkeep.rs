@@ -1,5 +1,5 @@
-//! The upkeep of a shared store, by the server that has the duty. The committer does the upkeep of a
-//! store with one holder, between commits.
+//! The upkeep of a shared store, by the server that has the duty. That of a store with one holder is
+//! in `maintenance.rs`.
 
 use std::{
     sync::{Arc, Weak},

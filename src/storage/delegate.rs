@@ -5,7 +5,8 @@
 macro_rules! delegate_storage {
     ($field:tt) => {
         $crate::storage::delegate_storage!(
-            $field: get, writers, list, due, read, commit, reserve_ids, maintain, usage, blocking, shared, backup
+            $field: get, writers, list, due, read, commit, reserve_ids, maintain, needs_maintenance, usage, blocking,
+            shared, backup
         );
     };
     ($field:tt: $($method:ident),+ $(,)?) => {
@@ -75,6 +76,11 @@ macro_rules! delegate_storage {
     (@maintain $field:tt) => {
         fn maintain(&self) -> Result<bool, $crate::storage::CommitError> {
             self.$field.maintain()
+        }
+    };
+    (@needs_maintenance $field:tt) => {
+        fn needs_maintenance(&self) -> bool {
+            self.$field.needs_maintenance()
         }
     };
     (@usage $field:tt) => {

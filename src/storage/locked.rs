@@ -125,6 +125,13 @@ impl Storage for LockedStorage {
         self.held(Storage::maintain)
     }
 
+    fn needs_maintenance(&self) -> bool {
+        match &*self.state.read() {
+            State::Held(held) => held.storage.needs_maintenance(),
+            State::Released { .. } => false,
+        }
+    }
+
     fn usage(&self) -> Usage {
         match &*self.state.read() {
             State::Held(held) => held.storage.usage(),

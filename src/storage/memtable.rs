@@ -1,4 +1,7 @@
 //! Changes that are in the journal and not yet in the index, until a checkpoint writes them.
+//!
+//! While a checkpoint writes a table, further changes go to a new one. To that one, *the index* is
+//! the index with the older table in it.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, btree_map},
@@ -22,7 +25,7 @@ pub(super) struct Memtable {
     /// Records written; `None`: removed.
     pub(super) names: BTreeMap<StreamName, Option<StreamRecord>>,
     /// Due times of the records in `names`.
-    pub(super) due: BTreeSet<(Millis, StreamName)>,
+    due: BTreeSet<(Millis, StreamName)>,
     /// New streams, and appends and writers of others.
     pub(super) streams: BTreeMap<StreamId, PendingStream>,
     /// Removed streams that the index still has.
@@ -72,19 +75,16 @@ pub(super) struct UsageDelta {
     pub(super) bytes: i64,
 }
 
-/// The answer to a question that the table may have to pass on to the index.
+/// The answer to a question that the table may have to pass on to what is below it: an older table or
+/// the index.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Lookup<T> {
     Known(T),
     Removed,
-    AskIndex,
+    AskBelow,
 }
 
 impl Memtable {
-    pub(super) fn is_empty(&self) -> bool {
-        self.names.is_empty() && self.streams.is_empty() && self.removed.is_empty()
-    }
-
     /// Whether a checkpoint leaves something to reclaim.
     pub(super) fn frees_space(&self) -> bool {
         !self.removed.is_empty() || !self.trimmed.is_empty()
@@ -94,12 +94,12 @@ impl Memtable {
         self.cost
     }
 
-    /// The record of a name.
-    pub(super) fn record(&self, name: &StreamName) -> Lookup<&StreamRecord> {
-        match self.names.get(name) {
-            Some(Some(record)) => Lookup::Known(record),
-            Some(None) => Lookup::Removed,
-            None => Lookup::AskIndex,
+    /// The record of a name, and the name as spelled.
+    pub(super) fn record(&self, name: &StreamName) -> Lookup<(&StreamName, &StreamRecord)> {
+        match self.names.get_key_value(name) {
+            Some((spelled, Some(record))) => Lookup::Known((spelled, record)),
+            Some((_, None)) => Lookup::Removed,
+            None => Lookup::AskBelow,
         }
     }
 
@@ -108,13 +108,18 @@ impl Memtable {
         match self.streams.get(&id) {
             Some(pending) => Lookup::Known(pending.segments.tail()),
             None if self.removed.contains(&id) => Lookup::Removed,
-            None => Lookup::AskIndex,
+            None => Lookup::AskBelow,
         }
     }
 
     /// Whether the record of a name was written or removed.
     pub(super) fn has_changed(&self, name: &StreamName) -> bool {
         self.names.contains_key(name)
+    }
+
+    /// Due times up to `now`, and the names that have them.
+    pub(super) fn due_until(&self, now: Millis) -> impl Iterator<Item = &(Millis, StreamName)> {
+        self.due.iter().take_while(move |(at, _)| *at <= now)
     }
 
     /// Changed names in order, beginning at `from`, with their records; `None`: removed.

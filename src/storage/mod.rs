@@ -142,12 +142,17 @@ pub trait Storage: Send + Sync + 'static {
     /// If the store cannot be written to.
     fn reserve_ids(&self, count: u64, lowest: StreamId) -> Result<StreamId, CommitError>;
 
-    /// Performs a few milliseconds of maintenance, such as freeing the space of removed streams,
-    /// and returns whether more is pending. Called by the committer when it is idle.
+    /// Performs some maintenance, such as freeing the space of removed streams, and returns whether
+    /// more is pending. Called once a second while there are commits, and beside them.
     ///
     /// # Errors
     /// If the store cannot be written to.
     fn maintain(&self) -> Result<bool, CommitError>;
+
+    /// Whether maintenance should begin at once. Asked after each batch.
+    fn needs_maintenance(&self) -> bool {
+        false
+    }
 
     /// The contents of the store.
     fn usage(&self) -> Usage;

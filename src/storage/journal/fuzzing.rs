@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 
 use std::{
+    collections::BTreeMap,
     io::{self, IoSlice},
     sync::Arc,
 };
@@ -11,7 +12,7 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 
 use super::{
-    Journal, JournalRecord,
+    FILE_NAMES, Journal, JournalRecord,
     entry::{Encoded, VerbatimNames, decode},
 };
 use crate::storage::{
@@ -45,7 +46,7 @@ pub fn records(data: &[u8]) {
 fn leftovers(data: &[u8]) {
     let disk = Memory::default();
     open(&disk, true).unwrap();
-    disk.file.0.lock().extend_from_slice(data);
+    disk.first().0.lock().extend_from_slice(data);
     let (mut journal, found) = open(&disk, true).unwrap();
     assert!(found.is_empty());
     journal.append(&Encoded::batch(&[change(b"x")]).unwrap()).unwrap();
@@ -68,7 +69,8 @@ fn damage(data: &[u8]) {
     let end = ends[ends.len() - 1];
     let place = FIRST_RECORD + usize::from(u16::from_le_bytes([*high, *low])) % (end - FIRST_RECORD);
     {
-        let mut file = disk.file.0.lock();
+        let file = disk.first();
+        let mut file = file.0.lock();
         match mask {
             0 => file.truncate(place),
             mask => file[place] ^= mask,
@@ -102,25 +104,35 @@ fn change(data: &[u8]) -> Change {
 }
 
 fn open(disk: &Memory, sync: bool) -> Result<(Journal, Vec<JournalRecord>), StorageError> {
-    Journal::open(disk, sync, 0, 7)
+    Journal::open(disk, sync, 0, [7, 8])
 }
 
-/// A directory with one file, in memory.
+/// A directory in memory.
 #[derive(Debug, Default)]
-struct Memory {
-    file: Arc<File>,
+struct Memory(Mutex<BTreeMap<String, Arc<File>>>);
+
+impl Memory {
+    fn file(&self, path: &str) -> Arc<File> {
+        Arc::clone(self.0.lock().entry(path.to_owned()).or_default())
+    }
+
+    /// The file that an empty journal begins in.
+    fn first(&self) -> Arc<File> {
+        let [first, _] = FILE_NAMES;
+        self.file(first)
+    }
 }
 
 #[derive(Debug, Default)]
 struct File(Mutex<Vec<u8>>);
 
 impl Disk for Memory {
-    fn open(&self, _: &str) -> io::Result<Arc<dyn DiskFile>> {
-        Ok(Arc::clone(&self.file) as Arc<dyn DiskFile>)
+    fn open(&self, path: &str) -> io::Result<Arc<dyn DiskFile>> {
+        Ok(self.file(path))
     }
 
-    fn exists(&self, _: &str) -> io::Result<bool> {
-        Ok(true)
+    fn exists(&self, path: &str) -> io::Result<bool> {
+        Ok(self.0.lock().contains_key(path))
     }
 
     fn remove(&self, _: &str) -> io::Result<()> {

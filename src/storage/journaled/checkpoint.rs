@@ -1,15 +1,16 @@
-//! Checkpoints: the table in memory is written to the index and the data files.
+//! Checkpoints: a table in memory is frozen and written to the index and the data files, beside
+//! commits.
 
-use std::{collections::BTreeMap, ops::Range};
+use std::{collections::BTreeMap, ops::Range, sync::Arc};
 
 use super::{
-    JournaledStore, Writer,
-    view::View,
+    Indexer, JournaledStore,
+    view::Frozen,
     write::{commit_error, index_error},
 };
 use crate::storage::{
     CommitError, Position, StreamId,
-    index::{self, Checkpoint, Extent, Snapshot, schema::needs_reopen},
+    index::{self, Checkpoint, Extent, Snapshot, Totals, schema::needs_reopen},
     memtable::{Memtable, PendingStream},
 };
 
@@ -17,50 +18,65 @@ use crate::storage::{
 type Holes = Vec<(StreamId, Range<Position>)>;
 
 impl JournaledStore {
-    /// Writes the table in memory to the index and starts the journal over.
-    pub(super) fn checkpoint(&self, writer: &mut Writer) -> Result<(), CommitError> {
-        if self.view.read().mem.is_empty() && writer.journal.len() == 0 {
-            return Ok(());
+    /// Writes everything that was committed so far to the index.
+    pub(super) fn checkpoint(&self, indexer: &mut Indexer) -> Result<(), CommitError> {
+        self.write_frozen(indexer)?;
+        self.freeze(indexer);
+        self.write_frozen(indexer)
+    }
+
+    /// Freezes the table for a checkpoint, unless there is nothing new: further changes go to a new
+    /// one. Returns whether there is a frozen table.
+    pub(super) fn freeze(&self, indexer: &Indexer) -> bool {
+        let mut writer = self.writer.lock();
+        let mut view = self.view.write();
+        let applied = writer.journal.last_seq();
+        if view.frozen.is_some() || applied == indexer.totals.applied {
+            return view.frozen.is_some();
         }
-        let (extents, holes) = self.write_files(writer)?;
-        let totals = self.totals(writer);
-        let garbage = self.view.read().mem.frees_space();
-        // The view does not change while the writer is locked, and readers are not blocked.
-        let done = self.write_index(writer, "writing the index", |db| {
-            let view = self.view.read();
+        let mem = std::mem::take(&mut view.mem);
+        let totals = Totals {
+            applied,
+            next_id: writer.next_id,
+            streams: view.usage.streams,
+            bytes: view.usage.bytes,
+            credit: writer.credit,
+            garbage: indexer.totals.garbage || mem.frees_space(),
+        };
+        view.frozen = Some(Arc::new(Frozen { mem, totals }));
+        writer.journal.begin_table(indexer.totals.applied);
+        writer.retry_at = 0;
+        true
+    }
+
+    /// Writes the frozen table to the index, if there is one.
+    pub(super) fn write_frozen(&self, indexer: &mut Indexer) -> Result<(), CommitError> {
+        let Some(frozen) = self.view.read().frozen.clone() else {
+            return Ok(());
+        };
+        let (extents, holes) = self.write_files(indexer, &frozen.mem)?;
+        let done = self.write_index(indexer, "writing the index", |db| {
             index::checkpoint(
                 db,
                 &Checkpoint {
-                    mem: &view.mem,
+                    mem: &frozen.mem,
                     extents: &extents,
                     holes: &holes,
-                    totals,
+                    totals: frozen.totals,
                 },
             )
         });
-        if let Err(error) = done {
-            // After reopening, an empty table means that the transaction did commit.
-            return match self.view.read().mem.is_empty() {
-                true => Ok(()),
-                false => Err(error),
-            };
-        }
-        self.view.write().mem = Memtable::default();
-        writer.journal.restart();
-        writer.applied = totals.applied;
-        writer.garbage |= garbage;
-        writer.retry_at = 0;
-        Ok(())
-    }
-
-    pub(super) fn checkpoint_if_due(&self, writer: &mut Writer) {
-        let cost = self.view.read().mem.cost().max(writer.journal.len());
-        if cost < self.options.checkpoint_bytes.max(writer.retry_at) {
-            return;
-        }
-        if let Err(error) = self.checkpoint(writer) {
-            tracing::error!(%error, "checkpoint failed, will retry; committed data is safe in the journal");
-            writer.retry_at = cost + self.options.checkpoint_bytes / 4;
+        match done {
+            Ok(((), index)) => {
+                let mut view = self.view.write();
+                view.index = Arc::new(index);
+                view.frozen = None;
+                indexer.totals = frozen.totals;
+                Ok(())
+            }
+            // The index was reopened, and the transaction did commit.
+            Err(_) if self.view.read().frozen.is_none() => Ok(()),
+            Err(error) => Err(error),
         }
     }
 
@@ -69,12 +85,15 @@ impl JournaledStore {
     ///
     /// A file that has become shorter than the index expects gets its new bytes where they belong.
     /// The missing range before them is returned as a hole.
-    fn write_files(&self, writer: &mut Writer) -> Result<(BTreeMap<StreamId, Extent>, Holes), CommitError> {
-        let extents = self.with_locked_view::<_, CommitError>(writer, |view| Ok(self.plan_files(view)?))?;
-        let view = self.view.read();
+    fn write_files(
+        &self,
+        indexer: &mut Indexer,
+        mem: &Memtable,
+    ) -> Result<(BTreeMap<StreamId, Extent>, Holes), CommitError> {
+        let extents = self.with_index(indexer, |index| self.plan_files(mem, index))?;
         let (mut written, mut new, mut holes) = (Vec::new(), Vec::new(), Vec::new());
         for (id, extent) in &extents {
-            let Some(pending) = view.mem.streams.get(id) else {
+            let Some(pending) = mem.streams.get(id) else {
                 continue;
             };
             let offset = pending.segments.start() - extent.start;
@@ -102,16 +121,16 @@ impl JournaledStore {
     }
 
     /// The streams whose new bytes go to data files, and the extents they will have.
-    fn plan_files(&self, view: &View) -> Result<BTreeMap<StreamId, Extent>, redb::Error> {
+    fn plan_files(&self, mem: &Memtable, index: &Snapshot) -> Result<BTreeMap<StreamId, Extent>, redb::Error> {
         let mut extents = BTreeMap::new();
-        for (id, pending) in &view.mem.streams {
+        for (id, pending) in &mem.streams {
             let (start, tail) = (pending.segments.start(), pending.segments.tail());
             if start == tail {
                 continue;
             }
-            let begin = match view.index.extent(*id)? {
+            let begin = match index.extent(*id)? {
                 Some(extent) => Some(extent.start),
-                None if self.outgrows_rows(view, *id, pending)? => Some(start),
+                None if self.outgrows_rows(index, *id, pending)? => Some(start),
                 None => None,
             };
             if let Some(start) = begin {
@@ -123,47 +142,62 @@ impl JournaledStore {
     }
 
     /// Whether a stream without a data file is large enough for one.
-    fn outgrows_rows(&self, view: &View, id: StreamId, pending: &PendingStream) -> Result<bool, redb::Error> {
+    fn outgrows_rows(&self, index: &Snapshot, id: StreamId, pending: &PendingStream) -> Result<bool, redb::Error> {
         let Some(min) = self.options.min_data_file else {
             return Ok(false);
         };
         let first = match pending.indexed {
-            true => view.index.first_row(id)?,
+            true => index.first_row(id)?,
             false => None,
         };
         let total = pending.segments.tail() - first.unwrap_or(pending.segments.start());
         Ok(total >= min)
     }
 
-    /// Runs a transaction on the index and publishes its result.
+    /// Reads the index, which does not change while `indexer` is locked.
+    fn with_index<T>(
+        &self,
+        indexer: &mut Indexer,
+        read: impl Fn(&Snapshot) -> Result<T, redb::Error>,
+    ) -> Result<T, CommitError> {
+        let current = || {
+            let view = self.view.read();
+            (Arc::clone(&view.index), view.generation)
+        };
+        let (index, generation) = current();
+        let done = match read(&index) {
+            Err(error) if needs_reopen(&error) => {
+                self.reopen(indexer, generation)?;
+                read(&current().0)
+            }
+            done => done,
+        };
+        done.map_err(|error| index_error("reading the index", error))
+    }
+
+    /// Runs a transaction on the index. Returns its result and the new state of the index.
     pub(super) fn write_index<T>(
         &self,
-        writer: &mut Writer,
+        indexer: &mut Indexer,
         context: &str,
         write: impl Fn(&redb::Database) -> Result<T, redb::Error>,
-    ) -> Result<T, CommitError> {
-        let probed = writer.journal.probe();
+    ) -> Result<(T, Snapshot), CommitError> {
+        let probed = self.writer.lock().journal.probe();
         probed.map_err(|error| commit_error("writing", error))?;
         let generation = self.view.read().generation;
-        if writer.db.is_none() {
-            self.reopen(writer, generation)?;
+        if indexer.db.is_none() {
+            self.reopen(indexer, generation)?;
         }
-        let Some(db) = &writer.db else {
+        let Some(db) = &indexer.db else {
             return Err(index_error(context, redb::Error::DatabaseClosed));
         };
-        match write(db).and_then(|done| Ok((done, Snapshot::take(db)?))) {
-            Ok((done, index)) => {
-                self.view.write().index = std::sync::Arc::new(index);
-                Ok(done)
+        write(db).and_then(|done| Ok((done, Snapshot::take(db)?))).map_err(|error| {
+            if needs_reopen(&error)
+                && let Err(error) = self.reopen(indexer, generation)
+            {
+                tracing::error!(%error, "the index could not be reopened after an I/O error");
             }
-            Err(error) => {
-                if needs_reopen(&error)
-                    && let Err(error) = self.reopen(writer, generation)
-                {
-                    tracing::error!(%error, "the index could not be reopened after an I/O error");
-                }
-                Err(index_error(context, error))
-            }
-        }
+            index_error(context, error)
+        })
     }
 }

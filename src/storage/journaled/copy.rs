@@ -85,8 +85,7 @@ impl JournaledStore {
 /// Completes a copy whose ids from `next_id` on are not used.
 pub(crate) fn complete(target: &JournaledStore, next_id: StreamId) -> Result<(), StorageError> {
     target.reserve_ids(0, next_id).map_err(write_error)?;
-    let mut writer = target.writer.lock();
-    target.checkpoint(&mut writer).map_err(write_error)
+    target.checkpoint(&mut target.indexer.lock()).map_err(write_error)
 }
 
 /// Writes a part of a copy of an intact store.

@@ -28,12 +28,12 @@ impl JournaledStore {
                 Err(error) => report.problems.push(failed(error).to_string()),
             }
         }
-        let usage = self.usage();
+        let totals = pinned.totals;
         let (streams, bytes) = (report.streams, report.bytes);
-        if report.problems.is_empty() && (usage.streams, usage.bytes) != (streams, bytes) {
+        if report.problems.is_empty() && (totals.streams, totals.bytes) != (streams, bytes) {
             report.problems.push(format!(
                 "the index counts {} streams with {} bytes, but holds {streams} with {bytes}",
-                usage.streams, usage.bytes
+                totals.streams, totals.bytes
             ));
         }
         report.problems.extend(pinned.stray_files(&ids)?);

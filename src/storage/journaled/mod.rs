@@ -1,10 +1,11 @@
 //! The store that keeps its streams on disk.
 //!
 //! A batch is appended to the journal (one write, one sync) and applied to a table in memory, and
-//! is acknowledged then. A checkpoint writes a table that has grown to the index, a redb database,
-//! and the bytes of large streams to their data files; then the journal starts over. A start
-//! replays the journal. So a commit costs by the byte, and the index is written in large
-//! transactions. `docs/storage.md` describes the format.
+//! is acknowledged then. A checkpoint freezes a table that has grown and writes it to the index, a
+//! redb database, and the bytes of large streams to their data files; meanwhile batches go to a new
+//! table and to the journal's other file. A start replays the journal. So a commit costs by the byte
+//! and waits for no checkpoint, and the index is written in large transactions. `docs/storage.md`
+//! describes the format.
 
 mod checkpoint;
 pub(super) mod copy;
@@ -115,26 +116,32 @@ pub(crate) struct JournaledStore {
     files: DataFiles,
     /// The state that readers see.
     view: RwLock<View>,
-    /// Locked by everyone who writes or replaces the view.
+    /// Locked by everyone who writes to the index or replaces it. Locked before `writer`.
+    indexer: Mutex<Indexer>,
+    /// Locked by everyone who writes to the journal or changes the tables. Locked before `view`.
     writer: Mutex<Writer>,
 }
 
 #[derive(Debug)]
-struct Writer {
+struct Indexer {
     /// `None` after an I/O error until it is reopened: redb refuses to continue.
     db: Option<Database>,
+    /// What the index is known to have.
+    totals: Totals,
+    /// The number of copies under way, which suspend reclaiming.
+    copies: usize,
+    /// The store is dropped without a final checkpoint.
+    discarded: bool,
+}
+
+#[derive(Debug)]
+struct Writer {
     journal: Journal,
-    /// The last journal record that is known to be in the index.
-    applied: u64,
     next_id: u64,
-    /// Whether the index has anything to reclaim.
-    garbage: bool,
     /// Bytes reclaimed since the disk last had space: what still fits into the index's own free
     /// pages while the disk is full.
     credit: u64,
-    /// The number of copies under way, which suspend reclaiming.
-    copies: usize,
-    /// After a failed checkpoint, the size of the table at which to try again.
+    /// After a failed checkpoint, the size of the table at which a batch tries again.
     retry_at: u64,
 }
 
@@ -146,8 +153,8 @@ impl JournaledStore {
             unsynced: Arc::default(),
         };
         let (db, totals) = index.open()?;
-        let salt = options.random.between(1, u64::MAX);
-        let (journal, unapplied) = Journal::open(&*disk, options.sync, totals.applied, salt)?;
+        let salts = std::array::from_fn(|_| options.random.between(1, u64::MAX));
+        let (journal, unapplied) = Journal::open(&*disk, options.sync, totals.applied, salts)?;
         let snapshot = Snapshot::take(&db).map_err(|error| storage_error("reading the index", error))?;
         let mut view = View::new(snapshot, &totals, 0);
         let next_id = view.replay(&unapplied)?.max(totals.next_id);
@@ -159,14 +166,16 @@ impl JournaledStore {
             options,
             index,
             view: RwLock::new(view),
-            writer: Mutex::new(Writer {
+            indexer: Mutex::new(Indexer {
                 db: Some(db),
-                journal,
-                applied: totals.applied,
-                next_id,
-                garbage: totals.garbage,
-                credit,
+                totals,
                 copies: 0,
+                discarded: false,
+            }),
+            writer: Mutex::new(Writer {
+                journal,
+                next_id,
+                credit,
                 retry_at: 0,
             }),
         })
@@ -179,24 +188,16 @@ impl JournaledStore {
     pub(crate) fn usage(&self) -> Usage {
         self.view.read().usage
     }
-
-    fn totals(&self, writer: &Writer) -> Totals {
-        let usage = self.usage();
-        Totals {
-            applied: writer.journal.last_seq(),
-            next_id: writer.next_id,
-            streams: usage.streams,
-            bytes: usage.bytes,
-            credit: writer.credit,
-            garbage: writer.garbage,
-        }
-    }
 }
 
 impl Drop for JournaledStore {
     fn drop(&mut self) {
+        let mut indexer = self.indexer.lock();
+        if indexer.discarded {
+            return;
+        }
         // Spares the next start the replay. If it fails, the journal still has everything.
-        if let Err(error) = self.checkpoint(&mut self.writer.lock()) {
+        if let Err(error) = self.checkpoint(&mut indexer) {
             tracing::warn!(%error, "the final checkpoint failed; the next start replays the journal");
         }
     }

@@ -3,37 +3,42 @@
 use std::sync::Arc;
 
 use super::JournaledStore;
-use crate::storage::{CommitError, StorageError, StreamId, index::Snapshot, memtable::Memtable};
+use crate::storage::{
+    CommitError, StorageError, StreamId,
+    index::{Snapshot, Totals},
+};
 
 /// The store as of one moment. Reclaiming is suspended while it exists.
 pub(super) struct PinnedStore<'s> {
     pub(super) store: &'s JournaledStore,
     pub(super) index: Arc<Snapshot>,
+    pub(super) totals: Totals,
+    /// Greater than every id.
     pub(super) next_id: StreamId,
 }
 
 impl Drop for PinnedStore<'_> {
     fn drop(&mut self) {
-        self.store.writer.lock().copies -= 1;
+        self.store.indexer.lock().copies -= 1;
     }
 }
 
 impl JournaledStore {
     pub(super) fn pin(&self) -> Result<PinnedStore<'_>, StorageError> {
-        let mut writer = self.writer.lock();
-        self.checkpoint(&mut writer).map_err(write_error)?;
-        writer.copies += 1;
+        let mut indexer = self.indexer.lock();
+        self.checkpoint(&mut indexer).map_err(write_error)?;
+        indexer.copies += 1;
         Ok(PinnedStore {
             store: self,
             index: Arc::clone(&self.view.read().index),
-            next_id: writer.next_id,
+            totals: indexer.totals,
+            next_id: self.writer.lock().next_id,
         })
     }
 
     /// Closes the store without a final checkpoint.
     pub(crate) fn discard(self) {
-        self.writer.lock().journal.restart();
-        self.view.write().mem = Memtable::default();
+        self.indexer.lock().discarded = true;
     }
 }
 

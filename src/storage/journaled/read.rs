@@ -1,7 +1,7 @@
 //! Reading: from the table in memory, the index and the data files.
 
 use std::{
-    collections::BTreeMap,
+    collections::BTreeSet,
     io::ErrorKind,
     ops::{Bound, Range},
     sync::Arc,
@@ -12,8 +12,13 @@ use bytes::{Bytes, BytesMut};
 use super::JournaledStore;
 use crate::{
     protocol::{Millis, StreamName},
-    storage::{Position, StorageError, Stored, StreamId, WriterState, index::Snapshot},
+    storage::{
+        Position, StorageError, Stored, StreamId, StreamRecord, WriterState, index::Snapshot,
+    },
 };
+
+/// Names in order with their records; `None`: removed.
+type Rows<'r> = Box<dyn Iterator<Item = Result<(StreamName, Option<StreamRecord>), redb::Error>> + 'r>;
 
 impl JournaledStore {
     pub(crate) fn get(&self, name: &StreamName) -> Result<Option<Stored>, StorageError> {
@@ -38,29 +43,17 @@ impl JournaledStore {
             _ => Bound::Included(prefix),
         };
         self.with_view("listing streams", |view| {
-            let mut indexed = view.index.records(from)?.peekable();
-            let mut changed = view.mem.records(from).peekable();
+            let indexed = view.index.records(from)?;
+            let mut rows: Rows<'_> = Box::new(indexed.map(|row| row.map(|(name, record)| (name, Some(record)))));
+            for mem in view.tables().rev() {
+                let changed = mem.records(from);
+                let changed = changed.map(|(name, record)| (name.clone(), record.cloned()));
+                rows = Box::new(overlay(changed, rows));
+            }
             let mut found = Vec::new();
             while found.len() < limit {
-                // The lower of the two names. A changed record hides the indexed one of the same name.
-                let indexed_first = match (indexed.peek(), changed.peek()) {
-                    (None, None) => break,
-                    (Some(Err(_)), _) | (Some(_), None) => true,
-                    (None, Some(_)) => false,
-                    (Some(Ok((one, _))), Some((other, _))) if one == *other => {
-                        indexed.next();
-                        false
-                    }
-                    (Some(Ok((one, _))), Some((other, _))) => one < *other,
-                };
-                let (name, record) = if indexed_first {
-                    let Some(row) = indexed.next() else { break };
-                    let (name, record) = row?;
-                    (name, Some(record))
-                } else {
-                    let Some((name, record)) = changed.next() else { break };
-                    (name.clone(), record.cloned())
-                };
+                let Some(row) = rows.next() else { break };
+                let (name, record) = row?;
                 if !name.key().starts_with(prefix) {
                     break;
                 }
@@ -74,30 +67,40 @@ impl JournaledStore {
 
     pub(crate) fn due(&self, now: Millis, limit: usize) -> Result<Vec<StreamName>, StorageError> {
         self.with_view("looking for due streams", |view| {
-            let mut found: BTreeMap<(Millis, StreamName), ()> = BTreeMap::new();
+            let mut found: BTreeSet<(Millis, StreamName)> = BTreeSet::new();
             for row in view.index.due(now)? {
                 if found.len() >= limit {
                     break;
                 }
                 let (at, name) = row?;
-                if !view.mem.has_changed(&name) {
-                    found.insert((at, name), ());
+                if !view.tables().any(|mem| mem.has_changed(&name)) {
+                    found.insert((at, name));
                 }
             }
-            let changed = view.mem.due.iter().take_while(|(at, _)| *at <= now).take(limit);
-            found.extend(changed.map(|key| (key.clone(), ())));
-            Ok(found.into_keys().take(limit).map(|(_, name)| name).collect())
+            let frozen = view.frozen_table().into_iter().flat_map(|mem| mem.due_until(now));
+            let frozen = frozen.filter(|(_, name)| !view.mem.has_changed(name)).take(limit);
+            found.extend(frozen.cloned());
+            found.extend(view.mem.due_until(now).take(limit).cloned());
+            Ok(found.into_iter().take(limit).map(|(_, name)| name).collect())
         })
     }
 
     pub(crate) fn read(&self, id: StreamId, range: Range<Position>) -> Result<Bytes, StorageError> {
         let read = || {
             let view = self.view.read();
-            let (split, recent) = match view.mem.streams.get(&id) {
-                Some(pending) => (pending.segments.start(), pending.segments.read(range.clone())),
-                None if view.mem.removed.contains(&id) => return (Ok(Bytes::new()), view.generation),
-                None => (Position::MAX, Bytes::new()),
-            };
+            if view.tables().any(|mem| mem.removed.contains(&id)) {
+                return (Ok(Bytes::new()), view.generation);
+            }
+            let (mut split, mut recent) = (Position::MAX, Bytes::new());
+            for pending in view.tables().filter_map(|mem| mem.streams.get(&id)) {
+                let newer = std::mem::replace(&mut recent, pending.segments.read(range.clone()));
+                split = pending.segments.start();
+                if recent.is_empty() {
+                    recent = newer;
+                } else if !newer.is_empty() {
+                    recent = [recent, newer].concat().into();
+                }
+            }
             let (index, generation) = (Arc::clone(&view.index), view.generation);
             // Do not hold the lock while reading from the disk.
             drop(view);
@@ -160,4 +163,23 @@ impl JournaledStore {
             _ => error.into(),
         })
     }
+}
+
+/// Both in the order of their names. A changed row hides an older one of the same name.
+fn overlay<'r>(
+    changed: impl Iterator<Item = (StreamName, Option<StreamRecord>)> + 'r,
+    older: Rows<'r>,
+) -> impl Iterator<Item = Result<(StreamName, Option<StreamRecord>), redb::Error>> + 'r {
+    let (mut changed, mut older) = (changed.peekable(), older.peekable());
+    std::iter::from_fn(move || match (changed.peek(), older.peek()) {
+        (Some(_), None) => changed.next().map(Ok),
+        (None, _) | (_, Some(Err(_))) => older.next(),
+        (Some((one, _)), Some(Ok((other, _)))) if one > other => older.next(),
+        (Some((one, _)), Some(Ok((other, _)))) => {
+            if one == other {
+                older.next();
+            }
+            changed.next().map(Ok)
+        }
+    })
 }

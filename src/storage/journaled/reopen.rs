@@ -2,8 +2,10 @@
 
 use std::sync::Arc;
 
+use parking_lot::MutexGuard;
+
 use super::{
-    JournaledStore, Writer,
+    Indexer, JournaledStore, Writer,
     view::{CheckError, View},
     write::index_error,
 };
@@ -39,16 +41,16 @@ impl JournaledStore {
             (Ok(done), _) => return Ok(done),
             (Err(error), generation) => (error, generation),
         };
-        if needs_reopen(&error) && self.reopen(&mut self.writer.lock(), generation).is_ok() {
+        if needs_reopen(&error) && self.reopen(&mut self.indexer.lock(), generation).is_ok() {
             return read().0.map_err(|error| storage_error(context, error));
         }
         Err(storage_error(context, error))
     }
 
-    /// [`Self::with_view`] for the holder of the writer.
+    /// [`Self::with_view`] for the holder of the writer, which is unlocked while the index is reopened.
     pub(super) fn with_locked_view<T, E: From<CommitError> + From<StorageError>>(
         &self,
-        writer: &mut Writer,
+        writer: &mut MutexGuard<'_, Writer>,
         read: impl Fn(&View) -> Result<T, CheckError<E>>,
     ) -> Result<T, E> {
         let (done, generation) = {
@@ -57,7 +59,7 @@ impl JournaledStore {
         };
         let done = match done {
             Err(CheckError::Index(error)) if needs_reopen(&error) => {
-                self.reopen(writer, generation)?;
+                MutexGuard::unlocked(writer, || self.reopen(&mut self.indexer.lock(), generation))?;
                 read(&self.view.read())
             }
             done => done,
@@ -69,31 +71,32 @@ impl JournaledStore {
     }
 
     /// Reopens the index, unless that has happened since `generation`.
-    pub(super) fn reopen(&self, writer: &mut Writer, generation: u64) -> Result<(), StorageError> {
-        if self.view.read().generation != generation && writer.db.is_some() {
+    pub(super) fn reopen(&self, indexer: &mut Indexer, generation: u64) -> Result<(), StorageError> {
+        if self.view.read().generation != generation && indexer.db.is_some() {
             return Ok(());
         }
-        writer.db = None;
+        indexer.db = None;
         let (db, totals) = self.index.open()?;
         let index = Snapshot::take(&db).map_err(|error| storage_error("reading the index", error))?;
         tracing::warn!("reopened the index after an I/O error");
         let mut view = self.view.write();
-        view.generation += 1;
-        if totals.applied == writer.applied {
-            view.index = Arc::new(index);
-        } else {
-            // A checkpoint that was reported as failed did commit. Replay what came after it.
-            let unapplied = writer.journal.read_after(totals.applied)?;
-            let mut replayed = View::new(index, &totals, view.generation);
-            replayed.replay(&unapplied)?;
-            *view = replayed;
-            if unapplied.is_empty() {
-                writer.journal.restart();
+        if totals.applied != indexer.totals.applied {
+            // A checkpoint that was reported as failed did commit.
+            match view.frozen.take() {
+                Some(frozen) if frozen.totals.applied == totals.applied => {}
+                frozen => {
+                    view.frozen = frozen;
+                    return Err(StorageError::Corrupt(format!(
+                        "the index ends with record {} of the journal instead of {}",
+                        totals.applied, indexer.totals.applied
+                    )));
+                }
             }
         }
-        writer.applied = totals.applied;
-        writer.garbage = totals.garbage;
-        writer.db = Some(db);
+        view.generation += 1;
+        view.index = Arc::new(index);
+        indexer.totals = totals;
+        indexer.db = Some(db);
         Ok(())
     }
 }

@@ -1,4 +1,4 @@
-//! The state that readers see: the index and the table in memory.
+//! The state that readers see: the index and the tables in memory.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -24,18 +24,30 @@ use crate::{
 /// The index and what it does not have yet.
 #[derive(Debug)]
 pub(super) struct View {
+    /// The changes since the last checkpoint began.
     pub(super) mem: Memtable,
+    /// The changes that a checkpoint is writing to the index.
+    pub(super) frozen: Option<Arc<Frozen>>,
     pub(super) index: Arc<Snapshot>,
     /// The number of times the index was reopened.
     pub(super) generation: u64,
-    /// The usage of both together.
+    /// The usage of all together.
     pub(super) usage: Usage,
+}
+
+/// A table that is not changed any more.
+#[derive(Debug)]
+pub(super) struct Frozen {
+    pub(super) mem: Memtable,
+    /// The totals including the table.
+    pub(super) totals: Totals,
 }
 
 impl View {
     pub(super) fn new(index: Snapshot, totals: &Totals, generation: u64) -> Self {
         Self {
             mem: Memtable::default(),
+            frozen: None,
             index: Arc::new(index),
             generation,
             usage: Usage {
@@ -45,11 +57,41 @@ impl View {
         }
     }
 
+    /// The tables in memory, the newest first.
+    pub(super) fn tables(&self) -> impl DoubleEndedIterator<Item = &Memtable> + Clone {
+        std::iter::once(&self.mem).chain(self.frozen_table())
+    }
+
+    /// The table that a checkpoint is writing to the index.
+    pub(super) fn frozen_table(&self) -> Option<&Memtable> {
+        self.frozen.as_ref().map(|frozen| &frozen.mem)
+    }
+
+    /// The estimated work of writing all tables to the index.
+    pub(super) fn pending_cost(&self) -> u64 {
+        self.tables().map(Memtable::cost).sum()
+    }
+
     pub(super) fn record(&self, name: &StreamName) -> Result<Option<StreamRecord>, redb::Error> {
-        match self.mem.record(name) {
-            Lookup::Known(record) => Ok(Some(record.clone())),
+        for mem in self.tables() {
+            match mem.record(name) {
+                Lookup::Known((_, record)) => return Ok(Some(record.clone())),
+                Lookup::Removed => return Ok(None),
+                Lookup::AskBelow => {}
+            }
+        }
+        self.index.record(name)
+    }
+
+    /// A record that the newest table does not have, and its name as spelled.
+    fn record_below(&self, name: &StreamName) -> Result<Option<(StreamName, StreamRecord)>, redb::Error> {
+        match self.frozen_table().map_or(Lookup::AskBelow, |mem| mem.record(name)) {
+            Lookup::Known((spelled, record)) => Ok(Some((spelled.clone(), record.clone()))),
             Lookup::Removed => Ok(None),
-            Lookup::AskIndex => self.index.record(name),
+            Lookup::AskBelow => match self.index.record(name)? {
+                Some(record) => Ok(Some((self.index.spelling(name)?, record))),
+                None => Ok(None),
+            },
         }
     }
 
@@ -58,21 +100,30 @@ impl View {
         match self.mem.tail(id) {
             Lookup::Known(tail) => Ok(Some(tail)),
             Lookup::Removed => Ok(None),
-            Lookup::AskIndex => self.index.tail(id),
+            Lookup::AskBelow => self.tail_below(id),
+        }
+    }
+
+    /// The end of a stream that the newest table does not have.
+    fn tail_below(&self, id: StreamId) -> Result<Option<Position>, redb::Error> {
+        match self.frozen_table().map_or(Lookup::AskBelow, |mem| mem.tail(id)) {
+            Lookup::Known(tail) => Ok(Some(tail)),
+            Lookup::Removed => Ok(None),
+            Lookup::AskBelow => self.index.tail(id),
         }
     }
 
     /// A stream's writers by key.
     pub(super) fn writers(&self, id: StreamId) -> Result<Vec<(String, WriterState)>, redb::Error> {
-        if self.mem.removed.contains(&id) {
+        if self.tables().any(|mem| mem.removed.contains(&id)) {
             return Ok(Vec::new());
         }
-        let changed = self.mem.streams.get(&id);
-        let mut writers: BTreeMap<String, WriterState> = match changed {
-            Some(pending) if !pending.indexed => BTreeMap::new(),
-            _ => self.index.writers(id)?.collect::<Result<_, _>>()?,
+        let oldest_first = self.tables().rev().filter_map(|mem| mem.streams.get(&id));
+        let mut writers: BTreeMap<String, WriterState> = match oldest_first.clone().all(|pending| pending.indexed) {
+            true => self.index.writers(id)?.collect::<Result<_, _>>()?,
+            false => BTreeMap::new(),
         };
-        for (key, state) in changed.into_iter().flat_map(|pending| &pending.writers) {
+        for (key, state) in oldest_first.flat_map(|pending| &pending.writers) {
             match state {
                 Some(state) => _ = writers.insert((**key).to_owned(), state.clone()),
                 None => _ = writers.remove(&**key),
@@ -229,8 +280,8 @@ impl<'b> Checker<'_, 'b> {
     /// The damage of a stream, if any. Checked once per checkpoint.
     fn damage(&mut self, id: StreamId) -> Result<Option<String>, redb::Error> {
         let Some(files) = self.files else { return Ok(None) };
-        let pending = self.view.mem.streams.get(&id);
-        if pending.is_some_and(|pending| pending.verified) || self.known.verified.contains(&id) {
+        let mut pending = self.view.tables().filter_map(|mem| mem.streams.get(&id));
+        if pending.any(|pending| pending.verified) || self.known.verified.contains(&id) {
             return Ok(None);
         }
         if let Some(hole) = self.view.index.hole(id)? {
@@ -255,16 +306,13 @@ impl<'b> Checker<'_, 'b> {
             return Ok(*changed);
         }
         let holder = match self.view.mem.record(name) {
-            Lookup::Known(record) => Some(record.id),
+            Lookup::Known((_, record)) => Some(record.id),
             Lookup::Removed => None,
-            Lookup::AskIndex => match self.view.index.record(name)? {
-                Some(record) => {
-                    let id = record.id;
-                    self.known.records.insert(self.view.index.spelling(name)?, record);
-                    Some(id)
-                }
-                None => None,
-            },
+            Lookup::AskBelow => self.view.record_below(name)?.map(|(spelled, record)| {
+                let id = record.id;
+                self.known.records.insert(spelled, record);
+                id
+            }),
         };
         self.names.insert(name, holder);
         Ok(holder)
@@ -277,8 +325,8 @@ impl<'b> Checker<'_, 'b> {
         let tail = match self.view.mem.tail(id) {
             Lookup::Known(tail) => Some(tail),
             Lookup::Removed => None,
-            Lookup::AskIndex => {
-                let tail = self.view.index.tail(id)?;
+            Lookup::AskBelow => {
+                let tail = self.view.tail_below(id)?;
                 self.known.tails.extend(tail.map(|tail| (id, tail)));
                 tail
             }

@@ -2,7 +2,9 @@
 
 use std::io;
 
-use super::{JournaledStore, Writer};
+use parking_lot::MutexGuard;
+
+use super::{Indexer, JournaledStore, Writer};
 use crate::storage::{
     Change, CommitError, Refused, StorageError, StreamId,
     error::is_full,
@@ -16,7 +18,11 @@ const RESERVE: u64 = 1024 * 1024;
 /// The possible cost of a change on disk besides its bytes: pages of the index.
 const CHANGE_COST: u64 = 8 * 1024;
 
-/// The multiple of its usual size that the table may reach while checkpoints fail.
+/// The multiple of its usual size at which a table is written by the next batch, because nobody
+/// else has done so.
+const OVERDUE_FACTOR: u64 = 2;
+
+/// The multiple of its usual size that a table may reach while checkpoints fail.
 const MAX_OVERDUE_FACTOR: u64 = 8;
 
 impl JournaledStore {
@@ -24,57 +30,99 @@ impl JournaledStore {
         if batch.is_empty() {
             return Ok(());
         }
-        let mut writer = self.writer.lock();
         let content = Encoded::batch(batch).map_err(encode_error)?;
+        let mut writer = self.writer.lock();
+        self.limit_table(&mut writer)?;
         self.ensure_space_for(&mut writer, batch, content.len())?;
-        if self.view.read().mem.cost() > MAX_OVERDUE_FACTOR * self.options.checkpoint_bytes {
-            self.checkpoint(&mut writer)?;
-        }
         // The writer is locked, so what is looked up here still holds when it is applied.
         let known = self.with_locked_view(&mut writer, |view| view.check(batch, Some(&self.files)))?;
         let appended = writer.journal.append(&content);
         appended.map_err(|error| commit_error("writing the journal", error))?;
         self.view.write().apply(batch, &known);
-        self.checkpoint_if_due(&mut writer);
         Ok(())
     }
 
     pub(crate) fn reserve_ids(&self, count: u64, lowest: StreamId) -> Result<StreamId, CommitError> {
         let mut writer = self.writer.lock();
+        self.limit_table(&mut writer)?;
         let first = writer.next_id.max(lowest);
         let next = first.saturating_add(count);
         let content = Encoded::next_id(next).map_err(encode_error)?;
         let appended = writer.journal.append(&content);
         appended.map_err(|error| commit_error("writing the journal", error))?;
         writer.next_id = next;
-        self.checkpoint_if_due(&mut writer);
         Ok(first)
     }
 
+    /// The size of the table in memory, or of its records in the journal.
+    fn table_size(&self, writer: &Writer) -> u64 {
+        self.view.read().mem.cost().max(writer.journal.len())
+    }
+
+    pub(crate) fn needs_maintenance(&self) -> bool {
+        let writer = self.writer.lock();
+        let view = self.view.read();
+        view.frozen.is_none() && view.mem.cost().max(writer.journal.len()) >= self.options.checkpoint_bytes
+    }
+
+    /// Freezes the table if it is large enough, writes the frozen one, or reclaims space.
     pub(crate) fn maintain(&self) -> Result<bool, CommitError> {
-        let mut writer = self.writer.lock();
-        let due = {
-            let view = self.view.read();
-            view.mem.frees_space() || view.mem.cost() > self.options.checkpoint_bytes / 2
-        };
-        if due {
-            self.checkpoint(&mut writer)?;
-            return Ok(writer.garbage && writer.copies == 0);
+        let mut indexer = self.indexer.lock();
+        if self.view.read().frozen.is_some() {
+            self.write_frozen(&mut indexer)?;
+            return Ok(self.needs_maintenance() || indexer.has_garbage());
         }
-        if !writer.garbage || writer.copies > 0 {
+        let due = {
+            let writer = self.writer.lock();
+            self.view.read().mem.frees_space() || self.table_size(&writer) > self.options.checkpoint_bytes / 2
+        };
+        if due && self.freeze(&indexer) {
+            return Ok(true);
+        }
+        if !indexer.has_garbage() {
             return Ok(false);
         }
-        let credit = writer.credit;
-        let (credit, more) = self.write_index(&mut writer, "reclaiming space", |db| {
-            index::reclaim(db, &self.files, credit)
+        let before = self.writer.lock().credit;
+        let ((after, more), index) = self.write_index(&mut indexer, "reclaiming space", |db| {
+            index::reclaim(db, &self.files, before)
         })?;
-        writer.credit = credit;
-        writer.garbage = more;
+        self.view.write().index = index.into();
+        self.writer.lock().credit += after - before;
+        indexer.totals.garbage = more;
         Ok(more)
     }
 
+    /// Writes a table to the index that has become too large. Batches wait for that only if
+    /// maintenance is slower than they are, or fails.
+    fn limit_table(&self, writer: &mut MutexGuard<'_, Writer>) -> Result<(), CommitError> {
+        let limit = self.options.checkpoint_bytes;
+        let size = self.table_size(writer);
+        if size < (OVERDUE_FACTOR * limit).max(writer.retry_at) {
+            return Ok(());
+        }
+        let Err(error) = self.checkpoint_unlocked(writer) else {
+            return Ok(());
+        };
+        if self.view.read().mem.cost() > MAX_OVERDUE_FACTOR * limit {
+            return Err(error);
+        }
+        tracing::error!(%error, "checkpoint failed, will retry; committed data is safe in the journal");
+        writer.retry_at = size + limit / 4;
+        Ok(())
+    }
+
+    /// Writes everything to the index while the writer is unlocked.
+    fn checkpoint_unlocked(&self, writer: &mut MutexGuard<'_, Writer>) -> Result<(), CommitError> {
+        MutexGuard::unlocked(writer, || self.checkpoint(&mut self.indexer.lock()))
+    }
+
     /// Refuses a batch that needs more space than there is. One that frees space is accepted.
-    fn ensure_space_for(&self, writer: &mut Writer, batch: &[Change], len: u64) -> Result<(), CommitError> {
+    fn ensure_space_for(
+        &self,
+        writer: &mut MutexGuard<'_, Writer>,
+        batch: &[Change],
+        len: u64,
+    ) -> Result<(), CommitError> {
         if batch.iter().all(|change| matches!(change, Change::Remove { .. })) {
             return Ok(());
         }
@@ -90,17 +138,17 @@ impl JournaledStore {
 
     /// Checks that the disk has space for a record of `len` bytes now and for `cost` bytes at the
     /// next checkpoint.
-    fn ensure_space(&self, writer: &mut Writer, cost: u64, len: u64) -> Result<(), CommitError> {
+    fn ensure_space(&self, writer: &mut MutexGuard<'_, Writer>, cost: u64, len: u64) -> Result<(), CommitError> {
         let needed = |writer: &Writer| {
-            let pending = 2 * self.view.read().mem.cost();
+            let pending = 2 * self.view.read().pending_cost();
             RESERVE + writer.journal.growth(len) + cost + pending
         };
         let Some(mut free) = self.disk.free() else {
             return Ok(());
         };
-        if free < needed(writer) && self.view.read().mem.cost() > 0 {
-            // Replaces the estimate of what the table needs by what it takes.
-            self.checkpoint(writer)?;
+        if free < needed(writer) && self.view.read().pending_cost() > 0 {
+            // Replaces the estimate of what the tables need by what they take.
+            self.checkpoint_unlocked(writer)?;
             free = self.disk.free().unwrap_or(u64::MAX);
         }
         if free >= needed(writer) {
@@ -112,6 +160,13 @@ impl JournaledStore {
         }
         writer.credit -= cost;
         Ok(())
+    }
+}
+
+impl Indexer {
+    /// Whether the index has anything that may be reclaimed now.
+    fn has_garbage(&self) -> bool {
+        self.totals.garbage && self.copies == 0
     }
 }
 

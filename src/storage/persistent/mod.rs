@@ -49,7 +49,7 @@ fn open(dir: &Path, options: Options) -> Result<JournaledStore, StorageError> {
 }
 
 impl Storage for FileStorage {
-    delegate_storage!(0: get, writers, list, due, read, reserve_ids, maintain, usage);
+    delegate_storage!(0: get, writers, list, due, read, reserve_ids, maintain, needs_maintenance, usage);
 
     fn commit(&self, groups: &[Group]) -> Result<Verdicts, CommitError> {
         commit_as_one(groups, |changes| self.0.commit(changes))
@@ -61,7 +61,7 @@ impl Storage for FileStorage {
 }
 
 impl Storage for AcidStorage {
-    delegate_storage!(0: get, writers, list, due, read, reserve_ids, maintain, usage);
+    delegate_storage!(0: get, writers, list, due, read, reserve_ids, maintain, needs_maintenance, usage);
 
     fn commit(&self, groups: &[Group]) -> Result<Verdicts, CommitError> {
         commit_as_one(groups, |changes| self.0.commit(changes))

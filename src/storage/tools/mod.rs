@@ -40,7 +40,8 @@ const COPY_MAX_OPEN_FILES: usize = 64;
 /// # Errors
 /// If the directory cannot be read.
 pub(crate) fn holds_store(dir: &Path) -> io::Result<bool> {
-    Ok(dir.join(index::FILE_NAME).try_exists()? || dir.join(journal::FILE_NAME).try_exists()?)
+    let [journal, _] = journal::FILE_NAMES;
+    Ok(dir.join(index::FILE_NAME).try_exists()? || dir.join(journal).try_exists()?)
 }
 
 /// Verifies the checksums of journal and index, and that records, bytes, files and due times agree.
@@ -152,8 +153,8 @@ fn open_damaged(source: &DirLock, problems: &mut Vec<String>) -> Result<Journale
         return Ok(store);
     }
     let disk = Overlay::on(source.dir());
-    let salt = Random::system().between(1, u64::MAX);
-    journal::replace(&disk, salt).map_err(|source| StorageError::Io {
+    let salts = std::array::from_fn(|_| Random::system().between(1, u64::MAX));
+    journal::replace(&disk, salts).map_err(|source| StorageError::Io {
         context: "reading without the journal".to_owned(),
         source,
     })?;

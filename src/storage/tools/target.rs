@@ -69,7 +69,7 @@ impl Target {
             })
         };
         let disk = Directory::existing(&self.partial);
-        for file in [journal::FILE_NAME, index::FILE_NAME] {
+        for file in journal::FILE_NAMES.into_iter().chain([index::FILE_NAME]) {
             synced(&self.partial.join(file), disk.open(file).and_then(|file| file.sync()))?;
         }
         synced(&self.partial, disk.sync_dir(""))?;

@@ -20,12 +20,12 @@ fn newer_formats_are_refused_by_their_number() {
     drop(acid(dir.path()));
     let journal = fs::OpenOptions::new()
         .write(true)
-        .open(dir.path().join(journal::FILE_NAME))
+        .open(dir.path().join(journal::FILE_NAMES[0]))
         .unwrap();
     journal.write_all_at(&7u64.to_le_bytes(), 16).unwrap();
     let error = AcidStorage::open(dir.path(), 0).unwrap_err();
     assert!(
-        matches!(error, StorageError::NewerFormat { found: 7, supported: 1 }),
+        matches!(error, StorageError::NewerFormat { found: 7, supported: 2 }),
         "{error}"
     );
 
@@ -151,7 +151,7 @@ fn legacy_names_are_found_under_any_spelling() {
 
 #[test]
 fn files_that_are_not_ours_are_refused() {
-    for file in [index::FILE_NAME, journal::FILE_NAME] {
+    for file in [index::FILE_NAME].into_iter().chain(journal::FILE_NAMES) {
         let dir = scratch();
         drop(acid(dir.path()));
         fs::write(dir.path().join(file), vec![b'x'; 100_000]).unwrap();
@@ -162,7 +162,7 @@ fn files_that_are_not_ours_are_refused() {
 
 #[test]
 fn a_lost_journal_or_index_is_noticed() {
-    for file in [index::FILE_NAME, journal::FILE_NAME] {
+    for file in [index::FILE_NAME].into_iter().chain(journal::FILE_NAMES) {
         let dir = scratch();
         let store = acid(dir.path());
         for round in 0..3u64 {

@@ -18,7 +18,7 @@ fn acid(dir: &Path) -> AcidStorage {
 fn leave(dir: &Path, streams: &[(&str, u64, &'static str)], then: &[Change]) {
     drop(acid(dir));
     let disk = Directory::create(dir).unwrap();
-    let (mut journal, _) = Journal::open(&disk, true, 0, 1).unwrap();
+    let (mut journal, _) = Journal::open(&disk, true, 0, [1, 2]).unwrap();
     for (name, id, data) in streams {
         journal.append(&Encoded::legacy(name, &record(*id), data)).unwrap();
     }

@@ -90,6 +90,7 @@ fn a_large_stream_has_a_file_and_a_removed_one_has_none() {
         store.commit_changes(&[append(1, tail, vec![7; 200_000])]).unwrap();
         tail += 200_000;
     }
+    while store.maintain().unwrap() {}
     assert!(file.exists());
     assert!(!dir.path().join("data/02").exists());
     drop(store);

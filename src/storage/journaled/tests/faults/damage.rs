@@ -74,13 +74,13 @@ fn a_flipped_bit_in_the_journal_is_detected() {
         }
         disk.cut_power_after(0);
         drop(store);
-        let written = disk.contents(journal::FILE_NAME);
+        let written = disk.contents(journal::FILE_NAMES[0]);
         let (last_begins, end) = (ends[ends.len() - 2], ends[ends.len() - 1]);
         for _ in 0..40 {
             disk.reboot();
             let offset = driver.below(end as u64 + 50) as usize;
             let bit = driver.below(8) as u8;
-            disk.flip_bit(journal::FILE_NAME, offset, bit);
+            disk.flip_bit(journal::FILE_NAMES[0], offset, bit);
             let opened = open(&disk, &options);
             let found = match &opened {
                 Ok(store) => states.iter().position(|state| state.compare(store).is_ok()),
@@ -101,7 +101,7 @@ fn a_flipped_bit_in_the_journal_is_detected() {
             disk.cut_power_after(0);
             drop(opened);
             disk.reboot();
-            let handle = disk.open(journal::FILE_NAME).unwrap();
+            let handle = disk.open(journal::FILE_NAMES[0]).unwrap();
             handle.write_at(&mut [std::io::IoSlice::new(&written)], 0).unwrap();
             handle.sync().unwrap();
         }
