@@ -33,12 +33,22 @@ pub struct Chunk {
     derived: OnceLock<Box<dyn Any + Send + Sync>>,
 }
 
-/// The last content of a stream that readers were given, with a digest of its last bytes.
+/// The last content of a stream that readers have, with a digest of its last bytes.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct LastRead {
     pub start: Position,
     pub end: Position,
+    pub form: Form,
     digest: u64,
+}
+
+/// What a [`LastRead`] has a digest of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Form {
+    /// The content of chunks, which readers of this server were given.
+    Content,
+    /// The bytes as they are stored, which readers of another server were given.
+    Stored,
 }
 
 impl LastRead {
@@ -46,11 +56,22 @@ impl LastRead {
         Self {
             start: chunk.start.position,
             end: chunk.end.position,
+            form: Form::Content,
             digest: digest(chunk.last_bytes()),
         }
     }
 
-    /// Whether the same content was read again, whose last bytes these are.
+    /// The stored bytes before `end`.
+    pub fn of_stored(bytes: &[u8], end: Position) -> Self {
+        Self {
+            start: end.saturating_sub(bytes.len() as u64),
+            end,
+            form: Form::Stored,
+            digest: digest(last(bytes)),
+        }
+    }
+
+    /// Whether the same was read again, whose last bytes these are.
     pub fn ends_with(&self, bytes: &[u8]) -> bool {
         digest(last(bytes)) == self.digest
     }

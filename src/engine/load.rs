@@ -47,6 +47,19 @@ pub(super) fn load(
     }
 }
 
+/// Up to `most` bytes before `end`, as they are stored. `None`: retention has trimmed some of them
+/// meanwhile.
+pub(super) fn stored_before(
+    storage: &dyn Storage,
+    stream: &Stream,
+    end: Position,
+    most: u64,
+) -> Result<Option<Bytes>, ReadError> {
+    let record = stream.record();
+    let from = end.saturating_sub(most).max(record.earliest());
+    Load::new(storage, stream, end, end).read_window(&record, from, end)
+}
+
 /// An append in the store.
 #[derive(Debug)]
 pub(super) struct AppendAt {

@@ -222,20 +222,25 @@ impl Stream {
 
     /// Notes what a reader was given, of a shared store, which may lose it.
     pub fn note_read(&self, chunk: &Chunk) {
-        if !self.origin.lifetimes.are_shared() {
-            return;
-        }
-        let mut state = self.state.lock();
-        if state.last_read.is_none_or(|last| last.end < chunk.end.position) {
-            state.last_read = Some(LastRead::of(chunk));
+        if self.origin.lifetimes.are_shared() {
+            self.note_last_read(LastRead::of(chunk));
         }
     }
 
-    /// The last content that readers of this server were given, or are about to be.
+    /// Notes what a reader has.
+    pub fn note_last_read(&self, read: LastRead) {
+        let mut state = self.state.lock();
+        if state.last_read.is_none_or(|last| last.end < read.end) {
+            state.last_read = Some(read);
+        }
+    }
+
+    /// The last content that readers of this server have, or are about to be given.
     pub fn last_read(&self) -> Option<LastRead> {
         let state = self.state.lock();
         let published = state.recent.last().map(|chunk| LastRead::of(chunk));
-        published.or(state.last_read)
+        let noted = state.last_read;
+        published.into_iter().chain(noted).max_by_key(|read| read.end)
     }
 
     /// Publishes a commit. Another path may have taken over a later state by now.

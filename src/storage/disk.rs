@@ -6,7 +6,7 @@ use std::{
     io::{self, IoSlice},
     os::unix::fs::FileExt,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, OnceLock},
 };
 
 use super::{StorageError, error::is_read_only};
@@ -64,12 +64,18 @@ pub(crate) trait DiskFile: Send + Sync + Debug {
 #[derive(Debug, Clone)]
 pub(crate) struct Directory {
     root: PathBuf,
+    /// Opened by the first question for free space, which is asked for each batch: without it, each
+    /// costs a walk along the path. `None`: it could not be opened.
+    handle: Arc<OnceLock<Option<File>>>,
 }
 
 impl Directory {
     /// A directory that exists.
     pub(crate) fn existing(root: &Path) -> Self {
-        Self { root: root.to_owned() }
+        Self {
+            root: root.to_owned(),
+            handle: Arc::default(),
+        }
     }
 
     /// Opens a file for reading only; `None` if it does not exist.
@@ -86,7 +92,7 @@ impl Directory {
             context: format!("creating {}", root.display()),
             source,
         })?;
-        Ok(Self { root: root.to_owned() })
+        Ok(Self::existing(root))
     }
 }
 
@@ -146,7 +152,11 @@ impl Disk for Directory {
     }
 
     fn free(&self) -> Option<u64> {
-        let stat = rustix::fs::statvfs(&self.root).ok()?;
+        let stat = match self.handle.get_or_init(|| File::open(&self.root).ok()) {
+            Some(handle) => rustix::fs::fstatvfs(handle),
+            None => rustix::fs::statvfs(&self.root),
+        };
+        let stat = stat.ok()?;
         Some(stat.f_bavail.saturating_mul(stat.f_frsize))
     }
 }

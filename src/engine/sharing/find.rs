@@ -2,11 +2,20 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
+
 use super::{Followed, Sharing};
 use crate::{
     engine::{
-        Engine, cache::Refreshed, chunk::LastRead, errors::Unavailable, expire::Expire, read_error::ReadError,
-        snapshot::Gone, stream::Stream,
+        Engine,
+        cache::Refreshed,
+        chunk::{Form, LastRead},
+        errors::Unavailable,
+        expire::Expire,
+        load::stored_before,
+        read_error::ReadError,
+        snapshot::Gone,
+        stream::Stream,
     },
     protocol::StreamName,
     storage::Position,
@@ -14,6 +23,9 @@ use crate::{
 
 /// How often a lookup is repeated because the stream was replaced meanwhile.
 const MAX_LOOKUPS: usize = 8;
+
+/// The bytes before a waiting reader that are noted.
+const MAX_NOTED: u64 = 256;
 
 impl Engine {
     /// See [`Engine::find_fresh`].
@@ -73,8 +85,8 @@ impl Engine {
         let continues = match old.last_read() {
             _ if stream.id != old.id || at <= snapshot.earliest() => true,
             Some(last) if at <= last.end => self.has_again(stream, last, snapshot.tail).await?,
-            // If the stream ends there, nothing was written since.
-            _ => at == snapshot.tail,
+            // The reader was given nothing yet, so it is as good as a new one.
+            _ => at <= snapshot.tail,
         };
         if !continues {
             return Err(ReadError::OtherLife {
@@ -84,11 +96,38 @@ impl Engine {
         Ok(followed)
     }
 
-    /// Whether a stream has what readers of an earlier history were given. That may be lost, and other bytes
+    /// Notes what a reader has that waits at `at`, unless it is known: if the store loses it, other bytes may be
+    /// written in its place.
+    pub(in crate::engine) async fn note_position(&self, stream: &Arc<Stream>, at: Position) -> Result<(), ReadError> {
+        if at <= stream.snapshot().earliest() || stream.last_read().is_some_and(|last| at <= last.end) {
+            return Ok(());
+        }
+        if let Some(bytes) = self.stored_before(stream, at, MAX_NOTED).await? {
+            stream.note_last_read(LastRead::of_stored(&bytes, at));
+        }
+        Ok(())
+    }
+
+    async fn stored_before(
+        &self,
+        stream: &Arc<Stream>,
+        end: Position,
+        most: u64,
+    ) -> Result<Option<Bytes>, ReadError> {
+        let stream = Arc::clone(stream);
+        self.read_storage(move |storage| stored_before(storage, &stream, end, most))
+            .await
+    }
+
+    /// Whether a stream has what readers of an earlier history have. That may be lost, and other bytes
     /// written in its place.
     async fn has_again(&self, stream: &Arc<Stream>, last: LastRead, tail: Position) -> Result<bool, ReadError> {
         if tail < last.end {
             return Ok(false);
+        }
+        if last.form == Form::Stored {
+            let stored = self.stored_before(stream, last.end, last.end - last.start).await?;
+            return Ok(stored.is_some_and(|bytes| last.ends_with(&bytes)));
         }
         // Readers may have been given a whole commit, which chunks divide.
         let (mut at, mut bytes) = (last.start.max(stream.snapshot().earliest()), Vec::new());

@@ -158,7 +158,14 @@ fn victim_store(dir: &Path, round: u64) -> Box<dyn Storage> {
 fn commit_until_killed() {
     let Some(dir) = std::env::var_os(VICTIM) else { return };
     let round = std::env::var("DS_TEST_ROUND").unwrap().parse().unwrap();
-    let store = victim_store(Path::new(&dir), round);
+    let store: Arc<dyn Storage> = victim_store(Path::new(&dir), round).into();
+    let maintained = Arc::clone(&store);
+    std::thread::spawn(move || {
+        loop {
+            maintained.maintain().unwrap();
+            std::thread::yield_now();
+        }
+    });
     let told = fs::OpenOptions::new()
         .append(true)
         .create(true)
@@ -185,9 +192,6 @@ fn commit_until_killed() {
         }
         store.commit_changes(&batch).unwrap();
         (&told).write_all(format!("{line}\n").as_bytes()).unwrap();
-        if turn % 50 == 0 {
-            store.maintain().unwrap();
-        }
     }
 }
 

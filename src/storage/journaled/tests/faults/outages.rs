@@ -35,6 +35,38 @@ fn a_power_failure_loses_nothing_that_was_acknowledged() {
     });
 }
 
+/// The same while another thread writes checkpoints, as in a server. The order of the operations on
+/// the disk then differs from run to run.
+#[test]
+fn a_power_failure_beside_a_checkpoint_loses_nothing() {
+    for_seeds(10, |seed| {
+        let disk = SimDisk::new(seed);
+        let options = options(seed);
+        let mut driver = Driver::new(seed);
+        let mut expected = Expected::default();
+        for _ in 0..8 {
+            disk.cut_power_after(100 + driver.below(400));
+            if let Ok(store) = open(&disk, &options) {
+                expected.settle(&store, &disk);
+                std::thread::scope(|scope| {
+                    scope.spawn(|| {
+                        while !disk.is_down() {
+                            let _ = store.maintain();
+                            std::thread::yield_now();
+                        }
+                    });
+                    while !disk.is_down() {
+                        expected.act(&store, &mut driver);
+                    }
+                });
+            }
+            disk.reboot();
+        }
+        let store = open(&disk, &options).unwrap();
+        expected.settle(&store, &disk);
+    });
+}
+
 /// A disk that fails from time to time: acknowledged batches are there, failed ones are not, and the
 /// store works again afterwards.
 #[test]
