@@ -131,7 +131,7 @@ fn a_missing_permission_is_reported() {
     if root {
         let error = asked(&path(&setup, "copy"), setup.dir.path());
         assert!(error.contains("run this as the server's user"), "{error}");
-        for file in ["", "LOCK", "journal", "index.redb"] {
+        for file in ["", "LOCK", "journal", "journal.2", "index.redb"] {
             std::os::unix::fs::chown(setup.data_dir().join(file), Some(65534), Some(65534)).unwrap();
         }
     }
