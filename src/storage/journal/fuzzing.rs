@@ -87,7 +87,7 @@ fn damage(data: &[u8]) {
     check_found(&found, &written[..intact]);
 }
 
-fn check_found(found: &[JournalRecord], written: &[&[u8]]) {
+pub(super) fn check_found(found: &[JournalRecord], written: &[&[u8]]) {
     assert_eq!(found.len(), written.len());
     for (found, written) in found.iter().zip(written) {
         let batch = decode(&found.content, &mut VerbatimNames).unwrap().batch;
@@ -95,7 +95,7 @@ fn check_found(found: &[JournalRecord], written: &[&[u8]]) {
     }
 }
 
-fn change(data: &[u8]) -> Change {
+pub(super) fn change(data: &[u8]) -> Change {
     Change::Append {
         id: 1,
         at: 0,
@@ -103,16 +103,16 @@ fn change(data: &[u8]) -> Change {
     }
 }
 
-fn open(disk: &Memory, sync: bool) -> Result<(Journal, Vec<JournalRecord>), StorageError> {
+pub(super) fn open(disk: &Memory, sync: bool) -> Result<(Journal, Vec<JournalRecord>), StorageError> {
     Journal::open(disk, sync, 0, [7, 8])
 }
 
 /// A directory in memory.
 #[derive(Debug, Default)]
-struct Memory(Mutex<BTreeMap<String, Arc<File>>>);
+pub(super) struct Memory(Mutex<BTreeMap<String, Arc<File>>>);
 
 impl Memory {
-    fn file(&self, path: &str) -> Arc<File> {
+    pub(super) fn file(&self, path: &str) -> Arc<File> {
         Arc::clone(self.0.lock().entry(path.to_owned()).or_default())
     }
 
@@ -124,7 +124,7 @@ impl Memory {
 }
 
 #[derive(Debug, Default)]
-struct File(Mutex<Vec<u8>>);
+pub(super) struct File(pub(super) Mutex<Vec<u8>>);
 
 impl Disk for Memory {
     fn open(&self, path: &str) -> io::Result<Arc<dyn DiskFile>> {

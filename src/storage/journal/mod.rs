@@ -12,6 +12,8 @@ mod frame;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzzing;
 mod recovery;
+#[cfg(test)]
+mod tests;
 
 use std::io;
 
