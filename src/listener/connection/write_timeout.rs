@@ -25,6 +25,10 @@ const LINGER_TIMEOUT: Duration = Duration::from_secs(2);
 /// How much is read and discarded in that time.
 const MAX_LINGER_BYTES: usize = 1024 * 1024;
 
+/// Buffers of at most this length together are copied and written as one: several cost the kernel
+/// more than the copy.
+const MAX_JOINED: usize = 2048;
+
 /// Fails a write with `TimedOut` when the peer has read nothing for `write_timeout`; sooner while
 /// the memory for responses is used up. Without pending bytes there is no timer. Closing lingers.
 #[derive(Debug)]
@@ -105,6 +109,12 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> AsyncWrite for WriteTimeout<IO> {
         cx: &mut Context<'_>,
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        if bufs.iter().map(|buf| buf.len()).sum::<usize>() <= MAX_JOINED {
+            let mut space = [MaybeUninit::uninit(); MAX_JOINED];
+            let mut joined = ReadBuf::uninit(&mut space);
+            bufs.iter().for_each(|buf| joined.put_slice(buf));
+            return self.poll_write(cx, joined.filled());
+        }
         let outcome = Pin::new(&mut self.io).poll_write_vectored(cx, bufs);
         self.poll_in_time(cx, outcome)
     }

@@ -111,7 +111,8 @@ pub(super) fn recovered(row: &LogRow, batch: &Batch, n: i64) -> Committed {
     let streams = &batch.streams;
     let landed = |index: usize| {
         let (rev, tail) = by_id.get(streams.id.get(index)?)?;
-        let before = tail - streams.len.get(index)?;
+        // A removed stream has the tail that it had.
+        let before = if *tail < 0 { -1 - tail } else { tail - streams.len.get(index)? };
         let is_put = streams.record.get(index)?.is_some();
         batch.landed(index, Some(rev - i64::from(is_put)), Some(before))
     };

@@ -41,6 +41,7 @@ as $$
 declare
   l_firsts bigint[];
   r_ids bigint[];
+  r_tails bigint[];
   r_bytes bigint := 0;
   d_ids bigint[];
   d_revs bigint[];
@@ -94,7 +95,9 @@ begin
   logged := false;
   if p_lock is not null then
     if p_names is not null then
-      select array_agg(h.id), coalesce(sum(greatest(h.tail - h.first, 0)), 0) into r_ids, r_bytes
+      select array_agg(h.id order by h.id), array_agg(-1 - h.tail order by h.id),
+          coalesce(sum(greatest(h.tail - h.first, 0)), 0)
+        into r_ids, r_tails, r_bytes
       from durable_streams.heads h where h.id = any(array(
         select s.id from unnest(p_id, p_group, p_remove) s(id, grp, remove)
           where s.remove and s.grp <> all(moved)
@@ -189,7 +192,7 @@ begin
       if r_ids is not null then
         d_ids := d_ids || r_ids;
         d_revs := d_revs || array_fill(0::bigint, array[cardinality(r_ids)]);
-        d_tails := d_tails || array_fill(-1::bigint, array[cardinality(r_ids)]);
+        d_tails := d_tails || r_tails;
         d_streams := d_streams - cardinality(r_ids);
         d_bytes := d_bytes - r_bytes;
       end if;

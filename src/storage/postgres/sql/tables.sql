@@ -65,7 +65,7 @@ create table durable_streams.log (
   at timestamptz not null default clock_timestamp(),
   ids bigint[] not null,   -- the changed streams,
   revs bigint[] not null,  -- their revisions,
-  tails bigint[] not null, -- and their tails; -1: removed
+  tails bigint[] not null, -- and their tails; -1 - tail: removed
   streams bigint not null, -- by how many streams
   bytes bigint not null,   -- and bytes the store grew
   primary key (lane, n)

@@ -9,7 +9,7 @@ use std::{
 use super::{shared::*, *};
 use crate::storage::{
     Landed, Verdict,
-    contract::{append, name},
+    contract::{append, name, remove},
 };
 
 const PASS: u8 = 0;
@@ -109,6 +109,27 @@ fn commit_through(mode: u8, is_over: impl Fn(&Database<'_>) -> bool) {
 fn a_commit_whose_answer_is_lost_is_found_in_the_log() {
     commit_through(DROP_ANSWERS, |database| {
         database.sql("select tail from durable_streams.heads") == "16"
+    });
+}
+
+/// What was appended before in the same batch is answered by where the stream was found.
+#[test]
+fn a_removal_whose_answer_is_lost_is_found_with_the_tail_that_it_ended() {
+    let (database, proxy) = (Postgres::shared().database(), Proxy::new());
+    let store = proxy.open(&database);
+    create(&store, "s", 1);
+    commit(&store, &[floating("before,")]);
+    proxy.mode.store(DROP_ANSWERS, Ordering::SeqCst);
+    std::thread::scope(|scope| {
+        let removal = group(vec![rev(1, 1)], vec![remove("s", 1)]);
+        let committing = scope.spawn(|| commit(&store, &[removal]));
+        while database.sql("select count(*) from durable_streams.heads") != "0" {}
+        proxy.heal();
+        let verdicts = committing.join().unwrap();
+        let [Verdict::Committed(landed)] = &verdicts[..] else {
+            panic!("{verdicts:?}");
+        };
+        assert_eq!((landed[0].id, landed[0].at), (1, 7));
     });
 }
 
