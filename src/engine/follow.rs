@@ -135,8 +135,10 @@ impl Engine {
         if matches!(from, ReadFrom::At(_)) && has_boundaries {
             self.chunk(follower.reader.stream(), follower.at, snapshot.tail).await?;
         }
-        if follower.followed.is_some() && follower.at >= snapshot.tail {
-            Box::pin(self.note_position(follower.reader.stream(), follower.at)).await?;
+        if let Some(sharing) = &self.shared.sharing
+            && follower.at >= snapshot.tail
+        {
+            Box::pin(self.note_position(sharing, follower.reader.stream(), follower.at)).await;
         }
         Ok(follower)
     }

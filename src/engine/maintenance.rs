@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 
 use parking_lot::{Condvar, Mutex};
 
-use crate::storage::Storage;
+use crate::{clock::Clock, storage::Storage};
 
 /// The longest that changes wait for maintenance that is not due.
 const MAX_DELAY: Duration = Duration::from_secs(1);
@@ -48,14 +48,17 @@ impl Maintenance {
         self.news.notify_one();
     }
 
-    /// Maintains the store until stopped.
-    pub(super) fn run(&self, storage: &Arc<dyn Storage>) {
+    /// Maintains the store until stopped. If that panics, `on_panic` is called.
+    pub(super) fn run(&self, storage: &Arc<dyn Storage>, clock: &Clock, on_panic: impl Fn()) {
+        let _end = End(on_panic);
         // The changes of a non-blocking store are not noted.
         let idle_interval = if storage.blocking() { IDLE_INTERVAL } else { MAX_DELAY };
         let mut max_wait = Duration::ZERO;
         while self.wait(max_wait) {
+            let started = clock.instant();
             max_wait = match storage.maintain() {
-                Ok(true) => Duration::ZERO,
+                // Commits get at least half of the disk's time, unless they depend on maintenance.
+                Ok(true) => clock.instant().saturating_duration_since(started),
                 Ok(false) => idle_interval,
                 Err(error) => {
                     tracing::warn!(%error, "store maintenance failed; will retry");
@@ -79,5 +82,17 @@ impl Maintenance {
         }
         (state.changed, state.due) = (false, false);
         !state.stopping
+    }
+}
+
+/// A store that cannot be maintained must not be written to: it would grow without bound.
+struct End<F: Fn()>(F);
+
+impl<F: Fn()> Drop for End<F> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            tracing::error!("the maintenance of the store panicked: writes are disabled until restart");
+            (self.0)();
+        }
     }
 }

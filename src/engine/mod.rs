@@ -242,11 +242,14 @@ impl Engine {
         let maintenance = Arc::<Maintenance>::default();
         let mut threads = Vec::new();
         if sharing.is_none() {
-            let (maintenance, storage) = (Arc::clone(&maintenance), Arc::clone(&storage));
-            threads.push(spawn("maintenance", move || maintenance.run(&storage))?);
+            let (maintenance, storage, clock) = (Arc::clone(&maintenance), Arc::clone(&storage), clock.clone());
+            let committer = Arc::clone(&committer);
+            let run = move || maintenance.run(&storage, &clock, || committer.stop());
+            threads.push(spawn("maintenance", run)?);
         }
         let (run, notified) = (Arc::clone(&committer), Arc::clone(&maintenance));
-        threads.push(spawn("committer", move || run.run(&notified))?);
+        let started = spawn("committer", move || run.run(&notified)).inspect_err(|_| maintenance.stop());
+        threads.push(started?);
         let shared = Shared {
             clock,
             storage,

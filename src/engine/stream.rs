@@ -77,6 +77,14 @@ struct State {
     waiting: Wakers,
 }
 
+impl State {
+    fn note_last_read(&mut self, read: LastRead) {
+        if self.last_read.is_none_or(|last| last.end < read.end) {
+            self.last_read = Some(read);
+        }
+    }
+}
+
 /// The state of a stream in which a live reader has something to do.
 pub(super) struct News {
     pub snapshot: Snapshot,
@@ -229,10 +237,18 @@ impl Stream {
 
     /// Notes what a reader has.
     pub fn note_last_read(&self, read: LastRead) {
-        let mut state = self.state.lock();
-        if state.last_read.is_none_or(|last| last.end < read.end) {
-            state.last_read = Some(read);
+        self.state.lock().note_last_read(read);
+    }
+
+    /// Forgets the shared chunks, but not that readers were given them.
+    fn clear_recent(&self, state: &mut State) {
+        if let Some(last) = state.recent.last()
+            && self.origin.lifetimes.are_shared()
+        {
+            let read = LastRead::of(last);
+            state.note_last_read(read);
         }
+        state.recent.clear();
     }
 
     /// The last content that readers of this server have, or are about to be given.
@@ -249,7 +265,7 @@ impl Stream {
         let tail = self.tail();
         let is_news = update.tail >= tail;
         if !self.has_readers() || (is_news && update.base != tail) {
-            state.recent.clear();
+            self.clear_recent(&mut state);
         }
         if is_news && self.has_readers() && !update.appends.is_empty() && update.tail > tail {
             let kind = self.content_type.kind();
@@ -322,9 +338,9 @@ impl Stream {
         match run.filter(|run| run.start == known && run.end() == tail) {
             Some(run) => match chunk(state, &run) {
                 Some(chunk) => state.recent.push(chunk),
-                None => state.recent.clear(),
+                None => self.clear_recent(state),
             },
-            None => state.recent.clear(),
+            None => self.clear_recent(state),
         }
         self.tail.store(tail, Release);
     }
@@ -343,7 +359,7 @@ impl Stream {
         let Stored { record, tail, rev } = stored;
         let mut state = self.state.lock();
         if tail != self.tail() {
-            state.recent.clear();
+            self.clear_recent(&mut state);
         }
         self.tail.store(tail, Release);
         state.gone = record.soft_deleted.then_some(Gone::SoftDeleted);

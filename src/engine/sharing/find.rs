@@ -18,7 +18,7 @@ use crate::{
         stream::Stream,
     },
     protocol::StreamName,
-    storage::Position,
+    storage::{Position, StreamId},
 };
 
 /// How often a lookup is repeated because the stream was replaced meanwhile.
@@ -26,6 +26,25 @@ const MAX_LOOKUPS: usize = 8;
 
 /// The bytes before a waiting reader that are noted.
 const MAX_NOTED: u64 = 256;
+
+/// One reader of a stream reads for all that come meanwhile.
+struct Noting<'s> {
+    sharing: &'s Sharing,
+    id: StreamId,
+}
+
+impl<'s> Noting<'s> {
+    fn begin(sharing: &'s Sharing, id: StreamId) -> Option<Self> {
+        let is_first = sharing.noting.lock().insert(id);
+        is_first.then_some(Self { sharing, id })
+    }
+}
+
+impl Drop for Noting<'_> {
+    fn drop(&mut self) {
+        self.sharing.noting.lock().remove(&self.id);
+    }
+}
 
 impl Engine {
     /// See [`Engine::find_fresh`].
@@ -85,7 +104,7 @@ impl Engine {
         let continues = match old.last_read() {
             _ if stream.id != old.id || at <= snapshot.earliest() => true,
             Some(last) if at <= last.end => self.has_again(stream, last, snapshot.tail).await?,
-            // The reader was given nothing yet, so it is as good as a new one.
+            // What the reader has is not known, so it is as good as a new one.
             _ => at <= snapshot.tail,
         };
         if !continues {
@@ -93,27 +112,28 @@ impl Engine {
                 tail: snapshot.offset(snapshot.tail),
             });
         }
+        match old.last_read() {
+            Some(last) if stream.id == old.id && at <= last.end => stream.note_last_read(last),
+            _ => self.note_position(sharing, stream, at).await,
+        }
         Ok(followed)
     }
 
     /// Notes what a reader has that waits at `at`, unless it is known: if the store loses it, other bytes may be
-    /// written in its place.
-    pub(in crate::engine) async fn note_position(&self, stream: &Arc<Stream>, at: Position) -> Result<(), ReadError> {
+    /// written in its place. If it cannot be read, the reader is not compared.
+    pub(in crate::engine) async fn note_position(&self, sharing: &Sharing, stream: &Arc<Stream>, at: Position) {
         if at <= stream.snapshot().earliest() || stream.last_read().is_some_and(|last| at <= last.end) {
-            return Ok(());
+            return;
         }
-        if let Some(bytes) = self.stored_before(stream, at, MAX_NOTED).await? {
+        let Some(_noting) = Noting::begin(sharing, stream.id) else {
+            return;
+        };
+        if let Ok(Some(bytes)) = self.stored_before(stream, at, MAX_NOTED).await {
             stream.note_last_read(LastRead::of_stored(&bytes, at));
         }
-        Ok(())
     }
 
-    async fn stored_before(
-        &self,
-        stream: &Arc<Stream>,
-        end: Position,
-        most: u64,
-    ) -> Result<Option<Bytes>, ReadError> {
+    async fn stored_before(&self, stream: &Arc<Stream>, end: Position, most: u64) -> Result<Option<Bytes>, ReadError> {
         let stream = Arc::clone(stream);
         self.read_storage(move |storage| stored_before(storage, &stream, end, most))
             .await
@@ -126,8 +146,12 @@ impl Engine {
             return Ok(false);
         }
         if last.form == Form::Stored {
+            if last.start < stream.snapshot().earliest() {
+                // Retention has trimmed a part of it.
+                return Ok(true);
+            }
             let stored = self.stored_before(stream, last.end, last.end - last.start).await?;
-            return Ok(stored.is_some_and(|bytes| last.ends_with(&bytes)));
+            return Ok(stored.is_none_or(|bytes| last.ends_with(&bytes)));
         }
         // Readers may have been given a whole commit, which chunks divide.
         let (mut at, mut bytes) = (last.start.max(stream.snapshot().earliest()), Vec::new());

@@ -38,7 +38,7 @@ use super::{
 use crate::{
     clock::Clock,
     protocol::StreamName,
-    storage::{Duty, MAX_REFRESHED, SharedStore, Storage, StorageError},
+    storage::{Duty, MAX_REFRESHED, SharedStore, Storage, StorageError, StreamId},
 };
 
 pub(super) struct Sharing {
@@ -52,6 +52,8 @@ pub(super) struct Sharing {
     news: Queue,
     watch: Arc<Watch>,
     duties: Duties,
+    /// Streams whose bytes before a reader are being noted.
+    noting: Mutex<HashSet<StreamId>>,
 }
 
 impl Sharing {
@@ -73,6 +75,7 @@ impl Sharing {
             news: Queue::default(),
             watch: Arc::clone(watch),
             duties: Duties::new(clock.clone()),
+            noting: Mutex::default(),
         }))
     }
 

@@ -161,6 +161,15 @@ impl JournalFile {
         self.last_seq = last_seq;
     }
 
+    /// Removes everything after the first `len` bytes of records.
+    pub(super) fn truncate(&mut self, len: u64) -> Result<(), StorageError> {
+        let end = FIRST_RECORD + len;
+        let done = self.file.set_len(end).and_then(|()| self.file.sync());
+        done.map_err(opening)?;
+        self.written = end;
+        Ok(())
+    }
+
     /// Writes zeros past the end, which allocates the blocks of the next records.
     fn grow(&mut self, end: u64) -> io::Result<()> {
         if end <= self.written {

@@ -41,60 +41,74 @@ pub(super) fn recover(files: &mut [JournalFile; 2], applied: u64, sync: bool) ->
     };
     let mut ends = [0; 2];
     let mut older: &[(Header, Bytes)] = &[];
-    for (file, scan) in &scans {
+    for (index, scan) in &scans {
         let (Some((begin, _)), Some((end, _))) = (scan.records.first(), scan.records.last()) else {
             continue;
         };
-        if end.seq <= applied || !continues(&mut found, older, begin, applied)? {
-            continue;
+        if end.seq > applied {
+            if !continues(&mut found, older, begin, sync)? {
+                continue;
+            }
+            for (header, content) in scan.records.iter().filter(|(header, _)| header.seq > applied) {
+                found.records.push(JournalRecord {
+                    seq: header.seq,
+                    content: content.clone(),
+                });
+            }
+            let len = scan.records.iter().map(|(_, record)| HEADER_LEN + record.len()).sum();
+            if let (Some(to), Some(file)) = (ends.get_mut(*index), files.get_mut(*index)) {
+                *to = len;
+                file.resume(end.seq, len as u64);
+            }
+            found.current = *index;
+            found.next_seq = end.seq + 1;
         }
-        for (header, content) in scan.records.iter().filter(|(header, _)| header.seq > applied) {
-            found.records.push(JournalRecord {
-                seq: header.seq,
-                content: content.clone(),
-            });
+        if end.seq + 1 == found.next_seq {
+            found.last_crc = end.crc;
         }
-        let len = scan.records.iter().map(|(_, record)| HEADER_LEN + record.len()).sum();
-        if let (Some(end), Some(file)) = (ends.get_mut(*file), files.get_mut(*file)) {
-            *end = len;
-            file.resume(scan.records.last().map_or(0, |(header, _)| header.seq), len as u64);
-        }
-        found.current = *file;
-        found.next_seq = end.seq + 1;
-        found.last_crc = end.crc;
         older = &scan.records;
     }
-    for (file, scan) in &scans {
-        let (Some(end), Some(file)) = (ends.get(*file), files.get(*file)) else {
+    for (index, scan) in &scans {
+        let (Some(end), Some(file)) = (ends.get(*index), files.get_mut(*index)) else {
             continue;
         };
-        check_end(file.salt, &scan.content, *end, found.next_seq, sync)?;
+        if let Some(seq) = record_after(file.salt, &scan.content, *end, found.next_seq) {
+            let missing = found.next_seq;
+            if sync {
+                return Err(StorageError::Corrupt(format!(
+                    "record {missing} of the journal is damaged, record {seq} after it is intact"
+                )));
+            }
+            tracing::warn!(missing, seq, "the end of the journal was lost in a power failure");
+            // A later start must not take it for a continuation.
+            file.truncate(*end as u64)?;
+        }
     }
     Ok(found)
 }
 
-/// Whether a file that begins with the record `begin` continues the records `older`, or the index.
+/// Whether a file that begins with the record `begin` continues what was found, or the index.
 fn continues(
     found: &mut Recovered,
     older: &[(Header, Bytes)],
     begin: &Header,
-    applied: u64,
+    sync: bool,
 ) -> Result<bool, StorageError> {
-    if older.is_empty() {
-        if begin.seq > applied + 1 {
+    let before = older.iter().find(|(header, _)| header.seq + 1 == begin.seq);
+    match before {
+        Some((before, _)) if before.crc != begin.previous => return Ok(false),
+        // A record whose write failed may be left at the end of the older file.
+        Some(_) => found.records.retain(|record| record.seq < begin.seq),
+        None if found.records.is_empty() && begin.seq <= found.next_seq => {}
+        None if sync && found.records.is_empty() => {
             return Err(StorageError::Corrupt(format!(
-                "the journal begins with record {}, but the index ends with record {applied}",
-                begin.seq
+                "the journal begins with record {}, but the index ends with record {}",
+                begin.seq,
+                found.next_seq - 1
             )));
         }
-        return Ok(true);
+        None => return Ok(false),
     }
-    let mut before = older.iter().map(|(header, _)| header);
-    if !before.any(|header| header.seq + 1 == begin.seq && header.crc == begin.previous) {
-        return Ok(false);
-    }
-    // A record whose write failed may be left at the end of the older file.
-    found.records.retain(|record| record.seq < begin.seq);
     Ok(true)
 }
 
@@ -114,9 +128,9 @@ fn scan(file: &JournalFile) -> Result<Scan, StorageError> {
     Ok(Scan { records, content })
 }
 
-/// Distinguishes a torn last record from damage: if an intact record follows, the damaged one
-/// before it was acknowledged.
-fn check_end(salt: u64, content: &Bytes, at: usize, next_seq: u64, sync: bool) -> Result<(), StorageError> {
+/// The number of an intact record after the end, if there is one. It distinguishes damage from a torn
+/// last record: the damaged one before it was acknowledged.
+fn record_after(salt: u64, content: &Bytes, at: usize, next_seq: u64) -> Option<u64> {
     let rest = content.get(at..).unwrap_or_default();
     // Client data may look like many headers of long records.
     let mut budget = MAX_SEARCH;
@@ -131,25 +145,10 @@ fn check_end(salt: u64, content: &Bytes, at: usize, next_seq: u64, sync: bool) -
         if header.len > (rest.len() - offset) as u64 {
             continue;
         }
-        let Some(left) = budget.checked_sub(header.len) else {
-            return Ok(());
-        };
-        budget = left;
-        if Header::record_at(salt, content, at + offset).is_none() {
-            continue;
+        budget = budget.checked_sub(header.len)?;
+        if Header::record_at(salt, content, at + offset).is_some() {
+            return Some(header.seq);
         }
-        if sync {
-            return Err(StorageError::Corrupt(format!(
-                "record {next_seq} of the journal is damaged, record {} after it is intact",
-                header.seq
-            )));
-        }
-        tracing::warn!(
-            missing = next_seq,
-            seq = header.seq,
-            "the end of the journal was lost in a power failure"
-        );
-        return Ok(());
     }
-    Ok(())
+    None
 }

@@ -33,7 +33,10 @@ fn divided(older: &[&[u8]], newer: &[&[u8]]) -> Memory {
 
 /// Damages the last byte of the last record of a file with these records.
 fn damage_last(disk: &Memory, file: usize, records: &[&[u8]]) {
-    let len: usize = records.iter().map(|data| HEADER_LEN + encoded(data).len() as usize).sum();
+    let len: usize = records
+        .iter()
+        .map(|data| HEADER_LEN + encoded(data).len() as usize)
+        .sum();
     disk.file(FILE_NAMES[file]).0.lock()[FIRST_RECORD + len - 1] ^= 1;
 }
 
@@ -80,7 +83,42 @@ fn damage_at_the_end_of_the_older_file_is_detected() {
     let (mut journal, found) = open(&disk, false).unwrap();
     check_found(&found, &[b"1"]);
     write(&mut journal, &[b"other"]);
-    check_found(&open(&disk, false).unwrap().1, &[b"1", b"other"]);
+    for sync in [false, true] {
+        check_found(&open(&disk, sync).unwrap().1, &[b"1", b"other"]);
+    }
+}
+
+/// The index has what was found, and the next records have the numbers of those that were lost.
+#[test]
+fn lost_records_do_not_come_back() {
+    let older: [&[u8]; 2] = [b"1", b"2"];
+    let disk = divided(&older, &[b"3", b"4", b"5"]);
+    damage_last(&disk, 0, &older);
+    let (mut journal, _) = open(&disk, false).unwrap();
+    write(&mut journal, &[b"other", b"next"]);
+    for applied in 1..=3 {
+        let (_, found) = Journal::open(&disk, false, applied, [7, 8]).unwrap();
+        check_found(&found, &[b"1".as_slice(), b"other", b"next"][applied as usize..]);
+    }
+    // The beginning of what the index lacks.
+    let disk = divided(&[b"1"], &[b"2"]);
+    damage_last(&disk, 0, &[b"1"]);
+    assert!(matches!(open(&disk, true), Err(StorageError::Corrupt(_))));
+    check_found(&open(&disk, false).unwrap().1, &[]);
+    check_found(&open(&disk, true).unwrap().1, &[]);
+}
+
+#[test]
+fn the_chain_goes_on_after_a_clean_stop() {
+    let disk = divided(&[b"1"], &[b"2"]);
+    // Twice: in each of the files.
+    for applied in 2..6 {
+        let (mut journal, found) = Journal::open(&disk, true, applied, [7, 8]).unwrap();
+        assert!(found.is_empty());
+        write(&mut journal, &[b"next"]);
+        check_found(&Journal::open(&disk, true, applied, [7, 8]).unwrap().1, &[b"next"]);
+        journal.begin_table(applied);
+    }
 }
 
 #[test]

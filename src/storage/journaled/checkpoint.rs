@@ -51,10 +51,15 @@ impl JournaledStore {
 
     /// Writes the frozen table to the index, if there is one.
     pub(super) fn write_frozen(&self, indexer: &mut Indexer) -> Result<(), CommitError> {
+        self.ensure_open(indexer)?;
         let Some(frozen) = self.view.read().frozen.clone() else {
             return Ok(());
         };
         let (extents, holes) = self.write_files(indexer, &frozen.mem)?;
+        if self.view.read().frozen.is_none() {
+            // The index was reopened, and has the table: an earlier transaction did commit.
+            return Ok(());
+        }
         let done = self.write_index(indexer, "writing the index", |db| {
             index::checkpoint(
                 db,
@@ -175,6 +180,15 @@ impl JournaledStore {
         done.map_err(|error| index_error("reading the index", error))
     }
 
+    /// Opens the index if an I/O error has closed it. A table may turn out to be in it already.
+    fn ensure_open(&self, indexer: &mut Indexer) -> Result<(), CommitError> {
+        if indexer.db.is_none() {
+            let generation = self.view.read().generation;
+            self.reopen(indexer, generation)?;
+        }
+        Ok(())
+    }
+
     /// Runs a transaction on the index. Returns its result and the new state of the index.
     pub(super) fn write_index<T>(
         &self,
@@ -184,20 +198,20 @@ impl JournaledStore {
     ) -> Result<(T, Snapshot), CommitError> {
         let probed = self.writer.lock().journal.probe();
         probed.map_err(|error| commit_error("writing", error))?;
+        self.ensure_open(indexer)?;
         let generation = self.view.read().generation;
-        if indexer.db.is_none() {
-            self.reopen(indexer, generation)?;
-        }
         let Some(db) = &indexer.db else {
             return Err(index_error(context, redb::Error::DatabaseClosed));
         };
-        write(db).and_then(|done| Ok((done, Snapshot::take(db)?))).map_err(|error| {
-            if needs_reopen(&error)
-                && let Err(error) = self.reopen(indexer, generation)
-            {
-                tracing::error!(%error, "the index could not be reopened after an I/O error");
-            }
-            index_error(context, error)
-        })
+        write(db)
+            .and_then(|done| Ok((done, Snapshot::take(db)?)))
+            .map_err(|error| {
+                if needs_reopen(&error)
+                    && let Err(error) = self.reopen(indexer, generation)
+                {
+                    tracing::error!(%error, "the index could not be reopened after an I/O error");
+                }
+                index_error(context, error)
+            })
     }
 }

@@ -28,11 +28,14 @@ impl JournaledStore {
         let mut indexer = self.indexer.lock();
         self.checkpoint(&mut indexer).map_err(write_error)?;
         indexer.copies += 1;
+        // Not in one expression, which would lock the writer while the view is locked.
+        let index = Arc::clone(&self.view.read().index);
+        let next_id = self.writer.lock().next_id;
         Ok(PinnedStore {
             store: self,
-            index: Arc::clone(&self.view.read().index),
+            index,
             totals: indexer.totals,
-            next_id: self.writer.lock().next_id,
+            next_id,
         })
     }
 

@@ -12,9 +12,7 @@ use bytes::{Bytes, BytesMut};
 use super::JournaledStore;
 use crate::{
     protocol::{Millis, StreamName},
-    storage::{
-        Position, StorageError, Stored, StreamId, StreamRecord, WriterState, index::Snapshot,
-    },
+    storage::{Position, StorageError, Stored, StreamId, StreamRecord, WriterState, index::Snapshot},
 };
 
 /// Names in order with their records; `None`: removed.

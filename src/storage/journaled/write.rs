@@ -22,7 +22,7 @@ const CHANGE_COST: u64 = 8 * 1024;
 /// else has done so.
 const OVERDUE_FACTOR: u64 = 2;
 
-/// The multiple of its usual size that a table may reach while checkpoints fail.
+/// The multiple of the usual size of one that the tables may reach together while checkpoints fail.
 const MAX_OVERDUE_FACTOR: u64 = 8;
 
 impl JournaledStore {
@@ -73,8 +73,10 @@ impl JournaledStore {
             return Ok(self.needs_maintenance() || indexer.has_garbage());
         }
         let due = {
-            let writer = self.writer.lock();
-            self.view.read().mem.frees_space() || self.table_size(&writer) > self.options.checkpoint_bytes / 2
+            let size = self.table_size(&self.writer.lock());
+            // What is to be reclaimed comes before more of it.
+            let frees_space = self.view.read().mem.frees_space() && !indexer.has_garbage();
+            frees_space || size > self.options.checkpoint_bytes / 2
         };
         if due && self.freeze(&indexer) {
             return Ok(true);
@@ -103,7 +105,7 @@ impl JournaledStore {
         let Err(error) = self.checkpoint_unlocked(writer) else {
             return Ok(());
         };
-        if self.view.read().mem.cost() > MAX_OVERDUE_FACTOR * limit {
+        if self.view.read().pending_cost() > MAX_OVERDUE_FACTOR * limit {
             return Err(error);
         }
         tracing::error!(%error, "checkpoint failed, will retry; committed data is safe in the journal");

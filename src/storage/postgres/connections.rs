@@ -1,7 +1,7 @@
 //! The connections of a store. Each is made when it is needed and again when it is lost.
 //!
 //! There are few of them, and statements of several callers share one: the client sends them without
-//! waiting for each other's answers.
+//! waiting for each other's answers, unless a pooler may be in between.
 
 use std::{
     sync::{
@@ -73,6 +73,8 @@ pub(super) enum Purpose {
 struct Reader {
     slot: Slot,
     pending: AtomicUsize,
+    /// Held from a statement to its answer, unless statements are pipelined.
+    turn: tokio::sync::Mutex<()>,
 }
 
 /// Counts as pending until it is dropped.
@@ -107,6 +109,8 @@ pub(super) struct Connections {
     outage: Mutex<Option<Outage>>,
     /// Each connection that is not closed holds a clone.
     pub(super) alive: Arc<()>,
+    /// The connections lead to PostgreSQL itself and not to a pooler, as far as is known.
+    is_direct: AtomicBool,
     failures: LogThrottle,
     /// The answer to a write was late: it may wait for a synchronous standby.
     has_late_write: AtomicBool,
@@ -134,6 +138,7 @@ impl Connections {
             on_history,
             outage: Mutex::default(),
             alive: Arc::default(),
+            is_direct: AtomicBool::new(false),
             failures: LogThrottle::new(clock.clone()),
             has_late_write: AtomicBool::new(false),
             figures: Figures::default(),
@@ -165,6 +170,7 @@ impl Connections {
         self.figures.reads.add(1);
         let pending = Pending::on(self.reader(purpose));
         let slot = &pending.0.slot;
+        let _turn = self.turn(pending.0).await?;
         let mut lost = None;
         for _ in 0..2 {
             let session = self.session(slot).await?;
@@ -192,6 +198,27 @@ impl Connections {
             self.note_outage(&failure.to_string());
         }
         Err(failure)
+    }
+
+    pub(super) fn set_direct(&self, is_direct: bool) {
+        self.is_direct.store(is_direct, Ordering::Relaxed);
+    }
+
+    /// Waits until the connection has answered all statements, unless they are pipelined.
+    ///
+    /// If a connection to PgBouncer ends after one of two pipelined statements was answered, the answer to the
+    /// other one goes to whoever gets the connection to PostgreSQL next.
+    async fn turn<'r>(&self, reader: &'r Reader) -> Result<Option<tokio::sync::MutexGuard<'r, ()>>, Failure> {
+        if self.is_direct.load(Ordering::Relaxed) {
+            return Ok(None);
+        }
+        match tokio::time::timeout(READ_TIMEOUT, reader.turn.lock()).await {
+            Ok(turn) => Ok(Some(turn)),
+            Err(_) => Err(Failure::Away(format!(
+                "{}: earlier statements were not answered within {READ_TIMEOUT:?}",
+                self.target.shown
+            ))),
+        }
     }
 
     fn reader(&self, purpose: Purpose) -> &Reader {
@@ -316,6 +343,9 @@ impl Connections {
 
     /// Finds out where the open connections lead, which a pooler may change.
     pub(super) async fn check_history(&self) {
+        let Ok(_turn) = self.turn(&self.lookups).await else {
+            return;
+        };
         let Ok(session) = self.session(&self.lookups.slot).await else {
             return;
         };

@@ -112,7 +112,11 @@ pub(super) fn recovered(row: &LogRow, batch: &Batch, n: i64) -> Committed {
     let landed = |index: usize| {
         let (rev, tail) = by_id.get(streams.id.get(index)?)?;
         // A removed stream has the tail that it had.
-        let before = if *tail < 0 { -1 - tail } else { tail - streams.len.get(index)? };
+        let before = if *tail < 0 {
+            -1 - tail
+        } else {
+            tail - streams.len.get(index)?
+        };
         let is_put = streams.record.get(index)?.is_some();
         batch.landed(index, Some(rev - i64::from(is_put)), Some(before))
     };

@@ -1,5 +1,12 @@
 use crate::storage::contract::CommitChanges;
-use std::{collections::BTreeMap, fs, ops::ControlFlow, os::unix::fs::FileExt, path::PathBuf};
+use std::{
+    collections::BTreeMap,
+    fs,
+    ops::ControlFlow,
+    os::unix::fs::FileExt,
+    path::PathBuf,
+    sync::atomic::{AtomicBool, Ordering},
+};
 
 use super::*;
 use crate::protocol::{Framing, frame};
@@ -96,13 +103,19 @@ fn a_backup_during_writes_is_a_consistent_snapshot() {
         }
         let to = dir.path().join(format!("backup-{round}"));
         let mut moments = vec![model.clone()];
+        let copying_has_ended = AtomicBool::new(false);
         std::thread::scope(|scope| {
             let copying = scope.spawn(|| store.backup(&to, &mut never_cancel).unwrap());
+            scope.spawn(|| {
+                while !copying_has_ended.load(Ordering::Relaxed) {
+                    store.maintain().unwrap();
+                }
+            });
             while !copying.is_finished() {
                 store.commit_changes(&driver.batch(&mut model, 9_000)).unwrap();
-                store.maintain().unwrap();
                 moments.push(model.clone());
             }
+            copying_has_ended.store(true, Ordering::Relaxed);
         });
         let copy = FileStorage::open(&to, true, 4).unwrap();
         assert!(moments.iter().any(|moment| moment.compare(&copy).is_ok()));

@@ -71,6 +71,29 @@ async fn other_bytes_below_its_position_end_a_live_reader() {
     }
 }
 
+#[tokio::test]
+async fn a_reader_is_compared_in_each_history() {
+    for delivers in [false, true] {
+        let (shared, a, b) = servers();
+        let stream = name("s");
+        a.engine.create(&stream, plain()).await.unwrap();
+        append(&a.engine, &stream, "1").await.unwrap();
+        let mut reader = b.engine.follow(&stream, ReadFrom::Now).await.unwrap();
+        if delivers {
+            append(&a.engine, &stream, "2").await.unwrap();
+            assert_eq!(seen(&mut reader).await, "2");
+        }
+        // Nothing is lost.
+        lose(&shared, shared.batches());
+        assert_eq!(seen(&mut reader).await, "");
+        lose(&shared, shared.batches() - 1);
+        append(&a.engine, &stream, "3").await.unwrap();
+        append(&a.engine, &stream, "4").await.unwrap();
+        let then = seen(&mut reader).await;
+        assert!(then.starts_with("Err(OtherLife"), "{delivers}: {then}");
+    }
+}
+
 /// Readers of the server that made a commit are given it as a whole, and chunks divide it.
 #[tokio::test]
 async fn a_live_reader_goes_on_after_a_large_commit_that_was_kept() {

@@ -15,7 +15,7 @@ use crate::storage::{CommitError, Group, Storage, Verdicts, commit_as_one, deleg
 struct Simulated(JournaledStore);
 
 impl Storage for Simulated {
-    delegate_storage!(0: get, writers, list, due, read, reserve_ids, maintain, usage);
+    delegate_storage!(0: get, writers, list, due, read, reserve_ids, maintain, needs_maintenance, usage);
 
     fn commit(&self, groups: &[Group]) -> Result<Verdicts, CommitError> {
         commit_as_one(groups, |changes| self.0.commit(changes))

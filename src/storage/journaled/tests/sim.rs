@@ -3,6 +3,7 @@
 use std::{
     collections::BTreeMap,
     io::{self, IoSlice},
+    ops::Range,
     sync::Arc,
 };
 
@@ -12,6 +13,7 @@ use super::sim_file::{BLOCK, Luck, Op, SimFile, write_into};
 use crate::storage::{
     contract::Driver,
     disk::{Disk, DiskFile},
+    index,
 };
 
 /// Failure rates: one in this many operations; 0 is never.
@@ -39,6 +41,8 @@ struct State {
     operations: u64,
     /// The operations left until the power fails.
     power: Option<u64>,
+    /// Operations with these numbers fail.
+    outage: Range<u64>,
     /// The capacity for all files together.
     capacity: usize,
 }
@@ -49,6 +53,8 @@ pub(super) struct SimDisk {
     state: Arc<Mutex<State>>,
     /// The operations left until this process is killed.
     life: Arc<Mutex<Option<u64>>>,
+    /// A sync of the index waits while this is locked.
+    index_sync: Arc<Mutex<()>>,
 }
 
 impl SimDisk {
@@ -61,11 +67,13 @@ impl SimDisk {
             faults: Faults::default(),
             operations: 0,
             power: None,
+            outage: 0..0,
             capacity: usize::MAX,
         };
         Self {
             state: Arc::new(Mutex::new(state)),
             life: Arc::default(),
+            index_sync: Arc::default(),
         }
     }
 
@@ -74,6 +82,7 @@ impl SimDisk {
         Self {
             state: Arc::clone(&self.state),
             life: Arc::default(),
+            index_sync: Arc::clone(&self.index_sync),
         }
     }
 
@@ -109,6 +118,24 @@ impl SimDisk {
 
     pub(super) fn used(&self) -> usize {
         self.state.lock().used()
+    }
+
+    /// Has that many operations fail, after this many more.
+    pub(super) fn fail_after(&self, operations: u64, count: u64) {
+        let mut state = self.state.lock();
+        let first = state.operations + 1 + operations;
+        state.outage = first..first + count;
+    }
+
+    /// Whether the failures of [`Self::fail_after`] have begun.
+    pub(super) fn has_failed(&self) -> bool {
+        let state = self.state.lock();
+        state.operations >= state.outage.start
+    }
+
+    /// Holds every sync of the index up until the result is dropped.
+    pub(super) fn hold_index_syncs(&self) -> impl Sized + '_ {
+        self.index_sync.lock()
     }
 
     /// Makes the power fail after this many more operations.
@@ -204,6 +231,9 @@ impl State {
         self.operations += 1;
         if self.faults.read_only {
             return Err(io::ErrorKind::ReadOnlyFilesystem.into());
+        }
+        if self.outage.contains(&self.operations) {
+            return Err(input_output_error());
         }
         match &mut self.power {
             Some(0) => Err(io::Error::other("the power is off")),
@@ -315,6 +345,9 @@ impl SimDisk {
     fn sync_file(&self, path: &str) -> io::Result<()> {
         if self.state.lock().faults.read_only {
             return Ok(());
+        }
+        if path == index::FILE_NAME {
+            drop(self.index_sync.lock());
         }
         let mut state = self.step()?;
         let (once_in, lying) = (state.faults.sync, state.faults.lying);

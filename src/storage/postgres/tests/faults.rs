@@ -16,8 +16,8 @@ const PASS: u8 = 0;
 const DROP_ANSWERS: u8 = 1;
 const DROP_REQUESTS: u8 = 2;
 
-/// A proxy in front of PostgreSQL that loses what it is told to lose.
-struct Proxy {
+/// A proxy in front of PostgreSQL or a pooler that loses what it is told to lose.
+pub(super) struct Proxy {
     port: u16,
     mode: Arc<AtomicU8>,
     connections: Arc<Mutex<Vec<TcpStream>>>,
@@ -25,6 +25,10 @@ struct Proxy {
 
 impl Proxy {
     fn new() -> Self {
+        Self::to(Postgres::shared().port())
+    }
+
+    pub(super) fn to(port: u16) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let proxy = Self {
             port: listener.local_addr().unwrap().port(),
@@ -34,7 +38,7 @@ impl Proxy {
         let (mode, connections) = (Arc::clone(&proxy.mode), Arc::clone(&proxy.connections));
         std::thread::spawn(move || {
             for client in listener.incoming().flatten() {
-                let server = TcpStream::connect(("127.0.0.1", Postgres::shared().port())).unwrap();
+                let server = TcpStream::connect(("127.0.0.1", port)).unwrap();
                 for (from, to, lost) in [(&client, &server, DROP_REQUESTS), (&server, &client, DROP_ANSWERS)] {
                     let (from, to) = (from.try_clone().unwrap(), to.try_clone().unwrap());
                     let mode = Arc::clone(&mode);
@@ -46,7 +50,7 @@ impl Proxy {
         proxy
     }
 
-    fn open(&self, database: &Database<'_>) -> PostgresStorage {
+    pub(super) fn open(&self, database: &Database<'_>) -> PostgresStorage {
         let direct = format!(":{}/", Postgres::shared().port());
         let options = PostgresOptions {
             url: database.url().replace(&direct, &format!(":{}/", self.port)),
@@ -56,7 +60,7 @@ impl Proxy {
     }
 
     /// Cuts all connections, and loses nothing from now on.
-    fn heal(&self) {
+    pub(super) fn heal(&self) {
         for connection in self.connections.lock().drain(..) {
             let _ = connection.shutdown(Shutdown::Both);
         }

@@ -5,9 +5,11 @@ use std::{
     net::{TcpListener, TcpStream},
     os::unix::fs::MetadataExt as _,
     process::{Child, Command, Stdio},
+    time::Duration,
 };
 
-use super::{news::everything_arrives, *};
+use super::{faults::Proxy, news::everything_arrives, *};
+use crate::storage::postgres::connections::Purpose;
 use crate::test_support::postgres::{PASSWORD, USER};
 
 struct PgBouncer {
@@ -74,4 +76,29 @@ fn everything_works_through_a_pooler_that_swallows_notifications() {
     let follower = PostgresStorage::open(&options, Clock::system()).unwrap();
     everything_arrives(&database, &follower);
     drop(follower);
+}
+
+/// A pooler takes a connection that has answered one statement for unused, although it is still at work on
+/// another one that was sent with it, and gives it to somebody else if the client is gone.
+#[test]
+fn nobody_gets_the_answer_to_a_statement_of_a_connection_that_was_cut() {
+    let (pooler, database) = (PgBouncer::start(), Postgres::shared().database());
+    let proxy = Proxy::to(pooler.port);
+    let store = proxy.open(&database);
+    let ask = |sql: &str| store.block(store.core.connections.read_for(Purpose::Lookups, sql, &[]));
+    let others = || {
+        let rows = ask("select 'mine'").unwrap().unwrap();
+        assert_eq!(rows[0].try_get::<_, String>(0).ok().as_deref(), Some("mine"));
+    };
+    others();
+    for _ in 0..3 {
+        std::thread::scope(|scope| {
+            let first = scope.spawn(|| ask("select pg_sleep(0.3)::text, 'first'"));
+            std::thread::sleep(Duration::from_millis(100));
+            scope.spawn(|| ask("select pg_sleep(0.6)::text, 'second'"));
+            let _ = first.join().unwrap();
+            proxy.heal();
+        });
+        (0..10).for_each(|_| others());
+    }
 }

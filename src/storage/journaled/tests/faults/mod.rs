@@ -3,6 +3,7 @@
 //! `DS_FAULT_SEED=17 cargo test --lib storage::journaled` replays one seed, `DS_FAULT_RUNS=5000` runs
 //! that many.
 
+mod checkpoints;
 mod damage;
 mod holders;
 mod outages;
