@@ -110,9 +110,14 @@ fn an_unusable_ca_file_is_named() {
 async fn the_address_that_was_checked_is_the_one_that_is_connected_to() {
     // The name leads to a permitted address at first, and to a local service afterwards.
     let (ca, tls) = certified("hooks.example.com");
-    let permitted = Receiver::at("127.0.0.2", Some(tls), responds("200 OK", DONE)).await;
+    // Until a port is free at both addresses.
+    let (permitted, local_service) = loop {
+        let permitted = Receiver::at("127.0.0.2", Some(tls.clone()), responds("200 OK", DONE)).await;
+        if let Ok(local) = tokio::net::TcpListener::bind(("127.0.0.1", permitted.address.port())).await {
+            break (permitted, local);
+        }
+    };
     let port = permitted.address.port();
-    let local_service = tokio::net::TcpListener::bind(("127.0.0.1", port)).await.unwrap();
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("ca.pem");
     std::fs::write(&path, ca).unwrap();

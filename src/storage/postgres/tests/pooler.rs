@@ -5,7 +5,6 @@ use std::{
     net::{TcpListener, TcpStream},
     os::unix::fs::MetadataExt as _,
     process::{Child, Command, Stdio},
-    time::Duration,
 };
 
 use super::{faults::Proxy, news::everything_arrives, *};
@@ -94,7 +93,10 @@ fn nobody_gets_the_answer_to_a_statement_of_a_connection_that_was_cut() {
     for _ in 0..3 {
         std::thread::scope(|scope| {
             let first = scope.spawn(|| ask("select pg_sleep(0.3)::text, 'first'"));
-            std::thread::sleep(Duration::from_millis(100));
+            wait_until(Postgres::shared(), "the first statement does not begin", || {
+                let active = "state = 'active' and query like '%first%' and pid <> pg_backend_pid()";
+                database.sql(&format!("select count(*) from pg_stat_activity where {active}")) == "1"
+            });
             scope.spawn(|| ask("select pg_sleep(0.6)::text, 'second'"));
             let _ = first.join().unwrap();
             proxy.heal();
