@@ -101,20 +101,21 @@ impl Engine {
         let followed = self.find_followed(sharing, &old.name).await?;
         let stream = followed.stream();
         let snapshot = stream.snapshot();
-        let continues = match old.last_read() {
-            _ if stream.id != old.id || at <= snapshot.earliest() => true,
-            Some(last) if at <= last.end => self.has_again(stream, last, snapshot.tail).await?,
+        let last = old.last_read().filter(|last| stream.id == old.id && at <= last.end);
+        let continues = match last {
+            _ if stream.id != old.id || at <= snapshot.earliest() => return Ok(followed),
+            Some(last) => self.has_again(stream, last, snapshot.tail).await?,
             // What the reader has is not known, so it is as good as a new one.
-            _ => at <= snapshot.tail,
+            None => at <= snapshot.tail,
         };
         if !continues {
             return Err(ReadError::OtherLife {
                 tail: snapshot.offset(snapshot.tail),
             });
         }
-        match old.last_read() {
-            Some(last) if stream.id == old.id && at <= last.end => stream.note_last_read(last),
-            _ => self.note_position(sharing, stream, at).await,
+        match last {
+            Some(last) => stream.note_last_read(last),
+            None => self.note_position(sharing, stream, at).await,
         }
         Ok(followed)
     }
@@ -145,16 +146,16 @@ impl Engine {
         if tail < last.end {
             return Ok(false);
         }
+        if last.start < stream.snapshot().earliest() {
+            // Retention has trimmed a part of it.
+            return Ok(true);
+        }
         if last.form == Form::Stored {
-            if last.start < stream.snapshot().earliest() {
-                // Retention has trimmed a part of it.
-                return Ok(true);
-            }
             let stored = self.stored_before(stream, last.end, last.end - last.start).await?;
             return Ok(stored.is_none_or(|bytes| last.ends_with(&bytes)));
         }
         // Readers may have been given a whole commit, which chunks divide.
-        let (mut at, mut bytes) = (last.start.max(stream.snapshot().earliest()), Vec::new());
+        let (mut at, mut bytes) = (last.start, Vec::new());
         while at < last.end {
             let chunk = match self.chunk(stream, at, last.end).await {
                 Ok(chunk) => chunk,

@@ -161,6 +161,11 @@ impl JournalFile {
         self.last_seq = last_seq;
     }
 
+    /// Makes everything in the file durable.
+    pub(super) fn sync(&self) -> Result<(), StorageError> {
+        self.file.sync().map_err(opening)
+    }
+
     /// Removes everything after the first `len` bytes of records.
     pub(super) fn truncate(&mut self, len: u64) -> Result<(), StorageError> {
         let end = FIRST_RECORD + len;

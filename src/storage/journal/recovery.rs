@@ -46,7 +46,7 @@ pub(super) fn recover(files: &mut [JournalFile; 2], applied: u64, sync: bool) ->
             continue;
         };
         if end.seq > applied {
-            if !continues(&mut found, older, begin, sync)? {
+            if !continues(&mut found, older, begin, applied, sync)? {
                 continue;
             }
             for (header, content) in scan.records.iter().filter(|(header, _)| header.seq > applied) {
@@ -84,6 +84,12 @@ pub(super) fn recover(files: &mut [JournalFile; 2], applied: u64, sync: bool) ->
             file.truncate(*end as u64)?;
         }
     }
+    if sync && !found.records.is_empty() {
+        // They may not be on disk yet, and the sync of the next record is one of its file only.
+        for file in files {
+            file.sync()?;
+        }
+    }
     Ok(found)
 }
 
@@ -92,11 +98,13 @@ fn continues(
     found: &mut Recovered,
     older: &[(Header, Bytes)],
     begin: &Header,
+    applied: u64,
     sync: bool,
 ) -> Result<bool, StorageError> {
     let before = older.iter().find(|(header, _)| header.seq + 1 == begin.seq);
     match before {
-        Some((before, _)) if before.crc != begin.previous => return Ok(false),
+        // What the index has instead of an older record is not known.
+        Some((before, _)) if before.seq > applied && before.crc != begin.previous => return Ok(false),
         // A record whose write failed may be left at the end of the older file.
         Some(_) => found.records.retain(|record| record.seq < begin.seq),
         None if found.records.is_empty() && begin.seq <= found.next_seq => {}

@@ -109,6 +109,24 @@ fn lost_records_do_not_come_back() {
 }
 
 #[test]
+fn a_record_whose_write_failed_does_not_hide_what_follows_the_index() {
+    let disk = Memory::default();
+    let (mut journal, _) = open(&disk, true).unwrap();
+    write(&mut journal, &[b"1"]);
+    journal.begin_table(0);
+    write(&mut journal, &[b"2"]);
+    let before = (journal.next_seq, journal.last_crc);
+    write(&mut journal, &[b"failed"]);
+    (journal.next_seq, journal.last_crc) = before;
+    journal.begin_table(1);
+    write(&mut journal, &[b"3"]);
+    let (mut journal, found) = Journal::open(&disk, true, 3, [7, 8]).unwrap();
+    assert!(found.is_empty());
+    write(&mut journal, &[b"4", b"5"]);
+    check_found(&Journal::open(&disk, true, 3, [7, 8]).unwrap().1, &[b"4", b"5"]);
+}
+
+#[test]
 fn the_chain_goes_on_after_a_clean_stop() {
     let disk = divided(&[b"1"], &[b"2"]);
     // Twice: in each of the files.

@@ -91,7 +91,7 @@ impl JournaledStore {
         self.view.write().index = index.into();
         self.writer.lock().credit += after - before;
         indexer.totals.garbage = more;
-        Ok(more)
+        Ok(more || self.view.read().mem.frees_space())
     }
 
     /// Writes a table to the index that has become too large. Batches wait for that only if

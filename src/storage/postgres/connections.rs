@@ -1,7 +1,8 @@
 //! The connections of a store. Each is made when it is needed and again when it is lost.
 //!
-//! There are few of them, and statements of several callers share one: the client sends them without
-//! waiting for each other's answers, unless a pooler may be in between.
+//! There are few of them. Callers share them, and each waits until the statement before is answered: if a
+//! connection to PgBouncer ends after one of two pipelined statements was answered, the answer to the other
+//! one goes to whoever gets the connection to PostgreSQL next.
 
 use std::{
     sync::{
@@ -28,12 +29,12 @@ use super::{
 use crate::{clock::Clock, log_throttle::LogThrottle};
 
 /// Connections for bytes.
-const BYTE_READERS: usize = 2;
+const BYTE_READERS: usize = 4;
 /// Longest wait for the answer to a read.
 const READ_TIMEOUT: Duration = Duration::from_secs(5);
-/// Connections beyond which no further one is made. Seven are in use; the others were given up, and their backends
+/// Connections beyond which no further one is made. Nine are in use; the others were given up, and their backends
 /// have not ended yet.
-pub(super) const MAX_CONNECTIONS: usize = 14;
+pub(super) const MAX_CONNECTIONS: usize = 18;
 /// How often the database is asked to end the statements of a connection that was given up.
 const CANCEL_INTERVAL: Duration = Duration::from_secs(1);
 /// After a connection could not be made, further attempts fail at once for this long.
@@ -73,7 +74,7 @@ pub(super) enum Purpose {
 struct Reader {
     slot: Slot,
     pending: AtomicUsize,
-    /// Held from a statement to its answer, unless statements are pipelined.
+    /// Held from a statement to its answer.
     turn: tokio::sync::Mutex<()>,
 }
 
@@ -109,8 +110,6 @@ pub(super) struct Connections {
     outage: Mutex<Option<Outage>>,
     /// Each connection that is not closed holds a clone.
     pub(super) alive: Arc<()>,
-    /// The connections lead to PostgreSQL itself and not to a pooler, as far as is known.
-    is_direct: AtomicBool,
     failures: LogThrottle,
     /// The answer to a write was late: it may wait for a synchronous standby.
     has_late_write: AtomicBool,
@@ -138,7 +137,6 @@ impl Connections {
             on_history,
             outage: Mutex::default(),
             alive: Arc::default(),
-            is_direct: AtomicBool::new(false),
             failures: LogThrottle::new(clock.clone()),
             has_late_write: AtomicBool::new(false),
             figures: Figures::default(),
@@ -200,25 +198,15 @@ impl Connections {
         Err(failure)
     }
 
-    pub(super) fn set_direct(&self, is_direct: bool) {
-        self.is_direct.store(is_direct, Ordering::Relaxed);
-    }
-
-    /// Waits until the connection has answered all statements, unless they are pipelined.
-    ///
-    /// If a connection to PgBouncer ends after one of two pipelined statements was answered, the answer to the
-    /// other one goes to whoever gets the connection to PostgreSQL next.
-    async fn turn<'r>(&self, reader: &'r Reader) -> Result<Option<tokio::sync::MutexGuard<'r, ()>>, Failure> {
-        if self.is_direct.load(Ordering::Relaxed) {
-            return Ok(None);
-        }
-        match tokio::time::timeout(READ_TIMEOUT, reader.turn.lock()).await {
-            Ok(turn) => Ok(Some(turn)),
-            Err(_) => Err(Failure::Away(format!(
+    /// Waits until the connection has answered the statements before.
+    async fn turn<'r>(&self, reader: &'r Reader) -> Result<tokio::sync::MutexGuard<'r, ()>, Failure> {
+        let turn = tokio::time::timeout(READ_TIMEOUT, reader.turn.lock()).await;
+        turn.map_err(|_| {
+            Failure::Away(format!(
                 "{}: earlier statements were not answered within {READ_TIMEOUT:?}",
                 self.target.shown
-            ))),
-        }
+            ))
+        })
     }
 
     fn reader(&self, purpose: Purpose) -> &Reader {

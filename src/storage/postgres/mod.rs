@@ -94,8 +94,6 @@ struct Core {
     notifier: Notifier,
     feed: Arc<OnceLock<Weak<dyn Feed>>>,
     listen: Target,
-    /// Notifications say nothing of what the other connections lead to.
-    listens_elsewhere: bool,
     upkeep: Mutex<Instant>,
     has_garbage: AtomicBool,
 }
@@ -157,7 +155,6 @@ impl PostgresStorage {
             notifier: Notifier::default(),
             feed,
             listen,
-            listens_elsewhere: options.listen_url.is_some(),
             has_garbage: AtomicBool::new(true),
         });
         Ok(Self {

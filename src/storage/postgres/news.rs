@@ -156,8 +156,6 @@ pub(super) async fn follow(core: Arc<Core>, mut events: mpsc::Receiver<Event>) {
         loop {
             hearing.check(&core);
             core.connections.figures.hears.store(hearing.hears, Ordering::Relaxed);
-            // A pooler that swallows no notifications gives a connection to one client only.
-            core.connections.set_direct(hearing.hears && !core.listens_elsewhere);
             let wake = next_poll
                 .min(hearing.deadline.unwrap_or(hearing.next_test))
                 .min(hearing.next_test);

@@ -5,7 +5,9 @@ use std::{
     net::{SocketAddr, TcpStream},
     path::PathBuf,
     process::{Child, Command, Stdio},
-    sync::Mutex,
+    sync::{Arc, Mutex},
+    thread,
+    time::Duration,
 };
 
 use super::super::support::{
@@ -21,11 +23,11 @@ pub enum PoolMode {
     Transaction,
 }
 
-/// A running pooler, stopped on drop.
+/// A running pooler, stopped on drop. If it ends by itself, it is started again, as a supervisor does.
 pub struct PgBouncer {
     pub address: SocketAddr,
     config: PathBuf,
-    child: Mutex<Child>,
+    child: Arc<Mutex<Option<Child>>>,
 }
 
 impl PgBouncer {
@@ -58,8 +60,20 @@ impl PgBouncer {
             "server_login_retry = 0.2".to_owned(),
         ];
         fs::write(&config, lines.join("\n")).unwrap();
-        let child = Mutex::new(spawn(&config));
+        let child = Arc::new(Mutex::new(Some(spawn(&config))));
         listens(address);
+        let (supervised, restarted) = (Arc::clone(&child), config.clone());
+        thread::spawn(move || {
+            loop {
+                thread::sleep(Duration::from_millis(100));
+                let mut child = supervised.lock().unwrap();
+                let Some(running) = child.as_mut() else { return };
+                if let Ok(Some(status)) = running.try_wait() {
+                    println!("PgBouncer ended by itself ({status}) and is started again");
+                    *child = Some(spawn(&restarted));
+                }
+            }
+        });
         Self { address, config, child }
     }
 
@@ -67,16 +81,20 @@ impl PgBouncer {
     #[track_caller]
     pub fn restart(&self) {
         let mut child = self.child.lock().unwrap();
-        child.kill().unwrap();
-        child.wait().unwrap();
-        *child = spawn(&self.config);
+        stop(child.take());
+        *child = Some(spawn(&self.config));
         listens(self.address);
     }
 }
 
 impl Drop for PgBouncer {
     fn drop(&mut self) {
-        let child = self.child.get_mut().unwrap();
+        stop(self.child.lock().unwrap().take());
+    }
+}
+
+fn stop(child: Option<Child>) {
+    if let Some(mut child) = child {
         let _ = child.kill();
         let _ = child.wait();
     }

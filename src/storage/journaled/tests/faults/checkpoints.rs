@@ -103,6 +103,31 @@ fn a_checkpoint_that_was_interrupted_is_written_once() {
     });
 }
 
+/// A killed process leaves what it has written to the operating system.
+#[test]
+fn what_was_replayed_is_as_durable_as_what_follows() {
+    for_seeds(10, |seed| {
+        let disk = SimDisk::new(seed);
+        let (mut driver, mut model) = (Driver::new(seed), Model::default());
+        let first = disk.process();
+        let unsynced = Options {
+            sync: false,
+            ..options(seed)
+        };
+        let store = open(&first, &unsynced).unwrap();
+        freeze(&store, &mut driver, &mut model);
+        store.commit_changes(&driver.batch(&mut model, 1000)).unwrap();
+        first.kill_after(0);
+        drop(store);
+        let store = open(&disk.process(), &options(seed)).unwrap();
+        store.commit_changes(&driver.batch(&mut model, 1000)).unwrap();
+        disk.cut_power_after(0);
+        drop(store);
+        disk.reboot();
+        assert_eq!(model.compare(&open(&disk, &options(seed)).unwrap()).err(), None);
+    });
+}
+
 /// Without syncs, a power failure leaves a state that once was, not before the last checkpoint, and
 /// what is written afterwards is kept.
 #[test]
