@@ -224,6 +224,7 @@ impl Contender {
             .env("DS_SERVER__BIND_ADDRESS", address.to_string())
             .env("DS_LIMITS__MAX_MEMORY_BYTES", "0")
             .env("DS_LIMITS__MAX_CONNECTIONS_PER_ADDRESS", "0")
+            .env("DS_LIMITS__MAX_LIVE_READERS", "100000")
             .env("DS_LIMITS__MAX_LIVE_READERS_PER_ADDRESS", "0")
             .env("DS_LIMITS__MAX_LIVE_READERS_PER_PRINCIPAL", "0")
             .env("DS_LIMITS__MAX_STREAM_BYTES", "0");
