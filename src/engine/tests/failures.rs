@@ -107,6 +107,29 @@ async fn a_delete_that_cannot_read_the_source_changes_nothing() {
     assert_eq!(storage.usage().streams, 0);
 }
 
+/// Without changes, the next maintenance would come a minute later.
+#[tokio::test]
+async fn a_store_is_maintained_after_changes_and_takes_no_writes_once_that_panics() {
+    let (storage, clock) = (FailingStore::new(0), Clock::system());
+    let engine = start(Arc::clone(&storage) as _);
+    let maintained = || storage.maintained.load(SeqCst);
+    while maintained() == 0 {
+        tokio::task::yield_now().await;
+    }
+    let (before, started) = (maintained(), clock.instant());
+    engine.create(&name("a"), plain()).await.unwrap();
+    while maintained() == before {
+        tokio::task::yield_now().await;
+    }
+    assert!(clock.instant() - started < Duration::from_secs(30));
+    storage.maintenance_panics.store(true, SeqCst);
+    append(&engine, &name("a"), "x").await.unwrap();
+    while engine.takes_writes() {
+        tokio::task::yield_now().await;
+    }
+    assert!(clock.instant() - started < Duration::from_secs(30));
+}
+
 #[tokio::test]
 async fn a_read_that_a_delete_overtakes_finds_nothing() {
     let storage = FailingStore::new(0);

@@ -19,7 +19,7 @@ mod writing;
 
 use std::{
     ops::Range,
-    sync::atomic::{AtomicUsize, Ordering::SeqCst},
+    sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst},
 };
 
 use bytes::Bytes;
@@ -58,6 +58,8 @@ pub(crate) struct FailingStore {
     pub after_get: Hook,
     pub before_read: Hook,
     pub commits: AtomicUsize,
+    pub maintained: AtomicUsize,
+    pub maintenance_panics: AtomicBool,
     committed: Notify,
     swept: Notify,
 }
@@ -75,6 +77,8 @@ impl FailingStore {
             after_get: Mutex::default(),
             before_read: Mutex::default(),
             commits: AtomicUsize::new(0),
+            maintained: AtomicUsize::new(0),
+            maintenance_panics: AtomicBool::new(false),
             committed: Notify::new(),
             swept: Notify::new(),
         })
@@ -127,7 +131,14 @@ impl Storage for FailingStore {
         self.inner.due(now, limit)
     }
 
-    delegate_storage!(inner: writers, list, reserve_ids, maintain, usage);
+    delegate_storage!(inner: writers, list, reserve_ids, usage);
+
+    fn maintain(&self) -> Result<bool, CommitError> {
+        assert!(!self.maintenance_panics.load(SeqCst), "as the test wants it");
+        let more = self.inner.maintain();
+        self.maintained.fetch_add(1, SeqCst);
+        more
+    }
 
     fn read(&self, id: StreamId, range: Range<Position>) -> Result<Bytes, StorageError> {
         run(&self.before_read);
