@@ -88,11 +88,17 @@ export class Postgres extends Daemon {
   async start() {
     this.port ??= await freePort()
     this.#run("initdb", ["-D", this.data, "-U", ROLE, "-A", "trust", "-E", "UTF8", "--no-locale", "--no-sync"])
-    const settings = { listen_addresses: "127.0.0.1", max_connections: 200, deadlock_timeout: "200ms" }
+    const settings = {
+      listen_addresses: "127.0.0.1",
+      // The path of a socket may be too long.
+      unix_socket_directories: "",
+      max_connections: 200,
+      deadlock_timeout: "200ms",
+    }
     const given = Object.entries(settings).map(([name, value]) => `-c ${name}=${value}`)
     this.#run("pg_ctl", [
       ...["-D", this.data, "-l", this.logPath, "-w"],
-      ...["-o", `-p ${this.port} -k ${this.dir} ${given.join(" ")}`, "start"],
+      ...["-o", `-p ${this.port} ${given.join(" ")}`, "start"],
     ])
     this.version = readFileSync(join(this.data, "PG_VERSION"), "utf8").trim()
   }
