@@ -42,7 +42,7 @@ pub(super) struct LastRead {
     digest: u64,
 }
 
-/// What a [`LastRead`] has a digest of.
+/// The bytes whose digest a [`LastRead`] has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Form {
     /// The content of chunks, which readers of this server were given.

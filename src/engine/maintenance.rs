@@ -14,7 +14,7 @@ const RETRY_INTERVAL: Duration = Duration::from_secs(1);
 /// The wait while nothing changes. Nothing signals the end of a backup, which holds maintenance up.
 const IDLE_INTERVAL: Duration = Duration::from_secs(60);
 
-/// What the thread waits for.
+/// The signals that the maintenance thread waits for.
 #[derive(Default)]
 pub(super) struct Maintenance {
     state: Mutex<State>,

@@ -179,7 +179,7 @@ struct Shared {
 }
 
 impl Shared {
-    /// Stops the threads. Returns those that are to be joined.
+    /// Stops the threads. Returns their handles, to be joined.
     fn stop_threads(&self) -> Vec<JoinHandle<()>> {
         self.committer.stop();
         self.maintenance.stop();

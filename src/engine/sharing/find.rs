@@ -105,7 +105,7 @@ impl Engine {
         let continues = match last {
             _ if stream.id != old.id || at <= snapshot.earliest() => return Ok(followed),
             Some(last) => self.has_again(stream, last, snapshot.tail).await?,
-            // What the reader has is not known, so it is as good as a new one.
+            // The content of this reader is unknown, so it counts as a new one.
             None => at <= snapshot.tail,
         };
         if !continues {

@@ -146,7 +146,7 @@ impl JournalFile {
         self.file.write_at(&mut [IoSlice::new(&[0])], FIRST_RECORD - 1)
     }
 
-    /// Starts over at the beginning. No record in it may be needed any more.
+    /// Starts over at the beginning. The index must have all of its records.
     pub(super) fn restart(&mut self) {
         self.offset = FIRST_RECORD;
         self.last_seq = 0;

@@ -1,10 +1,10 @@
 //! The journal: every batch is written to it first, as one checksummed record.
 //!
-//! It has two files. When a checkpoint begins, the next records go to the other file, so that the
-//! files have only older and only newer records than the index will have. Once the index has all
-//! records of a file, the file is overwritten from its beginning: its blocks are already allocated,
-//! so a sync has no metadata to write. Records are numbered without gaps, so a number that does not
-//! continue the sequence belongs to an older record.
+//! It has two files. When a checkpoint begins, the next records go to the other file: one has the
+//! records that the checkpoint writes, the other has later ones. Once the index has all records of a
+//! file, the file is overwritten from its beginning: its blocks are already allocated, so a sync has
+//! no metadata to write. Records are numbered without gaps, so a number that does not continue the
+//! sequence belongs to an older record.
 
 pub(super) mod entry;
 mod file;

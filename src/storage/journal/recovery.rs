@@ -18,7 +18,7 @@ struct Scan {
     content: Bytes,
 }
 
-/// What was found.
+/// The result of a recovery.
 pub(super) struct Recovered {
     /// The records that are not in the index, in order.
     pub(super) records: Vec<JournalRecord>,
@@ -103,7 +103,7 @@ fn continues(
 ) -> Result<bool, StorageError> {
     let before = older.iter().find(|(header, _)| header.seq + 1 == begin.seq);
     match before {
-        // What the index has instead of an older record is not known.
+        // A record up to `applied` may be a leftover of a failed write.
         Some((before, _)) if before.seq > applied && before.crc != begin.previous => return Ok(false),
         // A record whose write failed may be left at the end of the older file.
         Some(_) => found.records.retain(|record| record.seq < begin.seq),

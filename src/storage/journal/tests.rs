@@ -79,7 +79,7 @@ fn damage_at_the_end_of_the_older_file_is_detected() {
     damage_last(&disk, 0, &older);
     let refused = open(&disk, true).unwrap_err();
     assert!(matches!(refused, StorageError::Corrupt(_)), "{refused}");
-    // What was not synced may be lost, and everything after it is.
+    // Without syncs, a damaged record ends the journal.
     let (mut journal, found) = open(&disk, false).unwrap();
     check_found(&found, &[b"1"]);
     write(&mut journal, &[b"other"]);

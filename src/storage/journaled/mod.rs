@@ -126,7 +126,7 @@ pub(crate) struct JournaledStore {
 struct Indexer {
     /// `None` after an I/O error until it is reopened: redb refuses to continue.
     db: Option<Database>,
-    /// What the index is known to have.
+    /// The totals of the index, as of its last known transaction.
     totals: Totals,
     /// The number of copies under way, which suspend reclaiming.
     copies: usize,

@@ -35,7 +35,7 @@ pub(super) struct View {
     pub(super) usage: Usage,
 }
 
-/// A table that is not changed any more.
+/// An immutable table.
 #[derive(Debug)]
 pub(super) struct Frozen {
     pub(super) mem: Memtable,

@@ -61,8 +61,8 @@ impl JournaledStore {
 
     pub(crate) fn needs_maintenance(&self) -> bool {
         let writer = self.writer.lock();
-        let view = self.view.read();
-        view.frozen.is_none() && view.mem.cost().max(writer.journal.len()) >= self.options.checkpoint_bytes
+        let has_frozen = self.view.read().frozen.is_some();
+        !has_frozen && self.table_size(&writer) >= self.options.checkpoint_bytes
     }
 
     /// Freezes the table if it is large enough, writes the frozen one, or reclaims space.
@@ -74,7 +74,7 @@ impl JournaledStore {
         }
         let due = {
             let size = self.table_size(&self.writer.lock());
-            // What is to be reclaimed comes before more of it.
+            // Garbage is reclaimed before more is added.
             let frees_space = self.view.read().mem.frees_space() && !indexer.has_garbage();
             frees_space || size > self.options.checkpoint_bytes / 2
         };

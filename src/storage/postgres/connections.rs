@@ -2,7 +2,7 @@
 //!
 //! There are few of them. Callers share them, and each waits until the statement before is answered: if a
 //! connection to PgBouncer ends after one of two pipelined statements was answered, the answer to the other
-//! one goes to whoever gets the connection to PostgreSQL next.
+//! one goes to the next client that gets the connection to PostgreSQL.
 
 use std::{
     sync::{

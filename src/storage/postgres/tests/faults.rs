@@ -59,6 +59,14 @@ impl Proxy {
         PostgresStorage::open(&options, Clock::system()).unwrap()
     }
 
+    /// A store with `before,` in the stream `s`.
+    fn open_with_append(&self, database: &Database<'_>) -> PostgresStorage {
+        let store = self.open(database);
+        create(&store, "s", 1);
+        commit(&store, &[floating("before,")]);
+        store
+    }
+
     /// Cuts all connections, and loses nothing from now on.
     pub(super) fn heal(&self) {
         for connection in self.connections.lock().drain(..) {
@@ -92,9 +100,7 @@ fn until_reached(store: &PostgresStorage) {
 /// Commits while the proxy loses something, until `is_over` says that it has happened.
 fn commit_through(mode: u8, is_over: impl Fn(&Database<'_>) -> bool) {
     let (database, proxy) = (Postgres::shared().database(), Proxy::new());
-    let store = proxy.open(&database);
-    create(&store, "s", 1);
-    commit(&store, &[floating("before,")]);
+    let store = proxy.open_with_append(&database);
     proxy.mode.store(mode, Ordering::SeqCst);
     std::thread::scope(|scope| {
         let committing = scope.spawn(|| commit(&store, &[floating("doubtful,")]));
@@ -116,13 +122,11 @@ fn a_commit_whose_answer_is_lost_is_found_in_the_log() {
     });
 }
 
-/// What was appended before in the same batch is answered by where the stream was found.
+/// An append before it in the same batch is answered with an offset from that tail.
 #[test]
 fn a_removal_whose_answer_is_lost_is_found_with_the_tail_that_it_ended() {
     let (database, proxy) = (Postgres::shared().database(), Proxy::new());
-    let store = proxy.open(&database);
-    create(&store, "s", 1);
-    commit(&store, &[floating("before,")]);
+    let store = proxy.open_with_append(&database);
     proxy.mode.store(DROP_ANSWERS, Ordering::SeqCst);
     std::thread::scope(|scope| {
         let removal = group(vec![rev(1, 1)], vec![remove("s", 1)]);

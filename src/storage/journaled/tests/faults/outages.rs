@@ -1,30 +1,27 @@
 //! Power failures, and disks that fail from time to time or turn read-only.
 
-use super::{Expected, for_seeds, open, options};
+use super::{Expected, Simulated, for_seeds, open, options};
 use crate::storage::{
     CommitError, Storage as _, StorageError,
     contract::{CommitChanges as _, Driver, Model},
     journaled::tests::sim::{Faults, SimDisk},
 };
 
-/// Power failures at arbitrary moments, including during recovery.
-#[test]
-fn a_power_failure_loses_nothing_that_was_acknowledged() {
+/// Cuts the power again and again while `work` commits, and checks after each failure that nothing
+/// acknowledged is lost. `moment` is the number of operations until the next failure.
+fn cut_power(moment: impl Fn(&mut Driver) -> u64, work: impl Fn(&Simulated, &SimDisk, &mut Expected, &mut Driver)) {
     for_seeds(10, |seed| {
         let disk = SimDisk::new(seed);
         let options = options(seed);
         let mut driver = Driver::new(seed);
         let mut expected = Expected::default();
         for _ in 0..8 {
-            let moment = driver.below(150);
-            disk.cut_power_after(moment);
+            disk.cut_power_after(moment(&mut driver));
             if let Ok(store) = open(&disk, &options) {
                 if !disk.is_down() {
                     expected.settle(&store, &disk);
                 }
-                while !disk.is_down() {
-                    expected.act(&store, &mut driver);
-                }
+                work(&store, &disk, &mut expected, &mut driver);
             }
             disk.reboot();
         }
@@ -35,36 +32,36 @@ fn a_power_failure_loses_nothing_that_was_acknowledged() {
     });
 }
 
+fn act_until_down(store: &Simulated, disk: &SimDisk, expected: &mut Expected, driver: &mut Driver) {
+    while !disk.is_down() {
+        expected.act(store, driver);
+    }
+}
+
+/// Power failures at arbitrary moments, including during recovery.
+#[test]
+fn a_power_failure_loses_nothing_that_was_acknowledged() {
+    cut_power(|driver| driver.below(150), act_until_down);
+}
+
 /// The same while another thread writes checkpoints, as in a server. The order of the operations on
 /// the disk then differs from run to run.
 #[test]
 fn a_power_failure_beside_a_checkpoint_loses_nothing() {
-    for_seeds(10, |seed| {
-        let disk = SimDisk::new(seed);
-        let options = options(seed);
-        let mut driver = Driver::new(seed);
-        let mut expected = Expected::default();
-        for _ in 0..8 {
-            disk.cut_power_after(100 + driver.below(400));
-            if let Ok(store) = open(&disk, &options) {
-                expected.settle(&store, &disk);
-                std::thread::scope(|scope| {
-                    scope.spawn(|| {
-                        while !disk.is_down() {
-                            let _ = store.maintain();
-                            std::thread::yield_now();
-                        }
-                    });
+    cut_power(
+        |driver| 100 + driver.below(400),
+        |store, disk, expected, driver| {
+            std::thread::scope(|scope| {
+                scope.spawn(|| {
                     while !disk.is_down() {
-                        expected.act(&store, &mut driver);
+                        let _ = store.maintain();
+                        std::thread::yield_now();
                     }
                 });
-            }
-            disk.reboot();
-        }
-        let store = open(&disk, &options).unwrap();
-        expected.settle(&store, &disk);
-    });
+                act_until_down(store, disk, expected, driver);
+            });
+        },
+    );
 }
 
 /// A disk that fails from time to time: acknowledged batches are there, failed ones are not, and the
