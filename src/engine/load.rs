@@ -136,7 +136,7 @@ impl<'s> Load<'s> {
     fn read_window(&self, record: &StreamRecord, from: Position, end: Position) -> Result<Option<Bytes>, ReadError> {
         let read = read_range(self.storage, record, from, end);
         if !self.storage.is_current(&self.stream.name, record.id, self.start)? {
-            return Err(ReadError::NotFound);
+            self.learn_of_change(record)?;
         }
         if !self.verify_still_current(from)? {
             return Ok(None);
@@ -152,6 +152,17 @@ impl<'s> Load<'s> {
 
     fn read(&self, record: &StreamRecord, from: Position, end: Position) -> Result<Bytes, ReadError> {
         self.read_window(record, from, end)?.ok_or(ReadError::NotFound)
+    }
+
+    /// Another server has trimmed the stream, which memory knows afterwards, or removed it.
+    fn learn_of_change(&self, record: &StreamRecord) -> Result<(), ReadError> {
+        match self.storage.get(&self.stream.name)? {
+            Some(stored) if stored.record.id == record.id => {
+                self.stream.take_over(stored, None);
+                Ok(())
+            }
+            _ => Err(ReadError::NotFound),
+        }
     }
 
     /// Whether the bytes from `from` on are still the stream's. Those that are trimmed or deleted

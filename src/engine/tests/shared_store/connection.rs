@@ -152,6 +152,11 @@ impl Storage for Connection {
         self.shared.inner().read(id, range)
     }
 
+    fn is_current(&self, name: &StreamName, id: StreamId, from: Position) -> Result<bool, StorageError> {
+        let stored = self.get(name)?;
+        Ok(stored.is_some_and(|stored| stored.record.id == id && stored.record.earliest() <= from))
+    }
+
     fn commit(&self, groups: &[Group]) -> Result<Verdicts, CommitError> {
         let history = self.history();
         run(&self.before_commit);

@@ -122,6 +122,37 @@ async fn a_read_of_what_another_server_has_trimmed_says_so() {
 
 // The store holds one of the threads.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_read_from_the_beginning_that_meets_a_trim_begins_where_the_stream_does_now() {
+    let shared = Shared::new();
+    let a = Server::new(&shared, unlimited());
+    let connection = shared.connect(true);
+    let engine = serve(&connection, unlimited());
+    let stream = name("s");
+    let retention = crate::protocol::RetentionPolicy {
+        max_age_secs: None,
+        max_bytes: Some(40),
+    };
+    let request = CreateRequest {
+        retention: Some(retention),
+        ..plain()
+    };
+    a.engine.create(&stream, request).await.unwrap();
+    append(&a.engine, &stream, &"x".repeat(30)).await.unwrap();
+    let (under_way, go) = hold(&connection.after_refresh);
+    let read = tokio::spawn({
+        let (engine, stream) = (engine.clone(), stream.clone());
+        async move { content(&engine, &stream).await }
+    });
+    under_way.await.unwrap();
+    // The reader knows the stream as it was before.
+    append(&a.engine, &stream, &"y".repeat(30)).await.unwrap();
+    while a.connection.maintain().unwrap() {}
+    go.send(()).unwrap();
+    assert_eq!(read.await.unwrap().unwrap(), "y".repeat(30));
+}
+
+// The store holds one of the threads.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn reads_that_wait_share_one_call() {
     let shared = Shared::new();
     let a = Server::new(&shared, unlimited());
