@@ -44,6 +44,10 @@ pub(super) struct Lane {
     /// Commits that turned out to have happened after their outcome was said to be unknown, with their lanes.
     late: Vec<(i64, News)>,
     history: u64,
+    /// The log has no row for this lane any longer, so another one is needed.
+    has_ended: bool,
+    /// The history changed, and no commit has been refused since. The next one may have been judged before.
+    is_replaced: bool,
 }
 
 enum Settled {
@@ -61,6 +65,8 @@ impl Lane {
             is_unsettled: false,
             late: Vec::new(),
             history: 0,
+            has_ended: false,
+            is_replaced: false,
         }
     }
 
@@ -76,6 +82,7 @@ impl Lane {
         *self = Self {
             id: get(row, 0)?,
             history: session.history,
+            is_replaced: self.is_replaced || (self.id != 0 && self.history != session.history),
             late: std::mem::take(&mut self.late),
             ..Self::new(std::mem::take(&mut self.name))
         };
@@ -87,15 +94,17 @@ impl Lane {
         std::mem::take(&mut self.late)
     }
 
-    /// Finds out about a commit whose outcome was said to be unknown.
-    pub(super) async fn settle_open(&mut self, connections: &Connections) -> Result<(), CommitError> {
+    /// Begins another lane if the history has changed: in a restored database, the number of this one may be
+    /// another server's. Then finds out about a commit whose outcome was said to be unknown.
+    pub(super) async fn keep_up(&mut self, connections: &Connections) -> Result<(), CommitError> {
+        if self.history != connections.history() {
+            self.register(connections).await.map_err(not_sent)?;
+        }
         if !self.is_unsettled {
             return Ok(());
         }
         let session = connections.session(&connections.commits).await.map_err(not_sent)?;
         if session.history != self.history {
-            // The next commit takes another lane, and refuses what was judged on the old history.
-            self.is_unsettled = false;
             return Ok(());
         }
         self.settle_last(connections, &session).await
@@ -111,9 +120,12 @@ impl Lane {
         let started = clock.local().instant();
         loop {
             let session = connections.session(&connections.commits).await.map_err(not_sent)?;
-            if session.history != self.history {
-                // The batch was judged on what may be lost.
+            if self.has_ended || session.history != self.history {
                 self.register(connections).await.map_err(not_sent)?;
+                continue;
+            }
+            if std::mem::take(&mut self.is_replaced) {
+                // The batch may have been judged on what is lost.
                 return Err(not_sent(Failure::Away("the database was replaced".to_owned())));
             }
             connections.check_standby().await.map_err(not_sent)?;
@@ -141,12 +153,14 @@ impl Lane {
                 Err(failure) => failure,
             };
             let elapsed = || clock.local().instant().saturating_duration_since(started);
+            if failure.spoils_connection() {
+                connections.discard(&connections.commits, &session).await;
+            }
             match failure {
                 Failure::Lost(reason) => {
                     connections.figures.lost_answers.add(1);
                     connections.note_late_write();
                     self.is_unsettled = batch.changes();
-                    connections.discard(&connections.commits, &session).await;
                     if let Some(committed) = self.settle_batch(connections, clock, batch, started, &reason).await? {
                         return Ok(committed);
                     }
@@ -163,12 +177,7 @@ impl Lane {
                     tracing::debug!(reason = %passing, "a commit is repeated");
                 }
                 full if full.is_full() => return Err(CommitError::Full(full.to_string())),
-                failure => {
-                    if failure.spoils_connection() {
-                        connections.discard(&connections.commits, &session).await;
-                    }
-                    return Err(CommitError::Storage(failure.into()));
-                }
+                failure => return Err(CommitError::Storage(failure.into())),
             }
         }
     }
@@ -201,8 +210,7 @@ impl Lane {
                 Ok(Settled::Committed(row)) => return Ok(Some(recovered(&row, batch, self.n))),
                 Ok(Settled::Never) => return Ok(None),
                 Ok(Settled::LaneEnded) => {
-                    // Next time, another lane.
-                    self.history = 0;
+                    self.has_ended = true;
                     return Err(unknown(format!(
                         "{reason}, and this server was not heard of for an hour"
                     )));
@@ -313,8 +321,12 @@ async fn ask(
 ) -> Result<Vec<Row>, Failure> {
     connections.check_standby().await?;
     let answer = query(session, sql, parameters, ANSWER_TIMEOUT).await;
-    if answer.as_ref().is_err_and(Failure::spoils_connection) {
-        connections.note_late_write();
+    if let Err(failure) = &answer
+        && failure.spoils_connection()
+    {
+        if matches!(failure, Failure::Lost(_)) {
+            connections.note_late_write();
+        }
         connections.discard(&connections.commits, session).await;
     }
     answer

@@ -32,8 +32,8 @@ use crate::{clock::Clock, log_throttle::LogThrottle};
 const BYTE_READERS: usize = 4;
 /// Longest wait for the answer to a read.
 const READ_TIMEOUT: Duration = Duration::from_secs(5);
-/// Connections beyond which no further one is made. Nine are in use; the others were given up, and their backends
-/// have not ended yet.
+/// Connections beyond which no further one is made, without that for notifications. Those that are not in use were
+/// given up, and their backends have not ended yet.
 pub(super) const MAX_CONNECTIONS: usize = 18;
 /// How often the database is asked to end the statements of a connection that was given up.
 const CANCEL_INTERVAL: Duration = Duration::from_secs(1);
@@ -178,15 +178,19 @@ impl Connections {
                 .read_time
                 .add(self.clock.instant().saturating_duration_since(sent));
             match answer {
-                Err(failure) if failure.spoils_connection() => {
+                Err(failure) if failure.is_of_connection() => {
                     self.give_up(slot, &session).await;
                     lost = Some(failure);
                 }
-                result => {
-                    if result.is_ok() {
-                        self.end_outage();
+                Err(failure) => {
+                    if failure.spoils_connection() {
+                        self.discard(slot, &session).await;
                     }
-                    return result;
+                    return Err(failure);
+                }
+                Ok(rows) => {
+                    self.end_outage();
+                    return Ok(rows);
                 }
             }
         }

@@ -49,8 +49,15 @@ impl Failure {
         matches!(self, Self::Refused { code, .. } if code.code() == "DS001")
     }
 
-    /// Whether the connection leads to a database that cannot be used, such as a standby.
+    /// Whether the connection must not be used again. After a refusal, the rest of the answer is still to come, and
+    /// a pooler would take the next statement for one that was sent before its end.
     pub(super) fn spoils_connection(&self) -> bool {
+        matches!(self, Self::Lost(_) | Self::Refused { .. } | Self::NumberTaken)
+    }
+
+    /// Whether the failure is the connection's, and the statement may succeed on another one. This one may lead to
+    /// a standby.
+    pub(super) fn is_of_connection(&self) -> bool {
         match self {
             Self::Lost(_) => true,
             Self::Refused { code, .. } => [

@@ -109,14 +109,14 @@ impl Core {
         }
     }
 
-    /// Finds out about commits of unknown outcome, although nothing else is committed.
+    /// Finds out about commits of unknown outcome, and about another history, although nothing else is committed.
     pub(super) async fn settle(self: Arc<Self>) {
         loop {
             tokio::time::sleep(SETTLE_INTERVAL).await;
             // A commit that is under way has settled the last one.
             let Ok(mut lane) = self.lane.try_lock() else { continue };
-            if let Err(error) = lane.settle_open(&self.connections).await {
-                tracing::debug!(%error, "the outcome of a commit is still unknown; will retry");
+            if let Err(error) = lane.keep_up(&self.connections).await {
+                tracing::debug!(%error, "the lane cannot be brought up to date; will retry");
             }
             self.note(&mut lane);
         }

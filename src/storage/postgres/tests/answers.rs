@@ -100,6 +100,20 @@ fn a_number_that_was_used_is_passed_over() {
     assert_eq!(store.get(&name("s")).unwrap().unwrap().tail, 1);
 }
 
+/// The end of its answer may still be to come, and a pooler would mistake the next statement.
+#[test]
+fn a_connection_that_has_refused_a_statement_is_not_used_again() {
+    let database = Postgres::shared().database();
+    let store = open(&database);
+    let connections = &store.core.connections;
+    let ask = |sql: &str| store.block(connections.read(sql, &[])).unwrap();
+    let pid = || get::<i32>(&ask("select pg_backend_pid()").unwrap()[0], 0).unwrap();
+    let before = pid();
+    assert_eq!(pid(), before);
+    assert!(matches!(ask("select 1 / 0"), Err(Failure::Refused { .. })));
+    assert_ne!(pid(), before);
+}
+
 /// A backend does not detect that its client is gone while it waits for a lock.
 #[test]
 fn a_read_that_is_not_answered_in_time_leaves_no_backend_behind() {

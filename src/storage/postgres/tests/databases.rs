@@ -109,6 +109,37 @@ fn another_history_is_noticed_after_a_failover() {
     assert_eq!(store.get(&name("s")).unwrap().unwrap().tail, 12);
 }
 
+/// As after `pg_restore --clean`.
+fn restore(database: &Database<'_>) {
+    database.sql(
+        "begin; alter table durable_streams.log rename to lost; \
+         create table durable_streams.log (like durable_streams.lost including all); \
+         insert into durable_streams.log select * from durable_streams.lost; drop table durable_streams.lost; commit",
+    );
+}
+
+/// Another server may have got the number of its lane after the restore.
+#[test]
+fn a_server_that_writes_nothing_begins_another_lane_in_a_restored_database() {
+    let database = Postgres::shared().database();
+    let store = open(&database);
+    create(&store, "s", 1);
+    let _recorder = Recorder::of(&store);
+    let before = store.core.lane_id();
+    restore(&database);
+    wait_until(Postgres::shared(), "another lane", || store.core.lane_id() != before);
+    let lanes = database.sql("select count(*) from durable_streams.servers");
+    assert_eq!(lanes, "2");
+    // What it has judged before may be wrong now.
+    let appended = || group(vec![rev(1, 1), room(1, 100)], vec![append(1, 0, "x")]);
+    let refused = store.commit(&[appended()]);
+    assert!(
+        matches!(refused, Err(CommitError::Storage(StorageError::Away(_)))),
+        "{refused:?}"
+    );
+    assert!(matches!(commit(&store, &[appended()])[..], [Verdict::Committed(_)]));
+}
+
 #[test]
 fn a_dump_that_is_restored_into_the_same_database_is_noticed() {
     let database = Postgres::shared().database();
@@ -117,11 +148,7 @@ fn a_dump_that_is_restored_into_the_same_database_is_noticed() {
     let recorder = Recorder::of(&store);
     let before = SharedStore::history(&store);
     recorder.has_seen_no_restore();
-    database.sql(
-        "begin; alter table durable_streams.log rename to lost; \
-         create table durable_streams.log (like durable_streams.lost including all); \
-         insert into durable_streams.log select * from durable_streams.lost; drop table durable_streams.lost; commit",
-    );
+    restore(&database);
     recorder.wait_until_restored();
     assert_ne!(SharedStore::history(&store), before);
     // Servers that start now agree.
