@@ -24,14 +24,21 @@ const SILENT_POLL_INTERVAL: Duration = Duration::from_millis(25);
 const TEST_INTERVAL: Duration = Duration::from_secs(10);
 /// A test that was not heard in this time has failed.
 const TEST_TIMEOUT: Duration = Duration::from_secs(2);
-/// Lanes in the vector beyond which those that have ended are dropped.
-const MAX_LANES: usize = 1_000;
-/// The rows of one lane that the log gives at once.
-const PAGE: usize = 2_000;
+/// Lanes that a vector may have beyond those with which it began. Those that have ended are dropped then.
+const MAX_NEW_LANES: usize = 1_000;
+/// The log gives at most so many rows of one lane at once,
+const PAGE_ROWS: usize = 500;
+/// and ends with the row that reaches so many changes.
+const PAGE_CHANGES: usize = 65_536;
 
-/// The last commit seen of each lane.
+/// The last commit seen of each lane, in one history of the store. It knows every lane but this server's own.
 #[derive(Debug, Default)]
-struct Vector(HashMap<i64, i64>);
+struct Vector {
+    history: u64,
+    own: i64,
+    begun_with: usize,
+    lanes: HashMap<i64, i64>,
+}
 
 /// What to make of a commit of another server.
 #[derive(Debug, PartialEq, Eq)]
@@ -46,7 +53,7 @@ enum Step {
 
 impl Vector {
     fn last(&self, lane: i64) -> i64 {
-        self.0.get(&lane).copied().unwrap_or(0)
+        self.lanes.get(&lane).copied().unwrap_or(0)
     }
 
     fn step(&self, lane: i64, first: i64, last: i64) -> Step {
@@ -59,7 +66,13 @@ impl Vector {
     }
 
     fn advance(&mut self, lane: i64, last: i64) {
-        self.0.insert(lane, last);
+        self.lanes.insert(lane, last);
+    }
+
+    /// Whether the log can be read from here on. If this server has another lane than before, it was away for an
+    /// hour, and lanes may have ended of which it has not seen everything.
+    fn is_valid(&self, history: u64, own: i64) -> bool {
+        self.history == history && self.own == own && self.lanes.len() <= self.begun_with + MAX_NEW_LANES
     }
 }
 
@@ -184,9 +197,9 @@ pub(super) async fn follow(core: Arc<Core>, mut events: mpsc::Receiver<Event>) {
 }
 
 /// Takes a notification over. False: the log must be read.
-fn take(core: &Core, feed: &dyn Feed, vector: &mut Option<(u64, Vector)>, message: Message) -> bool {
+fn take(core: &Core, feed: &dyn Feed, vector: &mut Option<Vector>, message: Message) -> bool {
     let (
-        Some((_, vector)),
+        Some(vector),
         Message::Commits {
             lane,
             first,
@@ -213,13 +226,12 @@ fn take(core: &Core, feed: &dyn Feed, vector: &mut Option<(u64, Vector)>, messag
 }
 
 /// Reads the log from the vector on. Without a vector, it begins with the present.
-async fn poll(core: &Core, feed: &dyn Feed, vector: &mut Option<(u64, Vector)>) -> Result<(), Failure> {
-    let history = core.connections.history();
+async fn poll(core: &Core, feed: &dyn Feed, vector: &mut Option<Vector>) -> Result<(), Failure> {
+    let (history, own) = (core.connections.history(), core.lane_id());
     let current = match vector {
-        Some((of, vector)) if *of == history && vector.0.len() <= MAX_LANES => vector,
+        Some(vector) if vector.is_valid(history, own) => vector,
         _ => {
-            let begun = begin(core).await?;
-            let (_, vector) = vector.insert((history, begun));
+            let vector = vector.insert(begin(core, history, own).await?);
             // What happened before is not in the vector.
             feed.missed();
             vector
@@ -234,21 +246,27 @@ async fn poll(core: &Core, feed: &dyn Feed, vector: &mut Option<(u64, Vector)>) 
     Ok(())
 }
 
-async fn begin(core: &Core) -> Result<Vector, Failure> {
+async fn begin(core: &Core, history: u64, own: i64) -> Result<Vector, Failure> {
     let rows = core
         .connections
         .read("select lane, n from durable_streams.lanes_v1()", &[])
         .await?;
     let lanes = rows.iter().map(|row| Ok((get(row, 0)?, get(row, 1)?)));
-    Ok(Vector(lanes.collect::<Result<_, Failure>>()?))
+    let lanes: HashMap<i64, i64> = lanes.collect::<Result<_, Failure>>()?;
+    Ok(Vector {
+        history,
+        own,
+        begun_with: lanes.len(),
+        lanes,
+    })
 }
 
 /// Reads a page of the log. True: there is more.
 async fn read_log(core: &Core, feed: &dyn Feed, vector: &mut Vector) -> Result<bool, Failure> {
     const NEWS: &str = "select lane, n, ids, revs, tails from durable_streams.news_v1($1, $2, $3)";
-    let (own, (lanes, numbers)): (i64, (Vec<i64>, Vec<i64>)) = (core.lane_id(), vector.0.iter().unzip());
+    let (lanes, numbers): (Vec<i64>, Vec<i64>) = vector.lanes.iter().unzip();
     let parameters = [
-        (&own as _, Type::INT8),
+        (&vector.own as _, Type::INT8),
         (&lanes as _, Type::INT8_ARRAY),
         (&numbers as _, Type::INT8_ARRAY),
     ];
@@ -278,7 +296,7 @@ async fn read_log(core: &Core, feed: &dyn Feed, vector: &mut Vector) -> Result<b
     if missed {
         feed.missed();
     }
-    Ok(rows.len() >= PAGE)
+    Ok(rows.len() >= PAGE_ROWS || changes.len() >= PAGE_CHANGES)
 }
 
 #[cfg(test)]
@@ -295,5 +313,22 @@ mod tests {
         assert_eq!(vector.step(1, 5, 5), Step::Gap);
         assert_eq!(vector.step(2, 1, 1), Step::Next);
         assert_eq!(vector.step(2, 4, 4), Step::Gap);
+    }
+
+    #[test]
+    fn a_vector_begins_anew_with_another_history_or_lane_or_too_many_new_lanes() {
+        let mut vector = Vector {
+            history: 7,
+            own: 2,
+            begun_with: 5_000,
+            lanes: (0..5_000).map(|lane| (lane, 1)).collect(),
+        };
+        assert!(vector.is_valid(7, 2));
+        assert!(!vector.is_valid(8, 2));
+        assert!(!vector.is_valid(7, 3));
+        (0..MAX_NEW_LANES as i64).for_each(|lane| vector.advance(10_000 + lane, 1));
+        assert!(vector.is_valid(7, 2));
+        vector.advance(20_000, 1);
+        assert!(!vector.is_valid(7, 2));
     }
 }

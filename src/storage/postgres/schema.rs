@@ -11,7 +11,7 @@ const FUNCTIONS: &str = include_str!("sql/functions.sql");
 /// The version of the tables. Servers of different versions cannot share a database.
 const VERSION: i64 = 1;
 /// Raised with each change of the functions. Those of other releases stay, because their names have versions.
-const FUNCTIONS_REVISION: i64 = 5;
+const FUNCTIONS_REVISION: i64 = 6;
 /// One server at a time. Other numbers under 29541 are buckets of names.
 const LOCK: &str = "select pg_advisory_xact_lock(29541, 1000)";
 

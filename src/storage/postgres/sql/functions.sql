@@ -189,6 +189,11 @@ begin
     end if;
 
     if d_ids is not null or r_ids is not null or touched > 0 then
+      -- The row of this number may have been trimmed, but the newest row of a lane stays.
+      if exists (select from durable_streams.log k where k.lane = p_lane and k.n >= p_n) then
+        raise unique_violation using constraint = 'log_pkey',
+          message = format('the log has a commit of lane %s at or after %s', p_lane, p_n);
+      end if;
       if r_ids is not null then
         d_ids := d_ids || r_ids;
         d_revs := d_revs || array_fill(0::bigint, array[cardinality(r_ids)]);
@@ -287,8 +292,11 @@ returns table (name text) language plpgsql stable
 set jit = off set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off
 as $$
 begin
-  return query select t.name from durable_streams.heads h join durable_streams.streams t on t.id = h.id
-    where h.due_at <= p_now order by h.due_at, t.key limit p_limit;
+  -- Any number of streams may be due at the same moment, so the limit applies before anything is sorted.
+  return query
+    select t.name from (
+      select h.id, h.due_at from durable_streams.heads h where h.due_at <= p_now order by h.due_at limit p_limit) d
+    join durable_streams.streams t on t.id = d.id order by d.due_at, t.key;
 end $$;
 
 create or replace function durable_streams.writers_v1(p_id bigint)
@@ -342,7 +350,8 @@ returns boolean language sql as $$
   select exists (select from taken);
 $$;
 
--- The commits of other servers after a vector of lanes, and the store's clock and history.
+-- The commits of other servers after a vector of lanes: at most 500 of each lane, and of all together no more
+-- after the one that completes 65,536 changes. The caller asks again for the rest.
 create or replace function durable_streams.news_v1(p_lane bigint, p_lanes bigint[], p_ns bigint[])
 returns table (lane bigint, n bigint, ids bigint[], revs bigint[], tails bigint[]) language plpgsql stable
 set jit = off set plan_cache_mode = force_generic_plan set enable_seqscan = off set enable_hashjoin = off
@@ -350,13 +359,15 @@ set enable_mergejoin = off
 as $$
 begin
   return query
-    select l.lane, l.n, l.ids, l.revs, l.tails
-    from durable_streams.servers s
-    left join unnest(p_lanes, p_ns) v(lane, n) on v.lane = s.lane
-    cross join lateral (
-      select k.lane, k.n, k.ids, k.revs, k.tails from durable_streams.log k
-      where k.lane = s.lane and k.n > coalesce(v.n, 0) order by k.n limit 2000) l
-    where s.lane <> p_lane order by l.lane, l.n;
+    select p.lane, p.n, p.ids, p.revs, p.tails from (
+      select l.*, sum(cardinality(l.ids)) over (order by l.lane, l.n) - cardinality(l.ids) as before
+      from durable_streams.servers s
+      left join unnest(p_lanes, p_ns) v(lane, n) on v.lane = s.lane
+      cross join lateral (
+        select k.lane, k.n, k.ids, k.revs, k.tails from durable_streams.log k
+        where k.lane = s.lane and k.n > coalesce(v.n, 0) order by k.n limit 500) l
+      where s.lane <> p_lane) p
+    where p.before < 65536 order by p.lane, p.n;
 end $$;
 
 -- The last commit of each lane.

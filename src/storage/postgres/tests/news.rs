@@ -134,6 +134,28 @@ fn changes_arrive_although_no_notification_does() {
     everything_arrives(&database, &follower);
 }
 
+/// A page of the log is limited by what it holds, not only by its rows.
+#[test]
+fn large_commits_arrive_in_several_pages() {
+    let database = Postgres::shared().database();
+    let follower = open(&database);
+    let recorder = Recorder::of(&follower);
+    recorder.wait("the beginning", |seen| seen.missed == 1);
+    let rows = database.sql(
+        "with server as (insert into durable_streams.servers (name) values ('large') returning lane) \
+         insert into durable_streams.log (lane, n, ids, revs, tails, streams, bytes) \
+         select lane, n, ids, ids, ids, 0, 0 from server, generate_series(1, 40) n, \
+           lateral (select array_agg(n * 10000::bigint + i) as ids from generate_series(1, 4096) i) i; \
+         select count(*) || ' ' || sum(cardinality(ids)) from durable_streams.news_v1(0, '{}', '{}')",
+    );
+    assert_eq!(rows, "16 65536");
+    recorder.wait("the last change", |seen| {
+        seen.changes.iter().any(|change| change.id == 404_096)
+    });
+    let seen = recorder.seen.lock();
+    assert_eq!((seen.changes.len(), seen.missed), (40 * 4_096, 1));
+}
+
 #[test]
 fn what_the_log_no_longer_has_is_missed() {
     let database = Postgres::shared().database();

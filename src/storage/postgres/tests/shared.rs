@@ -199,6 +199,11 @@ fn a_commit_of_one_number_happens_once() {
     database.sql("select durable_streams.settle_v1(1, 2)");
     database.sql(&refused.replace("commit_v1(1, 1,", "commit_v1(1, 2,"));
     assert_eq!(a.get(&name("s")).unwrap().unwrap().tail, 0);
+    // However late it comes: only the newest row of a lane stays.
+    database.sql("select durable_streams.settle_v1(1, 3)");
+    database.sql("delete from durable_streams.log where n < 3");
+    database.sql(&refused.replace("commit_v1(1, 1,", "commit_v1(1, 2,"));
+    assert_eq!(a.get(&name("s")).unwrap().unwrap().tail, 0);
 }
 
 #[test]

@@ -93,6 +93,24 @@ fn a_step_of_upkeep_does_not_look_at_the_rest_of_a_stream() {
     assert!((200..4_000).contains(&trimming), "{trimming}");
 }
 
+/// Many streams may expire at one moment, such as midnight.
+#[test]
+fn streams_that_are_due_together_are_found_without_looking_at_all() {
+    let database = Postgres::shared().database();
+    drop(open(&database));
+    database.sql(
+        "insert into durable_streams.streams (id, key, name, record) select n, n, n, '' from generate_series(1, 5000) n; \
+         insert into durable_streams.heads (id, rev, tail, first, due_at) select n, 1, 0, 0, 7 from generate_series(1, 5000) n; \
+         analyze",
+    );
+    let visited = database.sql(
+        "do $$ begin if (select count(*) from durable_streams.due_v1(7, 256)) <> 256 then \
+           raise exception 'not all are found'; end if; end $$; \
+         select sum(idx_tup_fetch) from pg_stat_xact_user_tables where relname in ('streams', 'heads')",
+    );
+    assert!((256..1_000).contains(&visited.parse::<usize>().unwrap()), "{visited}");
+}
+
 /// All servers read the log, and so it must stay short.
 #[test]
 fn the_log_is_trimmed_however_much_garbage_there_is() {
