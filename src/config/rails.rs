@@ -286,14 +286,12 @@ impl Translation<'_> {
         let table = &mut self.table;
         let text = |text: &str| Value::text(text, &Origin::RailsDefault);
         set_if_absent(table, "http.stream_base_path", text("/v1/streams"));
-        let url = "storage.url";
-        if find(table, url).is_some() || find(overrides, url).is_some() {
-            set_if_absent(table, "storage.mode", text("postgres"));
-        }
-        if find(table, "storage.data_dir").is_some() || find(overrides, "storage.data_dir").is_some() {
-            set_if_absent(table, "storage.mode", text("acid"));
-            let unlimited = Value::new(Data::Integer(0), Origin::RailsDefault);
-            set_if_absent(table, "limits.max_stream_bytes", unlimited);
+        for (place, mode) in [("storage.url", "postgres"), ("storage.data_dir", "acid")] {
+            if find(table, place).is_some() || find(overrides, place).is_some() {
+                set_if_absent(table, "storage.mode", text(mode));
+                let unlimited = Value::new(Data::Integer(0), Origin::RailsDefault);
+                set_if_absent(table, "limits.max_stream_bytes", unlimited);
+            }
         }
     }
 }

@@ -4,7 +4,11 @@ use axum::body::Body;
 use http::{HeaderValue, Method, Response, header, request::Parts};
 
 use super::{App, Problem, caching};
-use crate::{problems, routes, telemetry::SharedStoreState};
+use crate::{
+    problems, routes,
+    storage::{StoreFigures, Usage},
+    telemetry::SharedStoreState,
+};
 
 const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
 const PROMETHEUS: HeaderValue = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
@@ -54,6 +58,11 @@ pub(super) fn is_asked(parts: &Parts) -> bool {
     routes::ROUTES.iter().any(|route| is_here(&route))
 }
 
+/// Whether this request is answered although the store has never been open. The metrics tell that it is not.
+pub(super) fn needs_no_store(app: &App, parts: &Parts) -> bool {
+    parts.uri.path() == routes::METRICS && app.phase().waits_for_database()
+}
+
 /// A prober that sends traffic only to a ready server would otherwise never see one.
 pub(super) fn note_probe(app: &App, parts: &Parts) {
     if [routes::READYZ, routes::HEALTHZ].contains(&parts.uri.path()) {
@@ -76,7 +85,16 @@ pub(super) fn while_waiting(app: &App, parts: &Parts) -> Result<Response<Body>, 
 
 /// All metrics, in Prometheus' text format.
 pub(super) fn metrics(app: &App) -> Result<Response<Body>, Problem> {
-    let engine = app.engine().ok_or_else(Problem::starting)?;
+    let Some(engine) = app.engine() else {
+        if !app.phase().waits_for_database() {
+            return Err(Problem::starting());
+        }
+        let never_reached = SharedStoreState {
+            figures: StoreFigures::default(),
+            is_reached: false,
+        };
+        return rendered(app.metrics().render(Usage::default(), 0, Some(&never_reached)));
+    };
     if let Some(subscriptions) = app.subscriptions() {
         let (subscriptions, pending_streams, oldest_millis) = subscriptions.lag();
         let metrics = app.metrics().subscriptions();
@@ -86,8 +104,11 @@ pub(super) fn metrics(app: &App) -> Result<Response<Body>, Problem> {
         figures,
         is_reached: engine.store_outage().is_none(),
     });
-    let metrics = app.metrics();
-    let body = metrics.render(engine.usage(), engine.streams_in_memory(), shared_store.as_ref());
+    let (usage, streams) = (engine.usage(), engine.streams_in_memory());
+    rendered(app.metrics().render(usage, streams, shared_store.as_ref()))
+}
+
+fn rendered<E: std::fmt::Display>(body: Result<Vec<u8>, E>) -> Result<Response<Body>, Problem> {
     let body = body.map_err(|error| {
         tracing::error!(%error, "the metrics could not be rendered");
         Problem::new(&problems::METRICS, "the metrics could not be rendered")

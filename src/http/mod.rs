@@ -136,7 +136,7 @@ fn version(parts: &Parts) -> &'static str {
 async fn answer(app: &App, parts: &Parts, body: Body) -> Answer {
     if !app.phase().is_serving() && parts.method != Method::OPTIONS {
         let place = match health::is_asked(parts) {
-            true if app.phase().has_served() => Place::Here,
+            true if app.phase().has_served() || health::needs_no_store(app, parts) => Place::Here,
             true => {
                 health::note_probe(app, parts);
                 Place::Nowhere

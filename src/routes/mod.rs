@@ -12,7 +12,7 @@ mod tests;
 
 pub(crate) use lookup::{Found, Missing, allowed_methods, find, mount_points, parameters, server_paths};
 pub(crate) use route::{Access, Operation, Path, Route};
-pub(crate) use table::{COMMON_REQUEST_HEADERS, COMMON_RESPONSE_HEADERS, HEALTHZ, READYZ, ROUTES, UP};
+pub(crate) use table::{COMMON_REQUEST_HEADERS, COMMON_RESPONSE_HEADERS, HEALTHZ, METRICS, READYZ, ROUTES, UP};
 
 /// Labels in metrics and the access log of requests that have no row.
 pub(crate) mod labels {

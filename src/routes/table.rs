@@ -24,6 +24,8 @@ pub(crate) const UP: &str = "/up";
 pub(crate) const HEALTHZ: &str = "/healthz";
 pub(crate) const READYZ: &str = "/readyz";
 
+pub(crate) const METRICS: &str = "/metrics";
+
 /// Declares lists of headers. A list of `HeaderName` cannot be a literal in the table, because the
 /// type has interior mutability.
 macro_rules! header_lists {
@@ -309,7 +311,7 @@ pub(crate) static ROUTES: &[Route] = &[
         operation: Operation::Metrics,
         name: "metrics",
         methods: READS,
-        path: Path::Server("/metrics"),
+        path: Path::Server(METRICS),
         when: always,
         access: Access::InternalOrServer,
         label: "metrics",

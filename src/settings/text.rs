@@ -26,13 +26,38 @@ pub(crate) fn mask(text: &str) -> Cow<'_, str> {
     let (scheme, rest) = text.split_at(scheme_end + 3);
     let authority_end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
     let (authority, tail) = rest.split_at(authority_end);
+    let tail = mask_parameters(tail);
     match authority
         .rsplit_once('@')
         .and_then(|(user, host)| Some((user.split_once(':')?.0, host)))
     {
         Some((user, host)) => Cow::Owned(format!("{scheme}{user}:***@{host}{tail}")),
-        None => Cow::Borrowed(text),
+        None => Cow::Owned(format!("{scheme}{authority}{tail}")),
     }
+}
+
+/// Hides the values of parameters that have a secret's name.
+fn mask_parameters(tail: &str) -> Cow<'_, str> {
+    let is_secret = |pair: &str| {
+        let key = pair.split('=').next().unwrap_or_default();
+        let key = percent_encoding::percent_decode_str(key)
+            .decode_utf8_lossy()
+            .to_lowercase();
+        ["password", "secret", "token", "key"]
+            .iter()
+            .any(|name| key.ends_with(name))
+    };
+    let Some((path, query)) = tail.split_once('?') else {
+        return Cow::Borrowed(tail);
+    };
+    let pairs: Vec<Cow<'_, str>> = query
+        .split('&')
+        .map(|pair| match pair.split_once('=') {
+            Some((key, _)) if is_secret(pair) => Cow::Owned(format!("{key}=***")),
+            _ => Cow::Borrowed(pair),
+        })
+        .collect();
+    Cow::Owned(format!("{path}?{}", pairs.join("&")))
 }
 
 /// ` (did you mean "x"?)`, or nothing when no candidate is near.

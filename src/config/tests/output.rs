@@ -55,3 +55,15 @@ fn secrets_are_masked() {
     assert!(text.contains("\"https://a.example/b@c\""), "{text}");
     assert!(!text.contains("hunter2") && !text.contains("MIG"), "{text}");
 }
+
+#[test]
+fn passwords_in_parameters_of_a_url_are_masked() {
+    for (key, kept) in [("password", "password=***"), ("pass%77ord", "pass%77ord=***")] {
+        let url = format!("postgres://ops@db.example/streams?sslmode=disable&{key}=hunter2&connect_timeout=3");
+        let text = toml(&format!("[storage]\nmode = \"postgres\"\nurl = \"{url}\"\n"))
+            .ok()
+            .to_toml();
+        assert!(text.contains(kept) && text.contains("connect_timeout=3"), "{text}");
+        assert!(!text.contains("hunter2"), "{text}");
+    }
+}

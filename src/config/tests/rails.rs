@@ -233,6 +233,21 @@ fn limits_that_are_given_hold() {
 }
 
 #[test]
+fn a_database_is_enough_to_use_it() {
+    let url = "postgres://streams@db.example/streams";
+    let given = open(&format!("  storage:\n    url: {url}"));
+    for place in [given, open("").var("DS_STORAGE__URL", url)] {
+        let config = place.ok().config;
+        assert_eq!(
+            (config.storage.mode, config.limits.max_stream_bytes),
+            (StorageMode::Postgres, 0)
+        );
+    }
+    let both = open(&format!("  storage:\n    data_dir: /d\n    url: {url}"));
+    assert_eq!(both.ok().config.storage.mode, StorageMode::Postgres);
+}
+
+#[test]
 fn sections_of_the_schema_and_variables() {
     let place = open("  transport:\n    connection:\n      body_timeout_secs: 7\n  proxy:\n    enabled: no\n  http:\n    cors_origins: https://a.example")
         .var("DS_TRANSPORT__CONNECTION__HEADER_TIMEOUT_SECS", "8")

@@ -174,10 +174,10 @@ impl Core {
             }
             Err(failure) => Err(failure),
         };
-        self.connections.figures.notifications_sent.add(1);
-        if let Err(failure) = sent {
+        match sent {
+            Ok(()) => self.connections.figures.notifications_sent.add(1),
             // The other servers find it in the log.
-            tracing::debug!(%failure, "a notification was not sent");
+            Err(failure) => tracing::debug!(%failure, "a notification was not sent"),
         }
     }
 }

@@ -31,6 +31,8 @@ fn a_server_waits_for_its_database() {
         let why = answer.problem(503);
         assert!(why.contains("the database cannot be reached"), "{why}");
     }
+    let metrics = asked("GET", "/metrics").expect(200).text();
+    assert!(metrics.contains("ds_store_reached 0"), "{metrics}");
     postgres.start_again();
     server.log.wait_for("serving");
     asked("GET", "/readyz").expect(200);
