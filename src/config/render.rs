@@ -10,7 +10,7 @@ use crate::settings::text::mask;
 
 impl Loaded {
     /// The merged configuration as TOML that could be loaded again, except for what is
-    /// masked: passwords in URLs and key material where a path belongs. A key without a value
+    /// masked: passwords and tokens in URLs, and key material where a path belongs. A key without a value
     /// is a comment.
     #[must_use]
     pub fn to_toml(&self) -> String {

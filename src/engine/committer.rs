@@ -251,6 +251,7 @@ impl Core {
             now: self.clock.millis(),
             origin: self.cache.origin(),
         };
+        let judged_in = context.origin.history;
         self.writers.trim(context.now);
         let mut tx = Transaction::new(context, requests.len(), &mut self.ids, &mut self.writers);
         for request in &mut requests {
@@ -263,7 +264,10 @@ impl Core {
             Ok(Verdicts::AllCommitted)
         } else {
             let started = self.clock.instant();
-            let result = self.storage.commit(&groups);
+            let result = match self.storage.shared() {
+                Some(store) => store.commit_in(judged_in, &groups),
+                None => self.storage.commit(&groups),
+            };
             self.metrics
                 .committed(requests.len(), started.elapsed(), result.is_ok());
             result

@@ -30,7 +30,7 @@ section! {
         /// Memory of the memory storage. 0: no limit.
         max_memory_bytes: u64 = 100 * MIB;
         /// Size of one stream; appends beyond it are refused with 413. 0: no limit. The Rails
-        /// form's default with a data directory is 0.
+        /// form's default with a data directory or a database is 0.
         max_stream_bytes: u64 = 10 * MIB;
         /// Number of streams, including those that keep subscriptions; more are refused with 507.
         /// 0: no limit.

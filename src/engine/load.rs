@@ -156,6 +156,10 @@ impl<'s> Load<'s> {
 
     /// Another server has trimmed the stream, which memory knows afterwards, or removed it.
     fn learn_of_change(&self, record: &StreamRecord) -> Result<(), ReadError> {
+        if self.storage.shared().is_none() {
+            // The store was handed over, and this server can look at nothing but bytes.
+            return Err(ReadError::NotFound);
+        }
         match self.storage.get(&self.stream.name)? {
             Some(stored) if stored.record.id == record.id => {
                 self.stream.take_over(stored, None);

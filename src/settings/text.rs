@@ -43,9 +43,7 @@ fn mask_parameters(tail: &str) -> Cow<'_, str> {
         let key = percent_encoding::percent_decode_str(key)
             .decode_utf8_lossy()
             .to_lowercase();
-        ["password", "secret", "token", "key"]
-            .iter()
-            .any(|name| key.ends_with(name))
+        ["password", "secret", "token"].iter().any(|name| key.ends_with(name))
     };
     let Some((path, query)) = tail.split_once('?') else {
         return Cow::Borrowed(tail);

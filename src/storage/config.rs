@@ -34,7 +34,8 @@ impl StorageMode {
 section! {
     /// Where streams are kept.
     pub struct StorageConfig {
-        /// Memory, files, redb or PostgreSQL. The Rails form's default with a data directory is acid.
+        /// Memory, files, redb or PostgreSQL. The Rails form's default is postgres with a URL, and acid with a
+        /// data directory.
         mode: StorageMode = StorageMode::Memory;
         /// Directory of the persistent modes.
         data_dir: PathBuf = PathBuf::from("./data/streams");

@@ -8,6 +8,7 @@ use futures_util::future::BoxFuture;
 
 use super::{
     error::StorageError,
+    group::{CommitError, Group, Verdicts},
     record::{Position, Stored, StreamId},
 };
 use crate::{clock::Clock, protocol::StreamName};
@@ -29,10 +30,16 @@ pub trait SharedStore: Send + Sync {
     /// history by the same number, and another history has another one.
     ///
     /// The number changes before any call returns what was read from the new history. Calls that
-    /// begin afterwards use the new history only. A commit that was judged in the old one is never
-    /// sent again: it fails with [`CommitError::Unknown`](super::CommitError::Unknown), or with
-    /// [`StorageError::Away`] if it was not sent.
+    /// begin afterwards use the new history only.
     fn history(&self) -> u64;
+
+    /// [`Storage::commit`](super::Storage::commit) of groups that were judged in a history. They are
+    /// never sent in another one.
+    ///
+    /// # Errors
+    /// See [`CommitError`]. If the history has changed, [`CommitError::Unknown`], or
+    /// [`StorageError::Away`] if nothing was sent.
+    fn commit_in(&self, history: u64, groups: &[Group]) -> Result<Verdicts, CommitError>;
 
     /// The present records and tails of several streams, in one round trip; at most
     /// [`MAX_REFRESHED`]. The answer includes every commit that was acknowledged, by any server,

@@ -46,8 +46,6 @@ pub(super) struct Lane {
     history: u64,
     /// The log has no row for this lane any longer, so another one is needed.
     has_ended: bool,
-    /// The history changed, and no commit has been refused since. The next one may have been judged before.
-    is_replaced: bool,
 }
 
 enum Settled {
@@ -66,7 +64,6 @@ impl Lane {
             late: Vec::new(),
             history: 0,
             has_ended: false,
-            is_replaced: false,
         }
     }
 
@@ -82,7 +79,6 @@ impl Lane {
         *self = Self {
             id: get(row, 0)?,
             history: session.history,
-            is_replaced: self.is_replaced || (self.id != 0 && self.history != session.history),
             late: std::mem::take(&mut self.late),
             ..Self::new(std::mem::take(&mut self.name))
         };
@@ -110,23 +106,24 @@ impl Lane {
         self.settle_last(connections, &session).await
     }
 
-    /// Commits a batch.
+    /// Commits a batch that was judged in a history of the store.
     pub(super) async fn commit(
         &mut self,
         connections: &Connections,
         clock: &StoreClock,
+        judged_in: u64,
         batch: &Batch,
     ) -> Result<Committed, CommitError> {
         let started = clock.local().instant();
         loop {
             let session = connections.session(&connections.commits).await.map_err(not_sent)?;
+            if session.history != judged_in {
+                // The batch was judged on what may be lost.
+                return Err(not_sent(Failure::Away("the database was replaced".to_owned())));
+            }
             if self.has_ended || session.history != self.history {
                 self.register(connections).await.map_err(not_sent)?;
                 continue;
-            }
-            if std::mem::take(&mut self.is_replaced) {
-                // The batch may have been judged on what is lost.
-                return Err(not_sent(Failure::Away("the database was replaced".to_owned())));
             }
             connections.check_standby().await.map_err(not_sent)?;
             if self.is_unsettled {
@@ -175,6 +172,7 @@ impl Lane {
                 ended if ended.is_ended_lane() => self.register(connections).await.map_err(not_sent)?,
                 passing if passing.is_passing() && elapsed() < MAX_DOUBT => {
                     tracing::debug!(reason = %passing, "a commit is repeated");
+                    tokio::time::sleep(RETRY_INTERVAL).await;
                 }
                 full if full.is_full() => return Err(CommitError::Full(full.to_string())),
                 failure => return Err(CommitError::Storage(failure.into())),

@@ -212,7 +212,7 @@ impl Core {
         Ok(())
     }
 
-    async fn commit(&self, groups: &[Group]) -> Result<Verdicts, CommitError> {
+    async fn commit(&self, judged_in: u64, groups: &[Group]) -> Result<Verdicts, CommitError> {
         let mut lane = self.lane.lock().await;
         let mut verdicts = Vec::with_capacity(groups.len());
         let mut groups = groups.iter().peekable();
@@ -223,7 +223,7 @@ impl Core {
             {
                 groups.next();
             }
-            let committed = lane.commit(&self.connections, &self.clock, &batch).await;
+            let committed = lane.commit(&self.connections, &self.clock, judged_in, &batch).await;
             self.note(&mut lane);
             match committed {
                 Ok(committed) => verdicts.extend(self.committed(lane.id(), &batch, committed)),
@@ -365,7 +365,7 @@ impl Storage for PostgresStorage {
     }
 
     fn commit(&self, groups: &[Group]) -> Result<Verdicts, CommitError> {
-        self.block(self.core.commit(groups))?
+        self.commit_in(self.history(), groups)
     }
 
     fn shared(&self) -> Option<&dyn SharedStore> {

@@ -31,7 +31,7 @@ const PAGE_ROWS: usize = 500;
 /// and ends with the row that reaches so many changes.
 const PAGE_CHANGES: usize = 65_536;
 
-/// The last commit seen of each lane, in one history of the store. It knows every lane but this server's own.
+/// The last commit seen of each lane, in one history of the store.
 #[derive(Debug, Default)]
 struct Vector {
     history: u64,
@@ -263,7 +263,7 @@ async fn begin(core: &Core, history: u64, own: i64) -> Result<Vector, Failure> {
 
 /// Reads a page of the log. True: there is more.
 async fn read_log(core: &Core, feed: &dyn Feed, vector: &mut Vector) -> Result<bool, Failure> {
-    const NEWS: &str = "select lane, n, ids, revs, tails from durable_streams.news_v1($1, $2, $3)";
+    const NEWS: &str = "select lane, n, ids, revs, tails from durable_streams.news_v2($1, $2, $3)";
     let (lanes, numbers): (Vec<i64>, Vec<i64>) = vector.lanes.iter().unzip();
     let parameters = [
         (&vector.own as _, Type::INT8),

@@ -16,7 +16,10 @@ use super::{
 use crate::{
     clock::Clock,
     protocol::StreamName,
-    storage::{DUTY_LEASE, Duty, Feed, Lookup, Position, SharedStore, StorageError, StoreFigures, StreamId},
+    storage::{
+        CommitError, DUTY_LEASE, Duty, Feed, Group, Lookup, Position, SharedStore, StorageError, StoreFigures,
+        StreamId, Verdicts,
+    },
 };
 
 /// How often the contents of the store are counted.
@@ -33,6 +36,10 @@ impl SharedStore for PostgresStorage {
 
     fn history(&self) -> u64 {
         self.core.connections.history()
+    }
+
+    fn commit_in(&self, history: u64, groups: &[Group]) -> Result<Verdicts, CommitError> {
+        self.block(self.core.commit(history, groups))?
     }
 
     fn refresh(&self, names: &[StreamName]) -> Result<Vec<Lookup>, StorageError> {

@@ -219,6 +219,13 @@ impl SharedStore for Connection {
         self.shared.history.load(SeqCst)
     }
 
+    fn commit_in(&self, history: u64, groups: &[Group]) -> Result<Verdicts, CommitError> {
+        if history != self.history() {
+            return Err(StorageError::Away("the history has changed".into()).into());
+        }
+        self.commit(groups)
+    }
+
     fn refresh(&self, names: &[StreamName]) -> Result<Vec<Lookup>, StorageError> {
         self.check()?;
         self.refreshes.lock().push(names.len());

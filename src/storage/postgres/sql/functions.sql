@@ -352,7 +352,7 @@ $$;
 
 -- The commits of other servers after a vector of lanes: at most 500 of each lane, and of all together no more
 -- after the one that completes 65,536 changes. The caller asks again for the rest.
-create or replace function durable_streams.news_v1(p_lane bigint, p_lanes bigint[], p_ns bigint[])
+create or replace function durable_streams.news_v2(p_lane bigint, p_lanes bigint[], p_ns bigint[])
 returns table (lane bigint, n bigint, ids bigint[], revs bigint[], tails bigint[]) language plpgsql stable
 set jit = off set plan_cache_mode = force_generic_plan set enable_seqscan = off set enable_hashjoin = off
 set enable_mergejoin = off

@@ -101,9 +101,13 @@ fn another_history_is_noticed_after_a_failover() {
         assert!(refusals.len() < 1_000_000, "{:?}", refusals.last());
     };
     assert!(matches!(verdicts[..], [Verdict::Committed(_)]), "{verdicts:?}");
-    // What was judged before the failover is not committed after it.
-    assert!(!refusals.is_empty());
     assert_ne!(SharedStore::history(&store), before);
+    // What was judged before the failover is not committed after it.
+    let late = store.commit_in(before, &[appended("late")]);
+    assert!(
+        matches!(late, Err(CommitError::Storage(StorageError::Away(_)))),
+        "{late:?}"
+    );
     recorder.wait_until_restored();
     assert_eq!(&store.read(1, 0..100).unwrap()[..], b"before,after");
     assert_eq!(store.get(&name("s")).unwrap().unwrap().tail, 12);
@@ -125,14 +129,14 @@ fn a_server_that_writes_nothing_begins_another_lane_in_a_restored_database() {
     let store = open(&database);
     create(&store, "s", 1);
     let _recorder = Recorder::of(&store);
-    let before = store.core.lane_id();
+    let (before, history) = (store.core.lane_id(), SharedStore::history(&store));
     restore(&database);
     wait_until(Postgres::shared(), "another lane", || store.core.lane_id() != before);
     let lanes = database.sql("select count(*) from durable_streams.servers");
     assert_eq!(lanes, "2");
     // What it has judged before may be wrong now.
     let appended = || group(vec![rev(1, 1), room(1, 100)], vec![append(1, 0, "x")]);
-    let refused = store.commit(&[appended()]);
+    let refused = store.commit_in(history, &[appended()]);
     assert!(
         matches!(refused, Err(CommitError::Storage(StorageError::Away(_)))),
         "{refused:?}"
@@ -155,8 +159,8 @@ fn a_dump_that_is_restored_into_the_same_database_is_noticed() {
     let other = open(&database);
     assert_eq!(SharedStore::history(&other), SharedStore::history(&store));
     let appended = || group(vec![rev(1, 1), room(1, 100)], vec![append(1, 0, "x")]);
-    // The first one was judged on what may be lost.
-    assert!(store.commit(&[appended()]).is_err());
+    // One that was judged on what may be lost.
+    assert!(store.commit_in(before, &[appended()]).is_err());
     assert!(matches!(commit(&store, &[appended()])[..], [Verdict::Committed(_)]));
     assert_eq!(&other.read(1, 0..9).unwrap()[..], b"x");
 }

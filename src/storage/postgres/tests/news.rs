@@ -146,7 +146,7 @@ fn large_commits_arrive_in_several_pages() {
          insert into durable_streams.log (lane, n, ids, revs, tails, streams, bytes) \
          select lane, n, ids, ids, ids, 0, 0 from server, generate_series(1, 40) n, \
            lateral (select array_agg(n * 10000::bigint + i) as ids from generate_series(1, 4096) i) i; \
-         select count(*) || ' ' || sum(cardinality(ids)) from durable_streams.news_v1(0, '{}', '{}')",
+         select count(*) || ' ' || sum(cardinality(ids)) from durable_streams.news_v2(0, '{}', '{}')",
     );
     assert_eq!(rows, "16 65536");
     recorder.wait("the last change", |seen| {
