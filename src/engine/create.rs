@@ -276,8 +276,10 @@ impl Create {
     /// The new stream's record. Counts a fork on its source.
     fn record(&self, tx: &mut Transaction<'_>, fork: Option<(Slot, &ForkPoint)>) -> Result<StreamRecord, CreateError> {
         let now = tx.context.now;
-        let lives = self.past.iter().flat_map(|past| &past.lives);
-        let id = tx.next_id(lives.map(|life| life.incarnation).max().unwrap_or(0))?;
+        // Offsets grow with the incarnation, and another server may have given out greater ones.
+        let past = self.past.iter().flat_map(|past| &past.lives);
+        let inherited = fork.map_or(0, |(_, point)| point.last_incarnation());
+        let id = tx.next_id(past.map(|life| life.incarnation).fold(inherited, u64::max))?;
         let mut record = self.new_record(id);
         if let Some((source, point)) = fork {
             let source = tx.get(source);

@@ -304,6 +304,11 @@ impl PreparedFork {
 }
 
 impl ForkPoint {
+    /// The greatest incarnation in the offsets that a fork begins with.
+    pub(super) fn last_incarnation(&self) -> u64 {
+        self.lives.last().map_or(0, |life| life.incarnation)
+    }
+
     /// Makes `record`, which is that of a new stream, a fork of `source`.
     pub(super) fn inherit(&self, source: &StreamRecord, record: StreamRecord) -> StreamRecord {
         StreamRecord {

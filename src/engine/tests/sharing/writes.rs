@@ -290,6 +290,20 @@ async fn a_later_life_at_another_server_has_a_greater_incarnation() {
     assert!(later.tail.incarnation > earlier.tail.incarnation);
 }
 
+/// Otherwise the fork's offsets would go down where its own content begins.
+#[tokio::test]
+async fn a_fork_at_another_server_has_a_greater_incarnation_than_its_source() {
+    let (_, a, b) = servers();
+    // A allocates its ids before B does.
+    a.engine.create(&name("first"), plain()).await.unwrap();
+    let (source, fork) = (name("s"), name("f"));
+    b.engine.create(&source, plain()).await.unwrap();
+    let inherited = append(&b.engine, &source, "x").await.unwrap().tail;
+    a.engine.create(&fork, fork_of(&source)).await.unwrap();
+    let own = append(&a.engine, &fork, "y").await.unwrap().tail;
+    assert!(own.incarnation > inherited.incarnation, "{own} {inherited}");
+}
+
 #[tokio::test]
 async fn a_refusal_after_a_close_of_the_same_batch_has_the_final_tail() {
     let shared = Shared::new();
