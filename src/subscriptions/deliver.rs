@@ -20,6 +20,8 @@ const MAX_LIST_BYTES: usize = 64 * 1024;
 /// One attempt to deliver a wake.
 pub(super) struct Delivery {
     pub(super) generation: u64,
+    /// Another subscription of the same id may reach the same generation.
+    wake_id: String,
     url: String,
     body: Bytes,
     snapshot: Vec<PendingStream>,
@@ -74,6 +76,7 @@ impl Delivery {
         };
         Some(Self {
             generation: state.generation,
+            wake_id: wake.id.clone(),
             url: url.clone(),
             body: serde_json::to_vec(&body).ok()?.into(),
             snapshot,
@@ -197,7 +200,7 @@ impl Inner {
         let now = self.clock.millis();
         let Some(state) = live.state() else { return Ok(()) };
         // A callback or a later wake has come first.
-        if state.generation != delivery.generation || state.wake.is_none() {
+        if state.wake.as_ref().is_none_or(|wake| wake.id != delivery.wake_id) {
             drop(live);
             self.schedule(subscription);
             return Ok(());

@@ -22,6 +22,10 @@ struct Beside {
 impl Inner {
     /// Brings a subscription up to its log. Returns whether it exists.
     pub(super) async fn refresh(&self, subscription: &Subscription, live: &mut Live) -> Result<bool, Unavailable> {
+        if live.is_forgotten {
+            // Whatever the log has now is another one's, which may have its place.
+            return Ok(false);
+        }
         if self.engine.is_shared() {
             let extent = self.engine.extent(&subscription.log).await?;
             live.is_stale |= extent.as_ref().map(Extent::tail) != live.tail;

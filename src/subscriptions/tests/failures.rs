@@ -63,6 +63,42 @@ async fn a_delivery_is_repeated_whose_outcome_could_not_be_stored() {
     assert_eq!(*subscription.timer.lock(), Some(NOW + 1000));
 }
 
+/// A subscription that was deleted and created again may reach the same generation.
+#[tokio::test]
+async fn an_answer_to_another_wake_changes_nothing() {
+    let (server, _, subscription) = woken().await;
+    let before = subscription.live.lock().await.state().cloned().unwrap();
+    let mut other = before.clone();
+    other.wake.as_mut().unwrap().id = "another".to_owned();
+    other.definition.delivery = Delivery::Webhook {
+        url: "http://no.such.receiver".into(),
+    };
+    let delivery = deliver::Delivery::of(&subscription, &other, &[]).unwrap();
+    server.subscriptions.inner.deliver(&subscription, delivery, None).await;
+    let after = subscription.live.lock().await.state().cloned().unwrap();
+    assert_eq!((after.generation, after.retry.is_some()), (before.generation, false));
+    assert_eq!(after.wake.unwrap().id, before.wake.unwrap().id);
+}
+
+/// Its place may have another one, which has the same log.
+#[tokio::test]
+async fn a_subscription_that_was_deleted_is_not_read_again() {
+    let (server, _, subscription) = woken().await;
+    server.subscriptions.delete("s").await.unwrap();
+    server.subscribe("s", Some("e/*"), &[]).await;
+    let mut live = subscription.live.lock().await;
+    live.distrust();
+    assert!(
+        !server
+            .subscriptions
+            .inner
+            .refresh(&subscription, &mut live)
+            .await
+            .unwrap()
+    );
+    assert!(live.state.is_none());
+}
+
 #[tokio::test]
 async fn a_subscription_that_could_not_be_stored_is_not_known() {
     let (server, store, _) = woken().await;
