@@ -172,7 +172,7 @@ impl StreamCache {
     }
 
     /// Another server has removed a stream.
-    pub fn removed(&self, stream: &Stream) {
+    fn removed(&self, stream: &Stream) {
         self.remove(stream);
         stream.end(Gone::Deleted);
     }

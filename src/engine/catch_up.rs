@@ -3,7 +3,10 @@
 
 use std::sync::Arc;
 
-use super::{Engine, chunk::Chunk, read_error::ReadError, reader::ReaderGuard, snapshot::Identity, stream::Stream};
+use super::{
+    Engine, chunk::Chunk, read_error::ReadError, reader::ReaderGuard, sharing::Followed, snapshot::Identity,
+    stream::Stream,
+};
 use crate::{
     protocol::{Kind, Lifetime, Offset, ReadFrom, StreamName},
     storage::Position,
@@ -95,10 +98,20 @@ pub struct Pieces {
 /// Chunks that have not been read yet.
 struct Rest {
     engine: Engine,
-    /// Keeps a sliding lifetime from running out during the read.
+    /// Keeps a sliding lifetime from running out during the read,
     reader: ReaderGuard,
+    /// also at the other servers of a shared store.
+    followed: Option<Followed>,
     at: Position,
     end: Position,
+}
+
+impl Drop for Rest {
+    fn drop(&mut self) {
+        if self.followed.is_some() {
+            self.engine.note_use(self.reader.stream());
+        }
+    }
 }
 
 impl Pieces {
@@ -176,6 +189,7 @@ impl Engine {
             Box::new(Rest {
                 engine: self.clone(),
                 reader: ReaderGuard::new(Arc::clone(&stream), self.shared.clock.clone()),
+                followed: self.keep_alive(&stream),
                 at: first_end,
                 end,
             })

@@ -2,7 +2,10 @@
 
 use std::{sync::Arc, time::Duration};
 
-use super::{Engine, command::Command, delete, errors::Unavailable, stream::Stream, transaction::Transaction, trim};
+use super::{
+    Engine, command::Command, delete, errors::Unavailable, sharing::Followed, stream::Stream, transaction::Transaction,
+    trim,
+};
 use crate::protocol::{Lifetime, Millis, StreamName};
 
 /// Longest wait of a read for the store to take that the stream was used.
@@ -92,11 +95,23 @@ impl Engine {
         }
     }
 
-    /// Stores that a stream of a shared store was used, if the other servers must know of it.
-    pub(super) fn store_touch(&self, stream: Arc<Stream>) {
-        let is_news = stream.has_unflushed_access_time();
-        if is_news && stream.claim_flush() {
-            self.send(Touch { stream });
+    /// Notes that a stream of a shared store is in use, and stores it if the other servers must know of it.
+    pub(super) fn note_use(&self, stream: &Arc<Stream>) {
+        if !matches!(stream.lifetime(), Lifetime::Ttl(_)) {
+            return;
         }
+        stream.touch(self.shared.clock.millis());
+        if stream.has_unflushed_access_time() && stream.claim_flush() {
+            self.send(Touch {
+                stream: Arc::clone(stream),
+            });
+        }
+    }
+
+    /// Has a stream's use noted until the guard is dropped, if its lifetime needs that: other servers
+    /// do not see this one's readers.
+    pub(super) fn keep_alive(&self, stream: &Arc<Stream>) -> Option<Followed> {
+        let sharing = self.shared.sharing.as_ref()?;
+        matches!(stream.lifetime(), Lifetime::Ttl(_)).then(|| sharing.follow(Arc::clone(stream)))
     }
 }

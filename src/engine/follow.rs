@@ -147,11 +147,8 @@ impl Engine {
 impl Drop for Follower {
     /// The end of a live read is a use, of which the other servers of a shared store must know.
     fn drop(&mut self) {
-        let Some(followed) = &self.followed else { return };
-        let stream = followed.stream();
-        if matches!(stream.lifetime(), Lifetime::Ttl(_)) {
-            stream.touch(self.engine.shared.clock.millis());
-            self.engine.store_touch(Arc::clone(stream));
+        if let Some(followed) = &self.followed {
+            self.engine.note_use(followed.stream());
         }
     }
 }

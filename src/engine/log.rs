@@ -194,7 +194,7 @@ impl Engine {
     }
 
     async fn prepare_notice(&self, stream: &StreamName, messages: Bytes) -> Result<Append, AppendError> {
-        let stream = self.find(stream).await?.ok_or(AppendError::NotFound)?;
+        let stream = self.find_fresh(stream).await?.ok_or(AppendError::NotFound)?;
         let request = AppendRequest {
             content_type: ContentType::parse(JSON).ok(),
             body: messages,

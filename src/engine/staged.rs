@@ -35,6 +35,8 @@ pub(super) struct Staged {
     pub(super) was_deleted: bool,
     /// By how much further back the appends could land and still fit.
     headroom: u64,
+    /// The record's change holds for this tail only.
+    needs_tail: bool,
 }
 
 impl Staged {
@@ -53,6 +55,7 @@ impl Staged {
             record_changed: false,
             was_deleted: matches!(gone, Some(Gone::Deleted | Gone::Outdated)),
             headroom: u64::MAX,
+            needs_tail: false,
         }
     }
 
@@ -102,6 +105,11 @@ impl Staged {
     /// The appends must not land more than `headroom` further back.
     pub(super) fn limit_headroom(&mut self, headroom: u64) {
         self.headroom = self.headroom.min(headroom);
+    }
+
+    /// A change of the record holds only if nobody else has appended meanwhile.
+    pub(super) fn require_tail(&mut self) {
+        self.needs_tail = true;
     }
 
     pub(super) fn record_mut(&mut self) -> &mut StreamRecord {
@@ -197,10 +205,16 @@ impl Staged {
     /// How far back the appends may land. Those whose record changes as well must land where they
     /// were judged, because records hold positions.
     pub(super) fn room(&self) -> Option<Expect> {
-        let floats = !self.appends.is_empty() && !self.record_changed && self.gone.is_none();
-        floats.then(|| Expect::Room {
+        let floats = !self.appends.is_empty() && !self.record_changed;
+        let is_bound = self.appends.is_empty() && self.record_changed && self.needs_tail && !self.is_new;
+        let headroom = match self.gone {
+            None if floats => self.headroom,
+            None if is_bound => 0,
+            _ => return None,
+        };
+        Some(Expect::Room {
             id: self.stream.id,
-            at_most: self.base.saturating_add(self.headroom),
+            at_most: self.base.saturating_add(headroom),
         })
     }
 

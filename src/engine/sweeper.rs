@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     log_throttle::LogThrottle,
-    protocol::{Lifetime, StreamName},
+    protocol::StreamName,
     storage::{DUTY_LEASE, Duty},
 };
 
@@ -122,17 +122,11 @@ impl Engine {
         }
     }
 
-    /// Looks after the streams of live readers: stores that they are in use, which other servers do not
-    /// see.
+    /// Looks after the streams that are being read: stores that they are in use, which other servers do
+    /// not see.
     fn tend_followed(&self) {
         let Some(sharing) = &self.shared.sharing else { return };
-        let now = self.shared.clock.millis();
-        for stream in sharing.followed() {
-            if matches!(stream.lifetime(), Lifetime::Ttl(_)) {
-                stream.touch(now);
-                self.store_touch(stream);
-            }
-        }
+        sharing.followed().iter().for_each(|stream| self.note_use(stream));
     }
 
     /// Expires or trims all due streams.
@@ -145,6 +139,8 @@ impl Engine {
             if !more {
                 return Ok(());
             }
+            // A sweep may take longer than a stream lives.
+            self.tend_followed();
         }
     }
 

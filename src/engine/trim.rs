@@ -57,6 +57,10 @@ pub(super) fn sweep(tx: &mut Transaction<'_>, slot: Slot) {
     let before = staged.record.retention.as_deref().cloned().unwrap_or_default();
     let mut after = before.clone();
     let max_age = policy.and_then(retention::max_age);
+    if max_age.is_some() {
+        // What others append meanwhile would never get a mark.
+        tx.get_mut(slot).require_tail();
+    }
     match max_age {
         Some(max_age) => retention::trim_by_age(&mut after, max_age, now, tail),
         None => {

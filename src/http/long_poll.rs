@@ -149,14 +149,17 @@ fn chunk_response(follower: &Follower, chunk: &Arc<Chunk>) -> Response<Body> {
 
 /// Nothing new: the wait or the stream is over.
 fn no_content(app: &App, follower: &Follower, client_cursor: Option<Cursor>) -> Response<Body> {
-    let closed = follower.state().closed;
+    let state = follower.state();
     let mut response = respond::empty(StatusCode::NO_CONTENT);
     let set = response.headers_mut();
     set.insert(header::CACHE_CONTROL, caching::NO_STORE);
     set.insert(headers::STREAM_NEXT_OFFSET, respond::offset(follower.position()));
-    set.insert(headers::STREAM_UP_TO_DATE, HeaderValue::from_static("true"));
+    // A shared store that is away may have more, which is known of but cannot be read.
+    if state.up_to_date {
+        set.insert(headers::STREAM_UP_TO_DATE, HeaderValue::from_static("true"));
+    }
     set_cursor(app, set, client_cursor);
-    respond::set_closed(set, closed);
+    respond::set_closed(set, state.closed);
     response
 }
 

@@ -175,10 +175,8 @@ impl Sharing {
         let mut pending = self.news.pending.lock();
         pending.all |= taken.all;
         pending.former.extend(taken.former);
-        for (id, target) in taken.changed {
-            let entry = pending.changed.entry(id).or_default();
-            entry.must_read = true;
-            entry.gone |= target.gone;
+        for id in taken.changed.into_keys() {
+            pending.changed.entry(id).or_default().must_read = true;
         }
     }
 
@@ -186,11 +184,6 @@ impl Sharing {
         let (mut reads, mut fetches) = (Vec::new(), Vec::new());
         for (id, target) in changed {
             let Some(stream) = self.registry.get(*id) else { continue };
-            if target.gone {
-                // Ids are never used again.
-                self.cache.removed(&stream);
-                continue;
-            }
             let (rev, tail) = stream.version();
             let is_large = target.tail.saturating_sub(tail) > recent::MAX_BYTES as u64;
             if target.must_read || target.rev > rev || is_large {

@@ -34,8 +34,7 @@ pub(super) struct Pending {
 pub(super) struct Target {
     pub(super) rev: u64,
     pub(super) tail: Position,
-    pub(super) gone: bool,
-    /// The news say too little.
+    /// The news say too little. That includes the end of a stream, which the store's history may have lost.
     pub(super) must_read: bool,
 }
 
@@ -90,6 +89,6 @@ impl Target {
     pub(super) fn merge(&mut self, change: &Changed) {
         self.rev = self.rev.max(change.rev);
         self.tail = self.tail.max(change.tail);
-        self.gone |= change.gone;
+        self.must_read |= change.gone;
     }
 }

@@ -99,6 +99,61 @@ async fn a_stream_does_not_end_under_a_live_reader_of_another_server() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_stream_does_not_end_while_another_server_sends_it() {
+    let (shared, a, b) = servers();
+    let stream = name("s");
+    a.engine.create(&stream, sliding(SECS)).await.unwrap();
+    // Two pieces.
+    for _ in 0..2 {
+        append(&a.engine, &stream, &"x".repeat(300_000)).await.unwrap();
+    }
+    shared.duties.lock().insert(Duty::Sweep, b.connection.number);
+    let mut read = a.engine.read(&stream, ReadFrom::Beginning).await.unwrap();
+    assert!(read.pieces.next().await.unwrap().is_some());
+    for _ in 0..40 {
+        shared.clock.advance(EIGHTH);
+        ticks(1).await;
+        assert!(exists(&shared, &stream));
+    }
+    assert!(read.pieces.next().await.unwrap().is_some());
+    assert!(read.pieces.is_over());
+    // The end of the read was its last use.
+    shared.clock.advance(Duration::from_secs(SECS));
+    ticks(1).await;
+    assert!(exists(&shared, &stream));
+    shared.clock.advance(EIGHTH);
+    ticks(2).await;
+    assert!(!exists(&shared, &stream));
+}
+
+/// The server that sweeps does not know of the last append, which needs no change of the record.
+#[tokio::test(start_paused = true)]
+async fn what_another_server_has_appended_is_trimmed_in_time() {
+    const AGE: u64 = 160;
+    const SIXTEENTH: Duration = Duration::from_secs(10);
+    let (shared, a, b) = servers();
+    shared.duties.lock().insert(Duty::Sweep, b.connection.number);
+    let stream = name("s");
+    let request = CreateRequest {
+        retention: Some(crate::protocol::RetentionPolicy {
+            max_age_secs: Some(AGE),
+            max_bytes: None,
+        }),
+        ..plain()
+    };
+    a.engine.create(&stream, request).await.unwrap();
+    append(&a.engine, &stream, "1").await.unwrap();
+    b.engine.metadata(&stream).await.unwrap();
+    append(&a.engine, &stream, "2").await.unwrap();
+    shared.clock.advance(SIXTEENTH);
+    b.engine.expire_due().await.unwrap();
+    shared.clock.advance(Duration::from_secs(AGE));
+    b.engine.expire_due().await.unwrap();
+    let metadata = a.engine.metadata(&stream).await.unwrap();
+    assert_eq!(metadata.earliest.position, metadata.tail.position);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_use_that_is_stored_during_a_sweep_is_not_overlooked() {
     let (shared, a, b) = servers();
     let stream = name("s");
