@@ -91,7 +91,15 @@ fn connections_are_counted_served_and_refused() {
     let outside = Request::new(server.internal(), "GET", "/up").from([127, 0, 0, 9]);
     outside.send().expect(403);
     assert_eq!(server.metric("ds_refused_connections_total{reason=\"peer\"}"), 1.0);
-    let refused = |reason: &str| server.metric(&format!("ds_refused_connections_total{{reason=\"{reason}\"}}"));
+    // On one connection: the server is about to be full.
+    let mut scraper = Connection::open(server.internal());
+    let mut refused = |reason: &str| {
+        let scrape = Request::new(server.internal(), "GET", "/metrics").send_on(&mut scraper);
+        let metrics = scrape.unwrap().expect(200).text();
+        let name = format!("ds_refused_connections_total{{reason=\"{reason}\"}} ");
+        let value = metrics.lines().find_map(|line| line.strip_prefix(&name));
+        value.map_or(0.0, |value| value.parse::<f64>().unwrap())
+    };
     let mut held: Vec<_> = (0..11).map(|_| Connection::open(server.public)).collect();
     until("one to be refused", || refused("address") == 1.0);
     held.extend((0..11).map(|_| Connection::try_open(server.public, Some([127, 0, 0, 9].into())).unwrap()));
