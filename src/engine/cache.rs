@@ -182,7 +182,7 @@ impl StreamCache {
     /// All shards are locked meanwhile, so a later lookup finds no stream of the earlier history.
     pub fn drain(&self, history: u64) -> Vec<Arc<Stream>> {
         let mut shards: Vec<_> = self.shards.iter().map(Mutex::lock).collect();
-        if self.history.swap(history, SeqCst) == history {
+        if self.history() == history {
             return Vec::new();
         }
         self.drains.fetch_add(1, SeqCst);
@@ -192,6 +192,8 @@ impl StreamCache {
             drained.extend(shard.streams.drain());
         }
         drained.iter().for_each(|stream| stream.end(Gone::Outdated));
+        // Last: whoever sees the new history finds no stream of the old one.
+        self.history.store(history, SeqCst);
         drained
     }
 

@@ -251,7 +251,6 @@ impl Core {
             now: self.clock.millis(),
             origin: self.cache.origin(),
         };
-        let judged_in = context.origin.history;
         self.writers.trim(context.now);
         let mut tx = Transaction::new(context, requests.len(), &mut self.ids, &mut self.writers);
         for request in &mut requests {
@@ -265,7 +264,7 @@ impl Core {
         } else {
             let started = self.clock.instant();
             let result = match self.storage.shared() {
-                Some(store) => store.commit_in(judged_in, &groups),
+                Some(store) => store.commit_in(self.history, &groups),
                 None => self.storage.commit(&groups),
             };
             self.metrics

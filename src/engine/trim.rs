@@ -57,12 +57,18 @@ pub(super) fn sweep(tx: &mut Transaction<'_>, slot: Slot) {
     let before = staged.record.retention.as_deref().cloned().unwrap_or_default();
     let mut after = before.clone();
     let max_age = policy.and_then(retention::max_age);
-    if max_age.is_some() {
-        // What others append meanwhile would never get a mark.
-        tx.get_mut(slot).require_tail();
-    }
     match max_age {
-        Some(max_age) => retention::trim_by_age(&mut after, max_age, now, tail),
+        Some(max_age) => {
+            let has_new = retention::trim_by_age(&mut after, max_age, now, tail);
+            let is_shared = tx.get(slot).lifetimes().are_shared();
+            if is_shared && has_new {
+                // Others may have appended more, which has no mark yet.
+                retention::look_again(&mut after, max_age, now);
+            } else if is_shared {
+                // Nothing is looked for any more, so nobody may append meanwhile.
+                tx.get_mut(slot).require_tail();
+            }
+        }
         None => {
             after.marks.clear();
             after.due_at = None;

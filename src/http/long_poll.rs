@@ -16,6 +16,7 @@ use super::{
 use crate::{
     auth::Permit,
     engine::{Chunk, Event, Follower, ReadError},
+    problems,
     protocol::{
         ReadFrom,
         cursor::{self, Cursor},
@@ -30,10 +31,15 @@ use crate::{
 const MIN_WAIT: u64 = 850;
 const MAX_WAIT: u64 = 970;
 
+/// How long a poll whose time is over waits for content that it knows of.
+const MAX_LATE_READ: Duration = Duration::from_secs(5);
+
 /// The end of a poll's wait.
 enum Outcome {
     Event(Event),
-    /// The wait is over, or the client's key was withdrawn: its next request gets the status.
+    /// Its time is over.
+    Over,
+    /// The server stops, or the client's key was withdrawn: its next request gets the status.
     Idle,
     /// The store has been handed over.
     Moved,
@@ -57,7 +63,11 @@ pub(super) async fn handle(
     let mut follower = app.running()?.follow(stream(permit)?, query.from).await?;
     let max_wait = jittered_wait(app.settings().connection.long_poll_timeout(), app.random());
     let end = live::end(permit, app.clock(), Some(max_wait)).unwrap_or_else(Instant::now);
-    match wait(app, permit, &tenure, end, &mut follower).await? {
+    let mut outcome = wait(app, permit, &tenure, end, &mut follower).await?;
+    if matches!(outcome, Outcome::Over) && !follower.state().up_to_date {
+        outcome = late_read(&mut follower).await?;
+    }
+    match outcome {
         Outcome::Event(Event::Chunk {
             chunk,
             up_to_date,
@@ -70,7 +80,9 @@ pub(super) async fn handle(
             };
             Ok(content_response(app, permit, parts, query, &follower, &content))
         }
-        Outcome::Event(Event::HeldBack | Event::Closed) | Outcome::Idle => Ok(no_content(app, &follower, query.cursor)),
+        Outcome::Event(Event::HeldBack | Event::Closed) | Outcome::Over | Outcome::Idle => {
+            Ok(no_content(app, &follower, query.cursor))
+        }
         Outcome::Event(Event::Gone { softly: true }) => Err(ReadError::Gone.into()),
         Outcome::Event(Event::Gone { softly: false }) => Err(ReadError::NotFound.into()),
         // Nothing was read, so the next holder can answer the request, in the time that is left.
@@ -93,9 +105,20 @@ async fn wait(
         biased;
         () = live::key_withdrawn(permit) => Ok(Outcome::Idle),
         event = follower.next() => event.map(Outcome::Event),
-        () = tokio::time::sleep_until(end) => Ok(Outcome::Idle),
+        () = tokio::time::sleep_until(end) => Ok(Outcome::Over),
         () = tenure.moved.cancelled() => Ok(Outcome::Moved),
         () = app.turn_to_leave(tenure) => Ok(Outcome::Idle),
+    }
+}
+
+/// The reader is behind, so it must not be told that it has everything.
+async fn late_read(follower: &mut Follower) -> Result<Outcome, Problem> {
+    match tokio::time::timeout(MAX_LATE_READ, follower.next()).await {
+        Ok(event) => Ok(Outcome::Event(event?)),
+        Err(_) => {
+            let detail = "the stream has more, which the store does not return at the moment; try again";
+            Err(Problem::new(&problems::STORE_AWAY, detail))
+        }
     }
 }
 
@@ -154,7 +177,7 @@ fn no_content(app: &App, follower: &Follower, client_cursor: Option<Cursor>) -> 
     let set = response.headers_mut();
     set.insert(header::CACHE_CONTROL, caching::NO_STORE);
     set.insert(headers::STREAM_NEXT_OFFSET, respond::offset(follower.position()));
-    // A shared store that is away may have more, which is known of but cannot be read.
+    // A poll that is cut short may be behind.
     if state.up_to_date {
         set.insert(headers::STREAM_UP_TO_DATE, HeaderValue::from_static("true"));
     }

@@ -75,8 +75,9 @@ pub(super) fn earlier_due(retention: Option<&Retention>, max_age: Millis, now: M
     due_at.is_none_or(|due_at| due_at > soon).then_some(soon)
 }
 
-/// Trims what lies below marks that are too old, and sets a mark at the tail.
-pub(super) fn trim_by_age(retention: &mut Retention, max_age: Millis, now: Millis, tail: Position) {
+/// Trims what lies below marks that are too old, and sets a mark at the tail. Returns whether there was content without
+/// a mark.
+pub(super) fn trim_by_age(retention: &mut Retention, max_age: Millis, now: Millis, tail: Position) -> bool {
     // If the clock went backwards, clamp marks so that data is not kept too long.
     retention.marks.iter_mut().for_each(|mark| mark.at = mark.at.min(now));
     let expired = |mark: &Mark| mark.at.saturating_add(max_age) <= now;
@@ -86,7 +87,8 @@ pub(super) fn trim_by_age(retention: &mut Retention, max_age: Millis, now: Milli
     retention.marks.retain(|mark| !expired(mark));
     let last = retention.marks.last().copied();
     let mut mark_at = None;
-    if tail > last.map_or(retention.earliest, |last| last.position) {
+    let has_new = tail > last.map_or(retention.earliest, |last| last.position);
+    if has_new {
         let soonest = last.map_or(now, |last| last.at.saturating_add(mark_interval(max_age)));
         if soonest <= now {
             let position = tail;
@@ -97,6 +99,14 @@ pub(super) fn trim_by_age(retention: &mut Retention, max_age: Millis, now: Milli
     }
     let next = retention.marks.first().map(|mark| mark.at.saturating_add(max_age));
     retention.due_at = next.into_iter().chain(mark_at).min();
+    has_new
+}
+
+/// Schedules a look for content without a mark.
+pub(super) fn look_again(retention: &mut Retention, max_age: Millis, now: Millis) {
+    if let Some(due_at) = earlier_due(Some(retention), max_age, now) {
+        retention.due_at = Some(due_at);
+    }
 }
 
 /// Where a stream larger than `max_bytes` should begin; `None` if it is not.

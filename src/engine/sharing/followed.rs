@@ -49,14 +49,13 @@ impl Drop for Followed {
 
 impl Registry {
     pub(super) fn follow(self: &Arc<Self>, stream: Arc<Stream>) -> Followed {
-        let is_gone = stream.gone().is_some();
         let mut streams = self.0.lock();
         let entry = streams.entry(stream.id).or_insert_with(|| Entry {
             stream: Arc::clone(&stream),
             readers: 0,
         });
         // The store has another history. One that is outdated never takes the place of the present one.
-        if !Arc::ptr_eq(&entry.stream, &stream) && !is_gone {
+        if !Arc::ptr_eq(&entry.stream, &stream) && stream.gone().is_none() {
             *entry = Entry {
                 stream: Arc::clone(&stream),
                 readers: 0,
