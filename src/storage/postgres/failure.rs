@@ -76,6 +76,8 @@ impl Failure {
     pub(super) fn before_use(self) -> Self {
         match self {
             Self::Standby | Self::Unusable(_) => self,
+            // A missing right, such as to a function of PostgreSQL itself.
+            Self::Refused { ref code, .. } if code.code().starts_with("42") => Self::Unusable(self.to_string()),
             other => Self::Away(other.to_string()),
         }
     }

@@ -4,11 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use tokio::sync::mpsc;
 
-use super::{
-    Core,
-    notifier::{CHANNEL, Message},
-    session,
-};
+use super::{Core, failure::Failure, notifier::Message, outcome::get, session};
 
 /// How often the connection is looked at, and the wait before another one.
 const INTERVAL: Duration = Duration::from_secs(1);
@@ -33,7 +29,15 @@ pub(super) async fn listen(core: Arc<Core>, events: mpsc::Sender<Event>) {
     }
 }
 
-async fn listen_once(core: &Core, events: &mpsc::Sender<Event>) -> Result<(), super::failure::Failure> {
+async fn listen_once(core: &Core, events: &mpsc::Sender<Event>) -> Result<(), Failure> {
+    const CHANNEL: &str = "select name from durable_streams.channel";
+    // A restored database may have another channel.
+    let history = core.connections.history();
+    let channels = core.connections.read(CHANNEL, &[]).await?;
+    let channel = channels
+        .first()
+        .ok_or_else(|| Failure::Malformed("no channel".to_owned()))?;
+    let channel = get::<&str>(channel, 0)?.replace('"', "\"\"");
     let notify = events.clone();
     let on_notification = Box::new(move |notification: tokio_postgres::Notification| {
         if let Some(message) = Message::decode(notification.payload()) {
@@ -42,14 +46,14 @@ async fn listen_once(core: &Core, events: &mpsc::Sender<Event>) -> Result<(), su
         }
     });
     let client = session::connect(&core.listen, Some(on_notification), ()).await?;
-    client.batch_execute(&format!("listen {CHANNEL}")).await?;
+    client.batch_execute(&format!("listen \"{channel}\"")).await?;
     let _ = events.send(Event::Listening).await;
-    while !client.is_closed() && !events.is_closed() {
+    while !client.is_closed() && !events.is_closed() && core.connections.history() == history {
         tokio::time::sleep(INTERVAL).await;
         // A connection that was cut silently is noticed by a statement.
         tokio::time::timeout(Duration::from_secs(5), client.batch_execute(""))
             .await
-            .map_err(|_| super::failure::Failure::Lost("no answer".to_owned()))??;
+            .map_err(|_| Failure::Lost("no answer".to_owned()))??;
     }
     Ok(())
 }

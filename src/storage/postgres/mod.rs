@@ -289,21 +289,30 @@ impl Core {
     }
 
     async fn upkeep(&self) -> Result<bool, CommitError> {
-        const UPKEEP: &str = "select durable_streams.upkeep_v1(), set_config('synchronous_commit', 'local', true)";
+        // Apart, so that none keeps the others from being done. The log comes first: all servers read it.
+        const STEPS: [&str; 2] = [
+            "select durable_streams.trim_log_v1(), set_config('synchronous_commit', 'local', true)",
+            "select durable_streams.upkeep_v2(), set_config('synchronous_commit', 'local', true)",
+        ];
         let now = self.clock.local().instant();
         if !self.has_garbage.load(Ordering::Acquire) && now < *self.upkeep.lock() {
             return Ok(false);
         }
-        let rows = self.connections.read_for(Purpose::Upkeep, UPKEEP, &[]).await;
-        let is_pending = match rows {
-            Ok(rows) => rows
-                .first()
-                .map_or(Ok(false), |row| get(row, 0))
-                .map_err(StorageError::from)?,
-            // Another server holds a lock.
-            Err(failure) if failure.is_passing() => false,
-            Err(failure) => return Err(StorageError::from(failure).into()),
-        };
+        let (mut is_pending, mut failed) = (false, None);
+        for step in STEPS {
+            match self.connections.read_for(Purpose::Upkeep, step, &[]).await {
+                Ok(rows) => {
+                    let is_more = rows.first().map_or(Ok(false), |row| get(row, 0));
+                    is_pending |= is_more.map_err(StorageError::from)?;
+                }
+                // Another server holds a lock.
+                Err(failure) if failure.is_passing() => {}
+                Err(failure) => failed = Some(failure),
+            }
+        }
+        if let Some(failure) = failed {
+            return Err(StorageError::from(failure).into());
+        }
         if !is_pending {
             self.has_garbage.store(false, Ordering::Release);
             *self.upkeep.lock() = now + UPKEEP_INTERVAL;

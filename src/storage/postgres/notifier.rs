@@ -14,8 +14,6 @@ use tokio_postgres::types::Type;
 use super::{Core, connections::query};
 use crate::storage::Changed;
 
-/// The channel of notifications.
-pub(super) const CHANNEL: &str = "durable_streams";
 /// Changes in one notification. PostgreSQL takes less than 8,000 bytes, and a change up to 31 before base64.
 const MAX_CHANGES: usize = 180;
 /// Changes that wait for the notifier. With more, the other servers read the log.
@@ -161,9 +159,10 @@ impl Core {
 
     async fn send(&self, message: &Message) {
         // The transaction has nothing to be lost in a crash.
-        const SEND: &str = "select set_config('synchronous_commit', 'off', true), pg_notify($1, $2)";
+        const SEND: &str = "select set_config('synchronous_commit', 'off', true), \
+            pg_notify((select name from durable_streams.channel), $1)";
         let Some(payload) = message.encode() else { return };
-        let parameters = [(&CHANNEL as _, Type::TEXT), (&payload as _, Type::TEXT)];
+        let parameters = [(&payload as _, Type::TEXT)];
         let sent = match self.connections.session(&self.notifier.slot).await {
             Ok(session) => {
                 let sent = query(&session, SEND, &parameters, TIMEOUT).await;

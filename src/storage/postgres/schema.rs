@@ -11,9 +11,9 @@ const FUNCTIONS: &str = include_str!("sql/functions.sql");
 /// The version of the tables. Servers of different versions cannot share a database.
 const VERSION: i64 = 1;
 /// Raised with each change of the functions. Those of other releases stay, because their names have versions.
-const FUNCTIONS_REVISION: i64 = 6;
-/// One server at a time. Other numbers under 29541 are buckets of names.
-const LOCK: &str = "select pg_advisory_xact_lock(29541, 1000)";
+const FUNCTIONS_REVISION: i64 = 7;
+/// One server at a time. Other numbers under 29541 are buckets of names. No other role's functions are called.
+const LOCK: &str = "set local search_path = pg_catalog, pg_temp; select pg_advisory_xact_lock(29541, 1000)";
 
 /// The whole schema as SQL, for a role that may not create it itself; with the rights of a server's role. Run
 /// again, it brings the functions and the rights up to date.

@@ -98,7 +98,7 @@ where
 pub(super) async fn check(client: &Client) -> Result<Origin, Failure> {
     const SETTINGS: &str = "select pg_is_in_recovery(), current_setting('fsync'), \
         current_setting('synchronous_commit'), current_setting('server_version_num')::int, \
-        exists(select from pg_stat_replication where sync_state = 'async')";
+        current_setting('server_encoding'), exists(select from pg_stat_replication where sync_state = 'async')";
     let row = client.query_typed_one(SETTINGS, &[]).await?;
     let malformed = |error: tokio_postgres::Error| Failure::Malformed(describe(&error));
     if row.try_get::<_, bool>(0).map_err(malformed)? {
@@ -119,11 +119,18 @@ pub(super) async fn check(client: &Client) -> Result<Origin, Failure> {
     if row.try_get::<_, i32>(3).map_err(malformed)? < 140_000 {
         return Err(Failure::Unusable("PostgreSQL 14 or newer is required".to_owned()));
     }
+    let encoding: &str = row.try_get(4).map_err(malformed)?;
+    if encoding != "UTF8" {
+        return Err(Failure::Unusable(format!(
+            "the database has the encoding {encoding}, which lacks characters of stream names: create one with \
+             encoding 'UTF8' template template0"
+        )));
+    }
     let mut warnings = Vec::new();
     if synchronous_commit == "local" {
         warnings.push("synchronous_commit = local: a failover to a standby may lose acknowledged data");
     }
-    if row.try_get::<_, bool>(4).map_err(malformed)? {
+    if row.try_get::<_, bool>(5).map_err(malformed)? {
         warnings.push("the database has an asynchronous standby: a failover to it may lose acknowledged data");
     }
     Ok(Origin {

@@ -163,7 +163,8 @@ fn check_separators(url: &str) -> Result<(), TargetError> {
     let (authority, tail) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
     let (path, query) = tail.split_once('?').unwrap_or((tail, ""));
     let keys = query.split('&').map(|pair| pair.split('=').next().unwrap_or_default());
-    if authority.matches('@').count() > 1 || keys.chain([path]).any(|part| part.contains('@')) {
+    let is_split = !authority.contains('@') && query.contains('@');
+    if is_split || authority.matches('@').count() > 1 || keys.chain([path]).any(|part| part.contains('@')) {
         return Err(TargetError::Invalid(
             "has an @ where none can be: in the user and the password, write %40 for @, %2F for /, %3F for ? and \
              %23 for #"
@@ -303,6 +304,8 @@ mod tests {
             "postgres://a:p@s3cret@db/x",
             "postgres://a:p@s3cret/t@db/x",
             "postgres://a:p@s?3cret@db/x=1",
+            "postgres://a:p?s3cret=1@db/x",
+            "postgres://a:p/s3cret?k=1@db/x",
             "postgres://a:p/s3cret@db/x",
             "postgres://a:p#s3cret@db/x",
         ] {

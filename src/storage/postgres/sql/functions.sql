@@ -409,15 +409,13 @@ begin
   end if;
 end $$;
 
--- A step of upkeep. True: there is more to do. The log comes first, because all servers read it.
-create or replace function durable_streams.upkeep_v1()
+-- A step of upkeep, besides that of the log. True: there is more to do.
+create or replace function durable_streams.upkeep_v2()
 returns boolean language plpgsql
 set jit = off set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set lock_timeout = '2s'
 as $$
-declare
-  more boolean := durable_streams.trim_log_v1();
 begin
-  return durable_streams.collect_v1() or more or durable_streams.merge_v1();
+  return durable_streams.collect_v1() or durable_streams.merge_v1();
 end $$;
 
 -- Deletes garbage. True: there may be more. A step is bounded by rows and by bytes: a row of 1 MiB is 500 rows
@@ -439,6 +437,8 @@ begin
     if not found then
       return false;
     end if;
+    -- The rows that another server is merging are neither here nor there.
+    perform 1 from durable_streams.merges m where m.id = g.id for update;
     with x as (
       -- The index ends the search at a start only.
       select k.start, sum(k.stop - k.start) over (order by k.start) - (k.stop - k.start) as before
@@ -471,13 +471,14 @@ begin
 end $$;
 
 -- Removes old rows of the log and keeps their sums. The newest row of a lane stays, because the lane may
--- still ask for it. Servers without a sign of life for an hour are forgotten.
+-- still ask for it. Servers without a sign of life for an hour are forgotten. A step ends after 500 rows, or with
+-- the one that completes 65,536 changes. True: there is more to do.
 create or replace function durable_streams.trim_log_v1()
 returns boolean language plpgsql
-set jit = off
+set jit = off set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set lock_timeout = '2s'
 as $$
 declare
-  gone bigint;
+  gone record;
   edge timestamptz := clock_timestamp() - interval '1 minute';
 begin
   -- One at a time, so that sums are added once.
@@ -494,16 +495,18 @@ begin
     delete from durable_streams.servers s where s.seen < clock_timestamp() - interval '1 hour' returning s.lane
   ), old as (
     delete from durable_streams.log l using (
-        select k.lane, k.n from lanes
+        select y.lane, y.n from (
+        select k.lane, k.n, sum(cardinality(k.ids)) over (order by k.lane, k.n) - cardinality(k.ids) as before
+        from lanes
         cross join lateral (
           select k.at from durable_streams.log k where k.lane = lanes.lane order by k.n limit 1) oldest
         cross join lateral (
-          select k.lane, k.n, k.at from durable_streams.log k where k.lane = lanes.lane and oldest.at < edge
-          order by k.n limit 5000) k
+          select k.lane, k.n, k.at, k.ids from durable_streams.log k where k.lane = lanes.lane and oldest.at < edge
+          order by k.n limit 500) k
         where k.at < edge
           and (exists (select from durable_streams.log m where m.lane = k.lane and m.n > k.n)
             or not exists (select from durable_streams.servers s where s.lane = k.lane))
-        limit 5000) x
+        limit 500) y where y.before < 65536) x
       where l.lane = x.lane and l.n = x.n returning l.ids, l.streams, l.bytes
   ), sums as (
     update durable_streams.totals t set streams = t.streams + o.streams, bytes = t.bytes + o.bytes
@@ -514,8 +517,8 @@ begin
       from (select distinct i as id from old, unnest(old.ids) i) changed
       on conflict (id) do nothing
   )
-  select count(*) into gone from old;
-  return gone = 5000;
+  select count(*) as rows, coalesce(sum(cardinality(old.ids)), 0) as changes into gone from old;
+  return gone.rows >= 500 or gone.changes >= 65536;
 end $$;
 
 -- Merges the small rows of a stream into larger ones. Only rows that this transaction itself deletes are
@@ -566,4 +569,24 @@ begin
     update durable_streams.merges set merged = edge where id = m.id;
   end if;
   return true;
+end $$;
+
+-- The channel of notifications. Whoever may connect to the database may send and receive them, so its name is known
+-- to those only who may read this table.
+create table if not exists durable_streams.channel (name text not null);
+insert into durable_streams.channel
+  select 'durable_streams_' || translate(gen_random_uuid()::text, '-', '')
+  where not exists (select from durable_streams.channel);
+
+-- Otherwise, whoever may create functions in a schema of the caller's search path could have a better match for a
+-- polymorphic function than PostgreSQL's own.
+do $$
+declare
+  f regprocedure;
+begin
+  for f in select p.oid::regprocedure from pg_catalog.pg_proc p
+    where p.pronamespace = 'durable_streams'::regnamespace
+  loop
+    execute format('alter function %s set search_path = pg_catalog, pg_temp', f);
+  end loop;
 end $$;

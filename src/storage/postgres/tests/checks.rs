@@ -120,6 +120,10 @@ fn damage_is_reported_with_the_stream_and_what_to_do() {
             vec!["`fork` inherits the bytes up to 6 from stream 2, which does not have them".to_owned()],
         ),
         (
+            "update durable_streams.heads set first = 3 where id = 2",
+            vec!["`fork` inherits the bytes up to 6 from stream 2, which does not have them".to_owned()],
+        ),
+        (
             "delete from durable_streams.streams where id = 3; delete from durable_streams.heads where id = 3",
             vec!["`source` counts 1 forks, but has 0".to_owned()],
         ),

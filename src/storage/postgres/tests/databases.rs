@@ -35,6 +35,30 @@ fn a_database_that_may_lose_acknowledged_data_is_refused() {
 }
 
 #[test]
+fn a_database_that_lacks_characters_is_refused() {
+    let server = Postgres::shared();
+    server.sql(
+        "postgres",
+        "create database latin encoding 'LATIN1' template template0 lc_collate 'C' lc_ctype 'C'",
+    );
+    let refused = refusal(&server.url("latin"));
+    assert!(refused.contains("LATIN1") && refused.contains("UTF8"), "{refused}");
+}
+
+/// Whoever may connect to the database may send notifications.
+#[test]
+fn each_database_has_a_channel_that_cannot_be_guessed() {
+    let channel = || {
+        let database = Postgres::shared().database();
+        drop(open(&database));
+        database.sql("select name from durable_streams.channel")
+    };
+    let (first, second) = (channel(), channel());
+    assert!(first.len() == "durable_streams_".len() + 32, "{first}");
+    assert_ne!(first, second);
+}
+
+#[test]
 fn refusals_say_where_and_show_no_password() {
     use crate::test_support::postgres::PASSWORD;
     let database = Postgres::shared().database();

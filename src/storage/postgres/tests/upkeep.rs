@@ -5,7 +5,7 @@ use crate::storage::contract::{append, name};
 
 fn upkeep(database: &Database<'_>) {
     for _ in 0..1_000 {
-        if database.sql("select durable_streams.upkeep_v1()") == "f" {
+        if database.sql("select durable_streams.trim_log_v1() or durable_streams.upkeep_v2()") == "f" {
             return;
         }
     }
@@ -75,7 +75,7 @@ fn with_rows(rows: usize) -> Database<'static> {
 /// How many rows of bytes a step of upkeep looks at.
 fn visited(database: &Database<'_>) -> usize {
     let visited = database.sql(
-        "do $$ begin perform durable_streams.upkeep_v1(); end $$; \
+        "do $$ begin perform durable_streams.upkeep_v2(); end $$; \
          select idx_tup_fetch from pg_stat_xact_user_tables where relid = 'durable_streams.chunks'::regclass",
     );
     visited.parse().unwrap()
@@ -119,11 +119,11 @@ fn the_log_is_trimmed_however_much_garbage_there_is() {
         "insert into durable_streams.garbage values (1, 9223372036854775807); \
          insert into durable_streams.log select 1, n, now() - interval '2 minutes', '{1}', '{1}', '{1}', 0, 1 \
            from generate_series(1, 10) n; \
-         select durable_streams.upkeep_v1()",
+         select durable_streams.trim_log_v1()",
     );
     assert_eq!((count(&database, "log"), count(&database, "garbage")), (1, 1));
     // The rows of a server that was forgotten go, too.
-    database.sql("delete from durable_streams.servers; select durable_streams.upkeep_v1()");
+    database.sql("delete from durable_streams.servers; select durable_streams.trim_log_v1()");
     assert_eq!(count(&database, "log"), 0);
 }
 
@@ -139,7 +139,7 @@ fn a_step_of_upkeep_is_bounded_by_rows_and_by_bytes() {
     ));
     let mut left = vec![count(&database, "chunks")];
     while count(&database, "garbage") > 0 {
-        database.sql("select durable_streams.upkeep_v1()");
+        database.sql("select durable_streams.upkeep_v2()");
         left.push(count(&database, "chunks"));
         assert!(left.len() < 10, "{left:?}");
     }
@@ -192,6 +192,67 @@ fn lookups_do_not_wait_for_upkeep_or_for_bytes() {
         }
         assert!(!upkeep.is_finished() && reads.iter().all(|read| !read.is_finished()));
     });
+}
+
+/// Rows that are being merged are deleted and not yet there, and would be left behind.
+#[test]
+fn garbage_is_not_collected_while_its_rows_are_merged() {
+    let database = with_rows(3);
+    database.sql(
+        "insert into durable_streams.merges values (1, now()); \
+         insert into durable_streams.garbage values (1, 9223372036854775807)",
+    );
+    let locks = || {
+        database.sql(
+            "select count(*) from pg_locks where relation = 'durable_streams.merges'::regclass \
+             and mode = 'RowShareLock'",
+        )
+    };
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            database.sql("begin; select 1 from durable_streams.merges for update; select pg_sleep(2); commit");
+        });
+        wait_until(Postgres::shared(), "no lock", || locks() == "1");
+        database.sql(
+            "do $$ begin set local lock_timeout = '50ms'; perform durable_streams.collect_v1(); \
+             raise exception 'it did not wait'; exception when lock_not_available then null; end $$",
+        );
+    });
+    assert_eq!(count(&database, "chunks"), 3);
+    database.sql("select durable_streams.collect_v1()");
+    assert_eq!((count(&database, "chunks"), count(&database, "garbage")), (0, 0));
+}
+
+/// Otherwise a step over the rows of large commits takes longer than it may, again and again.
+#[test]
+fn a_step_over_the_log_is_bounded_by_its_changes() {
+    let database = with_rows(0);
+    database.sql(
+        "insert into durable_streams.log select 1, n, now() - interval '2 minutes', ids, ids, ids, 0, 0 \
+         from generate_series(1, 40) n, \
+           lateral (select array_agg(n * 10000::bigint + i) as ids from generate_series(1, 4096) i) i",
+    );
+    assert_eq!(database.sql("select durable_streams.trim_log_v1()"), "t");
+    assert_eq!((count(&database, "log"), count(&database, "merges")), (24, 65_536));
+}
+
+/// A role that may create functions must not be able to have the server's role call them.
+#[test]
+fn no_function_calls_those_of_other_schemas() {
+    let database = Postgres::shared().database();
+    drop(open(&database));
+    let open_to_others = database.sql(
+        "select string_agg(p.proname, ' ') from pg_proc p where p.pronamespace = 'durable_streams'::regnamespace \
+         and not coalesce('search_path=pg_catalog, pg_temp' = any(p.proconfig), false)",
+    );
+    assert_eq!(open_to_others, "");
+    let store = open(&database);
+    create(&store, "s", 1);
+    database.sql(
+        "create function public.cardinality(bigint[]) returns int language plpgsql as \
+         $$ begin raise exception 'another role ran this'; end $$",
+    );
+    database.sql("select count(*) from durable_streams.news_v2(0, '{}', '{}')");
 }
 
 /// A compilation takes 300 ms, and plans that avoid sequential scans look expensive enough for one.

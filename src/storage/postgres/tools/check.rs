@@ -136,7 +136,10 @@ impl Check<'_> {
             findings.stream(&name, "has no row in heads, so nobody can read it", LOST);
         }
         if unsigned(id) >= self.next_id {
-            let remedy = format_args!("update durable_streams.ids set next = {}", id.saturating_add(1));
+            let remedy = format_args!(
+                "update durable_streams.ids set next = greatest(next, {})",
+                id.saturating_add(1)
+            );
             findings.stream(&name, format_args!("has the id {id}, which was never reserved"), remedy);
         }
         let canonical = crate::protocol::StreamName::stored(&name);
@@ -269,25 +272,41 @@ impl Check<'_> {
 
     /// Checks that forks find the bytes that they inherit.
     fn lineage(&mut self, streams: &[Stream]) -> Result<(), StorageError> {
-        const BROKEN: &str = "select i.ord, i.id, i.stop from unnest($1, $2) with ordinality i(id, stop, ord) \
+        const BROKEN: &str = "select i.ord, i.id, i.stop \
+            from unnest($1, $2, $3) with ordinality i(id, start, stop, ord) \
             left join durable_streams.heads h on h.id = i.id \
-            where i.stop > 0 and (h.tail is null or h.tail < i.stop) order by i.ord";
-        let inherited = streams.iter().flat_map(|stream| {
-            let fork = stream.record.as_ref().and_then(|record| record.fork.as_deref());
-            let lineage = fork.map_or(&[][..], |fork| &fork.lineage);
-            lineage.iter().map(move |inherited| (&stream.name, inherited))
+            where i.stop > 0 and (h.tail is null or h.tail < i.stop) or i.start < i.stop and h.first > i.start \
+            order by i.ord";
+        let inherited = streams
+            .iter()
+            .filter_map(|stream| Some((&stream.name, stream.record.as_ref()?)));
+        let inherited = inherited.flat_map(|(name, record)| {
+            let lineage = record.fork.as_deref().map_or(&[][..], |fork| &fork.lineage);
+            let mut end = 0;
+            lineage.iter().map(move |inherited| {
+                let start = record.earliest().max(std::mem::replace(&mut end, inherited.end));
+                (name, inherited, start)
+            })
         });
         let inherited: Vec<_> = inherited.collect();
         if inherited.is_empty() {
             return Ok(());
         }
-        let ids: Vec<i64> = inherited.iter().map(|(_, inherited)| signed(inherited.id)).collect();
-        let ends: Vec<i64> = inherited.iter().map(|(_, inherited)| signed(inherited.end)).collect();
-        let parameters = [(&ids as _, Type::INT8_ARRAY), (&ends as _, Type::INT8_ARRAY)];
+        let ids: Vec<i64> = inherited.iter().map(|(_, inherited, _)| signed(inherited.id)).collect();
+        let starts: Vec<i64> = inherited.iter().map(|(.., start)| signed(*start)).collect();
+        let ends: Vec<i64> = inherited
+            .iter()
+            .map(|(_, inherited, _)| signed(inherited.end))
+            .collect();
+        let parameters = [
+            (&ids as _, Type::INT8_ARRAY),
+            (&starts as _, Type::INT8_ARRAY),
+            (&ends as _, Type::INT8_ARRAY),
+        ];
         for row in &self.connection.rows(BROKEN, &parameters)? {
             let (place, id, end): (i64, i64, i64) = (get(row, 0)?, get(row, 1)?, get(row, 2)?);
             let place = usize::try_from(place - 1).ok();
-            if let Some((name, _)) = place.and_then(|place| inherited.get(place)) {
+            if let Some((name, ..)) = place.and_then(|place| inherited.get(place)) {
                 let problem = format_args!("inherits the bytes up to {end} from stream {id}, which does not have them");
                 self.findings.stream(name, problem, LOST);
             }

@@ -10,8 +10,11 @@ use crate::storage::{
 };
 
 /// No statement of a tool is too long, and a tool may wait for the other side of a copy.
-const NO_TIMEOUTS: &str = "set local statement_timeout = 0; set local idle_in_transaction_session_timeout = 0; \
-    set local lock_timeout = '5s'";
+/// No other role's functions are called, and the statistics of a table that was just filled do not count.
+const SETTINGS: &str = "set local search_path = pg_catalog, pg_temp; set local enable_seqscan = off; \
+    set local statement_timeout = 0; set local idle_in_transaction_session_timeout = 0; \
+    set local lock_timeout = '5s'; \
+    select set_config(name, '0', true) from pg_settings where name = 'transaction_timeout'";
 
 pub(super) struct Connection {
     runtime: Runtime,
@@ -51,7 +54,7 @@ impl Connection {
 
     /// Begins a transaction in a mode, such as "read only". It ends with the connection.
     pub(super) fn begin(&self, mode: &str) -> Result<(), StorageError> {
-        Ok(self.run(&format!("begin transaction {mode}; {NO_TIMEOUTS}"))?)
+        Ok(self.run(&format!("begin transaction {mode}; {SETTINGS}"))?)
     }
 
     /// Locks tables until the end of the transaction.

@@ -11,6 +11,7 @@ use crate::{
         Change, Position, StorageError, StreamId, StreamRecord, WriterState,
         postgres::{
             encoding::{encode_progress, encode_record, signed},
+            failure::Failure,
             outcome::get,
         },
         tools::transfer::Sink,
@@ -230,7 +231,12 @@ impl Sink for Import {
         let totals = [(&streams as _, Type::INT8), (&bytes as _, Type::INT8)];
         self.connection.rows(TOTALS, &totals)?;
         self.connection.rows(IDS, &[(&next_id, Type::INT8)])?;
-        Ok(self.connection.run("commit")?)
+        self.connection.run("commit").map_err(|failure| match failure {
+            Failure::Lost(reason) => StorageError::Unusable(format!(
+                "the answer to the commit was lost ({reason}), so the copy may be complete: `storage check` tells"
+            )),
+            failure => failure.into(),
+        })
     }
 }
 
