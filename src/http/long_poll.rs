@@ -31,9 +31,6 @@ use crate::{
 const MIN_WAIT: u64 = 850;
 const MAX_WAIT: u64 = 970;
 
-/// How long a poll whose time is over waits for content that it knows of.
-const MAX_LATE_READ: Duration = Duration::from_secs(5);
-
 /// The end of a poll's wait.
 enum Outcome {
     Event(Event),
@@ -61,11 +58,19 @@ pub(super) async fn handle(
     let _slot = LiveSlot::take(app, permit, parts, Live::LongPoll)?;
     let tenure = app.phase().tenure();
     let mut follower = app.running()?.follow(stream(permit)?, query.from).await?;
-    let max_wait = jittered_wait(app.settings().connection.long_poll_timeout(), app.random());
-    let end = live::end(permit, app.clock(), Some(max_wait)).unwrap_or_else(Instant::now);
+    let timeout = app.settings().connection.long_poll_timeout();
+    let [end, last_end] = [jittered_wait(timeout, app.random()), timeout]
+        .map(|max_wait| live::end(permit, app.clock(), Some(max_wait)).unwrap_or_else(Instant::now));
     let mut outcome = wait(app, permit, &tenure, end, &mut follower).await?;
-    if matches!(outcome, Outcome::Over) && !follower.state().up_to_date {
-        outcome = late_read(&mut follower).await?;
+    let is_late =
+        |outcome: &Outcome, follower: &Follower| matches!(outcome, Outcome::Over) && !follower.state().up_to_date;
+    if is_late(&outcome, &follower) {
+        // It must not be told that it has everything.
+        outcome = wait(app, permit, &tenure, last_end, &mut follower).await?;
+    }
+    if is_late(&outcome, &follower) {
+        let detail = "the stream has more, which the store does not return at the moment; try again";
+        return Err(Problem::new(&problems::STORE_AWAY, detail));
     }
     match outcome {
         Outcome::Event(Event::Chunk {
@@ -108,17 +113,6 @@ async fn wait(
         () = tokio::time::sleep_until(end) => Ok(Outcome::Over),
         () = tenure.moved.cancelled() => Ok(Outcome::Moved),
         () = app.turn_to_leave(tenure) => Ok(Outcome::Idle),
-    }
-}
-
-/// The reader is behind, so it must not be told that it has everything.
-async fn late_read(follower: &mut Follower) -> Result<Outcome, Problem> {
-    match tokio::time::timeout(MAX_LATE_READ, follower.next()).await {
-        Ok(event) => Ok(Outcome::Event(event?)),
-        Err(_) => {
-            let detail = "the stream has more, which the store does not return at the moment; try again";
-            Err(Problem::new(&problems::STORE_AWAY, detail))
-        }
     }
 }
 

@@ -9,7 +9,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use parking_lot::Mutex;
@@ -22,11 +22,12 @@ use tokio_util::sync::CancellationToken;
 use super::{
     failure::Failure,
     figures::Figures,
+    outages::Outages,
     outcome::get,
-    session::{self, History, Origin},
+    session::{self, History},
     target::Target,
 };
-use crate::{clock::Clock, log_throttle::LogThrottle};
+use crate::clock::Clock;
 
 /// Connections for bytes.
 const BYTE_READERS: usize = 4;
@@ -37,10 +38,6 @@ const READ_TIMEOUT: Duration = Duration::from_secs(5);
 pub(super) const MAX_CONNECTIONS: usize = 18;
 /// How often the database is asked to end the statements of a connection that was given up.
 const CANCEL_INTERVAL: Duration = Duration::from_secs(1);
-/// After a connection could not be made, further attempts fail at once for this long.
-const MIN_BACKOFF: Duration = Duration::from_millis(50);
-const MAX_BACKOFF: Duration = Duration::from_secs(1);
-
 /// A statement's parameters with their types, so that nothing has to be prepared.
 pub(super) type Parameters<'p> = [(&'p (dyn ToSql + Sync), Type)];
 
@@ -107,25 +104,18 @@ pub(super) struct Connections {
     history: AtomicU64,
     /// Called when it changes.
     on_history: Box<dyn Fn() + Send + Sync>,
-    outage: Mutex<Option<Outage>>,
+    outages: Outages,
     /// Each connection that is not closed holds a clone.
     pub(super) alive: Arc<()>,
-    failures: LogThrottle,
     /// The answer to a write was late: it may wait for a synchronous standby.
     has_late_write: AtomicBool,
     pub(super) figures: Figures,
 }
 
-/// The database cannot be reached.
-struct Outage {
-    reason: String,
-    backoff: Duration,
-    retry_at: Instant,
-}
-
 impl Connections {
     pub(super) fn new(target: Target, clock: Clock, on_history: Box<dyn Fn() + Send + Sync>) -> Self {
         Self {
+            outages: Outages::new(target.shown.clone(), clock.clone()),
             target,
             fresh_reads: Reader::default(),
             lookups: Reader::default(),
@@ -135,9 +125,7 @@ impl Connections {
             newest: Mutex::default(),
             history: AtomicU64::new(0),
             on_history,
-            outage: Mutex::default(),
             alive: Arc::default(),
-            failures: LogThrottle::new(clock.clone()),
             has_late_write: AtomicBool::new(false),
             figures: Figures::default(),
             clock,
@@ -150,7 +138,7 @@ impl Connections {
 
     /// Why the database cannot be reached; `None` if it can.
     pub(super) fn outage(&self) -> Option<String> {
-        self.outage.lock().as_ref().map(|outage| outage.reason.clone())
+        self.outages.reason()
     }
 
     /// Runs a lookup. It may be run twice.
@@ -189,7 +177,7 @@ impl Connections {
                     return Err(failure);
                 }
                 Ok(rows) => {
-                    self.end_outage();
+                    self.outages.end();
                     return Ok(rows);
                 }
             }
@@ -197,7 +185,7 @@ impl Connections {
         let failure = lost.unwrap_or_else(|| Failure::Away("no attempt".to_owned()));
         // Upkeep that takes too long tells nothing of the database.
         if purpose != Purpose::Upkeep {
-            self.note_outage(&failure.to_string());
+            self.outages.note(&failure.to_string());
         }
         Err(failure)
     }
@@ -250,17 +238,15 @@ impl Connections {
 
     /// A new connection.
     pub(super) async fn open(&self, on_notification: Option<session::OnNotification>) -> Result<Session, Failure> {
-        if let Some(outage) = &*self.outage.lock()
-            && self.clock.instant() < outage.retry_at
-        {
-            return Err(Failure::Away(outage.reason.clone()));
+        if let Some(reason) = self.outages.refusal() {
+            return Err(Failure::Away(reason));
         }
         if Arc::strong_count(&self.alive) > MAX_CONNECTIONS {
             let reason = format!(
                 "{}: {MAX_CONNECTIONS} connections wait for answers that do not come",
                 self.target.shown
             );
-            self.note_outage(&reason);
+            self.outages.note(&reason);
             return Err(Failure::Away(reason));
         }
         let ended = CancellationToken::new();
@@ -279,7 +265,8 @@ impl Connections {
         });
         match opened {
             Ok((client, origin)) => {
-                self.reached(&origin);
+                self.outages.end();
+                origin.warnings.iter().for_each(|warning| self.outages.warn(warning));
                 Ok(Session {
                     client: Arc::new(client),
                     history: origin.history.number(),
@@ -287,7 +274,7 @@ impl Connections {
                 })
             }
             Err(failure) => {
-                self.note_outage(&failure.to_string());
+                self.outages.note(&failure.to_string());
                 Err(failure.before_use())
             }
         }
@@ -410,50 +397,11 @@ impl Connections {
         let rows = self.read(WAITS, &[]).await?;
         if rows.first().map_or(Ok(false), |row| get(row, 0))? {
             let reason = "the database waits for its synchronous standby before it acknowledges writes";
-            if let Some(suppressed) = self.failures.allow("standby") {
-                tracing::warn!(database = self.target.shown, suppressed, "{reason}");
-            }
+            self.outages.warn(reason);
             return Err(Failure::Away(reason.to_owned()));
         }
         self.has_late_write.store(false, Ordering::Release);
         Ok(())
-    }
-
-    fn end_outage(&self) {
-        if self.outage.lock().take().is_some() {
-            tracing::info!(database = self.target.shown, "the database is reached again");
-        }
-    }
-
-    fn reached(&self, origin: &Origin) {
-        self.end_outage();
-        for warning in &origin.warnings {
-            if self.failures.allow(warning).is_some() {
-                tracing::warn!(database = self.target.shown, "{warning}");
-            }
-        }
-    }
-
-    pub(super) fn note_outage(&self, reason: &str) {
-        let now = self.clock.instant();
-        let mut outage = self.outage.lock();
-        let backoff = outage
-            .as_ref()
-            .map_or(MIN_BACKOFF, |before| (before.backoff * 2).min(MAX_BACKOFF));
-        *outage = Some(Outage {
-            reason: reason.to_owned(),
-            backoff,
-            retry_at: now + backoff,
-        });
-        drop(outage);
-        if let Some(suppressed) = self.failures.allow("away") {
-            tracing::warn!(
-                database = self.target.shown,
-                reason,
-                suppressed,
-                "the database cannot be reached; will retry"
-            );
-        }
     }
 }
 

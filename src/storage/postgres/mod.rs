@@ -25,6 +25,7 @@ mod listener;
 mod news;
 mod notifier;
 mod options;
+mod outages;
 mod outcome;
 mod reads;
 mod schema;
@@ -77,6 +78,8 @@ use crate::{
 const SCHEMA_TIMEOUT: Duration = Duration::from_secs(30);
 /// How often upkeep looks for work that other servers have left.
 const UPKEEP_INTERVAL: Duration = Duration::from_secs(10);
+/// How long the log is trimmed before the rest of upkeep has its turn.
+const MAX_TRIM: Duration = Duration::from_secs(1);
 
 /// The mode `postgres`: streams in a database, which any number of servers share.
 pub struct PostgresStorage {
@@ -289,35 +292,34 @@ impl Core {
     }
 
     async fn upkeep(&self) -> Result<bool, CommitError> {
-        // Apart, so that none keeps the others from being done. The log comes first: all servers read it.
-        const STEPS: [&str; 2] = [
-            "select durable_streams.trim_log_v1(), set_config('synchronous_commit', 'local', true)",
-            "select durable_streams.upkeep_v2(), set_config('synchronous_commit', 'local', true)",
-        ];
+        // Apart, so that neither keeps the other from being done. The log comes first: all servers read it.
+        const TRIM_LOG: &str = "select durable_streams.trim_log_v1(), set_config('synchronous_commit', 'local', true)";
+        const UPKEEP: &str = "select durable_streams.upkeep_v2(), set_config('synchronous_commit', 'local', true)";
         let now = self.clock.local().instant();
         if !self.has_garbage.load(Ordering::Acquire) && now < *self.upkeep.lock() {
             return Ok(false);
         }
-        let (mut is_pending, mut failed) = (false, None);
-        for step in STEPS {
-            match self.connections.read_for(Purpose::Upkeep, step, &[]).await {
-                Ok(rows) => {
-                    let is_more = rows.first().map_or(Ok(false), |row| get(row, 0));
-                    is_pending |= is_more.map_err(StorageError::from)?;
-                }
-                // Another server holds a lock.
-                Err(failure) if failure.is_passing() => {}
-                Err(failure) => failed = Some(failure),
-            }
+        let mut trimmed = self.upkeep_step(TRIM_LOG).await;
+        while matches!(trimmed, Ok(true)) && self.clock.local().instant() < now + MAX_TRIM {
+            trimmed = self.upkeep_step(TRIM_LOG).await;
         }
-        if let Some(failure) = failed {
-            return Err(StorageError::from(failure).into());
-        }
+        let upkept = self.upkeep_step(UPKEEP).await;
+        let is_pending = trimmed? | upkept?;
         if !is_pending {
             self.has_garbage.store(false, Ordering::Release);
             *self.upkeep.lock() = now + UPKEEP_INTERVAL;
         }
         Ok(is_pending)
+    }
+
+    /// Whether there is more to do.
+    async fn upkeep_step(&self, step: &str) -> Result<bool, StorageError> {
+        match self.connections.read_for(Purpose::Upkeep, step, &[]).await {
+            Ok(rows) => Ok(rows.first().map_or(Ok(false), |row| get(row, 0))?),
+            // Another server holds a lock.
+            Err(failure) if failure.is_passing() => Ok(false),
+            Err(failure) => Err(failure.into()),
+        }
     }
 }
 

@@ -6,19 +6,21 @@ use tokio_postgres::{Client, Row, error::SqlState};
 use super::{Target, session};
 use crate::storage::{
     StorageError,
-    postgres::{connections::Parameters, failure::Failure},
+    postgres::{connections::Parameters, failure::Failure, outcome::get},
 };
 
 /// No statement of a tool is too long, and a tool may wait for the other side of a copy.
 /// No other role's functions are called, and the statistics of a table that was just filled do not count.
 const SETTINGS: &str = "set local search_path = pg_catalog, pg_temp; set local enable_seqscan = off; \
     set local statement_timeout = 0; set local idle_in_transaction_session_timeout = 0; \
-    set local lock_timeout = '5s'; \
-    select set_config(name, '0', true) from pg_settings where name = 'transaction_timeout'";
+    set local lock_timeout = '5s'";
+/// The first version with a timeout of transactions.
+const TRANSACTION_TIMEOUT_SINCE: i32 = 170_000;
 
 pub(super) struct Connection {
     runtime: Runtime,
     client: Client,
+    version: i32,
 }
 
 impl Connection {
@@ -28,11 +30,18 @@ impl Connection {
             context: "starting the client for PostgreSQL".to_owned(),
             source,
         })?;
-        let client = runtime.block_on(async {
+        let (client, version) = runtime.block_on(async {
             let client = session::connect(target, None, ()).await?;
-            session::check(&client).await.map(|_| client)
+            session::check(&client).await?;
+            let version = client.query_typed_one("select current_setting('server_version_num')::int", &[]);
+            let version = get(&version.await?, 0)?;
+            Ok::<_, Failure>((client, version))
         })?;
-        Ok(Self { runtime, client })
+        Ok(Self {
+            runtime,
+            client,
+            version,
+        })
     }
 
     pub(super) fn client(&self) -> &Client {
@@ -52,9 +61,14 @@ impl Connection {
         Ok(self.block(self.client.batch_execute(sql))?)
     }
 
-    /// Begins a transaction in a mode, such as "read only". It ends with the connection.
+    /// Begins a transaction in a mode, such as "read only". It ends with the connection. Its snapshot is not
+    /// taken yet: what is locked first can have been changed until then.
     pub(super) fn begin(&self, mode: &str) -> Result<(), StorageError> {
-        Ok(self.run(&format!("begin transaction {mode}; {SETTINGS}"))?)
+        let timeout = match self.version >= TRANSACTION_TIMEOUT_SINCE {
+            true => "; set local transaction_timeout = 0",
+            false => "",
+        };
+        Ok(self.run(&format!("begin transaction {mode}; {SETTINGS}{timeout}"))?)
     }
 
     /// Locks tables until the end of the transaction.
@@ -69,5 +83,24 @@ impl Connection {
             ),
             failure => failure.into(),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::test_support::postgres::Postgres;
+
+    /// Otherwise a copy would leave out what a server has committed before the lock is granted.
+    #[test]
+    fn the_snapshot_is_taken_after_the_lock() {
+        let database = Postgres::shared().database();
+        database.sql("create schema durable_streams; create table durable_streams.ids as select 1::bigint as next");
+        let connection = Connection::open(&database.url().parse().unwrap()).unwrap();
+        connection.begin("isolation level repeatable read").unwrap();
+        database.sql("update durable_streams.ids set next = 777");
+        connection.lock(&["ids"], "share").unwrap();
+        let rows = connection.rows("select next from durable_streams.ids", &[]).unwrap();
+        assert_eq!(get::<i64>(&rows[0], 0).unwrap(), 777);
     }
 }
