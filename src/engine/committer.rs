@@ -337,8 +337,9 @@ impl Core {
                     return vec![requests];
                 }
             }
-            // One oversized command must not fail the batch: split and retry.
-            CommitError::Full(_) if requests.len() > 1 => {
+            // One oversized command must not fail the batch: split and retry. A database's disk is full for all, and
+            // each refusal costs a connection.
+            CommitError::Full(_) if requests.len() > 1 && self.sharing.is_none() => {
                 let second = requests.split_off(requests.len() / 2);
                 return vec![second, requests];
             }

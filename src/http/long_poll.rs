@@ -68,7 +68,8 @@ pub(super) async fn handle(
         // It must not be told that it has everything.
         outcome = wait(app, permit, &tenure, last_end, &mut follower).await?;
     }
-    if is_late(&outcome, &follower) {
+    let token_end = live::end(permit, app.clock(), None);
+    if is_late(&outcome, &follower) && token_end.is_none_or(|end| end > Instant::now()) {
         let detail = "the stream has more, which the store does not return at the moment; try again";
         return Err(Problem::new(&problems::STORE_AWAY, detail));
     }

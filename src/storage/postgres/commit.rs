@@ -115,6 +115,7 @@ impl Lane {
         batch: &Batch,
     ) -> Result<Committed, CommitError> {
         let started = clock.local().instant();
+        let mut was_taken = false;
         loop {
             let session = connections.session(&connections.commits).await.map_err(not_sent)?;
             if session.history != judged_in {
@@ -167,7 +168,9 @@ impl Lane {
                     tokio::time::sleep(RETRY_INTERVAL).await;
                 }
                 // An earlier commit has the number, although nothing is known of it.
-                Failure::NumberTaken => self.is_unsettled = true,
+                Failure::NumberTaken if !std::mem::replace(&mut was_taken, true) => self.is_unsettled = true,
+                // Somebody else uses the lane.
+                Failure::NumberTaken => self.has_ended = true,
                 // Nothing was heard of this server for an hour.
                 ended if ended.is_ended_lane() => self.register(connections).await.map_err(not_sent)?,
                 passing if passing.is_passing() && elapsed() < MAX_DOUBT => {

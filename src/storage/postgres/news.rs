@@ -162,7 +162,11 @@ pub(super) async fn follow(core: Arc<Core>, mut events: mpsc::Receiver<Event>) {
             // What has changed meanwhile, the log may not have any longer.
             vector = None;
             tracing::debug!(%failure, "the log cannot be read; will retry");
-            tokio::time::sleep(SILENT_POLL_INTERVAL).await;
+            tokio::time::sleep(match failure {
+                Failure::Refused { .. } => POLL_INTERVAL,
+                _ => SILENT_POLL_INTERVAL,
+            })
+            .await;
             continue;
         }
         let next_poll = Instant::now() + hearing.poll_interval();

@@ -100,6 +100,24 @@ fn a_number_that_was_used_is_passed_over() {
     assert_eq!(store.get(&name("s")).unwrap().unwrap().tail, 1);
 }
 
+/// As when another server has had the lane since a restore.
+#[test]
+fn a_lane_in_which_others_are_far_ahead_is_left() {
+    let database = Postgres::shared().database();
+    let store = open(&database);
+    create(&store, "s", 1);
+    let before = store.core.lane_id();
+    database.sql(
+        "insert into durable_streams.log (lane, n, ids, revs, tails, streams, bytes) \
+         select lane, n + 1000000, ids, revs, tails, 0, 0 from durable_streams.log",
+    );
+    assert_eq!(
+        commit(&store, &[appended(1, "x")]),
+        [Verdict::Committed(vec![landed(1, 0)])]
+    );
+    assert_ne!(store.core.lane_id(), before);
+}
+
 /// The end of its answer may still be to come, and a pooler would mistake the next statement.
 #[test]
 fn a_connection_that_has_refused_a_statement_is_not_used_again() {
