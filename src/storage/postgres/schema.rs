@@ -22,7 +22,7 @@ const FUNCTIONS: &str = concat!(
 /// The version of the tables. Servers of different versions cannot share a database.
 const VERSION: i64 = 1;
 /// Raised with each change of the functions. Those of other releases stay, because their names have versions.
-const FUNCTIONS_REVISION: i64 = 8;
+const FUNCTIONS_REVISION: i64 = 9;
 /// One server at a time. Other numbers under 29541 are buckets of names. No other role's functions are called.
 const LOCK: &str = "set local search_path = pg_catalog, pg_temp; select pg_advisory_xact_lock(29541, 1000)";
 

@@ -194,6 +194,23 @@ fn lookups_do_not_wait_for_upkeep_or_for_bytes() {
     });
 }
 
+/// As after many streams were created at once.
+#[test]
+fn streams_with_nothing_to_merge_are_passed_over_together() {
+    let database = with_rows(0);
+    database.sql(
+        "insert into durable_streams.chunks select n, 0, 1, 'x' from generate_series(1, 250) n; \
+         insert into durable_streams.merges select n, now() - interval '1 second' from generate_series(1, 250) n",
+    );
+    let mut left = Vec::new();
+    while database.sql("select durable_streams.upkeep_v2()") == "t" {
+        left.push(count(&database, "merges"));
+        assert!(left.len() < 5, "{left:?}");
+    }
+    assert_eq!(left, [150, 50]);
+    assert_eq!((count(&database, "merges"), count(&database, "chunks")), (0, 250));
+}
+
 /// Rows that are being merged are deleted and not yet there, and would be left behind.
 #[test]
 fn garbage_is_not_collected_while_its_rows_are_merged() {

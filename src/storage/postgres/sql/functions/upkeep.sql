@@ -127,17 +127,21 @@ declare
   edge bigint;
   kept bigint;
 begin
-  select * into m from durable_streams.merges where due < clock_timestamp() order by due limit 1
-    for update skip locked;
-  if not found then
-    return false;
-  end if;
-  -- Up to 1,000 small rows that follow each other, in blocks of 64 KiB of positions.
-  select min(x.start) as low, max(x.stop) as high, count(*) as rows into span from (
-    select k.start, k.stop from durable_streams.chunks k where k.id = m.id and k.start >= m.merged
-    order by k.start limit 1000) x;
-  if span.rows is null or span.rows < 2 then
+  -- Most streams have nothing to merge, so a step looks at several.
+  for step in 1..100 loop
+    select * into m from durable_streams.merges where due < clock_timestamp() order by due limit 1
+      for update skip locked;
+    if not found then
+      return false;
+    end if;
+    -- Up to 1,000 small rows that follow each other, in blocks of 64 KiB of positions.
+    select min(x.start) as low, max(x.stop) as high, count(*) as rows into span from (
+      select k.start, k.stop from durable_streams.chunks k where k.id = m.id and k.start >= m.merged
+      order by k.start limit 1000) x;
+    exit when span.rows >= 2;
     delete from durable_streams.merges where id = m.id;
+  end loop;
+  if span.rows < 2 then
     return true;
   end if;
   -- The last block may grow.
