@@ -1,4 +1,4 @@
-//! What the documents refer to exists: links lead to files and sections, and named source files are there.
+//! The files, sections and source files that the documents refer to exist.
 
 #![cfg(test)]
 

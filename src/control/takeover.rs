@@ -193,8 +193,7 @@ fn is_current(store: &dyn Storage, name: &str, id: u64, from: u64) -> Result<boo
     let Ok(name) = StreamName::new(name) else {
         return Ok(false);
     };
-    let stored = store.get(&name)?;
-    Ok(stored.is_some_and(|stored| stored.record.id == id && stored.record.earliest() <= from))
+    Ok(store.get(&name)?.is_some_and(|stored| stored.has(id, from)))
 }
 
 async fn send(stream: &mut BufReader<UnixStream>, answer: &Answer, bytes: &[u8]) -> io::Result<()> {

@@ -192,7 +192,7 @@ impl StreamCache {
             drained.extend(shard.streams.drain());
         }
         drained.iter().for_each(|stream| stream.end(Gone::Outdated));
-        // Last: whoever sees the new history finds no stream of the old one.
+        // Last, so that a thread that reads the new history finds no stream of the old one.
         self.history.store(history, SeqCst);
         drained
     }

@@ -108,8 +108,8 @@ struct Rest {
 
 impl Drop for Rest {
     fn drop(&mut self) {
-        if self.followed.is_some() {
-            self.engine.note_use(self.reader.stream());
+        if let Some(followed) = &self.followed {
+            self.engine.note_use(followed.stream());
         }
     }
 }

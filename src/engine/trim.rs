@@ -65,7 +65,7 @@ pub(super) fn sweep(tx: &mut Transaction<'_>, slot: Slot) {
                 // Others may have appended more, which has no mark yet.
                 retention::look_again(&mut after, max_age, now);
             } else if is_shared {
-                // Nothing is looked for any more, so nobody may append meanwhile.
+                // The next look is when a mark expires, so an append meanwhile would get no mark.
                 tx.get_mut(slot).require_tail();
             }
         }

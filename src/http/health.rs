@@ -85,30 +85,29 @@ pub(super) fn while_waiting(app: &App, parts: &Parts) -> Result<Response<Body>, 
 
 /// All metrics, in Prometheus' text format.
 pub(super) fn metrics(app: &App) -> Result<Response<Body>, Problem> {
-    let Some(engine) = app.engine() else {
-        if !app.phase().waits_for_database() {
-            return Err(Problem::starting());
-        }
-        let never_reached = SharedStoreState {
-            figures: StoreFigures::default(),
-            is_reached: false,
-        };
-        return rendered(app.metrics().render(Usage::default(), 0, Some(&never_reached)));
-    };
     if let Some(subscriptions) = app.subscriptions() {
         let (subscriptions, pending_streams, oldest_millis) = subscriptions.lag();
         let metrics = app.metrics().subscriptions();
         metrics.set_lag(subscriptions, pending_streams, oldest_millis);
     }
-    let shared_store = engine.store_figures().map(|figures| SharedStoreState {
-        figures,
-        is_reached: engine.store_outage().is_none(),
-    });
-    let (usage, streams) = (engine.usage(), engine.streams_in_memory());
-    rendered(app.metrics().render(usage, streams, shared_store.as_ref()))
-}
-
-fn rendered<E: std::fmt::Display>(body: Result<Vec<u8>, E>) -> Result<Response<Body>, Problem> {
+    let (usage, streams, shared_store) = match app.engine() {
+        Some(engine) => {
+            let shared_store = engine.store_figures().map(|figures| SharedStoreState {
+                figures,
+                is_reached: engine.store_outage().is_none(),
+            });
+            (engine.usage(), engine.streams_in_memory(), shared_store)
+        }
+        None if app.phase().waits_for_database() => {
+            let never_reached = SharedStoreState {
+                figures: StoreFigures::default(),
+                is_reached: false,
+            };
+            (Usage::default(), 0, Some(never_reached))
+        }
+        None => return Err(Problem::starting()),
+    };
+    let body = app.metrics().render(usage, streams, shared_store.as_ref());
     let body = body.map_err(|error| {
         tracing::error!(%error, "the metrics could not be rendered");
         Problem::new(&problems::METRICS, "the metrics could not be rendered")

@@ -62,16 +62,14 @@ pub(super) async fn handle(
     let [end, last_end] = [jittered_wait(timeout, app.random()), timeout]
         .map(|max_wait| live::end(permit, app.clock(), Some(max_wait)).unwrap_or_else(Instant::now));
     let mut outcome = wait(app, permit, &tenure, end, &mut follower).await?;
-    let is_late =
-        |outcome: &Outcome, follower: &Follower| matches!(outcome, Outcome::Over) && !follower.state().up_to_date;
-    if is_late(&outcome, &follower) {
+    if is_behind(&outcome, &follower) {
         // It must not be told that it has everything.
         outcome = wait(app, permit, &tenure, last_end, &mut follower).await?;
-    }
-    let token_end = live::end(permit, app.clock(), None);
-    if is_late(&outcome, &follower) && token_end.is_none_or(|end| end > Instant::now()) {
-        let detail = "the stream has more, which the store does not return at the moment; try again";
-        return Err(Problem::new(&problems::STORE_AWAY, detail));
+        let has_token = || live::end(permit, app.clock(), None).is_none_or(|end| end > Instant::now());
+        if is_behind(&outcome, &follower) && has_token() {
+            let detail = "the stream has more, which the store does not return at the moment; try again";
+            return Err(Problem::new(&problems::STORE_AWAY, detail));
+        }
     }
     match outcome {
         Outcome::Event(Event::Chunk {
@@ -98,6 +96,11 @@ pub(super) async fn handle(
             () = app.turn_to_leave(&tenure) => Ok(no_content(app, &follower, query.cursor)),
         },
     }
+}
+
+/// The poll's time is over, and the stream has content that was not read in time.
+fn is_behind(outcome: &Outcome, follower: &Follower) -> bool {
+    matches!(outcome, Outcome::Over) && !follower.state().up_to_date
 }
 
 async fn wait(

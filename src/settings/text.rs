@@ -37,25 +37,24 @@ pub(crate) fn mask(text: &str) -> Cow<'_, str> {
 }
 
 /// Hides the values of parameters that have a secret's name.
-fn mask_parameters(tail: &str) -> Cow<'_, str> {
-    let is_secret = |pair: &str| {
-        let key = pair.split('=').next().unwrap_or_default();
+fn mask_parameters(tail: &str) -> String {
+    let is_secret = |key: &str| {
         let key = percent_encoding::percent_decode_str(key)
             .decode_utf8_lossy()
             .to_lowercase();
         ["password", "secret", "token"].iter().any(|name| key.ends_with(name))
     };
     let Some((path, query)) = tail.split_once('?') else {
-        return Cow::Borrowed(tail);
+        return tail.to_owned();
     };
-    let pairs: Vec<Cow<'_, str>> = query
+    let pairs: Vec<String> = query
         .split('&')
         .map(|pair| match pair.split_once('=') {
-            Some((key, _)) if is_secret(pair) => Cow::Owned(format!("{key}=***")),
-            _ => Cow::Borrowed(pair),
+            Some((key, _)) if is_secret(key) => format!("{key}=***"),
+            _ => pair.to_owned(),
         })
         .collect();
-    Cow::Owned(format!("{path}?{}", pairs.join("&")))
+    format!("{path}?{}", pairs.join("&"))
 }
 
 /// ` (did you mean "x"?)`, or nothing when no candidate is near.

@@ -207,6 +207,13 @@ pub struct Stored {
     pub rev: u64,
 }
 
+impl Stored {
+    /// Whether this is the stream of an id, with its bytes from a position on.
+    pub(crate) fn has(&self, id: StreamId, from: Position) -> bool {
+        self.record.id == id && self.record.earliest() <= from
+    }
+}
+
 /// The contents of a store.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Usage {

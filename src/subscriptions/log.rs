@@ -23,7 +23,7 @@ impl Inner {
     /// Brings a subscription up to its log. Returns whether it exists.
     pub(super) async fn refresh(&self, subscription: &Subscription, live: &mut Live) -> Result<bool, Unavailable> {
         if live.is_forgotten {
-            // Whatever the log has now is another one's, which may have its place.
+            // The log may belong to another subscription of this id by now.
             return Ok(false);
         }
         if self.engine.is_shared() {

@@ -10,7 +10,7 @@ export default defineConfig({
     fileParallelism: false,
     // A killed server takes the requests that it had with it.
     retry: process.env.CONFORMANCE_ATTEMPTS ? 6 : 0,
-    // A test whose server is killed may leave a promise that nobody waits for yet. Its attempt has failed, and is judged.
+    // A kill may reject a promise before its test awaits it. The test's attempt fails, and run.mjs judges that.
     dangerouslyIgnoreUnhandledErrors: Boolean(process.env.CONFORMANCE_ATTEMPTS),
   },
 })

@@ -2,7 +2,7 @@
 
 use super::support::{
     http::{Connection, Request},
-    server::{BASE, Setup},
+    server::{BASE, Setup, metric_in},
     until,
 };
 
@@ -95,10 +95,8 @@ fn connections_are_counted_served_and_refused() {
     let mut scraper = Connection::open(server.internal());
     let mut refused = |reason: &str| {
         let scrape = Request::new(server.internal(), "GET", "/metrics").send_on(&mut scraper);
-        let metrics = scrape.unwrap().expect(200).text();
-        let name = format!("ds_refused_connections_total{{reason=\"{reason}\"}} ");
-        let value = metrics.lines().find_map(|line| line.strip_prefix(&name));
-        value.map_or(0.0, |value| value.parse::<f64>().unwrap())
+        let name = format!("ds_refused_connections_total{{reason=\"{reason}\"}}");
+        metric_in(&scrape.unwrap().expect(200).text(), &name)
     };
     let mut held: Vec<_> = (0..11).map(|_| Connection::open(server.public)).collect();
     until("one to be refused", || refused("address") == 1.0);

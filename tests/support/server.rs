@@ -317,11 +317,7 @@ impl Server {
 
     /// A metric's value; 0 if absent.
     pub fn metric(&self, name: &str) -> f64 {
-        let metrics = self.metrics();
-        let line = metrics
-            .lines()
-            .find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
-        line.map_or(0.0, |value| value.parse().unwrap())
+        metric_in(&self.metrics(), name)
     }
 
     /// Sends a signal, such as `TERM`.
@@ -373,4 +369,12 @@ impl Server {
 /// A log line in JSON format.
 pub fn json_line(line: &str) -> Value {
     serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"))
+}
+
+/// A metric's value in the text of all; 0 if absent.
+pub fn metric_in(metrics: &str, name: &str) -> f64 {
+    let line = metrics
+        .lines()
+        .find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+    line.map_or(0.0, |value| value.parse().unwrap())
 }

@@ -28,7 +28,7 @@ use tokio::sync::Notify;
 use super::{append::Appended, *};
 use crate::{
     clock::Clock,
-    protocol::{ContentType, Lifetime, Millis, ProducerStamp, ReadFrom},
+    protocol::{ContentType, Lifetime, Millis, ProducerStamp, ReadFrom, RetentionPolicy},
     storage::{
         Change, CommitError, Group, Position, StorageError, Stored, StreamId, Verdicts, delegate_storage,
         memory::InMemoryStorage,
@@ -247,6 +247,17 @@ pub(super) async fn content(engine: &Engine, name: &StreamName) -> Result<String
         content.extend_from_slice(&chunk.body());
     }
     Ok(String::from_utf8(content).unwrap())
+}
+
+/// With retention by size.
+pub(super) fn keeping(max_bytes: u64) -> CreateRequest {
+    CreateRequest {
+        retention: Some(RetentionPolicy {
+            max_age_secs: None,
+            max_bytes: Some(max_bytes),
+        }),
+        ..plain()
+    }
 }
 
 pub(super) fn expiring(at: Millis) -> CreateRequest {

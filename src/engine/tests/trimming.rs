@@ -2,19 +2,14 @@
 
 use super::*;
 use crate::{
-    protocol::{Offset, RetentionPolicy},
+    protocol::Offset,
     storage::{FileStorage, contract::scratch},
 };
 
-fn keeping(max_bytes: u64, content_type: &str) -> CreateRequest {
-    let retention = RetentionPolicy {
-        max_age_secs: None,
-        max_bytes: Some(max_bytes),
-    };
+fn keeping_of(max_bytes: u64, content_type: &str) -> CreateRequest {
     CreateRequest {
         content_type: Some(ContentType::parse(content_type).unwrap()),
-        retention: Some(retention),
-        ..plain()
+        ..keeping(max_bytes)
     }
 }
 
@@ -51,7 +46,7 @@ async fn a_reader_from_the_beginning_finds_the_one_there_is() {
     };
     let [read, followed] = [name("read"), name("followed")];
     for stream in [&read, &followed] {
-        engine.create(stream, keeping(3, "text/plain")).await.unwrap();
+        engine.create(stream, keeping_of(3, "text/plain")).await.unwrap();
         grow(stream, "one").await;
     }
     during_next_read(&storage, grow(&read, "two"));
@@ -76,7 +71,7 @@ async fn a_reader_at_what_becomes_the_earliest_position_reads_on() {
     let storage = FailingStore::new(0);
     let engine = start(Arc::clone(&storage) as _);
     let stream = name("a");
-    engine.create(&stream, keeping(8, "application/json")).await.unwrap();
+    engine.create(&stream, keeping_of(8, "application/json")).await.unwrap();
     let grow = |text: &'static str| {
         let (engine, stream) = (engine.clone(), stream.clone());
         async move { say(&engine, &stream, "application/json", text).await }
@@ -100,7 +95,7 @@ async fn a_reader_of_the_last_fork_is_not_given_the_hole_where_its_bytes_were() 
     let storage = FailingStore::over(FileStorage::open(dir.path(), false, 4).unwrap());
     let engine = start(Arc::clone(&storage) as _);
     let (source, fork) = (name("source"), name("fork"));
-    engine.create(&source, keeping(10, "text/plain")).await.unwrap();
+    engine.create(&source, keeping_of(10, "text/plain")).await.unwrap();
     say(&engine, &source, "text/plain", &"x".repeat(LEN)).await;
     engine.create(&fork, fork_of(&source)).await.unwrap();
     say(&engine, &source, "text/plain", "and something more").await;

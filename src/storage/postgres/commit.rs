@@ -44,7 +44,7 @@ pub(super) struct Lane {
     /// Commits that turned out to have happened after their outcome was said to be unknown, with their lanes.
     late: Vec<(i64, News)>,
     history: u64,
-    /// The log has no row for this lane any longer, so another one is needed.
+    /// It has ended, or another server uses it: the next commit needs another one.
     has_ended: bool,
 }
 
@@ -169,10 +169,10 @@ impl Lane {
                 }
                 // An earlier commit has the number, although nothing is known of it.
                 Failure::NumberTaken if !std::mem::replace(&mut was_taken, true) => self.is_unsettled = true,
-                // Somebody else uses the lane.
+                // Another server uses the lane.
                 Failure::NumberTaken => self.has_ended = true,
                 // Nothing was heard of this server for an hour.
-                ended if ended.is_ended_lane() => self.register(connections).await.map_err(not_sent)?,
+                ended if ended.is_ended_lane() => self.has_ended = true,
                 passing if passing.is_passing() && elapsed() < MAX_DOUBT => {
                     tracing::debug!(reason = %passing, "a commit is repeated");
                     tokio::time::sleep(RETRY_INTERVAL).await;

@@ -38,6 +38,7 @@ const READ_TIMEOUT: Duration = Duration::from_secs(5);
 pub(super) const MAX_CONNECTIONS: usize = 18;
 /// How often the database is asked to end the statements of a connection that was given up.
 const CANCEL_INTERVAL: Duration = Duration::from_secs(1);
+
 /// A statement's parameters with their types, so that nothing has to be prepared.
 pub(super) type Parameters<'p> = [(&'p (dyn ToSql + Sync), Type)];
 

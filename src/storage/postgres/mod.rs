@@ -371,8 +371,7 @@ impl Storage for PostgresStorage {
     }
 
     fn is_current(&self, name: &StreamName, id: StreamId, from: Position) -> Result<bool, StorageError> {
-        let stored = self.get(name)?;
-        Ok(stored.is_some_and(|stored| stored.record.id == id && stored.record.earliest() <= from))
+        Ok(self.get(name)?.is_some_and(|stored| stored.has(id, from)))
     }
 
     fn commit(&self, groups: &[Group]) -> Result<Verdicts, CommitError> {

@@ -26,9 +26,9 @@ const TEST_INTERVAL: Duration = Duration::from_secs(10);
 const TEST_TIMEOUT: Duration = Duration::from_secs(2);
 /// Lanes that a vector may have beyond those with which it began. Those that have ended are dropped then.
 const MAX_NEW_LANES: usize = 1_000;
-/// The log gives at most so many rows of one lane at once,
+/// The most rows of one lane in a page of the log. `news_v2` has the same number.
 const PAGE_ROWS: usize = 500;
-/// and ends with the row that reaches so many changes.
+/// The changes after which a page of the log ends. `news_v2` has the same number.
 const PAGE_CHANGES: usize = 65_536;
 
 /// The last commit seen of each lane, in one history of the store.

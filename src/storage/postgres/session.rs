@@ -15,6 +15,8 @@ use super::{
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Origin {
     pub(super) history: History,
+    /// PostgreSQL's, such as 150018.
+    pub(super) version: i32,
     /// Why an acknowledgement may be worth less than it seems.
     pub(super) warnings: Vec<&'static str>,
 }
@@ -116,7 +118,8 @@ pub(super) async fn check(client: &Client) -> Result<Origin, Failure> {
                 .to_owned(),
         ));
     }
-    if row.try_get::<_, i32>(3).map_err(malformed)? < 140_000 {
+    let version: i32 = row.try_get(3).map_err(malformed)?;
+    if version < 140_000 {
         return Err(Failure::Unusable("PostgreSQL 14 or newer is required".to_owned()));
     }
     let encoding: &str = row.try_get(4).map_err(malformed)?;
@@ -135,6 +138,7 @@ pub(super) async fn check(client: &Client) -> Result<Origin, Failure> {
     }
     Ok(Origin {
         history: history(client).await?,
+        version,
         warnings,
     })
 }

@@ -47,8 +47,7 @@ struct Line {
     done: AtomicBool,
 }
 
-/// How long after something events came, sorted.
-#[derive(Default)]
+/// Delays of events, sorted.
 struct Lags(Vec<Duration>);
 
 impl Lags {

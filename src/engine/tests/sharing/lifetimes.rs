@@ -76,6 +76,25 @@ async fn a_read_is_answered_although_its_use_cannot_be_stored() {
     assert!(touched_at() > used_at);
 }
 
+/// A stream that is in use outlives its lifetime several times.
+async fn outlives(shared: &Shared, stream: &StreamName) {
+    for _ in 0..40 {
+        shared.clock.advance(EIGHTH);
+        ticks(1).await;
+        assert!(exists(shared, stream));
+    }
+}
+
+/// A stream whose last use is now ends after its lifetime and an eighth.
+async fn ends_in_time(shared: &Shared, stream: &StreamName) {
+    shared.clock.advance(Duration::from_secs(SECS));
+    ticks(1).await;
+    assert!(exists(shared, stream));
+    shared.clock.advance(EIGHTH);
+    ticks(2).await;
+    assert!(!exists(shared, stream));
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_stream_does_not_end_under_a_live_reader_of_another_server() {
     let (shared, a, b) = servers();
@@ -84,18 +103,9 @@ async fn a_stream_does_not_end_under_a_live_reader_of_another_server() {
     // B sweeps, and A has the reader.
     shared.duties.lock().insert(Duty::Sweep, b.connection.number);
     let reader = a.engine.follow(&stream, ReadFrom::Now).await.unwrap();
-    for _ in 0..40 {
-        shared.clock.advance(EIGHTH);
-        ticks(1).await;
-        assert!(exists(&shared, &stream));
-    }
+    outlives(&shared, &stream).await;
     drop(reader);
-    shared.clock.advance(Duration::from_secs(SECS));
-    ticks(1).await;
-    assert!(exists(&shared, &stream));
-    shared.clock.advance(EIGHTH);
-    ticks(2).await;
-    assert!(!exists(&shared, &stream));
+    ends_in_time(&shared, &stream).await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -110,20 +120,11 @@ async fn a_stream_does_not_end_while_another_server_sends_it() {
     shared.duties.lock().insert(Duty::Sweep, b.connection.number);
     let mut read = a.engine.read(&stream, ReadFrom::Beginning).await.unwrap();
     assert!(read.pieces.next().await.unwrap().is_some());
-    for _ in 0..40 {
-        shared.clock.advance(EIGHTH);
-        ticks(1).await;
-        assert!(exists(&shared, &stream));
-    }
+    outlives(&shared, &stream).await;
     assert!(read.pieces.next().await.unwrap().is_some());
     assert!(read.pieces.is_over());
     // The end of the read was its last use.
-    shared.clock.advance(Duration::from_secs(SECS));
-    ticks(1).await;
-    assert!(exists(&shared, &stream));
-    shared.clock.advance(EIGHTH);
-    ticks(2).await;
-    assert!(!exists(&shared, &stream));
+    ends_in_time(&shared, &stream).await;
 }
 
 /// The server that sweeps does not know of the last append, which needs no change of the record.

@@ -98,15 +98,7 @@ async fn an_expected_offset_is_compared_with_the_tail_of_all_servers() {
 async fn a_read_of_what_another_server_has_trimmed_says_so() {
     let (_, a, b) = servers();
     let stream = name("s");
-    let retention = crate::protocol::RetentionPolicy {
-        max_age_secs: None,
-        max_bytes: Some(40),
-    };
-    let request = CreateRequest {
-        retention: Some(retention),
-        ..plain()
-    };
-    a.engine.create(&stream, request).await.unwrap();
+    a.engine.create(&stream, keeping(40)).await.unwrap();
     append(&a.engine, &stream, &"x".repeat(30)).await.unwrap();
     let start = b.engine.metadata(&stream).await.unwrap().earliest;
     let mut late = b.engine.follow(&stream, ReadFrom::At(start)).await.unwrap();
@@ -128,15 +120,7 @@ async fn a_read_from_the_beginning_that_meets_a_trim_begins_where_the_stream_doe
     let connection = shared.connect(true);
     let engine = serve(&connection, unlimited());
     let stream = name("s");
-    let retention = crate::protocol::RetentionPolicy {
-        max_age_secs: None,
-        max_bytes: Some(40),
-    };
-    let request = CreateRequest {
-        retention: Some(retention),
-        ..plain()
-    };
-    a.engine.create(&stream, request).await.unwrap();
+    a.engine.create(&stream, keeping(40)).await.unwrap();
     append(&a.engine, &stream, &"x".repeat(30)).await.unwrap();
     let (under_way, go) = hold(&connection.after_refresh);
     let read = tokio::spawn({

@@ -1,14 +1,14 @@
 -- What keeps other roles of the database away.
 
--- The channel of notifications. Whoever may connect to the database may send and receive them, so its name is known
--- to those only who may read this table.
+-- The channel of notifications. Every role that may connect can send and receive on any channel, so only roles that
+-- may read this table know its name.
 create table if not exists durable_streams.channel (name text not null);
 insert into durable_streams.channel
   select 'durable_streams_' || translate(gen_random_uuid()::text, '-', '')
   where not exists (select from durable_streams.channel);
 
--- Otherwise, whoever may create functions in a schema of the caller's search path could have a better match for a
--- polymorphic function than PostgreSQL's own.
+-- With the caller's search path, a role that may create functions in one of its schemas could replace PostgreSQL's
+-- own polymorphic functions.
 do $$
 declare
   f regprocedure;

@@ -83,16 +83,21 @@ fn a_commit_with_an_answer_that_cannot_be_read_is_found_in_the_log() {
     }
 }
 
+/// Leaves a row in the log as if the commit `ahead` of the last one had happened.
+fn use_number(database: &Database<'_>, ahead: u32) {
+    database.sql(&format!(
+        "insert into durable_streams.log (lane, n, ids, revs, tails, streams, bytes) \
+         select lane, n + {ahead}, ids, revs, tails, 0, 0 from durable_streams.log"
+    ));
+}
+
 /// However it came to be used.
 #[test]
 fn a_number_that_was_used_is_passed_over() {
     let database = Postgres::shared().database();
     let store = open(&database);
     create(&store, "s", 1);
-    database.sql(
-        "insert into durable_streams.log (lane, n, ids, revs, tails, streams, bytes) \
-         select lane, n + 1, ids, revs, tails, 0, 0 from durable_streams.log",
-    );
+    use_number(&database, 1);
     assert_eq!(
         commit(&store, &[appended(1, "x")]),
         [Verdict::Committed(vec![landed(1, 0)])]
@@ -107,10 +112,7 @@ fn a_lane_in_which_others_are_far_ahead_is_left() {
     let store = open(&database);
     create(&store, "s", 1);
     let before = store.core.lane_id();
-    database.sql(
-        "insert into durable_streams.log (lane, n, ids, revs, tails, streams, bytes) \
-         select lane, n + 1000000, ids, revs, tails, 0, 0 from durable_streams.log",
-    );
+    use_number(&database, 1_000_000);
     assert_eq!(
         commit(&store, &[appended(1, "x")]),
         [Verdict::Committed(vec![landed(1, 0)])]

@@ -45,7 +45,7 @@ fn a_database_that_lacks_characters_is_refused() {
     assert!(refused.contains("LATIN1") && refused.contains("UTF8"), "{refused}");
 }
 
-/// Whoever may connect to the database may send notifications.
+/// Every role that may connect can send notifications on a channel that it knows.
 #[test]
 fn each_database_has_a_channel_that_cannot_be_guessed() {
     let channel = || {
@@ -126,7 +126,7 @@ fn another_history_is_noticed_after_a_failover() {
     };
     assert!(matches!(verdicts[..], [Verdict::Committed(_)]), "{verdicts:?}");
     assert_ne!(SharedStore::history(&store), before);
-    // What was judged before the failover is not committed after it.
+    // A batch that was judged before the failover is refused after it.
     let late = store.commit_in(before, &[appended("late")]);
     assert!(
         matches!(late, Err(CommitError::Storage(StorageError::Away(_)))),
@@ -158,7 +158,7 @@ fn a_server_that_writes_nothing_begins_another_lane_in_a_restored_database() {
     wait_until(Postgres::shared(), "another lane", || store.core.lane_id() != before);
     let lanes = database.sql("select count(*) from durable_streams.servers");
     assert_eq!(lanes, "2");
-    // What it has judged before may be wrong now.
+    // A batch that was judged before the restore is refused.
     let appended = || group(vec![rev(1, 1), room(1, 100)], vec![append(1, 0, "x")]);
     let refused = store.commit_in(history, &[appended()]);
     assert!(

@@ -6,11 +6,10 @@ use tokio_postgres::{Client, Row, error::SqlState};
 use super::{Target, session};
 use crate::storage::{
     StorageError,
-    postgres::{connections::Parameters, failure::Failure, outcome::get},
+    postgres::{connections::Parameters, failure::Failure},
 };
 
-/// No statement of a tool is too long, and a tool may wait for the other side of a copy.
-/// No other role's functions are called, and the statistics of a table that was just filled do not count.
+/// No statement of a tool is too long, and a tool may wait for the other side of a copy. No other role's functions are called, and the statistics of a table that was just filled do not count.
 const SETTINGS: &str = "set local search_path = pg_catalog, pg_temp; set local enable_seqscan = off; \
     set local statement_timeout = 0; set local idle_in_transaction_session_timeout = 0; \
     set local lock_timeout = '5s'";
@@ -32,10 +31,8 @@ impl Connection {
         })?;
         let (client, version) = runtime.block_on(async {
             let client = session::connect(target, None, ()).await?;
-            session::check(&client).await?;
-            let version = client.query_typed_one("select current_setting('server_version_num')::int", &[]);
-            let version = get(&version.await?, 0)?;
-            Ok::<_, Failure>((client, version))
+            let origin = session::check(&client).await?;
+            Ok::<_, Failure>((client, origin.version))
         })?;
         Ok(Self {
             runtime,
@@ -89,7 +86,7 @@ impl Connection {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::test_support::postgres::Postgres;
+    use crate::{storage::postgres::outcome::get, test_support::postgres::Postgres};
 
     /// Otherwise a copy would leave out what a server has committed before the lock is granted.
     #[test]

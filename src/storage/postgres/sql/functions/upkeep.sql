@@ -28,7 +28,7 @@ begin
     if not found then
       return false;
     end if;
-    -- The rows that another server is merging are neither here nor there.
+    -- This step sees neither all old nor all new rows of a stream that another server is merging.
     perform 1 from durable_streams.merges m where m.id = g.id for update skip locked;
     if not found and exists (select from durable_streams.merges m where m.id = g.id) then
       return false;
@@ -90,17 +90,18 @@ begin
   ), old as (
     delete from durable_streams.log l using (
         select y.lane, y.n from (
-        select k.lane, k.n, sum(cardinality(k.ids)) over (order by k.lane, k.n) - cardinality(k.ids) as before
-        from lanes
-        cross join lateral (
-          select k.at from durable_streams.log k where k.lane = lanes.lane order by k.n limit 1) oldest
-        cross join lateral (
-          select k.lane, k.n, k.at, k.ids from durable_streams.log k where k.lane = lanes.lane and oldest.at < edge
-          order by k.n limit 500) k
-        where k.at < edge
-          and (exists (select from durable_streams.log m where m.lane = k.lane and m.n > k.n)
-            or not exists (select from durable_streams.servers s where s.lane = k.lane))
-        limit 500) y where y.before < 65536) x
+          select k.lane, k.n, sum(cardinality(k.ids)) over (order by k.lane, k.n) - cardinality(k.ids) as before
+          from lanes
+          cross join lateral (
+            select k.at from durable_streams.log k where k.lane = lanes.lane order by k.n limit 1) oldest
+          cross join lateral (
+            select k.lane, k.n, k.at, k.ids from durable_streams.log k
+            where k.lane = lanes.lane and oldest.at < edge order by k.n limit 500) k
+          where k.at < edge
+            and (exists (select from durable_streams.log m where m.lane = k.lane and m.n > k.n)
+              or not exists (select from durable_streams.servers s where s.lane = k.lane))
+          limit 500) y
+        where y.before < 65536) x
       where l.lane = x.lane and l.n = x.n returning l.ids, l.streams, l.bytes
   ), sums as (
     update durable_streams.totals t set streams = t.streams + o.streams, bytes = t.bytes + o.bytes
@@ -125,7 +126,6 @@ declare
   m record;
   span record;
   edge bigint;
-  kept bigint;
 begin
   -- Most streams have nothing to merge, so a step looks at several.
   for step in 1..100 loop
